@@ -1,0 +1,66 @@
+"""Errors meant for people: what was wrong, where, and what to do.
+
+The command line prints them without a traceback; everything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class SparringError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class SettingsError(SparringError):
+    """A setting is unknown, ill-typed or out of range."""
+
+
+class CheckpointError(SparringError):
+    """A model folder is missing, incomplete, or does not fit the request."""
+
+
+class DataError(SparringError):
+    """A record cannot be used; names the file, the line and the field."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        line: int | None = None,
+        field: str | None = None,
+    ) -> None:
+        self.message = message
+        self.file = None if file is None else str(file)
+        self.line = line
+        self.field = field
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        place = self.file or ""
+        if self.line is not None:
+            place = f"{place}:{self.line}" if place else f"line {self.line}"
+        if self.field is not None:
+            place = f"{place}: field '{self.field}'" if place else f"field '{self.field}'"
+        return f"{place}: {self.message}" if place else self.message
+
+    def at(self, *, file: str | Path | None = None, line: int | None = None) -> DataError:
+        """Return the same error with the place filled in where it was still unknown."""
+        return DataError(
+            self.message,
+            file=self.file if self.file is not None else file,
+            line=self.line if self.line is not None else line,
+            field=self.field,
+        )
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest known word, or the list of known words."""
+    choices = sorted(known)
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    if near:
+        return f" (did you mean '{near[0]}'?)"
+    return f" (known: {', '.join(choices)})" if choices else ""
