@@ -1,0 +1,93 @@
+"""Writing a PRM as an ordinary Hugging Face folder: native class, safetensors, tokenizer, sidecar, model card.
+
+Contract: the folder loads with `AutoModelForTokenClassification` and nothing of ours, and appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForTokenClassification
+
+from sparring.errors import CheckpointError
+from sparring.models.players import CORRECT, LABELS
+from sparring.models.sidecar import Sidecar, write_sidecar
+from sparring.runs import atomic_directory
+
+
+def token_classifier(config: Any, state: Mapping[str, torch.Tensor]) -> Any:
+    """Return a native token-classification model of this backbone configuration with these weights.
+
+    Raises:
+        CheckpointError: the architecture has no native token classifier, or the weights do not fit it.
+    """
+    own = type(config).from_dict(config.to_dict())
+    own.num_labels = len(LABELS)
+    own.id2label = dict(enumerate(LABELS))
+    own.label2id = {label: index for index, label in enumerate(LABELS)}
+    own.architectures = None
+    try:
+        model = AutoModelForTokenClassification.from_config(own)
+    except ValueError as error:
+        raise CheckpointError(
+            f"transformers has no native token classifier for '{config.model_type}', so the PRM could not be loaded "
+            "without remote code; choose a backbone that has one (Llama, Qwen2, Qwen3, Mistral, Gemma 2, …)"
+        ) from error
+    missing, unexpected = model.load_state_dict(dict(state), strict=False)
+    if missing or unexpected:
+        raise CheckpointError(f"the weights do not fit {type(model).__name__}: {[*missing, *unexpected][:4]}")
+    # The head stays in float32 on a half-precision backbone only while training; one folder, one type.
+    return model.to(next(iter(state.values())).dtype).eval()
+
+
+def save_prm(
+    folder: Path,
+    *,
+    config: Any,
+    state: Mapping[str, torch.Tensor],
+    tokenizer: Any,
+    sidecar: Sidecar,
+    card: str,
+) -> None:
+    """Write the checkpoint folder atomically, replacing an older one."""
+    model = token_classifier(config, state)
+    assert model.config.label2id["correct"] == CORRECT == sidecar.correct_label
+    with atomic_directory(folder) as temporary:
+        model.save_pretrained(temporary, safe_serialization=True)
+        tokenizer.save_pretrained(temporary)
+        write_sidecar(temporary, sidecar)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+
+
+def model_card(*, title: str, backbone: str, method: str, facts: Mapping[str, object], sidecar: Sidecar) -> str:
+    """Return the text of a model card."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    return f"""---
+library_name: transformers
+pipeline_tag: token-classification
+tags: [process-reward-model, sparring]
+---
+
+# {title}
+
+A process reward model: it gives every step of a solution the probability that the step is correct
+(meaning: `{sidecar.meaning}`), read at the last token of the separator after the step.
+
+| | |
+|---|---|
+| backbone | `{backbone}` |
+| method | {method} |
+| threshold | {sidecar.threshold} ({sidecar.threshold_rule}) |
+| aggregation over steps | {sidecar.aggregation} |
+{rows}
+
+```python
+from sparring import load_scorer, Problem, Trace
+
+scorer = load_scorer("path/to/this/folder")
+scorer.score([Trace(Problem(id="1", question="..."), steps=("first step", "second step"))])
+```
+"""

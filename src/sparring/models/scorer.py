@@ -1,0 +1,137 @@
+"""One verb for every PRM: `scorer.score(traces) -> list[list[float]]`, one number in [0, 1] per step.
+
+Contract: how a checkpoint is read is decided by its sidecar alone. A whole trace is scored in one forward pass; batches
+hold traces of similar length; batching never changes a score (equal to scoring alone to 1e-5 in float32). A trace that
+does not fit the context is refused, or, with `overflow="drop_steps"`, its last steps are missing from its row and
+counted in `dropped_steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+
+from sparring.errors import CheckpointError, DataError
+from sparring.models.batching import length_sorted_batches, pad_right
+from sparring.models.loading import load_token_classifier, load_tokenizer, pick_device, pick_dtype, resolve_model
+from sparring.models.sidecar import Sidecar, read_sidecar
+from sparring.traces.records import Trace
+from sparring.traces.spans import Encoded, encode
+
+BATCH_TOKENS = 16_384
+"""Tokens per forward pass, padding included."""
+
+
+class Scorer(Protocol):
+    """Anything that scores steps."""
+
+    def score(self, traces: Sequence[Trace]) -> list[list[float]]:
+        """Return, per trace, one number in [0, 1] per step."""
+        ...
+
+
+class TokenHeadScorer:
+    """Scores with a token-classification head, read at each step's scoring position."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        sidecar: Sidecar,
+        *,
+        batch_tokens: int = BATCH_TOKENS,
+        overflow: Literal["refuse", "drop_steps"] = "refuse",
+    ) -> None:
+        if sidecar.correct_label >= model.config.num_labels:
+            raise CheckpointError(
+                f"the sidecar's correct_label is {sidecar.correct_label}, the head has {model.config.num_labels} labels"
+            )
+        self.model, self.tokenizer, self.sidecar = model, tokenizer, sidecar
+        self.batch_tokens, self.overflow = batch_tokens, overflow
+        self.dropped_steps = 0
+
+    @property
+    def threshold(self) -> float:
+        """The score below which a step is called wrong, from the sidecar."""
+        return self.sidecar.threshold
+
+    def score(
+        self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None
+    ) -> list[list[float]]:
+        """Return one list of scores per trace.
+
+        Args:
+            traces: what to score.
+            progress: called after every batch with the number of traces that it held.
+
+        Raises:
+            DataError: a trace does not fit the context; the message names the trace.
+        """
+        encoded = [self._encode(trace) for trace in traces]
+        scores: list[list[float]] = [[] for _ in traces]
+        for batch in length_sorted_batches([len(item.input_ids) for item in encoded], self.batch_tokens):
+            for index, row in zip(batch, self._score_batch([encoded[index] for index in batch]), strict=True):
+                scores[index] = row
+            if progress is not None:
+                progress(len(batch))
+        return scores
+
+    def _encode(self, trace: Trace) -> Encoded:
+        try:
+            encoded = encode(
+                trace.problem.question,
+                trace.steps,
+                self.tokenizer,
+                self.sidecar.span_layout(),
+                max_length=self.sidecar.max_length,
+                overflow=self.overflow,
+            )
+        except DataError as error:
+            raise DataError(f"trace of problem '{trace.problem.id}': {error.message}", field=error.field) from None
+        self.dropped_steps += encoded.dropped
+        return encoded
+
+    @torch.inference_mode()
+    def _score_batch(self, rows: Sequence[Encoded]) -> list[list[float]]:
+        device = next(self.model.parameters()).device
+        ids = pad_right([row.input_ids for row in rows], self.tokenizer.pad_token_id, device)
+        logits = self.model(input_ids=ids, use_cache=False).logits.float()
+        calibration = self.sidecar.calibration
+        scores = []
+        for row, row_logits in zip(rows, logits, strict=True):
+            log_odds = correct_log_odds(row_logits[list(row.positions)], self.sidecar.correct_label)
+            scores.append(torch.sigmoid(calibration.scale * log_odds + calibration.shift).tolist())
+        return scores
+
+
+def correct_log_odds(logits: torch.Tensor, correct_label: int) -> torch.Tensor:
+    """Return log p(correct) − log p(any other label); logits are (..., labels), one label is read as log-odds itself."""
+    if logits.shape[-1] == 1:
+        return logits[..., 0]
+    others = torch.cat([logits[..., :correct_label], logits[..., correct_label + 1 :]], dim=-1)
+    return logits[..., correct_label] - torch.logsumexp(others, dim=-1)
+
+
+def load_scorer(
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_tokens: int = BATCH_TOKENS,
+    overflow: Literal["refuse", "drop_steps"] = "refuse",
+) -> TokenHeadScorer:
+    """Return the scorer of a checkpoint folder.
+
+    Raises:
+        CheckpointError: the folder, its sidecar or its weights are missing or do not fit together.
+    """
+    place = Path(resolve_model(folder))
+    sidecar = read_sidecar(place)
+    target = pick_device(device)
+    model = load_token_classifier(place, device=target, dtype=pick_dtype(dtype, target))
+    return TokenHeadScorer(
+        model, load_tokenizer(place), sidecar, batch_tokens=batch_tokens, overflow=overflow
+    )

@@ -1,0 +1,125 @@
+"""The step contract: from a trace to token ids with one span and one scoring position per step.
+
+Everything that feeds a model goes through `encode`: training, scoring, search, the game and serving. Positions are
+known by construction, never found by looking for a separator in the text:
+
+    before · question · after · step 1 · separator · step 2 · separator · …
+                                ^^^^^^ span 1         ^ position 1 = last token of the separator
+
+Contract:
+- every step has exactly one scoring position, in order; the ids of a prefix of a trace are a prefix of its ids;
+- question and steps are untrusted: a special token written in them is read as ordinary characters;
+- nothing is cut: a trace that does not fit is refused, or, when asked for, loses whole last steps, and says how many.
+
+Not here: batching and padding (`models/batching.py`), which layout a checkpoint wants (its sidecar).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from sparring.errors import DataError
+
+
+class Tokenizer(Protocol):
+    """The part of a Hugging Face tokenizer that is needed here."""
+
+    def encode(self, text: str, **options: object) -> list[int]:
+        """Return token ids."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The fixed texts around a question and its steps; they may hold special tokens. Travels in the sidecar."""
+
+    before: str = ""
+    after: str = "\n"
+    separator: str = "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids of a trace.
+
+    Attributes:
+        input_ids: all ids.
+        spans: per step, the half-open range of ids that hold its text (without the separator).
+        positions: per step, the index of the id whose hidden state is scored.
+        dropped: how many last steps did not fit.
+    """
+
+    input_ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    positions: tuple[int, ...]
+    dropped: int = 0
+
+
+def encode(
+    question: str,
+    steps: Sequence[str],
+    tokenizer: Tokenizer,
+    layout: Layout,
+    *,
+    max_length: int | None = None,
+    overflow: Literal["refuse", "drop_steps"] = "refuse",
+) -> Encoded:
+    """Return the token ids of a question followed by zero or more steps.
+
+    Args:
+        question: the problem's text.
+        steps: the steps' texts, in order.
+        tokenizer: a Hugging Face tokenizer.
+        layout: the texts around them.
+        max_length: most ids allowed; None for no limit.
+        overflow: what to do past that: raise, or drop whole last steps and count them.
+
+    Raises:
+        DataError: a step is empty, the separator has no token, or the trace does not fit (with ``drop_steps``: if not
+            even the question with the first step fits).
+    """
+    separator = trusted_ids(tokenizer, layout.separator)
+    if not separator:
+        raise DataError(f"the separator {layout.separator!r} has no token in this tokenizer", field="separator")
+    ids = prompt_ids(question, tokenizer, layout)
+    spans: list[tuple[int, int]] = []
+    positions: list[int] = []
+    for index, step in enumerate(steps):
+        if not step.strip():
+            raise DataError("the step is empty", field=f"steps[{index}]")
+        body = untrusted_ids(tokenizer, step)
+        end = len(ids) + len(body)
+        if max_length is not None and end + len(separator) > max_length:
+            if overflow == "refuse" or index == 0:
+                raise DataError(
+                    f"step {index + 1} of {len(steps)} ends at token {end + len(separator)}, past the limit of {max_length}",
+                    field=f"steps[{index}]",
+                )
+            break
+        spans.append((len(ids), end))
+        positions.append(end + len(separator) - 1)
+        ids += body + separator
+    if max_length is not None and len(ids) > max_length:
+        raise DataError(f"the question alone has {len(ids)} tokens, past the limit of {max_length}", field="problem")
+    return Encoded(tuple(ids), tuple(spans), tuple(positions), dropped=len(steps) - len(positions))
+
+
+def prompt_ids(question: str, tokenizer: Tokenizer, layout: Layout) -> list[int]:
+    """Return the ids up to where the first step begins."""
+    return [
+        *trusted_ids(tokenizer, layout.before),
+        *untrusted_ids(tokenizer, question),
+        *trusted_ids(tokenizer, layout.after),
+    ]
+
+
+def trusted_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the ids of a text of ours, in which special tokens count as such."""
+    return list(tokenizer.encode(text, add_special_tokens=False)) if text else []
+
+
+def untrusted_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the ids of anybody's text, in which special tokens are ordinary characters."""
+    return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))

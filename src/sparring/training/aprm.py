@@ -1,0 +1,396 @@
+"""APRM: train a process reward model against an adversary that learns to make reasoning errors (arXiv 2511.22888).
+
+One round of the game, for a batch of states (problem, correct prefix, correct step):
+
+1. the adversary G rewrites each correct step several times (or rules do, see `adversary`);
+2. the oracle says which rewrites are really wrong; `undecided` trains nobody, malformed ones count as failed;
+3. the PRM R scores every rewrite without seeing the original, and the untouched steps besides;
+4. R is paid for agreeing with the oracle; G is paid `fooled`, `caught` or `failed`;
+5. both take an optimistic step (2·g_t − g_{t−1}) on PPO-clip surrogates of
+   utility − τ_KL·KL(player ‖ reference) + τ_H·entropy.
+
+Before the game R, and G where its backbone takes no instructions, are warmed up on rule perturbations; what they are
+then is their reference. A pool of earlier rewrites is replayed, so that R does not forget.
+
+Contract: a run directory with `log.jsonl` (a record per step), `checkpoint/` (resume after any kill with the same
+result), `snapshots/`, and in the end `prm/` (a Hugging Face folder) and `metrics.json`. All randomness is a function of
+(seed, step), so resuming needs no generator state. Not here: evaluation, and attacks on a frozen PRM (`evaluation/`).
+The paper's oracle, reward values, coefficients and data are not public; what stands in for them are settings.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from sparring.errors import CheckpointError, SettingsError
+from sparring.models.checkpoint import model_card, save_prm
+from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
+from sparring.models.players import PLAYERS, Player, Players
+from sparring.models.prompts import layout_for
+from sparring.models.sidecar import sidecar_for
+from sparring.runs import JsonlLog, Metric, write_metrics
+from sparring.settings import dump_settings
+from sparring.training.adversary import Adversary, Rewrites, rule_rewrites
+from sparring.training.aprm_settings import AprmSettings
+from sparring.training.optimism import OptimisticGradient
+from sparring.training.pool import ReplayPool
+from sparring.training.prm_rows import PrmRow, fresh_row, prm_utility, replay_row
+from sparring.training.state import (
+    load_optimizer_tensors,
+    load_state,
+    optimizer_tensors,
+    random_for,
+    save_state,
+    seed_for,
+    torch_generator_for,
+)
+from sparring.training.tasks import ChainTask, State, TextTask, load_task
+
+Progress = Callable[[int, dict[str, Any]], None]
+"""Called after every step with (steps done, the step's log record)."""
+
+# What may differ between a run and its resumption without changing any result.
+_FREE_ON_RESUME = {"checkpoint_every", "trackers", "device"}
+
+
+@dataclass
+class Run:
+    """Everything that a training run holds in memory."""
+
+    settings: AprmSettings
+    out: Path
+    accelerator: Accelerator
+    task: ChainTask | TextTask
+    players: Players
+    tokenizer: Any
+    adversary: Adversary
+    pool: ReplayPool
+    optimizers: dict[Player, torch.optim.Optimizer] = field(default_factory=dict)
+    optimism: dict[Player, OptimisticGradient] = field(default_factory=dict)
+    step: int = 0
+    labelled: int = 0
+    undecided: int = 0
+    tokens: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the players live."""
+        return self.accelerator.device
+
+
+def train_aprm(
+    settings: AprmSettings, out: Path, *, resume: bool = False, progress: Progress | None = None
+) -> Path:
+    """Train a PRM and return its folder.
+
+    Args:
+        settings: all settings.
+        out: the run directory.
+        resume: go on from `out/checkpoint`; without a checkpoint there, start anew.
+        progress: told of every step.
+
+    Raises:
+        SettingsError: `out` already holds a run and `resume` is off, or the settings differ from those of the run.
+        CheckpointError, DataError: a model or data file cannot be used.
+    """
+    run = setup(settings, out)
+    log = JsonlLog(out / "log.jsonl")
+    if resume and (out / "checkpoint").exists():
+        restore(run)
+        log.truncate_after(lambda record: record["step"] <= run.step)
+    elif next(iter(log.records()), None) is not None and not resume:
+        raise SettingsError(f"'{out}' already holds a run; resume it with --resume, or choose another --out")
+    else:
+        log.truncate_after(lambda record: False)
+    run.accelerator.init_trackers("sparring-aprm", config=_flat(dump_settings(settings)))
+
+    while run.step < settings.total_steps:
+        started = time.perf_counter()
+        tokens = run.tokens
+        record = play_step(run)
+        seconds = time.perf_counter() - started
+        run.step += 1
+        record = {"step": run.step, **record, "seconds": seconds, "tokens_per_second": (run.tokens - tokens) / seconds}
+        log.append(record)
+        run.accelerator.log({k: v for k, v in record.items() if isinstance(v, float)}, step=run.step)
+        if run.step == settings.warm_steps:
+            run.players.freeze_references()
+            reset_optimizers(run)
+        if settings.snapshot_every and run.step > settings.warm_steps and record["update"] % settings.snapshot_every == 0:
+            save_snapshot(run, record["update"])
+        if run.step % settings.checkpoint_every == 0 or run.step == settings.total_steps:
+            save_checkpoint(run)
+        if progress is not None:
+            progress(run.step, record)
+    log.close()
+    run.accelerator.end_training()
+    return finish(run)
+
+
+# --- setup -----------------------------------------------------------------------------------------------------------
+
+
+def setup(settings: AprmSettings, out: Path) -> Run:
+    """Load data and models and make optimisers."""
+    out.mkdir(parents=True, exist_ok=True)
+    device = pick_device(settings.device)
+    dtype = pick_dtype(settings.dtype, device)
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if dtype == torch.bfloat16 else "no",
+        log_with=list(settings.trackers) or None,
+        project_dir=str(out),
+    )
+    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    task = load_task(
+        settings.task, Path(settings.data) if settings.data else None, settings.data_format, settings.max_problems
+    )
+    tokenizer = load_tokenizer(settings.backbone)
+    players = Players(
+        load_causal_model(settings.backbone, device=device, dtype=dtype),
+        adapter=settings.adapter,
+        lora_rank=settings.lora_rank,
+        lora_targets=settings.lora_targets,
+        autocast=accelerator.autocast,
+    )
+    run = Run(
+        settings,
+        out,
+        accelerator,
+        task,
+        players,
+        tokenizer,
+        Adversary(players, tokenizer, settings, device),
+        ReplayPool(settings.pool_states),
+    )
+    if isinstance(task, TextTask):
+        layout = layout_for(tokenizer, settings.style)
+        fits = [
+            len(fresh_row(state, [state.step] * settings.samples_per_state, tokenizer, layout).row) <= settings.max_length
+            and run.adversary.prompt_length(state) + settings.max_step_tokens <= settings.max_length
+            for state in task.states
+        ]
+        task.keep(fits, f"state longer than max_length = {settings.max_length} tokens")
+    reset_optimizers(run)
+    return run
+
+
+def reset_optimizers(run: Run) -> None:
+    """Give both players fresh optimisers: moments of the warm start would distort the game's first steps."""
+    rates = {"prm": run.settings.prm_learning_rate, "adversary": run.settings.adversary_learning_rate}
+    for player in PLAYERS:
+        named = run.players.parameters(player)
+        run.optimizers[player] = torch.optim.Adam(list(named.values()), lr=rates[player], betas=(0.9, 0.99))
+        run.optimism[player] = OptimisticGradient(named, run.settings.optimism)
+
+
+# --- one step --------------------------------------------------------------------------------------------------------
+
+
+def play_step(run: Run) -> dict[str, Any]:
+    """Do one step of the phase that the run is in, and return its log record."""
+    settings = run.settings
+    if run.step < settings.prm_warm_steps:
+        return {"phase": "warm_prm", "update": run.step + 1, **play_round(run, by_rules=True)}
+    if run.step < settings.warm_steps:
+        update = run.step - settings.prm_warm_steps + 1
+        states = run.task.draw(random_for(settings.seed, run.step, "states"), settings.states_per_update)
+        pairs = rule_rewrites(run.task, states, settings.samples_per_state, random_for(settings.seed, run.step, "rules"))
+        loss, tokens = run.adversary.imitate(pairs, settings.states_per_pass)
+        run.tokens += tokens
+        norm = optimizer_step(run, "adversary")
+        return {"phase": "warm_adversary", "update": update, "imitation_loss": loss, "adversary_gradient_norm": norm}
+    update = run.step - settings.warm_steps + 1
+    return {"phase": "game", "update": update, **play_round(run, by_rules=settings.adversary == "rules")}
+
+
+def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
+    """Play one round: rewrites, verdicts, scores, and an update of R and (in the game) of G."""
+    settings = run.settings
+    states = run.task.draw(random_for(settings.seed, run.step, "states"), settings.states_per_update)
+    if by_rules:
+        rules = random_for(settings.seed, run.step, "rules")
+        rewrites = rule_rewrites(run.task, states, settings.samples_per_state, rules)
+    else:
+        generator = torch_generator_for(settings.seed, run.step, "adversary", run.device)
+        rewrites = run.adversary.rewrite(run.task, states, generator)
+    replayed = run.pool.draw(random_for(settings.seed, run.step, "replay"), settings.replayed_states)
+
+    warming = run.step < settings.prm_warm_steps
+    record, scores = update_prm(run, rewrites, replayed, warming=warming)
+    record |= rewrites.outcome_shares(scores)
+    if settings.adversary == "trained" and not by_rules:
+        labels = torch_generator_for(settings.seed, run.step, "labels", torch.device("cpu"))
+        rewards = rewrites.rewards(scores, settings, labels)
+        stats = run.adversary.reinforce(rewrites, rewards, lambda: optimizer_step(run, "adversary"))
+        run.tokens += int(stats.pop("tokens"))
+        record |= stats
+    run.pool.add(rewrites, random_for(settings.seed, run.step, "pool"))
+    run.labelled += rewrites.decided_count()
+    run.undecided += rewrites.undecided_count()
+    return record
+
+
+def update_prm(
+    run: Run, rewrites: Rewrites, replayed: Sequence[tuple[State, list[tuple[str, bool]]]], *, warming: bool
+) -> tuple[dict[str, Any], list[list[float]]]:
+    """Update R once per epoch; return statistics and its scores of the rewrites before the update."""
+    settings, tokenizer = run.settings, run.tokenizer
+    layout = layout_for(tokenizer, settings.style)
+    rows: list[PrmRow] = [
+        fresh_row(state, texts, tokenizer, layout) for state, texts in zip(rewrites.states, rewrites.texts, strict=True)
+    ]
+    for row, truths in zip(rows, rewrites.truths(), strict=True):
+        row.set_fresh_truths(truths)
+    rows += [replay_row(state, members, tokenizer, layout) for state, members in replayed]
+    statistics: dict[str, Any] = {}
+    scores: list[list[float]] = []
+    for epoch in range(1 if warming else settings.prm_epochs):
+        generator = torch_generator_for(settings.seed, run.step, f"prm{epoch}", torch.device("cpu"))
+        result = prm_utility(run.players, rows, settings, tokenizer.pad_token_id, generator, warming=warming)
+        if epoch == 0:
+            statistics, scores = result.statistics, result.fresh_scores[: len(rewrites.states)]
+        statistics["prm_gradient_norm"] = optimizer_step(run, "prm")
+        run.tokens += sum(len(row.row) for row in rows)
+    return statistics, scores
+
+
+def optimizer_step(run: Run, player: Player) -> float:
+    """Clip, extrapolate, step, clear; return the gradient's norm before clipping."""
+    named = run.players.parameters(player)
+    norm = torch.nn.utils.clip_grad_norm_(list(named.values()), run.settings.max_gradient_norm)
+    if run.step >= run.settings.warm_steps:
+        run.optimism[player].extrapolate()
+    run.optimizers[player].step()
+    run.optimizers[player].zero_grad(set_to_none=True)
+    return float(norm)
+
+
+# --- saving ----------------------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(run: Run) -> None:
+    """Write everything that resuming needs."""
+    tensors: dict[str, dict[str, torch.Tensor]] = {"reference": run.players.reference_state()}
+    for player in PLAYERS:
+        named = run.players.parameters(player)
+        tensors[player] = dict(named)
+        tensors[f"{player}_optimizer"] = optimizer_tensors(run.optimizers[player], named)
+        tensors[f"{player}_optimism"] = run.optimism[player].state()
+    values = {
+        "step": run.step,
+        "labelled": run.labelled,
+        "undecided": run.undecided,
+        "tokens": run.tokens,
+        "settings": dump_settings(run.settings),
+        "pool": run.pool.records(),
+    }
+    save_state(run.out / "checkpoint", tensors, values)
+
+
+def restore(run: Run) -> None:
+    """Load the run's checkpoint; its settings must be those of this run."""
+    tensors, values = load_state(run.out / "checkpoint")
+    now, then = dump_settings(run.settings), values["settings"]
+    changed = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k) and k not in _FREE_ON_RESUME)
+    if changed:
+        raise SettingsError(
+            f"cannot resume '{run.out}' with other settings: "
+            + "; ".join(f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in changed)
+        )
+    for player in PLAYERS:
+        named = run.players.parameters(player)
+        load_player(run.players, player, tensors[player])
+        load_optimizer_tensors(run.optimizers[player], named, tensors.get(f"{player}_optimizer", {}))
+        run.optimism[player].load_state(
+            {name: tensor.to(run.device) for name, tensor in tensors.get(f"{player}_optimism", {}).items()}
+        )
+    run.players.load_reference_state(tensors["reference"])
+    run.pool.load_records(values["pool"])
+    run.step, run.labelled, run.undecided, run.tokens = (
+        values[name] for name in ("step", "labelled", "undecided", "tokens")
+    )
+
+
+def save_snapshot(run: Run, update: int) -> None:
+    """Keep both players as they are after this update, for cross-play."""
+    tensors = {player: dict(run.players.parameters(player)) for player in PLAYERS}
+    save_state(run.out / "snapshots" / f"{update:06d}", tensors, {"update": update})
+
+
+def load_player(players: Players, player: Player, tensors: dict[str, torch.Tensor]) -> None:
+    """Set a player's trainable parameters.
+
+    Raises:
+        CheckpointError: the names or shapes differ.
+    """
+    named = players.parameters(player)
+    if named.keys() != tensors.keys():
+        raise CheckpointError(f"the checkpoint's {player} has other parameters than the model")
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(tensors[name])
+
+
+def finish(run: Run) -> Path:
+    """Write the PRM folder and the run's metrics."""
+    settings = run.settings
+    sidecar = sidecar_for(
+        layout_for(run.tokenizer, settings.style),
+        max_length=min(settings.max_length, run.players.config.max_position_embeddings),
+    )
+    facts = {
+        "adversary": settings.adversary,
+        "updates": settings.updates,
+        "rewrites labelled by the oracle": run.labelled,
+        "seed": settings.seed,
+    }
+    card = model_card(
+        title=f"PRM of {settings.backbone}",
+        backbone=settings.backbone,
+        method="adversarial training (APRM), no human step labels",
+        facts=facts,
+        sidecar=sidecar,
+    )
+    folder = run.out / "prm"
+    save_prm(
+        folder,
+        config=run.players.config,
+        state=run.players.prm_state_dict(),
+        tokenizer=run.tokenizer,
+        sidecar=sidecar,
+        card=card,
+    )
+    log = JsonlLog(run.out / "log.jsonl")
+    game = [record for record in log.records() if record["phase"] == "game"]
+    seconds = sum(record["seconds"] for record in log.records())
+    metrics = {
+        "training.seconds": Metric(seconds, unit="s"),
+        "training.updates": Metric(float(settings.updates)),
+        "training.labelled_steps": Metric(float(run.labelled)),
+        "training.undecided_steps": Metric(float(run.undecided)),
+        "training.tokens_per_second": Metric(run.tokens / seconds, unit="tokens/s"),
+    }
+    for name in ("fool_rate", "prm_accuracy_clean", "prm_accuracy_fresh"):
+        tail = [record[name] for record in game[-20:] if record.get(name) is not None]
+        if tail:
+            metrics[f"training.last_20.{name}"] = Metric(sum(tail) / len(tail), n=len(tail))
+    write_metrics(
+        run.out,
+        metrics,
+        settings=dump_settings(settings),
+        seed=settings.seed,
+        extra={"left_out": dict(run.task.left_out)},
+    )
+    return folder
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value if isinstance(value, (int, float, str, bool)) else str(value) for key, value in settings.items()}

@@ -1,0 +1,143 @@
+"""Rule perturbations of chain-arithmetic steps: one small function per kind of error.
+
+Contract: each takes (chain, prefix, step, rng) and returns a wrong step, or None where that error cannot be made there.
+All but `arithmetic` are *consistent*: after the mistake the step calculates on faithfully, as a careless solver would.
+Used as the static adversary, as warm start of a learned one, and in `sparring attack`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from sparring.worlds.chain import (
+    NAMES,
+    OPERATIONS,
+    Chain,
+    Expression,
+    judge_step,
+    known_names,
+    parse_step,
+    render_step,
+    substitute,
+)
+
+ChainError = Callable[[Chain, Sequence[str], str, random.Random], str | None]
+
+
+def arithmetic(chain: Chain, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Give another result; everything before it stays right."""
+    parsed = parse_step(step)
+    if parsed is None:
+        return None
+    result = rng.choice([value for value in range(chain.modulus) if value != parsed.result])
+    return render_step(parsed.name, parsed.expression, parsed.substituted, result)
+
+
+def wrong_reference(chain: Chain, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Use another known name, or another number, in place of one operand."""
+    parsed = parse_step(step)
+    if parsed is None:
+        return None
+    operands = list(parsed.expression.operands())
+    position = rng.randrange(2)
+    if operands[position].isdigit():
+        choices = [str(value) for value in range(chain.modulus) if str(value) != operands[position]]
+    else:
+        choices = sorted(known_names(chain, prefix) - {operands[position]})
+    if not choices:
+        return None
+    operands[position] = rng.choice(choices)
+    return _carried_out(chain, parsed.name, Expression(operands[0], parsed.expression.operation, operands[1]))
+
+
+def wrong_operation(chain: Chain, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Use another operation and calculate it correctly."""
+    parsed = parse_step(step)
+    if parsed is None:
+        return None
+    operation = rng.choice([sign for sign in OPERATIONS if sign != parsed.expression.operation])
+    return _carried_out(
+        chain, parsed.name, Expression(parsed.expression.left, operation, parsed.expression.right)
+    )
+
+
+def wrong_value(chain: Chain, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Carry over a wrong value of a name, and calculate with it correctly."""
+    parsed = parse_step(step)
+    if parsed is None:
+        return None
+    positions = [index for index, word in enumerate(parsed.expression.operands()) if not word.isdigit()]
+    if not positions:
+        return None
+    operands = list(parsed.substituted.operands())
+    position = rng.choice(positions)
+    operands[position] = rng.choice(
+        [str(value) for value in range(chain.modulus) if str(value) != operands[position]]
+    )
+    substituted = Expression(operands[0], parsed.substituted.operation, operands[1])
+    return render_step(
+        parsed.name, parsed.expression, substituted, substituted.evaluate(chain.values, chain.modulus)
+    )
+
+
+def skipped_step(chain: Chain, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Jump to a later definition although a value that it needs has not been computed; guess that value."""
+    known = known_names(chain, prefix)
+    jumps = [
+        (name, expression)
+        for name, expression in chain.definitions.items()
+        if name not in known
+        and any(not word.isdigit() and word not in known for word in expression.operands())
+    ]
+    if not jumps:
+        return None
+    name, expression = rng.choice(jumps)
+    guesses = {word: rng.randrange(chain.modulus) for word in chain.definitions if word not in known}
+    values = {**chain.values, **guesses}
+    return render_step(
+        name, expression, substitute(expression, values), expression.evaluate(values, chain.modulus)
+    )
+
+
+def invented_step(chain: Chain, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Compute a name that the problem never mentions, from known values."""
+    unused = [name for name in NAMES if name not in chain.values]
+    if not unused:
+        return None
+    known = sorted(known_names(chain, prefix))
+    expression = Expression(rng.choice(known), rng.choice(list(OPERATIONS)), rng.choice(known))
+    return _carried_out(chain, rng.choice(unused), expression)
+
+
+CHAIN_ERRORS: Mapping[str, ChainError] = {
+    "arithmetic": arithmetic,
+    "wrong_reference": wrong_reference,
+    "wrong_operation": wrong_operation,
+    "wrong_value": wrong_value,
+    "skipped_step": skipped_step,
+    "invented_step": invented_step,
+}
+
+
+def perturb_step(
+    chain: Chain, prefix: Sequence[str], step: str, rng: random.Random, kinds: Sequence[str] = tuple(CHAIN_ERRORS)
+) -> tuple[str, str] | None:
+    """Return (kind, wrong step) of a random kind, or None if none of the kinds is possible here.
+
+    A candidate that happens to be correct (an operand swapped for one of equal standing) is thrown away.
+    """
+    for kind in rng.sample(list(kinds), len(kinds)):
+        candidate = CHAIN_ERRORS[kind](chain, prefix, step, rng)
+        if candidate is not None and judge_step(chain, prefix, candidate).truth == "wrong":
+            return kind, candidate
+    return None
+
+
+def _carried_out(chain: Chain, name: str, expression: Expression) -> str:
+    return render_step(
+        name,
+        expression,
+        substitute(expression, chain.values),
+        expression.evaluate(chain.values, chain.modulus),
+    )
