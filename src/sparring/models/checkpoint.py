@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForTokenClassification
 
 from sparring.errors import CheckpointError
+from sparring.models.loading import quiet
 from sparring.models.players import CORRECT, LABELS
 from sparring.models.sidecar import Sidecar, write_sidecar
 from sparring.runs import atomic_directory
@@ -55,7 +56,7 @@ def save_prm(
     """Write the checkpoint folder atomically, replacing an older one."""
     model = token_classifier(config, state)
     assert model.config.label2id["correct"] == CORRECT == sidecar.correct_label
-    with atomic_directory(folder) as temporary:
+    with atomic_directory(folder) as temporary, quiet():
         model.save_pretrained(temporary, safe_serialization=True)
         tokenizer.save_pretrained(temporary)
         write_sidecar(temporary, sidecar)

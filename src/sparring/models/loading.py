@@ -7,10 +7,13 @@ missing or is not a model.
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import disable_progress_bars
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -76,10 +79,23 @@ def load_token_classifier(name: str | Path, *, device: torch.device, dtype: torc
     return model.to(device).eval()
 
 
-def _load(factory: Any, folder: str, **options: object) -> Any:
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the progress bars and notices of transformers and its hub client: ours are enough."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    disable_progress_bars()
     try:
-        return factory.from_pretrained(folder, trust_remote_code=False, **options)
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _load(factory: Any, folder: str, **options: object) -> Any:
+    try:
+        with quiet():
+            return factory.from_pretrained(folder, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"cannot load '{folder}' with {factory.__name__}: {first_line}") from error

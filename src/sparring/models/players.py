@@ -10,7 +10,7 @@ Contract: only the acting role's weights get gradients; a reference never change
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, get_args
 
@@ -38,6 +38,7 @@ class Players:
         lora_rank: rank of the adapters; their scale alpha is twice the rank.
         lora_targets: names of the linear layers that get adapters, or ``all-linear``.
         autocast: makes the context of every forward pass (mixed precision).
+        players: who plays; an attack on a frozen PRM needs the adversary only.
     """
 
     def __init__(
@@ -48,16 +49,19 @@ class Players:
         lora_rank: int = 16,
         lora_targets: str | list[str] = "all-linear",
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        players: Sequence[Player] = PLAYERS,
     ) -> None:
         self.adapter = adapter
         self.autocast = autocast
+        self.players = tuple(players)
+        roles = [role for role in get_args(Role) if role.removesuffix("_reference") in players]
         self.device: torch.device = next(backbone.parameters()).device
         self._heads = {role: _zero_head(backbone.config.hidden_size, self.device) for role in ("prm", "prm_reference")}
         self._models: dict[str, Any] = {}
         if adapter == "lora":
             backbone.requires_grad_(False)
             # Every role has an adapter of the same shape, so that references can be copied over.
-            for role in get_args(Role):
+            for role in roles:
                 config = LoraConfig(
                     r=lora_rank, lora_alpha=2 * lora_rank, lora_dropout=0.0, target_modules=lora_targets
                 )
@@ -65,9 +69,9 @@ class Players:
             for name, parameter in backbone.named_parameters():
                 if "lora_" in name:
                     parameter.data = parameter.data.float()
-            self._models = dict.fromkeys(get_args(Role), backbone)
+            self._models = dict.fromkeys(roles, backbone)
         else:
-            for role in get_args(Role):
+            for role in roles:
                 self._models[role] = copy.deepcopy(backbone).float().requires_grad_(role in PLAYERS)
         self.freeze_references()
 
@@ -99,7 +103,7 @@ class Players:
     def freeze_references(self) -> None:
         """Make both references equal to what their players are now."""
         with torch.no_grad():
-            for player in PLAYERS:
+            for player in self.players:
                 reference = f"{player}_reference"
                 if self.adapter == "lora":
                     named = dict(self._models[player].named_parameters())
@@ -114,7 +118,7 @@ class Players:
     def reference_state(self) -> dict[str, torch.Tensor]:
         """Return the tensors of both references, for a checkpoint."""
         state = {f"head.{name}": p for name, p in self._heads["prm_reference"].state_dict().items()}
-        for player in PLAYERS:
+        for player in self.players:
             reference = f"{player}_reference"
             for name, parameter in self._models[reference].named_parameters():
                 if self.adapter == "full" or f".{reference}." in name:
@@ -130,7 +134,10 @@ class Players:
     @property
     def mask_dtype(self) -> torch.dtype:
         """The type that additive attention masks must have."""
-        return torch.bfloat16 if self._autocasts() else next(self._models["prm"].parameters()).dtype
+        return torch.bfloat16 if self._autocasts() else next(self._any_model().parameters()).dtype
+
+    def _any_model(self) -> Any:
+        return next(iter(self._models.values()))
 
     def _autocasts(self) -> bool:
         with self.autocast():
@@ -168,7 +175,7 @@ class Players:
     @property
     def config(self) -> Any:
         """The backbone's configuration."""
-        return self._models["prm"].config
+        return self._any_model().config
 
     def load_prm_head(self, head: nn.Linear) -> None:
         """Start the PRM's head from another one of the same shape.

@@ -106,8 +106,10 @@ class Rewrites:
         """Number of rewrites that the oracle could not decide."""
         return sum(item.undecided for group in self.groups for item in group)
 
-    def outcome_shares(self, scores: Sequence[Sequence[float]]) -> dict[str, float | None]:
-        """Return the shares of the adversary's outcomes when a step counts as accepted from a score of 0.5 on.
+    def outcome_shares(
+        self, scores: Sequence[Sequence[float]], threshold: float = 0.5
+    ) -> dict[str, float | None]:
+        """Return the shares of the adversary's outcomes; a step counts as accepted from the threshold on.
 
         `scores` are those of the well-formed rewrites, per state. Malformed and undecided are shares of all rewrites;
         fool_rate, caught and failed are shares of the well-formed, decided ones and add up to 1; miss_rate is the share
@@ -122,7 +124,7 @@ class Rewrites:
                 elif item.truth:
                     counts["failed"] += 1
                 else:
-                    counts["fooled" if score >= 0.5 else "caught"] += 1
+                    counts["fooled" if score >= threshold else "caught"] += 1
         decided = counts["fooled"] + counts["caught"] + counts["failed"]
         wrong = counts["fooled"] + counts["caught"]
         everything = counts.total()
@@ -243,7 +245,7 @@ class Adversary:
             logits, targets = self._branch_logits(chunk, "adversary")
             loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / max(1, count)
             loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss)
+            total += float(loss.detach())
         return total, sum(len(row) for row in rows)
 
     def reinforce(
@@ -293,8 +295,8 @@ class Adversary:
                 approx_kl, clipfrac = update_size(log_probs, old[number], settings.clip, mask)
                 sums["approx_kl"] += share * approx_kl
                 sums["clipfrac"] += share * clipfrac
-                sums["adversary_kl"] += float(kl)
-                sums["adversary_entropy"] += float(entropy)
+                sums["adversary_kl"] += float(kl.detach())
+                sums["adversary_entropy"] += float(entropy.detach())
                 tokens += 2 * sum(len(row) for row in rows[chunk])
             # KL and entropy describe the policy that sampled; the PPO diagnostics describe how far the last epoch went.
             statistics = sums | {k: statistics[k] for k in ("adversary_kl", "adversary_entropy") if k in statistics}

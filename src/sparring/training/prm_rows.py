@@ -148,9 +148,9 @@ def prm_utility(
         loss.backward()  # type: ignore[no-untyped-call]
 
         scores = torch.sigmoid(log_odds.detach()).tolist()
-        totals["utility"] += float((utility * weight).sum())
-        totals["kl"] += float(kl)
-        totals["entropy"] += float(entropy)
+        totals["utility"] += float((utility * weight).sum().detach())
+        totals["kl"] += float(kl.detach())
+        totals["entropy"] += float(entropy.detach())
         place = iter(scores)
         for row in chunk:
             row_scores = [next(place) for _ in row.columns]

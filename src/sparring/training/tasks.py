@@ -118,7 +118,7 @@ class TextTask:
                 continue
             for index in range(len(problem.solution)):
                 state = State(problem, index)
-                if self._oracle.arithmetic.judge(problem, state.prefix, state.step).truth == "correct":
+                if self._oracle.judge(problem, state.prefix, state.step).truth == "correct":
                     self._states.append(state)
                 else:
                     self.left_out["step without a calculation that the oracle can check"] += 1

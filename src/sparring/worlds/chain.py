@@ -22,11 +22,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sparring.errors import DataError
 from sparring.oracles.verdict import Verdict
-from sparring.traces.records import Problem
+from sparring.traces.records import Problem, Trace, labels_from_first_error
 
 NAMES = "abcdefghijkl"
 OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
@@ -283,3 +283,26 @@ def vocabulary(modulus: int = MODULUS) -> list[str]:
     words = ["mod", ":", ";", ",", "=", "is", "find", *OPERATIONS]
     numbers = [str(value) for value in range(modulus + 1)]  # the modulus itself appears in the question
     return [*words, *NAMES, *numbers]
+
+
+def judged(trace: Trace) -> Trace:
+    """Return the trace with exact labels (nothing after the first error) and outcome.
+
+    Raises:
+        DataError: the problem is not one of this world.
+    """
+    chain = parse_question(trace.problem.question)
+    first_error = next(
+        (
+            index
+            for index, step in enumerate(trace.steps)
+            if judge_step(chain, trace.steps[:index], step).truth == "wrong"
+        ),
+        -1,
+    )
+    answer = final_answer(trace.problem, trace.steps)
+    return replace(
+        trace,
+        labels=labels_from_first_error(first_error, len(trace.steps)),
+        outcome=answer is not None and answer == str(chain.values[chain.asked]),
+    )

@@ -1,0 +1,57 @@
+# Needs python3 (3.11 or newer, with venv), make and a Python package registry; everything else goes into .venv.
+# `make PYTHON=python3.12 test` picks an interpreter; after changing it, run `make clean` first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+# Stamps: touched when a step is complete, so that a second call skips it and an interrupted one is repeated.
+MADE := $(VENV)/.made
+CORE := $(VENV)/.installed-core
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint install clean
+
+help:
+	@echo "make demo     a small run from start to report"
+	@echo "make test     lint, types and tests (what CI runs)"
+	@echo "make lint     ruff and mypy only"
+	@echo "make install  .venv with the development tools"
+	@echo "make clean    removes .venv and caches; keeps runs/ and models/"
+
+demo: $(CORE)
+	$(BIN)/sparring demo
+
+test: lint
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+
+lint: $(DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+install: $(DEV)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(CORE): pyproject.toml constraints.txt | $(MADE)
+	@echo "installing sparring into $(VENV) (the first time this takes minutes) ..."
+	$(PIP) --editable .
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(MADE)
+	@echo "installing sparring with its development tools into $(VENV) (the first time this takes minutes) ..."
+	$(PIP) --editable '.[dev]'
+	@touch $(CORE) $@
+
+# Says what is missing before it makes the environment.
+$(MADE):
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), Sparring needs 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@

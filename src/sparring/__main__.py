@@ -1,0 +1,170 @@
+"""The command line: a flat table from command to function.
+
+Contract: nothing is computed here. Errors that a user can mend are printed without a traceback and end with status 2.
+Heavy imports happen inside the commands, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from sparring.errors import SparringError
+
+if TYPE_CHECKING:
+    from sparring.settings import Settings
+
+S = TypeVar("S", bound="Settings")
+
+app = typer.Typer(
+    help="Train, check and use process reward models.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+train_app = typer.Typer(help="Train a model.", no_args_is_help=True)
+eval_app = typer.Typer(help="Measure a PRM.", no_args_is_help=True)
+
+Config = Annotated[Path | None, typer.Option(help="YAML file of settings.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key=value; they win over the file.")]
+Out = Annotated[Path, typer.Option(help="Run directory.")]
+Explain = Annotated[bool, typer.Option("--explain", help="List all settings with their meaning and stop.")]
+
+
+@app.command("demo")
+def demo(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/demo"),
+    explain: Explain = False,
+) -> None:
+    """Train a PRM on rules and against an adversary, compare both, write a report (minutes on a laptop)."""
+    from sparring.demo import DemoSettings, run_demo
+
+    if not explain:
+        run_demo(_settings(DemoSettings, config, overrides), out)
+    else:
+        _explain(DemoSettings)
+
+
+@train_app.command("aprm")
+def train_aprm_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/aprm"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    explain: Explain = False,
+) -> None:
+    """Train a PRM against an adversary that learns to make errors (APRM)."""
+    from sparring.training.aprm_settings import AprmSettings
+
+    if explain:
+        _explain(AprmSettings)
+        return
+    settings = _settings(AprmSettings, config, overrides)
+    from sparring.training.console import show_aprm
+
+    show_aprm(settings, out, resume=resume, console=Console(stderr=True))
+
+
+@train_app.command("chain-policy")
+def train_chain_policy_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/chain-policy"),
+    explain: Explain = False,
+) -> None:
+    """Train the tiny policy of the chain-arithmetic world from generated problems."""
+    from sparring.training.chain_policy import ChainPolicySettings, train_chain_policy
+    from sparring.training.console import step_bar
+
+    if explain:
+        _explain(ChainPolicySettings)
+        return
+    settings = _settings(ChainPolicySettings, config, overrides)
+    with step_bar("chain policy", settings.problems // settings.batch, Console(stderr=True)) as progress:
+        folder = train_chain_policy(settings, out, progress)
+    typer.echo(f"policy: {folder}")
+
+
+@app.command("attack")
+def attack_command(
+    prm: Annotated[Path, typer.Argument(help="PRM folder to attack.")],
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/attack"),
+    explain: Explain = False,
+) -> None:
+    """Measure how often a frozen PRM accepts wrong steps: rules, frozen and freshly trained adversaries."""
+    from sparring.evaluation.attack import AttackSettings
+
+    if explain:
+        _explain(AttackSettings)
+        return
+    settings = _settings(AttackSettings, config, overrides)
+    from sparring.evaluation.attack_command import run_attack
+
+    run_attack(prm, settings, out, console=Console())
+
+
+@app.command("score")
+def score_command(
+    model: Annotated[Path, typer.Argument(help="PRM folder.")],
+    data: Annotated[Path, typer.Argument(help="JSONL of traces.")],
+    out: Annotated[Path | None, typer.Option(help="JSONL of scores; without it only the table is shown.")] = None,
+) -> None:
+    """Score the steps of traces."""
+    from sparring.evaluation.commands import score_file
+
+    score_file(data, model=model, out=out)
+
+
+@eval_app.command("processbench")
+def eval_processbench_command(
+    data: Annotated[list[Path], typer.Argument(help="ProcessBench files, one per subset.")],
+    out: Out = Path("runs/processbench"),
+    model: Annotated[Path | None, typer.Option(help="PRM folder to score with.")] = None,
+    scores: Annotated[list[Path] | None, typer.Option(help="Files of scores instead of a model.")] = None,
+    scores_model: Annotated[str | None, typer.Option(help="Which model's scores, where a file holds several.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Threshold; default: the sidecar's, else 0.5.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many cases per subset.")] = None,
+) -> None:
+    """Measure F1 of finding the first wrong step (ProcessBench's definition), with intervals."""
+    from sparring.evaluation.commands import evaluate_processbench
+
+    evaluate_processbench(
+        data, model=model, scores=scores, scores_model=scores_model, threshold=threshold, out=out, seed=seed, limit=limit
+    )
+
+
+app.add_typer(train_app, name="train")
+app.add_typer(eval_app, name="eval")
+
+
+def _settings(cls: type[S], config: Path | None, overrides: list[str] | None) -> S:
+    from sparring.settings import load_settings
+
+    return load_settings(cls, config, overrides or [])
+
+
+def _explain(cls: type[Settings]) -> None:
+    from sparring.settings import describe
+
+    typer.echo(describe(cls))
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except SparringError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", soft_wrap=True, markup=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

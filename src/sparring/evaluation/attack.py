@@ -1,0 +1,277 @@
+"""Attacks on a frozen PRM: how often are wrong steps accepted?
+
+Three adversaries, each on the same held-out states: `rules` (static perturbations), `frozen` (a language model that
+imitates the rules), and `trained` (that model, trained against this PRM with a stated budget). The fool rate of the last
+is the PRM's *exploitability* under that budget.
+
+Contract: the PRM is only ever asked for scores, so anything that scores can be attacked. Fool rate = accepted wrong steps /
+well-formed decided rewrites; a step is accepted from the PRM's threshold on. A PRM that rejects everything cannot be
+fooled, so the share of untouched correct steps that it accepts is measured beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from sparring.evaluation.scoring import StepScorer
+from sparring.evaluation.statistics import bootstrap_weighted
+from sparring.models.loading import TINY_POLICY, load_causal_model, load_tokenizer, pick_device, pick_dtype
+from sparring.models.players import Players
+from sparring.runs import JsonlLog, Metric
+from sparring.settings import Settings
+from sparring.traces.records import Trace
+from sparring.training.adversary import Adversary, Rewrites, rule_rewrites
+from sparring.training.state import random_for, seed_for, torch_generator_for
+from sparring.training.tasks import State, Task
+
+Attacker = Literal["rules", "frozen", "trained"]
+
+
+class AttackSettings(Settings):
+    """Settings of `sparring attack`."""
+
+    task: Literal["chain", "text"] = "chain"
+    """Where states come from (see `sparring train aprm`)."""
+    data: str | None = None
+    """File of problems with correct step-by-step solutions (text task)."""
+    data_format: str = "auto"
+    """Format of `data`."""
+    max_problems: int | None = Field(None, gt=0)
+    """Use only the first so many problems of `data`."""
+    backbone: str = TINY_POLICY
+    """Language model that the adversary starts from."""
+    adapter: Literal["lora", "full"] = "full"
+    """Whether the adversary trains adapters or all its weights."""
+    lora_rank: int = Field(16, gt=0)
+    """Rank of the adapters."""
+    lora_targets: str | list[str] = "all-linear"
+    """Layers that get adapters."""
+    style: Literal["plain", "chat"] = "plain"
+    """How the adversary is asked (see `sparring train aprm`)."""
+    mistake_cue: str = "mistake :"
+    """What asks a plain-style adversary for a mistake."""
+    max_step_tokens: int = Field(24, gt=0)
+    """Longest rewrite of a step."""
+
+    warm_steps: int = Field(60, ge=0)
+    """Imitation updates on rule perturbations; with chat style 0 is sensible."""
+    updates: int = Field(40, ge=0)
+    """Budget: updates of the adversary against the frozen PRM."""
+    states_per_update: int = Field(32, gt=0)
+    """Budget: states per update."""
+    samples_per_state: int = Field(4, ge=2)
+    """Budget: rewrites per state."""
+    states_per_pass: int = Field(32, gt=0)
+    """States per forward pass."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Adam's step size of the adversary."""
+    max_gradient_norm: float = Field(1.0, gt=0)
+    """Gradients are clipped to this norm."""
+    reward_fooled: float = 1.0
+    """Reward of an accepted wrong step."""
+    reward_caught: float = 0.0
+    """Reward of a rejected wrong step."""
+    reward_failed: float = -1.0
+    """Reward of a rewrite that is still correct, or malformed."""
+    adversary_kl: float = Field(0.05, ge=0)
+    """Weight of KL(adversary ‖ its start), per rewrite."""
+    adversary_entropy: float = Field(0.0, ge=0)
+    """Weight of the adversary's entropy, per rewrite."""
+    adversary_epochs: int = Field(1, gt=0)
+    """Updates per round of samples."""
+    clip: float = Field(0.2, gt=0)
+    """PPO's clipping range."""
+    prm_objective: Literal["expected", "sampled"] = "expected"
+    """Whether the adversary is paid by the PRM's probability of accepting, or by a label drawn from it."""
+
+    evaluation_states: int = Field(200, gt=0)
+    """Held-out states on which the fool rates are measured."""
+    seed: int = Field(0, ge=0)
+    """All randomness derives from it."""
+    device: str = "auto"
+    """Device of the adversary."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the adversary's frozen weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttackResult:
+    """Metrics named ``<attacker>.fool_rate`` and so on, and the evaluated rewrites per attacker with their scores."""
+
+    metrics: dict[str, Metric]
+    rewrites: dict[Attacker, Rewrites]
+    scores: dict[Attacker, list[list[float]]]
+
+
+class AttackGround:
+    """One PRM under attack: scores rewrites and turns them into fool rates."""
+
+    def __init__(self, scorer: StepScorer, task: Task, settings: AttackSettings) -> None:
+        self.scorer, self.task, self.settings = scorer, task, settings
+        self.threshold = 0.5 if scorer.threshold is None else scorer.threshold
+
+    def score(self, rewrites: Rewrites) -> list[list[float]]:
+        """Return the PRM's scores of the well-formed rewrites, per state."""
+        traces = [
+            Trace(state.problem, (*state.prefix, text))
+            for state, texts in zip(rewrites.states, rewrites.texts, strict=True)
+            for text in texts
+        ]
+        scores = iter(self.scorer.score(traces)) if traces else iter(())
+        return [[next(scores)[-1] for _ in texts] for texts in rewrites.texts]
+
+    def held_out_states(self) -> list[State]:
+        """Return the states for evaluation, the same for every attacker and PRM of this seed."""
+        return self.task.draw(
+            random_for(self.settings.seed, 0, "attack-evaluation"), self.settings.evaluation_states
+        )
+
+    def measure(self, rewrites: Rewrites, scores: Sequence[Sequence[float]]) -> dict[str, Metric]:
+        """Return fool rate, miss rate, and shares of failed, undecided and malformed, with intervals over states."""
+        counts = torch.tensor(
+            [_counts(group, row, self.threshold) for group, row in zip(rewrites.groups, scores, strict=True)],
+            dtype=torch.float64,
+        ).numpy()
+        fooled, caught, failed, undecided, malformed = counts.T
+        decided, wrong = fooled + caught + failed, fooled + caught
+        everything = decided + undecided + malformed
+
+        def ratio(part: Any, whole: Any) -> Metric:
+            if whole.sum() == 0:
+                return Metric(None, n=0, unit="fraction")
+            return bootstrap_weighted(
+                lambda weights: (weights @ part) / (weights @ whole).clip(min=1e-12),
+                len(part),
+                seed=self.settings.seed,
+                unit="fraction",
+            )
+
+        return {
+            "fool_rate": ratio(fooled, decided),
+            "miss_rate": ratio(fooled, wrong),
+            "failed": ratio(failed, decided),
+            "undecided": ratio(undecided, everything),
+            "malformed": ratio(malformed, everything),
+        }
+
+    def clean_accepted(self, states: Sequence[State]) -> Metric:
+        """Return the share of untouched correct steps that the PRM accepts."""
+        rows = self.scorer.score([Trace(state.problem, (*state.prefix, state.step)) for state in states])
+        accepted = torch.tensor(
+            [float(row[-1] >= self.threshold) for row in rows], dtype=torch.float64
+        ).numpy()
+        return bootstrap_weighted(
+            lambda weights: (weights @ accepted) / weights.sum(axis=1),
+            len(accepted),
+            seed=self.settings.seed,
+            unit="fraction",
+        )
+
+
+def attack(
+    scorer: StepScorer,
+    task: Task,
+    settings: AttackSettings,
+    log_path: Path,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> AttackResult:
+    """Attack a PRM with all three adversaries.
+
+    Args:
+        scorer: the frozen PRM.
+        task: draws and judges states.
+        settings: budget, backbone and sizes.
+        log_path: JSONL with one record per update of the trained adversary.
+        progress: called with (phase, done, total).
+    """
+    ground = AttackGround(scorer, task, settings)
+    states = ground.held_out_states()
+    adversary, optimizer = _fresh_adversary(settings)
+    rewrites: dict[Attacker, Rewrites] = {
+        "rules": rule_rewrites(
+            task, states, settings.samples_per_state, random_for(settings.seed, 0, "attack-rules")
+        )
+    }
+
+    def step() -> float:
+        named = adversary.players.parameters("adversary")
+        norm = torch.nn.utils.clip_grad_norm_(list(named.values()), settings.max_gradient_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+    for update in range(settings.warm_steps):
+        rng = random_for(settings.seed, update, "attack-warm")
+        batch = task.draw(rng, settings.states_per_update)
+        adversary.imitate(
+            rule_rewrites(task, batch, settings.samples_per_state, rng), settings.states_per_pass
+        )
+        step()
+        if progress is not None:
+            progress("imitating the rules", update + 1, settings.warm_steps)
+    adversary.players.freeze_references()
+    optimizer.state.clear()
+    rewrites["frozen"] = _rewrite(adversary, task, states, settings, "attack-frozen")
+
+    log_path.unlink(missing_ok=True)
+    with JsonlLog(log_path) as log:
+        for update in range(settings.updates):
+            batch = task.draw(random_for(settings.seed, update, "attack-states"), settings.states_per_update)
+            generator = torch_generator_for(settings.seed, update, "attack-samples", adversary.device)
+            made = adversary.rewrite(task, batch, generator)
+            scores = ground.score(made)
+            labels = torch_generator_for(settings.seed, update, "attack-labels", torch.device("cpu"))
+            stats = adversary.reinforce(made, made.rewards(scores, settings, labels), step)
+            labelled = (update + 1) * settings.states_per_update * settings.samples_per_state
+            shares = made.outcome_shares(scores, ground.threshold)
+            log.append({"update": update + 1, "labelled_steps": labelled, **shares, **stats})
+            if progress is not None:
+                progress("training against the frozen PRM", update + 1, settings.updates)
+    rewrites["trained"] = _rewrite(adversary, task, states, settings, "attack-trained")
+
+    scores_of = {name: ground.score(made) for name, made in rewrites.items()}
+    metrics = {
+        f"{name}.{key}": metric
+        for name, made in rewrites.items()
+        for key, metric in ground.measure(made, scores_of[name]).items()
+    }
+    metrics["clean_accepted"] = ground.clean_accepted(states)
+    metrics["budget.labelled_steps"] = Metric(
+        float(settings.updates * settings.states_per_update * settings.samples_per_state)
+    )
+    return AttackResult(metrics, rewrites, scores_of)
+
+
+def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.Optimizer]:
+    device = pick_device(settings.device)
+    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    players = Players(
+        load_causal_model(settings.backbone, device=device, dtype=pick_dtype(settings.dtype, device)),
+        adapter=settings.adapter,
+        lora_rank=settings.lora_rank,
+        lora_targets=settings.lora_targets,
+        players=("adversary",),
+    )
+    adversary = Adversary(players, load_tokenizer(settings.backbone), settings, device)
+    parameters = list(players.parameters("adversary").values())
+    return adversary, torch.optim.Adam(parameters, lr=settings.learning_rate, betas=(0.9, 0.99))
+
+
+def _rewrite(
+    adversary: Adversary, task: Task, states: Sequence[State], settings: AttackSettings, purpose: str
+) -> Rewrites:
+    return adversary.rewrite(task, states, torch_generator_for(settings.seed, 0, purpose, adversary.device))
+
+
+def _counts(group: Sequence[Any], scores: Sequence[float], threshold: float) -> list[int]:
+    counts = [0, 0, 0, 0, sum(item.malformed is not None for item in group)]
+    for item, score in zip((item for item in group if item.malformed is None), scores, strict=True):
+        place = 3 if item.truth is None else 2 if item.truth else 0 if score >= threshold else 1
+        counts[place] += 1
+    return counts

@@ -1,0 +1,61 @@
+"""Cross-play: every saved adversary of a run against every saved PRM of it.
+
+A PRM that only learned to beat its latest opponent shows a fool rate that rises again for older adversaries.
+
+Contract: all pairs meet on the same held-out states, and each adversary's rewrites are sampled once, so that a column's
+cells differ only by the PRM. A step is accepted from a score of 0.5 on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sparring.models.branches import collate
+from sparring.models.prompts import layout_for
+from sparring.training.adversary import Rewrites
+from sparring.training.aprm import Run, load_player
+from sparring.training.prm_rows import fresh_row
+from sparring.training.state import load_state, random_for, torch_generator_for
+
+
+@dataclass(frozen=True, slots=True)
+class CrossPlay:
+    """Fool rates (rows: PRMs, columns: adversaries), None where an adversary wrote nothing well-formed and decided."""
+
+    updates: list[int]
+    fool_rate: list[list[float | None]]
+    n: int
+
+
+def cross_play(run: Run, *, states: int, seed: int) -> CrossPlay:
+    """Return the matrix for the snapshots in the run's directory; the run's players are left as the last snapshot."""
+    folders = sorted(path for path in (run.out / "snapshots").iterdir() if path.is_dir())
+    held_out = run.task.draw(random_for(seed, 0, "cross-play"), states)
+    rewrites: list[Rewrites] = []
+    for folder in folders:
+        load_player(run.players, "adversary", load_state(folder)[0]["adversary"])
+        generator = torch_generator_for(seed, 0, "cross-play", run.device)
+        rewrites.append(run.adversary.rewrite(run.task, held_out, generator))
+    matrix = []
+    for folder in folders:
+        load_player(run.players, "prm", load_state(folder)[0]["prm"])
+        matrix.append([made.outcome_shares(_scores(run, made))["fool_rate"] for made in rewrites])
+    return CrossPlay([int(Path(folder).name) for folder in folders], matrix, n=states * run.settings.samples_per_state)
+
+
+@torch.inference_mode()
+def _scores(run: Run, rewrites: Rewrites) -> list[list[float]]:
+    layout = layout_for(run.tokenizer, run.settings.style)
+    rows = [fresh_row(s, texts, run.tokenizer, layout) for s, texts in zip(rewrites.states, rewrites.texts, strict=True)]
+    scores: list[list[float]] = []
+    for start in range(0, len(rows), run.settings.states_per_pass):
+        chunk = rows[start : start + run.settings.states_per_pass]
+        batch = collate([row.row for row in chunk], run.tokenizer.pad_token_id, run.device, run.players.mask_dtype)
+        fresh = [[c for c, kind in zip(row.columns, row.kinds, strict=True) if kind == "fresh"] for row in chunk]
+        places = ([i for i, columns in enumerate(fresh) for _ in columns], [c for columns in fresh for c in columns])
+        values = iter(torch.sigmoid(run.players.prm_log_odds(batch, places)).tolist())
+        scores += [[next(values) for _ in columns] for columns in fresh]
+    return scores

@@ -1,0 +1,327 @@
+"""ProcessBench (arXiv 2412.06559): does a PRM find the first wrong step, and leave right solutions alone?
+
+Contract: the official definition. The predicted first error is the first step whose score is below the
+threshold, −1 if there is none. Accuracy on erroneous cases asks for exactly the labelled step, accuracy on
+correct cases for −1; F1 is their harmonic mean. A threshold never comes without the rule that chose it.
+Beside F1 stand two measures that need no threshold: the AUC of single step scores (over labelled steps: up
+to and including the first error) and of a solution's lowest score against "has no error". Intervals are
+bootstraps over cases, drawn within each subset; for the two accuracies of a set of cases they are
+Wilson's, which have a width at 0 % and 100 % too.
+
+Three averages over subsets are in use, and differ by points: `mean` (unweighted mean of the subsets'
+numbers, the official one), `weighted` (the same, weighted by cases) and `pooled` (all cases as one set).
+
+Not here: reading cases (`traces/readers.py`) and scores (`score_files.py`), making scores (`scoring.py`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sparring.errors import DataError, SettingsError
+from sparring.evaluation.score_files import ScoreRow, checked_scores
+from sparring.evaluation.statistics import (
+    RESAMPLES,
+    Floats,
+    ReliabilityBin,
+    Resampler,
+    WeightedAuc,
+    blocks,
+    expected_calibration_error,
+    percentile_metric,
+    proportion,
+    reliability_bins,
+)
+from sparring.runs import Metric
+from sparring.traces.records import Label, Trace
+
+DEFAULT_THRESHOLD = 0.5
+MEASURES = ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "solution_auc")
+PROPORTIONS = ("accuracy_erroneous", "accuracy_correct")
+AVERAGES = ("mean", "weighted", "pooled")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One solution with its first wrong step (−1: none), its step labels and its step scores."""
+
+    subset: str
+    id: str
+    first_error: int
+    labels: tuple[Label, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Steps that score below `value` count as wrong; `rule` says how the value was chosen."""
+
+    value: float
+    rule: str
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.value <= 1.0:
+            raise SettingsError(f"a threshold is a number from 0 to 1, got {self.value}")
+
+
+def chosen_threshold(fixed: float | None, from_sidecar: float | None, sidecar_rule: str = "") -> Threshold:
+    """Return the threshold given by hand, else the checkpoint's own (with the rule it names), else 0.5."""
+    if fixed is None and from_sidecar is not None:
+        return Threshold(from_sidecar, f"from sidecar: {sidecar_rule}" if sidecar_rule else "from sidecar")
+    value = DEFAULT_THRESHOLD if fixed is None else fixed
+    return Threshold(value, f"fixed {value:g}")
+
+
+def first_error_below(scores: Sequence[float], threshold: float) -> int:
+    """Return the index of the first score below the threshold, −1 if there is none."""
+    return next((index for index, score in enumerate(scores) if score < threshold), -1)
+
+
+def make_case(trace: Trace, scores: Sequence[Any], subset: str) -> Case:
+    """Return the case of a labelled trace and its scores, both checked.
+
+    Raises:
+        DataError: no label, or scores that do not fit the steps; names the trace's id.
+    """
+    identity = trace.problem.id
+    checked = checked_scores(scores, len(trace.steps), identity)
+    if trace.labels is None or trace.first_error is None:
+        raise DataError(f"trace {identity!r} has no first-error label", field="label")
+    return Case(subset, identity, trace.first_error, trace.labels, checked)
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Cases that have scores, ids of those that lack them, and how many score rows belong to no case."""
+
+    cases: list[Case]
+    missing: list[str]
+    unused: int
+
+
+def match_scores(
+    subsets: Mapping[str, Sequence[Trace]], rows: Mapping[str, ScoreRow], *, allow_missing: bool = False
+) -> Matched:
+    """Join labelled traces with the rows of score files by id.
+
+    Raises:
+        DataError: an id stands twice in the data, scores are unusable, or (unless allowed) some are missing.
+    """
+    cases: list[Case] = []
+    missing: list[str] = []
+    seen: set[str] = set()
+    for subset, traces in subsets.items():
+        for trace in traces:
+            identity = trace.problem.id
+            if identity in seen:
+                raise DataError(
+                    f"id {identity!r} stands twice in the data: scores cannot be matched", field="id"
+                )
+            seen.add(identity)
+            row = rows.get(identity)
+            if row is None:
+                missing.append(identity)
+                continue
+            try:
+                cases.append(make_case(trace, row.scores, subset))
+            except DataError as error:
+                raise error.at(file=row.file, line=row.line) from error
+    if missing and not allow_missing:
+        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise DataError(
+            f"{len(missing)} of {len(seen)} cases have no scores ({shown}); "
+            "--allow-missing leaves them out and counts them"
+        )
+    if not cases:
+        raise DataError("none of the scores belongs to a case of the data: do the ids agree?", field="id")
+    return Matched(cases, missing, len(rows.keys() - seen))
+
+
+def best_threshold(cases: Sequence[Case], split: str) -> Threshold:
+    """Return the threshold with the best F1 on the cases of a named split, taken as one set.
+
+    It lies midway between two neighbouring scores; among equally good ones the nearest to 0.5 is taken. On
+    the split itself the resulting F1 is optimistic, which the rule reminds of.
+
+    Raises:
+        DataError: the split lacks erroneous or correct cases.
+    """
+    erroneous = sum(case.first_error >= 0 for case in cases)
+    if erroneous in (0, len(cases)):
+        raise DataError(
+            f"choosing a threshold on {split!r} needs erroneous and correct cases, it has one kind"
+        )
+    levels = sorted({score for case in cases for score in case.scores})
+    place = {score: index for index, score in enumerate(levels)}
+    # A threshold of "gap" k lies above level k−1 and at most at level k. Every case is right on a run of
+    # gaps: from just above the score at its first error to the lowest score before it.
+    changes = np.zeros((2, len(levels) + 1))
+    for case in cases:
+        before = case.scores[: case.first_error] if case.first_error >= 0 else case.scores
+        last = place[min(before)] if before else len(levels) - 1
+        first = place[case.scores[case.first_error]] + 1 if case.first_error >= 0 else 0
+        if first <= last:
+            kind = int(case.first_error >= 0)
+            changes[kind, first] += 1
+            changes[kind, last + 1] -= 1
+    right_correct, right_erroneous = np.cumsum(changes[:, :-1], axis=1)
+    f1 = harmonic_mean(right_erroneous / erroneous, right_correct / (len(cases) - erroneous))
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+    values = [_between(levels[gap - 1] if gap else 0.0, levels[gap]) for gap in best]
+    value = min(values, key=lambda candidate: (abs(candidate - 0.5), candidate))
+    return Threshold(value, f"best F1 on {split} (optimistic there)")
+
+
+def _between(low: float, high: float) -> float:
+    """Return the middle of (low, high], or `high` where rounding leaves nothing between."""
+    middle = (low + high) / 2
+    return middle if middle > low else high
+
+
+def harmonic_mean(a: Floats, b: Floats) -> Floats:
+    """Return the elementwise harmonic mean; 0 where both are 0, NaN where one is NaN."""
+    total = a + b
+    return np.where(total == 0, 0.0, 2 * a * b / np.where(total == 0, 1.0, total))
+
+
+class _Group:
+    """The measures of a fixed list of cases as functions of case weights."""
+
+    def __init__(self, cases: Sequence[Case], threshold: float) -> None:
+        right = np.array([first_error_below(case.scores, threshold) == case.first_error for case in cases])
+        erroneous = np.array([case.first_error >= 0 for case in cases])
+        columns = (right & erroneous, erroneous, right & ~erroneous, ~erroneous)
+        self._tallies = np.stack(columns, axis=1).astype(np.float64)
+        steps = labelled_steps(cases)
+        self._step_auc = WeightedAuc(steps.scores, steps.labels >= 0.5, steps.case)
+        self._solution_auc = WeightedAuc([min(case.scores) for case in cases], ~erroneous)
+        self.size = len(cases)
+        self.counts = {
+            "f1": self.size,
+            "accuracy_erroneous": int(erroneous.sum()),
+            "accuracy_correct": int((~erroneous).sum()),
+            "step_auc": len(steps.scores),
+            "solution_auc": self.size,
+        }
+
+    def measure(self, weights: Floats) -> Floats:
+        """Return the `MEASURES`, shape (measures, rows), for weights of shape (rows, cases)."""
+        right_erroneous, erroneous, right_correct, correct = (weights @ self._tallies).T
+        on_erroneous, on_correct = _share(right_erroneous, erroneous), _share(right_correct, correct)
+        f1 = harmonic_mean(on_erroneous, on_correct)
+        return np.stack([f1, on_erroneous, on_correct, self._step_auc(weights), self._solution_auc(weights)])
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSteps:
+    """Parallel arrays over all steps with a label: score, label in [0, 1], and index of the case."""
+
+    scores: Floats
+    labels: Floats
+    case: np.ndarray[Any, np.dtype[np.int64]]
+
+
+def labelled_steps(cases: Sequence[Case]) -> LabelledSteps:
+    """Return the steps that have a label; those after a first error have none."""
+    known = [
+        (score, label, number)
+        for number, case in enumerate(cases)
+        for score, label in zip(case.scores, case.labels, strict=True)
+        if label is not None
+    ]
+    table = np.array(known, dtype=np.float64).reshape(-1, 3)
+    return LabelledSteps(table[:, 0], table[:, 1], table[:, 2].astype(np.int64))
+
+
+def by_subset(cases: Iterable[Case]) -> dict[str, list[Case]]:
+    """Return the cases of each subset, in order of first appearance."""
+    subsets: dict[str, list[Case]] = {}
+    for case in cases:
+        subsets.setdefault(case.subset, []).append(case)
+    return subsets
+
+
+def evaluate(
+    cases: Sequence[Case], threshold: Threshold, *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Metric]:
+    """Return ``<subset>.<measure>`` for each subset and ``<average>.<measure>`` for the averages over them.
+
+    Measures are fractions: `f1`, `accuracy_erroneous`, `accuracy_correct`, `step_auc`, `solution_auc`, and
+    `step_ece` (expected calibration error of labelled steps, ten bins; no interval, its bootstrap is
+    biased upwards). A measure that one subset does not define (no correct case, say) is undefined in
+    `mean` and `weighted` as well.
+
+    Raises:
+        DataError: no cases, or a subset that is named like an average.
+    """
+    subsets = by_subset(cases)
+    if not subsets:
+        raise DataError("there are no cases to evaluate")
+    for name in AVERAGES:
+        if name in subsets:
+            raise DataError(f"a subset cannot be named {name!r}, that is an average; rename the data file")
+    groups = {name: _Group(chosen, threshold.value) for name, chosen in subsets.items()}
+    groups["pooled"] = _Group([case for chosen in subsets.values() for case in chosen], threshold.value)
+    values, draws = _measured(groups, resamples, seed)
+    metrics: dict[str, Metric] = {}
+    for name in (*subsets, *AVERAGES):
+        counts = groups[name].counts if name in groups else groups["pooled"].counts
+        for row, measure in enumerate(MEASURES):
+            n, value = counts[measure], float(values[name][row, 0])
+            metrics[f"{name}.{measure}"] = (
+                proportion(round(value * n) if n else 0, n)
+                if measure in PROPORTIONS and name in groups
+                else percentile_metric(value, draws[name][row], n=n, independent=n, unit="fraction")
+            )
+        if name in groups:
+            steps = labelled_steps(
+                subsets[name] if name in subsets else [c for s in subsets.values() for c in s]
+            )
+            error = expected_calibration_error(steps.scores, steps.labels)
+            metrics[f"{name}.step_ece"] = Metric(error, n=len(steps.scores), unit="fraction")
+    return metrics
+
+
+def _measured(
+    groups: Mapping[str, _Group], resamples: int, seed: int
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Return for subsets and averages the measures on the sample (measures, 1) and on its resamples."""
+    names = [name for name in groups if name != "pooled"]
+    # Each subset has a stream of its own, so that its interval does not depend on the company it is in.
+    streams = {
+        name: Resampler(groups[name].size, seed=[seed, zlib.crc32(name.encode("utf-8"))]) for name in names
+    }
+
+    def measured(weights: Mapping[str, Floats]) -> dict[str, Floats]:
+        result = {name: groups[name].measure(weights[name]) for name in names}
+        stacked = np.stack([result[name] for name in names])
+        sizes = np.array([groups[name].size for name in names], dtype=np.float64)
+        result["mean"] = stacked.mean(axis=0)
+        result["weighted"] = np.tensordot(sizes / sizes.sum(), stacked, axes=1)
+        result["pooled"] = groups["pooled"].measure(np.concatenate([weights[name] for name in names], axis=1))
+        return result
+
+    parts = [
+        measured({name: streams[name].weights(rows) for name in names})
+        for rows in blocks(resamples, groups["pooled"].size)
+    ]
+    draws = {name: np.concatenate([part[name] for part in parts], axis=1) for name in (*names, *AVERAGES)}
+    return measured({name: np.ones((1, groups[name].size)) for name in names}), draws
+
+
+def reliability(cases: Sequence[Case]) -> dict[str, list[ReliabilityBin]]:
+    """Return the reliability diagram of labelled step scores for each subset."""
+    tables = {}
+    for name, chosen in by_subset(cases).items():
+        steps = labelled_steps(chosen)
+        tables[name] = reliability_bins(steps.scores, steps.labels)
+    return tables

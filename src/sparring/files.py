@@ -1,0 +1,207 @@
+"""Files and folders that appear whole or not at all, and the plain JSON that is written into them.
+
+Contract: a reader, or a process restarted after a kill -9 or a power cut, finds the old content or the new
+one and nothing in between. A draft is written under a hidden name beside the target, synced, and renamed.
+
+Not here: what a run writes with it (`runs.py`); locks (two writers of one path at a time are the caller's
+to avoid).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import enum
+import json
+import math
+import os
+import platform
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparring.errors import SparringError
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+
+
+def to_json(value: Any) -> tuple[Any, int]:
+    """Return `value` in plain JSON types, and how many NaN or infinite numbers became null.
+
+    Takes what settings and records are made of: mappings, sequences, sets (sorted), paths, enums,
+    dataclasses, numpy arrays and scalars, tensors.
+
+    Raises:
+        TypeError: anything else, named by its type.
+    """
+    if isinstance(value, enum.Enum):
+        return to_json(value.value)
+    if value is None or isinstance(value, (bool, str, int)):
+        return value, 0
+    if isinstance(value, float):
+        return (float(value), 0) if math.isfinite(value) else (None, 1)
+    if isinstance(value, Path):
+        return str(value), 0
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        pairs = {str(key): to_json(item) for key, item in value.items()}
+        if len(pairs) < len(value):
+            raise TypeError(f"two keys become the same text: {list(value)!r}")
+        return {key: item for key, (item, _) in pairs.items()}, sum(count for _, count in pairs.values())
+    if isinstance(value, (set, frozenset)):
+        value = sorted(value)
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        items = [to_json(item) for item in value]
+        return [item for item, _ in items], sum(count for _, count in items)
+    if hasattr(value, "tolist"):  # numpy and torch, importing neither
+        return to_json(value.tolist())
+    raise TypeError(f"cannot write a {type(value).__name__} as JSON")
+
+
+def dumps(plain: Any, indent: int | None = None) -> str:
+    """Return strict JSON, readable in any script; escaped only where a text is not valid Unicode."""
+    text = json.dumps(plain, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # a lone surrogate, which UTF-8 cannot hold
+        return json.dumps(plain, indent=indent, ensure_ascii=True, allow_nan=False)
+    return text
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """Write `text` (UTF-8) to `path` so that it appears whole or not at all; parent folders are made.
+
+    Raises:
+        SparringError: `path` is a folder.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise SparringError(f"{path}: cannot write a file here, it is a folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
+    draft = _draft_name(target)
+    try:
+        with draft.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _fsync(target.parent)
+
+
+def atomic_write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, with NaN and infinities as null (`to_json`), whole or not at all."""
+    plain, _ = to_json(value)
+    atomic_write_text(path, dumps(plain, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; when the block ends well, it becomes `path` in one step.
+
+    An existing folder is replaced as a whole. If the block raises, or the process dies, `path` is as it
+    was; what a dead process left is removed by the next call. Where two folders cannot be swapped in one step
+    (other systems than Linux, some file systems) there is an instant with no folder at `path`; the old one is
+    then kept beside it, and the next call, or `recover_directory`, puts it back.
+
+    Raises:
+        SparringError: `path` exists and is not a folder.
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    recover_directory(target)
+    if target.exists() and not target.is_dir():
+        raise SparringError(f"{path}: cannot write a folder here, it is a file")
+    _remove_leftovers(target)
+    draft = _draft_name(target)
+    draft.mkdir()
+    try:
+        yield draft
+        for folder, _, files in os.walk(draft):
+            for name in files:
+                _fsync(Path(folder) / name)
+            _fsync(Path(folder))
+        _put_in_place(draft, target)
+    finally:  # after a swap the draft's name holds the old folder
+        shutil.rmtree(draft, ignore_errors=True)
+    _fsync(target.parent)
+
+
+def recover_directory(path: str | Path) -> bool:
+    """Put back the old folder after a crash within a two-step replacement; return whether there was one."""
+    target = Path(os.path.realpath(path))
+    previous = target.parent / f".{target.name}.previous"
+    if not previous.exists():
+        return False
+    if target.exists():  # the replacement was complete, only the clearing up was missing
+        shutil.rmtree(previous)
+        return False
+    previous.rename(target)
+    return True
+
+
+def _put_in_place(draft: Path, target: Path) -> None:
+    if not target.exists():
+        draft.rename(target)
+    elif not _swap(draft, target):
+        previous = target.parent / f".{target.name}.previous"
+        target.rename(previous)
+        draft.rename(target)
+        shutil.rmtree(previous, ignore_errors=True)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return bool(renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
+
+
+def _draft_name(target: Path) -> Path:
+    """Return a fresh hidden name beside `target` that says which process writes there."""
+    return target.parent / f".{target.name}.draft-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove the drafts of `target` whose process, on this machine, is no more."""
+    pattern = re.compile(re.escape(f".{target.name}.draft-{platform.node()}-") + r"(\d+)-[0-9a-f]{8}")
+    for entry in list(target.parent.iterdir()):
+        match = pattern.fullmatch(entry.name)
+        if match is None or _alive(int(match[1])):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it exists and belongs to somebody else, or the system cannot say
+        return True
+    return True
+
+
+def _fsync(path: Path) -> None:
+    """Ask the system to put a file's or a folder's content on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems do not take this for folders
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

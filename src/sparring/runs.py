@@ -1,0 +1,307 @@
+"""What a run leaves on disk: `metrics.json` and JSONL logs, written safely with `files.py`.
+
+Contract: every measured number goes through `write_metrics`, which puts beside it the settings, seed,
+commit, versions and machine that it was measured with. A log survives a kill -9 at any moment and can be cut
+back to a checkpoint. Nothing here imports torch.
+
+Not here: what is measured (`evaluation/`), checkpoints (`models/`), progress bars.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sparring.errors import DataError
+from sparring.files import (
+    atomic_directory,
+    atomic_write_json,
+    atomic_write_text,
+    dumps,
+    recover_directory,
+    to_json,
+)
+
+__all__ = [
+    "METRICS_FILE",
+    "JsonlLog",
+    "Metric",
+    "atomic_directory",
+    "atomic_write_json",
+    "atomic_write_text",
+    "machine",
+    "read_metrics",
+    "recover_directory",
+    "source_commit",
+    "to_json",
+    "versions",
+    "write_metrics",
+]
+
+METRICS_FILE = "metrics.json"
+PACKAGES = (
+    "sparring",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "numpy",
+    "sympy",
+    "vllm",
+    "ray",
+)
+_METRIC_NAME = re.compile(r"[A-Za-z0-9_+@-]+(\.[A-Za-z0-9_+@-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number and what is needed to read it.
+
+    Attributes:
+        value: the estimate; ``None`` where it is not defined (an AUC with one class, say).
+        low: lower end of the interval (95 % unless the settings say otherwise), where there is one.
+        high: upper end.
+        n: how many cases the number rests on.
+        unit: ``fraction``, ``nats``, ``tokens/s``, …; empty for a bare number.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    unit: str = ""
+
+
+def write_metrics(
+    run_dir: str | Path,
+    metrics: Mapping[str, Metric],
+    *,
+    settings: Mapping[str, Any],
+    seed: int | None,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write `metrics.json` into `run_dir` (made if absent) and return its path.
+
+    Layout: ``metrics`` (dotted name → value, low, high, n, unit), ``settings``, ``seed``, ``commit``,
+    ``versions``, ``machine``, ``extra`` (whatever the command adds) and ``non_finite``, the count of NaN and
+    infinities written as null.
+
+    Raises:
+        ValueError: a metric's name is not dotted words of letters, digits and ``_ + @ -``.
+    """
+    for name in metrics:
+        if not _METRIC_NAME.fullmatch(name):
+            raise ValueError(f"a metric's name is dotted words of letters, digits and _ + @ -, got {name!r}")
+    content = {
+        "metrics": {name: dataclasses.asdict(metric) for name, metric in metrics.items()},
+        "settings": settings,
+        "seed": seed,
+        "commit": source_commit(),
+        "versions": versions(),
+        "machine": machine(),
+        "extra": extra or {},
+    }
+    plain, non_finite = to_json(content)
+    path = Path(run_dir) / METRICS_FILE
+    atomic_write_json(path, {**plain, "non_finite": non_finite})
+    return path
+
+
+def read_metrics(path: str | Path) -> dict[str, Metric]:
+    """Return the metrics of a `metrics.json`, or of the run directory that holds one.
+
+    Raises:
+        DataError: no such file, not JSON, or not of the layout that `write_metrics` makes.
+    """
+    file = Path(path)
+    file = file / METRICS_FILE if file.is_dir() else file
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read metrics: {error.strerror}", file=file) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not valid JSON: {error}", file=file) from error
+    records = content.get("metrics") if isinstance(content, dict) else None
+    if not isinstance(records, dict):
+        raise DataError("expected an object with the metrics by name", file=file, field="metrics")
+    return {name: _metric_from(record, name, file) for name, record in records.items()}
+
+
+def _metric_from(record: Any, name: str, file: Path) -> Metric:
+    """Return the metric written as `record`, or raise DataError naming it."""
+    numbers = {"value": (int, float), "low": (int, float), "high": (int, float), "n": (int,), "unit": (str,)}
+    if not isinstance(record, dict) or set(record) != set(numbers):
+        raise DataError(f"expected an object with {', '.join(numbers)}", file=file, field=f"metrics.{name}")
+    for key, kinds in numbers.items():
+        given = record[key]
+        if isinstance(given, bool) or not (isinstance(given, kinds) or (given is None and key != "unit")):
+            raise DataError(f"unexpected value {given!r}", file=file, field=f"metrics.{name}.{key}")
+    return Metric(**record)
+
+
+def source_commit() -> str | None:
+    """Return the git commit of the checkout that this package runs from, ``-dirty`` if its code was changed.
+
+    ``None`` for an installed package, also where its environment lies inside somebody else's repository.
+    """
+    root = Path(__file__).resolve().parents[2]
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return None
+
+    def ask(*words: str) -> str:
+        command = [git, "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()  # noqa: S603
+
+    try:
+        commit = ask("rev-parse", "HEAD")
+        changed = ask("status", "--porcelain", "--", "src", "pyproject.toml")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}-dirty" if changed else commit
+
+
+def versions() -> dict[str, str]:
+    """Return the version of python and of each installed package that can change a result."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Return platform, processor, logical CPU count, memory in bytes, and the accelerators that torch sees.
+
+    The accelerator is ``None`` also where torch is not imported: nothing was computed on one then.
+    """
+    return {
+        "platform": platform.platform(),
+        "processor": _processor_name(),
+        "cpus": os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
+        "accelerator": _accelerator(),
+    }
+
+
+def _processor_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _accelerator() -> str | None:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return f"{count} x {torch.cuda.get_device_name(0)}"
+    return "mps" if torch.backends.mps.is_available() else None
+
+
+class JsonlLog:
+    """A file of JSON objects, one a line, each flushed when written.
+
+    A record cut off by a crash is removed when the log is opened again (`torn` says so). NaN and infinities
+    are written as null and counted in `non_finite`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.non_finite = 0
+        self.torn = False
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._mend()
+        self._file = self.path.open("a", encoding="utf-8", newline="")
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record and hand it to the system, so that it outlives this process."""
+        plain, non_finite = to_json(record)
+        self.non_finite += non_finite
+        self._file.write(dumps(plain) + "\n")
+        self._file.flush()
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the records in order.
+
+        Raises:
+            DataError: a line is not a JSON object.
+        """
+        return (record for _, record in self._lines())
+
+    def truncate_after(self, predicate: Callable[[dict[str, Any]], bool]) -> int:
+        """Keep all up to the last record for which `predicate` holds, cut the rest; return how many were cut.
+
+        On resume: ``log.truncate_after(lambda record: record["step"] <= checkpoint_step)``. With no such
+        record the log becomes empty. Atomic.
+
+        Raises:
+            DataError: a line is not a JSON object.
+        """
+        kept: list[str] = []
+        pending: list[str] = []
+        for line, record in self._lines():
+            pending.append(line)
+            if predicate(record):
+                kept += pending
+                pending = []
+        if pending:
+            self._file.close()
+            atomic_write_text(self.path, "".join(kept))
+            self._file = self.path.open("a", encoding="utf-8", newline="")
+        return len(pending)
+
+    def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        with self.path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                try:
+                    line = raw.decode("utf-8")
+                    record = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise DataError(f"not valid JSON: {error}", file=self.path, line=number) from error
+                if not isinstance(record, dict):
+                    raise DataError("expected a JSON object", file=self.path, line=number)
+                yield line, record
+
+    def close(self) -> None:
+        """Close the file; appending afterwards is an error."""
+        self._file.close()
+
+    def __enter__(self) -> JsonlLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _mend(self) -> None:
+        """Cut a last line without its line break: a crash came in the middle of it."""
+        if not self.path.exists():
+            return
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        self.torn = whole < len(content)
+        if self.torn:
+            os.truncate(self.path, whole)

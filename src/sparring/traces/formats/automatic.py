@@ -1,0 +1,161 @@
+"""Traces labelled by machines: Math-Shepherd, MATH-APS (OmegaPRM), and TRL's stepwise supervision.
+
+Math-Shepherd writes a trace twice: ``input`` with the tag ``ки`` after every step, ``label`` the same text
+with ``+`` or ``-`` in place of each tag. The two are aligned character by character.
+
+MATH-APS lists prefixes of solutions with the share of rollouts from each that reached the answer
+(``mc_value``). The prefixes form a tree: the parent of a prefix is the longest other one that it continues at
+a white space. One trace per leaf, a step per prefix on the way to it, its label the value; equal prefixes,
+sampled more than once, have their values averaged. The tree dump of the same program (nested ``children``) is
+another layout and not read.
+
+TRL: ``prompt``, ``completions`` (the steps) and ``labels``, booleans or numbers from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from statistics import fmean
+
+from sparring.traces.fields import Fields
+from sparring.traces.formats.common import Oddity, ReadOptions, question_id
+from sparring.traces.records import Label, Problem, Trace
+
+_TAG = "ки"
+_FIRST_STEP = re.compile(r"step 1:", re.IGNORECASE)
+
+
+# --- Math-Shepherd ------------------------------------------------------------------------------------------
+
+
+def math_shepherd_problem(record: Fields, options: ReadOptions) -> Problem | Oddity:
+    """Read the question: everything before ``Step 1:``."""
+    read = _math_shepherd(record)
+    return read if isinstance(read, Oddity) else read.problem
+
+
+def math_shepherd_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
+    """Give the trace; its outcome is the last label where the last step states ``The answer is``.
+
+    Oddities of the set: no tag at all, no ``Step 1:``, a tag inside the question.
+    """
+    yield _math_shepherd(record)
+
+
+def _math_shepherd(record: Fields) -> Trace | Oddity:
+    parts, labels = _aligned(record)
+    if not labels:
+        return Oddity("no step is labelled")
+    start = next((index for index, part in enumerate(parts) if _FIRST_STEP.search(part)), None)
+    if start is None:
+        return Oddity("there is no 'Step 1:' after the question")
+    if start > 0:
+        return Oddity("a label stands inside the question")
+    *_, first_step = _FIRST_STEP.finditer(parts[0])
+    question, parts[0] = parts[0][: first_step.start()].strip(), parts[0][first_step.start() :]
+    if not parts[-1].strip():
+        parts.pop()
+    else:
+        labels.append(None)  # text after the last tag: a step that nobody labelled
+    steps = [part.strip() for part in parts]
+    if not question:
+        raise record.error("input", "the question before 'Step 1:' is empty")
+    if not all(steps):
+        raise record.error("input", f"step {steps.index('') + 1} is empty")
+    outcome = labels[-1] == 1.0 if labels[-1] is not None and "The answer is" in steps[-1] else None
+    meta = {"task": record.values["task"]} if record.has("task") else {}
+    problem = Problem(question_id(question), question, meta=meta)
+    return Trace(problem, tuple(steps), tuple(labels), outcome, "math-shepherd")
+
+
+def _aligned(record: Fields) -> tuple[list[str], list[Label]]:
+    """Return the texts between the tags (one more than there are tags) and the label at each tag."""
+    parts, label = record.text("input").split(_TAG), record.text("label")
+    labels: list[Label] = []
+    position = 0
+    for number, part in enumerate(parts):
+        if not label.startswith(part, position):
+            raise record.error("label", f"its text differs from 'input' after {number} labels")
+        position += len(part)
+        if number < len(parts) - 1:
+            sign = label[position : position + 1]
+            if sign not in ("+", "-"):
+                raise record.error("label", f"expected + or - in place of tag {number + 1} of 'input'")
+            labels.append(1.0 if sign == "+" else 0.0)
+            position += 1
+    if label[position:].strip():
+        raise record.error("label", "its text goes on after the end of 'input'")
+    return parts, labels
+
+
+# --- MATH-APS, OmegaPRM -------------------------------------------------------------------------------------
+
+
+def math_aps_problem(record: Fields, options: ReadOptions) -> Problem:
+    """Read ``question`` and ``final_answer``."""
+    question = record.text("question")
+    return Problem(question_id(question), question, record.optional_answer("final_answer"))
+
+
+def math_aps_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
+    """Give one trace per leaf; ``meta["root_value"]`` is the value of the bare question, where given."""
+    problem = math_aps_problem(record, options)
+    values = _math_aps_values(record, problem.question)
+    root = values.pop("", None)
+    meta = {} if root is None else {"root_value": root}
+    paths = _paths(sorted(values))
+    inner = {path[-2] for path in paths if len(path) > 1}
+    if not paths:
+        yield Oddity("no prefix goes beyond the question")
+    for path in paths:
+        if path[-1] in inner:
+            continue
+        starts = [0, *(len(prefix) for prefix in path[:-1])]
+        steps = tuple(prefix[start:].strip() for prefix, start in zip(path, starts, strict=True))
+        yield Trace(problem, steps, tuple(values[prefix] for prefix in path), None, "math-aps", meta)
+
+
+def _math_aps_values(record: Fields, question: str) -> dict[str, float]:
+    """Return the mean value of each solution prefix, without the question and the white space at its end."""
+    items = record.children("reasoning_steps")
+    if not items:
+        raise record.error("reasoning_steps", "the list is empty")
+    prefixes = [item.string("solution_prefix") for item in items]
+    with_question = prefixes[0].startswith(question)
+    sampled: dict[str, list[float]] = {}
+    for item, prefix in zip(items, prefixes, strict=True):
+        if prefix.startswith(question) != with_question:
+            raise item.error("solution_prefix", "some prefixes begin with the question and others do not")
+        key = (prefix[len(question) :] if with_question else prefix).rstrip()
+        sampled.setdefault(key, []).append(item.share("mc_value"))
+    return {prefix: fmean(found) for prefix, found in sampled.items()}
+
+
+def _paths(prefixes: list[str]) -> list[list[str]]:
+    """Return, for each of the sorted prefixes, the prefixes that it goes through, itself last."""
+    paths: list[list[str]] = []
+    open_paths: list[list[str]] = []  # of the prefixes, shortest first, that the current one starts with
+    for prefix in prefixes:
+        while open_paths and not prefix.startswith(open_paths[-1][-1]):
+            open_paths.pop()
+        parent = next((path for path in reversed(open_paths) if prefix[len(path[-1])].isspace()), [])
+        open_paths.append([*parent, prefix])
+        paths.append(open_paths[-1])
+    return paths
+
+
+# --- TRL stepwise supervision -------------------------------------------------------------------------------
+
+
+def trl_stepwise_problem(record: Fields, options: ReadOptions) -> Problem:
+    """Read ``prompt``."""
+    question = record.text("prompt")
+    return Problem(question_id(question), question)
+
+
+def trl_stepwise_traces(record: Fields, options: ReadOptions) -> Iterator[Trace]:
+    """Give the trace."""
+    steps = record.texts("completions")
+    labels = record.labels("labels", booleans=True, unknown=False)
+    yield Trace(trl_stepwise_problem(record, options), steps, labels)

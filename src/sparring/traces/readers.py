@@ -1,0 +1,276 @@
+"""Read problems and traces from files in any known format, ours or other people's.
+
+Contract: one JSON object per line, or one JSON array of objects (then `line` in errors and in `Skipped` is
+the record's place in the array, from 1). A malformed record is refused with file, line and field, and nothing
+is read. Only what a public data set is known to get wrong (an `Oddity`, named in `formats/`) is left out, and
+listed in `skipped`. Fields that a foreign format does not need are ignored.
+
+Adding a format: two functions in `formats/`, from a record to a problem and to traces; a row in `FORMATS`.
+
+Not here: our own form's reading and writing without these results (`jsonl.py`), compressed or columnar files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sparring.errors import DataError, did_you_mean
+from sparring.traces.fields import Fields, kind
+from sparring.traces.formats import automatic, human, reference
+from sparring.traces.formats.common import Oddity, ReadOptions
+from sparring.traces.jsonl import (
+    TRACE_FIELDS,
+    decoded,
+    parse_json,
+    read_jsonl_objects,
+    record_to_problem,
+    record_to_trace,
+)
+from sparring.traces.records import Problem, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A record, or a part of one, that was left out, and why."""
+
+    file: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """Traces in the file's order, and what was left out."""
+
+    traces: list[Trace]
+    skipped: list[Skipped]
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemsResult:
+    """Distinct problems in order of first appearance, and what was left out."""
+
+    problems: list[Problem]
+    skipped: list[Skipped]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A layout of records.
+
+    Attributes:
+        about: one line for help.
+        problem: a record's problem.
+        traces: a record's traces.
+        signature: keys that tell the format; empty: only by name, never detected.
+        allowed: where given, a record with any other key is not detected as this format.
+    """
+
+    about: str
+    problem: Callable[[Fields, ReadOptions], Problem | Oddity]
+    traces: Callable[[Fields, ReadOptions], Iterable[Trace | Oddity]]
+    signature: frozenset[str] = frozenset()
+    allowed: frozenset[str] | None = None
+
+    def recognises(self, keys: Iterable[str]) -> bool:
+        """Whether a record with these keys looks like this format."""
+        given = frozenset(keys)
+        return (
+            bool(self.signature)
+            and self.signature <= given
+            and (self.allowed is None or given <= self.allowed)
+        )
+
+
+FORMATS: dict[str, Format] = {
+    "sparring": Format(
+        "our own form",
+        lambda record, options: record_to_problem(record.values),
+        lambda record, options: (record_to_trace(record.values),),
+        frozenset(("id", "problem")),
+        frozenset(TRACE_FIELDS),
+    ),
+    "gsm8k": Format(
+        "GSM8K problems with reference solutions",
+        reference.gsm8k_problem,
+        reference.gsm8k_traces,
+        frozenset(("question", "answer")),
+        frozenset(("question", "answer")),
+    ),
+    "gsm8k_solutions": Format(
+        "GSM8K's example model solutions: four traces per problem, with outcomes",
+        reference.gsm8k_solutions_problem,
+        reference.gsm8k_solutions_traces,
+        frozenset(("question", "ground_truth", *reference.GSM8K_MODELS)),
+    ),
+    "math": Format(
+        "MATH problems with reference solutions",
+        reference.math_problem,
+        reference.math_traces,
+        frozenset(("problem", "solution", "level")),
+    ),
+    "math_steps": Format(
+        "problems with correct step-split solutions; only by name, since no key says that they are correct",
+        reference.math_steps_problem,
+        reference.math_steps_traces,
+    ),
+    "trl_stepwise": Format(
+        "TRL's stepwise supervision: prompt, completions, labels",
+        automatic.trl_stepwise_problem,
+        automatic.trl_stepwise_traces,
+        frozenset(("prompt", "completions", "labels")),
+    ),
+    "prm800k": Format(
+        "PRM800K, raw labels of both phases",
+        human.prm800k_problem,
+        human.prm800k_traces,
+        frozenset(("question", "label", "labeler")),
+    ),
+    "math_shepherd": Format(
+        "Math-Shepherd: input with tags, label with + and -",
+        automatic.math_shepherd_problem,
+        automatic.math_shepherd_traces,
+        frozenset(("input", "label", "task")),
+    ),
+    "math_aps": Format(
+        "MATH-APS, OmegaPRM: solution prefixes with Monte-Carlo values",
+        automatic.math_aps_problem,
+        automatic.math_aps_traces,
+        frozenset(("question", "reasoning_steps")),
+    ),
+    "versaprm": Format(
+        "VersaPRM: chains of thought with ratings",
+        human.versaprm_problem,
+        human.versaprm_traces,
+        frozenset(("question", "chain_of_thoughts")),
+    ),
+    "processbench": Format(
+        "ProcessBench: steps and the index of the first wrong one",
+        human.processbench_problem,
+        human.processbench_traces,
+        frozenset(("problem", "steps", "label", "final_answer_correct")),
+    ),
+    "prmbench": Format(
+        "PRMBench: solutions with planted errors of eight classes",
+        human.prmbench_problem,
+        human.prmbench_traces,
+        frozenset(("original_process", "modified_process", "error_steps")),
+    ),
+}
+
+
+def read_traces_as(path: str | Path, format: str = "auto", options: ReadOptions | None = None) -> ReadResult:
+    """Return the traces of a file in the named format; ``auto`` goes by the first record's keys.
+
+    Raises:
+        DataError: no such format, the format cannot be told, or a record cannot be used.
+    """
+    chosen = ReadOptions() if options is None else options
+    traces: list[Trace] = []
+    skipped: list[Skipped] = []
+    for line, layout, record in _records(path, format):
+        try:
+            for found in layout.traces(Fields(record), chosen):
+                if isinstance(found, Oddity):
+                    skipped.append(Skipped(str(path), line, found.reason))
+                else:
+                    traces.append(found)
+        except DataError as error:
+            raise error.at(file=path, line=line) from error
+    return ReadResult(traces, skipped)
+
+
+def read_problems_as(
+    path: str | Path, format: str = "auto", options: ReadOptions | None = None
+) -> ProblemsResult:
+    """Return the distinct problems of a file in the named format; ``auto`` goes by the first record's keys.
+
+    Where records of one problem differ (its answer is given here and not there), the first one counts and the
+    others are listed in `skipped`.
+
+    Raises:
+        DataError: no such format, the format cannot be told, or a record cannot be used.
+    """
+    chosen = ReadOptions() if options is None else options
+    problems: dict[str, tuple[int, Problem]] = {}
+    skipped: list[Skipped] = []
+    for line, layout, record in _records(path, format):
+        try:
+            found = layout.problem(Fields(record), chosen)
+        except DataError as error:
+            raise error.at(file=path, line=line) from error
+        if isinstance(found, Oddity):
+            skipped.append(Skipped(str(path), line, found.reason))
+            continue
+        first_line, first = problems.setdefault(found.id, (line, found))
+        if found != first:
+            reason = f"differs from record {first_line} of the same problem in {_difference(first, found)}"
+            skipped.append(Skipped(str(path), line, reason))
+    return ProblemsResult([problem for _, problem in problems.values()], skipped)
+
+
+def detect_format(keys: Iterable[str]) -> str:
+    """Return the name of the one format that a record with these keys fits.
+
+    Raises:
+        DataError: no format fits, or more than one.
+    """
+    given = sorted(keys)
+    fitting = [name for name, layout in FORMATS.items() if layout.recognises(given)]
+    if len(fitting) == 1:
+        return fitting[0]
+    shown = ", ".join(given[:12])
+    if fitting:
+        raise DataError(f"keys {shown} fit several formats ({', '.join(fitting)}): name the format")
+    raise DataError(f"no format has the keys {shown}: name the format (known: {', '.join(sorted(FORMATS))})")
+
+
+def _records(path: str | Path, format: str) -> Iterator[tuple[int, Format, dict[str, Any]]]:
+    """Yield (line, layout, record) for every record."""
+    if format != "auto" and format not in FORMATS:
+        raise DataError(f"unknown format '{format}'" + did_you_mean(format, [*FORMATS, "auto"]), file=path)
+    name = format
+    for line, record in _objects(path):
+        if name == "auto":
+            try:
+                name = detect_format(record)
+            except DataError as error:
+                raise error.at(file=path, line=line) from error
+        yield line, FORMATS[name], record
+    if name == "auto":
+        raise DataError("the file holds no record to tell the format by", file=path)
+
+
+def _objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line, object) from JSON lines, or (place, object) from a file that is one JSON array."""
+    if not _begins_as_array(path):
+        yield from read_jsonl_objects(path)
+        return
+    value = parse_json(decoded(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf"), path, None), path, None)
+    for place, record in enumerate(value, start=1):
+        if not isinstance(record, dict):
+            raise DataError(f"expected an object, got {kind(record)}", file=path, line=place)
+        yield place, record
+
+
+def _begins_as_array(path: str | Path) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            for raw in file:
+                text = raw.removeprefix(b"\xef\xbb\xbf").strip()
+                if text:
+                    return text.startswith(b"[")
+    except FileNotFoundError as error:
+        raise DataError("no such file", file=path) from error
+    except OSError as error:
+        raise DataError(f"cannot read the file: {error.strerror}", file=path) from error
+    return False
+
+
+def _difference(one: Problem, other: Problem) -> str:
+    return ", ".join(
+        field.name for field in fields(Problem) if getattr(one, field.name) != getattr(other, field.name)
+    )

@@ -1,0 +1,53 @@
+"""Progress of training on a terminal, and the counts that must be shown at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
+
+_SHOWN = ("phase", "loss", "imitation_loss", "fool_rate", "failed", "undecided", "prm_accuracy_clean", "prm_accuracy_fresh")
+
+
+@contextmanager
+def step_bar(title: str, total: int, console: Console) -> Iterator[Callable[[int, dict[str, Any]], None]]:
+    """Give a function to call after every step with (steps done, its record)."""
+    columns = (
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=total, numbers="")
+        yield lambda done, record: bar.update(task, completed=done, numbers=_numbers(record))
+
+
+def show_aprm(settings: AprmSettings, out: Path, *, resume: bool, console: Console) -> Path:
+    """Train with a progress bar, and say what was left out or undecided and where the PRM is."""
+    if not settings.monotone:
+        console.print(
+            "note: with these rewards and weights the regularised one-step game is not strongly monotone, so "
+            "convergence is not to be expected in theory (docs/aprm.md, regularisation)"
+        )
+    with step_bar("aprm", settings.total_steps, console) as progress:
+        folder = train_aprm(settings, out, resume=resume, progress=progress)
+    return folder
+
+
+def _numbers(record: dict[str, Any]) -> str:
+    parts = [
+        f"{name} {value:.3f}" if isinstance(value, float) else str(value)
+        for name in _SHOWN
+        if (value := record.get(name)) is not None
+    ]
+    return " · ".join(parts)

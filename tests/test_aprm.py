@@ -1,0 +1,260 @@
+"""The game: objectives, rewards, replay, and whole runs on a two-layer model, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from sparring.errors import SettingsError
+from sparring.models.loading import load_causal_model, load_tokenizer
+from sparring.models.players import Players
+from sparring.oracles.verdict import Verdict
+from sparring.traces.records import Problem
+from sparring.training.adversary import Rewrite, Rewrites, rule_rewrites
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
+from sparring.training.pool import ReplayPool
+from sparring.training.prm_rows import fresh_row, prm_utility
+from sparring.training.tasks import ChainTask, State
+from sparring.worlds.chain_model import CHAIN_LAYOUT
+
+CPU = torch.device("cpu")
+
+
+def small(folder: Path, **changes: object) -> AprmSettings:
+    fields: dict[str, object] = {
+        "backbone": str(folder),
+        "updates": 4,
+        "prm_warm_steps": 3,
+        "adversary_warm_steps": 3,
+        "states_per_update": 4,
+        "samples_per_state": 3,
+        "replayed_states": 2,
+        "checkpoint_every": 2,
+        "device": "cpu",
+        "seed": 3,
+    }
+    return AprmSettings.model_validate(fields | changes)
+
+
+def rewrite(text: str, truth: str | None) -> Rewrite:
+    if truth is None:
+        return Rewrite(text, "malformed for the test", None)
+    return Rewrite(text, None, Verdict(truth, "test:made"))
+
+
+STATE = State(Problem("p", "mod 13 : b is 7 ; c = b + 9 ; find c", solution=("c = b + 9 = 7 + 9 , c is 3",)), 0)
+REWRITES = Rewrites(
+    [STATE], [[rewrite("a", "wrong"), rewrite("b", "wrong"), rewrite("c", "correct"), rewrite("", None), rewrite("d", "undecided")]]
+)
+SCORES = [[0.9, 0.2, 0.7, 0.4]]  # of the well-formed ones: a, b, c, d
+
+
+def test_outcomes_by_hand():
+    shares = REWRITES.outcome_shares(SCORES)
+    assert shares["fool_rate"] == pytest.approx(1 / 3)
+    assert shares["caught"] == pytest.approx(1 / 3)
+    assert shares["failed"] == pytest.approx(1 / 3)
+    assert shares["miss_rate"] == pytest.approx(1 / 2)
+    assert shares["malformed"] == shares["undecided"] == pytest.approx(1 / 5)
+    assert REWRITES.decided_count() == 3 and REWRITES.undecided_count() == 1
+
+
+def test_rewards_by_hand(tiny_folder):
+    settings = small(tiny_folder, reward_fooled=2.0, reward_caught=-0.5, reward_failed=-1.0)
+    rewards, weights = REWRITES.rewards(SCORES, settings, torch.Generator())
+    assert rewards[0].tolist() == pytest.approx([0.9 * 2 - 0.1 * 0.5, 0.2 * 2 - 0.8 * 0.5, -1.0, -1.0, 0.0])
+    assert weights[0].tolist() == [1, 1, 1, 1, 0]
+
+
+def test_sampled_rewards_average_to_the_expected_ones(tiny_folder):
+    settings = small(tiny_folder, prm_objective="sampled")
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.stack([REWRITES.rewards(SCORES, settings, generator)[0] for _ in range(4000)]).mean(0)
+    assert mean[0].tolist() == pytest.approx([0.9, 0.2, -1.0, -1.0, 0.0], abs=0.04)
+
+
+def prm_gradient(players: Players, rows: list, settings: AprmSettings, pad: int, seed: int) -> torch.Tensor:
+    for row in rows:
+        row.actions = None
+    for parameter in players.parameters("prm").values():
+        parameter.grad = None
+    prm_utility(players, rows, settings, pad, torch.Generator().manual_seed(seed), warming=False)
+    return torch.cat([p.grad.flatten() for n, p in players.parameters("prm").items() if n.startswith("head")])
+
+
+def test_the_expected_objective_is_the_mean_of_many_sampled_ones(tiny_folder):
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(tiny_folder)
+    players = Players(load_causal_model(tiny_folder, device=CPU, dtype=torch.float32), adapter="full")
+    with torch.no_grad():
+        for parameter in players.parameters("prm").values():
+            parameter += 0.1 * torch.randn_like(parameter)
+    states = ChainTask().draw(random.Random(0), 3)
+    made = rule_rewrites(ChainTask(), states, 2, random.Random(1))
+    rows = [fresh_row(s, t, tokenizer, CHAIN_LAYOUT) for s, t in zip(states, made.texts, strict=True)]
+    for row, truths in zip(rows, made.truths(), strict=True):
+        row.set_fresh_truths(truths)
+    options = {"prm_kl": 0.1, "prm_entropy": 0.05}
+    expected = prm_gradient(players, rows, small(tiny_folder, prm_objective="expected", **options), 0, 0)
+    sampled = small(tiny_folder, prm_objective="sampled", **options)
+    draws = torch.stack([prm_gradient(players, rows, sampled, 0, seed) for seed in range(1500)])
+    standard_error = draws.std(0) / len(draws) ** 0.5
+    assert ((draws.mean(0) - expected).abs() <= 4.5 * standard_error + 1e-6).all()
+    assert expected.abs().max() > 1e-3  # something to compare
+
+
+def test_accumulating_over_passes_changes_nothing(tiny_folder):
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(tiny_folder)
+    players = Players(load_causal_model(tiny_folder, device=CPU, dtype=torch.float32), adapter="full")
+    states = ChainTask().draw(random.Random(0), 5)
+    made = rule_rewrites(ChainTask(), states, 2, random.Random(1))
+    rows = [fresh_row(s, t, tokenizer, CHAIN_LAYOUT) for s, t in zip(states, made.texts, strict=True)]
+    for row, truths in zip(rows, made.truths(), strict=True):
+        row.set_fresh_truths(truths)
+    one, many = (prm_gradient(players, rows, small(tiny_folder, states_per_pass=n), 0, 0) for n in (5, 2))
+    assert torch.allclose(one, many, atol=1e-6)
+
+
+def test_positives_keep_the_prm_from_calling_everything_wrong(tiny_folder, tmp_path):
+    """Without untouched correct steps "always wrong" is R's best reply; with them it is not."""
+    accepted = {}
+    for share in (0.0, 0.5):
+        settings = small(
+            tiny_folder, adversary="rules", updates=40, prm_warm_steps=0, clean_share=share, states_per_update=8,
+            prm_learning_rate=1e-2,
+        )  # fmt: skip
+        train_aprm(settings, tmp_path / str(share))
+        last = [json.loads(line) for line in (tmp_path / str(share) / "log.jsonl").open()][-5:]
+        accepted[share] = sum(record["prm_accuracy_clean"] or 0.0 for record in last) / len(last)
+    assert accepted[0.0] < 0.05
+    assert accepted[0.5] > 0.5
+
+
+def test_undecided_rewrites_train_nobody(tiny_folder):
+    tokenizer = load_tokenizer(tiny_folder)
+    players = Players(load_causal_model(tiny_folder, device=CPU, dtype=torch.float32), adapter="full")
+    (state,) = ChainTask().draw(random.Random(0), 1)
+    texts = [state.step, "a is 1"]
+    gradients = []
+    for truths, members in (([False, None], texts), ([False], texts[:1])):
+        row = fresh_row(state, members, tokenizer, CHAIN_LAYOUT)
+        row.set_fresh_truths(truths)
+        gradients.append(prm_gradient(players, [row], small(tiny_folder), 0, 0))
+    assert torch.allclose(*gradients, atol=1e-6)
+
+
+def test_pool_is_a_uniform_sample_and_survives_a_round_trip():
+    counts = dict.fromkeys(range(20), 0)
+    for seed in range(400):
+        pool, rng = ReplayPool(5), random.Random(seed)
+        for index in range(20):
+            problem = Problem(str(index), "q", solution=("s",))
+            pool.add(Rewrites([State(problem, 0)], [[rewrite("w", "wrong"), rewrite("u", "undecided")]]), rng)
+        assert len(pool) == 5
+        for state, members in pool.draw(rng, 5):
+            counts[int(state.problem.id)] += 1
+            assert members == [("w", False)]
+    assert all(60 <= count <= 140 for count in counts.values())  # 100 expected
+    again = ReplayPool(5)
+    again.load_records(json.loads(json.dumps(pool.records())))
+    assert again.records() == pool.records()
+
+
+def test_defaults_respect_the_bound_of_the_one_step_game(tiny_folder):
+    assert AprmSettings().monotone
+    assert not small(tiny_folder, prm_kl=0.05, prm_entropy=0.0).monotone
+    assert small(tiny_folder, prm_kl=0.05, prm_entropy=0.0, reward_caught=-1.0).monotone
+
+
+@pytest.mark.parametrize(
+    "changes", [{"clean_share": 0.9, "replay_share": 0.2}, {"task": "text"}, {"samples_per_state": 1}, {"updates": -1}]
+)
+def test_settings_that_make_no_sense_are_refused(tiny_folder, changes):
+    with pytest.raises(ValidationError):
+        small(tiny_folder, **changes)
+
+
+def log_of(folder: Path) -> list[dict]:
+    untimed = {"seconds", "tokens_per_second"}
+    return [
+        {k: v for k, v in json.loads(line).items() if k not in untimed} for line in (folder / "log.jsonl").open()
+    ]
+
+
+@pytest.mark.parametrize("adapter", ["full", "lora"])
+@pytest.mark.parametrize("objective", ["expected", "sampled", "log_score"])
+def test_whole_runs_write_what_they_promise(tiny_folder, tmp_path, adapter, objective):
+    settings = small(
+        tiny_folder, adapter=adapter, prm_objective=objective, adversary_epochs=2, prm_epochs=2, snapshot_every=2, lora_rank=4
+    )
+    folder = train_aprm(settings, tmp_path / "run")
+    log = log_of(tmp_path / "run")
+    assert [record["step"] for record in log] == list(range(1, 11))
+    assert [record["phase"] for record in log] == ["warm_prm"] * 3 + ["warm_adversary"] * 3 + ["game"] * 4
+    needed = {
+        "fool_rate", "caught", "failed", "undecided", "malformed", "prm_accuracy_clean", "prm_accuracy_fresh",
+        "prm_accuracy_replayed", "prm_kl", "adversary_kl", "prm_entropy", "adversary_entropy", "approx_kl", "clipfrac",
+        "prm_gradient_norm", "adversary_gradient_norm",
+    }  # fmt: skip
+    assert needed <= log[-1].keys()
+    assert log[6]["adversary_kl"] == pytest.approx(0.0, abs=1e-6)  # the reference is the adversary at the game's start
+    assert {"config.json", "model.safetensors", "sparring.json", "README.md", "tokenizer.json"} <= {p.name for p in folder.iterdir()}
+    assert sorted(p.name for p in (tmp_path / "run" / "snapshots").iterdir()) == ["000002", "000004"]
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]["training.updates"]["value"] == 4
+    assert not list((tmp_path / "run").rglob("*.bin")) and not list((tmp_path / "run").rglob("*.pt"))
+
+
+def command(folder: Path, out: Path, *more: str) -> list[str]:
+    fields = small(folder, updates=8).model_dump(exclude_unset=True)
+    pairs = [f"{key}={value}" for key, value in fields.items()]
+    return [sys.executable, "-m", "sparring", "train", "aprm", *pairs, "--out", str(out), *more]
+
+
+def test_killed_and_resumed_runs_give_the_same_log_and_weights(tiny_folder, tmp_path):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(tiny_folder, whole), check=True, env=environment, capture_output=True)
+    for lines in (3, 9):  # in the warm start, and in the game, each past a checkpoint
+        process = subprocess.Popen(
+            command(tiny_folder, broken, "--resume"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < deadline:
+            if (broken / "log.jsonl").exists() and len((broken / "log.jsonl").read_bytes().splitlines()) >= lines:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.005)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+    subprocess.run(command(tiny_folder, broken, "--resume"), check=True, env=environment, capture_output=True)
+    assert log_of(broken) == log_of(whole)
+    one, other = ((folder / "prm" / "model.safetensors").read_bytes() for folder in (whole, broken))
+    assert one == other
+
+
+def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(tiny_folder, tmp_path):
+    settings = small(tiny_folder, updates=1)
+    train_aprm(settings, tmp_path / "run")
+    with pytest.raises(SettingsError, match="--resume"):
+        train_aprm(settings, tmp_path / "run")
+    with pytest.raises(SettingsError, match="clip was 0.2, is 0.3"):
+        train_aprm(small(tiny_folder, updates=1, clip=0.3), tmp_path / "run", resume=True)
+
+
+def test_the_command_line_refuses_with_the_nearest_name(tiny_folder, tmp_path):
+    wrong = [sys.executable, "-m", "sparring", "train", "aprm", "optimsm=0", "--out", str(tmp_path / "x")]
+    done = subprocess.run(wrong, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "optimism" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,166 @@
+"""The arithmetic oracle: what it confirms, what it catches, what it must leave alone, and hostile text."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparring.oracles import ArithmeticOracle, Verdict
+from sparring.traces.records import Problem
+
+PROBLEM = Problem(id="p", question="How many?")
+
+
+def judge(step: str) -> Verdict:
+    return ArithmeticOracle().judge(PROBLEM, (), step)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "48/2 = 24 clips",
+        "3 apples * $2 = $6",
+        "5 hours + 2 hours = 7 hours",
+        "20% of 50 = 10",
+        "10/3 = 3.33",
+        "2/3 = 66.67%",
+        "200/3 = 66.66",
+        "10/3 ≈ 3",
+        "He makes 9 * 2 = $<<9*2=18>>18 every day.",
+        "Total cost = 5 + 3 = 8",
+        "x = 3 * 4 = 12",
+        "There are 30/5=6 and 4+4=8",
+        r"\[ 4 \text{ cookies/day} \times 5 \text{ days} = 20 \text{ cookies} \]",
+        r"\[ 8.75 \text{ (gain)} - (-6.25 \text{ (loss)}) = 8.75 + 6.25 = 15 \]",
+        "3 times 4 is 12",
+        "2 1/2 + 1/2 = 3",
+        r"Total = 5000 + 10000 = \boxed{15000}.",
+        "Three people eat: 3 people * 3 eggs/person/day = 9 eggs/day.",
+    ],
+)
+def test_confirms(step: str) -> None:
+    assert judge(step).truth == "correct", judge(step)
+
+
+@pytest.mark.parametrize(
+    ("step", "detail"),
+    [
+        ("48/2 = 25 clips", "48/2 is 24, not 25"),
+        ("She makes 9 * 2 = $<<9*2=19>>19 every day.", "9*2 is 18, not 19"),
+        ("9*2 = <<9*2=18>>17", "9*2 is 18, not 17"),
+        ("3x4=13", "3*4 is 12, not 13"),
+        ("10/3 = 3.43", "10/3 is 10/3, not 3.43"),
+        ("5000 + 10000 + 30000 = \\boxed{43000}", "5000+10000+30000 is 45000, not 43000"),
+        ("If he had 70, then it has 7 * 70 - 40 = 470 - 40 = 430", "7*70-40 is 450, not 430"),
+        (r"\frac{14}{2} = 8", "((14)/(2)) is 7, not 8"),
+        ("20% of the 50 students = 11", "20% of 50 is 10, not 11"),
+        ("$194/meter × 490 meters = $94,860", "194*490 is 95060, not 94860"),
+    ],
+)
+def test_catches(step: str, detail: str) -> None:
+    verdict = judge(step)
+    assert verdict.truth == "wrong"
+    assert verdict.reason == "arithmetic:wrong_result"
+    assert verdict.detail == detail
+    assert verdict.span is not None
+    assert 0 <= verdict.span[0] < verdict.span[1] <= len(step)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "x = 3",
+        "2x+1=7",
+        "2x - 5 = 11",
+        "5G + 2 = 102",
+        "A + (A + 2) + 3 = 19",
+        "if 2+2=5",
+        "2 + 2 = 5 is wrong",
+        "Suppose 2 + 2 = 5",
+        "2 + 2 ≠ 5",
+        "2 + 2 is not 5",
+        "1 hour = 60 minutes",
+        "2 pizzas = 2 * 8 slices",
+        "7 / 2 = 3 bags",
+        "3 hours + 30 minutes = 3.5 hours",
+        "5 + 3 = 8 * 2 = 16",
+        "25 / 1/3 = 75",
+        "17 = 1 \\pmod{4}",
+        "the last digit of 11^2 is 1",
+        "f(5) = 5 + 2",
+        "He leaves at 9:00 - 1:30 = 7:30",
+        "the original number of bikes + 12 - 18 = 45",
+        "½ of the cake = 4 slices",
+        "3.33 * 3 = 10",
+        "no number here",
+        "1,2,3 + 4 = 10",
+        r"\frac{1}{2}PQ = 56",
+        r"6 + 4a = 18",
+    ],
+)
+def test_leaves_alone(step: str) -> None:
+    assert judge(step).truth != "wrong", judge(step)
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ("He buys apples.", "arithmetic:nothing_to_check"),
+        ("2x + 1 = 7", "arithmetic:not_numeric"),
+        ("9**9**9 = 3", "arithmetic:too_large"),
+        ("7 / 2 = 3 bags", "arithmetic:unmarked_rounding"),
+        ("if 2+2=5", "arithmetic:hypothetical"),
+        ("3 * 4 = 12 and 2x = 7", "arithmetic:not_numeric"),
+    ],
+)
+def test_reasons_of_undecided(step: str, reason: str) -> None:
+    assert (judge(step).truth, judge(step).reason) == ("undecided", reason)
+
+
+@given(st.integers(0, 9999), st.integers(1, 9999), st.sampled_from("+-*"), st.integers(-50, 50))
+def test_true_and_false_equations(one: int, other: int, sign: str, slip: int) -> None:
+    value = {"+": one + other, "-": one - other, "*": one * other}[sign]
+    verdict = judge(f"So he has {one} {sign} {other} = {value + slip} pencils.")
+    assert verdict.truth == ("correct" if slip == 0 else "wrong") or (
+        verdict.reason in ("arithmetic:precedence", "arithmetic:unit_or_percent_scale")
+    )
+
+
+@given(st.text(max_size=300))
+def test_any_text_never_raises(text: str) -> None:
+    assert judge(text).truth in ("correct", "wrong", "undecided")
+
+
+@given(st.text(alphabet="0123456789+-*/=()<>.,%$x \n{}\\fraclety≈~!&", max_size=300))
+def test_text_of_signs_never_raises(text: str) -> None:
+    verdict = judge(text)
+    assert verdict.span is None or 0 <= verdict.span[0] <= verdict.span[1] <= len(text)
+
+
+HOSTILE = """
+import random
+from sparring.oracles import ArithmeticOracle, judge_against, perturb
+from sparring.traces.records import Problem
+problem = Problem(id="p", question="How many? 3 and 4")
+texts = ["9**9**9**9 = 3", "("*1_000_000 + "=1", "9"*1_000_000 + "=1", "1+"*500_000 + "1=3", "\\\\frac{"*150_000,
+  "("*4_900 + "1" + ")"*4_900 + "=1", "1=1+"*2_400, "3x"*4_900 + "=1", "<<1=1>>"*1_400, " "*9_000 + "=1",
+  "2^64*"*1_900 + "1=5", "1/7/"*2_400 + "3=1", "if 2+2=5 "*1_000, ("1.23*"*10 + "1.2=1;")*170, "1=("*3_000,
+  "50!*"*2_400 + "1=2", "".join(f"{2**i}+{2**i}={2**(i+1)}, " for i in range(90)), "-"*9_000 + "1=1"]
+for text in texts:
+    ArithmeticOracle().judge(problem, (), text)
+    judge_against(problem, (text,), "3*4=12", text)
+    perturb(problem, (text,), text, random.Random(0))
+print("done")
+"""
+
+
+def test_hostile_text_comes_back() -> None:
+    # A generous limit: it is there to catch a hang, not to measure.
+    result = subprocess.run(
+        [sys.executable, "-c", HOSTILE], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.stdout.strip() == "done", result.stderr[-2000:]

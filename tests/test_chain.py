@@ -1,0 +1,126 @@
+"""The chain world: what it generates is right, and its oracle knows every kind of error."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparring.errors import DataError
+from sparring.traces.records import Problem, Trace
+from sparring.worlds.chain import (
+    IN_DISTRIBUTION,
+    LONGER,
+    MODULUS,
+    ChainOracle,
+    final_answer,
+    generate_chain,
+    generate_problems,
+    judge_step,
+    judged,
+    parse_question,
+    vocabulary,
+)
+from sparring.worlds.chain_errors import CHAIN_ERRORS, perturb_step
+
+SEEDS = st.integers(0, 10_000)
+QUESTION = "mod 13 : b is 7 ; c = b + 9 ; d = c * b ; e = d - c ; find e"
+CHAIN = parse_question(QUESTION)
+FIRST = "c = b + 9 = 7 + 9 , c is 3"
+
+
+@given(SEEDS, st.sampled_from([IN_DISTRIBUTION, LONGER]))
+def test_reference_solutions_are_correct_and_reach_the_answer(seed, steps):
+    (problem,) = generate_problems(1, steps=steps, seed=seed)
+    assert problem.solution is not None
+    chain = parse_question(problem.question)
+    for index, step in enumerate(problem.solution):
+        assert judge_step(chain, problem.solution[:index], step).truth == "correct"
+    assert final_answer(problem, problem.solution) == problem.answer
+    assert steps[0] <= len(problem.solution) <= steps[1]
+
+
+@given(SEEDS)
+def test_question_text_round_trips(seed):
+    chain = generate_chain(random.Random(seed), LONGER)
+    again = parse_question(chain.question())
+    assert (again.base, again.definitions, again.asked) == (chain.base, chain.definitions, chain.asked)
+
+
+def test_problems_depend_only_on_their_index():
+    assert generate_problems(3, steps=(3, 5), seed=1, start=4) == generate_problems(7, steps=(3, 5), seed=1)[4:]
+    assert generate_problems(1, steps=(3, 5), seed=1) != generate_problems(1, steps=(3, 5), seed=2)
+
+
+def test_every_word_is_in_the_vocabulary():
+    words = {word for p in generate_problems(300, steps=LONGER, seed=0) for t in (p.question, *p.solution) for word in t.split()}
+    assert words <= set(vocabulary())
+
+
+@given(SEEDS, st.sampled_from(sorted(CHAIN_ERRORS)))
+def test_every_perturbation_is_wrong_for_the_reason_it_was_made(seed, kind):
+    rng = random.Random(seed)
+    chain = generate_chain(rng, IN_DISTRIBUTION)
+    steps = chain.correct_steps()
+    index = rng.randrange(len(steps))
+    made = perturb_step(chain, steps[:index], steps[index], rng, [kind])
+    if made is None:
+        assert kind in ("skipped_step", "wrong_reference", "wrong_value")
+        return
+    verdict = judge_step(chain, steps[:index], made[1])
+    assert (verdict.truth, verdict.reason) == ("wrong", f"chain:{kind}")
+
+
+@pytest.mark.parametrize(
+    ("step", "truth", "reason"),
+    [
+        (FIRST, "correct", "exact"),
+        ("c = 9 + b = 9 + 7 , c is 3", "correct", "exact"),  # operands swapped: an equivalent rewrite
+        ("c = b + 9 = 7 + 9 , c is 4", "wrong", "arithmetic"),
+        ("c = b + 9 = 9 + 7 , c is 3", "wrong", "wrong_value"),  # substitution does not follow the expression
+        ("c = b - 9 = 7 - 9 , c is 11", "wrong", "wrong_operation"),
+        ("c = b + 9 = 7 - 9 , c is 3", "wrong", "wrong_operation"),
+        ("c = b + 8 = 7 + 8 , c is 2", "wrong", "wrong_reference"),
+        ("c = b + 9 = 7 + 9 , d is 3", "wrong", "wrong_reference"),
+        ("d = c * b = 3 * 7 , d is 8", "wrong", "skipped_step"),
+        ("k = b + b = 7 + 7 , k is 1", "wrong", "invented_step"),
+        ("c = b + 9", "wrong", "malformed"),
+        ("c = b + 9 = 7 + 9 , c is 16", "wrong", "arithmetic"),  # not reduced
+        ("", "wrong", "malformed"),
+    ],
+)
+def test_verdicts_by_hand(step, truth, reason):
+    verdict = judge_step(CHAIN, (), step)
+    assert (verdict.truth, verdict.reason) == (truth, f"chain:{reason}")
+
+
+def test_a_step_on_a_wrong_value_is_wrong_and_labels_stop_at_the_first_error():
+    problem = Problem("p", QUESTION)
+    trace = judged(Trace(problem, ("c = b + 9 = 7 + 9 , c is 4", "d = c * b = 4 * 7 , d is 2", "e = d - c = 2 - 4 , e is 11")))
+    assert trace.labels == (0.0, None, None) and trace.outcome is False
+    steps = CHAIN.correct_steps()
+    assert judged(Trace(problem, steps)).labels == (1.0, 1.0, 1.0)
+    assert judged(Trace(problem, steps)).outcome is True
+    assert judged(Trace(problem, steps[:2])).outcome is False
+
+
+@given(st.text(max_size=200))
+def test_any_text_gets_a_verdict(text):
+    assert judge_step(CHAIN, (text,), text).truth in ("correct", "wrong")
+
+
+@pytest.mark.parametrize("question", ["", "mod x : find a", "mod 13 : b is 7", "mod 13 : c = b + 1 ; find c", "what is 2 + 2?"])
+def test_other_questions_are_refused(question):
+    with pytest.raises(DataError):
+        parse_question(question)
+
+
+def test_the_oracle_speaks_for_the_world():
+    assert ChainOracle().judge(Problem("p", QUESTION), (), FIRST).truth == "correct"
+
+
+def test_values_stay_below_the_modulus():
+    for problem in generate_problems(50, steps=LONGER, seed=3):
+        assert problem.answer is not None and 0 <= int(problem.answer) < MODULUS

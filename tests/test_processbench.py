@@ -1,0 +1,457 @@
+"""ProcessBench by hand, by brute force, and against published scores."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from sparring.errors import DataError, SettingsError
+from sparring.evaluation import processbench, statistics
+from sparring.evaluation.commands import evaluate_processbench, read_subsets
+from sparring.evaluation.processbench import (
+    MEASURES,
+    Case,
+    Threshold,
+    best_threshold,
+    chosen_threshold,
+    evaluate,
+    first_error_below,
+    make_case,
+    match_scores,
+)
+from sparring.evaluation.score_files import ScoreRow
+from sparring.evaluation.statistics import auc, auc_interval, bootstrap_statistic, proportion
+from sparring.runs import Metric, read_metrics
+from sparring.traces.records import Problem, Trace, labels_from_first_error
+
+DATA = Path(os.environ.get("SPARRING_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
+HALF = Threshold(0.5, "fixed 0.5")
+
+
+def case(first_error: int, *scores: float, subset: str = "s", name: str = "x") -> Case:
+    return Case(subset, name, first_error, labels_from_first_error(first_error, len(scores)), scores)
+
+
+HAND = [
+    case(1, 0.9, 0.2, 0.9),  # found
+    case(0, 0.9, 0.2),  # one step late: wrong
+    case(2, 0.9, 0.9, 0.4, 0.1),  # found
+    case(1, 0.9, 0.6),  # missed
+    case(-1, 0.9, 0.8),  # kept
+    case(-1, 0.9, 0.5),  # kept: 0.5 is not below 0.5
+    case(-1, 0.3),  # rejected
+]
+
+CASES = st.lists(
+    st.lists(st.integers(0, 6).map(lambda sixths: sixths / 6), min_size=1, max_size=4).flatmap(
+        lambda scores: st.integers(-1, len(scores) - 1).map(lambda label: case(label, *scores))
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+def slow_f1(cases: Sequence[Case], threshold: float) -> float:
+    right = [first_error_below(c.scores, threshold) == c.first_error for c in cases]
+    shares = []
+    for erroneous in (True, False):
+        chosen = [r for c, r in zip(cases, right, strict=True) if (c.first_error != -1) == erroneous]
+        if not chosen:
+            return math.nan
+        shares.append(sum(chosen) / len(chosen))
+    return 2 * shares[0] * shares[1] / sum(shares) if sum(shares) else 0.0
+
+
+# the definition
+
+
+@pytest.mark.parametrize(
+    ("scores", "first"), [((0.9, 0.4, 0.1), 1), ((0.5, 0.5), -1), ((0.0,), 0), ((0.9, 0.9, 0.49), 2)]
+)
+def test_prediction_is_the_first_step_below_the_threshold(scores: tuple[float, ...], first: int) -> None:
+    assert first_error_below(scores, 0.5) == first
+
+
+def test_hand_computed_numbers() -> None:
+    metrics = evaluate(HAND, HALF, resamples=50)
+    assert metrics["s.accuracy_erroneous"].value == pytest.approx(2 / 4)
+    assert metrics["s.accuracy_correct"].value == pytest.approx(2 / 3)
+    assert metrics["s.f1"].value == pytest.approx(4 / 7)
+    assert metrics["s.solution_auc"].value == pytest.approx((4 + 3 + 3) / 12)
+    assert [metrics[f"s.{measure}"].n for measure in MEASURES] == [7, 4, 3, 2 + 1 + 3 + 2 + 2 + 2 + 1, 7]
+
+
+def test_hand_computed_solution_auc_pair_by_pair() -> None:
+    wrong = [min(c.scores) for c in HAND if c.first_error >= 0]
+    right = [min(c.scores) for c in HAND if c.first_error < 0]
+    wins = sum((r > w) + 0.5 * (r == w) for r in right for w in wrong)
+    assert evaluate(HAND, HALF, resamples=10)["s.solution_auc"].value == pytest.approx(wins / 12)
+
+
+def test_steps_after_the_first_error_do_not_count() -> None:
+    cases = [case(1, 0.9, 0.1, 1.0), case(1, 0.8, 0.2, 0.0)]
+    metrics = evaluate(cases, HALF, resamples=10)
+    assert metrics["s.step_auc"].value == 1.0
+    assert metrics["s.step_auc"].n == 4
+    assert metrics["s.step_ece"].value == pytest.approx((0.1 + 0.2 + 0.1 + 0.2) / 4)
+
+
+@given(CASES, st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+@settings(max_examples=60)
+def test_measures_by_definition(cases: list[Case], threshold: float) -> None:
+    metrics = evaluate(cases, Threshold(threshold, "test"), resamples=3)
+    expected = slow_f1(cases, threshold)
+    found = metrics["s.f1"].value
+    assert found is None if math.isnan(expected) else found == pytest.approx(expected)
+    steps = [(s, y) for c in cases for s, y in zip(c.scores, c.labels, strict=True) if y is not None]
+    area = auc([s for s, _ in steps], [y == 1.0 for _, y in steps])
+    assert metrics["s.step_auc"].value == (None if area is None else pytest.approx(area))
+    for average in ("mean", "weighted", "pooled"):
+        for measure in MEASURES:
+            one, other = metrics[f"{average}.{measure}"].value, metrics[f"s.{measure}"].value
+            assert one == (None if other is None else pytest.approx(other))
+
+
+def test_three_averages_differ_as_defined() -> None:
+    small = [case(0, 0.1, subset="small"), case(-1, 0.9, subset="small")]
+    large = (
+        [case(0, 0.1, subset="large")] + [case(0, 0.9, subset="large")] * 2 + [case(-1, 0.9, subset="large")]
+    )
+    metrics = evaluate(small + large, HALF, resamples=10)
+    assert metrics["small.f1"].value == 1.0
+    assert metrics["large.f1"].value == pytest.approx(0.5)
+    assert metrics["mean.f1"].value == pytest.approx(0.75)
+    assert metrics["weighted.f1"].value == pytest.approx((2 * 1.0 + 4 * 0.5) / 6)
+    assert metrics["pooled.f1"].value == pytest.approx(2 * 0.5 / 1.5)
+    assert metrics["pooled.f1"].n == 6
+
+
+def test_measure_without_its_kind_of_case_is_undefined_in_the_averages_too() -> None:
+    metrics = evaluate([*HAND, case(0, 0.1, subset="only-wrong")], HALF, resamples=20)
+    assert metrics["only-wrong.f1"].value is None
+    assert metrics["only-wrong.accuracy_erroneous"].value == 1.0
+    assert metrics["mean.f1"].value is None
+    assert metrics["pooled.f1"].value == pytest.approx(2 * (3 / 5) * (2 / 3) / (3 / 5 + 2 / 3))
+
+
+def test_names_of_averages_and_empty_input_are_refused() -> None:
+    with pytest.raises(DataError, match="'pooled'"):
+        evaluate([case(0, 0.1, subset="pooled")], HALF)
+    with pytest.raises(DataError, match="no cases"):
+        evaluate([], HALF)
+
+
+# intervals
+
+
+def test_accuracies_have_wilson_intervals_that_do_not_vanish_at_the_ends() -> None:
+    metrics = evaluate([case(0, 0.1)] * 10 + [case(-1, 0.9)] * 5, HALF, resamples=20)
+    assert metrics["s.accuracy_erroneous"] == proportion(10, 10)
+    assert metrics["pooled.accuracy_correct"] == proportion(5, 5)
+
+
+def many(count: int, seed: int, subset: str = "s") -> list[Case]:
+    random = np.random.default_rng(seed)
+    cases = []
+    for _ in range(count):
+        label = int(random.integers(-1, 3))
+        scores = np.clip(random.normal(0.7, 0.2, size=3), 0, 1)
+        if label >= 0:
+            scores[label] *= random.uniform(0.2, 1.1)
+        cases.append(case(label, *map(float, np.clip(scores, 0, 1)), subset=subset))
+    return cases
+
+
+def test_interval_agrees_with_the_general_bootstrap() -> None:
+    cases = many(80, seed=0)
+    metric = evaluate(cases, HALF, resamples=300, seed=4)["s.f1"]
+    seed = [4, processbench.zlib.crc32(b"s")]
+    slow = bootstrap_statistic(
+        lambda drawn: slow_f1([cases[index] for index in drawn], 0.5), 80, resamples=300, seed=seed
+    )
+    assert (metric.low, metric.high) == (pytest.approx(slow.low), pytest.approx(slow.high))
+
+
+def test_steps_of_a_case_are_drawn_together() -> None:
+    cases = many(60, seed=5)
+    steps = processbench.labelled_steps(cases)
+    metric = evaluate(cases, HALF, resamples=300, seed=4)["s.step_auc"]
+    seed = [4, processbench.zlib.crc32(b"s")]
+    clusters = steps.case.tolist()
+    assert metric == auc_interval(steps.scores, steps.labels, clusters=clusters, resamples=300, seed=seed)
+
+
+def test_interval_of_a_subset_does_not_depend_on_its_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = many(40, seed=1, subset="first"), many(30, seed=2, subset="second")
+    alone = evaluate(second, HALF, resamples=200, seed=1)
+    monkeypatch.setattr(statistics, "_BLOCK", 70 * 13)  # nor on how many resamples are done at a time
+    together = evaluate(first + second, HALF, resamples=200, seed=1)
+    for measure in MEASURES:
+        assert together[f"second.{measure}"] == alone[f"second.{measure}"]
+    assert evaluate(second, HALF, resamples=200, seed=2)["second.f1"] != alone["second.f1"]
+
+
+def test_intervals_hold_their_value_and_narrow_with_cases() -> None:
+    few, lots = (evaluate(many(count, seed=3), HALF, resamples=300) for count in (50, 800))
+    for measure in MEASURES:
+        widths = []
+        for metrics in (few, lots):
+            metric = metrics[f"s.{measure}"]
+            assert metric.low is not None and metric.value is not None and metric.high is not None
+            assert metric.low <= metric.value <= metric.high
+            widths.append(metric.high - metric.low)
+        assert widths[1] < widths[0] / 2
+
+
+# thresholds
+
+
+def test_threshold_names_its_rule() -> None:
+    assert chosen_threshold(0.7, 0.3) == Threshold(0.7, "fixed 0.7")
+    assert chosen_threshold(None, 0.3) == Threshold(0.3, "from sidecar")
+    assert chosen_threshold(None, 0.3, "best F1 on dev") == Threshold(0.3, "from sidecar: best F1 on dev")
+    assert chosen_threshold(None, None) == Threshold(0.5, "fixed 0.5")
+    for value in (-0.1, 1.1, math.nan):
+        with pytest.raises(SettingsError, match="0 to 1"):
+            Threshold(value, "test")
+
+
+@given(CASES)
+def test_best_threshold_is_best(cases: list[Case]) -> None:
+    kinds = {c.first_error >= 0 for c in cases}
+    if len(kinds) < 2:
+        with pytest.raises(DataError, match="'dev'"):
+            best_threshold(cases, "dev")
+        return
+    chosen = best_threshold(cases, "dev")
+    assert chosen.rule == "best F1 on dev (optimistic there)"
+    candidates = [
+        twelfth / 12 for twelfth in range(13)
+    ]  # scores are sixths: this is every gap and every score
+    assert slow_f1(cases, chosen.value) == pytest.approx(max(slow_f1(cases, value) for value in candidates))
+
+
+def test_best_threshold_lies_between_scores_and_near_one_half() -> None:
+    cases = [case(0, 0.2), case(-1, 0.6)]
+    assert best_threshold(cases, "dev").value == pytest.approx(0.4)
+    neighbours = [case(0, 0.3), case(-1, math.nextafter(0.3, 1))]
+    assert slow_f1(neighbours, best_threshold(neighbours, "dev").value) == 1.0
+
+
+# joining scores and cases
+
+
+def trace(name: str, first_error: int | None, *steps: str) -> Trace:
+    labels = None if first_error is None else labels_from_first_error(first_error, len(steps))
+    return Trace(Problem(name, "question"), steps, labels)
+
+
+def row(*scores: Any, line: int = 1) -> ScoreRow:
+    return ScoreRow(list(scores), Path("scores.jsonl"), line)
+
+
+def test_scores_are_matched_by_id() -> None:
+    subsets = {"one": [trace("a", 0, "x"), trace("b", -1, "x", "y")]}
+    matched = match_scores(subsets, {"b": row(0.1, 0.2), "a": row(0.3), "z": row(0.4)})
+    assert [(c.id, c.first_error, c.scores) for c in matched.cases] == [
+        ("a", 0, (0.3,)),
+        ("b", -1, (0.1, 0.2)),
+    ]
+    assert (matched.missing, matched.unused) == ([], 1)
+
+
+def test_missing_scores_are_refused_or_counted() -> None:
+    subsets = {"one": [trace("a", 0, "x"), trace("b", -1, "x")]}
+    with pytest.raises(DataError, match=r"1 of 2 cases have no scores \(b\)"):
+        match_scores(subsets, {"a": row(0.3)})
+    matched = match_scores(subsets, {"a": row(0.3)}, allow_missing=True)
+    assert (len(matched.cases), matched.missing) == (1, ["b"])
+    with pytest.raises(DataError, match="none of the scores"):
+        match_scores(subsets, {"z": row(0.3)}, allow_missing=True)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [((0.5,), "2 steps"), ((0.5, None), "null"), ((0.5, math.nan), "NaN"), ((0.5, 7.1), "logits")],
+)
+def test_unusable_scores_are_named_by_id_file_and_line(scores: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(DataError, match=rf"scores\.jsonl:9: .*case-3.*{said}"):
+        match_scores({"one": [trace("case-3", 0, "x", "y")]}, {"case-3": row(*scores, line=9)})
+
+
+def test_unlabelled_and_repeated_cases_are_refused() -> None:
+    with pytest.raises(DataError, match="'a' has no first-error label"):
+        make_case(trace("a", None, "x"), [0.5], "s")
+    twice = {"one": [trace("a", 0, "x")], "two": [trace("a", -1, "x")]}
+    with pytest.raises(DataError, match="'a' stands twice"):
+        match_scores(twice, {"a": row(0.5)})
+
+
+# the command
+
+
+class StepScorer:
+    threshold = 0.4
+
+    def score(self, traces: Sequence[Trace]) -> list[list[float]]:
+        return [[0.1 if "wrong" in step else 0.9 for step in trace.steps] for trace in traces]
+
+
+def write_data(path: Path, *labels_and_steps: tuple[int, list[str]]) -> Path:
+    records = [
+        {
+            "id": f"{path.stem}-{number}",
+            "generator": "g",
+            "problem": "q",
+            "steps": steps,
+            "final_answer_correct": label < 0,
+            "label": label,
+        }
+        for number, (label, steps) in enumerate(labels_and_steps)
+    ]
+    path.write_text(json.dumps(records))
+    return path
+
+
+@pytest.fixture
+def subsets(tmp_path: Path) -> list[Path]:
+    return [
+        write_data(tmp_path / "one.json", (1, ["a", "wrong", "b"]), (-1, ["a", "b"]), (0, ["a", "wrong"])),
+        write_data(tmp_path / "two.json", (0, ["wrong"]), (-1, ["a", "wrong"]), (-1, ["a"])),
+    ]
+
+
+def test_command_writes_metrics_cases_and_a_table(tmp_path: Path, subsets: list[Path]) -> None:
+    console = Console(file=StringIO(), width=200)
+    out = tmp_path / "run"
+    metrics = evaluate_processbench(subsets, out=out, scorer=StepScorer(), resamples=100, console=console)
+    assert read_metrics(out) == metrics
+    assert metrics["processbench.one.f1"].value == pytest.approx(2 * 0.5 * 1 / 1.5)
+    assert metrics["processbench.two.accuracy_correct"].value == 0.5
+    assert metrics["processbench.threshold"] == Metric(0.4)
+    assert metrics["processbench.cases"] == Metric(6)
+    content = json.loads((out / "metrics.json").read_text())
+    assert content["settings"]["threshold_rule"] == "from sidecar"
+    assert sum(bin["count"] for bin in content["extra"]["reliability"]["one"]) == 2 + 2 + 1
+    records = [json.loads(line) for line in (out / "cases.jsonl").read_text().splitlines()]
+    assert [(r["id"], r["first_error"], r["prediction"], r["right"]) for r in records[:3]] == [
+        ("one-0", 1, 1, True),
+        ("one-1", -1, -1, True),
+        ("one-2", 0, 1, False),
+    ]
+    shown = console.file.getvalue()
+    assert "threshold 0.4 (from sidecar)" in shown
+    assert "66.7" in shown and "2 + 1" in shown
+    assert sorted(path.name for path in out.iterdir()) == ["cases.jsonl", "metrics.json"]
+
+
+def test_command_counts_what_it_left_out(tmp_path: Path, subsets: list[Path]) -> None:
+    scores = tmp_path / "scores.jsonl"
+    rows = {"one-0": [0.9, 0.1, 0.9], "one-1": [0.9, 0.9], "two-0": [0.1], "two-2": [0.9], "x": [1]}
+    scores.write_text("".join(json.dumps({"id": name, "scores": row}) + "\n" for name, row in rows.items()))
+    console = Console(file=StringIO(), width=200)
+    with pytest.raises(DataError, match="2 of 6"):
+        evaluate_processbench(subsets, out=tmp_path / "run", scores=scores, console=console)
+    assert not (tmp_path / "run").exists()
+    metrics = evaluate_processbench(
+        subsets, out=tmp_path / "run", scores=scores, allow_missing=True, console=console, resamples=20
+    )
+    assert metrics["processbench.missing"].value == 2
+    assert metrics["processbench.unused_scores"].value == 1
+    assert metrics["processbench.pooled.f1"].value == 1.0
+    assert "2 cases without scores" in console.file.getvalue()
+
+
+def test_command_chooses_a_threshold_on_a_named_subset(tmp_path: Path, subsets: list[Path]) -> None:
+    console = Console(file=StringIO(), width=200)
+    options: dict[str, Any] = {"out": tmp_path / "run", "scorer": StepScorer(), "console": console}
+    metrics = evaluate_processbench(subsets, threshold_split="two", resamples=20, **options)
+    assert metrics["processbench.threshold"].value == pytest.approx(0.5)
+    assert "best F1 on two (optimistic there)" in console.file.getvalue()
+    with pytest.raises(SettingsError, match="'three'"):
+        evaluate_processbench(subsets, threshold_split="three", **options)
+
+
+def test_limit_takes_a_seeded_sample_of_a_sorted_file(tmp_path: Path) -> None:
+    cases = [(0, ["wrong"])] * 50 + [(-1, ["a"])] * 50
+    data = write_data(tmp_path / "sorted.json", *cases)
+    draws = [[t.problem.id for t in read_subsets([data], 20, seed)[0]["sorted"]] for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+    numbers = [int(name.split("-")[1]) for name in draws[0]]
+    assert numbers == sorted(set(numbers)) and len(numbers) == 20
+    assert 3 <= sum(number < 50 for number in numbers) <= 17
+    assert len(read_subsets([data], 200)[0]["sorted"]) == 100
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "one of the two"),
+        ({"scores": Path("x"), "model": Path("y")}, "one of the two"),
+        ({"scorer": StepScorer(), "threshold": 1.5}, "0 to 1"),
+        ({"scorer": StepScorer(), "threshold": 0.5, "threshold_split": "one"}, "given or chosen"),
+        ({"scorer": StepScorer(), "limit": 0}, "limit"),
+        ({"scorer": StepScorer(), "resamples": 0}, "resamples"),
+        ({"scorer": StepScorer(), "allow_missing": True}, "score files"),
+    ],
+)
+def test_command_refuses_contradictions(
+    tmp_path: Path, subsets: list[Path], options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        evaluate_processbench(subsets, out=tmp_path / "run", **options)
+
+
+def test_command_refuses_data_it_cannot_name_or_use(tmp_path: Path, subsets: list[Path]) -> None:
+    options: dict[str, Any] = {"out": tmp_path / "run", "scorer": StepScorer()}
+    with pytest.raises(SettingsError, match="at least one"):
+        evaluate_processbench([], **options)
+    with pytest.raises(DataError, match="named 'one' too"):
+        evaluate_processbench([subsets[0], subsets[0]], **options)
+    with pytest.raises(DataError, match=r"none\.json"):
+        evaluate_processbench([tmp_path / "none.json"], **options)
+
+
+def test_evaluation_from_score_files_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, sparring.evaluation; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# published scores
+
+
+@pytest.mark.skipif(
+    not (DATA / "processbench").is_dir(), reason="needs the ProcessBench halves (SPARRING_DATA)"
+)
+@pytest.mark.parametrize(
+    ("model", "gsm8k", "math_f1"),
+    [("Qwen2.5-Math-PRM-7B", 81.7, 76.2), ("Skywork-o1-Open-PRM-Qwen-2.5-7B", 68.5, 51.4)],
+)
+def test_public_scores_give_the_known_f1(tmp_path: Path, model: str, gsm8k: float, math_f1: float) -> None:
+    folder = DATA / "processbench"
+    metrics = evaluate_processbench(
+        [folder / "gsm8k.json", folder / "math.json"],
+        scores=[folder / "gsm8k_public_prm_scores.jsonl", folder / "math_public_prm_scores.jsonl"],
+        scores_model=model,
+        threshold=0.5,
+        out=tmp_path,
+        resamples=100,
+        console=Console(file=StringIO()),
+    )
+    for subset, expected in (("gsm8k", gsm8k), ("math", math_f1)):
+        value = metrics[f"processbench.{subset}.f1"].value
+        assert value is not None and round(100 * value, 1) == expected

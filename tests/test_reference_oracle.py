@@ -1,0 +1,116 @@
+"""The reference oracle: equivalent rewrites are correct, contradictions wrong, the rest undecided."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparring.oracles import Verdict, is_malformed, judge_against
+from sparring.traces.records import Problem
+
+PROBLEM = Problem(id="p", question="He has 24 clips, 4 boxes and 3 dogs.")
+ORIGINAL = "She makes 9 * 2 = $<<9*2=18>>18 every day."
+
+
+def against(original: str, step: str) -> Verdict:
+    return judge_against(PROBLEM, (), original, step)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ORIGINAL,
+        "  she MAKES 9 * 2 = $<<9*2=18>>18   every day",
+        "She makes 9 * 2 = $18 every day.",
+        "She makes 2 * 9 = $<<2*9=18>>18 every day.",
+        "Every day her income is 9 × 2 = 18 dollars.",
+        "She makes 9 / 0.5 = $18 every day.",
+    ],
+)
+def test_equivalent_rewrites(step: str) -> None:
+    assert against(ORIGINAL, step).truth == "correct", against(ORIGINAL, step)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("20% of 50 = 10", "50 * 0.2 = 10"),
+        ("24 / 2 = 12", "24 * 1/2 = 12"),
+        ("3 * 4 = 12, 12 + 5 = 17", "3 * 4 + 5 = 17"),
+        ("10 - 3 + 2 = 9", "2 + 10 - 3 = 9"),
+        ("1,000 + 1 = 1,001", "1000 + 1 = 1001"),
+    ],
+)
+def test_same_calculation(one: str, other: str) -> None:
+    assert against(one, other).truth == "correct"
+    assert against(other, one).truth == "correct"
+
+
+@pytest.mark.parametrize(
+    ("original", "step", "reason"),
+    [
+        (ORIGINAL, "She makes 9 * 2 = $<<9*2=19>>19 every day.", "arithmetic:wrong_result"),
+        (ORIGINAL, "She makes 9 * 3 = $<<9*3=27>>27 every day.", "reference:different_operands"),
+        (ORIGINAL, "She makes 9 + 2 = $<<9+2=11>>11 every day.", "reference:different_operation"),
+        ("He has 36 apples left.", "He has 35 apples left.", "reference:different_number"),
+        ("7 / 2 = 3 bags", "7 / 2 = 4 bags", "reference:different_result"),
+        (
+            "With 3 dogs he needs 4 * 2 = 8 cups",
+            "With 5 dogs he needs 4 * 2 = 8 cups",
+            "reference:different_number",
+        ),
+        ("3 * 2 = 6 so 6 + 1 = 7", "3 * 2 = 6 so 6 + 3 = 9", "reference:different_operands"),
+    ],
+)
+def test_contradictions(original: str, step: str, reason: str) -> None:
+    verdict = against(original, step)
+    assert (verdict.truth, verdict.reason) == ("wrong", reason)
+
+
+@pytest.mark.parametrize(
+    ("original", "step", "reason"),
+    [
+        (ORIGINAL, "The farm has a total area of 3 * 4 = 12 acres.", "reference:incomparable"),
+        (ORIGINAL, "She likes eggs.", "reference:incomparable"),
+        (ORIGINAL, "She makes 6 * 3 = $18 every day.", "reference:same_result"),
+        (ORIGINAL, "She does not make 9 * 2 = $18 every day.", "reference:negation"),
+        (ORIGINAL, "She makes 9 * 2 = $18 every day of the 77.", "reference:new_number"),
+        ("3 * 2 = 6 so 6 + 1 = 7", "3 * 2 = 6", "reference:part_of_original"),
+        ("3 * 2 = 6", "3 * 2 = 6 so 6 + 1 = 7", "reference:goes_on"),
+    ],
+)
+def test_undecided(original: str, step: str, reason: str) -> None:
+    verdict = against(original, step)
+    assert (verdict.truth, verdict.reason) == ("undecided", reason)
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ("", "empty"),
+        (" \n ", "empty"),
+        ("...", "no_words_or_numbers"),
+        ("She makes money. " * 40, "too_long"),
+        ("She makes 9 * 2 = 18.\nThen 18 + 2 = 20.", "several_steps"),
+        ("Question: She makes 9 * 2 = 18", "prompt_echo"),
+        ("Sure, here it is", "prompt_echo"),
+        ("9 * 2 = 18 <|im_end|>", "prompt_echo"),
+        (ORIGINAL + " " + ORIGINAL, "repeats_original"),
+        ("She makes 9 * 3 = 27 every day.", None),
+        (ORIGINAL, None),
+    ],
+)
+def test_malformed(step: str, reason: str | None) -> None:
+    assert is_malformed(ORIGINAL, step) == reason
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_any_text_never_raises(original: str, step: str) -> None:
+    assert against(original, step).truth in ("correct", "wrong", "undecided")
+    is_malformed(original, step)
+
+
+@given(st.text(max_size=200))
+def test_every_text_agrees_with_itself(text: str) -> None:
+    assert against(text, text).truth == "correct"

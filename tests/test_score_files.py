@@ -1,0 +1,266 @@
+"""Score files: what is read, what is refused and where; scoring that survives being stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from sparring.errors import DataError, SettingsError, SparringError
+from sparring.evaluation.commands import distinct_ids, score_file
+from sparring.evaluation.score_files import checked_scores, read_scores, write_scores
+from sparring.evaluation.scoring import folder_identity, score_traces, traces_digest
+from sparring.evaluation.tables import colour, plain
+from sparring.traces.jsonl import write_traces
+from sparring.traces.records import Problem, Trace
+
+
+class LengthScorer:
+    """Scores a step by its length; can be told to fail at a trace."""
+
+    threshold = 0.5
+
+    def __init__(self, fails_at: str = "") -> None:
+        self.fails_at = fails_at
+        self.seen: list[str] = []
+
+    def score(self, traces: Sequence[Trace]) -> list[list[float]]:
+        if any(trace.problem.id == self.fails_at for trace in traces):
+            raise KeyboardInterrupt
+        self.seen += [trace.problem.id for trace in traces]
+        return [[1 / len(step) for step in trace.steps] for trace in traces]
+
+
+def some_traces(count: int) -> list[Trace]:
+    return [Trace(Problem(f"p{n}", f"question {n}"), ("a" * (n + 1), "bb")) for n in range(count)]
+
+
+def lines(path: Path, *records: Any) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+# reading
+
+
+@given(st.dictionaries(st.text(min_size=1), st.lists(st.floats(0, 1), min_size=1), min_size=1))
+def test_scores_come_back_as_written(
+    tmp_path_factory: pytest.TempPathFactory, scores: dict[str, list[float]]
+) -> None:
+    if any("\ud800" <= mark <= "\udfff" for name in scores for mark in name):
+        return
+    path = tmp_path_factory.mktemp("scores") / "scores.jsonl"
+    write_scores(path, scores.items())
+    assert {name: list(row.scores) for name, row in read_scores(path).items()} == scores
+
+
+def test_one_of_several_models_is_chosen_by_name(tmp_path: Path) -> None:
+    path = lines(tmp_path / "two.jsonl", {"id": "a", "m-one": [0.1], "m-two": [0.2], "note": "x"})
+    assert read_scores(path, model="m-two")["a"].scores == [0.2]
+    with pytest.raises(SettingsError, match="choose one of m-one, m-two"):
+        read_scores(path)
+    with pytest.raises(
+        SettingsError, match=r"two\.jsonl:1: no scores of model 'm-tow' \(did you mean 'm-two'"
+    ):
+        read_scores(path, model="m-tow")
+    single = lines(tmp_path / "one.jsonl", {"id": "a", "m-one": [0.1]})
+    assert read_scores(single)["a"].scores == [0.1]
+
+
+def test_several_files_are_joined_and_ids_stay_unique(tmp_path: Path) -> None:
+    one = lines(tmp_path / "one.jsonl", {"id": "a", "scores": [0.1]})
+    two = lines(tmp_path / "two.jsonl", {"id": "b", "scores": [0.2]}, {"id": "a", "scores": [0.3]})
+    three = lines(tmp_path / "three.jsonl", {"id": "c", "scores": [0.2]})
+    assert list(read_scores([one, three])) == ["a", "c"]
+    with pytest.raises(DataError, match=r"two\.jsonl:2: field 'id': id 'a' stands at .*one\.jsonl:1 already"):
+        read_scores([one, two])
+    with pytest.raises(DataError, match="stands at"):
+        read_scores([one, one])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "no scores"),
+        ("\n\n", "no scores"),
+        ("{", ":1"),
+        ("[1]", ":1"),
+        ('{"scores": [1]}', "field 'id'"),
+        ('{"id": 3, "scores": [1]}', "field 'id'"),
+        ('{"id": "a"}', "field 'scores'"),
+        ('{"id": "a", "scores": 1}', "field 'scores'"),
+        ('{"id": "a", "scores": null}', "field 'scores'"),
+        ('{"id": "a", "scores": [NaN]}', ":1"),
+        ('{"id": "a", "scores": [1]}\n\n{"id": "b", "scores": "x"}', ":3"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "scores.jsonl"
+    path.write_text(content)
+    with pytest.raises(DataError, match=said):
+        read_scores(path)
+    with pytest.raises(DataError, match=r"scores\.jsonl"):
+        read_scores(path)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_give_rows_or_a_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "scores.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(SparringError):
+        read_scores(path)
+
+
+def test_absent_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing\.jsonl"):
+        read_scores(tmp_path / "nothing.jsonl")
+
+
+# the check
+
+
+def test_good_scores_pass() -> None:
+    assert checked_scores([0, 1.0, 0.5], 3, "a") == (0.0, 1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ([0.5], "2 steps but 1 scores"),
+        ([0.5, 0.5, 0.5], "2 steps but 3 scores"),
+        ([0.5, None], r"scores\[1\].*null"),
+        ([0.5, math.nan], r"scores\[1\].*NaN"),
+        ([math.inf, 0.5], r"scores\[0\].*out of range"),
+        ([0.5, -0.001], r"logits"),
+        ([3.2, 0.5], r"logits"),
+        ([True, 0.5], r"expected a number, got a bool"),
+        (["0.5", 0.5], r"expected a number, got a str"),
+    ],
+)
+def test_unusable_scores_are_refused_with_the_id(scores: list[Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        checked_scores(scores, 2, "case-7")
+    with pytest.raises(DataError, match="case-7"):
+        checked_scores(scores, 2, "case-7")
+
+
+# scoring
+
+
+def quiet() -> Console:
+    return Console(file=StringIO(), width=200)
+
+
+def test_stopped_scoring_continues_to_the_same_result(tmp_path: Path) -> None:
+    traces, journal = some_traces(7), tmp_path / "journal"
+    whole = score_traces(LengthScorer(), traces, journal=tmp_path / "other", scorer_name="s", console=quiet())
+    with pytest.raises(KeyboardInterrupt):
+        score_traces(LengthScorer("p5"), traces, journal=journal, scorer_name="s", batch=2, console=quiet())
+    with journal.open("a") as file:
+        file.write('{"id": "p4", "sco')  # killed while writing
+    again = LengthScorer()
+    console = quiet()
+    resumed = score_traces(again, traces, journal=journal, scorer_name="s", batch=2, console=console)
+    assert resumed == whole
+    assert again.seen == ["p4", "p5", "p6"]
+    assert "continuing: 4 of 7" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("change", ["scorer", "traces", "broken", "count"])
+def test_journal_of_something_else_is_not_continued(tmp_path: Path, change: str) -> None:
+    traces, journal = some_traces(4), tmp_path / "journal"
+    score_traces(LengthScorer(), traces, journal=journal, scorer_name="s", console=quiet())
+    if change == "broken":
+        journal.write_text(journal.read_text().replace('"scores": [', '"scores": ["x", '))
+    if change == "count":
+        journal.write_text(journal.read_text() + '{"id": "p9", "scores": [0.1, 0.1]}\n')
+    changed = [*traces[:3], Trace(traces[3].problem, ("new", "bb"))] if change == "traces" else traces
+    again, console = LengthScorer(), quiet()
+    name = "t" if change == "scorer" else "s"
+    rows = score_traces(again, changed, journal=journal, scorer_name=name, console=console)
+    assert len(again.seen) == 4
+    assert rows[3][0] == (1 / 3 if change == "traces" else 1 / 4)
+    assert "starting anew" in console.file.getvalue()
+
+
+def test_scorer_that_breaks_its_contract_is_refused(tmp_path: Path) -> None:
+    class Short(LengthScorer):
+        def score(self, traces: Sequence[Trace]) -> list[list[float]]:
+            return super().score(traces)[1:]
+
+    class Logits(LengthScorer):
+        def score(self, traces: Sequence[Trace]) -> list[list[float]]:
+            return [[4.2 for _ in trace.steps] for trace in traces]
+
+    for scorer, said in ((Short(), "1 rows for 2 traces"), (Logits(), "'p0'.*logits")):
+        with pytest.raises(DataError, match=said):
+            score_traces(scorer, some_traces(2), journal=tmp_path / said, scorer_name="s", console=quiet())
+
+
+def test_identities_tell_contents_apart(tmp_path: Path) -> None:
+    assert traces_digest(some_traces(2)) != traces_digest(some_traces(3))
+    assert traces_digest(some_traces(2)) != traces_digest(some_traces(2)[::-1])
+    before = folder_identity(tmp_path)
+    (tmp_path / "weights").write_text("x")
+    assert folder_identity(tmp_path) != before
+    assert folder_identity(tmp_path) == folder_identity(tmp_path)
+
+
+# the command
+
+
+def test_score_file_writes_one_row_per_trace(tmp_path: Path) -> None:
+    data, out, console = tmp_path / "traces.jsonl", tmp_path / "out" / "scores.jsonl", quiet()
+    write_traces(data, some_traces(3))
+    assert score_file(data, out=out, scorer=LengthScorer(), console=console, limit=2) == {
+        "traces": 2,
+        "steps": 4,
+    }
+    rows = read_scores(out)
+    assert {name: list(row.scores) for name, row in rows.items()} == {"p0": [1.0, 0.5], "p1": [0.5, 0.5]}
+    assert [entry.name for entry in out.parent.iterdir()] == ["scores.jsonl"]
+
+
+def test_samples_of_one_problem_are_numbered() -> None:
+    problem, other = Problem("p", "q"), Problem("o", "q")
+    traces = [Trace(problem, ("a",)), Trace(other, ("a",)), Trace(problem, ("b",))]
+    assert distinct_ids(traces) == ["p#1", "o", "p#2"]
+    with pytest.raises(DataError, match="'p#2'"):
+        distinct_ids([*traces, Trace(Problem("p#2", "q"), ("a",))])
+
+
+def test_score_file_refuses_bad_arguments(tmp_path: Path) -> None:
+    data = tmp_path / "traces.jsonl"
+    data.write_text("")
+    with pytest.raises(SettingsError, match="give a model"):
+        score_file(data, out=tmp_path / "o")
+    with pytest.raises(SettingsError, match="limit"):
+        score_file(data, out=tmp_path / "o", scorer=LengthScorer(), limit=0)
+    with pytest.raises(DataError, match="no traces"):
+        score_file(data, out=tmp_path / "o", scorer=LengthScorer())
+
+
+def test_terminal_shows_steps_as_text_in_colour(tmp_path: Path) -> None:
+    data = tmp_path / "traces.jsonl"
+    write_traces(data, [Trace(Problem("p", "[red]q\x1b[2J"), ("x", "[bold]yyy\x07"))])
+    console = Console(file=StringIO(), force_terminal=True, color_system="standard", width=100)
+    score_file(data, out=tmp_path / "scores", scorer=LengthScorer(), console=console)
+    shown = console.file.getvalue()
+    assert "\x1b[2J" not in shown and "\x07" not in shown
+    assert "[red]q" in shown and "[bold]yyy" in shown
+    assert "\x1b[32m1.000" in shown and "\x1b[31m0.100" in shown
+
+
+def test_colours_follow_the_threshold() -> None:
+    assert [colour(score, 0.4) for score in (0.39, 0.4, 0.69, 0.71)] == ["red", "yellow", "yellow", "green"]
+    assert plain("a\nb\u202ec\t").plain == "a\nb\ufffdc\ufffd"

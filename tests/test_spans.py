@@ -1,0 +1,95 @@
+"""The step contract, on generated inputs and on two really different tokenizers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from sparring.errors import DataError
+from sparring.traces.spans import Layout, encode, prompt_ids
+from sparring.worlds.chain_model import build_tokenizer
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with special tokens, trained on a few words: every text has tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(["so 48 / 2 = 24 clips\n\nso the answer is 72"] * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+
+
+BYTES, WORDS = byte_tokenizer(), build_tokenizer()
+TOKENIZERS = st.sampled_from([BYTES, WORDS])
+LAYOUTS = st.sampled_from([Layout(), Layout("<s>", "\n", "\n"), Layout("<s>Q: ", "\nA:", "\n\n")])
+TEXT = st.text(min_size=1, max_size=30).filter(lambda text: bool(text.strip()))
+# Texts that contain separators, special tokens and words of the world are likely, not just possible.
+STEP = st.one_of(TEXT, st.sampled_from(["a = b + 1 , a is 2", "x\n\ny", "</s>", "\n a \n", "<s> 1", "é€𝟘\u200b"]))
+
+
+@given(TOKENIZERS, LAYOUTS, TEXT, st.lists(STEP, min_size=0, max_size=6))
+def test_every_step_has_one_span_and_one_position_in_order(tokenizer, layout, question, steps):
+    if layout.separator == "\n\n" and tokenizer is WORDS:
+        layout = Layout(layout.before, layout.after, "\n")
+    encoded = encode(question, steps, tokenizer, layout)
+    assert len(encoded.spans) == len(encoded.positions) == len(steps)
+    separator = tokenizer.encode(layout.separator, add_special_tokens=False)
+    cursor = len(prompt_ids(question, tokenizer, layout))
+    for (start, end), position in zip(encoded.spans, encoded.positions, strict=True):
+        assert cursor == start <= end <= position
+        assert list(encoded.input_ids[end : position + 1]) == separator
+        cursor = position + 1
+    assert cursor == len(encoded.input_ids)
+
+
+@given(TOKENIZERS, TEXT, st.lists(STEP, min_size=1, max_size=6), st.data())
+def test_ids_of_a_prefix_are_a_prefix_of_the_ids(tokenizer, question, steps, data):
+    length = data.draw(st.integers(0, len(steps)))
+    whole = encode(question, steps, tokenizer, Layout())
+    part = encode(question, steps[:length], tokenizer, Layout())
+    assert whole.input_ids[: len(part.input_ids)] == part.input_ids
+    assert whole.positions[:length] == part.positions
+
+
+@given(TEXT, st.lists(STEP, min_size=1, max_size=6))
+def test_bytes_of_every_step_are_kept(question, steps):
+    encoded = encode(question, steps, BYTES, Layout())
+    for step, (start, end) in zip(steps, encoded.spans, strict=True):
+        assert BYTES.decode(encoded.input_ids[start:end]) == step
+
+
+@given(st.lists(STEP, min_size=1, max_size=6), st.integers(1, 120))
+def test_truncation_drops_whole_last_steps_and_says_so(steps, limit):
+    whole = encode("a is 1", steps, BYTES, Layout())
+    try:
+        cut = encode("a is 1", steps, BYTES, Layout(), max_length=limit, overflow="drop_steps")
+    except DataError as error:
+        assert whole.positions[0] + 1 > limit and "steps[0]" in str(error)
+        return
+    assert len(cut.input_ids) <= limit
+    kept = len(steps) - cut.dropped
+    assert cut.input_ids == encode("a is 1", steps[:kept], BYTES, Layout()).input_ids
+    assert cut.dropped == 0 or whole.positions[kept] + 1 > limit
+
+
+def test_special_tokens_in_untrusted_text_are_characters():
+    encoded = encode("</s>", ["<s></s>"], BYTES, Layout(before="<s>"))
+    assert encoded.input_ids[0] == BYTES.bos_token_id
+    assert BYTES.bos_token_id not in encoded.input_ids[1:] and BYTES.eos_token_id not in encoded.input_ids
+
+
+def test_refusals_name_the_step():
+    with pytest.raises(DataError, match=r"steps\[1\].*empty"):
+        encode("q", ["fine", " \n"], BYTES, Layout())
+    with pytest.raises(DataError, match=r"steps\[1\].*past the limit of 12"):
+        encode("q", ["fine", "much too long for the limit"], BYTES, Layout(), max_length=12)
+    with pytest.raises(DataError, match="question alone"):
+        encode("a long question of many bytes", [], BYTES, Layout(), max_length=4)
+    with pytest.raises(DataError, match="separator"):
+        encode("q", ["step"], BYTES, Layout(separator=""))
