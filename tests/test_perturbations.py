@@ -17,8 +17,8 @@ from sparring.traces.records import Problem
 
 DATA = Path(os.environ.get("SPARRING_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 RECOMPUTED = (
-    "off_by_one", "wrong_operand", "wrong_operation", "wrong_value_carried", "skipped_operand", "swapped_operands",
-    "unit_slip", "percent_slip",
+    "off_by_one", "wrong_operand", "wrong_operation", "wrong_value_carried", "skipped_operand",
+    "swapped_operands", "unit_slip", "percent_slip",
 )  # fmt: skip
 PROBLEM = Problem(id="p", question="Tom has 14 boxes of 25 pens, sells 40% and buys 6 more for $1,200.")
 

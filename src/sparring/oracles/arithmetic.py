@@ -1,0 +1,161 @@
+"""The arithmetic oracle: are the calculations that a step writes down right?
+
+Contract: every equation between number expressions is evaluated exactly. One that is false beyond rounding,
+under every reading that people use, makes the step ``wrong``; at least one true equation and nothing left
+unread makes it ``correct``; everything else is ``undecided`` with a reason. ``correct`` here says only that
+the calculations hold: a step that computes the wrong quantity flawlessly is ``correct`` too. A false alarm
+costs more than a miss (it trains a scorer to distrust good steps), so each excuse below turns a false
+equation into ``undecided``. Bounded time on any text, no `eval`. Not here: whether the numbers are the ones
+that the problem asks for (`reference.py`), algebra, units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from sparring.oracles.equations import Equation, expression_text, find_equations, may_hold_equation
+from sparring.oracles.excuses import excuse
+from sparring.oracles.expressions import Run
+from sparring.oracles.numbers import EvaluationError, Failure, show, to_postfix, value_of
+from sparring.oracles.tokens import TextTooLargeError
+from sparring.oracles.verdict import Verdict
+from sparring.traces.records import Problem
+
+MAX_EQUATIONS = 200
+MAX_FALSE_EQUATIONS = 20
+Finding = Literal["right", "wrong", "unclear", "label", "not_numeric", "too_large"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What became of one equation.
+
+    Attributes:
+        finding: ``right`` (possibly after rounding), ``wrong``, ``unclear`` (false as written, but an excuse
+            applies), ``label`` (nothing is calculated: ``1 hour = 60 minutes``, ``Total = 5``),
+            ``not_numeric`` (variables, unread parts), ``too_large``.
+        equation: the equation.
+        reason: the excuse of an unclear one, machine-readable.
+        left: value of the left side where there is one.
+        right: value of the right side where there is one.
+    """
+
+    finding: Finding
+    equation: Equation
+    reason: str = ""
+    left: Fraction | None = None
+    right: Fraction | None = None
+
+
+class ArithmeticOracle:
+    """Judges a step by its own calculations; needs neither the problem nor the prefix."""
+
+    def judge(self, problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
+        """Return the verdict on `step`; never raises on bad text, never runs unbounded."""
+        return judge_text(step)
+
+
+def judge_text(step: str) -> Verdict:
+    """Return the arithmetic verdict on a step's text."""
+    if not may_hold_equation(step):
+        return Verdict("undecided", "arithmetic:nothing_to_check")
+    try:
+        checks = check_equations(step)
+    except TextTooLargeError as error:
+        return Verdict("undecided", "arithmetic:too_large", str(error))
+    return verdict_of(checks)
+
+
+def check_equations(step: str) -> list[Check]:
+    """Return one check per equation of the step.
+
+    Raises:
+        TextTooLargeError: the step exceeds what is read, in characters, in equations, or in false equations.
+    """
+    equations = find_equations(step)
+    if len(equations) > MAX_EQUATIONS:
+        raise TextTooLargeError(f"{len(equations)} equations; at most {MAX_EQUATIONS} are checked")
+    checks: list[Check] = []
+    false = 0
+    for equation in equations:
+        checks.append(check(equation, step))
+        false += checks[-1].finding in ("wrong", "unclear")
+        if false > MAX_FALSE_EQUATIONS:
+            raise TextTooLargeError(f"over {MAX_FALSE_EQUATIONS} false equations; no step of a solution")
+    return checks
+
+
+def verdict_of(checks: Sequence[Check]) -> Verdict:
+    """Combine checks: one wrong makes the step wrong, one unclear or unread leaves it undecided."""
+    by_finding: dict[Finding, Check] = {}
+    for one in checks:
+        by_finding.setdefault(one.finding, one)
+    if (wrong := by_finding.get("wrong")) is not None:
+        return Verdict("wrong", "arithmetic:wrong_result", describe(wrong), wrong.equation.span)
+    if (large := by_finding.get("too_large")) is not None:
+        return Verdict("undecided", "arithmetic:too_large", span=large.equation.span)
+    if (unclear := by_finding.get("unclear")) is not None:
+        return Verdict("undecided", f"arithmetic:{unclear.reason}", describe(unclear), unclear.equation.span)
+    if (unread := by_finding.get("not_numeric")) is not None:
+        return Verdict("undecided", "arithmetic:not_numeric", span=unread.equation.span)
+    if (right := by_finding.get("right")) is not None:
+        count = sum(one.finding == "right" for one in checks)
+        detail = f"{count} calculation{'s' if count > 1 else ''} checked"
+        return Verdict("correct", "arithmetic:calculations_hold", detail, right.equation.span)
+    return Verdict("undecided", "arithmetic:nothing_to_check")
+
+
+def describe(failed: Check) -> str:
+    """Say what the left side is and what the step says it is."""
+    left, right = failed.equation.left, failed.equation.right
+    if left is None or right is None or failed.left is None or failed.right is None:
+        return ""
+    if failed.equation.source == "printed":
+        return f"the calculation gives {show(failed.left)}, the text says {show(failed.right)}"
+    return f"{expression_text(left)} is {show(failed.left)}, not {show(failed.right)}"
+
+
+def check(equation: Equation, step: str) -> Check:
+    """Evaluate both sides of an equation and compare them."""
+    left, right = equation.left, equation.right
+    if left is None or right is None:
+        return Check("not_numeric" if equation.symbolic else "label", equation)
+    if not (left.known and right.known):
+        return Check("not_numeric" if _has_mathematics(left, right) else "label", equation)
+    left_value, left_failure = side_value(left)
+    right_value, right_failure = side_value(right)
+    if left_value is None or right_value is None:
+        failure = "too_large" if "too_large" in (left_failure, right_failure) else "not_numeric"
+        return Check("too_large" if failure == "too_large" else "not_numeric", equation)
+    if equation.source != "printed" and left.operators == 0 and right.operators == 0:
+        return Check("label", equation, left=left_value, right=right_value)
+    if left_value == right_value:
+        return Check("right", equation, left=left_value, right=right_value)
+    if left.operators == 0 and equation.source == "text":
+        # "2 pizzas = 2 * 8 slices", "Step 2 = ...": an amount renamed, not a calculation
+        return Check("label", equation, left=left_value, right=right_value)
+    found = excuse(equation, left_value, right_value, step)
+    if found is None:
+        return Check("wrong", equation, left=left_value, right=right_value)
+    finding: Finding = "right" if found == "rounded" else "unclear"
+    return Check(finding, equation, found, left_value, right_value)
+
+
+def side_value(run: Run) -> tuple[Fraction | None, Failure | None]:
+    """Return the value of a side, or why it has none."""
+    try:
+        if len(run.tokens) == 1 and run.tokens[0].value is not None:
+            return run.tokens[0].value, None
+        return value_of(to_postfix(run.tokens)), None
+    except EvaluationError as error:
+        return None, error.failure
+
+
+def _has_mathematics(left: Run, right: Run) -> bool:
+    """Whether an unread side holds numbers: a formula of words alone is a label."""
+    return any(
+        not side.known and any(token.kind == "number" for token in side.tokens) for side in (left, right)
+    )

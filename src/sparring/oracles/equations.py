@@ -1,0 +1,180 @@
+"""Equations in a step: pairs of number expressions that the text says are equal.
+
+Contract: `find_equations` returns every such pair in the order of the text, chains ``a = b = c`` as
+neighbouring pairs, GSM8K calculator annotations ``<<48/2=24>>`` as equations of their own and as a link to
+the number printed after them. Sides that are not number expressions stay in the list with `known` false, so
+that a judge can refuse instead of overlook. Not here: whether an equation holds (`arithmetic.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sparring.oracles.expressions import APPROXIMATE_WORDS, LEAD_WORDS, Run, bracket_partners, read_runs
+from sparring.oracles.tokens import Token, tokenize
+
+ANNOTATION = re.compile(r"<<([^<>\n]{0,400})>>")
+MAX_TRAILING_WORDS = 4
+_RELATION_HINT = re.compile(r"[=≈≅≃]|\bequals?\b|\b(?:is|are)\s|\\approx|\\sim", re.IGNORECASE)
+
+Source = Literal["text", "annotation", "printed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """Two expressions that a step equates.
+
+    Attributes:
+        left: the expression before the relation, ``None`` where words stand there (``Total = 5 + 3``).
+        right: the expression after it, ``None`` where words stand there.
+        relation: ``=``, ``~`` (approximately) or ``is``.
+        source: ``text``, ``annotation`` (inside ``<<...>>``), or ``printed`` (an annotation's result against
+            the number printed straight after it).
+        symbolic: a missing side holds numbers, variables or operators that could not be read.
+    """
+
+    left: Run | None
+    right: Run | None
+    relation: str
+    source: Source
+    symbolic: bool = False
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Character range from the first to the last side that is there."""
+        sides = [side for side in (self.left, self.right) if side is not None]
+        return (min(side.start for side in sides), max(side.end for side in sides)) if sides else (0, 0)
+
+
+def may_hold_equation(text: str) -> bool:
+    """Return quickly whether the text has any sign of a relation."""
+    return _RELATION_HINT.search(text) is not None
+
+
+def find_equations(text: str) -> list[Equation]:
+    """Return the equations of a step in the order of their first characters.
+
+    Raises:
+        TextTooLargeError: see `tokenize`.
+    """
+    tokens, annotations = read_step(text)
+    if not annotations:
+        return equations_of(tokens, "text")
+    found = equations_of(tokens, "text")
+    for _, end, inside in annotations:
+        inner = equations_of(inside, "annotation")
+        found += inner
+        result = inner[-1].right if inner else None
+        printed = number_after(tokens, end)
+        if result is not None and printed is not None:
+            found.append(Equation(result, printed, "=", "printed"))
+    return sorted(found, key=lambda equation: equation.span)
+
+
+def read_step(text: str) -> tuple[list[Token], list[tuple[int, int, list[Token]]]]:
+    """Return the tokens of the visible text, and (start, end, tokens) of every calculator annotation.
+
+    Annotations are blanked out of the visible text with spaces, so that all character ranges stay those of
+    `text`.
+    """
+    annotations = [
+        (match.start(), match.end(), _shifted(tokenize(match.group(1)), match.start(1)))
+        for match in ANNOTATION.finditer(text)
+    ]
+    visible = ANNOTATION.sub(lambda match: " " * len(match.group()), text) if annotations else text
+    return tokenize(visible), annotations
+
+
+def number_after(tokens: Sequence[Token], position: int) -> Run | None:
+    """Return the number printed straight after an annotation that ends at `position`, if there is one."""
+    for token in tokens:
+        if token.start >= position:
+            if token.kind == "number" and token.value is not None and token.start - position <= 2:
+                return Run(tokens=[token], start=token.start, end=token.end)
+            return None
+    return None
+
+
+def _shifted(tokens: Sequence[Token], offset: int) -> list[Token]:
+    return [token._replace(start=token.start + offset, end=token.end + offset) for token in tokens]
+
+
+def equations_of(tokens: Sequence[Token], source: Source) -> list[Equation]:
+    """Return the equations that a token list spells."""
+    found: list[Equation] = []
+    tokens = _joined_lines(tokens)
+    if not any(token.kind == "relation" for token in tokens):
+        return found
+    partners = bracket_partners(tokens)
+    first, relation, left = 0, "", None  # of the stretch being read: its beginning and what stands before it
+    end = len(tokens)
+    for index in range(end + 1):
+        token = tokens[index] if index < end else None
+        if token is not None and token.kind not in ("relation", "break"):
+            continue
+        last_of_chain = token is None or token.kind == "break"
+        if relation or not last_of_chain:
+            runs = read_runs(tokens, first, index, partners)
+            stretch = tokens[first:index]
+            if relation and left is not None:
+                right = _first_side(runs)
+                symbolic = left[1] or (right is None and is_symbolic(stretch))
+                found.append(Equation(left[0], right, relation, source, symbolic))
+            side = _last_side(runs)
+            left = (side, side is None and is_symbolic(stretch))
+        relation = "" if last_of_chain else (token.text if token is not None else "")
+        if last_of_chain:
+            left = None
+        first = index + 1
+    return found
+
+
+def is_symbolic(stretch: Sequence[Token]) -> bool:
+    """Whether a stretch that is no expression still looks like mathematics and not like a label."""
+    kinds = {token.kind for token in stretch}
+    return "unknown" in kinds or ("number" in kinds and ("operator" in kinds or "fraction" in kinds))
+
+
+def _joined_lines(tokens: Sequence[Token]) -> list[Token]:
+    """Drop line ends inside a calculation: aligned chains and sums go on over several lines."""
+    kept: list[Token] = []
+    for index, token in enumerate(tokens):
+        if token.kind == "break" and token.text in ("\n", "\\\\"):
+            after = tokens[index + 1] if index + 1 < len(tokens) else None
+            if kept and kept[-1].kind in ("relation", "operator"):
+                continue
+            if after is not None and (after.kind == "relation" or _continues(token, after)):
+                continue
+        kept.append(token)
+    return kept
+
+
+def _continues(line_end: Token, after: Token) -> bool:
+    """Whether a sign that begins a line carries on the sum above; a dash or star may be a list mark."""
+    return after.kind == "operator" and (line_end.text != "\n" or after.text == "+")
+
+
+def _last_side(runs: Sequence[Run]) -> Run | None:
+    """The expression that a relation after these runs speaks of."""
+    if not runs:
+        return None
+    run = runs[-1]
+    return None if run.closed or run.trailing > MAX_TRAILING_WORDS else run
+
+
+def _first_side(runs: Sequence[Run]) -> Run | None:
+    """The expression that a relation before these runs speaks of."""
+    if not runs:
+        return None
+    run = runs[0]
+    fits = all(word in LEAD_WORDS or word in APPROXIMATE_WORDS for word in run.lead)
+    return run if fits else None
+
+
+def expression_text(run: Run) -> str:
+    """Write the cleaned expression for people."""
+    text = "".join(token.text if token.kind != "of" else " of " for token in run.tokens)
+    return text if len(text) <= 80 else text[:77] + "..."

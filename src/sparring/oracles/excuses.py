@@ -1,0 +1,287 @@
+"""Excuses: readings under which an equation that is false as written is what its writer meant.
+
+Contract: `excuse` is asked only about equations whose sides differ. It answers ``rounded`` (the right side is
+the left side, correctly rounded: the step may count as right), another name (nobody can tell: the step is
+undecided), or ``None`` (no reading saves it: the step is wrong). Every excuse is a rule about how people
+write, with the words or numbers that it needs as evidence. Not here: finding and evaluating equations
+(`equations.py`, `arithmetic.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+
+from sparring.oracles.equations import Equation
+from sparring.oracles.expressions import Run
+from sparring.oracles.numbers import EvaluationError, decimal_places, to_postfix, value_of
+from sparring.oracles.tokens import Token, word_set
+
+# Ratios between units that people pass over without writing them down.
+_FACTORS = frozenset(
+    (2, 3, 4, 5, 7, 8, 10, 12, 16, 20, 24, 25, 30, 36, 50, 52, 60, 100, 144, 365, 1000, 1760, 2000, 3600)
+)  # fmt: skip
+_FAMILIES = [
+    word_set(family)
+    for family in (
+        "seconds sec secs minute minutes min mins hour hours hr hrs h day days week weeks month months year "
+        "years yr yrs decade decades century centuries",
+        "inch inches in foot feet ft yard yards mile miles mi mm millimeters cm centimeter centimeters m "
+        "meter meters km kilometer kilometers",
+        "cent cents penny pennies nickel nickels dime dimes quarters dollar dollars buck bucks",
+        "ounce ounces oz pound pounds lb lbs ton tons mg g gram grams kg kilogram kilograms",
+        "cup cups pint pints quart quarts gallon gallons liter liters litre litres ml milliliters tablespoon "
+        "tablespoons teaspoon teaspoons",
+    )
+]
+_CONVERTIBLE = frozenset().union(*_FAMILIES)
+_SCALED = re.compile(
+    r"%|percent|cents?\b|¢|\$|pennies|dimes?|nickels?|quarters?|thousand|million|dollar", re.IGNORECASE
+)
+_OTHER_ARITHMETIC = re.compile(
+    r"\\p?mod|\bmod(?:ulo)?\b|\\equiv|≡|\bbase\b|_\{?\d|\bbinary\b|\bhexadecimal|\bclock\b|\bo'clock\b|"
+    r"\ba\.?m\.?\b|\bp\.?m\.?\b|remainder|repeating|scientific",
+    re.IGNORECASE,
+)
+_CLAUSE_START = re.compile(r"[.,;:!?\n](?!\d)|\bthen\b|\\\[", re.IGNORECASE)
+_HYPOTHETICAL = re.compile(
+    r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|don't|didn't|wrong"
+    r"|incorrect|incorrectly|instead|mistake|mistakenly|guess|unless|whether|neither|nor|than)\b|≠|\\ne",
+    re.IGNORECASE,
+)
+_RETRACTED = re.compile(
+    r"\b(?:not|isn't|wrong|incorrect|false|contradicts?|contradiction|impossible|mistake|invalid|doesn't"
+    r"|error)\b|\?|\btoo (?:high|low|much|many|big|small|large)\b",
+    re.IGNORECASE,
+)
+_FUNCTIONS = word_set(
+    """
+    digit digits number divisors divisor factor factors multiple multiples root remainder half inverse
+    reciprocal logarithm third quarter term terms
+    """
+)
+_LOOK_AROUND = 120
+_LEFT_TO_RIGHT = {"+": 2, "-": 2, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4}
+_SLASH_LAST = {"+": 1, "-": 1, "*": 3, "/": 2, "of": 3, "negative": 4, "^": 5}
+_OF_LAST = {**_LEFT_TO_RIGHT, "+": 1, "-": 1, "of": 0}
+_MANY_DECIMALS = 12
+
+
+def excuse(equation: Equation, left: Fraction, right: Fraction, step: str) -> str | None:
+    """Return the name of the first excuse for ``left = right`` (``rounded`` comes first), or ``None``."""
+    first, second = equation.left, equation.right
+    if first is None or second is None:
+        return "half_an_equation"
+    rounding = rounding_excuse(equation, first, second, left, right)
+    if rounding is not None:
+        return rounding
+    if first.doubt or second.doubt:
+        return first.doubt or second.doubt
+    if equation.relation == "is" and (second.operators or not _plain_calculation(first)):
+        return "loose_wording"
+    if _function_of(equation.relation, first.lead):
+        return "function_of_expression"
+    if _share_of_something(first) or any(token.kind == "of" for token in second.tokens):
+        return "share_of_something"
+    if _range(first):
+        return "range"
+    if _scale_differs(first, second, left, right, step):
+        return "unit_or_percent_scale"
+    if second.operators and _first_number(second) == left:
+        return "run_on_chain"
+    if _other_reading(first, right) or (second.operators and _other_reading(second, left)):
+        return "precedence"
+    if _within_operand_rounding(first, second, left, right):
+        return "rounded_operands"
+    if _OTHER_ARITHMETIC.search(step):
+        return "other_arithmetic"
+    if _hypothetical(equation, step):
+        return "hypothetical"
+    return None
+
+
+# --- rounding ---
+
+
+def rounding_excuse(
+    equation: Equation, first: Run, second: Run, left: Fraction, right: Fraction
+) -> str | None:
+    """``rounded`` for a correct rounding to the digits shown, another name where it may be one."""
+    if second.operators and not first.operators:
+        return rounding_excuse(equation, second, first, right, left)
+    shown = second.tokens[-1] if not second.operators else None
+    number = next((token for token in second.tokens if token.kind == "number"), None)
+    if shown is None or number is None:
+        return None
+    scale = Fraction(1, 100) if shown.kind == "percent" else Fraction(1)
+    unit = Fraction(1, 10**number.places) * scale
+    error = abs(left - right)
+    marked = equation.relation == "~" or first.approximate or second.approximate
+    if marked:
+        return _marked_rounding(number, unit, error, left, right)
+    if number.places == 0:
+        # a share of whole things: 7 / 2 = 3 may be meant, 100 * 6 = 601 is not
+        return "unmarked_rounding" if error < unit and (left / scale).denominator != 1 else None
+    if error <= unit / 2:
+        return "rounded"
+    if error < unit:
+        exact = decimal_places(left / scale)
+        return "rounded" if exact is None else "truncated"
+    return None
+
+
+def _marked_rounding(
+    number: Token, unit: Fraction, error: Fraction, left: Fraction, right: Fraction
+) -> str | None:
+    digits = number.text.replace(",", "")
+    zeros = len(digits) - len(digits.rstrip("0")) if number.places == 0 else 0
+    if error < unit * 10**zeros or error <= abs(left) / 100:
+        return "rounded"
+    return "rough_approximation" if error <= abs(left) / 10 else None
+
+
+def _within_operand_rounding(first: Run, second: Run, left: Fraction, right: Fraction) -> bool:
+    """Whether operands such as 3.33 may stand for unrounded numbers that would make the equation true."""
+    tolerance = Fraction(0)
+    for run, value in ((first, left), (second, right)):
+        decimals = [token for token in run.tokens if token.kind == "number" and token.places >= 2]
+        if len(decimals) > _MANY_DECIMALS:
+            return True
+        for decimal in decimals:
+            half = Fraction(1, 2 * 10**decimal.places)
+            moved = _value(run, _moved(decimal, half))
+            if moved is None:
+                return True
+            tolerance += abs(moved - value)
+    return abs(left - right) <= tolerance
+
+
+def _moved(moved: Token, by: Fraction) -> Callable[[Token], Fraction]:
+    """Return a reading of number tokens in which one of them is larger."""
+    return lambda token: (token.value or Fraction(0)) + (by if token is moved else 0)
+
+
+# --- other readings of the same signs ---
+
+
+def _plain_calculation(run: Run) -> bool:
+    """Whether a side is a calculation in signs, so that "is" after it can only mean equality."""
+    signs = [token for token in run.tokens if token.kind in ("operator", "of")]
+    return not run.units and any(token.text != "/" for token in signs)
+
+
+def _function_of(relation: str, lead: list[str]) -> bool:
+    """Whether the sentence speaks of something of the expression: "the last digit of 11^2 is 1"."""
+    if "of" not in lead[-2:]:
+        return False
+    if any(word in _FUNCTIONS for word in lead[-6:]):
+        return True
+    return relation == "is" and not any(
+        word in ("total", "sum", "cost", "amount", "value") for word in lead[-4:]
+    )
+
+
+def _share_of_something(run: Run) -> bool:
+    """Whether a side is a proper fraction of a thing: "1/2 of the cake = 4 slices"."""
+    numbers = [token.value for token in run.tokens if token.kind == "number"]
+    if run.operators != 1 or not run.trailing:
+        return False
+    if len(numbers) == 1:
+        return True
+    divides = any(token.text == "/" for token in run.tokens)
+    return divides and len(numbers) == 2 and numbers[0] is not None and numbers[0] < (numbers[1] or 0)
+
+
+def _range(run: Run) -> bool:
+    """Whether a dash without spaces joins a lower and a higher whole number: "weeks 1-2"."""
+    if len(run.tokens) != 3 or run.tokens[1].text != "-" or run.tokens[1].gap:
+        return False
+    low, high = run.tokens[0].value, run.tokens[2].value
+    return low is not None and high is not None and low < high
+
+
+def _other_reading(run: Run, wanted: Fraction) -> bool:
+    """Whether another order of operations gives the wanted value, such as left to right."""
+    if run.operators < 2:
+        return False
+    return any(
+        _value(run, None, strength) == wanted for strength in (_LEFT_TO_RIGHT, _SLASH_LAST, _OF_LAST)
+    ) or (_value(run, None, None, right_first=True) == wanted)
+
+
+def _value(
+    run: Run,
+    number: Callable[[Token], Fraction] | None = None,
+    strength: dict[str, int] | None = None,
+    *,
+    right_first: bool = False,
+) -> Fraction | None:
+    try:
+        return value_of(to_postfix(run.tokens, strength=strength, right_first=right_first), number)
+    except EvaluationError:
+        return None
+
+
+def _first_number(run: Run) -> Fraction | None:
+    return next((token.value for token in run.tokens if token.kind == "number"), None)
+
+
+# --- units, percent, money ---
+
+
+def _scale_differs(first: Run, second: Run, left: Fraction, right: Fraction, step: str) -> bool:
+    """Whether the sides differ by a factor between units, with units or percent in the text."""
+    units = [unit for unit in first.units + second.units if unit in _CONVERTIBLE]
+    ratio = max(left / right, right / left) if left and right else Fraction(0)
+    for family in _FAMILIES:
+        if len({_singular(unit) for unit in units if unit in family}) > 1 and (
+            ratio in _FACTORS or _adds(first)
+        ):
+            return True
+    if ratio in (100, 1000, 1_000_000) and _SCALED.search(step):
+        return True
+    percent = any(token.kind == "percent" for token in first.tokens + second.tokens)
+    return percent and _without_percent(first, second)
+
+
+def _adds(run: Run) -> bool:
+    return any(token.kind == "operator" and token.text in "+-" for token in run.tokens)
+
+
+def _without_percent(first: Run, second: Run) -> bool:
+    """Whether the equation holds with the percent signs struck out (100% - 20 = 80)."""
+    bare = [
+        Run(tokens=[token for token in run.tokens if token.kind != "percent"], operators=run.operators)
+        for run in (first, second)
+    ]
+    one, other = (_value(run) for run in bare)
+    shown = next((token for token in second.tokens if token.kind == "number"), None)
+    if one is None or other is None or shown is None:
+        return False
+    return one == other or (second.operators == 0 and abs(one - other) < Fraction(1, 10**shown.places))
+
+
+def _singular(unit: str) -> str:
+    return {
+        "hrs": "hour",
+        "hr": "hour",
+        "mins": "minute",
+        "min": "minute",
+        "feet": "foot",
+        "lbs": "pound",
+    }.get(unit, unit.removesuffix("s"))
+
+
+# --- what the sentence says about the equation ---
+
+
+def _hypothetical(equation: Equation, step: str) -> bool:
+    """Whether the clause supposes, denies or takes back the equation."""
+    start, end = equation.span
+    before = step[max(0, start - _LOOK_AROUND) : start]
+    clause = _CLAUSE_START.split(before)[-1]
+    if _HYPOTHETICAL.search(clause):
+        return True
+    after = re.split(r"[.;!\n](?!\d)", step[end : end + _LOOK_AROUND])[0]
+    return _RETRACTED.search(after) is not None

@@ -1,0 +1,376 @@
+"""Number expressions inside prose: which tokens of a clause belong to one calculation.
+
+Contract: a clause is split, in one pass, into runs: ``8 shares * $8 per share`` is one run whose cleaned
+tokens are ``8 * 8``; units, remarks in brackets and ``/ hour`` are dropped and remembered. A run that holds
+anything that is not a number (a variable, a function call, a missing operand) is not `known` and must not be
+judged; one that can be read in more than one way carries a `doubt`. Not here: relations between runs
+(`equations.py`), values (`numbers.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sparring.oracles.tokens import Token, word_set
+
+# Words that end the expression before them: what follows speaks of something else.
+CLAUSE_WORDS = word_set(
+    """
+    and or so then is are was were be which that because since he she it they we you has have had while but
+    if when where there therefore thus hence leaving giving making totaling totalling get gets got getting
+    from yields obtain obtains gives this these his her their
+    """
+)
+# Words that may stand between an operator or a relation and its number.
+LEAD_WORDS = word_set(
+    """
+    a an the his her their its our my about only just exactly another all total of
+    """
+)
+APPROXIMATE_WORDS = word_set(
+    """
+    about approximately approx around roughly nearly almost approximate rounded rounds round rounding
+    closest nearest estimate estimated
+    """
+)
+# Words around a number that change its value in ways that are not modelled.
+DOUBTFUL_WORDS = word_set(
+    """
+    half twice double triple thrice third thirds quarter quarters fourth fourths fifth fifths sixth sixths
+    eighth eighths tenth tenths hundredths than average mean square root sqrt remainder mod modulo factorial
+    sin cos tan log ln gcd lcm floor ceil max min base halves squared cubed dozen dozens hundred hundreds
+    thousand thousands million millions billion billions trillion pair pairs couple times by divided
+    multiplied minus plus less more out one two three four five six seven eight nine ten choose per
+    """
+)
+_HARMLESS_AFTER = word_set(
+    """
+    per more less out one two three four five six seven eight nine ten times than
+    """
+)
+MAX_UNIT_WORDS = 6
+
+
+@dataclass(slots=True)
+class Run:
+    """One expression in a clause.
+
+    Attributes:
+        tokens: the cleaned expression, for `numbers.to_postfix`.
+        start: first character.
+        end: one past the last character of the last operand.
+        known: every operand is a number.
+        operators: how many operators it has (a fraction bar counts).
+        doubt: why it can be read in more than one way, or empty.
+        units: words inside and after it.
+        lead: words between the clause's beginning (or the run before) and this run.
+        approximate: a mark of approximation stands before or in it.
+        closed: a word that ends expressions follows its units.
+        trailing: number of words after the last operand.
+    """
+
+    tokens: list[Token] = field(default_factory=list)
+    start: int = -1
+    end: int = -1
+    known: bool = True
+    operators: int = 0
+    doubt: str = ""
+    units: list[str] = field(default_factory=list)
+    lead: list[str] = field(default_factory=list)
+    approximate: bool = False
+    closed: bool = False
+    trailing: int = 0
+
+
+def bracket_partners(tokens: Sequence[Token]) -> dict[int, int]:
+    """Return the index of the closing bracket for every opening one that closes within the same clause.
+
+    A bracket that a relation or a break interrupts has no partner: it is a boundary, not part of an
+    expression.
+    """
+    partners: dict[int, int] = {}
+    stack: list[int] = []
+    for index, token in enumerate(tokens):
+        if token.kind == "open":
+            stack.append(index)
+        elif token.kind == "close":
+            if stack:
+                partners[stack.pop()] = index
+        elif token.kind in ("relation", "break"):
+            stack.clear()
+    return partners
+
+
+def read_runs(tokens: Sequence[Token], first: int, last: int, partners: dict[int, int]) -> list[Run]:
+    """Return the runs of ``tokens[first:last]``, a stretch without relations and breaks."""
+    return _Reader(tokens, first, last, partners).read()
+
+
+class _Reader:
+    """The state of one pass over a stretch of tokens."""
+
+    def __init__(self, tokens: Sequence[Token], first: int, last: int, partners: dict[int, int]) -> None:
+        self.tokens = tokens
+        self.position = first
+        self.first = first
+        self.last = last
+        self.partners = partners
+        self.runs: list[Run] = []
+        self.run: Run | None = None
+        self.waiting = False  # an operator or an opening bracket wants an operand
+        self.roles: list[str] = []  # open brackets of the run: plain, numerator, denominator
+        self.lead: list[str] = []
+        self.approximate = False
+
+    def read(self) -> list[Run]:
+        while self.position < self.last:
+            token = self.tokens[self.position]
+            getattr(self, f"_{token.kind}")(token)
+            self.position += 1
+        self._finish(closed=False)
+        return self.runs
+
+    # --- beginning and ending runs ---
+
+    def _begin(self, token: Token) -> Run:
+        self.run = Run(start=token.start, end=token.end, lead=self.lead, approximate=self.approximate)
+        if any(word in DOUBTFUL_WORDS for word in self.lead[-3:]):
+            self.run.doubt = "word_before"
+        elif self.runs and self.runs[-1].operators and (not self.runs[-1].closed or self.lead == ["and"]):
+            self.run.doubt = (
+                "two_calculations_side_by_side"  # "20 + 10 added to the 29 + 24", "12 x 1 and 1/4"
+            )
+        self.lead, self.approximate, self.waiting = [], False, True
+        return self.run
+
+    def _finish(self, *, closed: bool) -> None:
+        run = self.run
+        if run is not None:
+            run.closed = closed
+            run.known = run.known and not self.waiting and not self.roles
+            self.runs.append(run)
+        self.run, self.waiting = None, False
+        self.roles.clear()
+
+    def _operand(self, token: Token) -> Run:
+        """Return the run that an operand starting at `token` belongs to, beginning a new one where needed."""
+        run = self.run
+        if run is None:
+            return self._begin(token)
+        if self.waiting:
+            return run
+        if self.roles:
+            run.known = False  # two numbers without an operator inside brackets
+            return run
+        beside = run.trailing == 0
+        self._finish(closed=False)
+        begun = self._begin(token)
+        if beside:
+            begun.doubt = run.doubt = "two_numbers_side_by_side"
+        return begun
+
+    def _took_operand(self, run: Run, token: Token) -> None:
+        run.end = token.end
+        run.trailing = 0
+        self.waiting = False
+
+    # --- one method per kind of token ---
+
+    def _number(self, token: Token) -> None:
+        run = self._operand(token)
+        run.tokens.append(token)
+        if "/" in token.text or "frac" in token.text:
+            run.operators += 1
+        self._took_operand(run, token)
+
+    def _fraction(self, token: Token) -> None:
+        after = self.position + 1
+        if after >= self.last or self.tokens[after].kind != "open" or after not in self.partners:
+            self._unknown(token)
+            return
+        run = self._operand(token)
+        run.tokens += [_bracket("(", token), _bracket("(", token)]
+        run.operators += 1
+        self.roles.append("numerator")
+        self.waiting = True
+        self.position = after
+
+    def _open(self, token: Token) -> None:
+        partner = self.partners.get(self.position)
+        if partner is None or partner >= self.last:
+            self._boundary()
+            return
+        inside = self.tokens[self.position + 1 : partner] if partner - self.position <= 12 else None
+        if (
+            inside is not None
+            and not any(part.kind in ("number", "unknown", "fraction") for part in inside)
+            and self._is_remark(token)
+        ):
+            self._remark(inside, partner)
+            return
+        before = self.tokens[self.position - 1] if self.position > self.first else None
+        called = before is not None and not token.gap and before.end == token.start
+        if called and before is not None and before.kind in ("word", "unknown"):
+            self._unknown(token)
+        run = self.run
+        multiplies = run is not None and not self.waiting and run.trailing == 0 and called
+        if not multiplies:
+            run = self._operand(token)
+        assert run is not None
+        if multiplies:
+            run.operators += 1
+        run.tokens.append(token)
+        self.roles.append("plain")
+        self.waiting = True
+
+    def _is_remark(self, token: Token) -> bool:
+        """Words in brackets explain a number unless they touch it: ``2(losses)`` multiplies."""
+        before = self.tokens[self.position - 1] if self.position > self.first else None
+        return (
+            before is None or token.gap or before.end != token.start or before.kind not in ("number", "close")
+        )
+
+    def _remark(self, inside: Sequence[Token], partner: int) -> None:
+        words = [part.text for part in inside if part.kind == "word"]
+        if self.run is not None and self.waiting:
+            self.run.known = False
+            self.waiting = False
+        elif self.run is not None:
+            self.run.units += words
+            self.run.trailing += 1
+        if any(word in APPROXIMATE_WORDS for word in words):
+            self._approximate(inside[0])
+        self.position = partner
+
+    def _close(self, token: Token) -> None:
+        if not self.roles or self.run is None:
+            self._boundary()
+            return
+        run = self.run
+        if self.waiting:
+            run.known = False
+        run.tokens.append(token)
+        role = self.roles.pop()
+        self._took_operand(run, token)
+        if role == "numerator":
+            after = self.position + 1
+            if after >= self.last or self.tokens[after].kind != "open" or after not in self.partners:
+                run.known = False
+                return
+            run.tokens += [Token("operator", "/", token.start, token.end), _bracket("(", token)]
+            self.roles.append("denominator")
+            self.waiting = True
+            self.position = after
+        elif role == "denominator":
+            run.tokens.append(token)
+
+    def _postfix(self, token: Token) -> None:
+        if self.run is None or self.waiting or self.run.trailing:
+            self._unknown(token)
+            return
+        self.run.tokens.append(token)
+        self.run.end = token.end
+
+    _percent = _postfix
+    _factorial = _postfix
+
+    def _operator(self, token: Token) -> None:
+        run = self.run
+        after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
+        if run is None:
+            if after is not None and after.kind in ("operator",) and token.text == "*":
+                return  # emphasis
+            if self._is_bullet(after):
+                return
+            begun = self._begin(token)
+            signed = after is not None and after.kind in ("number", "open", "fraction") and token.text in "+-"
+            spaced = after is not None and after.gap
+            if not signed or (begun.lead and (spaced or token.text == "+")):
+                begun.known = False  # the operand before the sign is a word or a symbol
+            elif token.text == "-":
+                begun.tokens.append(token)
+                if begun.lead or spaced:
+                    begun.doubt = begun.doubt or "minus_or_dash"
+            return
+        if self.waiting:
+            if token.text not in "+-":
+                run.known = False
+            run.tokens.append(token)
+            return
+        if token.text == "/" and after is not None and after.kind in ("word", "unknown"):
+            run.units.append("/")  # "per", of the unit; the word after it counts as trailing
+            return
+        if after is None and token.text in "*":
+            return  # emphasis closes
+        if run.trailing > MAX_UNIT_WORDS:
+            run.known = False
+        run.operators += 1
+        run.tokens.append(token)
+        self.waiting = True
+
+    def _is_bullet(self, after: Token | None) -> bool:
+        """A dash or star that opens a line and stands apart is a list mark."""
+        opens = self.position == self.first and (self.first == 0 or self.tokens[self.first - 1].text == "\n")
+        return opens and after is not None and after.gap
+
+    def _of(self, token: Token) -> None:
+        run = self.run
+        if run is not None and not self.waiting and run.trailing == 0 and _is_share(run):
+            run.operators += 1
+            run.tokens.append(token)
+            self.waiting = True
+        else:
+            self._word(token)
+
+    def _word(self, token: Token) -> None:
+        run = self.run
+        if token.text in APPROXIMATE_WORDS:
+            self._approximate(token)
+        if run is None:
+            self.lead.append(token.text)
+        elif self.waiting:
+            if token.text not in LEAD_WORDS:
+                run.known = False
+                self.waiting = False
+        elif token.text in CLAUSE_WORDS and not self.roles:
+            self._finish(closed=True)
+            self.lead = [token.text]
+        else:
+            run.units.append(token.text)
+            run.trailing += 1
+            if token.text in DOUBTFUL_WORDS and token.text not in _HARMLESS_AFTER:
+                run.doubt = run.doubt or "word_after"
+
+    def _unknown(self, token: Token) -> None:
+        run = self.run or self._begin(token)
+        run.known = False
+        self._took_operand(run, token)
+
+    def _approximate(self, token: Token) -> None:
+        if self.run is not None and not self.waiting:
+            self.run.approximate = True
+        else:
+            self.approximate = True
+            if self.run is not None:
+                self.run.approximate = True
+
+    def _boundary(self) -> None:
+        """A bracket without a partner ends what went before."""
+        self._finish(closed=True)
+        self.lead, self.approximate = [], False
+
+
+def _bracket(text: str, token: Token) -> Token:
+    return Token("open", text, token.start, token.end)
+
+
+def _is_share(run: Run) -> bool:
+    """Whether the run ends in a fraction or a percentage, after which ``of`` multiplies."""
+    if not run.tokens:
+        return False
+    if run.tokens[-1].kind == "percent" or "/" in run.tokens[-1].text:
+        return True
+    if run.tokens[-1].kind == "close":
+        return run.operators > 0
+    return len(run.tokens) >= 3 and run.tokens[-2].text == "/" and run.tokens[-3].kind == "number"

@@ -1,0 +1,263 @@
+"""Exact evaluation of number expressions over fractions, from tokens or from text.
+
+Contract: hand-written precedence parsing (no `eval`, no recursion), exact `fractions.Fraction` arithmetic,
+and bounds on everything that an expression could blow up: characters, digits, operations, nesting, exponents
+and bits. Whatever cannot be evaluated comes back as an `Evaluation` with a reason, never as an exception and
+never slowly. Grammar: ``+ - * / ^``, ``of`` after a fraction or percentage, unary minus, ``%``, ``!`` on
+small whole numbers, brackets, and what `tokens.py` reads as a number (separators, decimals, mixed numbers,
+vulgar fractions, LaTeX). Not here: units, words, variables, and the equations that expressions stand in
+(`equations.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from sparring.oracles.tokens import TextTooLargeError, Token, tokenize
+
+MAX_OPERATIONS = 400
+MAX_DEPTH = 64
+MAX_EXPONENT = 64
+MAX_BITS = 4096
+MAX_FACTORIAL = 50
+
+Failure = Literal["too_large", "not_numeric", "division_by_zero"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The exact value of an expression, or why there is none (exactly one of the two is set)."""
+
+    value: Fraction | None
+    failure: Failure | None = None
+
+
+class EvaluationError(ValueError):
+    """Internal to the number modules: an expression that has no value, with the failure as its argument."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure)
+
+
+def evaluate(text: str) -> Evaluation:
+    """Return the value of a text that is one number expression and nothing else (no words, no relation)."""
+    try:
+        tokens = tokenize(text)
+    except TextTooLargeError:
+        return Evaluation(None, "too_large")
+    return evaluate_tokens(expand_fractions(tokens))
+
+
+def evaluate_tokens(tokens: Sequence[Token]) -> Evaluation:
+    """Return the value of the expression that the tokens spell."""
+    try:
+        return Evaluation(value_of(to_postfix(tokens)))
+    except EvaluationError as error:
+        return Evaluation(None, error.failure)
+
+
+def expand_fractions(tokens: Sequence[Token]) -> list[Token]:
+    r"""Return the tokens with every LaTeX ``\frac{a}{b}`` spelled as ``((a)/(b))``; other uses stay as they
+    are."""
+    result: list[Token] = []
+    roles: list[str] = []  # one entry per open bracket: plain, numerator or denominator
+    awaited = ""  # the role of the bracket that has to open next
+    for token in tokens:
+        if awaited and token.kind != "open":
+            return list(tokens)
+        if token.kind == "fraction":
+            awaited = "numerator"
+            continue
+        result.append(token)
+        if token.kind == "open":
+            roles.append(awaited or "plain")
+            if awaited == "numerator":
+                result.append(token)
+            awaited = ""
+        elif token.kind == "close" and roles:
+            role = roles.pop()
+            if role == "numerator":
+                result.append(Token("operator", "/", token.start, token.end))
+                awaited = "denominator"
+            elif role == "denominator":
+                result.append(token)
+    return list(tokens) if awaited else result
+
+
+# Binding strength. A unary minus binds looser than a power (-3^2 is -9) and tighter than a product.
+_STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4}
+Postfix = list[Token | str]
+
+
+def to_postfix(
+    tokens: Sequence[Token], *, strength: dict[str, int] | None = None, right_first: bool = False
+) -> Postfix:
+    """Return the expression in postfix order: number tokens and operator names.
+
+    Args:
+        tokens: the expression; a bracket directly after an operand multiplies.
+        strength: binding strengths in place of the usual ones (to test other readings of a sloppy
+            expression).
+        right_first: read ``a / b / c`` as ``a / (b / c)`` (another such reading: "25 / 1/3").
+
+    Raises:
+        EvaluationError: ``not_numeric`` where the tokens are no expression, ``too_large`` past a bound.
+    """
+    strength = strength or _STRENGTH
+    output: Postfix = []
+    stack: list[str] = []
+    depth = operations = 0
+    operand_next = True
+    for token in tokens:
+        kind = token.kind
+        if kind == "number":
+            if not operand_next:
+                raise EvaluationError("not_numeric")
+            if token.value is None:
+                raise EvaluationError("too_large")
+            output.append(token)
+            operand_next = False
+        elif kind == "open":
+            if not operand_next:
+                operations += 1
+                _push("*", stack, output, strength, right_first)
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise EvaluationError("too_large")
+            stack.append("(")
+            operand_next = True
+        elif kind == "close":
+            if operand_next or depth == 0:
+                raise EvaluationError("not_numeric")
+            depth -= 1
+            while stack[-1] != "(":
+                output.append(stack.pop())
+            stack.pop()
+        elif kind in ("percent", "factorial"):
+            if operand_next:
+                raise EvaluationError("not_numeric")
+            output.append(token.text)
+        elif kind in ("operator", "of"):
+            operations += 1
+            if operations > MAX_OPERATIONS:
+                raise EvaluationError("too_large")
+            if not operand_next:
+                _push(token.text, stack, output, strength, right_first)
+                operand_next = True
+            elif token.text == "-":
+                stack.append("negative")
+            elif token.text != "+":
+                raise EvaluationError("not_numeric")
+        else:
+            raise EvaluationError("not_numeric")
+    if operand_next or depth:
+        raise EvaluationError("not_numeric")
+    output.extend(reversed(stack))
+    return output
+
+
+def _push(
+    operator: str, stack: list[str], output: Postfix, strength: dict[str, int], right_first: bool
+) -> None:
+    own = strength[operator]
+    right_associative = operator == "^" or (right_first and operator == "/")
+    while stack and stack[-1] != "(":
+        top = strength[stack[-1]]
+        if top < own or (top == own and right_associative):
+            break
+        output.append(stack.pop())
+    stack.append(operator)
+
+
+def value_of(postfix: Postfix, number: Callable[[Token], Fraction] | None = None) -> Fraction:
+    """Return the exact value of a postfix expression.
+
+    Args:
+        postfix: as `to_postfix` returns it.
+        number: replaces the value of a number token (to test how a result depends on its operands).
+
+    Raises:
+        EvaluationError: ``division_by_zero``, ``too_large`` or ``not_numeric`` (a fractional exponent).
+    """
+    stack: list[Fraction] = []
+    for item in postfix:
+        if isinstance(item, Token):
+            assert item.value is not None  # refused by to_postfix
+            stack.append(item.value if number is None else number(item))
+        elif item == "negative":
+            stack.append(-stack.pop())
+        elif item == "%":
+            stack.append(stack.pop() / 100)
+        elif item == "!":
+            stack.append(_factorial(stack.pop()))
+        else:
+            right = stack.pop()
+            stack.append(_apply(item, stack.pop(), right))
+    return stack.pop()
+
+
+def _apply(operator: str, left: Fraction, right: Fraction) -> Fraction:
+    if operator == "+":
+        result = left + right
+    elif operator == "-":
+        result = left - right
+    elif operator == "/":
+        if right == 0:
+            raise EvaluationError("division_by_zero")
+        result = left / right
+    elif operator == "^":
+        result = _power(left, right)
+    else:
+        result = left * right
+    if bits(result) > MAX_BITS:
+        raise EvaluationError("too_large")
+    return result
+
+
+def _power(base: Fraction, exponent: Fraction) -> Fraction:
+    if exponent.denominator != 1:
+        raise EvaluationError("not_numeric")
+    power = int(exponent)
+    if abs(power) > MAX_EXPONENT or bits(base) * abs(power) > MAX_BITS:
+        raise EvaluationError("too_large")
+    if base == 0 and power < 0:
+        raise EvaluationError("division_by_zero")
+    return Fraction(base**power)
+
+
+def _factorial(number: Fraction) -> Fraction:
+    if number.denominator != 1 or number < 0:
+        raise EvaluationError("not_numeric")
+    if number > MAX_FACTORIAL:
+        raise EvaluationError("too_large")
+    return Fraction(math.factorial(int(number)))
+
+
+def bits(value: Fraction) -> int:
+    """Return the size of a fraction: bits of numerator and denominator together."""
+    return value.numerator.bit_length() + value.denominator.bit_length()
+
+
+def show(value: Fraction) -> str:
+    """Write a value for people: a whole number, a short exact decimal, or a fraction."""
+    if value.denominator == 1:
+        return str(value.numerator)
+    places = decimal_places(value)
+    if places is not None and places <= 6:
+        return f"{value.numerator / value.denominator:.{places}f}" if bits(value) < 100 else str(value)
+    return str(value)
+
+
+def decimal_places(value: Fraction) -> int | None:
+    """Return how many decimal places write the value exactly, ``None`` if it never ends."""
+    rest, twos, fives = value.denominator, 0, 0
+    while rest % 2 == 0:
+        rest, twos = rest // 2, twos + 1
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    return max(twos, fives) if rest == 1 else None

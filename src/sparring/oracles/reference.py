@@ -1,0 +1,260 @@
+"""The reference oracle: is a rewritten step still right, given the correct step that it replaces?
+
+Contract: `judge_against` compares the calculations that two texts claim. The same calculations (up to order
+of operands, division as multiplication, percent as decimal, intermediate results written out or not) are
+``correct`` whatever the words; a different result or number where the words say the same is ``wrong``; texts
+that cannot be compared are ``undecided``. The original is taken to be correct. `is_malformed` says,
+separately, that an output is no single step at all, which is a failure of its writer and not a question of
+truth. Not here: whether changed words without changed numbers mean the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from sparring.oracles.arithmetic import ArithmeticOracle, check_equations, verdict_of
+from sparring.oracles.canonical import Canonical, canonical_of
+from sparring.oracles.equations import ANNOTATION, read_step
+from sparring.oracles.numbers import EvaluationError, show, to_postfix
+from sparring.oracles.tokens import TextTooLargeError, tokenize, word_set
+from sparring.oracles.verdict import Verdict
+from sparring.traces.records import Problem
+
+SAME_SHAPE = 0.7  # share of common words from which two steps count as saying the same
+MAX_LENGTH_RATIO = 4
+MIN_LENGTH_ALLOWED = 200
+# Characters of an earlier result that is written out: sums that double would grow without end.
+MAX_WRITTEN_OUT = 300
+_NEGATIONS = word_set(
+    """
+    not no never none cannot neither nor without except isn't doesn't don't didn't can't won't
+    """
+)
+_ECHO = re.compile(
+    r"<\|[^|>]*\|>|</?s>|\[/?INST\]|^\s*(?:question|problem|original|rewritten|corrupted|modified|step|prompt"
+    r"|instruction|assistant|user)\b[^:\n]{0,20}:|^\s*(?:sure|certainly|of course)\b[,!.]",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A calculation and its result as a text claims them.
+
+    Attributes:
+        calculation: canonical form of the left side, earlier results of the same text written out.
+        direct: canonical form of the left side as written.
+        operands: the numbers of the left side, sorted.
+        result: the right side's value.
+        span: characters of the equation.
+    """
+
+    calculation: Canonical
+    direct: Canonical
+    operands: tuple[Fraction, ...]
+    result: Fraction
+    span: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the reference oracle compares of a step.
+
+    Attributes:
+        claims: its calculations, in order, each once.
+        words: the words of the visible text, in order.
+        numbers: the numbers of the visible text, in order.
+        loose: those of them that stand in no claim.
+    """
+
+    claims: tuple[Claim, ...]
+    words: tuple[str, ...]
+    numbers: tuple[Fraction, ...]
+    loose: tuple[Fraction, ...]
+
+
+class ReferenceOracle(ArithmeticOracle):
+    """The arithmetic oracle with a second verb, for steps whose correct original is known."""
+
+    def judge_against(self, problem: Problem, prefix: Sequence[str], original: str, step: str) -> Verdict:
+        """Return the verdict on `step`, written in place of the correct step `original` after `prefix`."""
+        return judge_against(problem, prefix, original, step)
+
+
+def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: str) -> Verdict:
+    """Return the verdict on `step`, written in place of the correct step `original` after `prefix`.
+
+    An identical text is correct by assumption; otherwise wrong arithmetic is wrong, and the rest is
+    comparison.
+    """
+    if plain(original) == plain(step):
+        return Verdict("correct", "reference:same_text")
+    try:
+        verdict = verdict_of(check_equations(step))
+        if verdict.truth == "wrong":
+            if verdict_of(check_equations(original)).truth == "wrong":
+                return Verdict("undecided", "reference:original_fails", verdict.detail, verdict.span)
+            return verdict
+        old, new = read(original), read(step)
+        known = set(old.numbers) | set(_numbers(problem.question))
+        for earlier in prefix:
+            known.update(_numbers(earlier))
+    except TextTooLargeError as error:
+        return Verdict("undecided", "reference:too_large", str(error))
+    if old.claims and new.claims:
+        return _compare_claims(old, new, known)
+    if not old.claims and not new.claims and old.words == new.words:
+        return _compare_numbers(old.numbers, new.numbers)
+    return Verdict("undecided", "reference:incomparable")
+
+
+def is_malformed(original: str, step: str) -> str | None:
+    """Return why `step` is no single step that could replace `original`, or ``None`` if it is one.
+
+    Reasons: ``empty``, ``no_words_or_numbers``, ``too_long`` (over `MAX_LENGTH_RATIO` times the original, at
+        least
+    `MIN_LENGTH_ALLOWED` characters), ``several_steps`` (more line ends than the original), ``prompt_echo``
+    (template marks, labels and chat phrases), ``repeats_original`` (the original and more).
+    """
+    text = step.strip()
+    if not text:
+        return "empty"
+    if not any(character.isalnum() for character in text):
+        return "no_words_or_numbers"
+    if len(text) > max(MIN_LENGTH_ALLOWED, MAX_LENGTH_RATIO * len(original.strip())):
+        return "too_long"
+    if text.count("\n") > original.strip().count("\n"):
+        return "several_steps"
+    if _ECHO.search(text) and not _ECHO.search(original):
+        return "prompt_echo"
+    if len(original.strip()) > 20 and text.count(original.strip()) > 1:
+        return "repeats_original"
+    return None
+
+
+def plain(text: str) -> str:
+    """Return the text without differences of case, white space, annotations and end marks."""
+    return " ".join(ANNOTATION.sub("", text).lower().split()).rstrip(" .!")
+
+
+def read(step: str) -> Reading:
+    """Return what is compared of a step.
+
+    Raises:
+        TextTooLargeError: the step exceeds what is read.
+    """
+    claims: list[Claim] = []
+    derived: dict[Fraction, Canonical] = {}
+    for check in check_equations(step):
+        left, right = check.equation.left, check.equation.right
+        whole = left is not None and right is not None and check.left is not None and check.right is not None
+        if not whole or left is None or right is None or check.right is None:
+            continue
+        if check.equation.source == "printed" or left.operators == 0 or right.operators:
+            continue
+        try:
+            postfix = to_postfix(left.tokens)
+        except EvaluationError:
+            continue
+        direct = canonical_of(postfix, {})
+        if any(claim.direct == direct and claim.result == check.right for claim in claims):
+            continue
+        operands = tuple(sorted(token.value for token in left.tokens if token.value is not None))
+        expanded = canonical_of(postfix, derived)
+        claims.append(Claim(expanded, direct, operands, check.right, check.equation.span))
+        if len(str(expanded)) <= MAX_WRITTEN_OUT:
+            derived.setdefault(check.right, expanded)
+    tokens, _ = read_step(step)
+    words = tuple(token.text for token in tokens if token.kind in ("word", "of", "unknown"))
+    numbers = [token for token in tokens if token.value is not None]
+    spans = iter(sorted(claim.span for claim in claims))
+    span = next(spans, None)
+    loose: list[Fraction] = []
+    for token in numbers:
+        while span is not None and span[1] <= token.start:
+            span = next(spans, None)
+        if token.value is not None and (span is None or token.start < span[0]):
+            loose.append(token.value)
+    return Reading(
+        tuple(claims), words, tuple(token.value for token in numbers if token.value is not None), tuple(loose)
+    )
+
+
+def _numbers(text: str) -> list[Fraction]:
+    return [token.value for token in tokenize(text) if token.value is not None]
+
+
+def _compare_claims(old: Reading, new: Reading, known: set[Fraction]) -> Verdict:
+    old_set = {(claim.direct, claim.result) for claim in old.claims}
+    new_set = {(claim.direct, claim.result) for claim in new.claims}
+    last_old, last_new = old.claims[-1], new.claims[-1]
+    same_calculation = (last_old.calculation, last_old.result) == (last_new.calculation, last_new.result)
+    if old_set == new_set or (same_calculation and len(old.claims) != len(new.claims)):
+        return _same_claims(old, new, known)
+    if old_set < new_set or new_set < old_set:
+        return Verdict(
+            "undecided", "reference:part_of_original" if new_set < old_set else "reference:goes_on"
+        )
+    if likeness(old.words, new.words) < SAME_SHAPE:
+        return Verdict("undecided", "reference:incomparable")
+    if len(old.claims) == len(new.claims):
+        for before, after in zip(old.claims, new.claims, strict=True):
+            if before.result != after.result:
+                return _contradiction(before, after)
+        if same_calculation:
+            return _same_claims(old, new, known)
+        return Verdict("undecided", "reference:same_result")
+    if last_old.result != last_new.result:
+        return _contradiction(last_old, last_new)
+    return Verdict("undecided", "reference:same_result")
+
+
+def _same_claims(old: Reading, new: Reading, known: set[Fraction]) -> Verdict:
+    """The calculations agree; what is left are the numbers and negations in the words around them."""
+    if Counter(old.loose) != Counter(new.loose):
+        if old.words == new.words and len(old.loose) == len(new.loose):
+            return _compare_numbers(old.loose, new.loose)
+        computed = {claim.result for claim in new.claims}
+        if any(number not in known and number not in computed for number in new.loose):
+            return Verdict("undecided", "reference:new_number")
+    if _negations(old.words) != _negations(new.words):
+        return Verdict("undecided", "reference:negation")
+    return Verdict("correct", "reference:same_calculation")
+
+
+def _contradiction(before: Claim, after: Claim) -> Verdict:
+    """Name what differs between two claims with different results."""
+    if before.direct == after.direct:
+        kind = "different_result"
+    elif before.operands == after.operands:
+        kind = "different_operation"
+    else:
+        kind = "different_operands"
+    detail = f"the result is {show(before.result)}, not {show(after.result)}"
+    return Verdict("wrong", f"reference:{kind}", detail, after.span)
+
+
+def _compare_numbers(old: Sequence[Fraction], new: Sequence[Fraction]) -> Verdict:
+    """Compare the numbers of two texts with the same words."""
+    if len(old) != len(new):
+        return Verdict("undecided", "reference:incomparable")
+    for before, after in zip(old, new, strict=True):
+        if before != after:
+            detail = f"the number is {show(before)}, not {show(after)}"
+            return Verdict("wrong", "reference:different_number", detail)
+    return Verdict("correct", "reference:same_text")
+
+
+def likeness(one: Sequence[str], other: Sequence[str]) -> float:
+    """Return the share of common words (Dice coefficient of the two bags), 1.0 for two empty texts."""
+    total = len(one) + len(other)
+    common = (Counter(one) & Counter(other)).total()
+    return 2 * common / total if total else 1.0
+
+
+def _negations(words: Sequence[str]) -> int:
+    return sum(word in _NEGATIONS for word in words)

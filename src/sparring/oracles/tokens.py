@@ -1,0 +1,364 @@
+"""Lexer for steps: words, numbers, operators and relations of mixed prose, LaTeX and calculator text.
+
+Contract: one linear pass over at most `MAX_CHARACTERS` characters; every token carries its character range,
+so that a verdict can point at the text. What cannot be a number here (a variable, an unknown LaTeX command, a
+clock time, a base subscript) becomes an ``unknown`` token: later stages refuse to judge what contains one.
+Not here: what the tokens mean together (`numbers.py`, `equations.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from fractions import Fraction
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+MAX_CHARACTERS = 10_000
+MAX_DIGITS = 40
+
+Kind = Literal[
+    "number", "operator", "open", "close", "percent", "factorial", "fraction", "of",
+    "relation", "word", "unknown", "break", "approximate",
+]  # fmt: skip
+
+
+class Token(NamedTuple):
+    """One lexical unit of a step.
+
+    Attributes:
+        kind: what it is; ``fraction`` is the LaTeX command, ``approximate`` a mark such as ``~`` or ``...``.
+        text: normalised: operators are ``+ - * / ^``, relations ``=``, ``~`` or ``is``, words are lower case.
+        start: first character in the step.
+        end: one past the last character.
+        value: exact value of a number; ``None`` for other kinds and for numbers with too many digits.
+        places: digits after the decimal point of a number as written.
+        gap: whether white space (or something skipped) lies before it.
+    """
+
+    kind: Kind
+    text: str
+    start: int
+    end: int
+    value: Fraction | None = None
+    places: int = 0
+    gap: bool = False
+
+
+class TextTooLargeError(ValueError):
+    """The text exceeds `MAX_CHARACTERS`; oracles turn this into an undecided verdict."""
+
+
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a text as a set: keeps word lists readable in the source."""
+    return frozenset(text.split())
+
+
+_VULGAR = {
+    character: Fraction(*map(int, unicodedata.normalize("NFKC", character).split("⁄")))
+    for character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+}
+_OPERATORS = {
+    "+": "+", "-": "-", "−": "-", "﹣": "-", "*": "*", "×": "*", "·": "*", "∗": "*", "⋅": "*", "∙": "*",
+    "/": "/", "÷": "/", "∕": "/", "⁄": "/", "^": "^",
+}  # fmt: skip
+_COMMANDS: dict[str, tuple[Kind, str] | None] = {
+    **dict.fromkeys(("times", "cdot"), ("operator", "*")),
+    "div": ("operator", "/"),
+    **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac"), ("fraction", "/")),
+    **dict.fromkeys(("approx", "simeq", "sim", "cong"), ("relation", "~")),
+    **dict.fromkeys(
+        word_set(
+            """
+            left right text mathrm mbox textbf mathbf textrm boxed fbox quad qquad displaystyle big bigg Big
+            Bigg bigl bigr Bigl Bigr hspace phantom underline textit mathit
+            """
+        )
+    ),
+    **dict.fromkeys(
+        word_set(
+            """
+            neq ne ge geq le leq lt gt equiv implies Rightarrow rightarrow to iff Longrightarrow
+            Leftrightarrow longrightarrow therefore because bullet item begin end land lor
+            """
+        ),
+        ("break", ""),
+    ),
+}
+_OPERATOR_WORDS = {"times": "*", "plus": "+", "minus": "-", "divided": "/", "multiplied": "*"}
+# What people write straight after a number ("8hrs", "100mg"); any other letters there are variables.
+_ATTACHED_UNITS = word_set(
+    """
+    hr hrs min mins sec secs kg kgs mg gm gms lb lbs oz km kms cm mm ft in inches inch ml mi mph kph am pm
+    hours hour minutes minute seconds days day weeks week months month years year yrs yr miles mile feet
+    foot meters meter gb mb kb dollars cents gallons pounds sq
+    """
+)
+_SCAN = re.compile(
+    r"""(?P<space>[ \t\r\f\v\u00a0\u2009\u202f]+)
+    |(?P<line>\n\s*|\\\\\s*)
+    |(?P<circle>\^\s*\{?\s*\\circ\s*\}?|°|\^\s*º)
+    |(?P<clock>\d+(?::\d+)+)
+    |(?P<mixed>(?<![\d./])\d{1,4}[ ]\d{1,2}/\d{1,2}(?![\d./]|,\d))
+    |(?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+    |(?P<vulgar>[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])
+    |(?P<digits>\\[dt]?frac\s*\d\s*\d)
+    |(?P<command>\\[A-Za-z]+|\\.)
+    |(?P<ellipsis>\.\.\.+|…)
+    |(?P<power>\*\*)
+    |(?P<comparison><=|>=|=<|!=|=>|->|-->|[<>≤≥≠→⇒⟹∴≡]+)
+    |(?P<approximate>≈|≅|≃|=~|~=)
+    |(?P<relation>:=|==|=)
+    |(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*)
+    |(?P<operator>[-+−﹣*×·∗⋅∙/÷∕⁄^])
+    |(?P<superscript>[²³])
+    |(?P<open>[(\[{])|(?P<close>[)\]}])
+    |(?P<percent>[%٪])
+    |(?P<currency>[$£€₹¥&"“”`'’‘]+)
+    |(?P<cent>¢)|(?P<tilde>~)|(?P<bang>!)
+    |(?P<stop>[.,;:?•#—–\u2022]+)
+    |(?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_NUMBER_AHEAD = re.compile(r"\s*(?:\\?[$£€]\s*(?:\d|\.\d)|\d|\.\d|\(|\\[dt]?frac|\\left\(|[½⅓⅔¼¾])")
+_SIGN_AHEAD = re.compile(r"\s*(?:[-+*/^=×·−<>]|\\(?:cdot|times|div)\b)|[(\d]")
+_SEPARATED = re.compile(r",\d|, \d{3}(?!\d)")
+_SPACED_NUMBER = re.compile(r"\s+(?:\\?[$£€]\s*)?[(\d.]")
+_BY_NUMBER_AHEAD = re.compile(r"\s+by(?=\s*(?:\\?[$£€]|\d|\.\d|\())")
+_OPERATION_AHEAD = re.compile(r"\s+[=+*/×÷]")
+_POSTFIX_END = re.compile(r"\(|\s*(?:[-+*/×÷=)}^]|\\)")
+_VOWELS = frozenset("aeiouy")
+_OPERAND_KINDS = frozenset(("number", "close", "percent", "factorial"))
+# A lone x after one of these is the name of a variable, not a sign of multiplication.
+_BEFORE_VARIABLE = word_set(
+    """
+    let for of is that value and find where so then if be by to in with find solve equation
+    """
+)
+_SEPARATORS = re.compile(r"[{},\\!]+")
+
+
+@lru_cache(maxsize=4096)
+def exact_number(text: str) -> Fraction | None:
+    """Return the exact value of digits with separators and point, ``None`` beyond `MAX_DIGITS` digits."""
+    digits = _SEPARATORS.sub("", text)
+    if len(digits) > MAX_DIGITS:
+        return None
+    return Fraction("0" + digits) if digits[0] == "." else Fraction(digits)
+
+
+def tokenize(text: str) -> list[Token]:
+    """Return the tokens of `text` in order.
+
+    Raises:
+        TextTooLargeError: `text` is longer than `MAX_CHARACTERS`.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise TextTooLargeError(f"{len(text)} characters; at most {MAX_CHARACTERS} are read")
+    tokens: list[Token] = []
+    position, length, gap = 0, len(text), False
+    while position < length:
+        match = _SCAN.match(text, position)
+        assert match is not None  # the last alternative takes any character
+        group = match.lastgroup
+        if group == "space" or group == "currency" or group == "circle":
+            position, gap = match.end(), True if group == "space" else gap
+            continue
+        if group == "number":
+            position = match.end()
+            if _is_malformed(text, match, tokens):
+                tokens.append(Token("unknown", match.group(), match.start(), position, gap=gap))
+            else:
+                tokens.append(_number(match.group(), match.start(), position, gap))
+        elif group == "word":
+            position = _read_word(text, match, tokens, gap)
+        else:
+            count = len(tokens)
+            position = _read_other(text, match, group or "other", tokens, gap)
+            gap = group == "command" and len(tokens) == count
+            continue
+        gap = False
+    return tokens
+
+
+def _number(raw: str, start: int, end: int, gap: bool) -> Token:
+    point = raw.find(".")
+    places = 0 if point < 0 else len(raw) - point - 1
+    return Token("number", raw, start, end, exact_number(raw), places, gap)
+
+
+def _is_malformed(text: str, match: re.Match[str], tokens: list[Token]) -> bool:
+    """Whether digits are no plain number: a time or code (0730), commas out of place (13,2000)."""
+    raw, end = match.group(), match.end()
+    if raw[0] == "0" and len(raw) > 1 and raw[1] != ".":
+        return True
+    if text.startswith(".\\", end) or (text.startswith(",", end) and text[end + 1 : end + 2].isdigit()):
+        return True
+    if len(tokens) < 2 or tokens[-1].text != "," or tokens[-2].end != tokens[-1].start:
+        return False
+    before = tokens[-2]
+    if before.kind not in ("number", "unknown") or not before.text[-1:].isdigit():
+        return False
+    return _SEPARATED.match(text, tokens[-1].start) is not None and len(raw) <= 4 + 3 * raw.count(",")
+
+
+def _read_word(text: str, match: re.Match[str], tokens: list[Token], gap: bool) -> int:
+    """Append the token for a word and return the position after it."""
+    start, end = match.span()
+    word = match.group().lower()
+    before = tokens[-1] if tokens else None
+    attached = before is not None and before.end == start and before.kind in ("number", "close") and not gap
+    after_operand = before is not None and before.kind in _OPERAND_KINDS
+    number_follows = _NUMBER_AHEAD.match(text, end) is not None
+    if word == "x" and number_follows and before is not None and _x_means_times(text, end, before, attached):
+        tokens.append(Token("operator", "*", start, end, gap=gap))
+    elif attached and word not in _ATTACHED_UNITS:
+        tokens.append(Token("unknown", word, start, end, gap=gap))
+    elif word in ("divided", "multiplied") and (by := _BY_NUMBER_AHEAD.match(text, end)):
+        end = by.end()
+        tokens.append(Token("operator", _OPERATOR_WORDS[word], start, end, gap=gap))
+    elif word in ("times", "plus", "minus") and number_follows and before is not None:
+        tokens.append(Token("operator", _OPERATOR_WORDS[word], start, end, gap=gap))
+    elif word == "of":
+        tokens.append(Token("of", "of", start, end, gap=gap))
+    elif word == "percent":
+        tokens.append(Token("percent", "%", start, end, gap=gap))
+    elif word == "equals" or (word in ("is", "are") and after_operand and number_follows):
+        tokens.append(Token("relation", "=" if word == "equals" else "is", start, end, gap=gap))
+    elif _is_variable(match.group(), text, end):
+        tokens.append(Token("unknown", word, start, end, gap=gap))
+    else:
+        tokens.append(Token("word", word, start, end, gap=gap))
+    return end
+
+
+def _is_variable(raw: str, text: str, end: int) -> bool:
+    """Whether a word is rather a symbol: a single letter, points such as AB, a product such as bh."""
+    if raw in ("a", "A"):
+        return _SIGN_AHEAD.match(text, end) is not None
+    if len(raw) == 1:
+        return raw != "I"
+    if len(raw) > 3:
+        return False
+    return raw.isupper() or (_VOWELS.isdisjoint(raw.lower()) and raw.lower() not in _ATTACHED_UNITS)
+
+
+def _x_means_times(text: str, end: int, before: Token, attached: bool) -> bool:
+    """A lone x is a sign of multiplication after an operand or its unit; ``3x(`` is left to the variable."""
+    if attached:
+        return not text.startswith(("(", " ("), end)
+    return before.kind in _OPERAND_KINDS or (before.kind == "word" and before.text not in _BEFORE_VARIABLE)
+
+
+def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token], gap: bool) -> int:
+    """Append the tokens for anything but numbers and words and return the position after it."""
+    start, end = match.span()
+    raw = match.group()
+    before = tokens[-1] if tokens else None
+    after_number = before is not None and before.kind == "number" and before.end == start
+    if group == "operator":
+        if raw == "-" and after_number and text[end : end + 2].isalpha() and text[end].islower():
+            # "18-inch": the hyphen of a compound, not a minus
+            word = _SCAN.match(text, end)
+            assert word is not None
+            tokens.append(Token("word", word.group().lower(), start, word.end(), gap=gap))
+            return word.end()
+        tokens.append(Token("operator", _OPERATORS[raw], start, end, gap=gap))
+    elif group == "power":
+        # Two stars are an exponent between operands and Markdown's bold everywhere else.
+        if before is not None and before.kind in ("number", "close") and _NUMBER_AHEAD.match(text, end):
+            tokens.append(Token("operator", "^", start, end, gap=gap))
+    elif group == "mixed":
+        whole, rest = raw.split(" ")
+        numerator, denominator = rest.split("/")
+        if 0 < int(numerator) < int(denominator):
+            value = int(whole) + Fraction(int(numerator), int(denominator))
+            tokens.append(Token("number", raw, start, end, value, 0, gap))
+        else:
+            end = start + len(whole)
+            tokens.append(_number(whole, start, end, gap))
+    elif group == "vulgar":
+        value = _VULGAR[raw]
+        if (
+            before is not None
+            and before.kind == "number"
+            and before.value is not None
+            and before.end >= start - 1
+        ):
+            tokens[-1] = before._replace(end=end, value=before.value + value, text=text[before.start : end])
+        else:
+            tokens.append(Token("number", raw, start, end, value, 0, gap))
+    elif group == "digits":
+        numerator, denominator = [character for character in raw if character.isdigit()]
+        known = Fraction(int(numerator), int(denominator)) if int(denominator) else None
+        tokens.append(
+            Token("number", raw, start, end, known, 0, gap) if known is not None
+            else Token("unknown", raw, start, end, gap=gap)
+        )  # fmt: skip
+    elif group == "superscript":
+        if after_number or (before is not None and before.kind == "close" and before.end == start):
+            tokens.append(Token("operator", "^", start, end))
+            tokens.append(Token("number", raw, start, end, Fraction(2 if raw == "²" else 3)))
+    elif group == "command":
+        _read_command(raw, start, end, tokens, gap)
+    elif group == "ellipsis":
+        truncated = after_number and before is not None and before.places > 0
+        tokens.append(Token("approximate" if truncated else "unknown", raw, start, end, gap=gap))
+    elif group == "bang":
+        if after_number and _POSTFIX_END.match(text, end):
+            tokens.append(Token("factorial", "!", start, end, gap=gap))
+        else:
+            tokens.append(Token("break", "!", start, end, gap=gap))
+    elif group == "stop" and raw in "–—" and gap and before and _SPACED_NUMBER.match(text, end):
+        tokens.append(Token("operator", "-", start, end, gap=gap))
+    elif group == "stop" and (raw == "#" or (raw == "–" and after_number)):
+        tokens.append(Token("unknown", raw, start, end, gap=gap))
+    elif group == "stop":
+        # "5 lbs. * 3": the point of an abbreviation; a range dash or a colon ends the expression.
+        if (
+            raw != "."
+            or (before is not None and before.kind == "number")
+            or not _OPERATION_AHEAD.match(text, end)
+        ):
+            tokens.append(Token("break", raw, start, end, gap=gap))
+    elif group == "cent":
+        tokens.append(Token("word", "cents", start, end, gap=gap))
+    elif group == "comparison" and raw == "!=" and after_number:
+        tokens.append(Token("unknown", raw, start, end, gap=gap))  # "5!=120" or "5 is not 6"
+    elif group == "line":
+        tokens.append(Token("break", "\\\\" if raw[0] == "\\" else "\n", start, end, gap=gap))
+    else:
+        kind, normal = _PLAIN.get(group, ("unknown", raw))
+        tokens.append(Token(kind, normal if normal else raw, start, end, gap=gap))
+    return end
+
+
+_PLAIN: dict[str, tuple[Kind, str]] = {
+    "clock": ("unknown", ""),
+    "comparison": ("break", ""),
+    "approximate": ("relation", "~"),
+    "relation": ("relation", "="),
+    "open": ("open", "("),
+    "close": ("close", ")"),
+    "percent": ("percent", "%"),
+    "tilde": ("approximate", "~"),
+}
+
+
+def _read_command(raw: str, start: int, end: int, tokens: list[Token], gap: bool) -> None:
+    """Append the token of a LaTeX command, or none where it only spaces or dresses the text."""
+    name = raw[1:]
+    if name in ("[", "]"):
+        tokens.append(Token("break", raw, start, end, gap=gap))
+    elif name == "%":
+        tokens.append(Token("percent", "%", start, end, gap=gap))
+    elif name in ("{", "}"):
+        tokens.append(
+            Token("open" if name == "{" else "close", "(" if name == "{" else ")", start, end, gap=gap)
+        )
+    elif name[0].isalpha():
+        known = _COMMANDS.get(name, ("unknown", raw))
+        if known is not None:
+            tokens.append(Token(known[0], known[1] or raw, start, end, gap=gap))
+    elif name not in "()$,;:! ":
+        tokens.append(Token("unknown", raw, start, end, gap=gap))
