@@ -53,9 +53,20 @@ def rewrite(text: str, truth: str | None) -> Rewrite:
     return Rewrite(text, None, Verdict(truth, "test:made"))
 
 
-STATE = State(Problem("p", "mod 13 : b is 7 ; c = b + 9 ; find c", solution=("c = b + 9 = 7 + 9 , c is 3",)), 0)
+STATE = State(
+    Problem("p", "mod 13 : b is 7 ; c = b + 9 ; find c", solution=("c = b + 9 = 7 + 9 , c is 3",)), 0
+)
 REWRITES = Rewrites(
-    [STATE], [[rewrite("a", "wrong"), rewrite("b", "wrong"), rewrite("c", "correct"), rewrite("", None), rewrite("d", "undecided")]]
+    [STATE],
+    [
+        [
+            rewrite("a", "wrong"),
+            rewrite("b", "wrong"),
+            rewrite("c", "correct"),
+            rewrite("", None),
+            rewrite("d", "undecided"),
+        ]
+    ],
 )
 SCORES = [[0.9, 0.2, 0.7, 0.4]]  # of the well-formed ones: a, b, c, d
 
@@ -72,15 +83,17 @@ def test_outcomes_by_hand():
 
 def test_rewards_by_hand(tiny_folder):
     settings = small(tiny_folder, reward_fooled=2.0, reward_caught=-0.5, reward_failed=-1.0)
-    rewards, weights = REWRITES.rewards(SCORES, settings, torch.Generator())
+    rewards, weights = REWRITES.rewards(SCORES, settings, torch.Generator(), sampled=False)
     assert rewards[0].tolist() == pytest.approx([0.9 * 2 - 0.1 * 0.5, 0.2 * 2 - 0.8 * 0.5, -1.0, -1.0, 0.0])
     assert weights[0].tolist() == [1, 1, 1, 1, 0]
 
 
 def test_sampled_rewards_average_to_the_expected_ones(tiny_folder):
-    settings = small(tiny_folder, prm_objective="sampled")
+    settings = small(tiny_folder)
     generator = torch.Generator().manual_seed(0)
-    mean = torch.stack([REWRITES.rewards(SCORES, settings, generator)[0] for _ in range(4000)]).mean(0)
+    mean = torch.stack(
+        [REWRITES.rewards(SCORES, settings, generator, sampled=True)[0] for _ in range(4000)]
+    ).mean(0)
     assert mean[0].tolist() == pytest.approx([0.9, 0.2, -1.0, -1.0, 0.0], abs=0.04)
 
 
@@ -179,7 +192,8 @@ def test_defaults_respect_the_bound_of_the_one_step_game(tiny_folder):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"clean_share": 0.9, "replay_share": 0.2}, {"task": "text"}, {"samples_per_state": 1}, {"updates": -1}]
+    "changes",
+    [{"clean_share": 0.9, "replay_share": 0.2}, {"task": "text"}, {"samples_per_state": 1}, {"updates": -1}],
 )
 def test_settings_that_make_no_sense_are_refused(tiny_folder, changes):
     with pytest.raises(ValidationError):
@@ -189,7 +203,8 @@ def test_settings_that_make_no_sense_are_refused(tiny_folder, changes):
 def log_of(folder: Path) -> list[dict]:
     untimed = {"seconds", "tokens_per_second"}
     return [
-        {k: v for k, v in json.loads(line).items() if k not in untimed} for line in (folder / "log.jsonl").open()
+        {k: v for k, v in json.loads(line).items() if k not in untimed}
+        for line in (folder / "log.jsonl").open()
     ]
 
 
@@ -197,7 +212,13 @@ def log_of(folder: Path) -> list[dict]:
 @pytest.mark.parametrize("objective", ["expected", "sampled", "log_score"])
 def test_whole_runs_write_what_they_promise(tiny_folder, tmp_path, adapter, objective):
     settings = small(
-        tiny_folder, adapter=adapter, prm_objective=objective, adversary_epochs=2, prm_epochs=2, snapshot_every=2, lora_rank=4
+        tiny_folder,
+        adapter=adapter,
+        prm_objective=objective,
+        adversary_epochs=2,
+        prm_epochs=2,
+        snapshot_every=2,
+        lora_rank=4,
     )
     folder = train_aprm(settings, tmp_path / "run")
     log = log_of(tmp_path / "run")
@@ -209,10 +230,17 @@ def test_whole_runs_write_what_they_promise(tiny_folder, tmp_path, adapter, obje
         "prm_gradient_norm", "adversary_gradient_norm",
     }  # fmt: skip
     assert needed <= log[-1].keys()
-    assert log[6]["adversary_kl"] == pytest.approx(0.0, abs=1e-6)  # the reference is the adversary at the game's start
-    assert {"config.json", "model.safetensors", "sparring.json", "README.md", "tokenizer.json"} <= {p.name for p in folder.iterdir()}
+    assert log[6]["adversary_kl"] == pytest.approx(
+        0.0, abs=1e-6
+    )  # the reference is the adversary at the game's start
+    assert {"config.json", "model.safetensors", "sparring.json", "README.md", "tokenizer.json"} <= {
+        p.name for p in folder.iterdir()
+    }
     assert sorted(p.name for p in (tmp_path / "run" / "snapshots").iterdir()) == ["000002", "000004"]
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]["training.updates"]["value"] == 4
+    assert (
+        json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]["training.updates"]["value"]
+        == 4
+    )
     assert not list((tmp_path / "run").rglob("*.bin")) and not list((tmp_path / "run").rglob("*.pt"))
 
 
@@ -228,11 +256,16 @@ def test_killed_and_resumed_runs_give_the_same_log_and_weights(tiny_folder, tmp_
     subprocess.run(command(tiny_folder, whole), check=True, env=environment, capture_output=True)
     for lines in (3, 9):  # in the warm start, and in the game, each past a checkpoint
         process = subprocess.Popen(
-            command(tiny_folder, broken, "--resume"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command(tiny_folder, broken, "--resume"),
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 300
         while process.poll() is None and time.monotonic() < deadline:
-            if (broken / "log.jsonl").exists() and len((broken / "log.jsonl").read_bytes().splitlines()) >= lines:
+            if (broken / "log.jsonl").exists() and len(
+                (broken / "log.jsonl").read_bytes().splitlines()
+            ) >= lines:
                 process.send_signal(signal.SIGKILL)
                 break
             time.sleep(0.005)
@@ -249,7 +282,7 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(tiny_folde
     train_aprm(settings, tmp_path / "run")
     with pytest.raises(SettingsError, match="--resume"):
         train_aprm(settings, tmp_path / "run")
-    with pytest.raises(SettingsError, match="clip was 0.2, is 0.3"):
+    with pytest.raises(SettingsError, match=r"clip was 0\.2, is 0\.3"):
         train_aprm(small(tiny_folder, updates=1, clip=0.3), tmp_path / "run", resume=True)
 
 

@@ -50,12 +50,19 @@ def test_question_text_round_trips(seed):
 
 
 def test_problems_depend_only_on_their_index():
-    assert generate_problems(3, steps=(3, 5), seed=1, start=4) == generate_problems(7, steps=(3, 5), seed=1)[4:]
+    assert (
+        generate_problems(3, steps=(3, 5), seed=1, start=4) == generate_problems(7, steps=(3, 5), seed=1)[4:]
+    )
     assert generate_problems(1, steps=(3, 5), seed=1) != generate_problems(1, steps=(3, 5), seed=2)
 
 
 def test_every_word_is_in_the_vocabulary():
-    words = {word for p in generate_problems(300, steps=LONGER, seed=0) for t in (p.question, *p.solution) for word in t.split()}
+    words = {
+        word
+        for p in generate_problems(300, steps=LONGER, seed=0)
+        for t in (p.question, *p.solution)
+        for word in t.split()
+    }
     assert words <= set(vocabulary())
 
 
@@ -98,7 +105,12 @@ def test_verdicts_by_hand(step, truth, reason):
 
 def test_a_step_on_a_wrong_value_is_wrong_and_labels_stop_at_the_first_error():
     problem = Problem("p", QUESTION)
-    trace = judged(Trace(problem, ("c = b + 9 = 7 + 9 , c is 4", "d = c * b = 4 * 7 , d is 2", "e = d - c = 2 - 4 , e is 11")))
+    trace = judged(
+        Trace(
+            problem,
+            ("c = b + 9 = 7 + 9 , c is 4", "d = c * b = 4 * 7 , d is 2", "e = d - c = 2 - 4 , e is 11"),
+        )
+    )
     assert trace.labels == (0.0, None, None) and trace.outcome is False
     steps = CHAIN.correct_steps()
     assert judged(Trace(problem, steps)).labels == (1.0, 1.0, 1.0)
@@ -111,7 +123,9 @@ def test_any_text_gets_a_verdict(text):
     assert judge_step(CHAIN, (text,), text).truth in ("correct", "wrong")
 
 
-@pytest.mark.parametrize("question", ["", "mod x : find a", "mod 13 : b is 7", "mod 13 : c = b + 1 ; find c", "what is 2 + 2?"])
+@pytest.mark.parametrize(
+    "question", ["", "mod x : find a", "mod 13 : b is 7", "mod 13 : c = b + 1 ; find c", "what is 2 + 2?"]
+)
 def test_other_questions_are_refused(question):
     with pytest.raises(DataError):
         parse_question(question)

@@ -43,7 +43,9 @@ def tokenizer(tiny_folder):
 
 def make_players(folder: Path, adapter: str) -> Players:
     torch.manual_seed(1)
-    players = Players(load_causal_model(folder, device=CPU, dtype=torch.float32), adapter=adapter, lora_rank=4)
+    players = Players(
+        load_causal_model(folder, device=CPU, dtype=torch.float32), adapter=adapter, lora_rank=4
+    )
     with torch.no_grad():  # otherwise adapters and head are zero and tests about them would say nothing
         for player in ("adversary", "prm"):
             for parameter in players.parameters(player).values():
@@ -97,7 +99,9 @@ def test_fresh_references_equal_their_players_and_then_stay(tiny_folder, adapter
 
 
 def test_an_untouched_adapter_is_the_backbone_and_its_kl_is_exactly_zero(tiny_folder, model):
-    players = Players(load_causal_model(tiny_folder, device=CPU, dtype=torch.float32), adapter="lora", lora_rank=4)
+    players = Players(
+        load_causal_model(tiny_folder, device=CPU, dtype=torch.float32), adapter="lora", lora_rank=4
+    )
     row = BranchedRow([5, 6, 7], [[8, 9, 11]])
     batch = collate([row], 0, CPU, torch.float32)
     with torch.no_grad():
@@ -166,14 +170,20 @@ def prm_folder(tiny_folder, tokenizer, tmp_path_factory):
     return folder
 
 
-STEPS = st.lists(st.lists(st.sampled_from("a b is = + 1 7 , \n xyz".split(" ")), min_size=1, max_size=9), min_size=1, max_size=5)
+STEPS = st.lists(
+    st.lists(st.sampled_from(["a", "b", "is", "=", "+", "1", "7", ",", "\n", "xyz"]), min_size=1, max_size=9),
+    min_size=1,
+    max_size=5,
+)
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(STEPS, min_size=1, max_size=6))
 def test_batching_and_neighbours_never_change_a_score(prm_folder, groups):
     groups = [steps for steps in groups if all(" ".join(step).strip() for step in steps)]
-    traces = [Trace(Problem("p", "mod 13 : find a"), tuple(" ".join(step) for step in steps)) for steps in groups]
+    traces = [
+        Trace(Problem("p", "mod 13 : find a"), tuple(" ".join(step) for step in steps)) for steps in groups
+    ]
     scorer = load_scorer(prm_folder, device="cpu", batch_tokens=150)
     together = scorer.score(traces)
     for trace, scores in zip(traces, together, strict=True):
@@ -230,7 +240,14 @@ def test_sampling_gives_each_prompt_its_samples_and_stops(model, prompts, sample
     stops = {4, 9}
     generator = torch.Generator().manual_seed(seed)
     rows = sample(
-        model, prompts, samples=samples, max_new_tokens=6, stop_ids=stops, pad_id=0, generator=generator, row_budget=4
+        model,
+        prompts,
+        samples=samples,
+        max_new_tokens=6,
+        stop_ids=stops,
+        pad_id=0,
+        generator=generator,
+        row_budget=4,
     )
     assert [len(group) for group in rows] == [samples] * len(prompts)
     for row in (row for group in rows for row in group):
@@ -241,7 +258,14 @@ def test_sampling_gives_each_prompt_its_samples_and_stops(model, prompts, sample
 def test_greedy_sampling_equals_a_loop_without_cache_or_padding(model):
     prompts = [[5, 6, 7, 8], [9], [10, 11, 12, 13, 14, 15]]
     rows = sample(
-        model, prompts, samples=1, max_new_tokens=8, stop_ids={4}, pad_id=0, generator=torch.Generator(), temperature=0
+        model,
+        prompts,
+        samples=1,
+        max_new_tokens=8,
+        stop_ids={4},
+        pad_id=0,
+        generator=torch.Generator(),
+        temperature=0,
     )
     for prompt, (row,) in zip(prompts, rows, strict=True):
         ids = list(prompt)

@@ -22,7 +22,9 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     tokenizer.train_from_iterator(["so 48 / 2 = 24 clips\n\nso the answer is 72"] * 3, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
 
 
 BYTES, WORDS = byte_tokenizer(), build_tokenizer()
@@ -30,7 +32,9 @@ TOKENIZERS = st.sampled_from([BYTES, WORDS])
 LAYOUTS = st.sampled_from([Layout(), Layout("<s>", "\n", "\n"), Layout("<s>Q: ", "\nA:", "\n\n")])
 TEXT = st.text(min_size=1, max_size=30).filter(lambda text: bool(text.strip()))
 # Texts that contain separators, special tokens and words of the world are likely, not just possible.
-STEP = st.one_of(TEXT, st.sampled_from(["a = b + 1 , a is 2", "x\n\ny", "</s>", "\n a \n", "<s> 1", "é€𝟘\u200b"]))
+STEP = st.one_of(
+    TEXT, st.sampled_from(["a = b + 1 , a is 2", "x\n\ny", "</s>", "\n a \n", "<s> 1", "é€𝟘\u200b"])
+)
 
 
 @given(TOKENIZERS, LAYOUTS, TEXT, st.lists(STEP, min_size=0, max_size=6))

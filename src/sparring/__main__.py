@@ -53,7 +53,9 @@ def train_aprm_command(
     overrides: Overrides = None,
     config: Config = None,
     out: Out = Path("runs/aprm"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
     explain: Explain = False,
 ) -> None:
     """Train a PRM against an adversary that learns to make errors (APRM)."""
@@ -111,13 +113,18 @@ def attack_command(
 @app.command("score")
 def score_command(
     model: Annotated[Path, typer.Argument(help="PRM folder.")],
-    data: Annotated[Path, typer.Argument(help="JSONL of traces.")],
-    out: Annotated[Path | None, typer.Option(help="JSONL of scores; without it only the table is shown.")] = None,
+    data: Annotated[Path, typer.Argument(help="File of traces.")],
+    out: Annotated[Path, typer.Option(help="JSONL of scores to write.")] = Path("scores.jsonl"),
+    data_format: Annotated[
+        str, typer.Option("--format", help="Format of the traces (docs/data-formats.md).")
+    ] = "auto",
+    limit: Annotated[int | None, typer.Option(help="Only the first so many traces.")] = None,
+    show: Annotated[int, typer.Option(help="Traces to show, with coloured steps, on a terminal.")] = 5,
 ) -> None:
-    """Score the steps of traces."""
+    """Score the steps of traces: JSONL out, and on a terminal a readable table."""
     from sparring.evaluation.commands import score_file
 
-    score_file(data, model=model, out=out)
+    score_file(data, model=model, out=out, data_format=data_format, limit=limit, show=show)
 
 
 @eval_app.command("processbench")
@@ -125,17 +132,36 @@ def eval_processbench_command(
     data: Annotated[list[Path], typer.Argument(help="ProcessBench files, one per subset.")],
     out: Out = Path("runs/processbench"),
     model: Annotated[Path | None, typer.Option(help="PRM folder to score with.")] = None,
-    scores: Annotated[list[Path] | None, typer.Option(help="Files of scores instead of a model.")] = None,
-    scores_model: Annotated[str | None, typer.Option(help="Which model's scores, where a file holds several.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Threshold; default: the sidecar's, else 0.5.")] = None,
+    scores: Annotated[list[Path] | None, typer.Option(help="Score files, instead of a model.")] = None,
+    scores_model: Annotated[
+        str | None, typer.Option(help="Whose scores, where a file holds several models'.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Default: the checkpoint's own, else 0.5.")] = None,
+    threshold_split: Annotated[
+        str | None, typer.Option(help="Choose the best threshold on this subset.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many cases per subset.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Only a random sample of so many cases per subset.")
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out and count cases without scores.")
+    ] = False,
 ) -> None:
     """Measure F1 of finding the first wrong step (ProcessBench's definition), with intervals."""
     from sparring.evaluation.commands import evaluate_processbench
 
     evaluate_processbench(
-        data, model=model, scores=scores, scores_model=scores_model, threshold=threshold, out=out, seed=seed, limit=limit
+        data,
+        model=model,
+        scores=scores,
+        scores_model=scores_model,
+        threshold=threshold,
+        threshold_split=threshold_split,
+        out=out,
+        seed=seed,
+        limit=limit,
+        allow_missing=allow_missing,
     )
 
 

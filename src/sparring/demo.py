@@ -11,34 +11,48 @@ solutions that are used for nothing else.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from sparring.evaluation.attack import AttackResult, AttackSettings, attack
 from sparring.evaluation.best_of_n import Candidate, best_of_n_accuracies, best_of_n_metrics
 from sparring.evaluation.cross_play import cross_play
-from sparring.evaluation.processbench import Threshold, best_threshold, evaluate, make_case
+from sparring.evaluation.processbench import Case, Threshold, best_threshold, evaluate, make_case
+from sparring.files import atomic_write_json, atomic_write_jsonl
 from sparring.models.loading import TINY_POLICY, load_causal_model, load_tokenizer, pick_device, pick_dtype
 from sparring.models.scorer import TokenHeadScorer, load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.report.demo import write_demo_report
 from sparring.rollouts.local import sample_solutions
-from sparring.runs import Metric, atomic_write_json, atomic_write_text, read_metrics, write_metrics
+from sparring.runs import Metric, read_metrics, write_metrics
 from sparring.settings import Settings, dump_settings
 from sparring.traces.records import Trace
 from sparring.training.aprm import setup, train_aprm
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.state import seed_for
 from sparring.training.tasks import ChainTask
-from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, final_answer, generate_problems, judge_step, judged, parse_question
+from sparring.worlds.chain import (
+    IN_DISTRIBUTION,
+    LONGER,
+    final_answer,
+    generate_problems,
+    judge_step,
+    judged,
+    parse_question,
+)
 from sparring.worlds.chain_model import CHAIN_LAYOUT
 
 Method = Literal["rules_prm", "aprm"]
@@ -93,7 +107,9 @@ def run_demo(settings: DemoSettings, out: Path, console: Console | None = None) 
     return report
 
 
-def train(method: Method, adversary: Literal["rules", "trained"], settings: DemoSettings, out: Path, bar: Progress) -> dict[str, Metric]:
+def train(
+    method: Method, adversary: Literal["rules", "trained"], settings: DemoSettings, out: Path, bar: Progress
+) -> dict[str, Metric]:
     """Train one of the two PRMs, or go on with it."""
     own = aprm_settings(settings, adversary)
     task = bar.add_task(f"training, {_title(method)}", total=own.total_steps)
@@ -149,7 +165,7 @@ def solve_and_judge(settings: DemoSettings, out: Path, bar: Progress) -> dict[st
     validation = solver.solve(IN_DISTRIBUTION, "validation", samples=1, problems=settings.problems)
     for method, scorer in scorers.items():
         cases = _cases([group[0] for group in validation], scorer, "validation")
-        thresholds[method] = _store_threshold(out / method / "prm", best_threshold(cases, "validation solutions"))
+        thresholds[method] = _store_threshold(out / method / "prm", _chosen(cases))
     metrics: dict[str, Metric] = {}
     shown: list[dict[str, Any]] = []
     for split, steps in SPLITS.items():
@@ -164,14 +180,22 @@ def solve_and_judge(settings: DemoSettings, out: Path, bar: Progress) -> dict[st
         for method in METHODS:
             firsts = [group[0] for group in groups]
             values = [row[0] for row in scores[method]]
-            cases = [make_case(t, s, split) for t, s in zip(firsts, values, strict=True) if t is not None and s is not None]
+            cases = [
+                make_case(t, s, split)
+                for t, s in zip(firsts, values, strict=True)
+                if t is not None and s is not None
+            ]
             found = evaluate(cases, thresholds[method], seed=settings.seed)
-            metrics |= {f"step_error.{split}.{method}.{name.removeprefix(split + '.')}": metric for name, metric in found.items() if name.startswith(split + ".")}
+            metrics |= {
+                f"step_error.{split}.{method}.{name.removeprefix(split + '.')}": metric
+                for name, metric in found.items()
+                if name.startswith(split + ".")
+            }
         shown += _solutions_to_show(split, groups, scores)
         bar.advance(task)
     for method, threshold in thresholds.items():
         metrics[f"step_error.threshold.{method}"] = Metric(threshold.value)
-    _write_lines(out / "solutions.jsonl", shown)
+    atomic_write_jsonl(out / "solutions.jsonl", shown)
     return metrics
 
 
@@ -202,20 +226,30 @@ class _Solver:
         return [[None if trace is None else judged(trace) for trace in group] for group in groups]
 
 
-def _score_groups(groups: Sequence[Sequence[Trace | None]], scorer: TokenHeadScorer) -> list[list[list[float] | None]]:
+def _score_groups(
+    groups: Sequence[Sequence[Trace | None]], scorer: TokenHeadScorer
+) -> list[list[list[float] | None]]:
     flat = [trace for group in groups for trace in group if trace is not None]
     scores = iter(scorer.score(flat))
     return [[None if trace is None else next(scores) for trace in group] for group in groups]
 
 
-def _cases(traces: Sequence[Trace | None], scorer: TokenHeadScorer, subset: str) -> list[Any]:
+def _cases(traces: Sequence[Trace | None], scorer: TokenHeadScorer, subset: str) -> list[Case]:
     present = [trace for trace in traces if trace is not None]
     return [make_case(trace, row, subset) for trace, row in zip(present, scorer.score(present), strict=True)]
 
 
+def _chosen(cases: Sequence[Case]) -> Threshold:
+    if len({case.first_error >= 0 for case in cases}) < 2:
+        return Threshold(0.5, "fixed 0.5: the validation solutions are all right or all wrong")
+    return best_threshold(cases, "validation solutions")
+
+
 def _store_threshold(folder: Path, threshold: Threshold) -> Threshold:
     sidecar = read_sidecar(folder)
-    write_sidecar(folder, sidecar.model_copy(update={"threshold": threshold.value, "threshold_rule": threshold.rule}))
+    write_sidecar(
+        folder, sidecar.model_copy(update={"threshold": threshold.value, "threshold_rule": threshold.rule})
+    )
     return threshold
 
 
@@ -289,7 +323,10 @@ def write_examples(attacks: dict[Method, AttackResult], settings: DemoSettings, 
                 if item.truth is False and score >= 0.5
             ]
             chosen += fooling[:4]
-    rows = {method: scorer.score([trace for trace, *_ in chosen]) if chosen else [] for method, scorer in scorers.items()}
+    rows = {
+        method: scorer.score([trace for trace, *_ in chosen]) if chosen else []
+        for method, scorer in scorers.items()
+    }
     records = [
         {
             "question": trace.problem.question,
@@ -304,7 +341,7 @@ def write_examples(attacks: dict[Method, AttackResult], settings: DemoSettings, 
         }
         for index, (trace, step, verdict, attacker) in enumerate(chosen)
     ]
-    _write_lines(out / "examples.jsonl", records)
+    atomic_write_jsonl(out / "examples.jsonl", records)
 
 
 def _solutions_to_show(
@@ -317,7 +354,9 @@ def _solutions_to_show(
     shown: list[dict[str, Any]] = []
     for wanted in (False, True):
         picked = [
-            (row, trace) for row, group in enumerate(groups) if (trace := group[0]) is not None and trace.outcome is wanted
+            (row, trace)
+            for row, group in enumerate(groups)
+            if (trace := group[0]) is not None and trace.outcome is wanted
         ]
         for row, trace in picked[:count]:
             chain = parse_question(trace.problem.question)
@@ -325,7 +364,9 @@ def _solutions_to_show(
                 {
                     "question": trace.problem.question,
                     "steps": list(trace.steps),
-                    "truths": [judge_step(chain, trace.steps[:i], s).truth for i, s in enumerate(trace.steps)],
+                    "truths": [
+                        judge_step(chain, trace.steps[:i], s).truth for i, s in enumerate(trace.steps)
+                    ],
                     "scores": {method: scores[method][row][0] for method in METHODS},
                     "outcome": trace.outcome,
                     "split": split,
@@ -334,16 +375,18 @@ def _solutions_to_show(
     return shown
 
 
-def _write_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    atomic_write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
-
-
 def _title(method: Method) -> str:
     return {"rules_prm": "PRM on rules", "aprm": "PRM against an adversary"}[method]
 
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Progress]:
-    columns = (TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:<36}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         yield bar

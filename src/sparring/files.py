@@ -21,7 +21,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,11 @@ def atomic_write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, with NaN and infinities as null (`to_json`), whole or not at all."""
     plain, _ = to_json(value)
     atomic_write_text(path, dumps(plain, indent=2) + "\n")
+
+
+def atomic_write_jsonl(path: str | Path, records: Iterable[Any]) -> None:
+    """Write one JSON object a line, with NaN and infinities as null (`to_json`), whole or not at all."""
+    atomic_write_text(path, "".join(dumps(to_json(record)[0]) + "\n" for record in records))
 
 
 @contextlib.contextmanager

@@ -21,83 +21,35 @@ from pydantic import Field
 
 from sparring.evaluation.scoring import StepScorer
 from sparring.evaluation.statistics import bootstrap_weighted
-from sparring.models.loading import TINY_POLICY, load_causal_model, load_tokenizer, pick_device, pick_dtype
+from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
 from sparring.models.players import Players
 from sparring.runs import JsonlLog, Metric
-from sparring.settings import Settings
 from sparring.traces.records import Trace
 from sparring.training.adversary import Adversary, Rewrites, rule_rewrites
+from sparring.training.game_settings import GameSettings
 from sparring.training.state import random_for, seed_for, torch_generator_for
 from sparring.training.tasks import State, Task
 
 Attacker = Literal["rules", "frozen", "trained"]
 
 
-class AttackSettings(Settings):
-    """Settings of `sparring attack`."""
+class AttackSettings(GameSettings):
+    """Settings of `sparring attack`; the budget is updates × states_per_update × samples_per_state."""
 
-    task: Literal["chain", "text"] = "chain"
-    """Where states come from (see `sparring train aprm`)."""
-    data: str | None = None
-    """File of problems with correct step-by-step solutions (text task)."""
-    data_format: str = "auto"
-    """Format of `data`."""
-    max_problems: int | None = Field(None, gt=0)
-    """Use only the first so many problems of `data`."""
-    backbone: str = TINY_POLICY
-    """Language model that the adversary starts from."""
-    adapter: Literal["lora", "full"] = "full"
-    """Whether the adversary trains adapters or all its weights."""
-    lora_rank: int = Field(16, gt=0)
-    """Rank of the adapters."""
-    lora_targets: str | list[str] = "all-linear"
-    """Layers that get adapters."""
-    style: Literal["plain", "chat"] = "plain"
-    """How the adversary is asked (see `sparring train aprm`)."""
-    mistake_cue: str = "mistake :"
-    """What asks a plain-style adversary for a mistake."""
-    max_step_tokens: int = Field(24, gt=0)
-    """Longest rewrite of a step."""
-
-    warm_steps: int = Field(60, ge=0)
-    """Imitation updates on rule perturbations; with chat style 0 is sensible."""
     updates: int = Field(40, ge=0)
     """Budget: updates of the adversary against the frozen PRM."""
-    states_per_update: int = Field(32, gt=0)
-    """Budget: states per update."""
     samples_per_state: int = Field(4, ge=2)
-    """Budget: rewrites per state."""
-    states_per_pass: int = Field(32, gt=0)
-    """States per forward pass."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Adam's step size of the adversary."""
-    max_gradient_norm: float = Field(1.0, gt=0)
-    """Gradients are clipped to this norm."""
-    reward_fooled: float = 1.0
-    """Reward of an accepted wrong step."""
-    reward_caught: float = 0.0
-    """Reward of a rejected wrong step."""
-    reward_failed: float = -1.0
-    """Reward of a rewrite that is still correct, or malformed."""
+    """Budget: rewrites of each state's step per update."""
+    warm_steps: int = Field(60, ge=0)
+    """Imitation updates on rule perturbations; with chat style 0 is sensible."""
+    adversary_learning_rate: float = Field(1e-3, gt=0)
+    """Adam's step size for the adversary."""
     adversary_kl: float = Field(0.05, ge=0)
     """Weight of KL(adversary ‖ its start), per rewrite."""
-    adversary_entropy: float = Field(0.0, ge=0)
-    """Weight of the adversary's entropy, per rewrite."""
-    adversary_epochs: int = Field(1, gt=0)
-    """Updates per round of samples."""
-    clip: float = Field(0.2, gt=0)
-    """PPO's clipping range."""
-    prm_objective: Literal["expected", "sampled"] = "expected"
+    pay: Literal["expected", "sampled"] = "expected"
     """Whether the adversary is paid by the PRM's probability of accepting, or by a label drawn from it."""
-
     evaluation_states: int = Field(200, gt=0)
     """Held-out states on which the fool rates are measured."""
-    seed: int = Field(0, ge=0)
-    """All randomness derives from it."""
-    device: str = "auto"
-    """Device of the adversary."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the adversary's frozen weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +179,9 @@ def attack(
             made = adversary.rewrite(task, batch, generator)
             scores = ground.score(made)
             labels = torch_generator_for(settings.seed, update, "attack-labels", torch.device("cpu"))
-            stats = adversary.reinforce(made, made.rewards(scores, settings, labels), step)
+            stats = adversary.reinforce(
+                made, made.rewards(scores, settings, labels, sampled=settings.pay == "sampled"), step
+            )
             labelled = (update + 1) * settings.states_per_update * settings.samples_per_state
             shares = made.outcome_shares(scores, ground.threshold)
             log.append({"update": update + 1, "labelled_steps": labelled, **shares, **stats})
@@ -260,7 +214,7 @@ def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.O
     )
     adversary = Adversary(players, load_tokenizer(settings.backbone), settings, device)
     parameters = list(players.parameters("adversary").values())
-    return adversary, torch.optim.Adam(parameters, lr=settings.learning_rate, betas=(0.9, 0.99))
+    return adversary, torch.optim.Adam(parameters, lr=settings.adversary_learning_rate, betas=(0.9, 0.99))
 
 
 def _rewrite(

@@ -38,6 +38,7 @@ from sparring.evaluation.statistics import RESAMPLES
 from sparring.evaluation.tables import print_scored_traces, processbench_table
 from sparring.files import atomic_write_text, dumps
 from sparring.runs import Metric, write_metrics
+from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Trace
 
 CASES_FILE = "cases.jsonl"
@@ -147,21 +148,23 @@ def score_file(
     *,
     out: Path,
     model: Path | None = None,
+    data_format: str = "auto",
     limit: int | None = None,
     batch: int = 64,
     show: int = 5,
     scorer: StepScorer | None = None,
     console: Console | None = None,
 ) -> dict[str, int]:
-    """Score the steps of a JSONL file of traces and write a score file.
+    """Score the steps of a file of traces and write a score file.
 
     A row's id is the id of its trace's problem; where several traces share one, ``#1``, ``#2``, … follows
     it in the file's order.
 
     Args:
-        data: traces in our own form.
+        data: traces in our own form, or in another format that is known.
         out: score file to write.
         model: checkpoint folder; either this or `scorer`.
+        data_format: a name from `sparring.traces.FORMATS`, or ``auto``.
         limit: score only the first so many traces.
         batch: traces between two journal entries.
         show: how many scored traces to show on a terminal.
@@ -176,13 +179,12 @@ def score_file(
         DataError: traces that cannot be used, or scores that do not fit them.
         CheckpointError: the model cannot be loaded.
     """
-    from sparring.traces.jsonl import read_traces
-
     if (model is None) == (scorer is None):
         raise SettingsError("give a model to score with")
     _check_limit(limit)
     console = console or Console()
-    traces = read_traces(data)[:limit]
+    found = read_traces_as(data, data_format)
+    traces = found.traces[:limit]
     if not traces:
         raise DataError("no traces in this file", file=data)
     names = distinct_ids(traces)
@@ -197,6 +199,8 @@ def score_file(
         print_scored_traces(console, traces[:show], rows[:show], threshold.value)
     steps = sum(len(row) for row in rows)
     console.print(f"{len(rows)} traces, {steps} steps scored: {out}", highlight=False)
+    if found.skipped:
+        console.print(f"{len(found.skipped)} records skipped: {found.skipped[0].reason} …", style="yellow")
     return {"traces": len(rows), "steps": steps}
 
 
@@ -210,7 +214,6 @@ def read_subsets(
     Raises:
         DataError: a file cannot be used, holds no trace, or is named like another.
     """
-    from sparring.traces.readers import read_traces_as
 
     subsets: dict[str, list[Trace]] = {}
     skipped = 0

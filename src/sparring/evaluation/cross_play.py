@@ -43,19 +43,31 @@ def cross_play(run: Run, *, states: int, seed: int) -> CrossPlay:
     for folder in folders:
         load_player(run.players, "prm", load_state(folder)[0]["prm"])
         matrix.append([made.outcome_shares(_scores(run, made))["fool_rate"] for made in rewrites])
-    return CrossPlay([int(Path(folder).name) for folder in folders], matrix, n=states * run.settings.samples_per_state)
+    return CrossPlay(
+        [int(Path(folder).name) for folder in folders], matrix, n=states * run.settings.samples_per_state
+    )
 
 
 @torch.inference_mode()
 def _scores(run: Run, rewrites: Rewrites) -> list[list[float]]:
     layout = layout_for(run.tokenizer, run.settings.style)
-    rows = [fresh_row(s, texts, run.tokenizer, layout) for s, texts in zip(rewrites.states, rewrites.texts, strict=True)]
+    rows = [
+        fresh_row(s, texts, run.tokenizer, layout)
+        for s, texts in zip(rewrites.states, rewrites.texts, strict=True)
+    ]
     scores: list[list[float]] = []
     for start in range(0, len(rows), run.settings.states_per_pass):
         chunk = rows[start : start + run.settings.states_per_pass]
-        batch = collate([row.row for row in chunk], run.tokenizer.pad_token_id, run.device, run.players.mask_dtype)
-        fresh = [[c for c, kind in zip(row.columns, row.kinds, strict=True) if kind == "fresh"] for row in chunk]
-        places = ([i for i, columns in enumerate(fresh) for _ in columns], [c for columns in fresh for c in columns])
+        batch = collate(
+            [row.row for row in chunk], run.tokenizer.pad_token_id, run.device, run.players.mask_dtype
+        )
+        fresh = [
+            [c for c, kind in zip(row.columns, row.kinds, strict=True) if kind == "fresh"] for row in chunk
+        ]
+        places = (
+            [i for i, columns in enumerate(fresh) for _ in columns],
+            [c for columns in fresh for c in columns],
+        )
         values = iter(torch.sigmoid(run.players.prm_log_odds(batch, places)).tolist())
         scores += [[next(values) for _ in columns] for columns in fresh]
     return scores

@@ -58,10 +58,16 @@ def collate(
     ids, positions, segments = [], [], []
     for row in rows:
         padding = length - len(row)
-        ids.append([*row.prefix, *(token for branch in row.branches for token in branch), *[pad_id] * padding])
+        ids.append(
+            [*row.prefix, *(token for branch in row.branches for token in branch), *[pad_id] * padding]
+        )
         offset = len(row.prefix)
         positions.append(
-            [*range(offset), *(offset + i for branch in row.branches for i in range(len(branch))), *[0] * padding]
+            [
+                *range(offset),
+                *(offset + i for branch in row.branches for i in range(len(branch))),
+                *[0] * padding,
+            ]
         )
         numbered = [number for number, branch in enumerate(row.branches, start=1) for _ in branch]
         segments.append([*[_PREFIX] * offset, *numbered, *[_PADDING] * padding])

@@ -63,7 +63,9 @@ def save_prm(
         (temporary / "README.md").write_text(card, encoding="utf-8")
 
 
-def model_card(*, title: str, backbone: str, method: str, facts: Mapping[str, object], sidecar: Sidecar) -> str:
+def model_card(
+    *, title: str, backbone: str, method: str, facts: Mapping[str, object], sidecar: Sidecar
+) -> str:
     """Return the text of a model card."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return f"""---

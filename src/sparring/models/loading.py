@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils.tqdm import disable_progress_bars
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -38,7 +38,7 @@ def resolve_model(name: str | Path) -> str:
             raise CheckpointError(f"'{path}' has no config.json, so it is not a Hugging Face model folder")
         return text
     looks_like_path = path.is_absolute() or text.startswith((".", "~")) or text.count("/") != 1
-    if looks_like_path or path.parent.is_dir() and str(path.parent) != ".":
+    if looks_like_path or (path.parent.is_dir() and str(path.parent) != "."):
         raise CheckpointError(f"no model folder at '{text}' (a hub name has the form owner/name)")
     return text
 
@@ -70,7 +70,9 @@ def load_tokenizer(name: str | Path) -> Any:
 
 def load_causal_model(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:
     """Return a causal language model in evaluation mode on the device."""
-    return _load(AutoModelForCausalLM, resolve_model(name), dtype=dtype, use_safetensors=True).to(device).eval()
+    return (
+        _load(AutoModelForCausalLM, resolve_model(name), dtype=dtype, use_safetensors=True).to(device).eval()
+    )
 
 
 def load_token_classifier(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:

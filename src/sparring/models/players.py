@@ -10,6 +10,7 @@ Contract: only the acting role's weights get gradients; a reference never change
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, get_args
@@ -56,7 +57,9 @@ class Players:
         self.players = tuple(players)
         roles = [role for role in get_args(Role) if role.removesuffix("_reference") in players]
         self.device: torch.device = next(backbone.parameters()).device
-        self._heads = {role: _zero_head(backbone.config.hidden_size, self.device) for role in ("prm", "prm_reference")}
+        self._heads = {
+            role: _zero_head(backbone.config.hidden_size, self.device) for role in ("prm", "prm_reference")
+        }
         self._models: dict[str, Any] = {}
         if adapter == "lora":
             backbone.requires_grad_(False)
@@ -65,7 +68,9 @@ class Players:
                 config = LoraConfig(
                     r=lora_rank, lora_alpha=2 * lora_rank, lora_dropout=0.0, target_modules=lora_targets
                 )
-                backbone.add_adapter(config, adapter_name=role)
+                with warnings.catch_warnings():  # several adapters in one model are just what is meant
+                    warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+                    backbone.add_adapter(config, adapter_name=role)
             for name, parameter in backbone.named_parameters():
                 if "lora_" in name:
                     parameter.data = parameter.data.float()
@@ -92,7 +97,9 @@ class Players:
             found = {name: p for name, p in model.named_parameters() if f".{player}." in name}
         else:
             found = dict(model.named_parameters())
-            if player == "prm":  # it has a head of its own; an untied language-model head would never get a gradient
+            if (
+                player == "prm"
+            ):  # it has a head of its own; an untied language-model head would never get a gradient
                 output = model.get_output_embeddings()
                 tied = output.weight is model.get_input_embeddings().weight
                 found = {name: p for name, p in found.items() if tied or p is not output.weight}
@@ -149,7 +156,10 @@ class Players:
             return hidden_states(model.base_model, batch)
 
     def prm_log_odds(
-        self, batch: BranchedBatch, places: tuple[list[int], list[int]], role: Literal["prm", "prm_reference"] = "prm"
+        self,
+        batch: BranchedBatch,
+        places: tuple[list[int], list[int]],
+        role: Literal["prm", "prm_reference"] = "prm",
     ) -> torch.Tensor:
         """Return log p(correct) − log p(wrong) at the given (rows, columns) of a batch."""
         with self.acting(role) as model:
@@ -208,5 +218,5 @@ def _merged_state(model: nn.Module, adapter: str) -> dict[str, torch.Tensor]:
         for name, module in model.named_modules():
             if isinstance(module, BaseTunerLayer):
                 weight = state[f"{name}.weight"]
-                weight += module.get_delta_weight(adapter).to(weight.dtype)  # type: ignore[operator]
+                weight += module.get_delta_weight(adapter).to(weight.dtype)
     return state

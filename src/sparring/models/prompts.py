@@ -88,5 +88,7 @@ def _render_chat(tokenizer: Any, content: str) -> str:
 def _split(text: str, mark: str) -> tuple[str, str]:
     before, found, after = text.partition(mark)
     if not found:
-        raise CheckpointError("the chat template does not repeat the user's message, so it cannot be used here")
+        raise CheckpointError(
+            "the chat template does not repeat the user's message, so it cannot be used here"
+        )
     return before, after

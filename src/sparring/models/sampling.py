@@ -86,7 +86,9 @@ def _sample_batch(
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     mask = (torch.arange(width, device=device)[None, :] >= (width - lengths)[:, None]).long()
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    output = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
+    output = model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
+    )
     cache = output.past_key_values
     cache.batch_repeat_interleave(samples)
     logits = output.logits[:, -1].repeat_interleave(samples, dim=0)

@@ -16,7 +16,13 @@ import torch
 
 from sparring.errors import CheckpointError, DataError
 from sparring.models.batching import length_sorted_batches, pad_right
-from sparring.models.loading import load_token_classifier, load_tokenizer, pick_device, pick_dtype, resolve_model
+from sparring.models.loading import (
+    load_token_classifier,
+    load_tokenizer,
+    pick_device,
+    pick_dtype,
+    resolve_model,
+)
 from sparring.models.sidecar import Sidecar, read_sidecar
 from sparring.traces.records import Trace
 from sparring.traces.spans import Encoded, encode
@@ -90,7 +96,9 @@ class TokenHeadScorer:
                 overflow=self.overflow,
             )
         except DataError as error:
-            raise DataError(f"trace of problem '{trace.problem.id}': {error.message}", field=error.field) from None
+            raise DataError(
+                f"trace of problem '{trace.problem.id}': {error.message}", field=error.field
+            ) from None
         self.dropped_steps += encoded.dropped
         return encoded
 

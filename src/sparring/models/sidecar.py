@@ -90,9 +90,13 @@ def read_sidecar(folder: Path) -> Sidecar:
         raise CheckpointError(f"{path}: not valid JSON: {error}") from None
     version = fields.get("version") if isinstance(fields, dict) else None
     if isinstance(version, int) and version > SIDECAR_VERSION:
-        raise CheckpointError(f"{path}: version {version} is newer than this Sparring reads ({SIDECAR_VERSION}); update it")
+        raise CheckpointError(
+            f"{path}: version {version} is newer than this Sparring reads ({SIDECAR_VERSION}); update it"
+        )
     try:
         return Sidecar.model_validate(fields)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()
+        )
         raise CheckpointError(f"{path}: {problems}") from None

@@ -107,7 +107,7 @@ def read_demo_run(run_dir: Path) -> DemoRun:
         metrics={name: entry for name, entry in metrics.items() if entry is not None},
         settings=settings,
         context={key: written.get(key) for key in ("seed", "commit", "versions", "machine")},
-        logs={name: read_lines(run_dir / name / "log.jsonl", curve_record) for name in METHODS},
+        logs={name: read_game(run_dir / name / "log.jsonl") for name in METHODS},
         attacks={name: read_lines(run_dir / f"attack_{name}.jsonl", curve_record) for name in METHODS},
         cross_play=read_cross_play(run_dir / "cross_play.json"),
         examples=read_lines(run_dir / "examples.jsonl", example),
@@ -151,6 +151,12 @@ def read_lines(path: Path, make: Callable[[Record], Made]) -> list[Made] | None:
     return made
 
 
+def read_game(path: Path) -> list[Record] | None:
+    """Read a training log without its warm start, whose updates are counted for themselves."""
+    records = read_lines(path, lambda record: (record.get("phase", "game") == "game", curve_record(record)))
+    return None if records is None else [record for in_game, record in records if in_game]
+
+
 def read_cross_play(path: Path) -> CrossPlay | None:
     """Read the cross-play matrix, or return ``None`` where it was not made."""
     if not path.is_file():
@@ -184,7 +190,7 @@ def metric(name: str, entry: Any) -> Metric | None:
 
 def curve_record(record: Record) -> Record:
     """Check a record of a training or attack curve: an update number, and numbers or null beside it."""
-    checked: dict[str, Any] = {name: number(record, name) for name in record}
+    checked: dict[str, Any] = {name: number(record, name) for name in record if name != "phase"}
     if checked.get("update") is None:
         raise DataError("every record needs the number of its update", field="update")
     return checked

@@ -28,4 +28,6 @@ def majority(answers: Sequence[str | None]) -> int | None:
     if not counts:
         return None
     most = max(counts.values())
-    return next(index for index, answer in enumerate(answers) if answer is not None and counts[answer] == most)
+    return next(
+        index for index, answer in enumerate(answers) if answer is not None and counts[answer] == most
+    )

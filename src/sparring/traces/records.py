@@ -124,5 +124,7 @@ def checked_labels(labels: Sequence[Label], length: int) -> tuple[Label, ...]:
         if label is None:
             continue
         if not isinstance(label, (int, float)) or not math.isfinite(label) or not 0.0 <= label <= 1.0:
-            raise DataError(f"a label is a number from 0 to 1 or null, got {label!r}", field=f"labels[{index}]")
+            raise DataError(
+                f"a label is a number from 0 to 1 or null, got {label!r}", field=f"labels[{index}]"
+            )
     return tuple(None if label is None else float(label) for label in labels)

@@ -82,7 +82,9 @@ def encode(
     """
     separator = trusted_ids(tokenizer, layout.separator)
     if not separator:
-        raise DataError(f"the separator {layout.separator!r} has no token in this tokenizer", field="separator")
+        raise DataError(
+            f"the separator {layout.separator!r} has no token in this tokenizer", field="separator"
+        )
     ids = prompt_ids(question, tokenizer, layout)
     spans: list[tuple[int, int]] = []
     positions: list[int] = []
@@ -94,7 +96,8 @@ def encode(
         if max_length is not None and end + len(separator) > max_length:
             if overflow == "refuse" or index == 0:
                 raise DataError(
-                    f"step {index + 1} of {len(steps)} ends at token {end + len(separator)}, past the limit of {max_length}",
+                    f"step {index + 1} of {len(steps)} ends at token {end + len(separator)}, "
+                    f"past the limit of {max_length}",
                     field=f"steps[{index}]",
                 )
             break
@@ -102,7 +105,9 @@ def encode(
         positions.append(end + len(separator) - 1)
         ids += body + separator
     if max_length is not None and len(ids) > max_length:
-        raise DataError(f"the question alone has {len(ids)} tokens, past the limit of {max_length}", field="problem")
+        raise DataError(
+            f"the question alone has {len(ids)} tokens, past the limit of {max_length}", field="problem"
+        )
     return Encoded(tuple(ids), tuple(spans), tuple(positions), dropped=len(steps) - len(positions))
 
 

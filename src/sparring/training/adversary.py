@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -21,6 +21,7 @@ from sparring.models.prompts import AdversaryPrompt
 from sparring.models.sampling import ids_containing, sample
 from sparring.oracles.verdict import Verdict
 from sparring.traces.spans import trusted_ids, untrusted_ids
+from sparring.training.game_settings import GameSettings
 from sparring.training.policy_gradient import (
     categorical_entropy,
     categorical_kl,
@@ -31,24 +32,6 @@ from sparring.training.policy_gradient import (
 from sparring.training.tasks import State, Task
 
 UNFINISHED = "did not end within the token limit"
-
-
-class AdversaryFields(Protocol):
-    """The settings that concern the adversary (see `AprmSettings`)."""
-
-    samples_per_state: int
-    states_per_pass: int
-    max_step_tokens: int
-    mistake_cue: str
-    style: Any
-    reward_fooled: float
-    reward_caught: float
-    reward_failed: float
-    prm_objective: Any
-    adversary_kl: float
-    adversary_entropy: float
-    adversary_epochs: int
-    clip: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +122,17 @@ class Rewrites:
         }
 
     def rewards(
-        self, scores: Sequence[Sequence[float]], settings: AdversaryFields, generator: torch.Generator
+        self,
+        scores: Sequence[Sequence[float]],
+        settings: GameSettings,
+        generator: torch.Generator,
+        *,
+        sampled: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the adversary's rewards and their weights (0 for undecided), both (states, samples).
 
         A wrong step is paid by the PRM's mixed strategy: its probability of accepting weighs `fooled` against
-        `caught`. With the `sampled` objective the PRM's label is drawn instead.
+        `caught`. With `sampled` the PRM's label is drawn from that probability instead.
         """
         rewards = torch.zeros(len(self.groups), max(len(group) for group in self.groups))
         weights = torch.zeros_like(rewards)
@@ -158,9 +146,11 @@ class Rewrites:
                 if item.truth is not False:  # malformed, or still correct
                     rewards[index, column] = settings.reward_failed
                     continue
-                if settings.prm_objective == "sampled":
+                if sampled:
                     accept = float(torch.rand((), generator=generator) < accept)
-                rewards[index, column] = accept * settings.reward_fooled + (1 - accept) * settings.reward_caught
+                rewards[index, column] = (
+                    accept * settings.reward_fooled + (1 - accept) * settings.reward_caught
+                )
         return rewards, weights
 
 
@@ -188,7 +178,9 @@ def rule_rewrites(task: Task, states: Sequence[State], samples: int, rng: random
 class Adversary:
     """The language-model adversary, playing through `Players`."""
 
-    def __init__(self, players: Players, tokenizer: Any, settings: AdversaryFields, device: torch.device) -> None:
+    def __init__(
+        self, players: Players, tokenizer: Any, settings: GameSettings, device: torch.device
+    ) -> None:
         self.players, self.tokenizer, self.settings, self.device = players, tokenizer, settings, device
         self._prompt = AdversaryPrompt(tokenizer, settings.style, settings.mistake_cue)
         self._line_break = trusted_ids(tokenizer, "\n")
@@ -217,7 +209,8 @@ class Adversary:
                 generator=generator,
             )
         groups = [
-            [self._judged(task, state, ids) for ids in group] for state, group in zip(states, sampled, strict=True)
+            [self._judged(task, state, ids) for ids in group]
+            for state, group in zip(states, sampled, strict=True)
         ]
         return Rewrites(list(states), groups)
 
@@ -233,7 +226,8 @@ class Adversary:
         """Accumulate the gradient of the negative log-likelihood of given rewrites; return the mean loss and tokens."""
         rows = [
             BranchedRow(
-                self.prompt_ids(state), [untrusted_ids(self.tokenizer, item.text) + self._line_break for item in group]
+                self.prompt_ids(state),
+                [untrusted_ids(self.tokenizer, item.text) + self._line_break for item in group],
             )
             for state, group in zip(rewrites.states, rewrites.groups, strict=True)
             if group
@@ -299,7 +293,9 @@ class Adversary:
                 sums["adversary_entropy"] += float(entropy.detach())
                 tokens += 2 * sum(len(row) for row in rows[chunk])
             # KL and entropy describe the policy that sampled; the PPO diagnostics describe how far the last epoch went.
-            statistics = sums | {k: statistics[k] for k in ("adversary_kl", "adversary_entropy") if k in statistics}
+            statistics = sums | {
+                k: statistics[k] for k in ("adversary_kl", "adversary_entropy") if k in statistics
+            }
             statistics["adversary_gradient_norm"] = take_step()
         reward = float((values * weights).sum() / count)
         return {**statistics, "adversary_reward": reward, "tokens": float(tokens)}
@@ -309,7 +305,9 @@ class Adversary:
         with self.players.acting(role) as model:
             states = self.players.hidden_states(model, batch)
             logits = branch_logits(states, rows, model.get_output_embeddings())
-        taken = torch.tensor([token for row in rows for branch in row.branches for token in branch], device=self.device)
+        taken = torch.tensor(
+            [token for row in rows for branch in row.branches for token in branch], device=self.device
+        )
         return logits, taken
 
     def _per_token(self, rows: Sequence[BranchedRow], values: torch.Tensor) -> torch.Tensor:

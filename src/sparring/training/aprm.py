@@ -82,7 +82,8 @@ class Run:
     @property
     def device(self) -> torch.device:
         """Where the players live."""
-        return self.accelerator.device
+        device: torch.device = self.accelerator.device
+        return device
 
 
 def train_aprm(
@@ -117,13 +118,22 @@ def train_aprm(
         record = play_step(run)
         seconds = time.perf_counter() - started
         run.step += 1
-        record = {"step": run.step, **record, "seconds": seconds, "tokens_per_second": (run.tokens - tokens) / seconds}
+        record = {
+            "step": run.step,
+            **record,
+            "seconds": seconds,
+            "tokens_per_second": (run.tokens - tokens) / seconds,
+        }
         log.append(record)
         run.accelerator.log({k: v for k, v in record.items() if isinstance(v, float)}, step=run.step)
         if run.step == settings.warm_steps:
             run.players.freeze_references()
             reset_optimizers(run)
-        if settings.snapshot_every and run.step > settings.warm_steps and record["update"] % settings.snapshot_every == 0:
+        if (
+            settings.snapshot_every
+            and run.step > settings.warm_steps
+            and record["update"] % settings.snapshot_every == 0
+        ):
             save_snapshot(run, record["update"])
         if run.step % settings.checkpoint_every == 0 or run.step == settings.total_steps:
             save_checkpoint(run)
@@ -150,7 +160,10 @@ def setup(settings: AprmSettings, out: Path) -> Run:
     )
     torch.manual_seed(seed_for(settings.seed, 0, "weights"))
     task = load_task(
-        settings.task, Path(settings.data) if settings.data else None, settings.data_format, settings.max_problems
+        settings.task,
+        Path(settings.data) if settings.data else None,
+        settings.data_format,
+        settings.max_problems,
     )
     tokenizer = load_tokenizer(settings.backbone)
     players = Players(
@@ -173,7 +186,8 @@ def setup(settings: AprmSettings, out: Path) -> Run:
     if isinstance(task, TextTask):
         layout = layout_for(tokenizer, settings.style)
         fits = [
-            len(fresh_row(state, [state.step] * settings.samples_per_state, tokenizer, layout).row) <= settings.max_length
+            len(fresh_row(state, [state.step] * settings.samples_per_state, tokenizer, layout).row)
+            <= settings.max_length
             and run.adversary.prompt_length(state) + settings.max_step_tokens <= settings.max_length
             for state in task.states
         ]
@@ -202,11 +216,18 @@ def play_step(run: Run) -> dict[str, Any]:
     if run.step < settings.warm_steps:
         update = run.step - settings.prm_warm_steps + 1
         states = run.task.draw(random_for(settings.seed, run.step, "states"), settings.states_per_update)
-        pairs = rule_rewrites(run.task, states, settings.samples_per_state, random_for(settings.seed, run.step, "rules"))
+        pairs = rule_rewrites(
+            run.task, states, settings.samples_per_state, random_for(settings.seed, run.step, "rules")
+        )
         loss, tokens = run.adversary.imitate(pairs, settings.states_per_pass)
         run.tokens += tokens
         norm = optimizer_step(run, "adversary")
-        return {"phase": "warm_adversary", "update": update, "imitation_loss": loss, "adversary_gradient_norm": norm}
+        return {
+            "phase": "warm_adversary",
+            "update": update,
+            "imitation_loss": loss,
+            "adversary_gradient_norm": norm,
+        }
     update = run.step - settings.warm_steps + 1
     return {"phase": "game", "update": update, **play_round(run, by_rules=settings.adversary == "rules")}
 
@@ -228,7 +249,7 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
     record |= rewrites.outcome_shares(scores)
     if settings.adversary == "trained" and not by_rules:
         labels = torch_generator_for(settings.seed, run.step, "labels", torch.device("cpu"))
-        rewards = rewrites.rewards(scores, settings, labels)
+        rewards = rewrites.rewards(scores, settings, labels, sampled=settings.prm_objective == "sampled")
         stats = run.adversary.reinforce(rewrites, rewards, lambda: optimizer_step(run, "adversary"))
         run.tokens += int(stats.pop("tokens"))
         record |= stats
@@ -245,7 +266,8 @@ def update_prm(
     settings, tokenizer = run.settings, run.tokenizer
     layout = layout_for(tokenizer, settings.style)
     rows: list[PrmRow] = [
-        fresh_row(state, texts, tokenizer, layout) for state, texts in zip(rewrites.states, rewrites.texts, strict=True)
+        fresh_row(state, texts, tokenizer, layout)
+        for state, texts in zip(rewrites.states, rewrites.texts, strict=True)
     ]
     for row, truths in zip(rows, rewrites.truths(), strict=True):
         row.set_fresh_truths(truths)
@@ -299,7 +321,9 @@ def restore(run: Run) -> None:
     """Load the run's checkpoint; its settings must be those of this run."""
     tensors, values = load_state(run.out / "checkpoint")
     now, then = dump_settings(run.settings), values["settings"]
-    changed = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k) and k not in _FREE_ON_RESUME)
+    changed = sorted(
+        k for k in now.keys() | then.keys() if now.get(k) != then.get(k) and k not in _FREE_ON_RESUME
+    )
     if changed:
         raise SettingsError(
             f"cannot resume '{run.out}' with other settings: "
@@ -321,7 +345,7 @@ def restore(run: Run) -> None:
 
 def save_snapshot(run: Run, update: int) -> None:
     """Keep both players as they are after this update, for cross-play."""
-    tensors = {player: dict(run.players.parameters(player)) for player in PLAYERS}
+    tensors: dict[str, dict[str, torch.Tensor]] = {p: dict(run.players.parameters(p)) for p in PLAYERS}
     save_state(run.out / "snapshots" / f"{update:06d}", tensors, {"update": update})
 
 
@@ -393,4 +417,7 @@ def finish(run: Run) -> Path:
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: value if isinstance(value, (int, float, str, bool)) else str(value) for key, value in settings.items()}
+    return {
+        key: value if isinstance(value, (int, float, str, bool)) else str(value)
+        for key, value in settings.items()
+    }

@@ -65,7 +65,9 @@ def train_chain_policy(
     model = LlamaForCausalLM(
         tiny_config(len(tokenizer), width=settings.width, layers=settings.layers, heads=settings.heads)
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=0.01, betas=(0.9, 0.98)
+    )
     updates = max(1, settings.problems // settings.batch)
     gaps = torch.Generator().manual_seed(seed_for(settings.seed, 0, "gaps"))
     started = time.perf_counter()
@@ -74,7 +76,11 @@ def train_chain_policy(
             group["lr"] = settings.learning_rate * schedule(update, updates)
         steps = curriculum(update / updates)
         problems = generate_problems(
-            settings.batch, steps=steps, seed=settings.seed, start=update * settings.batch, name="policy-train"
+            settings.batch,
+            steps=steps,
+            seed=settings.seed,
+            start=update * settings.batch,
+            name="policy-train",
         )
         ids, targets = solution_batch(problems, tokenizer)
         positions = gapped_positions(ids, tokenizer, settings.largest_gap, gaps)
@@ -146,7 +152,9 @@ def gapped_positions(
 
 
 @torch.inference_mode()
-def greedy_accuracy(model: Any, tokenizer: Any, steps: tuple[int, int], settings: ChainPolicySettings) -> Metric:
+def greedy_accuracy(
+    model: Any, tokenizer: Any, steps: tuple[int, int], settings: ChainPolicySettings
+) -> Metric:
     """Return the share of held-out problems solved by greedy decoding, with a 95 % interval.
 
     Greedy decoding reproduces the whole reference solution iff every next token is the most likely one given the
@@ -156,7 +164,9 @@ def greedy_accuracy(model: Any, tokenizer: Any, steps: tuple[int, int], settings
         settings.evaluation_problems, steps=steps, seed=settings.seed, name="policy-evaluation"
     )
     ids, targets = solution_batch(problems, tokenizer)
-    right = ((model(input_ids=ids, use_cache=False).logits.argmax(-1) == targets) | (targets == _IGNORED)).all(1)
+    right = (
+        (model(input_ids=ids, use_cache=False).logits.argmax(-1) == targets) | (targets == _IGNORED)
+    ).all(1)
     share, n = float(right.float().mean()), len(problems)
     half = 1.96 * math.sqrt(share * (1 - share) / n)
     return Metric(share, low=max(0.0, share - half), high=min(1.0, share + half), n=n)

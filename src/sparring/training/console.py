@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
 
-_SHOWN = ("phase", "loss", "imitation_loss", "fool_rate", "failed", "undecided", "prm_accuracy_clean", "prm_accuracy_fresh")
+_SHOWN = (
+    "phase",
+    "loss",
+    "imitation_loss",
+    "fool_rate",
+    "failed",
+    "undecided",
+    "prm_accuracy_clean",
+    "prm_accuracy_fresh",
+)
 
 
 @contextmanager
@@ -41,6 +58,15 @@ def show_aprm(settings: AprmSettings, out: Path, *, resume: bool, console: Conso
         )
     with step_bar("aprm", settings.total_steps, console) as progress:
         folder = train_aprm(settings, out, resume=resume, progress=progress)
+    written = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    undecided = written["metrics"]["training.undecided_steps"]["value"]
+    labelled = written["metrics"]["training.labelled_steps"]["value"]
+    console.print(
+        f"rewrites labelled by the oracle: {labelled:.0f}; undecided, training nobody: {undecided:.0f}"
+    )
+    for reason, count in written["left_out"].items():
+        console.print(f"left out: {count} × {reason}", style="yellow")
+    console.print(f"PRM: {folder}", soft_wrap=True)
     return folder
 
 

@@ -12,30 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 
 from sparring.models.branches import BranchedRow, collate
 from sparring.models.players import Players
 from sparring.traces.spans import Layout, encode, trusted_ids, untrusted_ids
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.policy_gradient import bernoulli_entropy, bernoulli_kl, clipped_surrogate
 from sparring.training.tasks import State
 
 Kind = Literal["clean", "fresh", "replayed"]
 KINDS: tuple[Kind, ...] = ("clean", "fresh", "replayed")
-
-
-class PrmFields(Protocol):
-    """The settings that concern the PRM (see `AprmSettings`)."""
-
-    states_per_pass: int
-    prm_objective: Any
-    prm_kl: float
-    prm_entropy: float
-    clip: float
-    clean_share: float
-    replay_share: float
 
 
 @dataclass
@@ -81,10 +70,12 @@ def fresh_row(state: State, rewrites: Sequence[str], tokenizer: Any, layout: Lay
     row = BranchedRow(list(whole.input_ids[:cut]), branches)
     ends = [start + len(branch) - 1 for start, branch in zip(row.starts(), row.branches, strict=True)]
     # The first branch follows its prefix directly, so the clean positions are those of the plain solution.
+    kinds: list[Kind] = ["clean" for _ in whole.positions]
+    kinds += ["fresh" for _ in rewrites]
     return PrmRow(
         row,
         columns=[*whole.positions, *ends[1:]],
-        kinds=["clean"] * len(whole.positions) + ["fresh"] * len(rewrites),
+        kinds=kinds,
         truths=[True] * len(whole.positions) + [None] * len(rewrites),
     )
 
@@ -103,7 +94,7 @@ def replay_row(state: State, members: Sequence[tuple[str, bool]], tokenizer: Any
 def prm_utility(
     players: Players,
     rows: Sequence[PrmRow],
-    settings: PrmFields,
+    settings: AprmSettings,
     pad_id: int,
     generator: torch.Generator,
     *,
@@ -133,7 +124,8 @@ def prm_utility(
         )
         log_odds = players.prm_log_odds(batch, places)
         weight = torch.tensor(
-            [value for row_weights in weights[start : start + len(chunk)] for value in row_weights], device=players.device
+            [value for row_weights in weights[start : start + len(chunk)] for value in row_weights],
+            device=players.device,
         )
         truth = torch.tensor([value is True for row in chunk for value in row.truths], device=players.device)
         utility = _utilities(objective, log_odds, truth, chunk, settings.clip, generator)
@@ -166,7 +158,7 @@ def prm_utility(
     return PrmResult(statistics, fresh_scores)
 
 
-def _place_weights(rows: Sequence[PrmRow], settings: PrmFields) -> list[list[float]]:
+def _place_weights(rows: Sequence[PrmRow], settings: AprmSettings) -> list[list[float]]:
     counts = dict.fromkeys(KINDS, 0)
     for row in rows:
         for kind, truth in zip(row.kinds, row.truths, strict=True):

@@ -46,7 +46,9 @@ def optimizer_tensors(
     tensors = {}
     for name, parameter in parameters.items():
         for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{name}/{key}"] = value if isinstance(value, torch.Tensor) else torch.tensor(float(value))
+            tensors[f"{name}/{key}"] = (
+                value if isinstance(value, torch.Tensor) else torch.tensor(float(value))
+            )
     return tensors
 
 

@@ -11,7 +11,8 @@ A solution computes the definitions in order. A step says what it computes, subs
 
 All texts are words separated by single spaces, so a word-level tokenizer of a few dozen words suffices. Names are
 consecutive letters from a random first one, definitions stand in the order in which they can be computed: what comes
-next is then easy to learn, and what stays hard is looking values up, arithmetic, and long chains. Difficulty is the number of computed definitions.
+next is then easy to learn, and what stays hard is looking values up, arithmetic, and long chains.
+Difficulty is the number of computed definitions.
 
 Contract: everything is a pure function of a seed; `judge` is exact on any text and takes time linear in it; values
 are judged against the truth, so a step that builds on an earlier mistake is wrong as well. Not here: models, prompts.
@@ -233,7 +234,9 @@ def judge_step(chain: Chain, prefix: Sequence[str], step: str) -> Verdict:
     if definition is None:
         return Verdict("wrong", "chain:invented_step", f"{parsed.name} has no definition in the problem")
     if parsed.named_again != parsed.name:
-        return Verdict("wrong", "chain:wrong_reference", f"computes {parsed.name}, names {parsed.named_again}")
+        return Verdict(
+            "wrong", "chain:wrong_reference", f"computes {parsed.name}, names {parsed.named_again}"
+        )
     kind = _expression_mistake(definition, parsed.expression)
     if kind is not None:
         return Verdict("wrong", kind, f"the problem says {parsed.name} = {definition}")
@@ -251,7 +254,9 @@ def judge_step(chain: Chain, prefix: Sequence[str], step: str) -> Verdict:
         return Verdict("wrong", "chain:wrong_value", f"{parsed.expression} is {expected}")
     value = chain.values[parsed.name]
     if parsed.result != value:
-        return Verdict("wrong", "chain:arithmetic", f"{expected} mod {chain.modulus} is {value}, not {parsed.result}")
+        return Verdict(
+            "wrong", "chain:arithmetic", f"{expected} mod {chain.modulus} is {value}, not {parsed.result}"
+        )
     return Verdict("correct", "chain:exact")
 
 

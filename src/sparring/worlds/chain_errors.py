@@ -121,7 +121,11 @@ CHAIN_ERRORS: Mapping[str, ChainError] = {
 
 
 def perturb_step(
-    chain: Chain, prefix: Sequence[str], step: str, rng: random.Random, kinds: Sequence[str] = tuple(CHAIN_ERRORS)
+    chain: Chain,
+    prefix: Sequence[str],
+    step: str,
+    rng: random.Random,
+    kinds: Sequence[str] = tuple(CHAIN_ERRORS),
 ) -> tuple[str, str] | None:
     """Return (kind, wrong step) of a random kind, or None if none of the kinds is possible here.
 

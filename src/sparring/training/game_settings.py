@@ -1,0 +1,87 @@
+"""Settings that every game with an adversary has: its subject, the adversary, its rewards and regularisation.
+
+Contract: base of the settings of APRM training and of attacks on a frozen PRM, so that both speak of the same adversary.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from sparring.models.loading import TINY_POLICY
+from sparring.settings import Settings
+
+
+class GameSettings(Settings):
+    """Subject, adversary, budget per update, and the adversary's utility."""
+
+    # Subject
+    task: Literal["chain", "text"] = "chain"
+    """Where states come from: the endless chain world (exact oracle), or solved problems in a file (text oracles)."""
+    data: str | None = None
+    """File of problems with correct step-by-step solutions (text task)."""
+    data_format: str = "auto"
+    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
+    max_problems: int | None = Field(None, gt=0)
+    """Use only the first so many problems of `data`."""
+
+    # Players
+    backbone: str = TINY_POLICY
+    """Model folder or hub name of the causal language model that the players start from."""
+    adapter: Literal["lora", "full"] = "full"
+    """`lora`: one frozen backbone, small adapters per player; `full`: each player has its own weights."""
+    lora_rank: int = Field(16, gt=0)
+    """Rank of the adapters."""
+    lora_targets: str | list[str] = "all-linear"
+    """Names of the linear layers that get adapters, or `all-linear`."""
+    style: Literal["plain", "chat"] = "plain"
+    """`chat`: question and requests go through the tokenizer's chat template; `plain`: bare text."""
+    mistake_cue: str = "mistake :"
+    """What asks a plain-style adversary for a mistake; the warm start teaches its meaning."""
+    max_step_tokens: int = Field(24, gt=0)
+    """Longest rewrite of a step; one that has not ended by then is malformed."""
+
+    # Budget
+    updates: int = Field(100, ge=0)
+    """Rounds of the game."""
+    states_per_update: int = Field(32, gt=0)
+    """States per round."""
+    samples_per_state: int = Field(4, gt=0)
+    """Rewrites of each state's step per round."""
+    states_per_pass: int = Field(32, gt=0)
+    """States per forward pass; lower it to save memory (gradients are accumulated, results stay the same)."""
+
+    # The adversary's utility
+    reward_fooled: float = 1.0
+    """Adversary's reward when a wrong step is accepted."""
+    reward_caught: float = 0.0
+    """Adversary's reward when a wrong step is rejected."""
+    reward_failed: float = -1.0
+    """Adversary's reward when its step is still correct, or malformed."""
+    adversary_kl: float = Field(0.15, ge=0)
+    """Weight of KL(G ‖ its reference), per rewrite (summed over its tokens)."""
+    adversary_entropy: float = Field(0.0, ge=0)
+    """Weight of G's entropy, per rewrite (summed over its tokens)."""
+    clip: float = Field(0.2, gt=0)
+    """PPO's clipping range."""
+    adversary_epochs: int = Field(1, gt=0)
+    """Updates of the adversary per round."""
+
+    # Optimisation
+    adversary_learning_rate: float = Field(3e-4, gt=0)
+    """Adam's step size for the adversary."""
+    max_gradient_norm: float = Field(1.0, gt=0)
+    """Gradients are clipped to this norm, per player."""
+    seed: int = Field(0, ge=0)
+    """All randomness derives from it."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the frozen weights and of the forward passes: `auto` is bfloat16 on a GPU, float32 elsewhere."""
+
+    @model_validator(mode="after")
+    def _check_subject(self) -> GameSettings:
+        if self.task == "text" and self.data is None:
+            raise ValueError("the text task needs `data`")
+        return self
