@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sparring.errors import SparringError
 
@@ -186,7 +187,9 @@ def main() -> None:
     try:
         app()
     except SparringError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", soft_wrap=True, markup=True)
+        Console(stderr=True).print(
+            f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -36,7 +36,7 @@ from sparring.evaluation.score_files import read_scores, write_scores
 from sparring.evaluation.scoring import StepScorer, folder_identity, score_traces
 from sparring.evaluation.statistics import RESAMPLES
 from sparring.evaluation.tables import print_scored_traces, processbench_table
-from sparring.files import atomic_write_text, dumps
+from sparring.files import atomic_write_jsonl
 from sparring.runs import Metric, write_metrics
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Trace
@@ -269,18 +269,20 @@ def _score_cases(
 
 
 def _write_cases(path: Path, cases: Sequence[Case], threshold: Threshold) -> None:
-    lines = []
+    records = []
     for case in cases:
         prediction = first_error_below(case.scores, threshold.value)
-        record = {
-            "subset": case.subset,
-            "id": case.id,
-            "first_error": case.first_error,
-            "prediction": prediction,
-            "right": prediction == case.first_error,
-        }
-        lines.append(dumps({**record, "scores": case.scores}) + "\n")
-    atomic_write_text(path, "".join(lines))
+        records.append(
+            {
+                "subset": case.subset,
+                "id": case.id,
+                "first_error": case.first_error,
+                "prediction": prediction,
+                "right": prediction == case.first_error,
+                "scores": case.scores,
+            }
+        )
+    atomic_write_jsonl(path, records)
 
 
 def _check_arguments(

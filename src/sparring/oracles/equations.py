@@ -90,11 +90,14 @@ def read_step(text: str) -> tuple[list[Token], list[tuple[int, int, list[Token]]
 
 def number_after(tokens: Sequence[Token], position: int) -> Run | None:
     """Return the number printed straight after an annotation that ends at `position`, if there is one."""
-    for token in tokens:
+    for index, token in enumerate(tokens):
         if token.start >= position:
-            if token.kind == "number" and token.value is not None and token.start - position <= 2:
-                return Run(tokens=[token], start=token.start, end=token.end)
-            return None
+            if token.kind != "number" or token.value is None or token.start - position > 2:
+                return None
+            printed = Run(tokens=[token], start=token.start, end=token.end)
+            if index + 1 < len(tokens) and tokens[index + 1].kind in ("number", "unknown"):
+                printed.doubt = "two_numbers_side_by_side"  # "17 500": one number or two
+            return printed
     return None
 
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from sparring.oracles.equations import Equation
 from sparring.oracles.expressions import Run
-from sparring.oracles.numbers import EvaluationError, decimal_places, to_postfix, value_of
+from sparring.oracles.numbers import EvaluationError, decimal_places, is_float_noise, to_postfix, value_of
 from sparring.oracles.tokens import Token, word_set
 
 # Ratios between units that people pass over without writing them down.
@@ -73,6 +73,8 @@ def excuse(equation: Equation, left: Fraction, right: Fraction, step: str) -> st
     first, second = equation.left, equation.right
     if first is None or second is None:
         return "half_an_equation"
+    if is_float_noise(first.tokens + second.tokens, left, right):
+        return "rounded"
     rounding = rounding_excuse(equation, first, second, left, right)
     if rounding is not None:
         return rounding
@@ -92,6 +94,8 @@ def excuse(equation: Equation, left: Fraction, right: Fraction, step: str) -> st
         return "run_on_chain"
     if _other_reading(first, right) or (second.operators and _other_reading(second, left)):
         return "precedence"
+    if _rate_reading(first, right):
+        return "rate_or_group"
     if _within_operand_rounding(first, second, left, right):
         return "rounded_operands"
     if _OTHER_ARITHMETIC.search(step):
@@ -115,12 +119,13 @@ def rounding_excuse(
     if shown is None or number is None:
         return None
     scale = Fraction(1, 100) if shown.kind == "percent" else Fraction(1)
-    unit = Fraction(1, 10**number.places) * scale
+    places = 0 if number.text.endswith(".0") else number.places  # "4.0" is a float's way to write 4
+    unit = Fraction(1, 10**places) * scale
     error = abs(left - right)
     marked = equation.relation == "~" or first.approximate or second.approximate
     if marked:
         return _marked_rounding(number, unit, error, left, right)
-    if number.places == 0:
+    if places == 0:
         # a share of whole things: 7 / 2 = 3 may be meant, 100 * 6 = 601 is not
         return "unmarked_rounding" if error < unit and (left / scale).denominator != 1 else None
     if error <= unit / 2:
@@ -150,16 +155,16 @@ def _within_operand_rounding(first: Run, second: Run, left: Fraction, right: Fra
             return True
         for decimal in decimals:
             half = Fraction(1, 2 * 10**decimal.places)
-            moved = _value(run, _moved(decimal, half))
+            moved = _value(run, _replaced(decimal, (decimal.value or Fraction(0)) + half))
             if moved is None:
                 return True
             tolerance += abs(moved - value)
     return abs(left - right) <= tolerance
 
 
-def _moved(moved: Token, by: Fraction) -> Callable[[Token], Fraction]:
-    """Return a reading of number tokens in which one of them is larger."""
-    return lambda token: (token.value or Fraction(0)) + (by if token is moved else 0)
+def _replaced(replaced: Token, value: Fraction) -> Callable[[Token], Fraction]:
+    """Return a reading of number tokens in which one of them has another value."""
+    return lambda token: value if token is replaced else token.value or Fraction(0)
 
 
 # --- other readings of the same signs ---
@@ -208,6 +213,26 @@ def _other_reading(run: Run, wanted: Fraction) -> bool:
     return any(
         _value(run, None, strength) == wanted for strength in (_LEFT_TO_RIGHT, _SLASH_LAST, _OF_LAST)
     ) or (_value(run, None, None, right_first=True) == wanted)
+
+
+def _rate_reading(run: Run, wanted: Fraction) -> bool:
+    """Whether a group before the side, or a rate inside it, belongs to the wanted value.
+
+    "8 packs of 5 bags * $4" multiplies 8 * 5 * 4, "24 eggs in 1 tray x 2 trays" 24 / 1 * 2; the slash of
+    "1 hour/60 minutes" stands inside a unit and need not divide.
+    """
+    group, head = run.group, run.tokens[0]
+    if group is not None and head.value is not None:
+        per = [group * head.value] + ([group / head.value] if head.value else [])
+        if any(_value(run, _replaced(head, value)) == wanted for value in per):
+            return True
+    kept: list[Token] = []
+    for index, token in enumerate(run.tokens):
+        inside_unit = token.text == "/" and not token.gap and index and run.tokens[index - 1].end < token.start
+        after_slash = index and len(kept) < index and run.tokens[index - 1].text == "/" and kept[-1:] != ["/"]
+        if not inside_unit and not after_slash:
+            kept.append(token)
+    return len(kept) < len(run.tokens) and _value(Run(tokens=kept)) == wanted
 
 
 def _value(

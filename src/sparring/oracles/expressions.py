@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from sparring.oracles.tokens import Token, word_set
 
@@ -49,6 +50,19 @@ _HARMLESS_AFTER = word_set(
     per more less out one two three four five six seven eight nine ten times than
     """
 )
+# A number spelled out beside a sign is an operand that is not read: "seven * 10".
+SPELLED_NUMBERS = word_set(
+    """
+    zero one two three four five six seven eight nine ten eleven twelve half quarter third dozen hundred
+    thousand million
+    """
+)
+# Words after which a number is counted by, or in, the number before them: "8 packs of 5", "24 eggs in 1".
+GROUPING_WORDS = word_set(
+    """
+    of in per with for containing every each
+    """
+)
 MAX_UNIT_WORDS = 6
 
 
@@ -68,6 +82,7 @@ class Run:
         approximate: a mark of approximation stands before or in it.
         closed: a word that ends expressions follows its units.
         trailing: number of words after the last operand.
+        group: the number of an enclosing group that the first operand belongs to (8 in "8 packs of 5 bags *").
     """
 
     tokens: list[Token] = field(default_factory=list)
@@ -81,6 +96,7 @@ class Run:
     approximate: bool = False
     closed: bool = False
     trailing: int = 0
+    group: Fraction | None = None
 
 
 def bracket_partners(tokens: Sequence[Token]) -> dict[int, int]:
@@ -168,6 +184,8 @@ class _Reader:
         begun = self._begin(token)
         if beside:
             begun.doubt = run.doubt = "two_numbers_side_by_side"
+        elif run.units[-1:] and run.units[-1] in GROUPING_WORDS and len(run.tokens) == 1:
+            begun.group = run.tokens[0].value
         return begun
 
     def _took_operand(self, run: Run, token: Token) -> None:
@@ -298,7 +316,11 @@ class _Reader:
                 run.known = False
             run.tokens.append(token)
             return
-        if token.text == "/" and after is not None and after.kind in ("word", "unknown"):
+        before = self.tokens[self.position - 1]
+        if before.kind == "word" and before.text in SPELLED_NUMBERS:
+            run.known = False
+        spelled = after is not None and after.text in SPELLED_NUMBERS
+        if token.text == "/" and after is not None and after.kind in ("word", "unknown") and not spelled:
             run.units.append("/")  # "per", of the unit; the word after it counts as trailing
             return
         if after is None and token.text in "*":

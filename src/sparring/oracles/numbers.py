@@ -24,6 +24,9 @@ MAX_DEPTH = 64
 MAX_EXPONENT = 64
 MAX_BITS = 4096
 MAX_FACTORIAL = 50
+# Binary floating point leaves its mark in decimals of this many digits: 99.00000000000001.
+FLOAT_DIGITS = 12
+FLOAT_PRECISION = Fraction(1, 10**9)
 
 Failure = Literal["too_large", "not_numeric", "division_by_zero"]
 
@@ -236,6 +239,22 @@ def _factorial(number: Fraction) -> Fraction:
     if number > MAX_FACTORIAL:
         raise EvaluationError("too_large")
     return Fraction(math.factorial(int(number)))
+
+
+def is_float_noise(tokens: Sequence[Token], one: Fraction, other: Fraction) -> bool:
+    """Whether two values differ only by what binary floating point adds.
+
+    True where one of the numbers in `tokens` is a decimal of at least `FLOAT_DIGITS` significant digits and
+    the values agree to `FLOAT_PRECISION` of the larger.
+    """
+    if abs(one - other) > FLOAT_PRECISION * max(abs(one), abs(other)):
+        return False
+    return any(
+        token.kind == "number"
+        and token.places > 0
+        and len(token.text.replace(".", "").replace(",", "").lstrip("0")) >= FLOAT_DIGITS
+        for token in tokens
+    )
 
 
 def bits(value: Fraction) -> int:

@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 
 from sparring.errors import CheckpointError, SettingsError
 from sparring.models.checkpoint import model_card, save_prm
@@ -56,8 +57,8 @@ from sparring.training.tasks import ChainTask, State, TextTask, load_task
 Progress = Callable[[int, dict[str, Any]], None]
 """Called after every step with (steps done, the step's log record)."""
 
-# What may differ between a run and its resumption without changing any result.
-_FREE_ON_RESUME = {"checkpoint_every", "trackers", "device"}
+# What may differ between a run and its resumption without changing any step that both do.
+_FREE_ON_RESUME = {"updates", "checkpoint_every", "trackers", "device"}
 
 
 @dataclass
@@ -155,7 +156,7 @@ def setup(settings: AprmSettings, out: Path) -> Run:
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="bf16" if dtype == torch.bfloat16 else "no",
-        log_with=list(settings.trackers) or None,
+        log_with=available_trackers(settings.trackers) or None,
         project_dir=str(out),
     )
     torch.manual_seed(seed_for(settings.seed, 0, "weights"))
@@ -194,6 +195,26 @@ def setup(settings: AprmSettings, out: Path) -> Run:
         task.keep(fits, f"state longer than max_length = {settings.max_length} tokens")
     reset_optimizers(run)
     return run
+
+
+def available_trackers(wanted: Sequence[str]) -> list[str]:
+    """Return the trackers, or raise SettingsError for one that is unknown or not installed.
+
+    accelerate itself would leave such a tracker out without a word.
+    """
+    installed = {str(tracker) for tracker in get_available_trackers()}
+    for tracker in wanted:
+        if tracker not in installed:
+            hint = {
+                "tensorboard": "pip install 'sparring[tracking]'",
+                "wandb": "pip install 'sparring[wandb]'",
+            }
+            known = ", ".join(sorted(installed)) or "none"
+            raise SettingsError(
+                f"trackers: '{tracker}' is unknown or not installed (installed: {known})"
+                + (f"; {hint[tracker]}" if tracker in hint else "")
+            )
+    return list(wanted)
 
 
 def reset_optimizers(run: Run) -> None:

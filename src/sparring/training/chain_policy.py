@@ -36,7 +36,7 @@ _IGNORED = -100
 class ChainPolicySettings(Settings):
     """Settings of `sparring train chain-policy`."""
 
-    problems: int = Field(96_000, gt=0)
+    problems: int = Field(144_000, gt=0)
     """Problems to train on, each seen once."""
     batch: int = Field(32, gt=0)
     """Problems per update."""
