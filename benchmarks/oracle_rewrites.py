@@ -18,7 +18,9 @@ from itertools import permutations
 Rewriter = Callable[[str], str | None]
 
 _NUMBER = r"\d[\d,]*(?:\.\d+)?"
-_SIMPLE = re.compile(rf"(?<![\w.,%)*/+\-=$ ] )(?<![\w.,%)*/+\-])(\$?{_NUMBER})( ?)([-+*/])( ?)(\$?{_NUMBER})(?= ?=)")
+# Two operands that nothing before belongs to: neither "5 + 3 * 4 =" nor "$(3 * 4 =".
+_ALONE = r"(?<![\w.,%)$*/+=(-])(?<![\d%)*/+=(-] )(?<![*/+=(-] \$)"
+_SIMPLE = re.compile(rf"{_ALONE}(\$?{_NUMBER})( ?)([-+*/])( ?)(\$?{_NUMBER})(?= ?=)")
 _ANNOTATION = re.compile(r"<<([^<>]*)>>")
 _SMALL = {"2": "two", "3": "three", "4": "four", "5": "five", "6": "six", "7": "seven", "8": "eight"}
 _SYNONYMS = {
@@ -89,14 +91,13 @@ def half_of(step: str) -> str | None:
 
 def half_of_annotated(step: str) -> str | None:
     """The same with the annotation left as it is."""
-    made = re.sub(rf"(?<![\w.,*/+\-])(\$?{_NUMBER}) ?/ ?2(?= ?= ?\$?<<)", r"half of \1", step)
-    return changed(step, made)
+    return changed(step, re.sub(rf"{_ALONE}(\$?{_NUMBER}) ?/ ?2(?= ?= ?\$?<<)", r"half of \1", step))
 
 
 def dollars(step: str) -> str | None:
     """``$24`` becomes ``24 dollars``."""
     text = bare(step)
-    return changed(text, re.sub(rf"\$({_NUMBER})(?![\d/])", r"\1 dollars", text))
+    return changed(text, re.sub(rf"\$({_NUMBER})(?![\d/]|[.,]\d)", r"\1 dollars", text))
 
 
 def cents_written(step: str) -> str | None:
@@ -118,22 +119,24 @@ def conjunction(step: str) -> str | None:
 def result_first(step: str) -> str | None:
     """``48/2 = 24`` becomes ``24 = 48/2`` where the equation ends the sentence."""
     text = bare(step)
-    made = re.sub(
-        rf"(?<![\w.,%)*/+\-])(\$?{_NUMBER} ?[-+*/] ?\$?{_NUMBER}) ?= ?(\$?{_NUMBER})(?=\.?$)", r"\2 = \1", text
-    )
-    return changed(text, made)
+    pattern = rf"{_ALONE}(\$?{_NUMBER} ?[-+*/] ?\$?{_NUMBER}) ?= ?(\$?{_NUMBER})(?=\.?$)"
+    return changed(text, re.sub(pattern, r"\2 = \1", text))
 
 
 def decimal_as_percent(step: str) -> str | None:
-    """``0.2 * 50`` becomes ``20% * 50``."""
+    """``0.2 * 50`` and ``.25 * 40`` become ``20% * 50`` and ``25% * 40``."""
     text = bare(step)
-    return changed(text, re.sub(r"(?<![\d.,$])0?\.(\d)(0?)(?=( ?)[*])", r"\g<1>0%", text))
+
+    def percent(match: re.Match[str]) -> str:
+        return f"{int(match[1].ljust(2, '0'))}%"
+
+    return changed(text, re.sub(r"(?<![\d.,$])0?\.(\d\d?)(?= ?\* ?\$?\d)(?! ?\* ?100)", percent, text))
 
 
 def percent_as_decimal(step: str) -> str | None:
-    """``20%`` becomes ``0.20``."""
+    """``20% of`` becomes ``0.20 of``, and ``20% *`` becomes ``0.20 *``."""
     text = bare(step)
-    return changed(text, re.sub(r"(?<![\d.,/])([1-9]\d)%", r"0.\1", text))
+    return changed(text, re.sub(r"(?<![\d.,/])([1-9]\d)%(?= of| ?\*)", r"0.\1", text))
 
 
 def spelled_numbers(step: str) -> str | None:
@@ -143,7 +146,9 @@ def spelled_numbers(step: str) -> str | None:
         return _SMALL.get(match[1], match[1])
 
     text = bare(step)
-    return changed(text, re.sub(r"(?<![\d.,$*/+=%-])(?<![*/+=x-] )\b(\d)(?= [a-z]{3,} (?![*/+=x-]))", spelled, text))
+    return changed(
+        text, re.sub(r"(?<![\d.,$*/+=%-])(?<![*/+=x-] )\b(\d)(?= [a-z]{3,} (?![*/+=x-]))", spelled, text)
+    )
 
 
 def spelled_operands(step: str) -> str | None:
@@ -175,10 +180,14 @@ def more_digits(step: str) -> str | None:
         if not below or round(above / below, 2) != float(match[3]):
             return match.group()
         value = above / below
-        return f"{match[1]} / {match[2]} = {value:.3f}" if abs(value - round(value, 3)) > 1e-9 else match.group()
+        return (
+            f"{match[1]} / {match[2]} = {value:.3f}" if abs(value - round(value, 3)) > 1e-9 else match.group()
+        )
 
     text = bare(step)
-    return changed(text, re.sub(rf"(?<![\w.,*/+\-] )(?<![\w.,*/+\-])({_NUMBER}) ?/ ?({_NUMBER}) ?= ?\$?(\d+\.\d\d)(?!\d)", longer, text))
+    return changed(
+        text, re.sub(rf"{_ALONE}({_NUMBER}) ?/ ?({_NUMBER}) ?= ?\$?(\d+\.\d\d)(?!\d)", longer, text)
+    )
 
 
 def brackets(step: str) -> str | None:

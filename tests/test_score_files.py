@@ -246,7 +246,7 @@ def test_score_file_refuses_bad_arguments(tmp_path: Path) -> None:
         score_file(data, out=tmp_path / "o")
     with pytest.raises(SettingsError, match="limit"):
         score_file(data, out=tmp_path / "o", scorer=LengthScorer(), limit=0)
-    with pytest.raises(DataError, match="no traces"):
+    with pytest.raises(DataError, match="no record"):
         score_file(data, out=tmp_path / "o", scorer=LengthScorer())
 
 

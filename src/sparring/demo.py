@@ -113,8 +113,7 @@ def train(
     """Train one of the two PRMs, or go on with it."""
     own = aprm_settings(settings, adversary)
     task = bar.add_task(f"training, {_title(method)}", total=own.total_steps)
-    if not (out / method / "metrics.json").exists():
-        train_aprm(own, out / method, resume=True, progress=lambda step, _: bar.update(task, completed=step))
+    train_aprm(own, out / method, resume=True, progress=lambda step, _: bar.update(task, completed=step))
     bar.update(task, completed=own.total_steps)
     return {
         name.replace("training.", f"training.{method}."): metric
@@ -313,14 +312,14 @@ def write_examples(attacks: dict[Method, AttackResult], settings: DemoSettings, 
     """Write the first wrong rewrites, in the order of the held-out states, that fooled the PRM under attack."""
     scorers = {method: load_scorer(out / method / "prm", device="cpu") for method in METHODS}
     chosen: list[tuple[Trace, str, Any, str]] = []
-    for result in attacks.values():
+    for method, result in attacks.items():
         for attacker in ("trained", "rules"):
             made, scores = result.rewrites[attacker], result.scores[attacker]
             fooling = [
                 (Trace(state.problem, (*state.prefix, item.text)), state.step, item.verdict, attacker)
                 for state, group, row in zip(made.states, made.groups, scores, strict=True)
                 for item, score in zip((item for item in group if item.malformed is None), row, strict=True)
-                if item.truth is False and score >= 0.5
+                if item.truth is False and score >= scorers[method].threshold
             ]
             chosen += fooling[:4]
     rows = {

@@ -35,12 +35,7 @@ def run_attack(prm: Path, settings: AttackSettings, out: Path, *, console: Conso
         CheckpointError, DataError: the PRM or the data cannot be used.
     """
     scorer = load_scorer(prm, device=settings.device)
-    task = load_task(
-        settings.task,
-        Path(settings.data) if settings.data else None,
-        settings.data_format,
-        settings.max_problems,
-    )
+    task = load_task(settings)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -94,7 +89,8 @@ def _cases(result: AttackResult) -> Iterator[dict[str, Any]]:
                 yield {
                     "adversary": name,
                     "id": state.problem.id,
-                    "step_index": state.index,
+                    "question": state.problem.question,
+                    "prefix": state.prefix,
                     "step": state.step,
                     "rewrite": item.text,
                     "malformed": item.malformed,

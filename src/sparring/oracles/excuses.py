@@ -10,7 +10,7 @@ write, with the words or numbers that it needs as evidence. Not here: finding an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from sparring.oracles.equations import Equation
@@ -216,23 +216,28 @@ def _other_reading(run: Run, wanted: Fraction) -> bool:
 
 
 def _rate_reading(run: Run, wanted: Fraction) -> bool:
-    """Whether a group before the side, or a rate inside it, belongs to the wanted value.
+    """Whether a group before the side, or a conversion inside it, makes its value the wanted one.
 
-    "8 packs of 5 bags * $4" multiplies 8 * 5 * 4, "24 eggs in 1 tray x 2 trays" 24 / 1 * 2; the slash of
-    "1 hour/60 minutes" stands inside a unit and need not divide.
+    "8 packs of 5 bags * $4" multiplies 8 * 5 * 4, "24 eggs in 1 tray x 2 trays" 24 / 1 * 2, and
+    "70 miles * 1 hour/60 minutes" may stay 70.
     """
     group, head = run.group, run.tokens[0]
     if group is not None and head.value is not None:
         per = [group * head.value] + ([group / head.value] if head.value else [])
         if any(_value(run, _replaced(head, value)) == wanted for value in per):
             return True
-    kept: list[Token] = []
-    for index, token in enumerate(run.tokens):
-        inside_unit = token.text == "/" and not token.gap and index and run.tokens[index - 1].end < token.start
-        after_slash = index and len(kept) < index and run.tokens[index - 1].text == "/" and kept[-1:] != ["/"]
-        if not inside_unit and not after_slash:
-            kept.append(token)
-    return len(kept) < len(run.tokens) and _value(Run(tokens=kept)) == wanted
+    ratios = [
+        index for index in range(1, len(run.tokens) - 1) if _is_unit_ratio(run.tokens[index - 1 : index + 2])
+    ]
+    kept = [token for index, token in enumerate(run.tokens) if not {index, index - 1} & set(ratios)]
+    return bool(ratios) and _value(Run(tokens=kept)) == wanted
+
+
+def _is_unit_ratio(tokens: Sequence[Token]) -> bool:
+    """Whether three tokens are a conversion such as "1 hour/60 minutes", which multiplies by one."""
+    one, slash, factor = tokens
+    after_unit = slash.text == "/" and not slash.gap and one.end < slash.start
+    return after_unit and one.value == 1 and factor.value in _FACTORS
 
 
 def _value(

@@ -2,8 +2,8 @@
 
 Contract: `judge_against` compares the calculations that two texts claim. The same calculations (up to order
 of operands, division as multiplication, percent as decimal, intermediate results written out or not) are
-``correct`` whatever the words; a different result or number where the words say the same is ``wrong``; texts
-that cannot be compared are ``undecided``. The original is taken to be correct. `is_malformed` says,
+``correct`` whatever the words; a different result or number where the words say the same (one text may say
+more, but not each something of its own) is ``wrong``; texts that cannot be compared are ``undecided``. The original is taken to be correct. `is_malformed` says,
 separately, that an output is no single step at all, which is a failure of its writer and not a question of
 truth. Not here: whether changed words without changed numbers mean the same.
 """
@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise, zip_longest
 
 from sparring.oracles.arithmetic import ArithmeticOracle, check_equations, verdict_of
 from sparring.oracles.canonical import Canonical, canonical_of
 from sparring.oracles.equations import ANNOTATION, read_step
-from sparring.oracles.numbers import EvaluationError, show, to_postfix
+from sparring.oracles.numbers import EvaluationError, decimal_places, show, to_postfix
 from sparring.oracles.tokens import TextTooLargeError, tokenize, word_set
 from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
@@ -32,6 +33,12 @@ MAX_WRITTEN_OUT = 300
 _NEGATIONS = word_set(
     """
     not no never none cannot neither nor without except isn't doesn't don't didn't can't won't
+    """
+)
+# Words that carry no content: with or without them, a step says the same.
+_CONNECTIVES = word_set(
+    """
+    a an the so then thus hence therefore and that
     """
 )
 _ECHO = re.compile(
@@ -49,7 +56,8 @@ class Claim:
         calculation: canonical form of the left side, earlier results of the same text written out.
         direct: canonical form of the left side as written.
         operands: the numbers of the left side, sorted.
-        result: the right side's value.
+        result: its value: the exact one of the left side where the right side is that, correctly rounded.
+        shown: the right side's value as written.
         span: characters of the equation.
     """
 
@@ -57,6 +65,7 @@ class Claim:
     direct: Canonical
     operands: tuple[Fraction, ...]
     result: Fraction
+    shown: Fraction
     span: tuple[int, int]
 
 
@@ -66,15 +75,17 @@ class Reading:
 
     Attributes:
         claims: its calculations, in order, each once.
-        words: the words of the visible text, in order.
-        numbers: the numbers of the visible text, in order.
+        words: the words of the visible text, in order, without articles and words of inference.
+        numbers: the numbers of the visible text, in order, a percentage as its share of one.
         loose: those of them that stand in no claim.
+        percents: how many of the numbers are percentages.
     """
 
     claims: tuple[Claim, ...]
     words: tuple[str, ...]
     numbers: tuple[Fraction, ...]
     loose: tuple[Fraction, ...]
+    percents: int
 
 
 class ReferenceOracle(ArithmeticOracle):
@@ -108,17 +119,17 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
     if old.claims and new.claims:
         return _compare_claims(old, new, known)
     if not old.claims and not new.claims and old.words == new.words:
-        return _compare_numbers(old.numbers, new.numbers)
+        return _compare_numbers(old.numbers, new.numbers, old.percents == new.percents)
     return Verdict("undecided", "reference:incomparable")
 
 
 def is_malformed(original: str, step: str) -> str | None:
     """Return why `step` is no single step that could replace `original`, or ``None`` if it is one.
 
-    Reasons: ``empty``, ``no_words_or_numbers``, ``too_long`` (over `MAX_LENGTH_RATIO` times the original, at
-        least
-    `MIN_LENGTH_ALLOWED` characters), ``several_steps`` (more line ends than the original), ``prompt_echo``
-    (template marks, labels and chat phrases), ``repeats_original`` (the original and more).
+    Reasons: ``empty``, ``no_words_or_numbers``, ``too_long`` (over `MAX_LENGTH_RATIO` times the original and
+    over `MIN_LENGTH_ALLOWED` characters), ``several_steps`` (more line ends than the original),
+    ``prompt_echo`` (template marks, labels and chat phrases), ``repeats_original`` (the original at least
+    twice).
     """
     text = step.strip()
     if not text:
@@ -147,45 +158,75 @@ def read(step: str) -> Reading:
     Raises:
         TextTooLargeError: the step exceeds what is read.
     """
+    claims = claims_of(step)
+    tokens, _ = read_step(step)
+    words = tuple(
+        token.text
+        for token in tokens
+        if token.kind in ("word", "of", "unknown") and token.text not in _CONNECTIVES
+    )
+    spans = iter(sorted(claim.span for claim in claims))
+    span = next(spans, None)
+    numbers: list[Fraction] = []
+    loose: list[Fraction] = []
+    percents = 0
+    for token, after in zip_longest(tokens, tokens[1:]):
+        if token.value is None:
+            continue
+        percent = after is not None and after.kind == "percent"
+        percents += percent
+        numbers.append(token.value / 100 if percent else token.value)
+        while span is not None and span[1] <= token.start:
+            span = next(spans, None)
+        if span is None or token.start < span[0]:
+            loose.append(numbers[-1])
+    return Reading(claims, words, tuple(numbers), tuple(loose), percents)
+
+
+def claims_of(step: str) -> tuple[Claim, ...]:
+    """Return the calculations of a step in order, each once.
+
+    Raises:
+        TextTooLargeError: the step exceeds what is read.
+    """
     claims: list[Claim] = []
     derived: dict[Fraction, Canonical] = {}
     for check in check_equations(step):
-        left, right = check.equation.left, check.equation.right
-        whole = left is not None and right is not None and check.left is not None and check.right is not None
-        if not whole or left is None or right is None or check.right is None:
+        if check.equation.source == "printed":
             continue
-        if check.equation.source == "printed" or left.operators == 0 or right.operators:
+        left, right, value, shown = check.equation.left, check.equation.right, check.left, check.right
+        if check.finding == "right" and left is not None and not left.operators:
+            left, right, value, shown = right, left, shown, value  # "24 = 48 / 2"
+        if left is None or right is None or value is None or shown is None:
+            continue
+        if left.operators == 0 or right.operators:
             continue
         try:
             postfix = to_postfix(left.tokens)
         except EvaluationError:
             continue
         direct = canonical_of(postfix, {})
-        if any(claim.direct == direct and claim.result == check.right for claim in claims):
+        if any(claim.direct == direct and claim.shown == shown for claim in claims):
             continue
         operands = tuple(sorted(token.value for token in left.tokens if token.value is not None))
         expanded = canonical_of(postfix, derived)
-        claims.append(Claim(expanded, direct, operands, check.right, check.equation.span))
+        result = value if check.finding == "right" else shown
+        claims.append(Claim(expanded, direct, operands, result, shown, check.equation.span))
         if len(str(expanded)) <= MAX_WRITTEN_OUT:
-            derived.setdefault(check.right, expanded)
-    tokens, _ = read_step(step)
-    words = tuple(token.text for token in tokens if token.kind in ("word", "of", "unknown"))
-    numbers = [token for token in tokens if token.value is not None]
-    spans = iter(sorted(claim.span for claim in claims))
-    span = next(spans, None)
-    loose: list[Fraction] = []
-    for token in numbers:
-        while span is not None and span[1] <= token.start:
-            span = next(spans, None)
-        if token.value is not None and (span is None or token.start < span[0]):
-            loose.append(token.value)
-    return Reading(
-        tuple(claims), words, tuple(token.value for token in numbers if token.value is not None), tuple(loose)
-    )
+            derived.setdefault(shown, expanded)
+    return tuple(claims)
 
 
 def _numbers(text: str) -> list[Fraction]:
-    return [token.value for token in tokenize(text) if token.value is not None]
+    """Return the numbers of a text; of a percentage also its share of one."""
+    tokens = tokenize(text)
+    values = [token.value for token in tokens if token.value is not None]
+    shares = [
+        token.value / 100
+        for token, after in pairwise(tokens)
+        if token.value is not None and after.kind == "percent"
+    ]
+    return values + shares
 
 
 def _compare_claims(old: Reading, new: Reading, known: set[Fraction]) -> Verdict:
@@ -204,12 +245,12 @@ def _compare_claims(old: Reading, new: Reading, known: set[Fraction]) -> Verdict
     if len(old.claims) == len(new.claims):
         for before, after in zip(old.claims, new.claims, strict=True):
             if before.result != after.result:
-                return _contradiction(before, after)
+                return _contradiction(before, after, old, new)
         if same_calculation:
             return _same_claims(old, new, known)
         return Verdict("undecided", "reference:same_result")
     if last_old.result != last_new.result:
-        return _contradiction(last_old, last_new)
+        return _contradiction(last_old, last_new, old, new)
     return Verdict("undecided", "reference:same_result")
 
 
@@ -217,8 +258,8 @@ def _same_claims(old: Reading, new: Reading, known: set[Fraction]) -> Verdict:
     """The calculations agree; what is left are the numbers and negations in the words around them."""
     if Counter(old.loose) != Counter(new.loose):
         if old.words == new.words and len(old.loose) == len(new.loose):
-            return _compare_numbers(old.loose, new.loose)
-        computed = {claim.result for claim in new.claims}
+            return _compare_numbers(old.loose, new.loose, old.percents == new.percents)
+        computed = {claim.shown for claim in new.claims}
         if any(number not in known and number not in computed for number in new.loose):
             return Verdict("undecided", "reference:new_number")
     if _negations(old.words) != _negations(new.words):
@@ -226,24 +267,55 @@ def _same_claims(old: Reading, new: Reading, known: set[Fraction]) -> Verdict:
     return Verdict("correct", "reference:same_calculation")
 
 
-def _contradiction(before: Claim, after: Claim) -> Verdict:
-    """Name what differs between two claims with different results."""
+def _contradiction(before: Claim, after: Claim, old: Reading, new: Reading) -> Verdict:
+    """Name what differs between two claims with different results, if they speak of the same thing.
+
+    Another calculation is an error only where the words say that the same quantity is calculated: a solution
+    may take its steps in another order, or count meters where another counts rounds.
+    """
     if before.direct == after.direct:
         kind = "different_result"
+    elif not same_subject(old.words, new.words):
+        return Verdict("undecided", "reference:other_quantity")
     elif before.operands == after.operands:
         kind = "different_operation"
+    elif _differ_by_rounding(before, after):
+        return Verdict("undecided", "reference:rounded_operands")
     else:
         kind = "different_operands"
-    detail = f"the result is {show(before.result)}, not {show(after.result)}"
+    detail = f"the result is {show(before.shown)}, not {show(after.shown)}"
     return Verdict("wrong", f"reference:{kind}", detail, after.span)
 
 
-def _compare_numbers(old: Sequence[Fraction], new: Sequence[Fraction]) -> Verdict:
+def same_subject(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether one text has only words of the other: where each has its own, they may mean other things."""
+    return Counter(one) <= Counter(other) or Counter(other) <= Counter(one)
+
+
+def _differ_by_rounding(before: Claim, after: Claim) -> bool:
+    """Whether the same operands stand in both, rounded to more places in one of them (3.33 and 3.333)."""
+    return len(before.operands) == len(after.operands) and all(
+        one == other or _rounds_to(one, other) or _rounds_to(other, one)
+        for one, other in zip(before.operands, after.operands, strict=True)
+    )
+
+
+def _rounds_to(fine: Fraction, coarse: Fraction) -> bool:
+    """Whether a number is another one, rounded to its two or more decimal places."""
+    places = decimal_places(coarse)
+    return places is not None and places >= 2 and abs(fine - coarse) <= Fraction(1, 2 * 10**places)
+
+
+def _compare_numbers(old: Sequence[Fraction], new: Sequence[Fraction], same_percents: bool) -> Verdict:
     """Compare the numbers of two texts with the same words."""
     if len(old) != len(new):
         return Verdict("undecided", "reference:incomparable")
+    if old != new and Counter(old) == Counter(new):
+        return Verdict("undecided", "reference:reordered")
     for before, after in zip(old, new, strict=True):
         if before != after:
+            if not same_percents and before in (100 * after, after / 100):
+                return Verdict("undecided", "reference:percent_scale")
             detail = f"the number is {show(before)}, not {show(after)}"
             return Verdict("wrong", "reference:different_number", detail)
     return Verdict("correct", "reference:same_text")

@@ -54,6 +54,12 @@ from sparring.training.state import (
 )
 from sparring.training.tasks import ChainTask, State, TextTask, load_task
 
+METHODS = {
+    "rules": "supervised by a step oracle on rule perturbations, no human step labels",
+    "frozen": "supervised by a step oracle on the errors of an untrained adversary, no human step labels",
+    "trained": "adversarial training (APRM, arXiv 2511.22888), no human step labels",
+}
+
 Progress = Callable[[int, dict[str, Any]], None]
 """Called after every step with (steps done, the step's log record)."""
 
@@ -160,12 +166,7 @@ def setup(settings: AprmSettings, out: Path) -> Run:
         project_dir=str(out),
     )
     torch.manual_seed(seed_for(settings.seed, 0, "weights"))
-    task = load_task(
-        settings.task,
-        Path(settings.data) if settings.data else None,
-        settings.data_format,
-        settings.max_problems,
-    )
+    task = load_task(settings)
     tokenizer = load_tokenizer(settings.backbone)
     players = Players(
         load_causal_model(settings.backbone, device=device, dtype=dtype),
@@ -309,8 +310,8 @@ def optimizer_step(run: Run, player: Player) -> float:
     """Clip, extrapolate, step, clear; return the gradient's norm before clipping."""
     named = run.players.parameters(player)
     norm = torch.nn.utils.clip_grad_norm_(list(named.values()), run.settings.max_gradient_norm)
-    if run.step >= run.settings.warm_steps:
-        run.optimism[player].extrapolate()
+    if run.step >= run.settings.warm_steps and run.settings.adversary == "trained":
+        run.optimism[player].extrapolate()  # only in a game: against a fixed opponent it would just double the noise
     run.optimizers[player].step()
     run.optimizers[player].zero_grad(set_to_none=True)
     return float(norm)
@@ -389,7 +390,7 @@ def finish(run: Run) -> Path:
     settings = run.settings
     sidecar = sidecar_for(
         layout_for(run.tokenizer, settings.style),
-        max_length=min(settings.max_length, run.players.config.max_position_embeddings),
+        max_length=run.players.config.max_position_embeddings,
     )
     facts = {
         "adversary": settings.adversary,
@@ -398,9 +399,9 @@ def finish(run: Run) -> Path:
         "seed": settings.seed,
     }
     card = model_card(
-        title=f"PRM of {settings.backbone}",
-        backbone=settings.backbone,
-        method="adversarial training (APRM), no human step labels",
+        title=f"PRM of {Path(settings.backbone).name}",
+        backbone=Path(settings.backbone).name,
+        method=METHODS[settings.adversary],
         facts=facts,
         sidecar=sidecar,
     )

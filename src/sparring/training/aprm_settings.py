@@ -30,7 +30,7 @@ class AprmSettings(GameSettings):
     `log_score`: log-probability of the true label, whose gradient does not vanish where R is sure and wrong."""
     prm_kl: float = Field(0.05, ge=0)
     """Weight of KL(R ‖ its reference), per judged step."""
-    prm_entropy: float = Field(0.1, ge=0)
+    prm_entropy: float = Field(0.21, ge=0)
     """Weight of R's entropy, per judged step."""
     prm_epochs: int = Field(1, gt=0)
     """Updates of the PRM per round."""
@@ -44,7 +44,7 @@ class AprmSettings(GameSettings):
     """States kept for replay (a uniform sample of all so far)."""
 
     optimism: float = Field(1.0, ge=0, le=1)
-    """1: optimistic steps 2·g_t − g_{t−1}; 0: plain gradients."""
+    """1: optimistic steps 2·g_t − g_{t−1}; 0: plain gradients. Used in the game only, not against a fixed opponent."""
     prm_learning_rate: float = Field(1e-3, gt=0)
     """Adam's step size for the PRM."""
 
@@ -80,6 +80,15 @@ class AprmSettings(GameSettings):
 
     @property
     def monotone(self) -> bool:
-        """Whether the regularised one-step game is strongly monotone: τ > |2 − (fooled − caught)| / 8 for both players."""
-        needed = abs(2 - (self.reward_fooled - self.reward_caught)) / 8
+        """Whether the regularised one-step game is strongly monotone for both players (docs/aprm.md derives the bounds).
+
+        τ = KL weight + entropy weight must exceed |2 − (fooled − caught)| / 8 where R is paid 1 for agreeing with the
+        oracle, and 1/4 with the log score (for 0 ≤ fooled − caught ≤ 8).
+        """
+        spread = self.reward_fooled - self.reward_caught
+        needed = abs(2 - spread) / 8
+        if self.prm_objective == "log_score":
+            if not 0 <= spread <= 8:
+                return False
+            needed = 0.25
         return min(self.prm_kl + self.prm_entropy, self.adversary_kl + self.adversary_entropy) > needed

@@ -1,7 +1,12 @@
 """Train the tiny policy of the chain world from generated problems: `sparring train chain-policy`.
 
-Next-token training on correct solutions, easiest problems first. Positions get random gaps at the ends of definitions
-and steps, so that distances beyond the training lengths have been seen and longer chains are not out of reach.
+First, next-token training on correct solutions, easiest problems first. Positions get random gaps at the ends of
+definitions and steps, so that distances beyond the training lengths have been seen and longer chains are not out of reach.
+
+Second, replaced-token detection beside it (as ELECTRA is pretrained): in copies of solutions some words are replaced by
+random words of the same kind, and a head that is thrown away afterwards tells which. A language model that has only ever
+seen correct text computes what comes next, but has no feature for "this is not what should stand here"; large models have
+it from their corpus, and PRMs start from it. No error taxonomy and no oracle is involved.
 
 Contract: one pass over generated data, no validation set needed (every problem is new); a Hugging Face folder with a
 model card that states what was measured. Not here: anything that a larger model would need.
@@ -27,7 +32,14 @@ from sparring.settings import Settings, dump_settings
 from sparring.traces.records import Problem
 from sparring.traces.spans import encode
 from sparring.training.state import seed_for
-from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, generate_problems
+from sparring.worlds.chain import (
+    IN_DISTRIBUTION,
+    LONGER,
+    MODULUS,
+    NAMES,
+    OPERATIONS,
+    generate_problems,
+)
 from sparring.worlds.chain_model import CHAIN_LAYOUT, build_tokenizer, tiny_config
 
 _IGNORED = -100
@@ -38,6 +50,12 @@ class ChainPolicySettings(Settings):
 
     problems: int = Field(144_000, gt=0)
     """Problems to train on, each seen once."""
+    detection_problems: int = Field(48_000, ge=0)
+    """Problems of the second phase."""
+    language_share: float = Field(0.25, gt=0, lt=1)
+    """Share of the second phase's problems that go on with next-token training, so that the policy stays one."""
+    replaced: float = Field(0.08, gt=0, lt=1)
+    """Share of a solution's words that are replaced in the second phase."""
     batch: int = Field(32, gt=0)
     """Problems per update."""
     learning_rate: float = Field(4e-3, gt=0)
@@ -97,6 +115,8 @@ def train_chain_policy(
         optimizer.step()
         if progress is not None:
             progress(update + 1, {"loss": float(loss.detach()), "updates": updates})
+    if settings.detection_problems:
+        learn_detection(model, tokenizer, settings, progress)
     seconds = time.perf_counter() - started
 
     metrics = {"training.seconds": Metric(seconds, unit="s")}
@@ -108,6 +128,76 @@ def train_chain_policy(
         (temporary / "README.md").write_text(_card(settings, metrics), encoding="utf-8")
         write_metrics(temporary, metrics, settings=dump_settings(settings), seed=settings.seed)
     return out
+
+
+def learn_detection(
+    model: Any,
+    tokenizer: Any,
+    settings: ChainPolicySettings,
+    progress: Callable[[int, dict[str, Any]], None] | None = None,
+) -> None:
+    """Second phase: go on with next-token training on some problems, find replaced words in the others."""
+    torch.manual_seed(seed_for(settings.seed, 1, "weights"))
+    head = torch.nn.Linear(model.config.hidden_size, 1)
+    parameters = [*model.parameters(), *head.parameters()]
+    rate = settings.learning_rate / 2
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
+    updates = max(1, settings.detection_problems // settings.batch)
+    random_ids = torch.Generator().manual_seed(seed_for(settings.seed, 1, "detection"))
+    first_update = settings.problems // settings.batch
+    language_rows = max(1, round(settings.batch * settings.language_share))
+    for update in range(updates):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * schedule(update, updates)
+        problems = generate_problems(
+            settings.batch,
+            steps=(1, IN_DISTRIBUTION[1]),
+            seed=settings.seed,
+            start=update * settings.batch,
+            name="policy-detection",
+        )
+        ids, targets = solution_batch(problems, tokenizer)
+        positions = gapped_positions(ids, tokenizer, settings.largest_gap, random_ids)
+        shown, replaced = replace_words(ids, targets, tokenizer, settings.replaced, random_ids)
+        shown[:language_rows] = ids[:language_rows]
+        states = model.base_model(
+            input_ids=shown, position_ids=positions, attention_mask=torch.ones_like(ids), use_cache=False
+        ).last_hidden_state
+        predicted, wanted = model.lm_head(states[:language_rows]), targets[:language_rows]
+        counted = wanted != _IGNORED
+        language_loss = torch.nn.functional.cross_entropy(predicted[counted], wanted[counted])
+        judged = targets[language_rows:].roll(1, dims=1) != _IGNORED  # the words of the solution themselves
+        judged[:, 0] = False
+        logits = head(states[language_rows:])[..., 0]
+        detection_loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits[judged], replaced[language_rows:][judged].float()
+        )
+        optimizer.zero_grad()
+        (language_loss + 4 * detection_loss).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        if progress is not None:
+            losses = {"loss": float(language_loss.detach()), "detection_loss": float(detection_loss.detach())}
+            progress(first_update + update + 1, losses)
+
+
+def replace_words(
+    ids: torch.Tensor, targets: torch.Tensor, tokenizer: Any, share: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids with random solution words replaced by others of their kind, and where that happened (rows, length)."""
+    kinds = [list(OPERATIONS), list(NAMES), [str(value) for value in range(MODULUS)]]
+    shown, replaced = ids.clone(), torch.zeros_like(ids, dtype=torch.bool)
+    solution = targets.roll(1, dims=1) != _IGNORED
+    solution[:, 0] = False
+    chosen = solution & (torch.rand(ids.shape, generator=generator) < share)
+    for words in kinds:
+        members = torch.tensor(tokenizer.convert_tokens_to_ids(words))
+        place = chosen & torch.isin(ids, members)
+        shift = torch.randint(1, len(members), ids.shape, generator=generator)
+        index = torch.searchsorted(members.sort().values, ids).clamp(max=len(members) - 1)
+        other = members.sort().values[(index + shift) % len(members)]
+        shown[place], replaced = other[place], replaced | place
+    return shown, replaced
 
 
 def curriculum(progress: float) -> tuple[int, int]:

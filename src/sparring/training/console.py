@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -64,9 +65,9 @@ def show_aprm(settings: AprmSettings, out: Path, *, resume: bool, console: Conso
     console.print(
         f"rewrites labelled by the oracle: {labelled:.0f}; undecided, training nobody: {undecided:.0f}"
     )
-    for reason, count in written["left_out"].items():
-        console.print(f"left out: {count} × {reason}", style="yellow")
-    console.print(f"PRM: {folder}", soft_wrap=True)
+    for reason, count in written["extra"]["left_out"].items():
+        console.print(f"left out: {count} × {escape(reason)}", style="yellow")
+    console.print(f"PRM: {escape(str(folder))}", soft_wrap=True)
     return folder
 
 

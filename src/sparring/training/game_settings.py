@@ -23,6 +23,8 @@ class GameSettings(Settings):
     """File of problems with correct step-by-step solutions (text task)."""
     data_format: str = "auto"
     """Format of `data`: `auto`, or a name from docs/data-formats.md."""
+    keep_annotations: bool = False
+    """Keep GSM8K's `<<48/2=24>>` in the steps; off, since other texts have none and the PRM would miss them."""
     max_problems: int | None = Field(None, gt=0)
     """Use only the first so many problems of `data`."""
 
@@ -59,7 +61,7 @@ class GameSettings(Settings):
     """Adversary's reward when a wrong step is rejected."""
     reward_failed: float = -1.0
     """Adversary's reward when its step is still correct, or malformed."""
-    adversary_kl: float = Field(0.15, ge=0)
+    adversary_kl: float = Field(0.26, ge=0)
     """Weight of KL(G ‖ its reference), per rewrite (summed over its tokens)."""
     adversary_entropy: float = Field(0.0, ge=0)
     """Weight of G's entropy, per rewrite (summed over its tokens)."""

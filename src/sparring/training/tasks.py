@@ -14,14 +14,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from sparring.errors import DataError
 from sparring.oracles.perturbations import perturb
 from sparring.oracles.reference import ReferenceOracle, is_malformed
 from sparring.oracles.verdict import Verdict
+from sparring.traces.formats.common import ReadOptions
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
+from sparring.training.game_settings import GameSettings
 from sparring.worlds.chain import IN_DISTRIBUTION, generate_problem, judge_step, parse_question, parse_step
 from sparring.worlds.chain_errors import perturb_step
 
@@ -130,7 +132,8 @@ class TextTask:
 
     def keep(self, fits: Sequence[bool], reason: str) -> None:
         """Drop the states for which `fits` is false, and count them under the reason."""
-        self.left_out[reason] += sum(not fit for fit in fits)
+        if not all(fits):
+            self.left_out[reason] += sum(not fit for fit in fits)
         self._states = [state for state, fit in zip(self._states, fits, strict=True) if fit]
         if not self._states:
             raise DataError(f"no state is left: {reason}", field="data")
@@ -157,20 +160,17 @@ class TextTask:
         return perturb(state.problem, state.prefix, state.step, rng)
 
 
-def load_task(
-    task: Literal["chain", "text"], data: Path | None, data_format: str, max_problems: int | None
-) -> ChainTask | TextTask:
+def load_task(settings: GameSettings) -> ChainTask | TextTask:
     """Return the task that the settings name.
 
     Raises:
-        DataError: the text task has no data file, or nothing in it can be used.
+        DataError: the data file is missing, or nothing in it can be used.
     """
-    if task == "chain":
+    if settings.task == "chain" or settings.data is None:
         return ChainTask()
-    if data is None:
-        raise DataError("the text task needs a file of problems with solutions", field="data")
-    result = read_problems_as(data, data_format)
-    text_task = TextTask(result.problems[:max_problems])
+    options = ReadOptions(keep_annotations=settings.keep_annotations)
+    result = read_problems_as(Path(settings.data), settings.data_format, options)
+    text_task = TextTask(result.problems[: settings.max_problems])
     if result.skipped:
         text_task.left_out["record skipped by the reader"] += len(result.skipped)
     return text_task
