@@ -7,7 +7,12 @@ skipped), judges every step, and writes `metrics.json` (rates with Wilson 95 % i
 `cases.jsonl` (every verdict of ``wrong`` on a step labelled correct, to be read by a person). What counts as
 a correct step: all steps of solutions labelled correct and the steps before the first error; what counts as
 wrong: the first error. Errors that are not arithmetic (a wrong reading of the problem) are in the recall's
-denominator: the oracle cannot see them.
+denominator: the oracle cannot see them. Subsets named ``presumed_correct`` are solutions of models whose
+final answer is correct: single steps of them can be wrong, so that their false alarms are an upper bound.
+
+The reference oracle is measured on rule perturbations (which it should call wrong) and, for false alarms, on
+text that its own package did not make: the rewrites and the real pairs of `oracle_rewrites.py`. Pairs of one
+problem share texts, so their intervals, which take cases to be independent, are too narrow.
 """
 
 from __future__ import annotations
@@ -25,11 +30,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring.oracles import PERTURBATIONS, ReferenceOracle, perturb
+from oracle_rewrites import REWRITERS, model_solutions, real_pairs
+from sparring.oracles import PERTURBATIONS, ReferenceOracle, judge_against, perturb
 from sparring.oracles.arithmetic import judge_text
 from sparring.oracles.equations import ANNOTATION
 from sparring.traces.records import Problem
 
+EXAMPLE_SOLUTIONS = "gsm8k/example_model_solutions.jsonl"
+REPLACEMENT_HEADER = ("kind", "pairs", "wrong", "correct", "undecided", "judgements/s")
 Case = tuple[str, str]  # where it comes from, the step
 
 
@@ -101,6 +109,10 @@ def load_subsets(data: Path) -> list[Subset]:
             cases = numbered(steps for _, steps in gsm8k_traces(path))
             bare = [(name, ANNOTATION.sub("", step)) for name, step in cases]
             subsets += [Subset(f"gsm8k_{split}", cases, []), Subset(f"gsm8k_{split}_bare", bare, [])]
+    if present(path := data / EXAMPLE_SOLUTIONS):
+        solutions = [solution for record in lines(path) for solution in model_solutions(record)]
+        cases = numbered(steps for correct, steps in solutions if correct)
+        subsets.append(Subset("gsm8k_model_solutions_presumed_correct", cases, []))
     for name in ("gsm8k", "math"):
         if present(path := data / "processbench" / f"{name}.json"):
             subsets.append(processbench(f"processbench_{name}", json.loads(path.read_text(encoding="utf-8"))))
@@ -231,6 +243,73 @@ def audit_perturbations(
     return rows
 
 
+@dataclass(frozen=True)
+class Replacement:
+    """A text in place of a step that is taken to be correct."""
+
+    problem: Problem
+    prefix: tuple[str, ...]
+    original: str
+    step: str
+
+
+def audit_replacements(
+    name: str, replacements: Sequence[Replacement], metrics: dict[str, Any], cases: list[dict[str, Any]]
+) -> list[str]:
+    """Judge replacements against their originals; return the table row with the share of each truth."""
+    truths: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    begun = time.perf_counter()
+    for item in replacements:
+        verdict = judge_against(item.problem, item.prefix, item.original, item.step)
+        truths[verdict.truth] += 1
+        reasons[verdict.reason] += 1
+        if verdict.truth == "wrong":
+            cases.append(
+                {"subset": name, "case": item.problem.id, "label": "unlabelled", "verdict": verdict.truth,
+                 "reason": verdict.reason, "detail": verdict.detail, "original": item.original,
+                 "step": item.step}
+            )  # fmt: skip
+    total = len(replacements)
+    speed = total / max(time.perf_counter() - begun, 1e-9)
+    for truth in ("wrong", "correct", "undecided"):
+        metrics[f"reference.{name}.judged_{truth}"] = metric(truths[truth], total)
+    metrics[f"reference.{name}.steps_per_second"] = {"value": speed, "n": total, "unit": "1/s"}
+    metrics[f"reference.{name}.reasons"] = {"value": dict(reasons.most_common()), "n": total, "unit": "count"}
+    shares = [
+        rate(metrics[f"reference.{name}.judged_{truth}"]) for truth in ("wrong", "correct", "undecided")
+    ]
+    return [name, str(total), *shares, f"{speed:,.0f}"]
+
+
+def rewrites_of(
+    traces: Sequence[tuple[str, list[str]]], seed: int, limit: int
+) -> dict[str, list[Replacement]]:
+    """Return, by rewriter, rewritten steps against their originals and the originals against them."""
+    steps = [
+        (Problem(id=str(index), question=question), tuple(solution[:number]), step)
+        for index, (question, solution) in enumerate(traces)
+        for number, step in enumerate(solution)
+    ]
+    made: dict[str, list[Replacement]] = {name: [] for name in REWRITERS}
+    for problem, prefix, step in random.Random(seed).sample(steps, min(limit, len(steps))):
+        for name, rewriter in REWRITERS.items():
+            text = rewriter(step)
+            if text is not None:
+                made[name].append(Replacement(problem, prefix, step, text))
+                made[name].append(Replacement(problem, prefix, text, step))
+    return made
+
+
+def pairs_of(path: Path) -> dict[str, list[Replacement]]:
+    """Return the real pairs of a file of model solutions, by kind."""
+    made: dict[str, list[Replacement]] = {}
+    for pair in real_pairs(lines(path)):
+        problem = Problem(id=pair.case, question=pair.question)
+        made.setdefault(pair.kind, []).append(Replacement(problem, pair.prefix, pair.original, pair.step))
+    return made
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write a Markdown table."""
     head = "| " + " | ".join(header) + " |\n|" + "---|" * len(header) + "\n"
@@ -250,6 +329,9 @@ def main() -> None:
     parser.add_argument(
         "--perturbed-steps", type=int, default=4000, help="GSM8K train steps to perturb, per kind"
     )
+    parser.add_argument(
+        "--rewritten-steps", type=int, default=4000, help="GSM8K train steps to rewrite in every way"
+    )
     settings = parser.parse_args()
     metrics: dict[str, Any] = {}
     cases: list[dict[str, Any]] = []
@@ -264,10 +346,34 @@ def main() -> None:
         text += "\nRule perturbations of GSM8K train steps, judged against the original.\n\n" + table(
             ("kind", "applies", "made", "judged wrong", "judged correct"), kinds
         )
+        made = rewrites_of(gsm8k_traces(path), settings.seed, settings.rewritten_steps)
+        every = [item for items in made.values() for item in items]
+        rewritten = [
+            audit_replacements(f"rewrite.{kind}", items, metrics, cases) for kind, items in made.items()
+        ] + [audit_replacements("rewrite.all", every, metrics, [])]
+        text += (
+            "\nMeaning-keeping rewrites of GSM8K train steps, both ways round: `wrong` is a false alarm.\n\n"
+        )
+        text += table(REPLACEMENT_HEADER, rewritten)
+    if present(path := settings.data / EXAMPLE_SOLUTIONS):
+        kinds = [
+            audit_replacements(f"pair.{kind}", items, metrics, cases)
+            for kind, items in pairs_of(path).items()
+        ]
+        text += (
+            "\nSteps of two solutions of one problem at the same position. `same_state` and `other_state`: both "
+            "final answers are correct, so `wrong` is presumably a false alarm. `wrong_answer`: the second "
+            "solution is wrong somewhere, not always in this step.\n\n"
+        )
+        text += table(REPLACEMENT_HEADER, kinds)
     settings.out.mkdir(parents=True, exist_ok=True)
     record = {
         "metrics": metrics,
-        "settings": {"data": str(settings.data), "perturbed_steps": settings.perturbed_steps},
+        "settings": {
+            "data": str(settings.data),
+            "perturbed_steps": settings.perturbed_steps,
+            "rewritten_steps": settings.rewritten_steps,
+        },
         "seed": settings.seed,
         "versions": {"python": platform.python_version()},
         "machine": platform.processor() or platform.machine(),

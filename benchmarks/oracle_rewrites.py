@@ -1,25 +1,25 @@
-"""Rewrites of GSM8K steps that keep their meaning, and pairs of real steps: what `judge_against` must not call
-wrong.
+"""Steps that `judge_against` must not call wrong: rewrites of GSM8K steps, and pairs of real solutions' steps.
 
-Contract: a rewriter is a function ``step -> text or None`` (``None``: it does not apply). All of them are
-regular expressions over GSM8K's own way of writing, and share nothing with the tokens and sites of
-`sparring.oracles`: an oracle that is measured on its own readings would only confirm itself. `REWRITES` names
-(original, rewritten) pairs to be judged; `real_pairs` puts steps of different solutions of one problem side
-by side. Not here: rates and tables (`oracle_audit.py`).
+Contract: a rewriter is a function ``step -> text or None`` (``None``: it does not apply) that keeps the
+meaning. All of them are regular expressions over GSM8K's own way of writing and share nothing with the tokens
+and sites of `sparring.oracles`: an oracle that is measured on its own readings would only confirm itself.
+`real_pairs` puts the steps at the same position of different solutions of one problem side by side. Not
+here: rates and tables (`oracle_audit.py`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Any
 
 Rewriter = Callable[[str], str | None]
 
 _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 # Two operands that nothing before belongs to: neither "5 + 3 * 4 =" nor "$(3 * 4 =".
-_ALONE = r"(?<![\w.,%)$*/+=(-])(?<![\d%)*/+=(-] )(?<![*/+=(-] \$)"
+_ALONE = r"(?<![\w.,%)$*/+=(-])(?<![\d%)*/+=(x-] )(?<![*/+=(x-] \$)"
 _SIMPLE = re.compile(rf"{_ALONE}(\$?{_NUMBER})( ?)([-+*/])( ?)(\$?{_NUMBER})(?= ?=)")
 _ANNOTATION = re.compile(r"<<([^<>]*)>>")
 _SMALL = {"2": "two", "3": "three", "4": "four", "5": "five", "6": "six", "7": "seven", "8": "eight"}
@@ -97,7 +97,7 @@ def half_of_annotated(step: str) -> str | None:
 def dollars(step: str) -> str | None:
     """``$24`` becomes ``24 dollars``."""
     text = bare(step)
-    return changed(text, re.sub(rf"\$({_NUMBER})(?![\d/]|[.,]\d)", r"\1 dollars", text))
+    return changed(text, re.sub(rf"\$({_NUMBER})(?![\w/]|[.,]\d)", r"\1 dollars", text))
 
 
 def cents_written(step: str) -> str | None:
@@ -136,7 +136,7 @@ def decimal_as_percent(step: str) -> str | None:
 def percent_as_decimal(step: str) -> str | None:
     """``20% of`` becomes ``0.20 of``, and ``20% *`` becomes ``0.20 *``."""
     text = bare(step)
-    return changed(text, re.sub(r"(?<![\d.,/])([1-9]\d)%(?= of| ?\*)", r"0.\1", text))
+    return changed(text, re.sub(r"(?<![\d.,/=])(?<!= )([1-9]\d)%(?= of| ?\*)", r"0.\1", text))
 
 
 def spelled_numbers(step: str) -> str | None:
@@ -163,31 +163,15 @@ def commas(step: str) -> str | None:
 
 
 def float_results(step: str) -> str | None:
-    """``<<48/2=24>>24`` becomes ``<<48/2=24.0>>24``."""
-    return changed(step, re.sub(r"=(\d+)>>", r"=\1.0>>", step))
+    """``= <<48/2=24>>24 clips`` becomes ``= 24.0 clips``."""
+    text = bare(step)
+    return changed(text, re.sub(r"= ?(\$?\d+)(?![\d.,%:/*+-]| [*/+x-])", r"= \1.0", text))
 
 
 def float_noise(step: str) -> str | None:
-    """Results become what binary floating point prints one unit in the last place away."""
-    return changed(step, re.sub(r"=(\d{1,4})>>", r"=\1.00000000000001>>", step))
-
-
-def more_digits(step: str) -> str | None:
-    """A quotient that never ends is rounded to three places instead of two."""
-
-    def longer(match: re.Match[str]) -> str:
-        above, below = (float(match[index].replace(",", "")) for index in (1, 2))
-        if not below or round(above / below, 2) != float(match[3]):
-            return match.group()
-        value = above / below
-        return (
-            f"{match[1]} / {match[2]} = {value:.3f}" if abs(value - round(value, 3)) > 1e-9 else match.group()
-        )
-
-    text = bare(step)
-    return changed(
-        text, re.sub(rf"{_ALONE}({_NUMBER}) ?/ ?({_NUMBER}) ?= ?\$?(\d+\.\d\d)(?!\d)", longer, text)
-    )
+    """``= <<48/2=24>>24 clips`` becomes ``= 24.00000000000001 clips``, as binary floating point prints it."""
+    made = float_results(step)
+    return None if made is None else re.sub(r"(= \$?\d+\.0)(?!\d)", r"\g<1>0000000000001", made)
 
 
 def brackets(step: str) -> str | None:
@@ -219,7 +203,73 @@ REWRITERS: dict[str, Rewriter] = {
     for rewriter in (
         swap_operands, swap_operands_bare, drop_annotation, printed_signs, spoken_signs, half_of,
         half_of_annotated, dollars, cents_written, opening, conjunction, result_first, decimal_as_percent,
-        percent_as_decimal, spelled_numbers, spelled_operands, commas, float_results, float_noise, more_digits,
+        percent_as_decimal, spelled_numbers, spelled_operands, commas, float_results, float_noise,
         brackets, spaces, synonyms, conclusion,
     )
 }  # fmt: skip
+
+
+# --- real pairs ---
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two steps at the same position of two solutions of one problem, the first with a correct answer.
+
+    Attributes:
+        case: where it comes from.
+        question: the problem.
+        prefix: the steps before the first.
+        original: the step of a solution with a correct final answer.
+        step: the step of the other solution.
+        kind: ``same_state`` (both answers are correct, and the annotated results before the steps agree, so
+            that each could stand in the other's place), ``other_state`` (both correct, results differ) or
+            ``wrong_answer`` (the other solution's final answer is wrong; its step need not be).
+    """
+
+    case: str
+    question: str
+    prefix: tuple[str, ...]
+    original: str
+    step: str
+    kind: str
+
+
+def solution_steps(solution: str) -> list[str]:
+    """Return the steps of a model's solution, without the answer line."""
+    return [step for step in solution.split("\n") if step.strip() and not step.startswith("A:")]
+
+
+def model_solutions(record: dict[str, Any]) -> list[tuple[bool, list[str]]]:
+    """Return (final answer is correct, steps) of the models' solutions of one problem."""
+    return [
+        (entry["is_correct"], solution_steps(entry["solution"]))
+        for entry in record.values()
+        if isinstance(entry, dict)
+    ]
+
+
+def real_pairs(records: Iterable[dict[str, Any]]) -> Iterator[Pair]:
+    """Yield the pairs of every problem, the reference solution included, each pair of texts once."""
+    for index, record in enumerate(records):
+        seen: set[tuple[str, str]] = set()
+        solutions = [(True, solution_steps(record["ground_truth"])), *model_solutions(record)]
+        for (correct, one), (other_correct, other) in permutations(solutions, 2):
+            if not correct:
+                continue
+            for position, texts in enumerate(zip(one, other, strict=False)):
+                key = (bare(texts[0]), bare(texts[1]))
+                if key[0] == key[1] or key in seen:
+                    continue
+                seen.add(key)
+                same_state = results(one[:position]) == results(other[:position])
+                kind = ("same_state" if same_state else "other_state") if other_correct else "wrong_answer"
+                yield Pair(
+                    f"{index}.{position}", record["question"], tuple(one[:position]), texts[0], texts[1], kind
+                )
+
+
+def results(steps: Sequence[str]) -> list[float | str]:
+    """Return the results in the annotations of some steps."""
+    shown = [inside.split("=")[-1].strip() for inside in _ANNOTATION.findall(" ".join(steps))]
+    return [float(text) if re.fullmatch(r"\d+(?:\.\d+)?", text) else text for text in shown]

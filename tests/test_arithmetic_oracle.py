@@ -40,6 +40,10 @@ def judge(step: str) -> Verdict:
         "2 1/2 + 1/2 = 3",
         r"Total = 5000 + 10000 = \boxed{15000}.",
         "Three people eat: 3 people * 3 eggs/person/day = 9 eggs/day.",
+        "His age is 11/18*162 = <<11/18*162=99.00000000000001>>99 years.",
+        "580/110 = <<580/110=5.2727272727272725>>5.27 bags",
+        "2000 / 75 = 26.666666666666668 flagstones",
+        "350000 * 0.05 = 17500.0",
     ],
 )
 def test_confirms(step: str) -> None:
@@ -58,6 +62,10 @@ def test_confirms(step: str) -> None:
         ("If he had 70, then it has 7 * 70 - 40 = 470 - 40 = 430", "7*70-40 is 450, not 430"),
         (r"\frac{14}{2} = 8", "((14)/(2)) is 7, not 8"),
         ("20% of the 50 students = 11", "20% of 50 is 10, not 11"),
+        ("2000 / 75 = 26.766666666666668", "2000/75 is 80/3, not 6691666666666667/250000000000000"),
+        ("8 packs of 5 bags * $4 = $150", "5*4 is 20, not 150"),
+        ("2 degrees/10 minutes * 30 minutes = 60 degrees", "2/10*30 is 6, not 60"),
+        ("9*2 = <<9*2=18>>17 dogs", "9*2 is 18, not 17"),
         ("$194/meter × 490 meters = $94,860", "194*490 is 95060, not 94860"),
     ],
 )
@@ -100,6 +108,16 @@ def test_catches(step: str, detail: str) -> None:
         "1,2,3 + 4 = 10",
         r"\frac{1}{2}PQ = 56",
         r"6 + 4a = 18",
+        "The fee is $350 000 x 5/100 = $<<350000*5/100=17500.0>>17 500.",
+        "The share is <<3/4=3/4>>3/4",
+        "There are 24 eggs in 1 tray x 2 trays = <<24*2=48>>48 eggs.",
+        "There are 24 eggs in 2 trays x 6 trays = 72 eggs.",
+        "Tara spent 8 packs of 5 bags * $4/pack = $160.",
+        "70 miles/hour * 1 hour/60 minutes = 70 miles/hour",
+        "37 / 3 = 12.0 boxes",
+        "So over the 10 minutes Hani did seven*10 = 70 situps.",
+        "72 * 1 / three = 24",
+        "24-1-three = 20",
     ],
 )
 def test_leaves_alone(step: str) -> None:

@@ -113,6 +113,30 @@ def test_an_untouched_adapter_is_the_backbone_and_its_kl_is_exactly_zero(tiny_fo
 
 
 @pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_using_a_reference_before_backward_loses_no_gradient(tiny_folder, adapter):
+    players = make_players(tiny_folder, adapter)
+    players.freeze_references()
+    row = BranchedRow([5, 6], [[7, 8]])
+    batch = collate([row], 0, CPU, torch.float32)
+
+    def gradients(with_reference: bool) -> dict[str, torch.Tensor]:
+        for parameter in players.parameters("prm").values():
+            parameter.grad = None
+        odds = players.prm_log_odds(batch, ([0], [3]))
+        if with_reference:
+            with torch.no_grad():
+                players.prm_log_odds(batch, ([0], [3]), "prm_reference")
+        odds.sum().backward()
+        return {n: p.grad.clone() for n, p in players.parameters("prm").items() if p.grad is not None}
+
+    alone, beside = gradients(False), gradients(True)
+    assert alone.keys() == beside.keys() and len(alone) > 2
+    assert all(torch.equal(alone[name], beside[name]) for name in alone)
+    references = [p for n, p in players._models["prm"].named_parameters() if "_reference." in n]
+    assert all(p.grad is None and not p.requires_grad for p in references)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
 def test_a_players_gradient_touches_only_that_player(tiny_folder, adapter):
     players = make_players(tiny_folder, adapter)
     batch = collate([BranchedRow([5, 6], [[7, 8]])], 0, CPU, torch.float32)

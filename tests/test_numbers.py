@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.oracles.numbers import MAX_BITS, bits, evaluate, show
-from sparring.oracles.tokens import MAX_CHARACTERS
+from sparring.oracles.numbers import (
+    MAX_BITS,
+    bits,
+    evaluate,
+    is_float_noise,
+    show,
+    without_float_noise,
+)
+from sparring.oracles.tokens import MAX_CHARACTERS, tokenize
 
 
 @pytest.mark.parametrize(
@@ -165,3 +172,39 @@ def test_longest_text_is_read() -> None:
 
 def test_show() -> None:
     assert [show(Fraction(text)) for text in ("24", "1/4", "1/3", "-7/2")] == ["24", "0.25", "1/3", "-3.5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("99.00000000000001", "99"),
+        ("0.30000000000000004", "0.3"),
+        ("2.6999999999999997", "2.7"),
+        ("26.666666666666668", "26.666666666666668"),
+        ("1.23456789", "1.23456789"),
+        ("0.000001", "0.000001"),
+        ("100.0000001", "100.0000001"),
+    ],
+)
+def test_without_float_noise(text: str, short: str) -> None:
+    assert without_float_noise(Fraction(text)) == Fraction(short)
+
+
+@given(st.integers(1, 10**4), st.integers(0, 2))
+def test_sums_in_binary_floating_point_lose_only_their_noise(units: int, places: int) -> None:
+    exact = Fraction(units, 10**places)
+    assert without_float_noise(Fraction(repr(float(exact) + 0.1))) == exact + Fraction(1, 10)
+    assert without_float_noise(exact) == exact
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "noise"),
+    [
+        ("26.666666666666668", Fraction(80, 3), True),
+        ("26.66", Fraction(80, 3), False),
+        ("26.666666666667", Fraction(27), False),
+        ("100000000000001", Fraction(10**14), False),
+    ],
+)
+def test_float_noise_needs_digits_and_agreement(text: str, other: Fraction, noise: bool) -> None:
+    assert is_float_noise(tokenize(text), Fraction(text), other) is noise

@@ -26,6 +26,9 @@ def against(original: str, step: str) -> Verdict:
         "She makes 2 * 9 = $<<2*9=18>>18 every day.",
         "Every day her income is 9 × 2 = 18 dollars.",
         "She makes 9 / 0.5 = $18 every day.",
+        "Therefore, she makes 9 * 2 = $18.00 every day.",
+        "So she makes $18 = 9 * 2 every day.",
+        "She makes 9 * 2 = 18.000000000000004 dollars every day.",
     ],
 )
 def test_equivalent_rewrites(step: str) -> None:
@@ -40,6 +43,11 @@ def test_equivalent_rewrites(step: str) -> None:
         ("3 * 4 = 12, 12 + 5 = 17", "3 * 4 + 5 = 17"),
         ("10 - 3 + 2 = 9", "2 + 10 - 3 = 9"),
         ("1,000 + 1 = 1,001", "1000 + 1 = 1001"),
+        ("10 / 3 = 3.33 clips", "10 / 3 = 3.333 clips"),
+        ("0.75*96.00000000000001 = 72.00000000000001", "0.75*96 = 72"),
+        ("24 = 48 / 2", "48 / 2 = 24"),
+        ("He gets 40% of it", "So he gets 0.40 of it"),
+        ("There are 3 dogs", "There are 3.0000000000000004 dogs"),
     ],
 )
 def test_same_calculation(one: str, other: str) -> None:
@@ -61,6 +69,9 @@ def test_same_calculation(one: str, other: str) -> None:
             "reference:different_number",
         ),
         ("3 * 2 = 6 so 6 + 1 = 7", "3 * 2 = 6 so 6 + 3 = 9", "reference:different_operands"),
+        ("He sells 3 * 2 = 6 pens today", "So he sells 3 * 4 = 12 pens", "reference:different_operands"),
+        ("He gets 40% of it", "He gets 4% of it", "reference:different_number"),
+        ("He pays 3.33 * 2 = 6.66", "He pays 3.33 * 3 = 9.99", "reference:different_operands"),
     ],
 )
 def test_contradictions(original: str, step: str, reason: str) -> None:
@@ -78,6 +89,19 @@ def test_contradictions(original: str, step: str, reason: str) -> None:
         (ORIGINAL, "She makes 9 * 2 = $18 every day of the 77.", "reference:new_number"),
         ("3 * 2 = 6 so 6 + 1 = 7", "3 * 2 = 6", "reference:part_of_original"),
         ("3 * 2 = 6", "3 * 2 = 6 so 6 + 1 = 7", "reference:goes_on"),
+        (
+            "In 3 years Ann will be 9 + 3 = 12",
+            "In 3 years he will be 18 + 3 = 21",
+            "reference:other_quantity",
+        ),
+        (
+            "He runs 3 * 60 = 180 meters a week",
+            "He runs 3 * 3 = 9 sprints a week",
+            "reference:other_quantity",
+        ),
+        ("He pays 3.33 * 2 = 6.66", "He pays 3.333 * 2 = 6.666", "reference:rounded_operands"),
+        ("She eats at 4+3 = 7:00 pm", "She eats at 3+4 = 7:00 pm", "reference:reordered"),
+        ("The share is 40%", "The share is 40", "reference:percent_scale"),
     ],
 )
 def test_undecided(original: str, step: str, reason: str) -> None:

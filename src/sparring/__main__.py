@@ -86,7 +86,7 @@ def train_chain_policy_command(
         _explain(ChainPolicySettings)
         return
     settings = _settings(ChainPolicySettings, config, overrides)
-    with step_bar("chain policy", settings.problems // settings.batch, Console(stderr=True)) as progress:
+    with step_bar("chain policy", settings.updates, Console(stderr=True)) as progress:
         folder = train_chain_policy(settings, out, progress)
     typer.echo(f"policy: {folder}")
 

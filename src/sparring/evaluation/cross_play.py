@@ -16,7 +16,7 @@ import torch
 from sparring.models.branches import collate
 from sparring.models.prompts import layout_for
 from sparring.training.adversary import Rewrites
-from sparring.training.aprm import Run, load_player
+from sparring.training.aprm_run import Run, load_player
 from sparring.training.prm_rows import fresh_row
 from sparring.training.state import load_state, random_for, torch_generator_for
 

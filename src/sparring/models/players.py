@@ -75,6 +75,9 @@ class Players:
                 if "lora_" in name:
                     parameter.data = parameter.data.float()
             self._models = dict.fromkeys(roles, backbone)
+            named = dict(backbone.named_parameters())
+            self._trained = {p: [v for name, v in named.items() if f".{p}." in name] for p in players}
+            self._frozen = [v for name, v in named.items() if "_reference." in name]
         else:
             for role in roles:
                 self._models[role] = copy.deepcopy(backbone).float().requires_grad_(role in PLAYERS)
@@ -87,7 +90,14 @@ class Players:
         if self.adapter == "lora":
             for module in model.modules():
                 if isinstance(module, BaseTunerLayer):
-                    module.set_adapter(role, inference_mode=role not in PLAYERS)
+                    module.set_adapter(role)
+            # Switching adapters turns the others' gradients off. A reference is used between a player's forward and
+            # backward pass, and the player's gradient would be lost without a word.
+            for player in self.players:
+                for parameter in self._trained[player]:
+                    parameter.requires_grad_(True)
+            for parameter in self._frozen:
+                parameter.requires_grad_(False)
         yield model
 
     def parameters(self, player: Player) -> dict[str, nn.Parameter]:

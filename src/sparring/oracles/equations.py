@@ -95,8 +95,11 @@ def number_after(tokens: Sequence[Token], position: int) -> Run | None:
             if token.kind != "number" or token.value is None or token.start - position > 2:
                 return None
             printed = Run(tokens=[token], start=token.start, end=token.end)
-            if index + 1 < len(tokens) and tokens[index + 1].kind in ("number", "unknown"):
+            after = tokens[index + 1] if index + 1 < len(tokens) else None
+            if after is not None and after.kind in ("number", "unknown"):
                 printed.doubt = "two_numbers_side_by_side"  # "17 500": one number or two
+            elif after is not None and after.text == "/" and not after.gap:
+                printed.doubt = "fraction"  # "3/4"
             return printed
     return None
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from sparring.oracles.tokens import Token, word_set
+from sparring.oracles.tokens import SPELLED_NUMBERS, Token, word_set
 
 # Words that end the expression before them: what follows speaks of something else.
 CLAUSE_WORDS = word_set(
@@ -48,13 +48,6 @@ DOUBTFUL_WORDS = word_set(
 _HARMLESS_AFTER = word_set(
     """
     per more less out one two three four five six seven eight nine ten times than
-    """
-)
-# A number spelled out beside a sign is an operand that is not read: "seven * 10".
-SPELLED_NUMBERS = word_set(
-    """
-    zero one two three four five six seven eight nine ten eleven twelve half quarter third dozen hundred
-    thousand million
     """
 )
 # Words after which a number is counted by, or in, the number before them: "8 packs of 5", "24 eggs in 1".

@@ -257,6 +257,18 @@ def is_float_noise(tokens: Sequence[Token], one: Fraction, other: Fraction) -> b
     )
 
 
+def without_float_noise(value: Fraction) -> Fraction:
+    """Return the short decimal that a value is, but for what binary floating point adds to it.
+
+    99.00000000000001 becomes 99. A value that is close to no decimal of `FLOAT_DIGITS` - 2 significant digits
+    (26.666666666666668) stays as it is.
+    """
+    if value.denominator < 10 ** (FLOAT_DIGITS // 2) or decimal_places(value) is None:
+        return value
+    short = round(value, max(0, FLOAT_DIGITS - 2 - len(str(int(abs(value))))))
+    return short if abs(short - value) <= abs(value) / 10**FLOAT_DIGITS else value
+
+
 def bits(value: Fraction) -> int:
     """Return the size of a fraction: bits of numerator and denominator together."""
     return value.numerator.bit_length() + value.denominator.bit_length()

@@ -3,9 +3,10 @@
 Contract: `judge_against` compares the calculations that two texts claim. The same calculations (up to order
 of operands, division as multiplication, percent as decimal, intermediate results written out or not) are
 ``correct`` whatever the words; a different result or number where the words say the same (one text may say
-more, but not each something of its own) is ``wrong``; texts that cannot be compared are ``undecided``. The original is taken to be correct. `is_malformed` says,
-separately, that an output is no single step at all, which is a failure of its writer and not a question of
-truth. Not here: whether changed words without changed numbers mean the same.
+more, but not each something of its own) is ``wrong``; texts that cannot be compared are ``undecided``. The
+original is taken to be correct. `is_malformed` says, separately, that an output is no single step at all,
+which is a failure of its writer and not a question of truth. Not here: whether changed words without changed
+numbers mean the same.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ from itertools import pairwise, zip_longest
 from sparring.oracles.arithmetic import ArithmeticOracle, check_equations, verdict_of
 from sparring.oracles.canonical import Canonical, canonical_of
 from sparring.oracles.equations import ANNOTATION, read_step
-from sparring.oracles.numbers import EvaluationError, decimal_places, show, to_postfix
-from sparring.oracles.tokens import TextTooLargeError, tokenize, word_set
+from sparring.oracles.expressions import Run
+from sparring.oracles.numbers import (
+    EvaluationError,
+    decimal_places,
+    show,
+    to_postfix,
+    value_of,
+    without_float_noise,
+)
+from sparring.oracles.tokens import TextTooLargeError, Token, tokenize, word_set
 from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
 
@@ -175,7 +184,8 @@ def read(step: str) -> Reading:
             continue
         percent = after is not None and after.kind == "percent"
         percents += percent
-        numbers.append(token.value / 100 if percent else token.value)
+        number = without_float_noise(token.value)
+        numbers.append(number / 100 if percent else number)
         while span is not None and span[1] <= token.start:
             span = next(spans, None)
         if span is None or token.start < span[0]:
@@ -194,27 +204,39 @@ def claims_of(step: str) -> tuple[Claim, ...]:
     for check in check_equations(step):
         if check.equation.source == "printed":
             continue
-        left, right, value, shown = check.equation.left, check.equation.right, check.left, check.right
+        left, right, shown = check.equation.left, check.equation.right, check.right
         if check.finding == "right" and left is not None and not left.operators:
-            left, right, value, shown = right, left, shown, value  # "24 = 48 / 2"
-        if left is None or right is None or value is None or shown is None:
+            left, right, shown = right, left, check.left  # "24 = 48 / 2"
+        if left is None or right is None or check.left is None or shown is None:
             continue
-        if left.operators == 0 or right.operators:
+        if left.operators == 0 or right.operators or (check.finding == "unclear" and _ambiguous(left, right)):
             continue
+        shown = without_float_noise(shown)
         try:
-            postfix = to_postfix(left.tokens)
+            postfix = to_postfix([_denoised(token) for token in left.tokens])
+            result = value_of(postfix) if check.finding == "right" else shown
         except EvaluationError:
             continue
         direct = canonical_of(postfix, {})
         if any(claim.direct == direct and claim.shown == shown for claim in claims):
             continue
-        operands = tuple(sorted(token.value for token in left.tokens if token.value is not None))
+        operands = tuple(
+            sorted(item.value for item in postfix if isinstance(item, Token) and item.value is not None)
+        )
         expanded = canonical_of(postfix, derived)
-        result = value if check.finding == "right" else shown
         claims.append(Claim(expanded, direct, operands, result, shown, check.equation.span))
         if len(str(expanded)) <= MAX_WRITTEN_OUT:
             derived.setdefault(shown, expanded)
     return tuple(claims)
+
+
+def _denoised(token: Token) -> Token:
+    return token if token.value is None else token._replace(value=without_float_noise(token.value))
+
+
+def _ambiguous(left: Run, right: Run) -> bool:
+    """Whether a side may not be the whole of what was written ("17 500")."""
+    return "two_numbers_side_by_side" in (left.doubt, right.doubt)
 
 
 def _numbers(text: str) -> list[Fraction]:

@@ -86,6 +86,13 @@ _COMMANDS: dict[str, tuple[Kind, str] | None] = {
     ),
 }
 _OPERATOR_WORDS = {"times": "*", "plus": "+", "minus": "-", "divided": "/", "multiplied": "*"}
+# A number spelled out beside a sign is an operand that is not read: "seven * 10".
+SPELLED_NUMBERS = word_set(
+    """
+    zero one two three four five six seven eight nine ten eleven twelve half quarter third dozen hundred
+    thousand million
+    """
+)
 # What people write straight after a number ("8hrs", "100mg"); any other letters there are variables.
 _ATTACHED_UNITS = word_set(
     """
@@ -261,8 +268,9 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
             # "18-inch": the hyphen of a compound, not a minus
             word = _SCAN.match(text, end)
             assert word is not None
-            tokens.append(Token("word", word.group().lower(), start, word.end(), gap=gap))
-            return word.end()
+            if word.group() not in SPELLED_NUMBERS:
+                tokens.append(Token("word", word.group().lower(), start, word.end(), gap=gap))
+                return word.end()
         tokens.append(Token("operator", _OPERATORS[raw], start, end, gap=gap))
     elif group == "power":
         # Two stars are an exponent between operands and Markdown's bold everywhere else.

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from sparring.models.players import Player
 from sparring.training.game_settings import GameSettings
 
 
@@ -45,8 +46,13 @@ class AprmSettings(GameSettings):
 
     optimism: float = Field(1.0, ge=0, le=1)
     """1: optimistic steps 2·g_t − g_{t−1}; 0: plain gradients. Used in the game only, not against a fixed opponent."""
-    prm_learning_rate: float = Field(1e-3, gt=0)
+    prm_learning_rate: float = Field(2e-3, gt=0)
     """Adam's step size for the PRM."""
+    final_learning_rate: float = Field(0.1, gt=0, le=1)
+    """Both step sizes fall linearly over the run to this share of what they are."""
+    rise_steps: int = Field(50, ge=0)
+    """Both step sizes rise from zero over so many updates, at a player's start and again at the game's: Adam's first steps
+    have full size whatever the gradient, and with a head that knows nothing they would only spoil the backbone."""
 
     # Running
     checkpoint_every: int = Field(50, gt=0)
@@ -77,6 +83,15 @@ class AprmSettings(GameSettings):
     def total_steps(self) -> int:
         """All steps."""
         return self.warm_steps + self.updates
+
+    def learning_rate_factor(self, step: int, player: Player) -> float:
+        """Return the share of a player's learning rate to use at a step of the run."""
+        start = self.prm_warm_steps if player == "adversary" and step < self.warm_steps else 0
+        if step >= self.warm_steps and self.adversary == "trained":
+            start = self.warm_steps
+        rise = min(1.0, (step - start + 1) / self.rise_steps) if self.rise_steps else 1.0
+        fall = self.final_learning_rate + (1 - self.final_learning_rate) * (1 - step / self.total_steps)
+        return rise * fall
 
     @property
     def monotone(self) -> bool:

@@ -4,9 +4,10 @@ First, next-token training on correct solutions, easiest problems first. Positio
 definitions and steps, so that distances beyond the training lengths have been seen and longer chains are not out of reach.
 
 Second, replaced-token detection beside it (as ELECTRA is pretrained): in copies of solutions some words are replaced by
-random words of the same kind, and a head that is thrown away afterwards tells which. A language model that has only ever
-seen correct text computes what comes next, but has no feature for "this is not what should stand here"; large models have
-it from their corpus, and PRMs start from it. No error taxonomy and no oracle is involved.
+random words of the same kind, and two heads that are thrown away afterwards tell which words, and which steps at their end.
+A language model that has only ever seen correct text computes what comes next, but has no feature for "this is not what
+should stand here"; large models have it from their corpus, and PRMs start from it. No error taxonomy and no oracle is
+involved.
 
 Contract: one pass over generated data, no validation set needed (every problem is new); a Hugging Face folder with a
 model card that states what was measured. Not here: anything that a larger model would need.
@@ -73,6 +74,11 @@ class ChainPolicySettings(Settings):
     seed: int = Field(0, ge=0)
     """All randomness derives from it."""
 
+    @property
+    def updates(self) -> int:
+        """Updates of both phases."""
+        return self.problems // self.batch + self.detection_problems // self.batch
+
 
 def train_chain_policy(
     settings: ChainPolicySettings, out: Path, progress: Callable[[int, dict[str, Any]], None] | None = None
@@ -119,6 +125,14 @@ def train_chain_policy(
         learn_detection(model, tokenizer, settings, progress)
     seconds = time.perf_counter() - started
 
+    write_policy(model, tokenizer, settings, seconds, out)
+    return out
+
+
+def write_policy(
+    model: Any, tokenizer: Any, settings: ChainPolicySettings, seconds: float, out: Path
+) -> None:
+    """Measure the policy and write its folder."""
     metrics = {"training.seconds": Metric(seconds, unit="s")}
     for name, steps in (("in_distribution", IN_DISTRIBUTION), ("longer", LONGER)):
         metrics[f"policy.{name}.greedy_accuracy"] = greedy_accuracy(model, tokenizer, steps, settings)
@@ -127,7 +141,6 @@ def train_chain_policy(
         tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(_card(settings, metrics), encoding="utf-8")
         write_metrics(temporary, metrics, settings=dump_settings(settings), seed=settings.seed)
-    return out
 
 
 def learn_detection(
@@ -138,8 +151,9 @@ def learn_detection(
 ) -> None:
     """Second phase: go on with next-token training on some problems, find replaced words in the others."""
     torch.manual_seed(seed_for(settings.seed, 1, "weights"))
-    head = torch.nn.Linear(model.config.hidden_size, 1)
-    parameters = [*model.parameters(), *head.parameters()]
+    heads = torch.nn.Linear(model.config.hidden_size, 2)  # of words, and of steps
+    parameters = [*model.parameters(), *heads.parameters()]
+    line_break = tokenizer.convert_tokens_to_ids("\n")
     rate = settings.learning_rate / 2
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
     updates = max(1, settings.detection_problems // settings.batch)
@@ -166,19 +180,44 @@ def learn_detection(
         predicted, wanted = model.lm_head(states[:language_rows]), targets[:language_rows]
         counted = wanted != _IGNORED
         language_loss = torch.nn.functional.cross_entropy(predicted[counted], wanted[counted])
-        judged = targets[language_rows:].roll(1, dims=1) != _IGNORED  # the words of the solution themselves
-        judged[:, 0] = False
-        logits = head(states[language_rows:])[..., 0]
-        detection_loss = torch.nn.functional.binary_cross_entropy_with_logits(
-            logits[judged], replaced[language_rows:][judged].float()
+        detection_loss = _detection_loss(
+            heads,
+            states[language_rows:],
+            ids[language_rows:],
+            targets[language_rows:],
+            replaced[language_rows:],
+            line_break,
         )
         optimizer.zero_grad()
-        (language_loss + 4 * detection_loss).backward()  # type: ignore[no-untyped-call]
+        (language_loss + detection_loss).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         if progress is not None:
             losses = {"loss": float(language_loss.detach()), "detection_loss": float(detection_loss.detach())}
             progress(first_update + update + 1, losses)
+
+
+def _detection_loss(
+    heads: torch.nn.Linear,
+    states: torch.Tensor,
+    ids: torch.Tensor,
+    targets: torch.Tensor,
+    replaced: torch.Tensor,
+    line_break: int,
+) -> torch.Tensor:
+    """Return the weighted loss of telling replaced words (at the word) and steps that hold one (at the line break)."""
+    solution = targets.roll(1, dims=1) != _IGNORED  # the words of the solution themselves
+    solution[:, 0] = False
+    logits = heads(states)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    words = loss(logits[..., 0][solution], replaced[solution].float())
+    ends = solution & (ids == line_break)
+    so_far = replaced.long().cumsum(dim=1)
+    # Replaced words up to this line break, less those up to the one before it.
+    at_ends = so_far * ends
+    before = torch.cat([torch.zeros_like(at_ends[:, :1]), at_ends[:, :-1]], dim=1).cummax(dim=1).values
+    steps = loss(logits[..., 1][ends], (so_far > before)[ends].float())
+    return 4 * words + 2 * steps
 
 
 def replace_words(
@@ -278,7 +317,8 @@ license: apache-2.0
 
 A native Llama, trained from scratch on generated problems with
 
-    sparring train chain-policy --out FOLDER problems={settings.problems} seed={settings.seed}
+    sparring train chain-policy --out FOLDER problems={settings.problems} \\
+        detection_problems={settings.detection_problems} seed={settings.seed}
 
 | | |
 |---|---|
