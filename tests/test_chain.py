@@ -138,3 +138,26 @@ def test_the_oracle_speaks_for_the_world():
 def test_values_stay_below_the_modulus():
     for problem in generate_problems(50, steps=LONGER, seed=3):
         assert problem.answer is not None and 0 <= int(problem.answer) < MODULUS
+
+
+def test_replaced_words_are_of_the_same_kind_and_all_marked():
+    import torch
+
+    from sparring.training.chain_policy import replace_words, solution_batch
+    from sparring.worlds.chain_model import build_tokenizer
+
+    tokenizer = build_tokenizer()
+    problems = generate_problems(20, steps=IN_DISTRIBUTION, seed=0)
+    ids, targets = solution_batch(problems, tokenizer)
+    shown, replaced = replace_words(ids, targets, tokenizer, 0.2, torch.Generator().manual_seed(0))
+    assert torch.equal(shown != ids, replaced) and 0.05 < float(replaced.float().mean()) < 0.2
+
+    def kind(word: str) -> str:
+        return "number" if word.isdigit() else "name" if word in "abcdefghijkl" else "sign"
+
+    for row, column in replaced.nonzero().tolist():
+        old, new = (tokenizer.convert_ids_to_tokens(int(x[row, column])) for x in (ids, shown))
+        assert kind(old) == kind(new) and old != new
+        assert (
+            column > (ids[row] == tokenizer.convert_tokens_to_ids("\n")).nonzero()[0]
+        )  # never in the question

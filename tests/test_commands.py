@@ -49,7 +49,9 @@ def prm(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def traces(tmp_path: Path) -> Path:
     problems = generate_problems(6, steps=(3, 5), seed=5)
-    rows = [Trace(problem, problem.solution, labels=(1.0,) * len(problem.solution)) for problem in problems[:3]]
+    rows = [
+        Trace(problem, problem.solution, labels=(1.0,) * len(problem.solution)) for problem in problems[:3]
+    ]
     rows += [Trace(p, p.solution[:3], labels=(1.0, 0.0, None)) for p in problems[3:]]
     write_traces(tmp_path / "traces.jsonl", rows)
     return tmp_path / "traces.jsonl"
@@ -111,7 +113,16 @@ def test_demo(tiny_folder, tmp_path):
 
 
 def test_chain_policy_command(tmp_path):
-    sparring("train", "chain-policy", "problems=64", "width=32", "layers=2", "evaluation_problems=5", "--out", tmp_path / "p")
+    sparring(
+        "train",
+        "chain-policy",
+        "problems=64",
+        "width=32",
+        "layers=2",
+        "evaluation_problems=5",
+        "--out",
+        tmp_path / "p",
+    )
     assert "policy.longer.greedy_accuracy" in metrics_of(tmp_path / "p")
     assert (tmp_path / "p" / "model.safetensors").exists()
 

@@ -219,8 +219,9 @@ def _zero_head(width: int, device: torch.device) -> nn.Linear:
 
 
 def _merged_state(model: nn.Module, adapter: str) -> dict[str, torch.Tensor]:
+    # In float32 whatever the backbone's type: a small adapter would vanish in the rounding of a half-precision sum.
     state = {
-        name.replace(".base_layer.", "."): tensor.detach().clone()
+        name.replace(".base_layer.", "."): tensor.detach().clone().float()
         for name, tensor in model.state_dict().items()
         if "lora_" not in name
     }

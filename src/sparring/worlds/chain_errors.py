@@ -63,7 +63,7 @@ def wrong_operation(chain: Chain, prefix: Sequence[str], step: str, rng: random.
 
 
 def wrong_value(chain: Chain, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Carry over a wrong value of a name, and calculate with it correctly."""
+    """Carry over a wrong value of a name, mostly that of another name, and calculate with it correctly."""
     parsed = parse_step(step)
     if parsed is None:
         return None
@@ -72,9 +72,10 @@ def wrong_value(chain: Chain, prefix: Sequence[str], step: str, rng: random.Rand
         return None
     operands = list(parsed.substituted.operands())
     position = rng.choice(positions)
-    operands[position] = rng.choice(
-        [str(value) for value in range(chain.modulus) if str(value) != operands[position]]
-    )
+    others = [str(value) for value in range(chain.modulus) if str(value) != operands[position]]
+    confused = sorted({str(chain.values[name]) for name in known_names(chain, prefix) & chain.values.keys()})
+    confused = [value for value in confused if value != operands[position]]
+    operands[position] = rng.choice(confused if confused and rng.random() < 0.75 else others)
     substituted = Expression(operands[0], parsed.substituted.operation, operands[1])
     return render_step(
         parsed.name, parsed.expression, substituted, substituted.evaluate(chain.values, chain.modulus)
