@@ -40,10 +40,8 @@ class AttackSettings(GameSettings):
     """Budget: updates of the adversary against the frozen PRM."""
     samples_per_state: int = Field(4, ge=2)
     """Budget: rewrites of each state's step per update."""
-    warm_steps: int = Field(60, ge=0)
+    warm_steps: int = Field(80, ge=0)
     """Imitation updates on rule perturbations; with chat style 0 is sensible."""
-    adversary_learning_rate: float = Field(1e-3, gt=0)
-    """Adam's step size for the adversary."""
     adversary_kl: float = Field(0.05, ge=0)
     """Weight of KL(adversary ‖ its start), per rewrite."""
     pay: Literal["expected", "sampled"] = "expected"

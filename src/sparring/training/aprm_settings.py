@@ -20,9 +20,9 @@ class AprmSettings(GameSettings):
     """Who makes the mistakes: rules (static perturbation), the adversary as it is after its warm start, or the game."""
     max_length: int = Field(512, gt=0)
     """Most tokens in a row; longer states are left out and counted."""
-    prm_warm_steps: int = Field(50, ge=0)
+    prm_warm_steps: int = Field(250, ge=0)
     """PRM updates on rule perturbations before the game."""
-    adversary_warm_steps: int = Field(50, ge=0)
+    adversary_warm_steps: int = Field(80, ge=0)
     """Imitation updates of the adversary on rule perturbations before the game (not for `adversary: rules`)."""
 
     # The PRM's utility

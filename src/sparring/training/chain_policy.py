@@ -51,9 +51,9 @@ class ChainPolicySettings(Settings):
 
     problems: int = Field(144_000, gt=0)
     """Problems to train on, each seen once."""
-    detection_problems: int = Field(48_000, ge=0)
+    detection_problems: int = Field(88_000, ge=0)
     """Problems of the second phase."""
-    language_share: float = Field(0.25, gt=0, lt=1)
+    language_share: float = Field(0.4, gt=0, lt=1)
     """Share of the second phase's problems that go on with next-token training, so that the policy stays one."""
     replaced: float = Field(0.08, gt=0, lt=1)
     """Share of a solution's words that are replaced in the second phase."""

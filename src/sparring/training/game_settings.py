@@ -45,9 +45,9 @@ class GameSettings(Settings):
     """Longest rewrite of a step; one that has not ended by then is malformed."""
 
     # Budget
-    updates: int = Field(100, ge=0)
+    updates: int = Field(150, ge=0)
     """Rounds of the game."""
-    states_per_update: int = Field(32, gt=0)
+    states_per_update: int = Field(16, gt=0)
     """States per round."""
     samples_per_state: int = Field(4, gt=0)
     """Rewrites of each state's step per round."""
@@ -71,7 +71,7 @@ class GameSettings(Settings):
     """Updates of the adversary per round."""
 
     # Optimisation
-    adversary_learning_rate: float = Field(3e-4, gt=0)
+    adversary_learning_rate: float = Field(1e-3, gt=0)
     """Adam's step size for the adversary."""
     max_gradient_norm: float = Field(1.0, gt=0)
     """Gradients are clipped to this norm, per player."""
