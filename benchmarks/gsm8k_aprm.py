@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sparring.evaluation.commands import evaluate_processbench
+from sparring.evaluation.commands import evaluate_processbench, score_file
 from sparring.evaluation.tables import percent
 from sparring.files import atomic_write_text
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, read_metrics, write_metrics
@@ -55,11 +55,13 @@ def main() -> None:
     export_snapshot(settings, arguments.run, 0, folders["before"])
     metrics = read_metrics(arguments.run / METRICS_FILE)
     for name, folder in folders.items():
+        scores = arguments.run / f"scores-{name}.jsonl"
+        score_file(arguments.processbench, out=scores, model=folder, show=0)
         # Two rules for the threshold: as trained, and the best there is on these cases (optimistic).
         for rule, split in (("fixed", None), ("best", arguments.processbench.stem)):
             found = evaluate_processbench(
                 [arguments.processbench],
-                model=folder,
+                scores=scores,
                 threshold=None if split else 0.5,
                 threshold_split=split,
                 out=arguments.run / f"processbench-{name}-{rule}",

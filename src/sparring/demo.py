@@ -67,11 +67,11 @@ class DemoSettings(Settings):
     """All randomness derives from it."""
     policy: str = TINY_POLICY
     """The solver, and the model that both PRMs and all adversaries start from."""
-    prm_warm_steps: int = Field(250, ge=0)
+    prm_warm_steps: int = Field(400, ge=0)
     """PRM updates on rule perturbations that both runs begin with."""
     adversary_warm_steps: int = Field(80, ge=0)
     """Imitation updates of the adversary before the game."""
-    updates: int = Field(150, gt=0)
+    updates: int = Field(200, gt=0)
     """Further PRM updates: on rule perturbations, or in the game."""
     states_per_update: int = Field(16, gt=0)
     """States per update."""
