@@ -1,0 +1,104 @@
+"""The demo's numbers as a table: two PRMs under the same budget, one trained on rules and one in the game.
+
+    python benchmarks/demo.py --run runs/demo
+
+Runs `sparring demo` in the folder unless it has been run there, then writes `demo.json` (its metrics.json) and `demo.md`
+into the results folder, and the picture of the README where --picture names one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from sparring.demo import DemoSettings, run_demo
+from sparring.evaluation.tables import percent
+from sparring.files import atomic_write_text
+from sparring.report.picture import write_result_picture
+from sparring.runs import METRICS_FILE, Metric, read_metrics
+from sparring.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SPLITS = ("in_distribution", "longer")
+METHODS = ("rules_prm", "aprm")
+
+
+def main() -> None:
+    """Run if need be, and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, default=Path("runs/demo"))
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--picture", type=Path, help="PNG to write")
+    parser.add_argument("overrides", nargs="*", help="settings of the demo as key=value")
+    arguments = parser.parse_args()
+    if not (arguments.run / METRICS_FILE).exists():
+        run_demo(load_settings(DemoSettings, None, arguments.overrides), arguments.run)
+    metrics = read_metrics(arguments.run / METRICS_FILE)
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(arguments.run / METRICS_FILE, arguments.results / "demo.json")
+    page = "\n".join(
+        [solver_table(metrics), error_table(metrics), attack_table(metrics), cost_table(metrics)]
+    )
+    atomic_write_text(arguments.results / "demo.md", page)
+    if arguments.picture is not None:
+        arguments.picture.parent.mkdir(parents=True, exist_ok=True)
+        write_result_picture(arguments.run, arguments.picture)
+    print(page)
+
+
+def solver_table(metrics: dict[str, Metric]) -> str:
+    """Return accuracies of choosing one of N solutions, and the paired differences."""
+    lines = ["| solver accuracy, % | in distribution | longer chains |", "|---|---|---|"]
+    for method in ("greedy", "random", "majority", *METHODS, "oracle"):
+        cells = [cell(metrics, f"best_of_n.{split}.{method}.accuracy") for split in SPLITS]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    for pair in (
+        "aprm_minus_rules_prm",
+        "rules_prm_minus_random",
+        "rules_prm_minus_majority",
+        "aprm_minus_majority",
+    ):
+        cells = [cell(metrics, f"best_of_n.{split}.{pair}") for split in SPLITS]
+        lines.append(f"| {pair.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def error_table(metrics: dict[str, Metric]) -> str:
+    """Return how well the solver's first errors are found."""
+    columns = [(split, method) for split in SPLITS for method in METHODS]
+    names = [f"{split.replace('_', ' ')}, {method}" for split, method in columns]
+    lines = ["| first errors, % | " + " | ".join(names) + " |", "|---" * (len(columns) + 1) + "|"]
+    for measure in ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc"):
+        cells = [cell(metrics, f"step_error.{split}.{method}.{measure}") for split, method in columns]
+        lines.append(f"| {measure} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def attack_table(metrics: dict[str, Metric]) -> str:
+    """Return fool rates per attacker, and what is accepted of untouched steps."""
+    lines = ["| fool rate, % | rules_prm | aprm |", "|---|---|---|"]
+    for attacker in ("rules", "frozen", "trained"):
+        cells = [cell(metrics, f"attack.{method}.{attacker}.fool_rate") for method in METHODS]
+        lines.append(f"| {attacker} adversary | " + " | ".join(cells) + " |")
+    cells = [cell(metrics, f"attack.{method}.clean_accepted") for method in METHODS]
+    lines.append("| untouched steps accepted | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cost_table(metrics: dict[str, Metric]) -> str:
+    """Return what the trainings cost."""
+    lines = ["| training | rules_prm | aprm |", "|---|---|---|"]
+    for name in ("seconds", "updates", "labelled_steps"):
+        cells = [f"{metrics[f'training.{method}.{name}'].value:.0f}" for method in METHODS]
+        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(metrics: dict[str, Metric], name: str) -> str:
+    """Return a metric as a percentage with its interval."""
+    return str(percent(metrics[name]))
+
+
+if __name__ == "__main__":
+    main()
