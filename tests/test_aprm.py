@@ -187,8 +187,12 @@ def test_pool_is_a_uniform_sample_and_survives_a_round_trip():
 
 def test_defaults_respect_the_bound_of_the_one_step_game(tiny_folder):
     assert AprmSettings().monotone
-    assert not small(tiny_folder, prm_kl=0.05, prm_entropy=0.0).monotone
-    assert small(tiny_folder, prm_kl=0.05, prm_entropy=0.0, reward_caught=-1.0).monotone
+    weak = {"prm_kl": 0.13, "prm_entropy": 0.0, "adversary_kl": 0.13}
+    assert small(tiny_folder, prm_objective="expected", **weak).monotone  # 1/8 for (1, 0, c)
+    assert not small(tiny_folder, prm_objective="log_score", **weak).monotone  # which needs 1/4
+    none = {"prm_kl": 0.01, "prm_entropy": 0.0, "adversary_kl": 0.01}
+    assert not small(tiny_folder, prm_objective="expected", **none).monotone
+    assert small(tiny_folder, prm_objective="expected", reward_caught=-1.0, **none).monotone  # (1, -1, c): zero-sum
 
 
 @pytest.mark.parametrize(
@@ -236,7 +240,7 @@ def test_whole_runs_write_what_they_promise(tiny_folder, tmp_path, adapter, obje
     assert {"config.json", "model.safetensors", "sparring.json", "README.md", "tokenizer.json"} <= {
         p.name for p in folder.iterdir()
     }
-    assert sorted(p.name for p in (tmp_path / "run" / "snapshots").iterdir()) == ["000002", "000004"]
+    assert sorted(p.name for p in (tmp_path / "run" / "snapshots").iterdir()) == ["000000", "000002", "000004"]
     assert (
         json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]["training.updates"]["value"]
         == 4

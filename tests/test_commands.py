@@ -106,7 +106,7 @@ def test_demo(tiny_folder, tmp_path):
         assert f"step_error.{split}.aprm.f1" in metrics
     assert "attack.aprm.trained.fool_rate" in metrics
     matrix = json.loads((out / "cross_play.json").read_text())
-    assert len(matrix["fool_rate"]) == len(matrix["prm_updates"]) == 5
+    assert len(matrix["fool_rate"]) == len(matrix["prm_updates"]) == 6
     # Called again it goes on from what is there, with the same numbers.
     again = sparring("demo", *sizes, "--out", out)
     assert metrics_of(out) == metrics and "Report" in again.stdout
