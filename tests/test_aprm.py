@@ -192,7 +192,9 @@ def test_defaults_respect_the_bound_of_the_one_step_game(tiny_folder):
     assert not small(tiny_folder, prm_objective="log_score", **weak).monotone  # which needs 1/4
     none = {"prm_kl": 0.01, "prm_entropy": 0.0, "adversary_kl": 0.01}
     assert not small(tiny_folder, prm_objective="expected", **none).monotone
-    assert small(tiny_folder, prm_objective="expected", reward_caught=-1.0, **none).monotone  # (1, -1, c): zero-sum
+    assert small(
+        tiny_folder, prm_objective="expected", reward_caught=-1.0, **none
+    ).monotone  # (1, -1, c): zero-sum
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,11 @@ def test_whole_runs_write_what_they_promise(tiny_folder, tmp_path, adapter, obje
     assert {"config.json", "model.safetensors", "sparring.json", "README.md", "tokenizer.json"} <= {
         p.name for p in folder.iterdir()
     }
-    assert sorted(p.name for p in (tmp_path / "run" / "snapshots").iterdir()) == ["000000", "000002", "000004"]
+    assert sorted(p.name for p in (tmp_path / "run" / "snapshots").iterdir()) == [
+        "000000",
+        "000002",
+        "000004",
+    ]
     assert (
         json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]["training.updates"]["value"]
         == 4
