@@ -7,17 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from sparring.evaluation.attack import AttackResult, AttackSettings, attack
+from sparring.evaluation.scoring import progress_bar
 from sparring.evaluation.tables import percent, plain
 from sparring.files import atomic_write_jsonl
 from sparring.models.scorer import load_scorer
@@ -36,14 +29,7 @@ def run_attack(prm: Path, settings: AttackSettings, out: Path, *, console: Conso
     """
     scorer = load_scorer(prm, device=settings.device)
     task = load_task(settings)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with progress_bar(Console(stderr=True)) as bar:
         work = bar.add_task("attacking", total=settings.warm_steps + settings.updates)
 
         def progress(phase: str, done: int, total: int) -> None:

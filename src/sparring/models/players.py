@@ -20,7 +20,6 @@ from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from sparring.errors import CheckpointError
 from sparring.models.branches import BranchedBatch, hidden_states
 
 Player = Literal["adversary", "prm"]
@@ -188,26 +187,10 @@ class Players:
         head = self._heads["prm"].state_dict()
         return state | {f"score.{name}": tensor.clone() for name, tensor in head.items()}
 
-    def adversary_state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the adversary's weights under the names of the causal language model (adapters merged in)."""
-        return _merged_state(self._models["adversary"], "adversary")
-
     @property
     def config(self) -> Any:
         """The backbone's configuration."""
         return self._any_model().config
-
-    def load_prm_head(self, head: nn.Linear) -> None:
-        """Start the PRM's head from another one of the same shape.
-
-        Raises:
-            CheckpointError: the shapes differ.
-        """
-        if head.weight.shape != self._heads["prm"].weight.shape:
-            raise CheckpointError(
-                f"the head has shape {tuple(head.weight.shape)}, expected {tuple(self._heads['prm'].weight.shape)}"
-            )
-        self._heads["prm"].load_state_dict(head.state_dict())
 
 
 def _zero_head(width: int, device: torch.device) -> nn.Linear:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 
@@ -29,14 +29,6 @@ from sparring.traces.spans import Encoded, encode
 
 BATCH_TOKENS = 16_384
 """Tokens per forward pass, padding included."""
-
-
-class Scorer(Protocol):
-    """Anything that scores steps."""
-
-    def score(self, traces: Sequence[Trace]) -> list[list[float]]:
-        """Return, per trace, one number in [0, 1] per step."""
-        ...
 
 
 class TokenHeadScorer:
