@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -166,13 +166,25 @@ def rule_rewrites(task: Task, states: Sequence[State], samples: int, rng: random
             if len(found) == samples or made is None:
                 break
         groups.append(
-            [
-                Rewrite(text, reason, None if reason else task.judge(state, text), kind=kind)
-                for text, kind in found.items()
-                for reason in [task.malformed(state, text)]
-            ]
+            [Rewrite(text, task.malformed(state, text), None, kind=kind) for text, kind in found.items()]
         )
-    return Rewrites(list(states), groups)
+    return judged(task, Rewrites(list(states), groups))
+
+
+def judged(task: Task, rewrites: Rewrites) -> Rewrites:
+    """Return the rewrites with a verdict on each that is well-formed; all are judged at once."""
+    pairs = [
+        (state, item.text)
+        for state, group in zip(rewrites.states, rewrites.groups, strict=True)
+        for item in group
+        if item.malformed is None
+    ]
+    verdicts = iter(task.judge_many(pairs))
+    groups = [
+        [replace(item, verdict=next(verdicts)) if item.malformed is None else item for item in group]
+        for group in rewrites.groups
+    ]
+    return Rewrites(rewrites.states, groups)
 
 
 class Adversary:
@@ -209,18 +221,18 @@ class Adversary:
                 generator=generator,
             )
         groups = [
-            [self._judged(task, state, ids) for ids in group]
+            [self._read(task, state, ids) for ids in group]
             for state, group in zip(states, sampled, strict=True)
         ]
-        return Rewrites(list(states), groups)
+        return judged(task, Rewrites(list(states), groups))
 
-    def _judged(self, task: Task, state: State, ids: list[int]) -> Rewrite:
+    def _read(self, task: Task, state: State, ids: list[int]) -> Rewrite:
         body = ids[:-1] if ids[-1] in self._end_ids else ids
         text = self.tokenizer.decode(body, skip_special_tokens=False).partition("\n")[0].strip()
         reason = UNFINISHED if ids[-1] not in self._stop_ids else task.malformed(state, text)
         if reason is None and not untrusted_ids(self.tokenizer, text):
             reason = "empty"
-        return Rewrite(text, reason, None if reason else task.judge(state, text), ids=tuple(ids))
+        return Rewrite(text, reason, None, ids=tuple(ids))
 
     def imitate(self, rewrites: Rewrites, states_per_pass: int) -> tuple[float, int]:
         """Accumulate the gradient of the negative log-likelihood of given rewrites; return the mean loss and tokens."""

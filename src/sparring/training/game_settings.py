@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from sparring.errors import SettingsError
 from sparring.models.loading import TINY_POLICY
+from sparring.oracles.members import check_members
 from sparring.settings import Settings
 
 
@@ -25,6 +27,8 @@ class GameSettings(Settings):
     """Format of `data`: `auto`, or a name from docs/data-formats.md."""
     keep_annotations: bool = False
     """Keep GSM8K's `<<48/2=24>>` in the steps; off, since other texts have none and the PRM would miss them."""
+    oracle: list[str] = Field(["arithmetic", "reference"])
+    """Members of the panel that judges the text task; your own are `file.py:function` or `package.module:function`."""
     max_problems: int | None = Field(None, gt=0)
     """Use only the first so many problems of `data`."""
 
@@ -87,3 +91,12 @@ class GameSettings(Settings):
         if self.task == "text" and self.data is None:
             raise ValueError("the text task needs `data`")
         return self
+
+    @field_validator("oracle")
+    @classmethod
+    def _check_oracle(cls, names: list[str]) -> list[str]:
+        try:
+            check_members(names)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        return names

@@ -2,7 +2,7 @@
 
 A state is (problem, correct prefix, correct step). A task draws states, judges a rewritten step against its state,
 recognises malformed rewrites, and can perturb a step by rule. Two tasks: the chain world, endless and exactly judged;
-and texts, problems with correct step-by-step solutions judged by the text oracles.
+and texts, problems with correct step-by-step solutions judged by a panel of oracles.
 
 Contract: drawing is a pure function of the random generator passed in. What cannot be used is counted in `left_out`.
 """
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Protocol
 
 from sparring.errors import DataError
+from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import perturb
-from sparring.oracles.reference import ReferenceOracle, is_malformed
+from sparring.oracles.reference import is_malformed
 from sparring.oracles.verdict import Verdict
 from sparring.traces.formats.common import ReadOptions
 from sparring.traces.readers import read_problems_as
@@ -61,8 +62,8 @@ class Task(Protocol):
         """Return `count` random states."""
         ...
 
-    def judge(self, state: State, candidate: str) -> Verdict:
-        """Return the oracle's verdict on a rewrite of the state's step."""
+    def judge_many(self, rewrites: Sequence[tuple[State, str]]) -> list[Verdict]:
+        """Return the oracle's verdict on each rewrite of its state's step."""
         ...
 
     def malformed(self, state: State, candidate: str) -> str | None:
@@ -90,9 +91,11 @@ class ChainTask:
             states.append(State(problem, rng.randrange(len(problem.solution))))
         return states
 
-    def judge(self, state: State, candidate: str) -> Verdict:
-        """Return the exact verdict."""
-        return judge_step(parse_question(state.problem.question), state.prefix, candidate)
+    def judge_many(self, rewrites: Sequence[tuple[State, str]]) -> list[Verdict]:
+        """Return the exact verdict on each rewrite."""
+        return [
+            judge_step(parse_question(state.problem.question), state.prefix, text) for state, text in rewrites
+        ]
 
     def malformed(self, state: State, candidate: str) -> str | None:
         """A rewrite that is not of a step's form is malformed."""
@@ -104,26 +107,25 @@ class ChainTask:
 
 
 class TextTask:
-    """Problems with correct natural-language solutions, judged by comparison with the correct step.
+    """Problems with correct natural-language solutions, judged by a panel of oracles.
 
     Only steps that hold something the oracle can check are states: elsewhere every verdict would be undecided and the
     work lost. They are counted in `left_out`.
     """
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], oracle: Panel) -> None:
         self.left_out: Counter[str] = Counter()
-        self._oracle = ReferenceOracle()
-        self._states: list[State] = []
-        for problem in problems:
-            if problem.solution is None:
-                self.left_out["problem without a solution"] += 1
-                continue
-            for index in range(len(problem.solution)):
-                state = State(problem, index)
-                if self._oracle.judge(problem, state.prefix, state.step).truth == "correct":
-                    self._states.append(state)
-                else:
-                    self.left_out["step without a calculation that the oracle can check"] += 1
+        self._oracle = oracle
+        solved = [problem for problem in problems if problem.solution is not None]
+        if len(solved) < len(problems):
+            self.left_out["problem without a solution"] += len(problems) - len(solved)
+        places = [State(problem, index) for problem in solved for index in range(len(problem.solution or ()))]
+        verdicts = oracle.judge_many([(state.problem, state.prefix, state.step) for state in places])
+        self._states = [
+            state for state, verdict in zip(places, verdicts, strict=True) if verdict.truth == "correct"
+        ]
+        if unchecked := len(places) - len(self._states):
+            self.left_out["step without a calculation that the oracle can check"] += unchecked
         if not self._states:
             raise DataError("no solution has a step that the oracle can check", field="data")
 
@@ -147,9 +149,11 @@ class TextTask:
         """Return random states, with repetition."""
         return [rng.choice(self._states) for _ in range(count)]
 
-    def judge(self, state: State, candidate: str) -> Verdict:
-        """Return the verdict of the arithmetic oracle and the comparison with the correct step."""
-        return self._oracle.judge_against(state.problem, state.prefix, state.step, candidate)
+    def judge_many(self, rewrites: Sequence[tuple[State, str]]) -> list[Verdict]:
+        """Return the panel's verdict on each rewrite, given the correct step that it replaces."""
+        return self._oracle.judge_against_many(
+            [(state.problem, state.prefix, state.step, text) for state, text in rewrites]
+        )
 
     def malformed(self, state: State, candidate: str) -> str | None:
         """Empty, far too long, or several lines: not a step."""
@@ -165,12 +169,13 @@ def load_task(settings: GameSettings) -> ChainTask | TextTask:
 
     Raises:
         DataError: the data file is missing, or nothing in it can be used.
+        SettingsError: a member of the oracle panel cannot be loaded.
     """
     if settings.task == "chain" or settings.data is None:
         return ChainTask()
     options = ReadOptions(keep_annotations=settings.keep_annotations)
     result = read_problems_as(Path(settings.data), settings.data_format, options)
-    text_task = TextTask(result.problems[: settings.max_problems])
+    text_task = TextTask(result.problems[: settings.max_problems], Panel(settings.oracle))
     if result.skipped:
         text_task.left_out["record skipped by the reader"] += len(result.skipped)
     return text_task

@@ -1,0 +1,181 @@
+"""The members of a panel: which there are, how one is found by its name, and how one is asked.
+
+A member is named by a word of `MEMBERS`, or is somebody's own: ``package.module:function`` or
+``path/to/file.py:function`` (without ``:function``, `judge`). It has ``judge(problem, prefix, step) -> Verdict``; one
+that compares a step with the correct one that it replaces has ``judge_against(problem, prefix, original, step)``
+instead.
+
+Contract: only `load_member` imports members, so that it belongs into a worker; `ask` never raises anything but
+MemoryError, whatever the member does. Members see question and answer of a problem, nothing else of it. Not here:
+limits of time and memory (`sandbox.py`), the combination of verdicts (`panel.py`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from sparring.errors import SettingsError, did_you_mean
+from sparring.oracles.verdict import Truth, Verdict
+from sparring.traces.records import Problem
+
+MEMBERS = {
+    "arithmetic": "sparring.oracles.arithmetic:ArithmeticOracle",
+    "reference": "sparring.oracles.reference:judge_against",
+    "algebra": "sparring.oracles.algebra:judge",
+    "quantities": "sparring.oracles.quantities:judge",
+    "preconditions": "sparring.oracles.preconditions:judge",
+    "logic": "sparring.oracles.logic:judge",
+    "answer": "sparring.oracles.answer:judge",
+}
+"""Name → where it is; all but `reference` judge a step by itself."""
+
+MAX_DETAIL = 500
+_TRUTHS = frozenset(get_args(Truth))
+_OWN = re.compile(r"(?P<place>.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?::(?P<name>[A-Za-z_]\w*))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A loaded member; exactly one of the two functions is there.
+
+    Attributes:
+        name: as it was asked for.
+        judge: (problem, prefix, step) → verdict.
+        judge_against: (problem, prefix, original, step) → verdict.
+    """
+
+    name: str
+    judge: Callable[[Problem, Sequence[str], str], Verdict] | None = None
+    judge_against: Callable[[Problem, Sequence[str], str, str], Verdict] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a panel is asked: is `step` right after `prefix`, where known in place of the correct step `original`?"""
+
+    problem: Problem
+    prefix: tuple[str, ...]
+    original: str | None
+    step: str
+
+
+def check_members(names: Sequence[str]) -> None:
+    """Refuse names that cannot be a panel's, without looking at any file.
+
+    Raises:
+        SettingsError: no name, a name twice, or an unknown one (the nearest known one is told).
+    """
+    if not names:
+        raise SettingsError(f"an oracle needs at least one member (known: {', '.join(MEMBERS)})")
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise SettingsError(f"the oracle member '{name}' is given twice")
+        if name not in MEMBERS and not _OWN.fullmatch(name):
+            raise SettingsError(
+                f"unknown oracle member '{name}'{did_you_mean(name, MEMBERS)}; "
+                "one of your own is written 'file.py:function' or 'package.module:function'"
+            )
+
+
+def resolve_members(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names as workers take them: paths absolute, functions named.
+
+    Raises:
+        SettingsError: as in `check_members`, or a file is not there.
+    """
+    check_members(names)
+    return tuple(name if name in MEMBERS else _resolved(name) for name in names)
+
+
+def _resolved(name: str) -> str:
+    own = _OWN.fullmatch(name)
+    assert own is not None
+    place, function = own["place"], own["name"] or "judge"
+    if not place.endswith(".py"):
+        return f"{place}:{function}"
+    file = Path(place).expanduser().resolve()
+    if not file.is_file():
+        raise SettingsError(f"oracle member '{name}': there is no file {file}")
+    return f"{file}:{function}"
+
+
+def load_member(name: str) -> Member:
+    """Import a member, as `resolve_members` names it.
+
+    Raises:
+        SettingsError: it cannot be imported, or is no function.
+    """
+    place, _, attribute = MEMBERS.get(name, name).rpartition(":")
+    try:
+        found: Any = getattr(_module(place), attribute)
+    except Exception as error:  # a user's file may raise anything while it is imported
+        raise SettingsError(
+            f"oracle member '{name}' cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    function = found().judge if isinstance(found, type) else found
+    if not callable(function):
+        raise SettingsError(f"oracle member '{name}' is no function")
+    if attribute == "judge_against":
+        return Member(name, judge_against=function)
+    return Member(name, judge=function)
+
+
+def _module(place: str) -> Any:
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    spec = importlib.util.spec_from_file_location(f"sparring_member_{Path(place).stem}", place)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{place} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def ask(member: Member, question: Question) -> Verdict:
+    """Return a member's verdict; ``undecided`` where it raises, or returns something else than a verdict.
+
+    Where the correct original is known, a member that would call the original wrong too is mistaken about both: its
+    ``wrong`` becomes ``undecided`` with the kind ``original_fails``.
+
+    Raises:
+        MemoryError: the member ran out of memory.
+    """
+    problem, prefix, original, step = question.problem, question.prefix, question.original, question.step
+    label = short_name(member.name)
+    try:
+        if member.judge_against is not None:
+            if original is None:
+                return Verdict("undecided", f"{label}:no_original")
+            return _tidy(member.judge_against(problem, prefix, original, step), label)
+        assert member.judge is not None
+        verdict = _tidy(member.judge(problem, prefix, step), label)
+        if verdict.truth != "wrong" or original is None:
+            return verdict
+        if _tidy(member.judge(problem, prefix, original), label).truth == "wrong":
+            return Verdict("undecided", f"{label}:original_fails", verdict.detail, verdict.span)
+        return verdict
+    except MemoryError:
+        raise
+    except BaseException as error:  # SystemExit too: a member ends neither its worker nor a training run
+        return Verdict("undecided", f"{label}:raised", f"{type(error).__name__}: {error}"[:MAX_DETAIL])
+
+
+def short_name(name: str) -> str:
+    """Return a member's name for reasons: of one's own member, the last part of its module's name."""
+    place = name.rpartition(":")[0] or name
+    return Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
+
+
+def _tidy(verdict: object, label: str) -> Verdict:
+    """Return the verdict fit for the wire: known truth, short texts, a span of two numbers."""
+    if not isinstance(verdict, Verdict) or verdict.truth not in _TRUTHS:
+        return Verdict("undecided", f"{label}:bad_verdict", f"got {type(verdict).__name__}")
+    if len(verdict.detail) <= MAX_DETAIL:
+        return verdict
+    return Verdict(verdict.truth, verdict.reason, verdict.detail[:MAX_DETAIL] + "…", verdict.span)
