@@ -183,3 +183,102 @@ def test_hostile_text_comes_back() -> None:
         [sys.executable, "-c", HOSTILE], capture_output=True, text=True, timeout=120, check=False
     )
     assert result.stdout.strip() == "done", result.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "3.2e5 + 1e4 = 330000",
+        r"3.2 \times 10^5 = 320000",
+        r"2\frac{1}{2} + \frac12 = 3",
+        r"\binom{5}{2} = 10",
+        r"\sqrt{3^2 + 4^2} = 5",
+        r"\sqrt{8} = 2\sqrt{2}",
+        r"4\pi + 5\pi = 9\pi",
+        "2 hours + 30 minutes = 150 minutes",
+        "5 + 3 = 8 = 2 * 4",
+        "5 cm * 4 cm = 20 cm^2",
+        "5² = 25",
+        "10/3 is about 3.33",
+        "10 + 5 < 20",
+        "3:45 pm + 2 hours = 5:45 pm",
+        "11:30 am + 45 minutes = 12:15 pm",
+        "from 8:30 to 11:15 is 2 hours 45 minutes",
+        "12:8 = 3:2",
+        "90 minutes = 1.5 hours",
+        r"17 \equiv 2 \pmod{5}",
+        "7 days after March 28 is April 4",
+        "He needs 6 pens because 8 - 2 = <<8-2=6>>6",
+    ],
+)
+def test_confirms_what_people_write(step: str) -> None:
+    assert judge(step).truth == "correct", judge(step)
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        ("3.2e5 + 1e4 = 340000", "wrong_result"),
+        (r"2\frac{1}{2} + \frac12 = 4", "wrong_result"),
+        (r"\binom{5}{2} = 12", "wrong_result"),
+        (r"\sqrt{3^2 + 4^2} = 7", "wrong_result"),
+        (r"\sqrt{8} = 3\sqrt{2}", "wrong_result"),
+        (r"4\pi + 5\pi = 10\pi", "wrong_result"),
+        ("2 hours + 30 minutes = 140 minutes", "wrong_result"),
+        ("5 + 3 = 8 = 2 * 5", "wrong_result"),
+        ("Here 5 < 3", "wrong_result"),
+        ("Since 7*8 = 56 > 60, they fit", "wrong_result"),
+        ("3:45 pm + 2 hours = 6:45 pm", "wrong_time"),
+        ("from 8:30 to 11:15 is 2 hours 15 minutes", "wrong_time"),
+        ("The ratio is 12:8 = 3:1", "wrong_ratio"),
+        ("The number 51 is prime", "wrong_property"),
+        ("117 is divisible by 7", "wrong_property"),
+        (r"\gcd(12, 18) = 4", "wrong_property"),
+        (r"17 \equiv 3 \pmod{5}", "wrong_congruence"),
+        ("120 minutes = 3 hours", "wrong_conversion"),
+        ("7 days after March 28 is April 7", "wrong_date"),
+        ("He needs 7 pens because 8 - 2 = <<8-2=6>>6", "wrong_reason"),
+    ],
+)
+def test_catches_what_people_write(step: str, kind: str) -> None:
+    verdict = judge(step)
+    assert (verdict.truth, verdict.reason) == ("wrong", f"arithmetic:{kind}")
+    assert verdict.span is not None and 0 <= verdict.span[0] < verdict.span[1] <= len(step)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        r"\sqrt[3]{\frac{1}{8}} = \frac{1}{2}",
+        "2(2e+9) = 17e-8",
+        r"2 * 6 = 2^6 + 6^2 = 100",
+        "the mean of the five terms in 6+16+26+36+46 is 26",
+        r"\frac{8\text{ miles}}{1 \text{ hour}} = 1",
+        "7/12 / 1/12 = 7 days",
+        "If 5 < 3 then we are done",
+        "5 < 3 is a contradiction",
+        "5 feet < 3 yards",
+        r"\pi \cdot 10^2 = 314",
+        "He runs 3:45 + 2 minutes = 5:45",
+        "If 51 is prime, we stop",
+        "is 51 is prime?",
+        "1 inch = 4 feet",
+        "1 week = 5 days",
+        "He gives 3 apples to every child because 4 * 2 = 8",
+        "2:30 = 3:10",
+    ],
+)
+def test_other_readings(step: str) -> None:
+    assert judge(step).truth != "wrong", judge(step)
+
+
+def test_hostile_facts() -> None:
+    for step in (
+        ":" * 9000,
+        "1:1" * 3000,
+        " is prime" * 1000,
+        "because " * 1200,
+        "1 + 1 = " * 1200,
+        "gcd(1," * 1500,
+    ):
+        assert judge(step).truth != "correct"

@@ -73,7 +73,8 @@ def test_notations(text: str, value: Fraction) -> None:
         "0730",
         "13,2000",
         "3:30",
-        r"\sqrt{4}",
+        r"\sqrt[3]{4}",
+        r"\sqrt{-4}",
     ],
 )
 def test_what_is_no_number_expression(text: str) -> None:

@@ -138,3 +138,25 @@ def test_any_text_never_raises(original: str, step: str) -> None:
 @given(st.text(max_size=200))
 def test_every_text_agrees_with_itself(text: str) -> None:
     assert against(text, text).truth == "correct"
+
+
+@pytest.mark.parametrize(
+    ("original", "step", "truth", "reason"),
+    [
+        ("So $x + 3 = 5$", "So $x - 3 = 5$", "wrong", "reference:different_sign"),
+        ("Thus $x < 5$.", "Thus $x > 5$.", "wrong", "reference:different_sign"),
+        ("So $2x + 3 = 7$", "So $2x + 3 = 8$", "wrong", "reference:different_number"),
+        ("Thus $x + 3 = 5$", "This means that $x+3 = 5$", "correct", "reference:same_formula"),
+        (r"We get $\frac{x}{2} = 3$", r"We get $\dfrac{x}{2} = 3$", "correct", "reference:same_text"),
+        ("So $x^2 = 4$", "So $x^{2} = 4$", "correct", "reference:same_text"),
+        ("So $2x = 6$", "So $4x = 12$", "undecided", "reference:rescaled"),
+        ("So $2x = 0$", "So $3x = 0$", "undecided", "reference:rescaled"),
+        ("So $x < 5$", "So $x \\le 5$", "undecided", "reference:other_formula"),
+        ("So $x = 5$", "So $x = -5$", "undecided", "reference:other_formula"),
+        ("Since 3*4 = 12, x > 5", "Since 3*4 = 12, x < 5", "undecided", "reference:other_formula"),
+        ("So $x$ is even", "So $x$ is odd", "undecided", "reference:incomparable"),
+    ],
+)
+def test_formulas(original: str, step: str, truth: str, reason: str) -> None:
+    verdict = against(original, step)
+    assert (verdict.truth, verdict.reason) == (truth, reason)

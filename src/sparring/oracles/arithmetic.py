@@ -17,10 +17,20 @@ from fractions import Fraction
 from typing import Literal
 
 from sparring.oracles.equations import Equation, expression_text, find_equations, may_hold_equation
-from sparring.oracles.excuses import excuse
+from sparring.oracles.excuses import comparison_excuse, excuse
 from sparring.oracles.expressions import Run
-from sparring.oracles.numbers import EvaluationError, Failure, show, to_postfix, value_of
-from sparring.oracles.tokens import TextTooLargeError
+from sparring.oracles.facts import Fact, find_facts
+from sparring.oracles.numbers import (
+    EvaluationError,
+    Failure,
+    close,
+    is_irrational,
+    show,
+    to_postfix,
+    value_of,
+)
+from sparring.oracles.scales import mixed_units
+from sparring.oracles.tokens import COMPARISONS, MAX_CHARACTERS, TextTooLargeError
 from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
 
@@ -60,13 +70,33 @@ class ArithmeticOracle:
 
 def judge_text(step: str) -> Verdict:
     """Return the arithmetic verdict on a step's text."""
-    if not may_hold_equation(step):
-        return Verdict("undecided", "arithmetic:nothing_to_check")
+    if len(step) > MAX_CHARACTERS:
+        return Verdict("undecided", "arithmetic:too_large", f"{len(step)} characters")
     try:
-        checks = check_equations(step)
+        checks = check_equations(step) if may_hold_equation(step) else []
     except TextTooLargeError as error:
         return Verdict("undecided", "arithmetic:too_large", str(error))
-    return verdict_of(checks)
+    facts = find_facts(step)
+    return with_facts(checks, facts) if facts else verdict_of(checks)
+
+
+def with_facts(checks: Sequence[Check], facts: Sequence[Fact]) -> Verdict:
+    """Combine equations and facts; an equation that a fact has read (``3:45 + 2 hours``) is not asked again."""
+    spans = [fact.span for fact in facts]
+    left = [
+        check
+        for check in checks
+        if check.finding not in ("not_numeric", "label")
+        or not any(start < check.equation.span[1] and check.equation.span[0] < end for start, end in spans)
+    ]
+    verdict = verdict_of(left)
+    false = next((fact for fact in facts if not fact.holds), None)
+    if verdict.truth == "wrong" or (false is None and verdict.reason != "arithmetic:nothing_to_check"):
+        return verdict
+    if false is not None:
+        return Verdict("wrong", f"arithmetic:{false.kind}", false.detail, false.span)
+    count = f"{len(facts)} statement{'s' if len(facts) > 1 else ''} checked"
+    return Verdict("correct", "arithmetic:calculations_hold", count, facts[0].span)
 
 
 def check_equations(step: str) -> list[Check]:
@@ -115,12 +145,20 @@ def describe(failed: Check) -> str:
         return ""
     if failed.equation.source == "printed":
         return f"the calculation gives {show(failed.left)}, the text says {show(failed.right)}"
+    if failed.equation.relation in COMPARISONS:
+        return f"{show(failed.left)} {failed.equation.relation} {show(failed.right)} does not hold"
+    if mixed_units(left, right) is not None:
+        return "the sum is wrong after conversion of its units"
+    if left.operators == 0:
+        return f"{expression_text(right)} is {show(failed.right)}, not {show(failed.left)}"
     return f"{expression_text(left)} is {show(failed.left)}, not {show(failed.right)}"
 
 
 def check(equation: Equation, step: str) -> Check:
     """Evaluate both sides of an equation and compare them."""
     left, right = equation.left, equation.right
+    if equation.relation in COMPARISONS and not (left and right and left.known and right.known):
+        return Check("label", equation)  # "x > 3" is a condition
     if left is None or right is None:
         return Check("not_numeric" if equation.symbolic else "label", equation)
     if not (left.known and right.known):
@@ -130,11 +168,19 @@ def check(equation: Equation, step: str) -> Check:
     if left_value is None or right_value is None:
         failure = "too_large" if "too_large" in (left_failure, right_failure) else "not_numeric"
         return Check("too_large" if failure == "too_large" else "not_numeric", equation)
+    if equation.relation in COMPARISONS:
+        return _compared(equation, left_value, right_value, step)
     if equation.source != "printed" and left.operators == 0 and right.operators == 0:
         return Check("label", equation, left=left_value, right=right_value)
-    if left_value == right_value:
+    converted = mixed_units(left, right)
+    if converted is not None and converted[0] == converted[1]:
+        return Check("right", equation, "converted", left=left_value, right=right_value)
+    if left_value == right_value and converted is None:
         return Check("right", equation, left=left_value, right=right_value)
-    if left.operators == 0 and equation.source == "text":
+    if is_irrational(left.tokens + right.tokens) and close(left_value, right_value):
+        return Check("right", equation, left=left_value, right=right_value)
+    carried_on = equation.chained and not left.units and not right.units
+    if left.operators == 0 and equation.source == "text" and not carried_on:
         # "2 pizzas = 2 * 8 slices", "Step 2 = ...": an amount renamed, not a calculation
         return Check("label", equation, left=left_value, right=right_value)
     found = excuse(equation, left_value, right_value, step)
@@ -142,6 +188,19 @@ def check(equation: Equation, step: str) -> Check:
         return Check("wrong", equation, left=left_value, right=right_value)
     finding: Finding = "right" if found == "rounded" else "unclear"
     return Check(finding, equation, found, left_value, right_value)
+
+
+def _compared(equation: Equation, left: Fraction, right: Fraction, step: str) -> Check:
+    """Check ``left < right`` and the like; between two bare numbers a true one is no calculation."""
+    sign = equation.relation
+    holds = (left == right and "=" in sign) or (left < right if "<" in sign else left > right)
+    if holds:
+        plain = not (
+            (equation.left and equation.left.operators) or (equation.right and equation.right.operators)
+        )
+        return Check("label" if plain else "right", equation, left=left, right=right)
+    found = comparison_excuse(equation, step)
+    return Check("label" if found else "wrong", equation, found or "", left, right)
 
 
 def side_value(run: Run) -> tuple[Fraction | None, Failure | None]:

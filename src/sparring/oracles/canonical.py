@@ -1,18 +1,20 @@
-"""Canonical forms of calculations: which two ways of writing are the same calculation.
+r"""Canonical forms of calculations: which two ways of writing are the same calculation.
 
 Contract: ``3 * 4`` and ``4 * 3``, ``24 / 2`` and ``24 * 0.5``, ``20% of 50`` and ``50 * 0.2`` have equal
 canonical forms; ``2 + 2`` and ``2 * 2`` have not, although their values agree. Built without recursion from
-the bounded postfix form. Not here: values (`numbers.py`).
+the bounded postfix form. Formulas with unknowns are compared sign by sign (`formulas_of`): ``\dfrac{x}{2}`` is
+``\frac{x}{2}`` and ``x^{2}`` is ``x^2``, but ``x + 3`` is not ``3 + x``. Not here: values (`numbers.py`), algebra
+(`algebra.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from sparring.oracles.numbers import Postfix
+from sparring.oracles.numbers import Postfix, expand_fractions
 from sparring.oracles.tokens import Token
 
 
@@ -35,6 +37,50 @@ class Canonical:
         return self.parts[0] if len(self.parts) == 1 else f"{self.kind}({','.join(self.parts)})"
 
 
+Formula = tuple[str, ...]
+_FORMULA_KINDS = frozenset(
+    ("number", "operator", "open", "close", "percent", "factorial", "fraction", "root", "relation", "unknown")
+)
+
+
+def formulas_of(tokens: Sequence[Token], claimed: Sequence[tuple[int, int]] = ()) -> tuple[Formula, ...]:
+    """Return the formulas of a text in order: stretches of mathematical tokens between words and breaks.
+
+    Args:
+        tokens: of the text.
+        claimed: character ranges to leave out, because their content is compared as a calculation.
+    """
+    found: list[Formula] = []
+    stretch: list[Token] = []
+    for token in [*tokens, None]:
+        if token is not None and any(start <= token.start < end for start, end in claimed):
+            continue
+        if token is not None and token.kind in _FORMULA_KINDS:
+            stretch.append(token)
+        elif stretch:
+            found.append(_signs(stretch))
+            stretch = []
+    return tuple(found)
+
+
+def _signs(stretch: Sequence[Token]) -> Formula:
+    """Return the texts of tokens, numbers by value, without brackets around a single sign."""
+    signs: list[str] = []
+    before: Token | None = None
+    for token in expand_fractions(stretch):
+        if token.kind == "percent" and before is not None and before.value is not None:
+            signs[-1] = str(before.value / 100)
+        else:
+            signs.append(token.text if token.value is None else str(token.value))
+        before = token
+    kept: list[str] = []
+    for sign in signs:
+        kept.append(sign)
+        if sign == ")" and len(kept) > 2 and kept[-3] == "(" and kept[-2] not in "()":
+            kept[-3:] = [kept[-2]]
+    return tuple(kept)
+
+
 def canonical_of(postfix: Postfix, derived: Mapping[Fraction, Canonical]) -> Canonical:
     """Return the canonical form of a postfix expression, operands that are `derived` results written out."""
     stack: list[Canonical] = []
@@ -52,6 +98,8 @@ def canonical_of(postfix: Postfix, derived: Mapping[Fraction, Canonical]) -> Can
                 if number is None
                 else _atom(number / 100)
             )
+        elif item == "root":
+            stack.append(Canonical("other", (f"root({stack.pop()})",)))
         elif item == "!":
             stack.append(Canonical("other", (f"{stack.pop()}!",)))
         else:

@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sparring.oracles.expressions import APPROXIMATE_WORDS, LEAD_WORDS, Run, bracket_partners, read_runs
+from sparring.oracles.expressions import Run, bracket_partners, read_runs
 from sparring.oracles.tokens import Token, tokenize
+from sparring.oracles.words import APPROXIMATE_WORDS, LEAD_WORDS
 
 ANNOTATION = re.compile(r"<<([^<>\n]{0,400})>>")
 MAX_TRAILING_WORDS = 4
-_RELATION_HINT = re.compile(r"[=≈≅≃]|\bequals?\b|\b(?:is|are)\s|\\approx|\\sim", re.IGNORECASE)
+_RELATION_HINT = re.compile(
+    r"[=≈≅≃<>≤≥]|\bequals?\b|\b(?:is|are)\s|\\(?:approx|sim|[lg](?:eq?|t)\b|[lg]eqslant)", re.IGNORECASE
+)
 
 Source = Literal["text", "annotation", "printed"]
 
@@ -30,10 +33,11 @@ class Equation:
     Attributes:
         left: the expression before the relation, ``None`` where words stand there (``Total = 5 + 3``).
         right: the expression after it, ``None`` where words stand there.
-        relation: ``=``, ``~`` (approximately) or ``is``.
+        relation: ``=``, ``~`` (approximately), ``is``, or one of `tokens.COMPARISONS`.
         source: ``text``, ``annotation`` (inside ``<<...>>``), or ``printed`` (an annotation's result against
             the number printed straight after it).
         symbolic: a missing side holds numbers, variables or operators that could not be read.
+        chained: the left side is, as a whole, the right side of the equation before.
     """
 
     left: Run | None
@@ -41,6 +45,7 @@ class Equation:
     relation: str
     source: Source
     symbolic: bool = False
+    chained: bool = False
 
     @property
     def span(self) -> tuple[int, int]:
@@ -116,6 +121,7 @@ def equations_of(tokens: Sequence[Token], source: Source) -> list[Equation]:
         return found
     partners = bracket_partners(tokens)
     first, relation, left = 0, "", None  # of the stretch being read: its beginning and what stands before it
+    chained = False
     end = len(tokens)
     for index in range(end + 1):
         token = tokens[index] if index < end else None
@@ -123,17 +129,18 @@ def equations_of(tokens: Sequence[Token], source: Source) -> list[Equation]:
             continue
         last_of_chain = token is None or token.kind == "break"
         if relation or not last_of_chain:
-            runs = read_runs(tokens, first, index, partners)
+            runs, right = read_runs(tokens, first, index, partners), None
             stretch = tokens[first:index]
             if relation and left is not None:
                 right = _first_side(runs)
                 symbolic = left[1] or (right is None and is_symbolic(stretch))
-                found.append(Equation(left[0], right, relation, source, symbolic))
+                found.append(Equation(left[0], right, relation, source, symbolic, chained))
             side = _last_side(runs)
+            chained = bool(found) and side is not None and side is right
             left = (side, side is None and is_symbolic(stretch))
         relation = "" if last_of_chain else (token.text if token is not None else "")
         if last_of_chain:
-            left = None
+            left, chained = None, False
         first = index + 1
     return found
 

@@ -15,33 +15,16 @@ from fractions import Fraction
 
 from sparring.oracles.equations import Equation
 from sparring.oracles.expressions import Run
+from sparring.oracles.literals import PI
 from sparring.oracles.numbers import EvaluationError, decimal_places, is_float_noise, to_postfix, value_of
-from sparring.oracles.tokens import Token, word_set
+from sparring.oracles.scales import FACTORS, mixed_units, scale_differs, value_or_none
+from sparring.oracles.tokens import Token
+from sparring.oracles.words import word_set
 
-# Ratios between units that people pass over without writing them down.
-_FACTORS = frozenset(
-    (2, 3, 4, 5, 7, 8, 10, 12, 16, 20, 24, 25, 30, 36, 50, 52, 60, 100, 144, 365, 1000, 1760, 2000, 3600)
-)  # fmt: skip
-_FAMILIES = [
-    word_set(family)
-    for family in (
-        "seconds sec secs minute minutes min mins hour hours hr hrs h day days week weeks month months year "
-        "years yr yrs decade decades century centuries",
-        "inch inches in foot feet ft yard yards mile miles mi mm millimeters cm centimeter centimeters m "
-        "meter meters km kilometer kilometers",
-        "cent cents penny pennies nickel nickels dime dimes quarters dollar dollars buck bucks",
-        "ounce ounces oz pound pounds lb lbs ton tons mg g gram grams kg kilogram kilograms",
-        "cup cups pint pints quart quarts gallon gallons liter liters litre litres ml milliliters tablespoon "
-        "tablespoons teaspoon teaspoons",
-    )
-]
-_CONVERTIBLE = frozenset().union(*_FAMILIES)
-_SCALED = re.compile(
-    r"%|percent|cents?\b|¢|\$|pennies|dimes?|nickels?|quarters?|thousand|million|dollar", re.IGNORECASE
-)
 _OTHER_ARITHMETIC = re.compile(
     r"\\p?mod|\bmod(?:ulo)?\b|\\equiv|≡|\bbase\b|_\{?\d|\bbinary\b|\bhexadecimal|\bclock\b|\bo'clock\b|"
-    r"\ba\.?m\.?\b|\bp\.?m\.?\b|remainder|repeating|scientific",
+    r"\ba\.?m\.?\b|\bp\.?m\.?\b|remainder|repeating|scientific|"
+    r"\\(?:#|star|ast|oplus|otimes|odot|diamond|bigcirc|[a-z]+suit)(?![a-z])|[@★⊕⊗⊙◇]",
     re.IGNORECASE,
 )
 _CLAUSE_START = re.compile(r"[.,;:!?\n](?!\d)|\bthen\b|\\\[", re.IGNORECASE)
@@ -52,7 +35,8 @@ _HYPOTHETICAL = re.compile(
 )
 _RETRACTED = re.compile(
     r"\b(?:not|isn't|wrong|incorrect|false|contradicts?|contradiction|impossible|mistake|invalid|doesn't"
-    r"|error)\b|\?|\btoo (?:high|low|much|many|big|small|large)\b",
+    r"|error|fails?|ruled out|no solutions?|reject(?:ed)?|discard(?:ed)?)\b|\?"
+    r"|\btoo (?:high|low|much|many|big|small|large)\b",
     re.IGNORECASE,
 )
 _FUNCTIONS = word_set(
@@ -61,9 +45,10 @@ _FUNCTIONS = word_set(
     reciprocal logarithm third quarter term terms
     """
 )
+_STATISTICS = word_set("mean average median mode range units digit digits remainder")
 _LOOK_AROUND = 120
-_LEFT_TO_RIGHT = {"+": 2, "-": 2, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4}
-_SLASH_LAST = {"+": 1, "-": 1, "*": 3, "/": 2, "of": 3, "negative": 4, "^": 5}
+_LEFT_TO_RIGHT = {"+": 2, "-": 2, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4, "root": 5}
+_SLASH_LAST = {"+": 1, "-": 1, "*": 3, "/": 2, "of": 3, "negative": 4, "^": 5, "root": 6}
 _OF_LAST = {**_LEFT_TO_RIGHT, "+": 1, "-": 1, "of": 0}
 _MANY_DECIMALS = 12
 
@@ -88,12 +73,20 @@ def excuse(equation: Equation, left: Fraction, right: Fraction, step: str) -> st
         return "share_of_something"
     if _range(first):
         return "range"
-    if _scale_differs(first, second, left, right, step):
+    if mixed_units(first, second) is not None:
+        pass  # `arithmetic.py` has converted the sides: their units are no excuse
+    elif scale_differs(first, second, left, right, step):
         return "unit_or_percent_scale"
     if second.operators and _first_number(second) == left:
         return "run_on_chain"
-    if _other_reading(first, right) or (second.operators and _other_reading(second, left)):
+    if any(_other_reading(*pair) for pair in ((first, right), (second, left))):
         return "precedence"
+    if _defined_operation(first, second):
+        return "defined_operation"
+    if right == 1 and first.operators == 1 and first.units and any(part.text == "/" for part in first.tokens):
+        return "conversion_factor"  # "1 hour / 60 minutes = 1"
+    if _near_pi(first, second, left, right):
+        return "approximate_pi"
     if _rate_reading(first, right):
         return "rate_or_group"
     if _within_operand_rounding(first, second, left, right):
@@ -101,6 +94,25 @@ def excuse(equation: Equation, left: Fraction, right: Fraction, step: str) -> st
     if _OTHER_ARITHMETIC.search(step):
         return "other_arithmetic"
     if _hypothetical(equation, step):
+        return "hypothetical"
+    return None
+
+
+def comparison_excuse(equation: Equation, step: str) -> str | None:
+    """Return why a false ``left < right`` may still be what its writer meant, or ``None``.
+
+    Comparisons stand in proofs and cases that are ruled out later, so that any word of denial excuses one.
+    """
+    first, second = equation.left, equation.right
+    if first is None or second is None:
+        return "half_an_equation"
+    if first.doubt or second.doubt:
+        return first.doubt or second.doubt
+    if first.units or second.units:
+        return "unit_or_percent_scale"
+    if any(token.kind == "percent" for token in first.tokens + second.tokens):
+        return "unit_or_percent_scale"
+    if _HYPOTHETICAL.search(step) or _RETRACTED.search(step) or _OTHER_ARITHMETIC.search(step):
         return "hypothetical"
     return None
 
@@ -155,7 +167,7 @@ def _within_operand_rounding(first: Run, second: Run, left: Fraction, right: Fra
             return True
         for decimal in decimals:
             half = Fraction(1, 2 * 10**decimal.places)
-            moved = _value(run, _replaced(decimal, (decimal.value or Fraction(0)) + half))
+            moved = value_or_none(run, _replaced(decimal, (decimal.value or Fraction(0)) + half))
             if moved is None:
                 return True
             tolerance += abs(moved - value)
@@ -173,11 +185,13 @@ def _replaced(replaced: Token, value: Fraction) -> Callable[[Token], Fraction]:
 def _plain_calculation(run: Run) -> bool:
     """Whether a side is a calculation in signs, so that "is" after it can only mean equality."""
     signs = [token for token in run.tokens if token.kind in ("operator", "of")]
-    return not run.units and any(token.text != "/" for token in signs)
+    return not run.units and any(token.text != "/" and token.start < token.end for token in signs)
 
 
 def _function_of(relation: str, lead: list[str]) -> bool:
     """Whether the sentence speaks of something of the expression: "the last digit of 11^2 is 1"."""
+    if relation == "is" and _STATISTICS & set(lead):
+        return True  # "the mean of the terms in the sum 6 + 16 is 11"
     if "of" not in lead[-2:]:
         return False
     if any(word in _FUNCTIONS for word in lead[-6:]):
@@ -208,11 +222,68 @@ def _range(run: Run) -> bool:
 
 def _other_reading(run: Run, wanted: Fraction) -> bool:
     """Whether another order of operations gives the wanted value, such as left to right."""
+    if _products_of_mixed(run, wanted):
+        return True
     if run.operators < 2:
         return False
-    return any(
-        _value(run, None, strength) == wanted for strength in (_LEFT_TO_RIGHT, _SLASH_LAST, _OF_LAST)
-    ) or (_value(run, None, None, right_first=True) == wanted)
+    return (
+        _tight_slashes(run, wanted)
+        or any(
+            value_or_none(run, None, strength) == wanted
+            for strength in (_LEFT_TO_RIGHT, _SLASH_LAST, _OF_LAST)
+        )
+        or (value_or_none(run, None, None, right_first=True) == wanted)
+    )
+
+
+def _tight_slashes(run: Run, wanted: Fraction) -> bool:
+    """Whether slashes without spaces bind tighter than spaced ones: "7/12 / 1/12" as two fractions."""
+    spaced = [token.text == "/" and token.gap for token in run.tokens]
+    if not any(spaced):
+        return False
+    tokens = [
+        token._replace(text="÷") if loose else token for token, loose in zip(run.tokens, spaced, strict=True)
+    ]
+    strength = {**_LEFT_TO_RIGHT, "+": 1, "-": 1, "/": 3, "÷": 2}
+    try:
+        return (
+            value_of(["/" if item == "÷" else item for item in to_postfix(tokens, strength=strength)])
+            == wanted
+        )
+    except EvaluationError:
+        return False
+
+
+def _products_of_mixed(run: Run, wanted: Fraction) -> bool:
+    r"""Whether ``2\frac{1}{3}``, read as a product and not as a mixed number, gives the wanted value."""
+
+    def product(token: Token) -> Fraction:
+        value = token.value or Fraction(0)
+        return int(value) * (value % 1) if "frac" in token.text and value > 1 else value
+
+    return any("frac" in token.text for token in run.tokens) and value_or_none(run, product) == wanted
+
+
+def _defined_operation(first: Run, second: Run) -> bool:
+    """Whether the problem seems to give a sign its own meaning: ``2 * 6 = 2^6 + 6^2``."""
+    if not any(token.text == "*" for token in first.tokens) or not second.operators:
+        return False
+    ours, theirs = (
+        {token.value for token in run.tokens if token.kind == "number"} for run in (first, second)
+    )
+    signs = {token.text for token in first.tokens if token.kind == "operator"}
+    return (
+        signs == {"*"}
+        and len(first.tokens) <= 7
+        and len(ours & theirs) >= min(2, len(ours))
+        and any(token.text in ("+", "-", "^") for token in second.tokens)
+    )
+
+
+def _near_pi(first: Run, second: Run, left: Fraction, right: Fraction) -> bool:
+    """Whether one side has π, the other a number that may have been calculated with 3 or 3.14."""
+    sides = [any(token.text == "π" for token in run.tokens) for run in (first, second)]
+    return sides[0] != sides[1] and abs(left - right) <= max(abs(left), abs(right)) * (PI - 3) / PI
 
 
 def _rate_reading(run: Run, wanted: Fraction) -> bool:
@@ -224,83 +295,24 @@ def _rate_reading(run: Run, wanted: Fraction) -> bool:
     group, head = run.group, run.tokens[0]
     if group is not None and head.value is not None:
         per = [group * head.value] + ([group / head.value] if head.value else [])
-        if any(_value(run, _replaced(head, value)) == wanted for value in per):
+        if any(value_or_none(run, _replaced(head, value)) == wanted for value in per):
             return True
     ratios = [
         index for index in range(1, len(run.tokens) - 1) if _is_unit_ratio(run.tokens[index - 1 : index + 2])
     ]
     kept = [token for index, token in enumerate(run.tokens) if not {index, index - 1} & set(ratios)]
-    return bool(ratios) and _value(Run(tokens=kept)) == wanted
+    return bool(ratios) and value_or_none(Run(tokens=kept)) == wanted
 
 
 def _is_unit_ratio(tokens: Sequence[Token]) -> bool:
     """Whether three tokens are a conversion such as "1 hour/60 minutes", which multiplies by one."""
     one, slash, factor = tokens
     after_unit = slash.text == "/" and not slash.gap and one.end < slash.start
-    return after_unit and one.value == 1 and factor.value in _FACTORS
-
-
-def _value(
-    run: Run,
-    number: Callable[[Token], Fraction] | None = None,
-    strength: dict[str, int] | None = None,
-    *,
-    right_first: bool = False,
-) -> Fraction | None:
-    try:
-        return value_of(to_postfix(run.tokens, strength=strength, right_first=right_first), number)
-    except EvaluationError:
-        return None
+    return after_unit and one.value == 1 and factor.value in FACTORS
 
 
 def _first_number(run: Run) -> Fraction | None:
     return next((token.value for token in run.tokens if token.kind == "number"), None)
-
-
-# --- units, percent, money ---
-
-
-def _scale_differs(first: Run, second: Run, left: Fraction, right: Fraction, step: str) -> bool:
-    """Whether the sides differ by a factor between units, with units or percent in the text."""
-    units = [unit for unit in first.units + second.units if unit in _CONVERTIBLE]
-    ratio = max(left / right, right / left) if left and right else Fraction(0)
-    for family in _FAMILIES:
-        if len({_singular(unit) for unit in units if unit in family}) > 1 and (
-            ratio in _FACTORS or _adds(first)
-        ):
-            return True
-    if ratio in (100, 1000, 1_000_000) and _SCALED.search(step):
-        return True
-    percent = any(token.kind == "percent" for token in first.tokens + second.tokens)
-    return percent and _without_percent(first, second)
-
-
-def _adds(run: Run) -> bool:
-    return any(token.kind == "operator" and token.text in "+-" for token in run.tokens)
-
-
-def _without_percent(first: Run, second: Run) -> bool:
-    """Whether the equation holds with the percent signs struck out (100% - 20 = 80)."""
-    bare = [
-        Run(tokens=[token for token in run.tokens if token.kind != "percent"], operators=run.operators)
-        for run in (first, second)
-    ]
-    one, other = (_value(run) for run in bare)
-    shown = next((token for token in second.tokens if token.kind == "number"), None)
-    if one is None or other is None or shown is None:
-        return False
-    return one == other or (second.operators == 0 and abs(one - other) < Fraction(1, 10**shown.places))
-
-
-def _singular(unit: str) -> str:
-    return {
-        "hrs": "hour",
-        "hr": "hour",
-        "mins": "minute",
-        "min": "minute",
-        "feet": "foot",
-        "lbs": "pound",
-    }.get(unit, unit.removesuffix("s"))
 
 
 # --- what the sentence says about the equation ---

@@ -13,49 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from sparring.oracles.tokens import SPELLED_NUMBERS, Token, word_set
+from sparring.oracles.tokens import Token
+from sparring.oracles.units import UNITS, Unit
+from sparring.oracles.words import (
+    APPROXIMATE_WORDS,
+    CLAUSE_WORDS,
+    DOUBTFUL_WORDS,
+    GROUPING_WORDS,
+    HARMLESS_AFTER,
+    LEAD_WORDS,
+    SPELLED_NUMBERS,
+)
 
-# Words that end the expression before them: what follows speaks of something else.
-CLAUSE_WORDS = word_set(
-    """
-    and or so then is are was were be which that because since he she it they we you has have had while but
-    if when where there therefore thus hence leaving giving making totaling totalling get gets got getting
-    from yields obtain obtains gives this these his her their
-    """
-)
-# Words that may stand between an operator or a relation and its number.
-LEAD_WORDS = word_set(
-    """
-    a an the his her their its our my about only just exactly another all total of
-    """
-)
-APPROXIMATE_WORDS = word_set(
-    """
-    about approximately approx around roughly nearly almost approximate rounded rounds round rounding
-    closest nearest estimate estimated
-    """
-)
-# Words around a number that change its value in ways that are not modelled.
-DOUBTFUL_WORDS = word_set(
-    """
-    half twice double triple thrice third thirds quarter quarters fourth fourths fifth fifths sixth sixths
-    eighth eighths tenth tenths hundredths than average mean square root sqrt remainder mod modulo factorial
-    sin cos tan log ln gcd lcm floor ceil max min base halves squared cubed dozen dozens hundred hundreds
-    thousand thousands million millions billion billions trillion pair pairs couple times by divided
-    multiplied minus plus less more out one two three four five six seven eight nine ten choose per
-    """
-)
-_HARMLESS_AFTER = word_set(
-    """
-    per more less out one two three four five six seven eight nine ten times than
-    """
-)
-# Words after which a number is counted by, or in, the number before them: "8 packs of 5", "24 eggs in 1".
-GROUPING_WORDS = word_set(
-    """
-    of in per with for containing every each
-    """
-)
 MAX_UNIT_WORDS = 6
 
 
@@ -71,6 +40,7 @@ class Run:
         operators: how many operators it has (a fraction bar counts).
         doubt: why it can be read in more than one way, or empty.
         units: words inside and after it.
+        measures: the unit straight after an operand, by that operand's place in `tokens`; none for rates.
         lead: words between the clause's beginning (or the run before) and this run.
         approximate: a mark of approximation stands before or in it.
         closed: a word that ends expressions follows its units.
@@ -85,6 +55,7 @@ class Run:
     operators: int = 0
     doubt: str = ""
     units: list[str] = field(default_factory=list)
+    measures: dict[int, Unit] = field(default_factory=dict)
     lead: list[str] = field(default_factory=list)
     approximate: bool = False
     closed: bool = False
@@ -189,11 +160,31 @@ class _Reader:
     # --- one method per kind of token ---
 
     def _number(self, token: Token) -> None:
-        run = self._operand(token)
+        run = self._factor(token) if token.text == "π" else self._operand(token)
         run.tokens.append(token)
-        if "/" in token.text or "frac" in token.text:
+        if "/" in token.text or "frac" in token.text or "binom" in token.text:
             run.operators += 1
         self._took_operand(run, token)
+
+    def _factor(self, token: Token) -> Run:
+        """Return the run that a root or π belongs to: straight after an operand, it multiplies."""
+        run = self.run
+        if run is None or self.waiting or run.trailing:
+            return self._operand(token)
+        run.operators += 1
+        run.tokens.append(Token("operator", "*", token.start, token.start))
+        return run
+
+    def _root(self, token: Token) -> None:
+        run = self._factor(token)
+        after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
+        if after is None or after.kind not in ("number", "open"):
+            run.known = False
+            self._took_operand(run, token)
+            return
+        run.operators += 1
+        run.tokens.append(token)
+        self.waiting = True
 
     def _fraction(self, token: Token) -> None:
         after = self.position + 1
@@ -248,6 +239,8 @@ class _Reader:
             self.run.known = False
             self.waiting = False
         elif self.run is not None:
+            if words and self.run.trailing == 0:
+                self._measure(self.run, words[0])
             self.run.units += words
             self.run.trailing += 1
         if any(word in APPROXIMATE_WORDS for word in words):
@@ -297,7 +290,7 @@ class _Reader:
             begun = self._begin(token)
             signed = after is not None and after.kind in ("number", "open", "fraction") and token.text in "+-"
             spaced = after is not None and after.gap
-            if not signed or (begun.lead and (spaced or token.text == "+")):
+            if not signed or token.text == "+" or (begun.lead and spaced):
                 begun.known = False  # the operand before the sign is a word or a symbol
             elif token.text == "-":
                 begun.tokens.append(token)
@@ -309,12 +302,16 @@ class _Reader:
                 run.known = False
             run.tokens.append(token)
             return
+        if token.text == "^" and run.trailing:
+            self._unit_power(run)  # "20 cm^2"
+            return
         before = self.tokens[self.position - 1]
         if before.kind == "word" and before.text in SPELLED_NUMBERS:
             run.known = False
         spelled = after is not None and after.text in SPELLED_NUMBERS
         if token.text == "/" and after is not None and after.kind in ("word", "unknown") and not spelled:
             run.units.append("/")  # "per", of the unit; the word after it counts as trailing
+            run.measures.pop(len(run.tokens) - 1, None)
             return
         if after is None and token.text in "*":
             return  # emphasis closes
@@ -352,10 +349,29 @@ class _Reader:
             self._finish(closed=True)
             self.lead = [token.text]
         else:
+            if run.trailing == 0:
+                self._measure(run, token.text)
+            elif token.text not in CLAUSE_WORDS:
+                run.measures.pop(len(run.tokens) - 1, None)  # "5 hours per day", "2 cups flour"
             run.units.append(token.text)
             run.trailing += 1
-            if token.text in DOUBTFUL_WORDS and token.text not in _HARMLESS_AFTER:
+            if token.text in DOUBTFUL_WORDS and token.text not in HARMLESS_AFTER:
                 run.doubt = run.doubt or "word_after"
+
+    @staticmethod
+    def _measure(run: Run, word: str) -> None:
+        unit = UNITS.get(word)
+        if unit is not None and run.tokens and run.tokens[-1].kind == "number":
+            run.measures[len(run.tokens) - 1] = unit
+
+    def _unit_power(self, run: Run) -> None:
+        """Pass over the exponent of a unit."""
+        run.measures.pop(len(run.tokens) - 1, None)
+        after = self.position + 1
+        if after in self.partners and self.partners[after] < self.last:
+            self.position = self.partners[after]
+        elif after < self.last and self.tokens[after].kind == "number":
+            self.position = after
 
     def _unknown(self, token: Token) -> None:
         run = self.run or self._begin(token)

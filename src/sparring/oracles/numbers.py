@@ -4,7 +4,8 @@ Contract: hand-written precedence parsing (no `eval`, no recursion), exact `frac
 and bounds on everything that an expression could blow up: characters, digits, operations, nesting, exponents
 and bits. Whatever cannot be evaluated comes back as an `Evaluation` with a reason, never as an exception and
 never slowly. Grammar: ``+ - * / ^``, ``of`` after a fraction or percentage, unary minus, ``%``, ``!`` on
-small whole numbers, brackets, and what `tokens.py` reads as a number (separators, decimals, mixed numbers,
+small whole numbers, square roots (exact where the root is a fraction, else to `ROOT_BITS`), brackets, and what
+`tokens.py` reads as a number (separators, decimals, mixed numbers,
 vulgar fractions, LaTeX). Not here: units, words, variables, and the equations that expressions stand in
 (`equations.py`).
 """
@@ -27,6 +28,9 @@ MAX_FACTORIAL = 50
 # Binary floating point leaves its mark in decimals of this many digits: 99.00000000000001.
 FLOAT_DIGITS = 12
 FLOAT_PRECISION = Fraction(1, 10**9)
+# Roots that are no fraction are carried to ROOT_BITS bits; values that rest on them (or on π) are equal within this share.
+ROOT_BITS = 200
+IRRATIONAL_PRECISION = Fraction(1, 10**30)
 
 Failure = Literal["too_large", "not_numeric", "division_by_zero"]
 
@@ -93,7 +97,7 @@ def expand_fractions(tokens: Sequence[Token]) -> list[Token]:
 
 
 # Binding strength. A unary minus binds looser than a power (-3^2 is -9) and tighter than a product.
-_STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4}
+_STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4, "root": 5}
 Postfix = list[Token | str]
 
 
@@ -133,6 +137,12 @@ def to_postfix(
             if depth > MAX_DEPTH:
                 raise EvaluationError("too_large")
             stack.append("(")
+            operand_next = True
+        elif kind == "root":
+            operations += 1
+            if not operand_next:
+                _push("*", stack, output, strength, right_first)
+            stack.append("root")
             operand_next = True
         elif kind == "close":
             if operand_next or depth == 0:
@@ -198,6 +208,8 @@ def value_of(postfix: Postfix, number: Callable[[Token], Fraction] | None = None
             stack.append(stack.pop() / 100)
         elif item == "!":
             stack.append(_factorial(stack.pop()))
+        elif item == "root":
+            stack.append(_square_root(stack.pop()))
         else:
             right = stack.pop()
             stack.append(_apply(item, stack.pop(), right))
@@ -241,6 +253,27 @@ def _factorial(number: Fraction) -> Fraction:
     return Fraction(math.factorial(int(number)))
 
 
+def _square_root(number: Fraction) -> Fraction:
+    if number < 0:
+        raise EvaluationError("not_numeric")
+    numerator, denominator = math.isqrt(number.numerator), math.isqrt(number.denominator)
+    if numerator**2 == number.numerator and denominator**2 == number.denominator:
+        return Fraction(numerator, denominator)
+    magnitude = number.numerator.bit_length() - number.denominator.bit_length()
+    shift = max(0, ROOT_BITS - magnitude // 2)
+    return Fraction(math.isqrt((number.numerator << 2 * shift) // number.denominator), 1 << shift)
+
+
+def is_irrational(tokens: Sequence[Token]) -> bool:
+    """Whether an expression has a root or π, so that its value may only be a close one."""
+    return any(token.kind == "root" or token.text == "π" for token in tokens)
+
+
+def close(one: Fraction, other: Fraction) -> bool:
+    """Whether two values that rest on roots or π are the same but for the bits that were cut."""
+    return abs(one - other) <= IRRATIONAL_PRECISION * max(abs(one), abs(other), Fraction(1))
+
+
 def is_float_noise(tokens: Sequence[Token], one: Fraction, other: Fraction) -> bool:
     """Whether two values differ only by what binary floating point adds.
 
@@ -278,6 +311,8 @@ def show(value: Fraction) -> str:
     """Write a value for people: a whole number, a short exact decimal, or a fraction."""
     if value.denominator == 1:
         return str(value.numerator)
+    if bits(value) > ROOT_BITS and abs(value) < 10**9:
+        return f"about {float(value):.6g}"
     places = decimal_places(value)
     if places is not None and places <= 6:
         return f"{value.numerator / value.denominator:.{places}f}" if bits(value) < 100 else str(value)

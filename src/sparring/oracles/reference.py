@@ -2,11 +2,12 @@
 
 Contract: `judge_against` compares the calculations that two texts claim. The same calculations (up to order
 of operands, division as multiplication, percent as decimal, intermediate results written out or not) are
-``correct`` whatever the words; a different result or number where the words say the same (one text may say
+``correct`` whatever the words, if the formulas around them agree; so are the same formulas with unknowns, up to the
+dress of LaTeX and words of inference. A different result or number where the words say the same (one text may say
 more, but not each something of its own) is ``wrong``; texts that cannot be compared are ``undecided``. The
 original is taken to be correct. `is_malformed` says, separately, that an output is no single step at all,
 which is a failure of its writer and not a question of truth. Not here: whether changed words without changed
-numbers mean the same.
+numbers mean the same, whether one formula follows from another (`algebra.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise, zip_longest
 
-from sparring.oracles.arithmetic import ArithmeticOracle, check_equations, verdict_of
-from sparring.oracles.canonical import Canonical, canonical_of
+from sparring.oracles.arithmetic import ArithmeticOracle, check_equations, judge_text
+from sparring.oracles.canonical import Canonical, Formula, canonical_of, formulas_of
 from sparring.oracles.equations import ANNOTATION, read_step
 from sparring.oracles.expressions import Run
 from sparring.oracles.numbers import (
@@ -30,8 +31,9 @@ from sparring.oracles.numbers import (
     value_of,
     without_float_noise,
 )
-from sparring.oracles.tokens import TextTooLargeError, Token, tokenize, word_set
+from sparring.oracles.tokens import COMPARISONS, TextTooLargeError, Token, tokenize
 from sparring.oracles.verdict import Verdict
+from sparring.oracles.words import word_set
 from sparring.traces.records import Problem
 
 SAME_SHAPE = 0.7  # share of common words from which two steps count as saying the same
@@ -48,6 +50,12 @@ _NEGATIONS = word_set(
 _CONNECTIVES = word_set(
     """
     a an the so then thus hence therefore and that
+    """
+)
+_INFERENCES = _CONNECTIVES | word_set(
+    """
+    this means we get obtain have which gives us now can see it follows is as find know yields implies or be
+    finally first next also because since simplifies becomes equals
     """
 )
 _ECHO = re.compile(
@@ -88,6 +96,7 @@ class Reading:
         numbers: the numbers of the visible text, in order, a percentage as its share of one.
         loose: those of them that stand in no claim.
         percents: how many of the numbers are percentages.
+        formulas: its formulas outside the claims, as `canonical.formulas_of` writes them.
     """
 
     claims: tuple[Claim, ...]
@@ -95,6 +104,12 @@ class Reading:
     numbers: tuple[Fraction, ...]
     loose: tuple[Fraction, ...]
     percents: int
+    formulas: tuple[Formula, ...]
+
+    @property
+    def symbolic(self) -> Counter[Formula]:
+        """The formulas that hold anything but numbers."""
+        return Counter(formula for formula in self.formulas if any(map(_is_symbol, formula)))
 
 
 class ReferenceOracle(ArithmeticOracle):
@@ -114,9 +129,9 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
     if plain(original) == plain(step):
         return Verdict("correct", "reference:same_text")
     try:
-        verdict = verdict_of(check_equations(step))
+        verdict = judge_text(step)
         if verdict.truth == "wrong":
-            if verdict_of(check_equations(original)).truth == "wrong":
+            if judge_text(original).truth == "wrong":
                 return Verdict("undecided", "reference:original_fails", verdict.detail, verdict.span)
             return verdict
         old, new = read(original), read(step)
@@ -127,8 +142,8 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
         return Verdict("undecided", "reference:too_large", str(error))
     if old.claims and new.claims:
         return _compare_claims(old, new, known)
-    if not old.claims and not new.claims and old.words == new.words:
-        return _compare_numbers(old.numbers, new.numbers, old.percents == new.percents)
+    if not old.claims and not new.claims:
+        return _compare_texts(old, new)
     return Verdict("undecided", "reference:incomparable")
 
 
@@ -190,7 +205,8 @@ def read(step: str) -> Reading:
             span = next(spans, None)
         if span is None or token.start < span[0]:
             loose.append(numbers[-1])
-    return Reading(claims, words, tuple(numbers), tuple(loose), percents)
+    formulas = formulas_of(tokens, [claim.span for claim in claims])
+    return Reading(claims, words, tuple(numbers), tuple(loose), percents, formulas)
 
 
 def claims_of(step: str) -> tuple[Claim, ...]:
@@ -202,7 +218,7 @@ def claims_of(step: str) -> tuple[Claim, ...]:
     claims: list[Claim] = []
     derived: dict[Fraction, Canonical] = {}
     for check in check_equations(step):
-        if check.equation.source == "printed":
+        if check.equation.source == "printed" or check.equation.relation in COMPARISONS:
             continue
         left, right, shown = check.equation.left, check.equation.right, check.right
         if check.finding == "right" and left is not None and not left.operators:
@@ -277,7 +293,9 @@ def _compare_claims(old: Reading, new: Reading, known: set[Fraction]) -> Verdict
 
 
 def _same_claims(old: Reading, new: Reading, known: set[Fraction]) -> Verdict:
-    """The calculations agree; what is left are the numbers and negations in the words around them."""
+    """The calculations agree; what is left are formulas, numbers and negations in the words around them."""
+    if old.symbolic != new.symbolic:
+        return Verdict("undecided", "reference:other_formula")
     if Counter(old.loose) != Counter(new.loose):
         if old.words == new.words and len(old.loose) == len(new.loose):
             return _compare_numbers(old.loose, new.loose, old.percents == new.percents)
@@ -326,6 +344,43 @@ def _rounds_to(fine: Fraction, coarse: Fraction) -> bool:
     """Whether a number is another one, rounded to its two or more decimal places."""
     places = decimal_places(coarse)
     return places is not None and places >= 2 and abs(fine - coarse) <= Fraction(1, 2 * 10**places)
+
+
+def _compare_texts(old: Reading, new: Reading) -> Verdict:
+    """Compare two texts without calculations: their words, then their formulas, then their numbers."""
+    if old.words != new.words:
+        meant = [[word for word in reading.words if word not in _INFERENCES] for reading in (old, new)]
+        if old.symbolic and old.formulas == new.formulas and meant[0] == meant[1]:
+            return Verdict("correct", "reference:same_formula")
+        return Verdict("undecided", "reference:incomparable")
+    if old.formulas == new.formulas:
+        return _compare_numbers(old.numbers, new.numbers, old.percents == new.percents)
+    pairs = [
+        pair
+        for one, other in zip(old.formulas, new.formulas, strict=False)
+        for pair in zip_longest(one, other)
+    ]
+    changed = [pair for pair in pairs if pair[0] != pair[1]]
+    if any(_is_sign(sign) for pair in changed for sign in pair) or len(old.formulas) != len(new.formulas):
+        if changed in ([("+", "-")], [("-", "+")], *([pair] for pair in _REVERSED)):
+            return Verdict(
+                "wrong", "reference:different_sign", f"the sign is {changed[0][0]}, not {changed[0][1]}"
+            )
+        return Verdict("undecided", "reference:other_formula")
+    if old.symbolic and (len(changed) > 1 or 0 in old.numbers):
+        return Verdict("undecided", "reference:rescaled")  # "2x = 6" and "4x = 12" say the same
+    return _compare_numbers(old.numbers, new.numbers, old.percents == new.percents)
+
+
+_REVERSED = [("<", ">"), (">", "<"), ("<=", ">="), (">=", "<=")]
+
+
+def _is_sign(sign: str | None) -> bool:
+    return sign is None or not (sign[-1].isdigit() or sign == "π")
+
+
+def _is_symbol(sign: str) -> bool:
+    return sign.isalpha() or sign[0] == "\\" or sign in ("<", ">", "<=", ">=")
 
 
 def _compare_numbers(old: Sequence[Fraction], new: Sequence[Fraction], same_percents: bool) -> Verdict:

@@ -9,16 +9,25 @@ Not here: what the tokens mean together (`numbers.py`, `equations.py`).
 from __future__ import annotations
 
 import re
-import unicodedata
 from fractions import Fraction
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from sparring.oracles.literals import (
+    PI,
+    VULGAR,
+    binomial,
+    decimals_shown,
+    exact_number,
+    proper_fraction,
+    two_numbers,
+)
+from sparring.oracles.words import SPELLED_NUMBERS, word_set
+
 MAX_CHARACTERS = 10_000
-MAX_DIGITS = 40
+COMPARISONS = frozenset(("<", ">", "<=", ">="))
 
 Kind = Literal[
-    "number", "operator", "open", "close", "percent", "factorial", "fraction", "of",
+    "number", "operator", "open", "close", "percent", "factorial", "fraction", "root", "of",
     "relation", "word", "unknown", "break", "approximate",
 ]  # fmt: skip
 
@@ -27,8 +36,10 @@ class Token(NamedTuple):
     """One lexical unit of a step.
 
     Attributes:
-        kind: what it is; ``fraction`` is the LaTeX command, ``approximate`` a mark such as ``~`` or ``...``.
-        text: normalised: operators are ``+ - * / ^``, relations ``=``, ``~`` or ``is``, words are lower case.
+        kind: what it is; ``fraction`` is the LaTeX command, ``root`` a square root sign, ``approximate`` a mark
+            such as ``~`` or ``...``.
+        text: normalised: operators are ``+ - * / ^``, relations ``=``, ``~``, ``is`` or one of `COMPARISONS`,
+            words are lower case.
         start: first character in the step.
         end: one past the last character.
         value: exact value of a number; ``None`` for other kinds and for numbers with too many digits.
@@ -49,15 +60,6 @@ class TextTooLargeError(ValueError):
     """The text exceeds `MAX_CHARACTERS`; oracles turn this into an undecided verdict."""
 
 
-def word_set(text: str) -> frozenset[str]:
-    """Return the words of a text as a set: keeps word lists readable in the source."""
-    return frozenset(text.split())
-
-
-_VULGAR = {
-    character: Fraction(*map(int, unicodedata.normalize("NFKC", character).split("⁄")))
-    for character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
-}
 _OPERATORS = {
     "+": "+", "-": "-", "−": "-", "﹣": "-", "*": "*", "×": "*", "·": "*", "∗": "*", "⋅": "*", "∙": "*",
     "/": "/", "÷": "/", "∕": "/", "⁄": "/", "^": "^",
@@ -65,6 +67,11 @@ _OPERATORS = {
 _COMMANDS: dict[str, tuple[Kind, str] | None] = {
     **dict.fromkeys(("times", "cdot"), ("operator", "*")),
     "div": ("operator", "/"),
+    "sqrt": ("root", "root"),
+    "lt": ("relation", "<"),
+    "gt": ("relation", ">"),
+    **dict.fromkeys(("le", "leq", "leqslant"), ("relation", "<=")),
+    **dict.fromkeys(("ge", "geq", "geqslant"), ("relation", ">=")),
     **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac"), ("fraction", "/")),
     **dict.fromkeys(("approx", "simeq", "sim", "cong"), ("relation", "~")),
     **dict.fromkeys(
@@ -78,7 +85,7 @@ _COMMANDS: dict[str, tuple[Kind, str] | None] = {
     **dict.fromkeys(
         word_set(
             """
-            neq ne ge geq le leq lt gt equiv implies Rightarrow rightarrow to iff Longrightarrow
+            neq ne equiv implies Rightarrow rightarrow to iff Longrightarrow
             Leftrightarrow longrightarrow therefore because bullet item begin end land lor
             """
         ),
@@ -86,13 +93,6 @@ _COMMANDS: dict[str, tuple[Kind, str] | None] = {
     ),
 }
 _OPERATOR_WORDS = {"times": "*", "plus": "+", "minus": "-", "divided": "/", "multiplied": "*"}
-# A number spelled out beside a sign is an operand that is not read: "seven * 10".
-SPELLED_NUMBERS = word_set(
-    """
-    zero one two three four five six seven eight nine ten eleven twelve half quarter third dozen hundred
-    thousand million
-    """
-)
 # What people write straight after a number ("8hrs", "100mg"); any other letters there are variables.
 _ATTACHED_UNITS = word_set(
     """
@@ -106,8 +106,13 @@ _SCAN = re.compile(
     |(?P<line>\n\s*|\\\\\s*)
     |(?P<circle>\^\s*\{?\s*\\circ\s*\}?|°|\^\s*º)
     |(?P<clock>\d+(?::\d+)+)
+    |(?P<latexmixed>(?<![\d.^_/])\d{1,4}[ ]?\\[dt]?frac(?:\s*\{\s*\d{1,3}\s*\}\s*\{\s*\d{1,3}\s*\}|\s*\d\d))
+    |(?P<binomial>\\[dt]?binom(?:\s*\{\s*\d{1,3}\s*\}\s*\{\s*\d{1,3}\s*\}|\s*\d\d))
+    |(?P<nthroot>\\sqrt\s*\[[^\[\]\n]{0,12}\]\s*)
+    |(?P<pi>\\pi(?![A-Za-z])|π)|(?P<radical>√)
     |(?P<mixed>(?<![\d./])\d{1,4}[ ]\d{1,2}/\d{1,2}(?![\d./]|,\d))
-    |(?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+    |(?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?
+        (?:(?:(?<=\.\d)|(?<=\.\d\d)|(?<=\.\d{3})|(?=[eE][-+]?\d\d)|(?=[eE]\d))[eE][-+]?\d{1,2}(?![\w.]))?|\.\d+)
     |(?P<vulgar>[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])
     |(?P<digits>\\[dt]?frac\s*\d\s*\d)
     |(?P<command>\\[A-Za-z]+|\\.)
@@ -116,9 +121,9 @@ _SCAN = re.compile(
     |(?P<comparison><=|>=|=<|!=|=>|->|-->|[<>≤≥≠→⇒⟹∴≡]+)
     |(?P<approximate>≈|≅|≃|=~|~=)
     |(?P<relation>:=|==|=)
-    |(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*)
-    |(?P<operator>[-+−﹣*×·∗⋅∙/÷∕⁄^])
     |(?P<superscript>[²³])
+    |(?P<word>[^\W\d_²³]+(?:['’-][^\W\d_²³]+)*)
+    |(?P<operator>[-+−﹣*×·∗⋅∙/÷∕⁄^])
     |(?P<open>[(\[{])|(?P<close>[)\]}])
     |(?P<percent>[%٪])
     |(?P<currency>[$£€₹¥&"“”`'’‘]+)
@@ -127,13 +132,16 @@ _SCAN = re.compile(
     |(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
-_NUMBER_AHEAD = re.compile(r"\s*(?:\\?[$£€]\s*(?:\d|\.\d)|\d|\.\d|\(|\\[dt]?frac|\\left\(|[½⅓⅔¼¾])")
+_NUMBER_AHEAD = re.compile(
+    r"\s*(?:\\?[$£€]\s*(?:\d|\.\d)|\d|\.\d|\(|\\[dt]?(?:frac|binom)|\\left\(|[½⅓⅔¼¾√]|\\sqrt|sqrt\()"
+)
+_ROUGHLY = re.compile(r"\s+(?:about|approximately|roughly|around|nearly|almost|exactly)\b")
 _SIGN_AHEAD = re.compile(r"\s*(?:[-+*/^=×·−<>]|\\(?:cdot|times|div)\b)|[(\d]")
 _SEPARATED = re.compile(r",\d|, \d{3}(?!\d)")
 _SPACED_NUMBER = re.compile(r"\s+(?:\\?[$£€]\s*)?[(\d.]")
 _BY_NUMBER_AHEAD = re.compile(r"\s+by(?=\s*(?:\\?[$£€]|\d|\.\d|\())")
 _OPERATION_AHEAD = re.compile(r"\s+[=+*/×÷]")
-_POSTFIX_END = re.compile(r"\(|\s*(?:[-+*/×÷=)}^]|\\)")
+_POSTFIX_END = re.compile(r"\(|\d+!|\s*(?:[-+*/×÷=)}^]|\\)")
 _VOWELS = frozenset("aeiouy")
 _OPERAND_KINDS = frozenset(("number", "close", "percent", "factorial"))
 # A lone x after one of these is the name of a variable, not a sign of multiplication.
@@ -142,16 +150,6 @@ _BEFORE_VARIABLE = word_set(
     let for of is that value and find where so then if be by to in with find solve equation
     """
 )
-_SEPARATORS = re.compile(r"[{},\\!]+")
-
-
-@lru_cache(maxsize=4096)
-def exact_number(text: str) -> Fraction | None:
-    """Return the exact value of digits with separators and point, ``None`` beyond `MAX_DIGITS` digits."""
-    digits = _SEPARATORS.sub("", text)
-    if len(digits) > MAX_DIGITS:
-        return None
-    return Fraction("0" + digits) if digits[0] == "." else Fraction(digits)
 
 
 def tokenize(text: str) -> list[Token]:
@@ -189,9 +187,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _number(raw: str, start: int, end: int, gap: bool) -> Token:
-    point = raw.find(".")
-    places = 0 if point < 0 else len(raw) - point - 1
-    return Token("number", raw, start, end, exact_number(raw), places, gap)
+    return Token("number", raw, start, end, exact_number(raw), decimals_shown(raw), gap)
 
 
 def _is_malformed(text: str, match: re.Match[str], tokens: list[Token]) -> bool:
@@ -226,17 +222,25 @@ def _read_word(text: str, match: re.Match[str], tokens: list[Token], gap: bool) 
         tokens.append(Token("operator", _OPERATOR_WORDS[word], start, end, gap=gap))
     elif word in ("times", "plus", "minus") and number_follows and before is not None:
         tokens.append(Token("operator", _OPERATOR_WORDS[word], start, end, gap=gap))
+    elif word == "sqrt" and text.startswith("(", end):
+        tokens.append(Token("root", "root", start, end, gap=gap))
     elif word == "of":
         tokens.append(Token("of", "of", start, end, gap=gap))
     elif word == "percent":
         tokens.append(Token("percent", "%", start, end, gap=gap))
-    elif word == "equals" or (word in ("is", "are") and after_operand and number_follows):
+    elif word == "equals" or (word in ("is", "are") and after_operand and _value_ahead(text, end)):
         tokens.append(Token("relation", "=" if word == "equals" else "is", start, end, gap=gap))
     elif _is_variable(match.group(), text, end):
         tokens.append(Token("unknown", word, start, end, gap=gap))
     else:
         tokens.append(Token("word", word, start, end, gap=gap))
     return end
+
+
+def _value_ahead(text: str, position: int) -> bool:
+    """Whether a number follows, possibly after "about" or the like."""
+    roughly = _ROUGHLY.match(text, position)
+    return _NUMBER_AHEAD.match(text, roughly.end() if roughly else position) is not None
 
 
 def _is_variable(raw: str, text: str, end: int) -> bool:
@@ -277,16 +281,17 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
         if before is not None and before.kind in ("number", "close") and _NUMBER_AHEAD.match(text, end):
             tokens.append(Token("operator", "^", start, end, gap=gap))
     elif group == "mixed":
-        whole, rest = raw.split(" ")
-        numerator, denominator = rest.split("/")
-        if 0 < int(numerator) < int(denominator):
-            value = int(whole) + Fraction(int(numerator), int(denominator))
-            tokens.append(Token("number", raw, start, end, value, 0, gap))
-        else:
-            end = start + len(whole)
-            tokens.append(_number(whole, start, end, gap))
+        return _read_mixed(raw, raw.index(" "), start, tokens, gap)
+    elif group == "latexmixed":
+        return _read_mixed(raw, raw.index("\\"), start, tokens, gap)
+    elif group == "binomial":
+        tokens.append(Token("number", raw, start, end, binomial(raw), 0, gap))
+    elif group == "pi":
+        tokens.append(Token("number", "π", start, end, PI, 0, gap))
+    elif group == "comparison" and raw in _COMPARISON_SIGNS:
+        tokens.append(Token("relation", _COMPARISON_SIGNS[raw], start, end, gap=gap))
     elif group == "vulgar":
-        value = _VULGAR[raw]
+        value = VULGAR[raw]
         if (
             before is not None
             and before.kind == "number"
@@ -297,8 +302,8 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
         else:
             tokens.append(Token("number", raw, start, end, value, 0, gap))
     elif group == "digits":
-        numerator, denominator = [character for character in raw if character.isdigit()]
-        known = Fraction(int(numerator), int(denominator)) if int(denominator) else None
+        numerator, denominator = two_numbers(raw)
+        known = Fraction(numerator, denominator) if denominator else None
         tokens.append(
             Token("number", raw, start, end, known, 0, gap) if known is not None
             else Token("unknown", raw, start, end, gap=gap)
@@ -341,8 +346,13 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
     return end
 
 
+_COMPARISON_SIGNS = {
+    "<": "<", ">": ">", "≤": "<=", "<=": "<=", "=<": "<=", "≥": ">=", ">=": ">=",
+}  # fmt: skip
 _PLAIN: dict[str, tuple[Kind, str]] = {
     "clock": ("unknown", ""),
+    "nthroot": ("unknown", ""),
+    "radical": ("root", "root"),
     "comparison": ("break", ""),
     "approximate": ("relation", "~"),
     "relation": ("relation", "="),
@@ -351,6 +361,16 @@ _PLAIN: dict[str, tuple[Kind, str]] = {
     "percent": ("percent", "%"),
     "tilde": ("approximate", "~"),
 }
+
+
+def _read_mixed(raw: str, cut: int, start: int, tokens: list[Token], gap: bool) -> int:
+    r"""Read ``2 1/3`` or ``2\frac{1}{3}`` as one number where its fraction is proper, else its first number."""
+    whole, share = raw[:cut].rstrip(), proper_fraction(raw[cut:])
+    if share is None:
+        tokens.append(_number(whole, start, start + len(whole), gap))
+        return start + len(whole)
+    tokens.append(Token("number", raw, start, start + len(raw), int(whole) + share, 0, gap))
+    return start + len(raw)
 
 
 def _read_command(raw: str, start: int, end: int, tokens: list[Token], gap: bool) -> None:

@@ -1,0 +1,301 @@
+r"""Facts about numbers that are stated without an equation between expressions: times of day, ratios, properties.
+
+Contract: `find_facts` returns the statements of a step that are decidable, each true or false: ``3:45 pm + 2 hours = 5:45
+pm``, ``from 8:30 to 11:15 is 2 hours 45 minutes``, ``12:8 = 3:2``, ``51 is prime``, ``91 is divisible by 7``,
+``17 \equiv 2 \pmod{5}``, ``\gcd(12, 18) = 6``, ``2 hours = 120 minutes``, ``7 days after March 28 is April 4``, ``He needs
+7 because 8 - 2 = 6``. A false one that another reading, a denial or a supposition in the same step may save is left out.
+Each pattern is anchored to literal numbers of few digits, so that everything is bounded. Not here: equations between
+expressions (`equations.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from sparring.oracles.numbers import evaluate
+from sparring.oracles.units import UNITS
+from sparring.oracles.words import SPELLED_NUMBERS
+
+DAY = 24 * 60
+_MONTH_NAMES = "january february march april may june july august september october november december"
+_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES.split())}
+_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_DENIED = re.compile(
+    r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|wrong|incorrect|false|instead"
+    r"|contradicts?|contradiction|impossible|unless|whether|neither|nor|would)\b|\?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A statement that is decided.
+
+    Attributes:
+        kind: of the error if it is false: ``wrong_time``, ``wrong_ratio``, ``wrong_property``, ``wrong_congruence``,
+            ``wrong_conversion``, ``wrong_date``, ``wrong_reason``.
+        holds: whether it is true.
+        detail: for people.
+        span: its characters.
+    """
+
+    kind: str
+    holds: bool
+    detail: str
+    span: tuple[int, int]
+
+
+Reader = Callable[[re.Match[str], str], tuple[bool, str] | None]
+
+
+def find_facts(step: str) -> list[Fact]:
+    """Return the decided statements of a step of at most `tokens.MAX_CHARACTERS` characters, in reading order."""
+    return sorted(_facts(step), key=lambda fact: fact.span)
+
+
+def _facts(step: str) -> Iterator[Fact]:
+    denied: bool | None = None
+    for kind, hint, pattern, read in _PATTERNS:
+        if hint not in step:
+            continue
+        for match in pattern.finditer(step):
+            found = read(match, step)
+            if found is None:
+                continue
+            if not found[0]:
+                denied = _DENIED.search(step) is not None if denied is None else denied
+                if denied:
+                    continue
+            yield Fact(kind, found[0], found[1], match.span())
+
+
+# --- times of day ---
+
+_CLOCK = r"(\d{1,2}):([0-5]\d)\s*([ap]\.?m\b\.?)?"
+_SPAN = r"(\d{1,3})\s*(hours?|hrs?|minutes?|mins?)(?:(?:,?\s*and\s*|,?\s*)(\d{1,3})\s*(?:minutes?|mins?)\b)?"
+
+
+def _minutes(hour: str, minute: str, half: str | None) -> int | None:
+    """Return minutes since midnight, ``None`` for a time that no clock shows."""
+    value = int(hour)
+    if half:
+        if not 1 <= value <= 12:
+            return None
+        value = value % 12 + (12 if half[0] in "pP" else 0)
+    return value * 60 + int(minute) if value <= 24 else None
+
+
+def _duration(amount: str, unit: str, rest: str | None) -> int | None:
+    if unit.startswith("h"):
+        return int(amount) * 60 + int(rest or 0)
+    return None if rest else int(amount)
+
+
+def _same_time(one: int, other: int, exact: bool) -> bool:
+    """Whether two times agree: on a clock of 24 hours if both say morning or afternoon, else on one of 12."""
+    return (one - other) % (DAY if exact else DAY // 2) == 0
+
+
+def _time_shifted(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    start, end = _minutes(*match.group(1, 2, 3)), _minutes(*match.group(8, 9, 10))
+    span = _duration(*match.group(5, 6, 7))
+    if start is None or end is None or span is None:
+        return None
+    shifted = start - span if match.group(4) in ("-", "−", "–", "minus") else start + span
+    exact = bool(match.group(3) and match.group(10))
+    holds = _same_time(shifted, end, exact)
+    # As minutes and seconds, 3:45 plus 2 minutes is 5:45.
+    seconds = (int(match.group(8)) - int(match.group(1))) % 12 == span % 12 and match.group(2) == match.group(
+        9
+    )
+    if not holds and not exact and seconds:
+        return None
+    return (
+        holds,
+        f"the time is {shifted // 60 % 24}:{shifted % 60:02d}, not {match.group(8)}:{match.group(9)}",
+    )
+
+
+def _time_between(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    first, second = _minutes(*match.group(1, 2, 3)), _minutes(*match.group(4, 5, 6))
+    span = _duration(*match.group(7, 8, 9))
+    if first is None or second is None or span is None:
+        return None
+    passed = first - second if match.group().lstrip()[0].isdigit() else second - first
+    holds = _same_time(passed, span, bool(match.group(3) and match.group(6)))
+    passed %= DAY
+    return holds, f"the time between is {passed // 60} h {passed % 60} min"
+
+
+# --- ratios ---
+
+
+def _ratio(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    one, other = ([int(part) for part in side.split(":")] for side in match.group(1, 2))
+    if len(one) != len(other) or 0 in one or 0 in other:
+        return None
+    holds = all(first * other[0] == second * one[0] for first, second in zip(one, other, strict=True))
+    if not holds and not re.search(r"\bratio|\bproportion|simplif", step, re.IGNORECASE):
+        return None
+    return holds, f"{match.group(1)} and {match.group(2)} are different ratios"
+
+
+# --- properties of whole numbers ---
+
+
+def _is_prime(number: int) -> bool:
+    return number > 1 and all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
+
+
+def _is_power(number: int, power: int) -> bool:
+    return any(
+        base**power == number for base in (round(number ** (1 / power)) + shift for shift in (-1, 0, 1))
+    )
+
+
+_PROPERTIES: dict[str, Callable[[int], bool]] = {
+    "prime": _is_prime,
+    "composite": lambda number: number > 1 and not _is_prime(number),
+    "even": lambda number: number % 2 == 0,
+    "odd": lambda number: number % 2 == 1,
+    "perfect square": lambda number: _is_power(number, 2),
+    "perfect cube": lambda number: _is_power(number, 3),
+}
+
+
+def _property(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    number = int(match.group(1).replace(",", ""))
+    holds = _PROPERTIES[match.group(2).lower()](number)
+    return holds, f"{number} is {'' if holds else 'not '}{match.group(2).lower()}"
+
+
+def _divisible(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    number, divisor = int(match.group(1).replace(",", "")), int(match.group(2))
+    holds = divisor > 0 and number % divisor == 0
+    return holds, f"{number} is {'' if holds else 'not '}divisible by {divisor}"
+
+
+def _common(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    name, shown = match.group(1).lower(), int(match.group(3).replace(",", ""))
+    numbers = [int(digits) for digits in re.findall(r"\d+", match.group(2))]
+    found = math.gcd(*numbers) if name[0] == "g" else math.lcm(*numbers)
+    return found == shown, f"it is {found}, not {shown}"
+
+
+def _congruence(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    modulus = int(match.group(3))
+    one, other = (evaluate(side).value for side in match.group(1, 2))
+    if one is None or other is None or one.denominator != 1 or other.denominator != 1 or modulus == 0:
+        return None
+    return (one - other) % modulus == 0, f"{one} and {other} differ modulo {modulus}"
+
+
+# --- units and dates ---
+
+_SCALE = re.compile(
+    r"\b(?:scale|map|model|drawing|represents?|blueprint|rate|every|each|per)\b", re.IGNORECASE
+)
+
+
+def _conversion(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    one, other = UNITS.get(match.group(2).lower()), UNITS.get(match.group(4).lower())
+    if one is None or other is None or one.dimension != other.dimension or one == other:
+        return None
+    if "day" in (one.name, other.name) or "week" in (one.name, other.name):
+        return None  # working days and weeks are shorter
+    left, right = Fraction(match.group(1).replace(",", "")), Fraction(match.group(3).replace(",", ""))
+    wanted = left * one.factor / other.factor
+    if wanted == right:
+        return True, f"{match.group(1)} {one.name} is {match.group(3)} {other.name}"
+    # Rounded, between systems, or a scale ("1 inch = 4 feet"): only a multiple of a definition can be wrong.
+    if wanted.denominator != 1 and (wanted * 100).denominator != 1:
+        return None
+    if abs(wanted - right) < 1 or _SCALE.search(step) or (left == 1 and one.dimension == "length"):
+        return None
+    return False, f"{match.group(1)} {one.name} is {float(wanted):g} {other.name}, not {match.group(3)}"
+
+
+def _date_shifted(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    count, unit, direction, month, day, month_after, day_after = match.groups()
+    days = int(count) * (7 if unit.lower().startswith("week") else 1)
+    if direction.lower() == "before":
+        days = -days
+    starts = _day_of_year(month, day), _day_of_year(month_after, day_after)
+    if starts[0] is None or starts[1] is None:
+        return None
+    off = (starts[0] + days - starts[1]) % 365
+    # A leap day or counting the first day may make one day of difference.
+    return None if off in (1, 364) else (off == 0, f"the date is {min(off, 365 - off)} days off")
+
+
+def _day_of_year(month: str, day: str) -> int | None:
+    number = _MONTHS[month.lower()]
+    return sum(_LENGTHS[:number]) + int(day) if 1 <= int(day) <= _LENGTHS[number] else None
+
+
+# --- a number and the calculation that is its reason ---
+
+_COUNT = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_OTHER_COUNT = re.compile(
+    r"\d-|-\d|\d[a-z]|\d, \d|%|/|\b(?:million|thousand|hundred|dozens?|half|twice|times|every|per cent|percent|more|less"
+    r"|another|about|almost|over|under|least|most|negative|fifteen|each|per)\b",
+    re.IGNORECASE,
+)
+
+
+def _reason(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    """Compare the only number of a sentence with the result after its "because"."""
+    lead = re.split(r"[.;:!?](?!\d)", step[: match.start()])[-1]
+    counts = _COUNT.findall(lead)
+    if (
+        len(counts) != 1
+        or _OTHER_COUNT.search(lead)
+        or SPELLED_NUMBERS & set(re.findall(r"[a-z]+", lead.lower()))
+    ):
+        return None
+    said, result = (Fraction(text.replace(",", "")) for text in (counts[0], match.group(1)))
+    if said == result:
+        return True, f"{counts[0]} is the result"
+    if abs(said - result) < 1 or result in (100 * said, said / 100):
+        return None  # rounded to whole things, or cents of dollars
+    return False, f"the calculation gives {match.group(1)}, the text says {counts[0]}"
+
+
+_NUMBER = r"(?<![\w.,^/*+=-])(?<![-+*/^=×·] )(\d{1,3}(?:,\d{3})*|\d{1,7})(?![\w.,]*\d)"
+_MONTH = rf"({'|'.join(_MONTHS)})"
+_AMOUNT = r"(\d{1,3}(?:,\d{3})+(?:\.\d{1,4})?|\d{1,7}(?:\.\d{1,4})?)"
+_SIDE = r"(-?\d{1,6}(?:(?:\^\{?\d{1,3}\}?|\s*(?:\\cdot|\\times|[-+*])\s*\d{1,6})){0,12})"
+_EQUALS = r"\s*(?:=|is|equals)\s*"
+_PARTS = r"(\d{1,5}(?::\d{1,5}){1,3})"
+# (kind, a text that every match holds, reader, pattern)
+_ROWS: tuple[tuple[str, str, Reader, str], ...] = (
+    ("wrong_time", ":", _time_shifted,
+     rf"(?<![\d:.]){_CLOCK}\s*(\+|-|−|–|plus|minus)\s*{_SPAN}{_EQUALS}{_CLOCK}(?![\d:])"),
+    ("wrong_time", ":", _time_between,
+     rf"\b(?:from|between)\s+{_CLOCK}\s*(?:to|until|till|and|-|–)\s*{_CLOCK}{_EQUALS}{_SPAN}(?!\s*\w+\s*\d)"),
+    ("wrong_time", ":", _time_between, rf"(?<![\d:.]){_CLOCK}\s*(?:-|−|–|minus)\s*{_CLOCK}{_EQUALS}{_SPAN}"),
+    ("wrong_ratio", ":", _ratio, rf"(?<![\d:./]){_PARTS}\s*=\s*{_PARTS}(?![\d:./]|\s*[ap]\.?m)"),
+    ("wrong_property", " is ", _property,
+     rf"{_NUMBER}\$? is (?:an? |also |indeed )?"
+     r"(prime|composite|even|odd|perfect square|perfect cube)\b(?! (?:to|with|in|if|when|factor))"),
+    ("wrong_property", "divisible by", _divisible,
+     rf"{_NUMBER}\$? is (?:also )?divisible by \$?(\d{{1,4}})(?![\d.^*]|\s*[\^*\\])"),
+    ("wrong_property", "(", _common,
+     r"\b(gcd|lcm)\b\}?\s*(?:\\left)?\(((?:\d{1,6}\s*,\s*){1,4}\d{1,6})(?:\\right)?\)\s*=\s*"
+     r"(\d{1,9})(?![\d.,/^*]|\s*[-+*/^\\(])"),
+    ("wrong_congruence", "mod", _congruence,
+     rf"(?<![\w.^}})+*-]){_SIDE}\s*(?:\\equiv|≡)\s*{_SIDE}\s*(?:\\pmod|\(\s*\\?mod|\\mod)\s*\{{?\s*(\d{{1,5}})\b"),
+    ("wrong_conversion", "=", _conversion,
+     rf"(?<![\w.,/*+-])(?<![-+*/×] ){_AMOUNT}\s*([A-Za-z]+)\s*=\s*{_AMOUNT}\s*([A-Za-z]+)\b"
+     r"(?!\s*(?:per\b|/|and\b|\d|[-+*^]))"),
+    ("wrong_date", " is ", _date_shifted,
+     rf"\b(\d{{1,3}}) (days?|weeks?) (after|before|from) {_MONTH} (\d{{1,2}})(?:st|nd|rd|th)? is {_MONTH} (\d{{1,2}})\b"),
+    ("wrong_reason", "because", _reason,
+     r"\bbecause\s+(?=[\d$(.])[\d.,$%()xX×*+/÷ -]{3,60}=\s*\$?(?:<<[^<>\n]{0,80}>>)?\$?"
+     r"(\d[\d,]*(?:\.\d{1,6})?)(?=\.?\s*$|\.\s)"),
+)  # fmt: skip
+_PATTERNS = [(kind, hint, re.compile(pattern, re.IGNORECASE), read) for kind, hint, read, pattern in _ROWS]

@@ -1,0 +1,262 @@
+"""The quantities oracle: do the numbers of a step come from somewhere, keep their value, and fit together?
+
+Contract: `judge` finds four errors and confirms nothing (a step may calculate the wrong thing with founded numbers):
+``miscopied_number`` (an operand without a source that differs by one slip of the pen from a number that is given),
+``unfounded_number`` (an operand that is neither given, stated nor constant, nor one calculation away from such numbers),
+``contradicts_earlier`` (``f(3) = 12`` after ``f(3) = 10``), ``incompatible_units`` (3 kg + 5 m). Everything else is
+``undecided``. The two rules on sources ask for plain arithmetic: a problem in words, a step without powers, roots or
+unknowns. Bounded time on any text. Not here: whether calculations are right (`arithmetic.py`), what constants and
+conversions there are (`foundations.py`, `units.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from itertools import chain
+from typing import NamedTuple
+
+from sparring.oracles.equations import Equation, find_equations, may_hold_equation, read_step
+from sparring.oracles.foundations import Foundation, factors_of, numbers_in, written_in
+from sparring.oracles.numbers import evaluate, show
+from sparring.oracles.tokens import COMPARISONS, MAX_CHARACTERS, TextTooLargeError, Token
+from sparring.oracles.units import AMBIGUOUS
+from sparring.oracles.verdict import Verdict
+from sparring.traces.records import Problem
+
+MAX_PREFIX_STEPS = 200
+MIN_MISCOPIED_DIGITS = 3
+_PLAIN = frozenset("+-*/")
+# Signs of a problem that is not told in words, where steps calculate silently.
+_FORMULAS = re.compile(r"\\(?!\$|%)|\^|\$[^$\d\s]|\b[a-zA-Z] ?= ?\d|_")
+_SUPPOSES = re.compile(
+    r"\b(?:if|suppos\w+|assum\w+|let|say|guess\w*|try|tries|trial|test|example|estimat\w+|approximat\w+|about|round\w*"
+    r"|average|random|check|maybe|perhaps|not|isn't|wrong|instead|mistake)\b|≈|~",
+    re.IGNORECASE,
+)
+# Words after which one name may have several values.
+_CASES = re.compile(
+    r"\b(?:cases?|if|suppose|assume|when|or|either|let|try|trying|not|wrong|mistake|instead|otherwise|actually|could"
+    r"|would|possib\w+|respectively|whenever|guess|check\w*|test\w*|options?|choices?|maximum|minimum|solutions?|roots?"
+    r"|values|new|now|next|then|each|another|other|sorry|setting|set|for)\b|\\pm|\?|\[asy\]",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(
+    r"(?:^|\$|\\\(|\\\[|, )\s*([A-Za-z\\][A-Za-z0-9_\\{}()+\-* ]{0,30}?)\s*=\s*"
+    r"(-?\d{1,12}(?:\.\d{1,9})?|-?\\[dt]?frac\{\d{1,9}\}\{\d{1,9}\})(?=\s*(?:[$.,;]|\\\]|\\\)|$))"
+)
+
+
+class Finding(NamedTuple):
+    """An error: its kind, what it rests on for people, and where."""
+
+    kind: str
+    detail: str
+    span: tuple[int, int]
+
+
+def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
+    """Return ``wrong`` with the first error found, else ``undecided``; never raises on bad text."""
+    texts = [problem.question, *prefix]
+    if len(step) > MAX_CHARACTERS or len(texts) > MAX_PREFIX_STEPS:
+        return Verdict("undecided", "quantities:too_large")
+    try:
+        equations = find_equations(step) if may_hold_equation(step) else []
+        contradiction = _contradiction(problem.question, prefix, step)
+        if contradiction is not None:
+            return _wrong(contradiction)
+        if not equations:
+            return Verdict("undecided", "quantities:nothing_to_check")
+        mixed = next(_incompatible(equations), None)
+        if mixed is not None:
+            return _wrong(mixed)
+        return _sources(texts, step, equations)
+    except TextTooLargeError as error:
+        return Verdict("undecided", "quantities:too_large", str(error))
+
+
+def _wrong(found: Finding) -> Verdict:
+    return Verdict("wrong", f"quantities:{found.kind}", found.detail, found.span)
+
+
+# --- where numbers come from ---
+
+
+def _sources(texts: Sequence[str], step: str, equations: Sequence[Equation]) -> Verdict:
+    operands = _operands(equations)
+    if not operands:
+        return Verdict("undecided", "quantities:nothing_to_check")
+    given, written = (frozenset().union(*map(read, texts)) for read in (numbers_in, written_in))
+    doubtful = [operand for operand in operands if operand.value not in given]
+    factors = frozenset().union(*map(factors_of, (*texts, step))) if doubtful else frozenset()
+    unfounded = [
+        (operand, foundation)
+        for operand in doubtful
+        if not (
+            foundation := Foundation(given, written, _stated(step, equations, operand, operands), factors)
+        ).founds(operand)
+    ]
+    if not unfounded:
+        return Verdict("undecided", "quantities:numbers_founded")
+    operand, foundation = unfounded[0]
+    span = (operand.start, operand.end)
+    if not _is_plain(texts[0], step, equations):
+        return Verdict("undecided", "quantities:unsupported_number", f"{operand.text} is not given", span)
+    for operand, foundation in unfounded:
+        span = (operand.start, operand.end)
+        meant = _miscopied(operand, texts)
+        if meant is not None and not foundation.derives(operand.value or Fraction(0), only_written=True):
+            return _wrong(Finding("miscopied_number", f"{operand.text} is not given, {meant} is", span))
+        if not foundation.derives(operand.value or Fraction(0)):
+            detail = f"{operand.text} is neither given nor follows from what is given in one calculation"
+            return _wrong(Finding("unfounded_number", detail, span))
+    return Verdict("undecided", "quantities:unsupported_number", f"{operand.text} is not given", span)
+
+
+def _operands(equations: Sequence[Equation]) -> list[Token]:
+    """Return the numbers that the step starts calculations with: of left sides that continue no chain."""
+    found: dict[int, Token] = {}
+    for equation in equations:
+        side = equation.left
+        if side is None or not side.known or not side.operators or equation.source == "printed":
+            continue
+        if equation.chained or equation.relation in COMPARISONS:
+            continue
+        found.update(
+            (token.start, token)
+            for token in side.tokens
+            if token.kind == "number" and token.value is not None
+        )
+    return [found[start] for start in sorted(found)]
+
+
+def _stated(
+    step: str, equations: Sequence[Equation], operand: Token, operands: Sequence[Token]
+) -> frozenset[Fraction]:
+    """Return what the step states outside its calculations, and the results that stand before an operand."""
+    inside = [
+        side
+        for equation in equations
+        for side in (equation.left, equation.right)
+        if side is not None and (side.operators or equation.right is side)
+    ]
+    pieces, position = [], 0
+    for start, end in sorted((side.start, side.end) for side in inside):
+        pieces.append(step[position : max(position, start)])
+        position = max(position, end)
+    pieces.append(step[position:])
+    loose = numbers_in(" ; ".join(pieces))
+    results = {
+        token.value
+        for side in inside
+        if side.end <= operand.start
+        for token in side.tokens
+        if token.value is not None and token.start not in {one.start for one in operands}
+    }
+    return loose | results
+
+
+def _is_plain(question: str, step: str, equations: Sequence[Equation]) -> bool:
+    """Whether problem and step are everyday arithmetic, where a number has to have a source."""
+    if _FORMULAS.search(question) or _SUPPOSES.search(step):
+        return False
+    sides = [side for equation in equations for side in (equation.left, equation.right) if side is not None]
+    return (
+        all(side.known and not side.doubt for side in sides)
+        and all(token.text in _PLAIN for side in sides for token in side.tokens if token.kind == "operator")
+        and not any(
+            token.kind in ("root", "factorial") or "\\" in token.text
+            for side in sides
+            for token in side.tokens
+        )
+    )
+
+
+def _miscopied(operand: Token, texts: Sequence[str]) -> str | None:
+    """Return the one given number from which the digits of an operand differ by a single slip."""
+    digits = _digits(operand.text)
+    if len(digits) < MIN_MISCOPIED_DIGITS:
+        return None
+    near = {
+        written
+        for text in texts
+        for written in (_digits(token.text) for token in read_step(text)[0] if token.kind == "number")
+        if len(written) >= MIN_MISCOPIED_DIGITS and _one_slip(digits, written)
+    }
+    return near.pop() if len(near) == 1 else None
+
+
+def _digits(text: str) -> str:
+    return text.replace(",", "").removesuffix(".00").removesuffix(".0")
+
+
+def _one_slip(one: str, other: str) -> bool:
+    """Whether one digit is changed, left out, put in, or two neighbours are exchanged."""
+    if one == other or abs(len(one) - len(other)) > 1:
+        return False
+    if len(one) == len(other):
+        places = [place for place in range(len(one)) if one[place] != other[place]]
+        if len(places) == 1:
+            return True
+        first, last = places[0], places[-1]
+        return (
+            len(places) == 2 and last == first + 1 and one[first] == other[last] and one[last] == other[first]
+        )
+    short, long = sorted((one, other), key=len)
+    return any(long[:place] + long[place + 1 :] == short for place in range(len(long)))
+
+
+# --- units ---
+
+
+def _incompatible(equations: Sequence[Equation]) -> Iterator[Finding]:
+    """Yield sums of amounts that measure different things."""
+    for equation in equations:
+        side = equation.left
+        if side is None or not side.known or side.doubt or len(side.measures) < 2:
+            continue
+        if any(token.kind not in ("number", "operator") or token.text in "*/^" for token in side.tokens):
+            continue
+        units = [unit for _, unit in sorted(side.measures.items()) if unit.name not in AMBIGUOUS]
+        other = next((unit for unit in units if unit.dimension != units[0].dimension), None)
+        if other is not None:
+            detail = (
+                f"{units[0].name} ({units[0].dimension}) and {other.name} ({other.dimension}) cannot be added"
+            )
+            yield Finding("incompatible_units", detail, (side.start, side.end))
+
+
+# --- names and their values ---
+
+
+def _contradiction(question: str, prefix: Sequence[str], step: str) -> Finding | None:
+    """Return a name that the step gives another value than the problem or an earlier step did."""
+    named = list(_names(step))
+    if not named or _CASES.search(step):
+        return None
+    given = {name: value for name, value, _ in _names(question)}
+    earlier: dict[str, set[Fraction]] = {}
+    for name, value, _ in chain.from_iterable(map(_names, (question, *prefix))):
+        earlier.setdefault(name, set()).add(value)
+    wanted = {name for name, _, _ in named if name in earlier}
+    if not wanted or any(_CASES.search(text) for text in prefix):
+        return None
+    for name, value, span in named:
+        values = earlier.get(name, set())
+        # A single letter may run through solutions, unless the problem gives its value.
+        if len(values) == 1 and value not in values and (len(name) > 1 or name in given):
+            (old,) = values
+            return Finding("contradicts_earlier", f"{name} was {show(old)}, not {show(value)}", span)
+    return None
+
+
+def _names(text: str) -> Iterable[tuple[str, Fraction, tuple[int, int]]]:
+    """Yield (name, value, span) of every ``name = number`` that a text states."""
+    if "=" not in text or len(text) > MAX_CHARACTERS:
+        return
+    for match in _NAMED.finditer(text):
+        value = evaluate(match.group(2)).value
+        if value is not None:
+            name = re.sub(r"\s|\\left|\\right|\\,", "", match.group(1))
+            yield name, value, match.span(1)

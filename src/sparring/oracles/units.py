@@ -1,0 +1,84 @@
+"""Units of measurement: which words name one, what it measures, and how many base units it holds.
+
+Contract: an open table of exact factors, one row per unit; `UNITS` finds a unit by any of its spellings. A word that is
+not here is a count (``apples``) and has no dimension. An own table, because a general parser of units reads prose too
+eagerly (``cats`` as centi-atmospheres) and takes far longer than the verdict; the tests compare every row with pint. Not
+here: units that mean several things (``ton``, ``quarter``), prices of currencies, temperature scales, and factors that
+are customs rather than definitions (weeks in a month).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+_TABLE = """
+time      second   1          seconds sec secs
+time      minute   60         minutes min mins
+time      hour     3600       hours hr hrs
+time      day      86400      days
+time      week     604800     weeks
+length    millimeter 1/1000   millimeters millimetre millimetres mm
+length    centimeter 1/100    centimeters centimetre centimetres cm
+length    meter    1          meters metre metres
+length    kilometer 1000      kilometers kilometre kilometres km kms
+length    inch     254/10000  inches
+length    foot     3048/10000 feet ft
+length    yard     9144/10000 yards
+length    mile     1609344/1000 miles
+mass      milligram 1/1000    milligrams mg
+mass      gram     1          grams
+mass      kilogram 1000       kilograms kg kgs
+mass      ounce    28349523125/1000000000 ounces oz
+mass      pound    45359237/100000 pounds lb lbs
+volume    milliliter 1/1000   milliliters millilitre millilitres ml
+volume    liter    1          liters litre litres
+volume    teaspoon 492892159375/100000000000000 teaspoons tsp
+volume    tablespoon 1478676478125/100000000000000 tablespoons tbsp
+volume    cup      2365882365/10000000000 cups
+volume    pint     473176473/1000000000 pints
+volume    quart    946352946/1000000000 quarts
+volume    gallon   3785411784/1000000000 gallons
+money     cent     1          cents penny pennies
+money     nickel   5          nickels
+money     dime     10         dimes
+money     dollar   100        dollars buck bucks
+"""
+# Names whose dimension is left open: weights and volumes share the ounce, money and weights the pound.
+AMBIGUOUS = frozenset(("ounce", "pound"))
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit: its name in the singular, what it measures, and its size in the base unit of that dimension."""
+
+    name: str
+    dimension: str
+    factor: Fraction
+
+
+def _read_table() -> dict[str, Unit]:
+    units: dict[str, Unit] = {}
+    for row in _TABLE.strip().splitlines():
+        dimension, name, factor, *spellings = row.split()
+        unit = Unit(name, dimension, Fraction(factor))
+        units.update(dict.fromkeys((name, *spellings), unit))
+    return units
+
+
+UNITS: dict[str, Unit] = _read_table()
+"""Spelling → unit."""
+
+
+@lru_cache(maxsize=64)
+def conversion_factors(dimensions: frozenset[str]) -> frozenset[Fraction]:
+    """Return the whole-number ratios between two units of one of the dimensions: 60, 3600, 24, 7, 12, 16, 100, …"""
+    units = {unit for unit in UNITS.values() if unit.dimension in dimensions}
+    ratios = {
+        one.factor / other.factor
+        for one in units
+        for other in units
+        if one.dimension == other.dimension and one.factor > other.factor
+    }
+    return frozenset(ratio for ratio in ratios if ratio.denominator == 1)

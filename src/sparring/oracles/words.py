@@ -1,0 +1,61 @@
+"""Lists of words that decide how the numbers beside them are read.
+
+Contract: plain sets of lower-case words, no code. Not here: units (`units.py`), words for numbers (`quantities.py`).
+"""
+
+from __future__ import annotations
+
+
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a text as a set: keeps word lists readable in the source."""
+    return frozenset(text.split())
+
+
+# A number spelled out beside a sign is an operand that is not read: "seven * 10".
+SPELLED_NUMBERS = word_set(
+    """
+    zero one two three four five six seven eight nine ten eleven twelve half quarter third dozen hundred
+    thousand million
+    """
+)
+# Words that end the expression before them: what follows speaks of something else.
+CLAUSE_WORDS = word_set(
+    """
+    and or so then is are was were be which that because since he she it they we you has have had while but
+    if when where there therefore thus hence leaving giving making totaling totalling get gets got getting
+    from yields obtain obtains gives this these his her their
+    """
+)
+# Words that may stand between an operator or a relation and its number.
+LEAD_WORDS = word_set(
+    """
+    a an the his her their its our my about only just exactly another all total of
+    """
+)
+APPROXIMATE_WORDS = word_set(
+    """
+    about approximately approx around roughly nearly almost approximate rounded rounds round rounding
+    closest nearest estimate estimated
+    """
+)
+# Words around a number that change its value in ways that are not modelled.
+DOUBTFUL_WORDS = word_set(
+    """
+    half twice double triple thrice third thirds quarter quarters fourth fourths fifth fifths sixth sixths
+    eighth eighths tenth tenths hundredths than average mean square root sqrt remainder mod modulo factorial
+    sin cos tan log ln gcd lcm floor ceil max min base halves squared cubed dozen dozens hundred hundreds
+    thousand thousands million millions billion billions trillion pair pairs couple times by divided
+    multiplied minus plus less more out one two three four five six seven eight nine ten choose per
+    """
+)
+HARMLESS_AFTER = word_set(
+    """
+    per more less out one two three four five six seven eight nine ten times than
+    """
+)
+# Words after which a number is counted by, or in, the number before them: "8 packs of 5", "24 eggs in 1".
+GROUPING_WORDS = word_set(
+    """
+    of in per with for containing every each
+    """
+)
