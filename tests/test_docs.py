@@ -27,6 +27,7 @@ from sparring.settings import Settings, load_settings
 from sparring.traces import FORMATS, read_problems_as
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
+from sparring.evaluation.oracle_command import OracleAuditSettings
 from sparring.training.chain_policy import ChainPolicySettings
 from sparring.worlds.chain_errors import CHAIN_ERRORS
 
@@ -38,6 +39,7 @@ SETTINGS: dict[tuple[str, ...], type[Settings]] = {
     ("attack",): AttackSettings,
     ("train", "aprm"): AprmSettings,
     ("train", "chain-policy"): ChainPolicySettings,
+    ("eval", "oracle"): OracleAuditSettings,
 }
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
@@ -246,7 +248,7 @@ def mentioned(page: str) -> set[str]:
 
 def test_every_format_mistake_and_sidecar_field_is_described() -> None:
     assert set(FORMATS) <= mentioned("data-formats.md")
-    assert set(PERTURBATIONS) <= mentioned("oracles.md")
+    assert set(PERTURBATIONS) <= mentioned("oracle_audit.md")
     assert set(CHAIN_ERRORS) <= mentioned("chain-world.md")
     assert set(Sidecar.model_fields) <= mentioned("checkpoints.md")
 

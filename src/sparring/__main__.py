@@ -128,6 +128,22 @@ def score_command(
     score_file(data, model=model, out=out, data_format=data_format, limit=limit, show=show)
 
 
+@eval_app.command("oracle")
+def eval_oracle_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/oracle"),
+    explain: Explain = False,
+) -> None:
+    """Measure oracles on human-labelled steps: false alarms, recall, and planted mistakes found, with intervals."""
+    from sparring.evaluation.oracle_command import OracleAuditSettings, audit_oracles
+
+    if explain:
+        _explain(OracleAuditSettings)
+        return
+    audit_oracles(_settings(OracleAuditSettings, config, overrides), out, console=Console())
+
+
 @eval_app.command("processbench")
 def eval_processbench_command(
     data: Annotated[list[Path], typer.Argument(help="ProcessBench files, one per subset.")],

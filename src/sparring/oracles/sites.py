@@ -2,14 +2,16 @@
 
 Contract: in ``She makes 9 * 2 = $<<9*2=18>>18`` the visible expression, the annotation, its result and the
 printed result are one site; an edit changes all of them and later mentions of the result together. Only
-calculations that are exactly right are sites. Not here: which edits make an error (`perturbations.py`).
+calculations that are exactly right are sites. Not here: which edits make an error (`perturbations_text.py`).
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from sparring.oracles.arithmetic import Check, check_equations
 from sparring.oracles.equations import read_step
@@ -17,6 +19,7 @@ from sparring.oracles.numbers import decimal_places, evaluate_tokens
 from sparring.oracles.tokens import TextTooLargeError, Token
 
 Edit = tuple[int, int, str]
+ValueChange = Callable[[Fraction, int, random.Random], Fraction | None]  # value, decimal places → another
 MAX_PLACES = 4
 _OPERAND_KINDS = frozenset(("number", "operator", "open", "close"))
 
@@ -48,14 +51,14 @@ class Site:
         return rewritten(step, changes)
 
 
-def find_sites(step: str) -> list[Site]:
+@lru_cache(maxsize=1024)  # many kinds of error are tried on one step
+def find_sites(step: str) -> tuple[Site, ...]:
     """Return the sites of a step in order; none in a text that is too large."""
     try:
         checks = check_equations(step)
         visible, _ = read_step(step)
     except TextTooLargeError:
-        return []
-    sites: list[Site] = []
+        return ()
     groups: list[list[Check]] = []
     for check in checks:
         if check.finding != "right" or check.left != check.right:
@@ -64,11 +67,8 @@ def find_sites(step: str) -> list[Site]:
             groups[-1].append(check)
         else:
             groups.append([check])
-    for group in groups:
-        site = _site_of(group, visible)
-        if site is not None:
-            sites.append(site)
-    return sites
+    sites = (_site_of(group, visible) for group in groups)
+    return tuple(site for site in sites if site is not None)
 
 
 def _belongs(check: Check, group: Sequence[Check]) -> bool:
@@ -117,9 +117,9 @@ def recomputed(
 ) -> str | None:
     """Apply a change to every expression of a site and write the new result.
 
-    Returns ``None`` where the change does not apply, its expressions disagree, or the result is the old one
-    or implausible (negative although the old one was not, or a decimal that does not end in place of a whole
-    number, unless rounded).
+    Returns ``None`` where the change does not apply, its expressions disagree, or the result is the old one,
+    that of another calculation of the step (which the step would then only repeat), or implausible (negative
+    although the old one was not, or a decimal that does not end in place of a whole number, unless rounded).
     """
     edits: list[Edit] = []
     values: set[Fraction] = set()
@@ -135,7 +135,9 @@ def recomputed(
     if len(values) != 1:
         return None
     (value,) = values
-    if value == site.value or (value <= 0 < site.value and not allow_negative):
+    if any(value == other.value for other in find_sites(step)) or (
+        value <= 0 < site.value and not allow_negative
+    ):
         return None
     return site.with_result(step, value, edits)
 
@@ -174,3 +176,37 @@ def rewritten(step: str, edits: Sequence[Edit]) -> str | None:
         position = end
     pieces.append(step[position:])
     return "".join(pieces)
+
+
+# --- other values: nearby, but never the same ---
+
+
+def slipped(value: Fraction, places: int, rng: random.Random) -> Fraction | None:
+    """Move a value by a small or round amount."""
+    unit = Fraction(1, 10**places)
+    amounts = [1, 1, 2, 3, 10] if places == 0 else [1, 10, 25, 100]
+    if value >= 200 * unit and places == 0:
+        amounts += [20, 100] if value >= 1000 else [20]
+    moved = value + rng.choice((-1, 1)) * rng.choice(amounts) * unit
+    return value + unit if moved <= 0 < value else moved
+
+
+def digits_swapped(value: Fraction, places: int, rng: random.Random) -> Fraction | None:
+    """Exchange two neighbouring digits of a whole number."""
+    if value.denominator != 1 or value < 10:
+        return None
+    digits = str(value.numerator)
+    spots = [index for index in range(len(digits) - 1) if digits[index] != digits[index + 1]]
+    spots = [index for index in spots if index > 0 or digits[1] != "0"]
+    if not spots:
+        return None
+    index = rng.choice(spots)
+    return Fraction(int(digits[:index] + digits[index + 1] + digits[index] + digits[index + 2 :]))
+
+
+def magnitude_changed(value: Fraction, places: int, rng: random.Random) -> Fraction | None:
+    """Make a value ten times too large or too small."""
+    if value == 0:
+        return None
+    shrink = value.denominator == 1 and value % 10 == 0 and rng.random() < 0.5
+    return value / 10 if shrink else value * 10

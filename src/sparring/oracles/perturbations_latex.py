@@ -1,0 +1,286 @@
+r"""Errors in LaTeX steps with unknowns: equations and inequalities that no longer follow.
+
+Contract: small pure functions ``(problem, prefix, step, rng) -> text or None``, as in `perturbations_text.py`,
+but nothing is recomputed: one sign, number, letter or case of one formula is changed where that makes another
+claim. Each keeps away from places where the claim would stay true (an even power, a factor of zero, an
+operand 0 or 2 + 2) and from steps that suppose or try something, since those claim nothing. Only formulas
+between ``$…$``, ``$$…$$``, ``\(…\)`` and ``\[…\]`` are touched.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from sparring.oracles.equations import ANNOTATION
+from sparring.oracles.perturbations_text import SUPPOSES, Options, elsewhere, miscopied, neighbours
+from sparring.oracles.sites import (
+    MAX_PLACES,
+    ValueChange,
+    digits_swapped,
+    magnitude_changed,
+    number_like,
+    rewritten,
+    slipped,
+)
+from sparring.oracles.tokens import Token
+from sparring.traces.records import Problem
+
+Span = tuple[int, int]
+MAX_CHARACTERS = 4000
+
+# A dollar sign opens mathematics before a character that is no space, and closes it after one and before no
+# digit: "$5 and $6" holds none.
+_FORMULA = re.compile(
+    r"\$\$(?P<display>[^$]+)\$\$|(?<![\\$])\$(?P<inline>[^\s$](?:[^$]*[^\s$\\])?)\$(?!\d)"
+    r"|\\\((?P<round>.+?)\\\)|\\\[(?P<square>.+?)\\\]",
+    re.DOTALL,
+)
+_RELATION = re.compile(r"\\(?:leq?|geq?|leqslant|geqslant|lt|gt)(?![A-Za-z])|[<>=]")
+_OPPOSITE = {
+    "<": ">", ">": "<", r"\le": ">", r"\leq": ">", r"\leqslant": ">", r"\ge": "<", r"\geq": "<",
+    r"\geqslant": "<", r"\lt": ">", r"\gt": "<",
+}  # fmt: skip
+_NUMBER = re.compile(r"(?<![\d._A-Za-z\\])(?<!_\{)\d{1,9}(?:\.\d{1,4})?(?![\d.]*\d|\{?,\}?\d{3})")
+_RESULT = re.compile(r"=\s*-?\s*(?:\\boxed\{\s*)?(?P<number>\d{1,9}(?:\.\d{1,4})?)\s*\}?\s*[.,]?\s*$")
+_LETTER = re.compile(r"(?<![A-Za-z\\{_])[a-zA-Z](?![A-Za-z}])")
+_SIMPLE = r"[0-9a-zA-Z]+(?:\^\{?\d\}?)?"
+_FALSE_LAWS = (
+    (re.compile(rf"\\sqrt\{{\s*({_SIMPLE})\s*([+-])\s*({_SIMPLE})\s*\}}"), r"\\sqrt{\1} \2 \\sqrt{\3}"),
+    (re.compile(r"\(\s*([0-9a-zA-Z]+)\s*([+-])\s*([0-9a-zA-Z]+)\s*\)\^\{?2\}?(?!\d)"), r"(\1^2 \2 \3^2)"),
+    (
+        re.compile(rf"\\frac\{{([^{{}}]+)\}}\{{\s*({_SIMPLE})\s*([+-])\s*({_SIMPLE})\s*\}}"),
+        r"(\\frac{\1}{\2} \3 \\frac{\1}{\4})",
+    ),
+    (
+        re.compile(rf"\\(log|ln|sin|cos|tan)\s*\(\s*({_SIMPLE})\s*([+-])\s*({_SIMPLE})\s*\)"),
+        r"(\\\1 \2 \3 \\\1 \4)",
+    ),
+)
+_PLUS_MINUS = re.compile(r"\\pm\s*(?=[\d\\a-zA-Z(])")
+_ENDS_TERM = re.compile(r"[\w)}\]!]\s*$")
+_VALUE = r"(?:[^$=a-zA-Z\\]|\\(?:d?frac|sqrt|pi)\b)+"
+_CASES = re.compile(
+    rf"\$\s*(?P<name>[a-zA-Z])\s*=(?P<one>{_VALUE})\$,?\s+or\s+\$(?:\s*(?P=name)\s*=)?(?P<other>{_VALUE})\$"
+)
+
+
+def is_latex(step: str) -> bool:
+    """Return whether a step is written in LaTeX: it has a command or a formula, and no GSM8K annotation."""
+    if ANNOTATION.search(step) is not None:
+        return False
+    return re.search(r"\\[A-Za-z(\[]", step) is not None or any(
+        re.search(r"[A-Za-z=<>^_+]", step[start:end]) for start, end in formulas(step)
+    )
+
+
+def formulas(step: str) -> list[Span]:
+    """Return the character ranges of the formulas of a step, without their delimiters."""
+    if len(step) > MAX_CHARACTERS:
+        return []
+    return [match.span(match.lastgroup or 0) for match in _FORMULA.finditer(step)]
+
+
+def _claims(step: str) -> list[Span]:
+    """Return the formulas that claim exactly one equation and may be changed."""
+    if SUPPOSES.search(step):
+        return []
+    return [span for span in formulas(step) if _relations(step, span) == ["="]]
+
+
+def _relations(step: str, span: Span) -> list[str]:
+    return [match.group() for match in _RELATION.finditer(step, *span)]
+
+
+def _vanishes(step: str, span: Span) -> bool:
+    """Whether one side is 0 and the other a single term, whose factors do not matter then."""
+    sides = step[span[0] : span[1]].split("=")
+    return any(
+        one.strip(" .,") == "0" and not list(_signs(other, (0, len(other))))
+        for one, other in (sides, sides[::-1])
+    )
+
+
+def _signs(step: str, span: Span) -> Iterator[int]:
+    """Yield the places of + and − between the terms of a formula, outside all brackets."""
+    depth, before = 0, ""
+    for place in range(*span):
+        mark = step[place]
+        if mark in "([{":
+            depth += 1
+        elif mark in ")]}":
+            depth -= 1
+        elif mark in "+-" and depth == 0 and (before.isalnum() or before in set(")]}!'|")):
+            yield place
+        if not mark.isspace():
+            before = mark
+
+
+# --- a result or an operand changed ---
+
+
+def _result_changed(step: str, rng: random.Random, change: ValueChange) -> str | None:
+    """Replace the number that a formula ends with, after its only relation."""
+    found = [match for span in _claims(step) if (match := _RESULT.search(step, *span)) is not None]
+    if not found:
+        return None
+    match = rng.choice(found)
+    token = _token(match["number"], match.start("number"))
+    value = change(token.value or Fraction(0), token.places, rng)
+    text = None if value is None or value == token.value else number_like(value, token)
+    return None if text is None else rewritten(step, [(token.start, token.end, text)])
+
+
+def _token(text: str, start: int) -> Token:
+    places = min(len(text.partition(".")[2]), MAX_PLACES)
+    return Token("number", text, start, start + len(text), Fraction(text), places)
+
+
+def _operand_changed(step: str, rng: random.Random, options: Options) -> str | None:
+    """Replace a number in an equation, other than one that is its whole right side."""
+    choices = []
+    for start, end in _claims(step):
+        if _vanishes(step, (start, end)):
+            continue
+        for match in _NUMBER.finditer(step, start, step.rindex("=", start, end)):
+            token = _token(match.group(), match.start())
+            choices += [(token, other) for other in options(token) if other != token.value]
+    rng.shuffle(choices)
+    for token, other in choices[:8]:
+        text = number_like(other, token)
+        if text is not None and Fraction(text.replace(",", "")) != token.value:
+            return rewritten(step, [(token.start, token.end, text)])
+    return None
+
+
+def arithmetic_slip(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Move the number that an equation ends with."""
+    return _result_changed(step, rng, slipped)
+
+
+def digit_swap(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Exchange two digits of the number that an equation ends with."""
+    return _result_changed(step, rng, digits_swapped)
+
+
+def magnitude_slip(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Make the number that an equation ends with ten times too large or small."""
+    return _result_changed(step, rng, magnitude_changed)
+
+
+def off_by_one(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Make a coefficient, exponent or term one too large or small."""
+    return _operand_changed(step, rng, neighbours)
+
+
+def wrong_operand(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Use another number of the problem or of an earlier step."""
+    return _operand_changed(step, rng, elsewhere(problem, prefix))
+
+
+def wrong_value_carried(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Copy one digit wrongly."""
+    return _operand_changed(step, rng, miscopied(prefix, rng))
+
+
+# --- signs, letters, cases, laws ---
+
+
+def sign_error(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Change the sign between two terms of an equation."""
+    places = [
+        place
+        for span in _claims(step)
+        for place in _signs(step, span)
+        if re.match(r"[+-]\s*0(?![\d.])", step[place:]) is None
+    ]
+    if not places:
+        return None
+    place = rng.choice(places)
+    return rewritten(step, [(place, place + 1, "-" if step[place] == "+" else "+")])
+
+
+def flipped_inequality(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Turn the only inequality of a formula round; a weak one becomes the opposite strict one."""
+    found = [
+        match
+        for start, end in ([] if SUPPOSES.search(step) else formulas(step))
+        if len(_relations(step, (start, end))) == 1
+        and (match := _RELATION.search(step, start, end)) is not None
+        and match.group() != "="
+    ]
+    if not found:
+        return None
+    match = rng.choice(found)
+    return rewritten(step, [(*match.span(), _OPPOSITE[match.group()])])
+
+
+def wrong_reference(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Write another variable of the problem or of an earlier step in place of one."""
+    texts = (problem.question, *prefix)
+    names = {
+        match.group() for text in texts for span in formulas(text) for match in _LETTER.finditer(text, *span)
+    } - set("deif")
+    choices = [
+        (match, other)
+        for span in _claims(step)
+        for match in _LETTER.finditer(step, *span)
+        if match.group() in names
+        for other in sorted(names)
+        if other != match.group() and other.islower() == match.group().islower()
+    ]
+    if not choices:
+        return None
+    match, other = rng.choice(choices)
+    return rewritten(step, [(*match.span(), other)])
+
+
+def dropped_case(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    r"""Keep one of two solutions: ``x = \pm 3`` becomes ``x = 3``, ``$x = 2$ or $x = 5$`` one of them."""
+    edits = [
+        (*match.span(), "+ " if _ENDS_TERM.search(step, span[0], match.start()) else "")
+        for span in formulas(step)
+        for match in _PLUS_MINUS.finditer(step, *span)
+        if "=" in step[span[0] : match.start()]
+    ]
+    if edits:
+        return rewritten(step, [rng.choice(edits)])
+    match = _CASES.search(step) if len(step) <= MAX_CHARACTERS else None
+    if match is None or match["one"].strip() == match["other"].strip():
+        return None
+    kept = match[rng.choice(("one", "other"))].strip()
+    return rewritten(step, [(*match.span(), f"${match['name']} = {kept}$")])
+
+
+def false_law(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    r"""Use a law that does not hold: ``\sqrt{a + b}`` becomes ``\sqrt{a} + \sqrt{b}``."""
+    choices = [
+        (match, law)
+        for span in _claims(step)
+        for pattern, law in _FALSE_LAWS
+        for match in pattern.finditer(step, *span)
+        if "0" not in match.groups()
+    ]
+    if not choices:
+        return None
+    match, law = rng.choice(choices)
+    return rewritten(step, [(*match.span(), match.expand(law))])
+
+
+def contradiction(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+    """Repeat before the step a variable's value from an earlier one, changed."""
+    found = [
+        (match["name"], _token(match["number"], 0))
+        for earlier in prefix
+        if not SUPPOSES.search(earlier)
+        for start, end in formulas(earlier)
+        if (match := re.fullmatch(r"\s*(?P<name>[a-zA-Z])\s*=\s*(?P<number>\d{1,9})\s*", earlier[start:end]))
+    ]
+    if not found:
+        return None
+    name, token = rng.choice(found)
+    value = slipped(token.value or Fraction(0), 0, rng)
+    text = None if value is None else number_like(value, token)
+    return None if text is None else f"We know that ${name} = {text}$. {step}"
