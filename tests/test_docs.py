@@ -21,13 +21,14 @@ import sparring
 from sparring.__main__ import app
 from sparring.demo import DemoSettings
 from sparring.evaluation.attack import AttackSettings
+from sparring.evaluation.oracle_command import OracleAuditSettings
+from sparring.labels.settings import LabelSettings
 from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.settings import Settings, load_settings
 from sparring.traces import FORMATS, read_problems_as
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
-from sparring.evaluation.oracle_command import OracleAuditSettings
 from sparring.training.chain_policy import ChainPolicySettings
 from sparring.worlds.chain_errors import CHAIN_ERRORS
 
@@ -39,6 +40,7 @@ SETTINGS: dict[tuple[str, ...], type[Settings]] = {
     ("attack",): AttackSettings,
     ("train", "aprm"): AprmSettings,
     ("train", "chain-policy"): ChainPolicySettings,
+    ("label",): LabelSettings,
     ("eval", "oracle"): OracleAuditSettings,
 }
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

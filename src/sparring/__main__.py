@@ -111,6 +111,44 @@ def attack_command(
     run_attack(prm, settings, out, console=Console())
 
 
+@app.command("label")
+def label_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/label"),
+    explain: Explain = False,
+) -> None:
+    """Label steps by rollouts: Monte-Carlo values, first errors by binary search, first pits."""
+    from sparring.labels.settings import LabelSettings
+
+    if explain:
+        _explain(LabelSettings)
+        return
+    settings = _settings(LabelSettings, config, overrides)
+    from sparring.labels.command import run_label
+
+    run_label(settings, out, Console(stderr=True))
+
+
+@app.command("convert")
+def convert_command(
+    source: Annotated[Path, typer.Argument(help="File of traces in any known format.")],
+    target: Annotated[Path, typer.Argument(help="JSONL to write.")],
+    to: Annotated[str, typer.Option("--to", help="sparring, trl_stepwise or math_shepherd.")] = "sparring",
+    data_format: Annotated[
+        str, typer.Option("--format", help="Format of the source (docs/data-formats.md).")
+    ] = "auto",
+    threshold: Annotated[float, typer.Option(help="Label from which on a step counts as right.")] = 0.5,
+) -> None:
+    """Convert traces between formats; what cannot be written is counted and shown."""
+    from sparring.traces.convert import convert
+
+    written, told = convert(source, target, to=to, data_format=data_format, threshold=threshold)
+    typer.echo(f"{written} traces: {target}")
+    for reason, count in told.items():
+        typer.echo(f"  {reason}: {count}")
+
+
 @app.command("score")
 def score_command(
     model: Annotated[Path, typer.Argument(help="PRM folder.")],

@@ -1,18 +1,36 @@
 """Sampling from a causal language model: the prefix is computed once for all of its samples.
 
-Contract: plain sampling at a temperature (or greedy at 0) from an explicit random generator, so a run can be repeated;
-finished rows leave the batch. Not here: engines on servers, top-p and penalties (a policy gradient needs samples from the
-model's own distribution).
+Contract: plain sampling at a temperature (or greedy at 0); finished rows leave the batch. Two sources of randomness:
+`sample` takes a generator, so a run can be repeated as a whole; `sample_seeded` takes a seed per prompt and draws the
+token at (seed, sample, position) by inverse CDF from a number that depends on these three alone, so a result does not
+depend on what else is in the batch (rounding aside: other batch shapes change logits in the last bits, which changes a
+token only where the number falls that close to a boundary).
+
+Not here: engines on servers, top-p and penalties (a policy gradient needs samples from the model's own distribution).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sparring.models.batching import length_sorted_batches
+
+Choose = Callable[[torch.Tensor, torch.Tensor, int], tuple[torch.Tensor, torch.Tensor | None]]
+"""From logits (rows, vocabulary), row numbers and position: chosen ids and, where wanted, their log-probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Ids of one continuation and their natural log-probabilities (none where they were not asked for)."""
+
+    ids: list[int]
+    log_probabilities: list[float]
 
 
 def ids_containing(tokenizer: Any, text: str) -> frozenset[int]:
@@ -47,25 +65,123 @@ def sample(
         temperature: 0 for greedy.
         row_budget: most continuations in flight at once.
     """
+
+    def choose(
+        logits: torch.Tensor, rows: torch.Tensor, position: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if temperature == 0:
+            return logits.argmax(dim=-1), None
+        probabilities = torch.softmax(logits.float() / temperature, dim=-1)
+        return torch.multinomial(probabilities, 1, generator=generator)[:, 0], None
+
     results: list[list[list[int]]] = [[] for _ in prompts]
-    at_once = max(1, row_budget // samples)
-    longest = max(len(prompt) for prompt in prompts)
-    for batch in length_sorted_batches([len(prompt) for prompt in prompts], at_once * longest):
-        for chunk_start in range(0, len(batch), at_once):
-            chunk = batch[chunk_start : chunk_start + at_once]
-            rows = _sample_batch(
+    for chunk in _chunks(prompts, max(1, row_budget // samples)):
+        rows = _sample_batch(
+            model,
+            [prompts[index] for index in chunk],
+            samples=samples,
+            max_new_tokens=max_new_tokens,
+            ends=lambda ids: ids[-1] in stop_ids,
+            pad_id=pad_id,
+            choose=choose,
+        )
+        for position, index in enumerate(chunk):
+            results[index] = [row.ids for row in rows[position * samples : (position + 1) * samples]]
+    return results
+
+
+@torch.inference_mode()
+def sample_seeded(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    seeds: Sequence[int],
+    samples: int,
+    max_new_tokens: int,
+    ends: Callable[[Sequence[int]], bool],
+    pad_id: int,
+    temperature: float = 1.0,
+    row_budget: int = 256,
+) -> list[list[Sampled]]:
+    """Return `samples` continuations of each prompt with log-probabilities; sample j depends on (prompt, its seed, j).
+
+    Args:
+        model: a causal language model in evaluation mode.
+        prompts: token ids, none empty.
+        seeds: one per prompt, each in [0, 2**63).
+        samples: continuations per prompt.
+        max_new_tokens: limit per continuation.
+        ends: whether a continuation is over, asked after every token.
+        pad_id: any valid id; it is masked.
+        temperature: 0 for greedy; log-probabilities are then those of the model's own distribution.
+        row_budget: most continuations in flight at once.
+    """
+    device = next(model.parameters()).device
+    wide = torch.float32 if device.type == "mps" else torch.float64
+    results: list[list[Sampled]] = [[] for _ in prompts]
+    for first in range(0, samples, row_budget):
+        count = min(row_budget, samples - first)
+        for chunk in _chunks(prompts, max(1, row_budget // count)):
+            numbers = np.concatenate(
+                [uniforms(seeds[i], first + np.arange(count), max_new_tokens) for i in chunk]
+            )
+            drawn = torch.from_numpy(numbers).to(device=device, dtype=wide)
+
+            def choose(
+                logits: torch.Tensor, rows: torch.Tensor, position: int, drawn: torch.Tensor = drawn
+            ) -> tuple[torch.Tensor, torch.Tensor | None]:
+                scaled = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
+                if temperature == 0:
+                    chosen = logits.argmax(dim=-1)
+                else:
+                    cumulative = scaled.exp().to(wide).cumsum(dim=-1)
+                    # The first id whose cumulative probability exceeds the number: never one of probability zero.
+                    target = drawn[rows, position][:, None] * cumulative[:, -1:]
+                    chosen = torch.searchsorted(cumulative, target, right=True)[:, 0]
+                    chosen = chosen.clamp(max=logits.shape[-1] - 1)
+                return chosen, scaled.gather(1, chosen[:, None])[:, 0]
+
+            found = _sample_batch(
                 model,
                 [prompts[index] for index in chunk],
-                samples=samples,
+                samples=count,
                 max_new_tokens=max_new_tokens,
-                stop_ids=stop_ids,
+                ends=ends,
                 pad_id=pad_id,
-                generator=generator,
-                temperature=temperature,
+                choose=choose,
             )
             for position, index in enumerate(chunk):
-                results[index] = rows[position * samples : (position + 1) * samples]
+                results[index] += found[position * count : (position + 1) * count]
     return results
+
+
+def uniforms(seed: int, samples: NDArray[np.int64], positions: int) -> NDArray[np.float64]:
+    """Return numbers in (0, 1), shape (samples, positions), each a function of (seed, sample, position) alone.
+
+    A counter-based generator: the finaliser of SplitMix64 (Steele, Lea and Flood 2014) over the three numbers.
+    """
+    # One after the other: mixed separately and combined, (seed 1, sample 2) would equal (seed 2, sample 1).
+    stream = _mixed(np.full(1, seed, dtype=np.uint64))
+    rows = _mixed(stream + samples.astype(np.uint64))
+    bits = _mixed(rows[:, None] + np.arange(positions, dtype=np.uint64)[None, :])
+    return ((bits >> np.uint64(16)).astype(np.float64) + 0.5) / 2.0**48
+
+
+def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    x = x * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)  # arrays wrap around modulo 2**64
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _chunks(prompts: Sequence[Sequence[int]], at_once: int) -> list[list[int]]:
+    """Return the prompts' indices in chunks of similar length, at most `at_once` each."""
+    longest = max(len(prompt) for prompt in prompts) if prompts else 1
+    return [
+        batch[start : start + at_once]
+        for batch in length_sorted_batches([len(prompt) for prompt in prompts], at_once * longest)
+        for start in range(0, len(batch), at_once)
+    ]
 
 
 def _sample_batch(
@@ -74,11 +190,10 @@ def _sample_batch(
     *,
     samples: int,
     max_new_tokens: int,
-    stop_ids: Collection[int],
+    ends: Callable[[Sequence[int]], bool],
     pad_id: int,
-    generator: torch.Generator,
-    temperature: float,
-) -> list[list[int]]:
+    choose: Choose,
+) -> list[Sampled]:
     device = next(model.parameters()).device
     width = max(len(prompt) for prompt in prompts)
     # Padding on the left, so that all rows continue at the same column.
@@ -94,25 +209,33 @@ def _sample_batch(
     logits = output.logits[:, -1].repeat_interleave(samples, dim=0)
     mask = mask.repeat_interleave(samples, dim=0)
     position = lengths.repeat_interleave(samples)[:, None]
-    stops = torch.tensor(sorted(stop_ids), device=device)
 
-    finished: list[list[int]] = [[] for _ in range(len(prompts) * samples)]
-    alive = torch.arange(len(finished), device=device)
+    found = [Sampled([], []) for _ in range(len(prompts) * samples)]
+    over = [False] * len(found)
+    alive = torch.arange(len(found), device=device)
     for step in range(max_new_tokens):
-        chosen = _choose(logits, temperature, generator)
-        for row, token in zip(alive.tolist(), chosen.tolist(), strict=True):
-            finished[row].append(token)
-        going = ~torch.isin(chosen, stops)
-        if step + 1 == max_new_tokens or not bool(going.any()):
+        chosen, log_probabilities = choose(logits, alive, step)
+        rows = alive.tolist()
+        for row, token, log_probability in zip(
+            rows,
+            chosen.tolist(),
+            [None] * len(rows) if log_probabilities is None else log_probabilities.tolist(),
+            strict=True,
+        ):
+            if over[row]:  # a finished row that has not left yet: what it goes on to write is nobody's
+                continue
+            found[row].ids.append(token)
+            if log_probability is not None:
+                found[row].log_probabilities.append(log_probability)
+            over[row] = ends(found[row].ids)
+        going = [place for place, row in enumerate(rows) if not over[row]]
+        if step + 1 == max_new_tokens or not going:
             break
         # Finished rows leave once they are worth the copy of the cache.
-        if int(going.sum()) <= 0.75 * len(going) or len(going) <= 8:
-            keep = going.nonzero()[:, 0]
+        if len(going) < len(rows) and (len(going) <= 0.75 * len(rows) or len(rows) <= 8):
+            keep = torch.tensor(going, device=device)
             cache.batch_select_indices(keep)
             alive, chosen, mask, position = alive[keep], chosen[keep], mask[keep], position[keep]
-            pending = torch.zeros(len(keep), dtype=torch.bool, device=device)
-        else:
-            pending = ~going
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=-1)
         output = model(
             input_ids=chosen[:, None],
@@ -123,22 +246,4 @@ def _sample_batch(
             logits_to_keep=1,
         )
         logits, position = output.logits[:, -1], position + 1
-        if bool(pending.any()):
-            # A finished row that has not left yet is forced to stop again; what it adds is cut off below.
-            logits = logits.masked_fill(pending[:, None], float("-inf"))
-            logits[pending, stops[0]] = 0.0
-    return [_up_to_stop(row, stop_ids) for row in finished]
-
-
-def _choose(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
-
-
-def _up_to_stop(row: list[int], stop_ids: Collection[int]) -> list[int]:
-    for index, token in enumerate(row):
-        if token in stop_ids:
-            return row[: index + 1]
-    return row
+    return found

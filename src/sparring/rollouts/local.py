@@ -1,20 +1,132 @@
-"""Solutions sampled in this process from a causal language model.
+"""The engine in this process: a causal language model of transformers.
 
-Contract: a solution is cut into steps at the layout's separator when that is a line break; what a policy writes is never
-trusted: empty lines are dropped, a solution without any step is None and left to the caller to count. Reproducible from
-the seed. Not here: servers and other engines.
+Contract: prompts are built by the step contract (`traces/spans.py`), so a prefix is exactly what a PRM would read;
+batches are of similar length, a prefix is computed once for its samples, finished rows leave. A prompt that does not
+fit into the model's positions is refused, never cut.
+
+Not here: the loop over tokens (`models/sampling.py`), servers (`server.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
-import torch
-
-from sparring.models.sampling import sample
+from sparring.errors import DataError
+from sparring.models.sampling import Sampled, ids_containing, sample_seeded
+from sparring.rollouts.engine import (
+    Completion,
+    Limits,
+    Prefix,
+    Usage,
+    checked_seeds,
+    seed_from,
+    solutions,
+)
 from sparring.traces.records import Problem, Trace
-from sparring.traces.spans import Layout, prompt_ids
+from sparring.traces.spans import Layout, encode
+
+
+class LocalEngine:
+    """Samples from a model in this process; reproducible from the seeds.
+
+    Args:
+        model: a causal language model in evaluation mode.
+        tokenizer: its tokenizer.
+        layout: the texts around question and steps that the policy was trained on.
+        row_budget: completions in flight at once.
+        name: the policy's name, kept in traces.
+    """
+
+    reproducible = True
+
+    def __init__(
+        self, model: Any, tokenizer: Any, layout: Layout, *, row_budget: int = 256, name: str = "policy"
+    ) -> None:
+        self.model, self.tokenizer, self.layout = model, tokenizer, layout
+        self.row_budget, self.name, self.usage = row_budget, name, Usage()
+        self._ends = end_ids(model, tokenizer)
+        self._positions = getattr(model.config, "max_position_embeddings", None)
+        self._containing = cache(lambda text: ids_containing(tokenizer, text))
+
+    def sample(
+        self,
+        prefixes: Sequence[Prefix],
+        n: int,
+        *,
+        limits: Limits,
+        seeds: Sequence[int],
+        stop: Sequence[str] = (),
+    ) -> list[list[Completion]]:
+        """Return `n` completions of each prefix (see `Engine.sample`)."""
+        checked_seeds(prefixes, seeds, n, limits)
+        prompts = [self._prompt(prefix, limits) for prefix in prefixes]
+        groups = sample_seeded(
+            self.model,
+            prompts,
+            seeds=seeds,
+            samples=n,
+            max_new_tokens=limits.max_new_tokens,
+            ends=self._over(tuple(stop)),
+            pad_id=self.tokenizer.pad_token_id,
+            temperature=limits.temperature,
+            row_budget=self.row_budget,
+        )
+        self.usage.requests += 1
+        self.usage.tokens_prefilled += sum(len(prompt) for prompt in prompts)
+        self.usage.tokens_generated += sum(len(row.ids) for group in groups for row in group)
+        return [[self._completion(row, stop) for row in group] for group in groups]
+
+    def _prompt(self, prefix: Prefix, limits: Limits) -> Sequence[int]:
+        try:
+            ids = encode(prefix.problem.question, prefix.steps, self.tokenizer, self.layout).input_ids
+        except DataError as error:
+            raise DataError(f"problem {prefix.problem.id!r}: {error.message}", field=error.field) from error
+        needed = len(ids) + limits.max_new_tokens
+        if self._positions is not None and needed > self._positions:
+            raise DataError(
+                f"problem {prefix.problem.id!r}: {len(ids)} tokens and up to {limits.max_new_tokens} new ones do not "
+                f"fit into the model's {self._positions} positions; lower max_new_tokens or leave the problem out"
+            )
+        return ids
+
+    def _over(self, stop: tuple[str, ...]) -> Callable[[Sequence[int]], bool]:
+        """Return the test whether a completion is over: an end token, or a stop text in what is written."""
+        # Only a token that holds a stop text's last character can complete it; only then is the text decoded.
+        completing = frozenset[int]().union(*(self._containing(text[-1]) for text in stop))
+
+        def over(ids: Sequence[int]) -> bool:
+            if ids[-1] in self._ends:
+                return True
+            if ids[-1] not in completing:
+                return False
+            text = self.tokenizer.decode(ids, skip_special_tokens=False)
+            return any(wanted in text for wanted in stop)
+
+        return over
+
+    def _completion(self, row: Sampled, stop: Sequence[str]) -> Completion:
+        ended = row.ids[-1] in self._ends
+        text = self.tokenizer.decode(row.ids[:-1] if ended else row.ids, skip_special_tokens=False)
+        places = [text.find(wanted) for wanted in stop if wanted in text]
+        if places:
+            text = text[: min(places)]
+        return Completion(
+            text,
+            tuple(row.ids),
+            tuple(row.log_probabilities),
+            "stop" if places else "end" if ended else "length",
+        )
+
+
+def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Return the ids that end a text: the tokenizer's, the model's, and those of its generation settings."""
+    found: set[int | None] = {tokenizer.eos_token_id}
+    for holder in (model.config, getattr(model, "generation_config", None)):
+        ends = getattr(holder, "eos_token_id", None)
+        found |= set(ends) if isinstance(ends, (list, tuple)) else {ends}
+    return frozenset(end for end in found if end is not None)
 
 
 def sample_solutions(
@@ -30,7 +142,7 @@ def sample_solutions(
     source: str = "policy",
     row_budget: int = 256,
 ) -> list[list[Trace | None]]:
-    """Return `samples` solutions per problem.
+    """Return `samples` solutions per problem, None where a solution has no step.
 
     Args:
         model: a causal language model in evaluation mode.
@@ -44,27 +156,12 @@ def sample_solutions(
         source: the policy's name, kept in each trace.
         row_budget: solutions in flight at once.
     """
-    device = next(model.parameters()).device
-    generator = torch.Generator(device=device).manual_seed(seed)
-    rows = sample(
-        model,
-        [prompt_ids(problem.question, tokenizer, layout) for problem in problems],
-        samples=samples,
-        max_new_tokens=max_new_tokens,
-        stop_ids={tokenizer.eos_token_id},
-        pad_id=tokenizer.pad_token_id,
-        generator=generator,
-        temperature=temperature,
-        row_budget=row_budget,
+    engine = LocalEngine(model, tokenizer, layout, row_budget=row_budget, name=source)
+    return solutions(
+        engine,
+        [Prefix(problem) for problem in problems],
+        samples,
+        limits=Limits(max_new_tokens, temperature),
+        seeds=[seed_from(seed, index) for index in range(len(problems))],
+        separator="\n",
     )
-    return [
-        [_as_trace(problem, ids, tokenizer, source) for ids in group]
-        for problem, group in zip(problems, rows, strict=True)
-    ]
-
-
-def _as_trace(problem: Problem, ids: list[int], tokenizer: Any, source: str) -> Trace | None:
-    finished = ids[-1] == tokenizer.eos_token_id
-    text = tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=False)
-    steps = tuple(line.strip() for line in text.split("\n") if line.strip())
-    return Trace(problem, steps, source=source, meta={"finished": finished}) if steps else None

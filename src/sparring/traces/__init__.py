@@ -34,11 +34,12 @@ from sparring.traces.readers import (
     read_problems_as,
     read_traces_as,
 )
-from sparring.traces.records import Label, Problem, Trace, labels_from_first_error
+from sparring.traces.records import Estimate, Label, Problem, Trace, labels_from_first_error
 from sparring.traces.splitting import Strategy, split_steps
 
 __all__ = [
     "FORMATS",
+    "Estimate",
     "Format",
     "Label",
     "Problem",

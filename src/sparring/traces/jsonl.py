@@ -2,10 +2,11 @@
 
     {"id", "problem", "answer"?, "solution"?, "meta"?}                                            a problem
     {"id", "problem", "answer"?, "solution"?, "problem_meta"?,
-     "steps", "labels"?, "outcome"?, "source"?, "meta"?}                                          a trace
+     "steps", "labels"?, "outcome"?, "source"?, "meta"?, "estimates"?}                            a trace
 
 ``problem`` is the question's text, ``id`` names the problem (several traces may share it), ``steps`` makes a
-record a trace. Labels are numbers from 0 to 1 or null. Absent fields and null mean the same.
+record a trace. Labels are numbers from 0 to 1 or null. An estimate is null or {"value", "count", "low", "high"}.
+Absent fields and null mean the same.
 
 Contract: what is written reads back equal (tuples inside `meta` come back as lists). Files are UTF-8; blank
 lines are ignored; everything else that is not one valid JSON object per line is refused with file and line:
@@ -20,18 +21,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from sparring.errors import DataError
 from sparring.runs import atomic_write_text
 from sparring.traces.fields import Fields, kind
-from sparring.traces.records import Problem, Trace
+from sparring.traces.records import Estimate, Problem, Trace
 
 T = TypeVar("T")
 
 PROBLEM_FIELDS = ("id", "problem", "answer", "solution", "meta")
-TRACE_FIELDS = (*PROBLEM_FIELDS, "problem_meta", "steps", "labels", "outcome", "source")
+TRACE_FIELDS = (*PROBLEM_FIELDS, "problem_meta", "steps", "labels", "outcome", "source", "estimates")
+_ESTIMATE_FIELDS = ("value", "count", "low", "high")
 
 
 # --- problems and traces ------------------------------------------------------------------------------------
@@ -116,6 +119,8 @@ def trace_to_record(trace: Trace) -> dict[str, Any]:
         record["source"] = trace.source
     if trace.meta:
         record["meta"] = dict(trace.meta)
+    if trace.estimates is not None:
+        record["estimates"] = [None if one is None else asdict(one) for one in trace.estimates]
     return record
 
 
@@ -152,7 +157,30 @@ def record_to_trace(record: Mapping[str, Any]) -> Trace:
         outcome=fields.boolean("outcome") if fields.has("outcome") else None,
         source=fields.optional_string("source") or "",
         meta=fields.mapping("meta"),
+        estimates=_estimates(fields) if fields.has("estimates") else None,
     )
+
+
+def _estimates(fields: Fields) -> tuple[Estimate | None, ...]:
+    found: list[Estimate | None] = []
+    for index, value in enumerate(fields.array("estimates")):
+        if value is None:
+            found.append(None)
+            continue
+        name = f"estimates[{index}]"
+        if not isinstance(value, dict):
+            raise fields.error(name, f"expected an object or null, got {kind(value)}")
+        given = Fields(value, name)
+        given.refuse_unknown(_ESTIMATE_FIELDS)
+        try:
+            found.append(
+                Estimate(
+                    given.share("value"), given.integer("count"), given.share("low"), given.share("high")
+                )
+            )
+        except DataError as error:
+            raise fields.error(name, error.message) if error.field == "estimates" else error from error
+    return tuple(found)
 
 
 def _problem(fields: Fields, meta: dict[str, Any]) -> Problem:

@@ -233,7 +233,7 @@ def _records(path: str | Path, format: str) -> Iterator[tuple[int, Format, dict[
     if format != "auto" and format not in FORMATS:
         raise DataError(f"unknown format '{format}'" + did_you_mean(format, [*FORMATS, "auto"]), file=path)
     name = format
-    for line, record in _objects(path):
+    for line, record in json_objects(path):
         if name == "auto":
             try:
                 name = detect_format(record)
@@ -244,8 +244,12 @@ def _records(path: str | Path, format: str) -> Iterator[tuple[int, Format, dict[
         raise DataError("the file holds no record to tell the format by", file=path)
 
 
-def _objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line, object) from JSON lines, or (place, object) from a file that is one JSON array."""
+def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line, object) from JSON lines, or (place, object) from a file that is one JSON array.
+
+    Raises:
+        DataError: the file cannot be read, or something in it is not an object.
+    """
     if not _begins_as_array(path):
         yield from read_jsonl_objects(path)
         return

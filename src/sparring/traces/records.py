@@ -19,6 +19,33 @@ Label = float | None
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """The value of a prefix (the probability of reaching the right answer from it), measured by rollouts.
+
+    Attributes:
+        value: the estimate.
+        count: rollouts that it rests on; 0 where it is known exactly, as for a finished solution.
+        low: lower end of a 95 % interval.
+        high: upper end.
+
+    Raises:
+        DataError: not 0 ≤ low ≤ value ≤ high ≤ 1, or a negative count.
+    """
+
+    value: float
+    count: int
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.low <= self.value <= self.high <= 1.0:
+            message = f"expected 0 ≤ low ≤ value ≤ high ≤ 1, got {self.low}, {self.value}, {self.high}"
+            raise DataError(message, field="estimates")
+        if self.count < 0:
+            raise DataError(f"a count is not negative, got {self.count}", field="estimates")
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A question with, where known, its reference answer and a reference solution split into steps.
 
@@ -49,9 +76,12 @@ class Trace:
         labels: one entry per step, or ``None`` when there are no labels at all.
         outcome: whether the final answer is correct, where known.
         source: who wrote the steps (a model's name, ``reference``, a data set).
+        meta: anything else; written as JSON.
+        estimates: the measured value of the prefix that ends with each step, ``None`` where it was not measured.
 
     Raises:
-        DataError: no step, an empty step, a label count that differs from the step count, a label outside [0, 1].
+        DataError: no step, an empty step, a label count or estimate count that differs from the step count, a label
+            outside [0, 1].
     """
 
     problem: Problem
@@ -60,6 +90,7 @@ class Trace:
     outcome: bool | None = None
     source: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    estimates: tuple[Estimate | None, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.steps) == 0:
@@ -67,6 +98,11 @@ class Trace:
         object.__setattr__(self, "steps", checked_steps(self.steps, "steps"))
         if self.labels is not None:
             object.__setattr__(self, "labels", checked_labels(self.labels, len(self.steps)))
+        if self.estimates is not None:
+            if len(self.estimates) != len(self.steps):
+                message = f"{len(self.estimates)} estimates for {len(self.steps)} steps"
+                raise DataError(message, field="estimates")
+            object.__setattr__(self, "estimates", tuple(self.estimates))
 
     @property
     def first_error(self) -> int | None:
@@ -88,7 +124,8 @@ class Trace:
         if not 1 <= length <= len(self.steps):
             raise ValueError(f"a prefix of {length} steps does not exist in a trace of {len(self.steps)}")
         labels = None if self.labels is None else self.labels[:length]
-        return replace(self, steps=self.steps[:length], labels=labels, outcome=None)
+        estimates = None if self.estimates is None else self.estimates[:length]
+        return replace(self, steps=self.steps[:length], labels=labels, outcome=None, estimates=estimates)
 
 
 def labels_from_first_error(first_error: int, length: int) -> tuple[Label, ...]:

@@ -1,0 +1,252 @@
+"""What `sparring label` does: load, label, write, show.
+
+Contract: writes `traces.jsonl` (solutions with labels and estimates), `metrics.json` and `journal.jsonl` into the run
+directory. Started again with the same settings it goes on where it was, or writes the same files again; with other
+settings it refuses the directory. What was left out is counted and shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from sparring.errors import DataError
+from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
+from sparring.labels.journal import Journal
+from sparring.labels.label_run import JOURNAL_FILE, TRACES_FILE, LabelJob, Subject
+from sparring.labels.label_run import Progress as JobProgress
+from sparring.labels.posterior import interval
+from sparring.labels.provers import load_engines, policy_identity
+from sparring.labels.settings import LabelSettings
+from sparring.rollouts.engine import Engine
+from sparring.runs import Metric, write_metrics
+from sparring.settings import dump_settings
+from sparring.traces.formats.common import ReadOptions
+from sparring.traces.jsonl import write_traces
+from sparring.traces.readers import read_problems_as, read_traces_as
+from sparring.traces.records import Trace
+from sparring.worlds.chain import generate_problems, parse_question
+
+_CHAIN_PROBLEMS = 100
+_NOT_OF_THE_JOB = {"batch", "row_budget", "device", "data"}  # of the data, the content counts
+_NOT_OF_THE_SERVER = {"concurrency", "timeout", "retries", "key_variable"}
+_LINE_EVERY = 30.0  # seconds between lines of progress where there is no terminal
+
+
+def run_label(
+    settings: LabelSettings, out: Path, console: Console, engines: tuple[Engine, Engine] | None = None
+) -> list[Trace]:
+    """Label solutions and write the run directory; return the labelled traces.
+
+    Args:
+        settings: of the job.
+        out: run directory.
+        console: for progress and the summary.
+        engines: who writes solutions and who finishes prefixes, instead of those that the settings name.
+
+    Raises:
+        DataError: the data cannot be used.
+        CheckpointError: a model cannot be loaded.
+        SettingsError: the run directory belongs to another job.
+        EngineError: an engine is out of order; start the command again to go on.
+    """
+    subjects, left_out = load_subjects(settings)
+    checker = pick_checker(settings, subjects)
+    journal = Journal(out / JOURNAL_FILE, _job(settings))
+    try:
+        before = journal.rollouts
+        if before:
+            console.print(f"continuing: {before} rollouts are made already", highlight=False)
+        cover, prover = engines or load_engines(settings)
+        started = time.perf_counter()
+        with _shown_progress(console) as progress:
+            job = LabelJob(
+                settings,
+                subjects,
+                cover=cover,
+                prover=prover,
+                checker=checker,
+                journal=journal,
+                progress=progress,
+            )
+            traces = job.run()
+        seconds = time.perf_counter() - started
+    finally:
+        journal.close()
+    write_traces(out / TRACES_FILE, traces)
+    counts = journal.counts + left_out
+    metrics = _metrics(traces, job, journal)
+    metrics |= {
+        "label.seconds": Metric(seconds, unit="s"),
+        "label.new_rollouts": Metric(journal.rollouts - before, unit="rollouts"),
+    }
+    for name in dict.fromkeys(("tokens_generated", "tokens_prefilled", "requests")):
+        used = sum(getattr(engine.usage, name) for engine in {id(e): e for e in (cover, prover)}.values())
+        metrics[f"label.{name}"] = Metric(used, unit="tokens" if "tokens" in name else "requests")
+    write_metrics(
+        out,
+        metrics,
+        settings=dump_settings(settings),
+        seed=settings.seed,
+        extra={
+            "counts": dict(sorted(counts.items())),
+            "walks": dict(sorted(job.kinds.items())),
+            "reproducible": cover.reproducible and prover.reproducible,
+        },
+    )
+    _summarise(console, traces, job, counts, journal.rollouts, out)
+    return traces
+
+
+def load_subjects(settings: LabelSettings) -> tuple[list[Subject], Counter[str]]:
+    """Return what is to be labelled, and what was left out and why.
+
+    Raises:
+        DataError: the data cannot be used, or nothing of it is left.
+    """
+    left_out: Counter[str] = Counter()
+    if settings.data is None:
+        count = settings.problems or _CHAIN_PROBLEMS
+        made = generate_problems(count, steps=settings.chain_steps, seed=settings.seed, name="label")
+        return [Subject(problem) for problem in made], left_out
+    options = ReadOptions(keep_annotations=settings.keep_annotations)
+    if settings.solutions == "given":
+        read = read_traces_as(settings.data, settings.data_format, options)
+        left_out["record skipped by the reader"] += len(read.skipped)
+        groups: dict[str, list[Trace]] = {}
+        for trace in read.traces:
+            groups.setdefault(trace.problem.id, []).append(trace)
+        # Rollouts go by the first trace's problem; a problem that differs from it under the same id has no place.
+        subjects = []
+        for group in groups.values():
+            fitting = tuple(trace for trace in group if trace.problem == group[0].problem)
+            left_out["solution of another problem with the same id"] += len(group) - len(fitting)
+            subjects.append(Subject(group[0].problem, fitting))
+    else:
+        found = read_problems_as(settings.data, settings.data_format, options)
+        left_out["record skipped by the reader"] += len(found.skipped)
+        subjects = [Subject(problem) for problem in found.problems]
+    answered = [one for one in subjects if one.problem.answer is not None and one.problem.answer.strip()]
+    left_out["problem without a reference answer"] += len(subjects) - len(answered)
+    if not answered:
+        raise DataError(
+            "no problem has a reference answer, so no rollout could be judged", file=settings.data
+        )
+    return answered[: settings.problems], +left_out
+
+
+def pick_checker(settings: LabelSettings, subjects: Sequence[Subject]) -> Checker:
+    """Return who judges answers.
+
+    Raises:
+        DataError: the chain world's checker is asked for, and a problem is not one of its.
+    """
+    if settings.checker == "answer" or (settings.checker == "auto" and settings.data is not None):
+        return AnswerChecker(last_number=settings.last_number)
+    for subject in subjects:
+        parse_question(subject.problem.question)
+    return ChainChecker()
+
+
+def _job(settings: LabelSettings) -> dict[str, Any]:
+    """Return what must agree for a journal to be continued."""
+    dumped = {name: value for name, value in dump_settings(settings).items() if name not in _NOT_OF_THE_JOB}
+    dumped["server"] = {k: v for k, v in dumped["server"].items() if k not in _NOT_OF_THE_SERVER}
+    content = b"" if settings.data is None else Path(settings.data).read_bytes()
+    names = {settings.policy, *((settings.prover,) if settings.prover.strip() else ())}
+    return {
+        **dumped,
+        "data_digest": hashlib.sha256(content).hexdigest(),
+        "models": sorted(
+            policy_identity(name) for name in names if name != "base" and "best-of-" not in name
+        ),
+    }
+
+
+def _metrics(traces: Sequence[Trace], job: LabelJob, journal: Journal) -> dict[str, Metric]:
+    labels = [label for trace in traces for label in trace.labels or ()]
+    known = [label for label in labels if label is not None]
+    solutions = [one for group in journal.solutions.values() for one in group]
+    right = sum(one.outcome is True for one in solutions)
+    low, high = interval(right, len(solutions)) if solutions else (None, None)
+    share = right / len(solutions) if solutions else None
+    return {
+        "label.problems": Metric(len(job.subjects), unit="problems"),
+        "label.solutions": Metric(len(solutions), unit="solutions"),
+        "label.solution_accuracy": Metric(share, low, high, len(solutions), "fraction"),
+        "label.labelled_solutions": Metric(len(traces), unit="solutions"),
+        "label.prefixes": Metric(len(journal.tallies), unit="prefixes"),
+        "label.rollouts": Metric(journal.rollouts, unit="rollouts"),
+        "label.mean_label": Metric(sum(known) / len(known) if known else None, n=len(known), unit="fraction"),
+        "label.unknown_labels": Metric(len(labels) - len(known), unit="steps"),
+        "label.rollouts_unfinished": Metric(journal.counts["rollout unfinished"], unit="rollouts"),
+        "label.rollouts_empty": Metric(journal.counts["rollout empty"], unit="rollouts"),
+        "label.rollouts_without_answer": Metric(journal.counts["rollout without an answer"], unit="rollouts"),
+        "label.prefixes_refused": Metric(journal.counts["prefix refused"], unit="prefixes"),
+    }
+
+
+@contextmanager
+def _shown_progress(console: Console) -> Iterator[Callable[[JobProgress], None]]:
+    """Give the function that shows a job's progress: a bar on a terminal, now and then a line elsewhere."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rollouts]} rollouts"),
+    )
+    started = shown = time.monotonic()
+    phase_started, first_done, phase = started, 0, ""
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None, rollouts=0)
+
+        def show(progress: JobProgress) -> None:
+            nonlocal shown, phase, phase_started, first_done
+            now = time.monotonic()
+            if progress.phase != phase:
+                phase, phase_started, first_done = progress.phase, now, progress.done
+                bar.reset(task, total=progress.total, description=phase, rollouts=progress.rollouts)
+            bar.update(task, completed=progress.done, rollouts=progress.rollouts)
+            if not console.is_terminal and now - shown >= _LINE_EVERY:
+                shown = now
+                rate = (progress.done - first_done) / max(now - phase_started, 1e-9)
+                left = (
+                    f", about {(progress.total - progress.done) / rate / 60:.0f} min left" if rate > 0 else ""
+                )
+                console.print(
+                    f"{phase}: {progress.done} of {progress.total}, {progress.rollouts} rollouts{left}",
+                    highlight=False,
+                )
+
+        yield show
+
+
+def _summarise(
+    console: Console, traces: Sequence[Trace], job: LabelJob, counts: Counter[str], rollouts: int, out: Path
+) -> None:
+    steps = sum(label is not None for trace in traces for label in trace.labels or ())
+    console.print(
+        f"{len(traces)} solutions, {steps} labelled steps, {rollouts} rollouts: {out / TRACES_FILE}",
+        highlight=False,
+    )
+    for kind, count in sorted(job.kinds.items()):
+        console.print(f"  {kind}: {count}", highlight=False)
+    for reason, count in sorted((+counts).items()):
+        console.print(f"  {reason}: {count}", style="yellow", highlight=False)

@@ -1,0 +1,354 @@
+"""The labelling job: solutions are written, their prefixes finished again and again, and counted.
+
+Contract: everything finished is in the journal before the job goes on, so it can be killed at any moment and started
+again to the same result (with an engine that is reproducible; with others, finished prefixes are kept all the same).
+Which rollouts a prefix gets depends on the seed, its own text and its own counts, never on batches. A completion that
+does not end, is empty, or whose answer cannot be read counts as wrong, and is counted as such. A prefix that the engine
+refuses has no value; a job whose first prefixes are all refused is given up.
+
+Not here: settings (`settings.py`), engines (`provers.py`), the terminal (`command.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparring.errors import DataError
+from sparring.labels import binary_search, first_pit, montecarlo
+from sparring.labels.answers import Checker
+from sparring.labels.journal import Journal, Key, Solution, prefix_digest
+from sparring.labels.posterior import estimate
+from sparring.labels.settings import LabelSettings
+from sparring.labels.walk import Findings, Needs, Walk
+from sparring.rollouts.engine import (
+    Completion,
+    Engine,
+    EngineError,
+    Limits,
+    Prefix,
+    seed_from,
+    split_completion,
+)
+from sparring.traces.jsonl import read_traces
+from sparring.traces.records import Estimate, Problem, Trace
+
+TRACES_FILE, JOURNAL_FILE = "traces.jsonl", "journal.jsonl"
+_REFUSALS_BEFORE_GIVING_UP = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A problem and, where solutions are given, its solutions."""
+
+    problem: Problem
+    given: tuple[Trace, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is: solutions labelled of how many (None while they are still being written), rollouts made."""
+
+    phase: str
+    done: int
+    total: int
+    rollouts: int
+
+
+class LabelJob:
+    """One job.
+
+    Args:
+        settings: of the job.
+        subjects: what is labelled.
+        cover: writes solutions.
+        prover: finishes prefixes.
+        checker: judges answers.
+        journal: what is finished.
+        progress: called after every call of an engine.
+    """
+
+    def __init__(
+        self,
+        settings: LabelSettings,
+        subjects: Sequence[Subject],
+        *,
+        cover: Engine,
+        prover: Engine,
+        checker: Checker,
+        journal: Journal,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.settings, self.subjects, self.journal = settings, subjects, journal
+        self._cover, self._prover, self._checker, self._progress = cover, prover, checker, progress
+        self._limits = Limits(settings.max_new_tokens, settings.temperature)
+        self._refused: list[str] = []
+        self._answered = False
+        self._needs, self._findings = _mode(settings)
+        self.kinds: Counter[str] = Counter()
+
+    def run(self) -> list[Trace]:
+        """Do what is not done yet; return the labelled traces, in the order of the subjects.
+
+        `kinds` then counts how the walks ended; solutions about which a search mode learnt nothing are only counted.
+
+        Raises:
+            EngineError: an engine is out of order; what is finished is in the journal.
+        """
+        self._write_solutions()
+        self._measure()
+        return [trace for item in self._items() for trace in self._labelled(*item)]
+
+    # --- solutions -------------------------------------------------------------------------------------------
+
+    def _write_solutions(self) -> None:
+        waiting = [index for index in range(len(self.subjects)) if index not in self.journal.solutions]
+        given = self.settings.solutions == "given"
+        per_call = max(1, self.settings.batch // (1 if given else self.settings.n_cov))
+        for start in range(0, len(waiting), per_call):
+            part = waiting[start : start + per_call]
+            if given:
+                for index in part:
+                    self.journal.add_solutions(index, *self._given_solutions(self.subjects[index]))
+            else:
+                self._sample_solutions(part)
+            done = len(self.journal.solutions)
+            self._progress(Progress("solutions", done, len(self.subjects), self.journal.rollouts))
+
+    def _given_solutions(self, subject: Subject) -> tuple[list[Solution], Counter[str]]:
+        known = [trace.outcome for trace in subject.given]
+        unknown = [trace for trace in subject.given if trace.outcome is None]
+        judged = iter(self._checker.judge([(subject.problem, trace.steps) for trace in unknown]))
+        outcomes = [next(judged) if outcome is None else outcome for outcome in known]
+        pairs = zip(subject.given, outcomes, strict=True)
+        return [Solution(trace.steps, outcome) for trace, outcome in pairs], Counter()
+
+    def _sample_solutions(self, indices: Sequence[int]) -> None:
+        prefixes = [Prefix(self.subjects[index].problem) for index in indices]
+        seeds = [seed_from(self.settings.seed, "solutions", prefix.problem.id) for prefix in prefixes]
+        for index, prefix, group in zip(
+            indices, prefixes, self._sample(self._cover, prefixes, self.settings.n_cov, seeds), strict=True
+        ):
+            counts: Counter[str] = Counter()
+            solutions: list[Solution] = []
+            if isinstance(group, str):
+                self.journal.add_refused((index, prefix_digest(())), 0, group)
+                group = []
+            finished = []
+            for completion in group:
+                steps = split_completion(completion.text)
+                if completion.finish == "length":
+                    counts["solution unfinished"] += 1
+                elif not steps:
+                    counts["solution empty"] += 1
+                else:
+                    finished.append(steps)
+            outcomes = self._checker.judge([(prefix.problem, steps) for steps in finished])
+            for steps, outcome in zip(finished, outcomes, strict=True):
+                counts["solution without an answer"] += outcome is None
+                solutions.append(Solution(steps, bool(outcome)))
+            self.journal.add_solutions(index, solutions, counts)
+
+    # --- values ----------------------------------------------------------------------------------------------
+
+    def _items(self) -> Iterator[tuple[int, int, Solution]]:
+        for index in range(len(self.subjects)):
+            for number, solution in enumerate(self.journal.solutions[index]):
+                yield index, number, solution
+
+    def _measure(self) -> None:
+        items = list(self._items())
+        waiting = deque(items)
+        active: deque[tuple[int, int, Solution]] = deque()
+        done = 0
+        while waiting or active:
+            wanted: dict[Key, tuple[Prefix, int]] = {}
+            still: deque[tuple[int, int, Solution]] = deque()
+            while active or (waiting and len(wanted) < self.settings.batch):
+                item = active.popleft() if active else waiting.popleft()
+                index, _, solution = item
+                needs = self._needs(self._walk(index, solution))
+                if not needs:
+                    done += 1
+                    continue
+                still.append(item)
+                for length, count in needs.items():
+                    prefix = Prefix(self.subjects[index].problem, solution.steps[:length])
+                    wanted[index, prefix_digest(prefix.steps)] = prefix, count
+            active = still
+            self._measure_prefixes(wanted)
+            self._progress(Progress("values", done, len(items), self.journal.rollouts))
+
+    def _measure_prefixes(self, wanted: dict[Key, tuple[Prefix, int]]) -> None:
+        """Make the wanted rollouts, in calls of at most `batch` prefixes that want the same number."""
+        by_count: dict[int, list[Key]] = {}
+        for key, (_, count) in wanted.items():
+            by_count.setdefault(count, []).append(key)
+        for count, keys in by_count.items():
+            for start in range(0, len(keys), self.settings.batch):
+                part = keys[start : start + self.settings.batch]
+                prefixes = [wanted[key][0] for key in part]
+                seeds = [self._seed(key, prefix) for key, prefix in zip(part, prefixes, strict=True)]
+                groups = self._sample(self._prover, prefixes, count, seeds)
+                self._count(part, prefixes, groups)
+
+    def _seed(self, key: Key, prefix: Prefix) -> int:
+        known = self.journal.tallies.get(key)
+        made = 0 if known is None else known.count
+        return seed_from(self.settings.seed, "rollouts", prefix.problem.id, key[1], made)
+
+    def _count(
+        self, keys: Sequence[Key], prefixes: Sequence[Prefix], groups: Sequence[list[Completion] | str]
+    ) -> None:
+        odd: list[Counter[str]] = [Counter() for _ in keys]
+        finished: list[tuple[int, tuple[str, ...]]] = []
+        for place, (prefix, group) in enumerate(zip(prefixes, groups, strict=True)):
+            for completion in group if not isinstance(group, str) else ():
+                steps = split_completion(completion.text)
+                odd[place]["rollout empty"] += not steps
+                if completion.finish == "length":
+                    odd[place]["rollout unfinished"] += 1
+                elif steps or prefix.steps:
+                    finished.append((place, prefix.steps + steps))
+        outcomes = self._checker.judge([(prefixes[place].problem, steps) for place, steps in finished])
+        successes: Counter[int] = Counter()
+        for (place, _), outcome in zip(finished, outcomes, strict=True):
+            odd[place]["rollout without an answer"] += outcome is None
+            successes[place] += bool(outcome)
+        for place, (key, prefix, group) in enumerate(zip(keys, prefixes, groups, strict=True)):
+            if isinstance(group, str):
+                self.journal.add_refused(key, len(prefix.steps), group)
+            else:
+                self.journal.add_rollouts(key, len(prefix.steps), successes[place], len(group), +odd[place])
+
+    def _sample(
+        self, engine: Engine, prefixes: Sequence[Prefix], n: int, seeds: Sequence[int]
+    ) -> list[list[Completion] | str]:
+        """Return each prefix's completions, or why the engine does not take it.
+
+        Raises:
+            EngineError: the engine is out of order, or takes nothing at all.
+        """
+        try:
+            groups = engine.sample(prefixes, n, limits=self._limits, seeds=seeds)
+            self._answered = True
+            return list(groups)
+        except DataError as error:
+            if len(prefixes) > 1:  # find out which one it was; the others are fine
+                return [
+                    self._sample(engine, [prefix], n, [seed])[0]
+                    for prefix, seed in zip(prefixes, seeds, strict=True)
+                ]
+            self._refused.append(str(error))
+            if not self._answered and len(self._refused) >= _REFUSALS_BEFORE_GIVING_UP:
+                raise EngineError(
+                    f"'{engine.name}' refused each of the first {len(self._refused)} prefixes: {error}"
+                ) from error
+            return [str(error)]
+
+    # --- results ---------------------------------------------------------------------------------------------
+
+    def _walk(self, index: int, solution: Solution) -> Walk:
+        tallies = {}
+        for length in range(len(solution.steps) + 1):
+            known = self.journal.tallies.get((index, prefix_digest(solution.steps[:length])))
+            if known is not None:
+                tallies[length] = known
+        return Walk(len(solution.steps), solution.outcome, tallies)
+
+    def _labelled(self, index: int, number: int, solution: Solution) -> Iterator[Trace]:
+        findings = self._findings(self._walk(index, solution))
+        self.kinds[findings.kind] += 1
+        subject = self.subjects[index]
+        fresh = Trace(subject.problem, solution.steps, source=self._cover.name)
+        trace = subject.given[number] if subject.given else fresh
+        meta: dict[str, Any] = {**trace.meta, "walk": findings.kind}
+        if findings.root is not None:
+            meta |= {"root_value": findings.root.value, "root_count": findings.root.count}
+        if all(label is None for label in findings.labels) and self.settings.mode != "montecarlo":
+            return  # nothing was learnt about it; it is counted by its kind
+        yield replace(
+            trace,
+            labels=findings.labels,
+            estimates=findings.estimates,
+            outcome=solution.outcome,
+            meta=meta,
+        )
+
+
+def _mode(settings: LabelSettings) -> tuple[Callable[[Walk], Needs], Callable[[Walk], Findings]]:
+    """Return the two functions of the settings' mode."""
+    allocation = settings.allocation()
+    posterior = settings.label == "posterior_mean"
+
+    def estimator(tally: Any) -> Estimate:
+        return estimate(tally.successes, tally.count, k=settings.best_of, mean=posterior)
+
+    def labeller(found: Estimate) -> float:
+        return float(found.value > settings.threshold) if settings.label == "hard" else found.value
+
+    if settings.mode == "binary_search":
+        return (
+            partial(binary_search.needs, allocation=allocation),
+            partial(binary_search.findings, allocation=allocation, estimator=estimator),
+        )
+    if settings.mode == "first_pit":
+        rule = first_pit.FirstPit(allocation, settings.pit_samples, settings.pit_from_value)
+        return (
+            partial(first_pit.needs, rule=rule),
+            partial(first_pit.findings, rule=rule, estimator=estimator, labeller=labeller),
+        )
+    return (
+        partial(montecarlo.needs, allocation=allocation),
+        partial(montecarlo.findings, estimator=estimator, labeller=labeller),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledValues:
+    """The measured values along one solution.
+
+    Attributes:
+        trace: the labelled solution.
+        values: shape (steps + 1,): of the bare question, then after each step; NaN where not measured.
+        counts: shape (steps + 1,): rollouts behind each value; 0 where the value is exact or missing.
+    """
+
+    trace: Trace
+    values: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+def labelled_values(run: str | Path) -> list[LabelledValues]:
+    """Return the values of every solution of a finished run: its directory, or its `traces.jsonl`.
+
+    Raises:
+        DataError: there is no such file, or it holds traces without estimates.
+    """
+    path = Path(run)
+    path = path / TRACES_FILE if path.is_dir() else path
+    found = []
+    for line, trace in enumerate(read_traces(path), start=1):
+        if trace.estimates is None:
+            raise DataError("the trace has no estimates", file=path, line=line, field="estimates")
+        root = trace.meta.get("root_value")
+        values = [root, *(None if one is None else one.value for one in trace.estimates)]
+        counts = [
+            trace.meta.get("root_count"),
+            *(None if one is None else one.count for one in trace.estimates),
+        ]
+        found.append(
+            LabelledValues(
+                trace,
+                np.array([np.nan if value is None else value for value in values], dtype=np.float64),
+                np.array([count or 0 for count in counts], dtype=np.int64),
+            )
+        )
+    return found

@@ -1,0 +1,94 @@
+"""The engines of a labelling job: who writes the solutions, and who finishes their prefixes.
+
+Contract: a policy is a folder, a hub name or a server's address; the same policy is loaded once. A prover is the base
+policy, the best of K of it (the same rollouts, the closed form in `posterior.py`), or any other policy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from sparring.errors import SettingsError
+from sparring.labels.settings import LabelSettings, parse_prover
+from sparring.models.loading import (
+    TINY_POLICY,
+    load_causal_model,
+    load_tokenizer,
+    pick_device,
+    pick_dtype,
+    resolve_model,
+)
+from sparring.models.prompts import layout_for
+from sparring.rollouts.engine import Engine
+from sparring.rollouts.local import LocalEngine
+from sparring.rollouts.server import Patience, ServerEngine
+from sparring.traces.spans import Layout
+
+
+def load_engines(settings: LabelSettings) -> tuple[Engine, Engine]:
+    """Return (who writes solutions, who finishes prefixes).
+
+    Raises:
+        CheckpointError: a model cannot be loaded.
+        SettingsError: a server's settings do not fit.
+    """
+    other = parse_prover(settings.prover).policy
+    cover_name = settings.policy if settings.cover_with == "policy" or other is None else other
+    finisher_name = other or settings.policy
+    finisher = load_engine(finisher_name, settings)
+    return (finisher if cover_name == finisher_name else load_engine(cover_name, settings)), finisher
+
+
+def load_engine(policy: str, settings: LabelSettings) -> Engine:
+    """Return the engine of one policy."""
+    if is_server(policy):
+        return _server(policy, settings)
+    device = pick_device(settings.device)
+    tokenizer = load_tokenizer(policy)
+    model = load_causal_model(policy, device=device, dtype=pick_dtype(settings.dtype, device))
+    name = policy if policy == TINY_POLICY else Path(policy).name
+    layout = layout_for(tokenizer, settings.style)
+    return LocalEngine(model, tokenizer, layout, row_budget=settings.row_budget, name=name)
+
+
+def _server(url: str, settings: LabelSettings) -> ServerEngine:
+    server = settings.server
+    key = None
+    if server.key_variable is not None:
+        key = os.environ.get(server.key_variable)
+        if not key:
+            raise SettingsError(
+                f"the environment variable {server.key_variable} (server.key_variable) is not set"
+            )
+    tokenizer = None if server.tokenizer is None else load_tokenizer(server.tokenizer)
+    if tokenizer is None and settings.style == "chat":
+        raise SettingsError("style=chat needs server.tokenizer, whose chat template is used")
+    return ServerEngine(
+        url,
+        server.model,
+        Layout() if tokenizer is None else layout_for(tokenizer, settings.style),
+        tokenizer=None if server.kind == "transformers" else tokenizer,
+        kind=server.kind,
+        concurrency=server.concurrency,
+        choices_per_request=server.choices_per_request,
+        patience=Patience(timeout=server.timeout, retries=server.retries),
+        api_key=key,
+    )
+
+
+def is_server(policy: str) -> bool:
+    """Whether a policy is named by a server's address."""
+    return policy.startswith(("http://", "https://"))
+
+
+def policy_identity(policy: str) -> str:
+    """Return a name for what the policy is now: a folder's files by name, size and time, else the name itself."""
+    folder = Path(resolve_model(policy)) if not is_server(policy) else Path("/nonexistent")
+    if not folder.is_dir():
+        return policy
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
+    known = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return f"{folder.resolve()} {hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]}"

@@ -1,0 +1,167 @@
+"""Settings of `sparring label`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from sparring.labels.allocation import Adaptive, Allocation, Uniform
+from sparring.models.loading import TINY_POLICY
+from sparring.rollouts.server import ServerKind
+from sparring.settings import Settings
+from sparring.worlds.chain import IN_DISTRIBUTION
+
+
+class ServerSettings(Settings):
+    """How to speak to policies that are servers."""
+
+    model: str = "default"
+    """The model's name on the server."""
+    kind: ServerKind = "vllm"
+    """What the server is; decides how plain sampling is asked for (docs/engines.md)."""
+    tokenizer: str | None = None
+    """Folder or hub name of the model's tokenizer: prompts are then sent as token ids (vLLM, llama.cpp)."""
+    concurrency: int = Field(32, gt=0)
+    """Requests in flight."""
+    choices_per_request: int = Field(1, gt=0)
+    """Completions asked for at once; 1 lets every completion have a seed of its own."""
+    timeout: float = Field(300.0, gt=0)
+    """Seconds to wait for one answer."""
+    retries: int = Field(6, ge=0)
+    """Further tries of a request after a failure that may pass."""
+    key_variable: str | None = None
+    """Environment variable that holds the server's API key."""
+
+
+class LabelSettings(Settings):
+    """Settings of `sparring label`."""
+
+    # Who solves, and who finishes
+    policy: str = TINY_POLICY
+    """The base policy: model folder, hub name, or a server's address (`http://…/v1`)."""
+    prover: str = "base"
+    """Under whom values are measured: `base`, `best-of-K` (of the policy, by the closed form), or another policy."""
+    cover_with: Literal["policy", "prover"] = "policy"
+    """Who writes the solutions that are labelled (the paper: the policy for its value model, the prover for a PAV)."""
+    style: Literal["plain", "chat"] = "plain"
+    """`chat`: the question goes through the tokenizer's chat template; `plain`: bare text."""
+    server: ServerSettings = ServerSettings()
+    """How to speak to policies that are servers."""
+
+    # What is labelled
+    data: str | None = None
+    """File of problems, or of solutions to label; without one, problems of the chain world are made."""
+    data_format: str = "auto"
+    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
+    keep_annotations: bool = False
+    """Keep GSM8K's `<<48/2=24>>` in the steps of given solutions."""
+    problems: int | None = Field(None, gt=0)
+    """Use only the first so many problems; of the chain world, make so many (without it, 100)."""
+    chain_steps: tuple[int, int] = IN_DISTRIBUTION
+    """Fewest and most definitions of a chain-world problem."""
+    solutions: Literal["sample", "given"] = "sample"
+    """`sample`: label `n_cov` new solutions per problem; `given`: label the solutions in `data`."""
+
+    # How
+    mode: Literal["montecarlo", "binary_search", "first_pit"] = "montecarlo"
+    """Values of all prefixes, the first error by binary search, or the paper's first pits."""
+    n_cov: int = Field(4, gt=0)
+    """Solutions per problem."""
+    n_mc: int = Field(8, gt=0)
+    """Rollouts per prefix; with `adaptive`, see `adaptive_most`."""
+    label: Literal["soft", "hard", "posterior_mean"] = "soft"
+    """Label of a step: share of right rollouts, 1 or 0 by `threshold`, or the mean of the Beta posterior."""
+    threshold: float = Field(0.0, ge=0, lt=1)
+    """A hard label is 1 where the value is above it; 0 is Math-Shepherd's: any rollout is right."""
+    adaptive: bool = False
+    """Give rollouts only while the hard label is undecided."""
+    adaptive_first: int = Field(4, gt=0)
+    """Rollouts of a prefix's first round."""
+    adaptive_round: int = Field(4, gt=0)
+    """Rollouts of each further round."""
+    adaptive_most: int | None = Field(None, gt=0)
+    """Rollouts after which an undecided prefix is left as it is; without it, `n_mc`."""
+    adaptive_confidence: float = Field(0.9, gt=0.5, lt=1)
+    """Posterior probability of one side of the threshold at which a label is decided."""
+    pit_from_value: float = Field(0.25, ge=0, le=1)
+    """Least value of a question whose wrong solutions are followed to their first pit."""
+    pit_samples: int = Field(20, gt=0)
+    """Rollouts per prefix in the end, for the prefixes up to the pit."""
+
+    # Rollouts
+    checker: Literal["auto", "chain", "answer"] = "auto"
+    """Who judges answers: the chain world, or equality with the reference answer; `auto` goes by `data`."""
+    last_number: bool = True
+    """Where a solution states no answer, take the last number of its last step (`answer`)."""
+    max_new_tokens: int = Field(128, gt=0)
+    """Longest completion; one that reaches it counts as wrong, and is counted."""
+    temperature: float = Field(1.0, ge=0)
+    """Of the sampling; 0 is greedy, and then one rollout says all."""
+    seed: int = Field(0, ge=0)
+    """All randomness derives from it."""
+    batch: int = Field(64, gt=0)
+    """Prefixes per call of the engine; a kill loses at most the calls in progress. Does not change results."""
+    row_budget: int = Field(256, gt=0)
+    """Completions in flight at once in this process. Does not change results."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the weights: `auto` is bfloat16 on a GPU, float32 elsewhere."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LabelSettings:
+        if self.solutions == "given" and self.data is None:
+            raise ValueError("solutions=given needs `data`")
+        if self.mode == "first_pit" and self.pit_samples < self.n_mc:
+            raise ValueError("pit_samples must be at least n_mc: pits are looked for with n_mc rollouts")
+        if self.chain_steps[0] < 1 or self.chain_steps[0] > self.chain_steps[1]:
+            raise ValueError("chain_steps are the fewest and the most, at least 1")
+        parse_prover(self.prover)
+        return self
+
+    @property
+    def best_of(self) -> int:
+        """K of a best-of-K prover, else 1."""
+        return parse_prover(self.prover).best_of
+
+    def allocation(self) -> Allocation:
+        """Return how rollouts are given to prefixes."""
+        if not self.adaptive:
+            return Uniform(self.n_mc)
+        # Search modes ask whether a prefix is alive. A threshold on 1 − (1 − Q)^K is one on Q.
+        alive_only = self.mode != "montecarlo"
+        threshold = 0.0 if alive_only else 1 - (1 - self.threshold) ** (1 / self.best_of)
+        return Adaptive(
+            threshold,
+            self.adaptive_most or self.n_mc,
+            self.adaptive_first,
+            self.adaptive_round,
+            self.adaptive_confidence,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prover:
+    """Who finishes prefixes: another policy or the base one (None), taken as the best of K of itself."""
+
+    policy: str | None
+    best_of: int
+
+
+def parse_prover(text: str) -> Prover:
+    """Return the prover that a setting names.
+
+    Raises:
+        ValueError: K is missing or below 2, or the text is empty.
+    """
+    if text.startswith("best-of-"):
+        match = re.fullmatch(r"best-of-(\d{1,6})", text)
+        if match is None or int(match[1]) < 2:
+            raise ValueError(f"a best-of-K prover is written best-of-4, got {text!r}")
+        return Prover(None, int(match[1]))
+    if not text.strip():
+        raise ValueError("prover is `base`, `best-of-K` or a policy")
+    return Prover(None if text == "base" else text, 1)

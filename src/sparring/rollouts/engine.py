@@ -1,0 +1,185 @@
+"""One small interface behind which everything that samples text lives: this process, servers, pools of them.
+
+Contract: completion j of a prefix depends only on (prefix, its seed, j), never on what else is in the batch or in which
+order things finish; an engine that cannot promise this says `reproducible = False`. What a policy writes is never
+trusted: empty and unfinished completions come back as such, and callers count them.
+
+Not here: the engines themselves (`local.py`, `server.py`), what a completion is worth (`labels/`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from sparring.errors import SparringError
+from sparring.traces.records import Problem, Trace
+
+Finish = Literal["stop", "end", "length"]
+SEPARATOR = "\n"
+"""What ends a step, as in the layouts of `models/prompts.py`."""
+
+
+class EngineError(SparringError):
+    """An engine cannot go on at all: a server is gone, or answers nothing usable after all retries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What is continued: a problem and the steps written so far."""
+
+    problem: Problem
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One continuation of a prefix.
+
+    Attributes:
+        text: what was written, without the stop text and without the end token.
+        token_ids: sampled ids, those that hold a stop text or the end included; empty where the engine does not say.
+        log_probabilities: natural logarithms, one per sampled token, under the distribution that was sampled from (at
+            temperature 0 under the model's own); empty where unknown.
+        finish: a stop text was met, the text ended, or the limit came first. A server that does not tell the first two
+            apart says `stop` for both.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+    finish: Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is written and how: at most `max_new_tokens` per completion; temperature 0 is greedy."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+
+
+@dataclass(slots=True)
+class Usage:
+    """What an engine has done so far; tokens are counted exactly where the engine knows them, else not at all."""
+
+    tokens_generated: int = 0
+    tokens_prefilled: int = 0
+    requests: int = 0
+
+
+class Engine(Protocol):
+    """Samples completions of prefixes."""
+
+    name: str
+    reproducible: bool
+    usage: Usage
+
+    def sample(
+        self,
+        prefixes: Sequence[Prefix],
+        n: int,
+        *,
+        limits: Limits,
+        seeds: Sequence[int],
+        stop: Sequence[str] = (),
+    ) -> list[list[Completion]]:
+        """Return `n` completions of each prefix.
+
+        Args:
+            prefixes: what to continue.
+            n: completions per prefix.
+            limits: length and temperature.
+            seeds: one per prefix, each in [0, 2**63).
+            stop: texts after which a completion ends.
+
+        Raises:
+            DataError: a prefix cannot be continued (too long, an empty step); names the problem.
+            EngineError: the engine is out of order.
+        """
+        ...
+
+
+def next_steps(
+    engine: Engine,
+    prefixes: Sequence[Prefix],
+    n: int,
+    *,
+    limits: Limits,
+    seeds: Sequence[int],
+    separator: str = SEPARATOR,
+) -> list[list[Completion]]:
+    """Return `n` candidates for the next step of each prefix: each ends at the separator.
+
+    A solution is over when a completion has finish `end`; where its last step is followed by a separator, the end
+    comes as an empty completion after that step. An empty text with finish `stop` is an empty line, not a step.
+    """
+    return engine.sample(prefixes, n, limits=limits, seeds=seeds, stop=(separator,))
+
+
+def solutions(
+    engine: Engine,
+    prefixes: Sequence[Prefix],
+    n: int,
+    *,
+    limits: Limits,
+    seeds: Sequence[int],
+    separator: str = SEPARATOR,
+) -> list[list[Trace | None]]:
+    """Return `n` solutions per prefix, the prefix's steps included; None where there is no step at all.
+
+    `meta["finished"]` is False where the limit came before the end.
+    """
+    groups = engine.sample(prefixes, n, limits=limits, seeds=seeds)
+    return [
+        [as_trace(prefix, completion, source=engine.name, separator=separator) for completion in group]
+        for prefix, group in zip(prefixes, groups, strict=True)
+    ]
+
+
+def as_trace(
+    prefix: Prefix, completion: Completion, *, source: str, separator: str = SEPARATOR
+) -> Trace | None:
+    """Return prefix and completion as a trace, None if that has no step."""
+    steps = (*prefix.steps, *split_completion(completion.text, separator))
+    finished = completion.finish != "length"
+    return Trace(prefix.problem, steps, source=source, meta={"finished": finished}) if steps else None
+
+
+def split_completion(text: str, separator: str = SEPARATOR) -> tuple[str, ...]:
+    """Return the steps of a completion's text; empty ones are dropped."""
+    return tuple(step.strip() for step in text.split(separator) if step.strip())
+
+
+def seed_from(*parts: int | str) -> int:
+    """Return a seed in [0, 2**63) that depends on all the parts and their order."""
+    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def checked_seeds(prefixes: Sequence[Prefix], seeds: Sequence[int], n: int, limits: Limits) -> None:
+    """Raise ValueError where a caller's arguments do not fit together."""
+    if len(seeds) != len(prefixes):
+        raise ValueError(f"{len(seeds)} seeds for {len(prefixes)} prefixes")
+    if n < 1 or limits.max_new_tokens < 1 or not limits.temperature >= 0:
+        raise ValueError(f"cannot sample {n} completions with {limits}")
+
+
+__all__ = [
+    "SEPARATOR",
+    "Completion",
+    "Engine",
+    "EngineError",
+    "Finish",
+    "Limits",
+    "Prefix",
+    "Usage",
+    "as_trace",
+    "checked_seeds",
+    "next_steps",
+    "seed_from",
+    "solutions",
+    "split_completion",
+]

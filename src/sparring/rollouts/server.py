@@ -1,0 +1,370 @@
+"""The engine on any server that speaks OpenAI's `/v1/completions`: vLLM, llama.cpp, `transformers serve`, …
+
+Contract: many requests in flight, never more than `concurrency`; what may pass (a lost connection, a time-out, status
+408, 425, 429 or 5xx, an answer that cannot be used) is tried again with exponential back-off, and `Retry-After` is
+respected; after `retries` further tries the call fails with an EngineError that names the last reason. A request that
+the server refuses as such (400, 413, 422) is a DataError about that prefix. Answers are untrusted: their size is
+bounded and every field is checked. Nothing is kept between calls, so a job is resumable where its caller journals.
+
+Seeds: every request carries a seed made from (seed, completion number). Whether the same seed gives the same text is
+the server's affair, hence `reproducible` is False: see docs/engines.md.
+
+Not here: chat completions (a prefix must be continued in the middle of an answer), streaming, starting servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import email.utils
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+
+from sparring.errors import DataError, SettingsError
+from sparring.rollouts.engine import (
+    Completion,
+    EngineError,
+    Finish,
+    Limits,
+    Prefix,
+    Usage,
+    checked_seeds,
+    seed_from,
+)
+from sparring.traces.spans import Layout, Tokenizer, encode
+
+ServerKind = Literal["vllm", "llama.cpp", "transformers", "openai"]
+# Plain sampling, as in process, has to be asked for: servers cut tails and penalise repetition by default. A server
+# refuses fields that it does not know, so they differ.
+_FIELDS: dict[str, dict[str, Any]] = {
+    "vllm": {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "logprobs": 0, "return_token_ids": True},
+    "llama.cpp": {
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "typical_p": 1.0,
+        "repeat_penalty": 1.0,
+        "logprobs": 1,
+        "cache_prompt": True,
+    },
+    "transformers": {},
+    "openai": {"top_p": 1.0, "logprobs": 0},
+}
+_PASSING = frozenset((408, 425, 429))
+_REFUSED = frozenset((400, 413, 422))
+_MOST_BYTES = 16_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, in seconds, and how often to try again.
+
+    Attributes:
+        timeout: for one answer; connecting takes at most a tenth of it.
+        retries: further tries after the first.
+        first_wait: before the first further try; doubled each time, with up to half of it taken off at random.
+        longest_wait: bound on any wait, also on what `Retry-After` asks for.
+    """
+
+    timeout: float = 300.0
+    retries: int = 6
+    first_wait: float = 0.5
+    longest_wait: float = 60.0
+
+
+class ServerEngine:
+    """Samples from a server.
+
+    Args:
+        url: up to and including `/v1`, as in `http://localhost:8000/v1`.
+        model: the model's name on the server.
+        layout: the texts around question and steps that the policy was trained on.
+        tokenizer: where given, prompts are sent as token ids, exactly as the in-process engine would read them (vLLM
+            and llama.cpp take them). Without one they are sent as text: the server adds its own start token and reads
+            special tokens in the question as such.
+        kind: what the server is; decides how plain sampling and log-probabilities are asked for.
+        concurrency: requests in flight.
+        choices_per_request: completions asked for at once. 1 lets every completion have a seed of its own.
+        patience: time-outs and retries.
+        api_key: sent as bearer token.
+    """
+
+    reproducible = False
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        layout: Layout,
+        *,
+        tokenizer: Tokenizer | None = None,
+        kind: ServerKind = "vllm",
+        concurrency: int = 32,
+        choices_per_request: int = 1,
+        patience: Patience | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise SettingsError(f"a server's address begins with http:// or https://, got {url!r}")
+        if concurrency < 1 or choices_per_request < 1:
+            raise SettingsError("concurrency and choices_per_request must be at least 1")
+        if kind == "transformers" and choices_per_request > 1:
+            raise SettingsError("'transformers serve' gives one choice per request")
+        self.url, self.name, self.layout, self.tokenizer, self.kind = (
+            url.rstrip("/"),
+            model,
+            layout,
+            tokenizer,
+            kind,
+        )
+        self.concurrency, self.choices_per_request = concurrency, choices_per_request
+        self.patience, self.usage = patience or Patience(), Usage()
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    def sample(
+        self,
+        prefixes: Sequence[Prefix],
+        n: int,
+        *,
+        limits: Limits,
+        seeds: Sequence[int],
+        stop: Sequence[str] = (),
+    ) -> list[list[Completion]]:
+        """Return `n` completions of each prefix (see `Engine.sample`)."""
+        checked_seeds(prefixes, seeds, n, limits)
+        prompts = [self._prompt(prefix) for prefix in prefixes]
+        work = self._sample_all(prefixes, prompts, n, limits, seeds, stop)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(work)
+        with ThreadPoolExecutor(1) as pool:  # called from a notebook, whose loop is running already
+            return pool.submit(asyncio.run, work).result()
+
+    def _prompt(self, prefix: Prefix) -> str | list[int]:
+        question, steps = prefix.problem.question, prefix.steps
+        if self.tokenizer is not None:
+            return list(encode(question, steps, self.tokenizer, self.layout).input_ids)
+        written = "".join(step + self.layout.separator for step in steps)
+        return self.layout.before + question + self.layout.after + written
+
+    async def _sample_all(
+        self,
+        prefixes: Sequence[Prefix],
+        prompts: Sequence[str | list[int]],
+        n: int,
+        limits: Limits,
+        seeds: Sequence[int],
+        stop: Sequence[str],
+    ) -> list[list[Completion]]:
+        gate = asyncio.Semaphore(self.concurrency)
+        patience = self.patience
+        timeout = httpx.Timeout(patience.timeout, connect=max(1.0, patience.timeout / 10), pool=None)
+        pool = httpx.Limits(max_connections=self.concurrency)
+        async with httpx.AsyncClient(timeout=timeout, limits=pool, headers=self._headers) as client:
+
+            async def ask(index: int, first: int) -> list[Completion]:
+                count = min(self.choices_per_request, n - first)
+                body = self._body(
+                    prompts[index], count, limits, seed_from(seeds[index], first) & 0x7FFFFFFF, stop
+                )
+                async with gate:
+                    return await self._ask(client, body, count, limits, stop, prefixes[index].problem.id)
+
+            places = [
+                (i, first) for i in range(len(prompts)) for first in range(0, n, self.choices_per_request)
+            ]
+            tasks = [asyncio.create_task(ask(*place)) for place in places]
+            try:
+                answers = await asyncio.gather(*tasks)
+            finally:  # after one failure the others' answers are of no use
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        groups: list[list[Completion]] = [[] for _ in prompts]
+        for (index, _), answer in zip(places, answers, strict=True):
+            groups[index] += answer
+        return groups
+
+    def _body(
+        self, prompt: str | list[int], count: int, limits: Limits, seed: int, stop: Sequence[str]
+    ) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.name,
+            "prompt": prompt,
+            "max_tokens": limits.max_new_tokens,
+            "temperature": limits.temperature,
+            "seed": seed,
+            **_FIELDS[self.kind],
+        }
+        if self.kind == "transformers":  # it samples only where its generation settings say so
+            sampling = {"do_sample": True, "top_k": 0, "top_p": 1.0} if limits.temperature > 0 else {}
+            body["generation_config"] = json.dumps(sampling)
+        if count > 1:
+            body["n"] = count
+        if stop:
+            body["stop"] = list(stop)
+        return body
+
+    async def _ask(
+        self,
+        client: httpx.AsyncClient,
+        body: Mapping[str, Any],
+        count: int,
+        limits: Limits,
+        stop: Sequence[str],
+        problem: str,
+    ) -> list[Completion]:
+        """Return one request's completions, trying again where that may help."""
+        patience = self.patience
+        reason = ""
+        for attempt in range(patience.retries + 1):
+            wait: float | None = None
+            self.usage.requests += 1
+            try:
+                status, headers, content = await self._post(client, body)
+                if status == 200:
+                    return self._completions(content, count, limits, stop)
+                reason = f"status {status}: {_excerpt(content)}"
+                if status in _REFUSED:
+                    raise DataError(f"problem {problem!r}: the server refused the request with {reason}")
+                if status not in _PASSING and status < 500:
+                    raise EngineError(f"the server at {self.url} answered with {reason}")
+                wait = _retry_after(headers.get("retry-after"))
+            except _UnusableError as error:
+                reason = f"an answer that cannot be used: {error}"
+            except httpx.TimeoutException:
+                reason = f"no answer within {patience.timeout:g} s"
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                reason = f"{type(error).__name__}: {error}"
+            if attempt < patience.retries:
+                backoff = patience.first_wait * 2**attempt * random.uniform(0.5, 1.0)
+                await asyncio.sleep(min(patience.longest_wait, backoff if wait is None else wait))
+        raise EngineError(
+            f"the server at {self.url} gave nothing usable in {patience.retries + 1} tries; the last: {reason}"
+        )
+
+    async def _post(
+        self, client: httpx.AsyncClient, body: Mapping[str, Any]
+    ) -> tuple[int, httpx.Headers, bytes]:
+        """Return status, headers and body of one answer; the time-out also bounds one that trickles in."""
+        received = bytearray()
+        async with asyncio.timeout(self.patience.timeout) as bound:
+            try:
+                async with client.stream("POST", f"{self.url}/completions", json=body) as response:
+                    async for chunk in response.aiter_bytes():
+                        received += chunk
+                        if len(received) > _MOST_BYTES:
+                            raise _UnusableError(f"longer than {_MOST_BYTES} bytes")
+                    return response.status_code, response.headers, bytes(received)
+            except asyncio.CancelledError:
+                if bound.expired():
+                    raise httpx.ReadTimeout("too slow") from None
+                raise
+
+    def _completions(
+        self, content: bytes, count: int, limits: Limits, stop: Sequence[str]
+    ) -> list[Completion]:
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise _UnusableError(f"not JSON ({_excerpt(content)})") from error
+        choices = answer.get("choices") if isinstance(answer, dict) else None
+        if not isinstance(choices, list) or len(choices) != count:
+            found = len(choices) if isinstance(choices, list) else "no"
+            raise _UnusableError(f"{found} choices instead of {count}")
+        completions = [self._completion(choice, limits, stop) for choice in choices]
+        usage = answer.get("usage")
+        if isinstance(usage, dict):
+            generated = _whole(usage.get("completion_tokens"))
+            self.usage.tokens_prefilled += _whole(usage.get("prompt_tokens"))
+            self.usage.tokens_generated += generated
+            # llama.cpp leaves out tokens that are part of a character: an incomplete list is worth nothing.
+            listed = sum(max(len(one.token_ids), len(one.log_probabilities)) for one in completions)
+            if listed != generated:
+                completions = [Completion(one.text, (), (), one.finish) for one in completions]
+        return completions
+
+    def _completion(self, choice: Any, limits: Limits, stop: Sequence[str]) -> Completion:
+        text = choice.get("text") if isinstance(choice, dict) else None
+        reason = choice.get("finish_reason") if isinstance(choice, dict) else None
+        if not isinstance(text, str) or reason not in ("stop", "length"):
+            raise _UnusableError("a choice without text or without a known finish_reason")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise _UnusableError("a text that is not valid Unicode") from None
+        places = [text.find(wanted) for wanted in stop if wanted in text]
+        finish: Finish = "length" if reason == "length" else "end"
+        if places:
+            text, finish = text[: min(places)], "stop"
+        elif reason == "stop" and stop and not self._says_end(choice):
+            finish = "stop"
+        ids, log_probabilities = _tokens(choice)
+        # Servers report the model's own distribution, which is the one sampled from only at these temperatures.
+        return Completion(text, ids, log_probabilities if limits.temperature in (0.0, 1.0) else (), finish)
+
+    def _says_end(self, choice: Mapping[str, Any]) -> bool:
+        """Whether a choice that stopped, and whose text holds no stop text, can only have met the end token."""
+        if self.kind == "vllm":
+            return not isinstance(choice.get("stop_reason"), str)
+        return self.kind == "transformers"  # it leaves the stop text in
+
+
+class _UnusableError(Exception):
+    """An answer that cannot be used."""
+
+
+def _tokens(choice: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return token ids and log-probabilities where the answer gives them in a known form, else empty ones."""
+    given = choice.get("logprobs")
+    given = given if isinstance(given, dict) else {}
+    content = given.get("content")  # llama.cpp's form
+    ids: Any = choice.get("token_ids")
+    values: Any = given.get("token_logprobs")
+    if isinstance(content, list) and all(isinstance(item, dict) for item in content):
+        ids, values = [item.get("id") for item in content], [item.get("logprob") for item in content]
+    if not isinstance(ids, list) or not all(type(item) is int and item >= 0 for item in ids):
+        ids = []
+    if not isinstance(values, list) or not all(_is_log_probability(value) for value in values):
+        values = []
+    if ids and len(values) != len(ids):
+        values = []
+    return tuple(ids), tuple(float(value) for value in values)
+
+
+def _is_log_probability(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and value <= 1e-3  # type: ignore[arg-type,operator]
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Return the seconds that a `Retry-After` header asks for: a number, or a date."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            date = email.utils.parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=datetime.UTC)
+        seconds = (date - datetime.datetime.now(datetime.UTC)).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _whole(value: object) -> int:
+    return value if type(value) is int and value >= 0 else 0
+
+
+def _excerpt(content: bytes) -> str:
+    text = " ".join(content[:2000].decode("utf-8", errors="replace").split())
+    return repr(text if len(text) <= 200 else text[:197] + "...") if text else "an empty answer"

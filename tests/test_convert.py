@@ -1,0 +1,111 @@
+"""Converting traces to other people's layouts, and back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparring.errors import DataError, SettingsError
+from sparring.traces import read_traces, read_traces_as, write_traces
+from sparring.traces.convert import convert
+from sparring.traces.records import Estimate, Problem, Trace
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=25).filter(str.strip)
+LABEL = st.none() | st.sampled_from([0.0, 0.25, 0.5, 1.0])
+ESTIMATE = st.none() | st.builds(
+    lambda value: Estimate(value, 8, value / 2, (value + 1) / 2), st.floats(0, 1)
+)
+
+
+@st.composite
+def traces(draw):
+    steps = draw(st.lists(TEXT, min_size=1, max_size=4))
+    labels = draw(st.lists(LABEL, min_size=len(steps), max_size=len(steps)))
+    estimates = draw(st.none() | st.lists(ESTIMATE, min_size=len(steps), max_size=len(steps)))
+    problem = Problem("p", draw(TEXT), draw(st.none() | TEXT))
+    return Trace(
+        problem, tuple(steps), tuple(labels), draw(st.sampled_from([None, True])), estimates=estimates
+    )
+
+
+@settings(deadline=None)
+@given(st.lists(traces(), min_size=1, max_size=3))
+def test_our_own_form_keeps_everything(tmp_path_factory, made):
+    folder = tmp_path_factory.mktemp("own")
+    write_traces(folder / "a.jsonl", made)
+    assert read_traces(folder / "a.jsonl") == made
+    assert convert(folder / "a.jsonl", folder / "b.jsonl", to="sparring", data_format="sparring") == (
+        len(made),
+        {},
+    )
+    assert read_traces(folder / "b.jsonl") == made
+
+
+@settings(deadline=None)
+@given(traces(), st.sampled_from(["trl_stepwise", "math_shepherd"]), st.sampled_from([0.25, 0.5]))
+def test_labels_read_back_or_the_loss_is_told(tmp_path_factory, trace, layout, threshold):
+    folder = tmp_path_factory.mktemp("other")
+    write_traces(folder / "a.jsonl", [trace])
+    try:
+        written, told = convert(folder / "a.jsonl", folder / "b.jsonl", to=layout, threshold=threshold)
+    except DataError as error:
+        told_reasons = str(error)
+        assert (
+            trace.labels[0] is None
+            or "ки" in trace.problem.question
+            or any("ки" in s for s in trace.steps)
+            or ("step 1" in trace.steps[0].lower())
+        ), told_reasons
+        return
+    known = trace.labels.index(None) if None in trace.labels else len(trace.labels)
+    assert written == 1 and bool(told) == (known < len(trace.labels))
+    [back] = read_traces_as(folder / "b.jsonl", layout).traces
+    assert back.labels == tuple(float(label >= threshold) for label in trace.labels[:known])
+    assert len(back.steps) == known
+    if layout == "trl_stepwise":
+        assert (back.problem.question, back.steps) == (trace.problem.question, trace.steps[:known])
+    else:
+        assert back.problem.question == trace.problem.question.strip()
+        assert all(text.strip() in step for text, step in zip(trace.steps, back.steps, strict=False))
+
+
+def test_math_shepherd_to_trl_and_the_exact_form(tmp_path):
+    record = {
+        "input": "1+1? Step 1: 1+1=2 ки\nStep 2: The answer is: 2 ки",
+        "label": "1+1? Step 1: 1+1=2 +\nStep 2: The answer is: 2 -",
+        "task": "GSM8K",
+    }
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
+    assert convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", to="trl_stepwise") == (1, {})
+    assert json.loads((tmp_path / "b.jsonl").read_text()) == {
+        "prompt": "1+1?", "completions": ["Step 1: 1+1=2", "Step 2: The answer is: 2"], "labels": [True, False],
+    }  # fmt: skip
+    assert convert(tmp_path / "b.jsonl", tmp_path / "c.jsonl", to="math_shepherd") == (1, {})
+    again = json.loads((tmp_path / "c.jsonl").read_text())
+    assert (again["input"], again["label"]) == (record["input"], record["label"])
+
+
+def test_what_cannot_be_converted_is_refused(tmp_path):
+    write_traces(tmp_path / "a.jsonl", [Trace(Problem("p", "q"), ("x",))])
+    with pytest.raises(DataError, match=r"first step has no label \(1\)"):
+        convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", to="trl_stepwise")
+    with pytest.raises(SettingsError, match=r"did you mean 'trl_stepwise'"):
+        convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", to="trl_stepwize")
+    with pytest.raises(SettingsError, match="threshold"):
+        convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", to="sparring", threshold=2.0)
+    assert not (tmp_path / "b.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "estimates",
+    [[], [7], [{"value": 0.5}], [{"value": 0.5, "count": 1, "low": 0.6, "high": 0.7}],
+     [{"value": 0.5, "count": 1.5, "low": 0.4, "high": 0.7}], [{"value": 0.5, "count": 1, "low": 0, "high": 1, "x": 1}]],
+)  # fmt: skip
+def test_bad_estimates_are_refused_with_their_place(tmp_path, estimates):
+    record = {"id": "p", "problem": "q", "steps": ["x"], "estimates": estimates}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(DataError, match=r"a\.jsonl:1: field 'estimates"):
+        read_traces(tmp_path / "a.jsonl")
