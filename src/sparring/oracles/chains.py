@@ -1,0 +1,323 @@
+r"""Chains of relations in a step: ``a = b = c < d``, read out of LaTeX and plain text, with what joins them.
+
+Contract: `find_chains` returns every chain in text order; a member that is not understood stays in its place without
+a tree, so that no relation is invented across it. A chain remembers the prose before it and whether it follows from
+the one before (``\implies``, the next row of an aligned block). Drawing code (``[asy]``) is blanked out. Not here:
+what the relations mean (`algebra.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from sparring.oracles.formulas import Node, Token, TooLargeError, UnreadableError, parse, tokenize
+
+MAX_CHARACTERS = 20_000
+MAX_CHAINS = 120
+MAX_MEMBERS = 40
+
+_BLANKED = re.compile(r"\[asy\].*?(?:\[/asy\]|$)|<<[^<>\n]{0,400}>>", re.DOTALL)
+_ENVIRONMENT = r"\\begin\{(?P<env>align\*?|aligned|equation\*?|gather\*?|eqnarray\*?|multline\*?)\}(?P<body>.*?)\\end\{(?P=env)\}"  # noqa: E501
+_MATHEMATICS = re.compile(
+    rf"{_ENVIRONMENT}|\$\$(?P<dd>[^$]+)\$\$|(?<!\\)\$(?P<d>(?:\\.|[^$\\])+)\$|\\\[(?P<b>.*?)\\\]|\\\((?P<p>.*?)\\\)",
+    re.DOTALL,
+)
+_INNER = re.compile(
+    r"\\(?:begin|end)\{(?:align(?:ed)?|split|gathered|gather|equation)\*?\}|\\(?:no)?tag\b|\\nonumber|\\label\{[^{}]*\}"
+)
+# Plain text: everything that may belong to a formula, words excepted.
+_WORD = re.compile(
+    r"\\?[A-Za-z]{2,}|(?<![\w\\^_=+*/(-])[aAI](?=\s+[A-Za-z]{2,})|[^\x00-\x7fα-ω×·÷−²³√π≤≥≠≈⇒→∴°…–]+"
+)
+_PLAIN_NAMES = frozenset(["sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "pi"])
+_PLAIN_RELATION = re.compile(r"[=<>≤≥≠≈]|\\(?:le|ge|ne|approx|leq|geq)\b")
+_BREAK_COMMANDS = frozenset(
+    [
+        "implies",
+        "Rightarrow",
+        "Longrightarrow",
+        "rightarrow",
+        "longrightarrow",
+        "to",
+        "iff",
+        "Leftrightarrow",
+        "therefore",
+        "because",
+        "quad",
+        "qquad",
+        "Longleftrightarrow",
+        "land",
+        "lor",
+        "hspace",
+        "vee",
+        "wedge",
+    ]
+)
+_RELATIONS = {
+    "=": "=", "==": "=", "<": "<", ">": ">", "≤": "<=", "≥": ">=", "<=": "<=", ">=": ">=", "≈": "~", "≠": "!=",
+    "!=": "!=", "=>": "implies", "->": "implies", "→": "implies", "⇒": "implies", "≡": "mod", ":=": "defines",
+    "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "lt": "<", "gt": ">",
+    "approx": "~", "simeq": "~", "ne": "!=", "neq": "!=", "equiv": "mod", "sim": "~", "cong": "mod",
+}  # fmt: skip
+_UNIT = re.compile(
+    r"[.\s]*(?:square |sq\.? |cubic )?(?:cm|mm|m|km|in|ft|inch(?:es)?|feet|foot|units?|degrees?|dollars?|cents?|meters?|"
+    r"miles?|hours?|minutes?|seconds?|hr|min|sec|mph|years?|days?|ways?|yards?|points?|pounds?)[.\s]*(?:\^?\s*\{?\d\}?)?[.\s]*"
+)
+_VALUE_WORDS = re.compile(
+    r"(?:\b(?:of|times|minus|plus|by|per|mod|modulo|root|than|divided|over|percent|sum|product|choose|to|base|"
+    r"remainder|log|minutes?|hours?|cents?|dollars?|feet|inches)|[-+*/^])\s*$",
+    re.IGNORECASE,
+)
+_WORDS_AFTER = re.compile(
+    r"\s*(?:times|mod|modulo|percent|plus|minus|divided|of|squared|cubed|more|less|choose|base|over|remainder|r)\b",
+    re.I,
+)
+
+
+# "29 inches + 12 inches": the word is a unit, and the calculation goes on after it.
+_UNFINISHED = re.compile(r"[ ]*(?:[A-Za-z]+[ ]?){0,3}(?:\([^()]*\)[ ]*)?[-+*/×÷^]\s*[\d$(A-Za-z]")
+
+
+class Member(NamedTuple):
+    """One side: its tree (``None`` where it is not understood), its unit words, its character range."""
+
+    node: Node | None
+    unit: str
+    start: int
+    end: int
+    too_large: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Members and the relations between them (one fewer: ``=``, ``<``, ``<=``, ``>``, ``>=``, ``~``, ``!=``, ``mod``).
+
+    Attributes:
+        prose: the words between the chain before and this one, lower case.
+        joined: ``implies`` after an arrow, ``row`` as the next row of a display, else empty.
+        latex: whether it stands between LaTeX delimiters.
+        after: the text that follows, up to a few words.
+    """
+
+    members: tuple[Member, ...]
+    relations: tuple[str, ...]
+    prose: str
+    joined: Literal["", "implies", "row"]
+    latex: bool
+    after: str = ""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Character range of the whole chain."""
+        return self.members[0].start, self.members[-1].end
+
+
+class _Passage(NamedTuple):
+    start: int
+    end: int
+    latex: bool
+
+
+def find_chains(text: str) -> list[Chain]:
+    """Return the chains of a text in order.
+
+    Raises:
+        TooLargeError: the text, or the number of its chains, exceeds the bounds.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise TooLargeError(f"{len(text)} characters; at most {MAX_CHARACTERS} are read")
+    text = _BLANKED.sub(lambda match: " " * len(match.group()), text)
+    found: list[Chain] = []
+    before = 0
+    for passage in _passages(text):
+        for chain in _chains_of(text, passage, before):
+            found.append(chain)
+            before = chain.span[1]
+            if len(found) > MAX_CHAINS:
+                raise TooLargeError(f"over {MAX_CHAINS} chains of relations")
+    return found
+
+
+def _passages(text: str) -> Iterator[_Passage]:
+    position = 0
+    for match in _MATHEMATICS.finditer(text):
+        yield from _plain_passages(text, position, match.start())
+        group = next(name for name in ("body", "dd", "d", "b", "p") if match[name] is not None)
+        yield _Passage(match.start(group), match.end(group), True)
+        position = match.end()
+    yield from _plain_passages(text, position, len(text))
+
+
+def _plain_passages(text: str, start: int, end: int) -> Iterator[_Passage]:
+    """Stretches between words that hold a relation."""
+    position = start
+    for word in [*_WORD.finditer(text, start, end), None]:
+        if word is not None and (
+            word.group().lstrip("\\").lower() in _PLAIN_NAMES or word.group()[0] == "\\"
+        ):
+            continue
+        if word is not None and word.group().isupper() and len(word.group()) <= 4 and word.group() != "I":
+            continue
+        last = word.start() if word is not None else end
+        for line in re.finditer(r"[^\n]+", text[position:last]):
+            if _PLAIN_RELATION.search(line.group()):
+                yield _Passage(position + line.start(), position + line.end(), False)
+        position = word.end() if word is not None else end
+
+
+def _chains_of(text: str, passage: _Passage, before: int) -> Iterator[Chain]:
+    """Split a passage at commas, arrows and rows; yield the pieces that hold a relation."""
+    inside = _INNER.sub(lambda match: " " * len(match.group()), text[passage.start : passage.end])
+    try:
+        tokens = [
+            token._replace(start=token.start + passage.start, end=token.end + passage.start)
+            for token in tokenize(inside)
+        ]
+    except TooLargeError:
+        yield Chain((Member(None, "", passage.start, passage.end, True),) * 2, ("=",), "", "", passage.latex)
+        return
+    joined: Literal["", "implies", "row"] = ""
+    prose_from = before
+    for piece, ended_by in _pieces(tokens):
+        chain = (
+            _chain(text, piece, passage, text[prose_from : piece[0].start].lower(), joined) if piece else None
+        )
+        if chain is not None:
+            yield chain
+            prose_from = chain.span[1]
+        if piece or ended_by == "implies" or (ended_by == "row" and joined != "implies"):
+            joined = ended_by
+
+
+def _pieces(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], Literal["", "implies", "row"]]]:
+    piece: list[Token] = []
+    depth = 0
+    for index, token in enumerate(tokens):
+        following = next((one for one in tokens[index + 1 :] if one.text != "&"), None)
+        if token.text == "&":
+            continue
+        if token.kind == "newline":
+            if following is not None and _relation(following) and not _is_arrow(following) and piece:
+                continue
+            if piece and following is not None and following.text in ("+", "*"):
+                continue  # a sum that goes on
+            if piece and (_relation(piece[-1]) or piece[-1].text in ("+", "-", "*", "(")):
+                continue
+            yield piece, "row"
+            piece, depth = [], 0
+        elif _is_arrow(token):
+            yield piece, "implies"
+            piece, depth = [], 0
+        elif depth <= 0 and _breaks(token, following):
+            yield piece, ""
+            piece = []
+        else:
+            depth += (token.text in ("(", "[", "{")) - (token.text in (")", "]", "}"))
+            piece.append(token)
+    yield piece, ""
+
+
+def _relation(token: Token) -> str:
+    if token.kind in ("relation", "command"):
+        return _RELATIONS.get(token.text, "")
+    return ""
+
+
+def _is_arrow(token: Token) -> bool:
+    return _relation(token) == "implies" or (
+        token.kind == "command" and token.text in ("implies", "Rightarrow", "Longrightarrow", "iff", "Leftrightarrow",
+                                                    "Longleftrightarrow", "rightarrow", "longrightarrow", "therefore")
+    )  # fmt: skip
+
+
+def _breaks(token: Token, following: Token | None) -> bool:
+    if token.kind == "symbol":
+        if token.text in (".", ":") and following is not None and following.start == token.end:
+            return False  # 3.\overline{6}, 1:2
+        return token.text in (",", ";", ":", "?", "•", "#", ".")
+    if token.kind == "words":
+        return bool(
+            re.fullmatch(
+                r"[,.\s]*(?:and|or|so|thus|hence|if|where|when|for|with|then|therefore|gives)[,.\s]*",
+                token.text,
+            )
+        )
+    return token.kind == "command" and token.text in _BREAK_COMMANDS
+
+
+def _chain(
+    text: str, piece: Sequence[Token], passage: _Passage, prose: str, joined: Literal["", "implies", "row"]
+) -> Chain | None:
+    sides: list[list[Token]] = [[]]
+    relations: list[str] = []
+    places: list[int] = [piece[0].start]
+    depth = 0
+    for token in piece:
+        relation = _relation(token)
+        if relation and depth == 0:
+            relations.append(relation)
+            sides.append([])
+            places.append(token.end)
+        else:
+            depth += (token.text in ("(", "{")) - (token.text in (")", "}"))
+            sides[-1].append(token)
+    if not relations or len(sides) > MAX_MEMBERS:
+        return None
+    members = [_member(side, place) for side, place in zip(sides, places, strict=True)]
+    if _VALUE_WORDS.search(text[max(0, piece[0].start - 30) : piece[0].start].rstrip(" $\\([\n")) or (
+        piece[0].text in "+-" and not passage.latex and re.search(r"\w[\s]*$", text[: piece[0].start])
+    ):
+        members[0] = members[0]._replace(node=None)
+    if not passage.latex and _UNFINISHED.match(text, piece[-1].end):
+        members[-1] = members[-1]._replace(node=None)
+    after = text[piece[-1].end : piece[-1].end + 40].lstrip(" $)]\\.")
+    if _WORDS_AFTER.match(after):
+        members[-1] = members[-1]._replace(node=None)
+    return Chain(tuple(members), tuple(relations), prose, joined, passage.latex, after.lower())
+
+
+def _member(side: Sequence[Token], place: int) -> Member:
+    start, end = (side[0].start, side[-1].end) if side else (place, place)
+    unit = ""
+    kept = list(side)
+    if len(kept) > 3 and kept[0].text in ("boxed", "fbox") and kept[-1].text == "}" and _closes_last(kept):
+        kept = kept[2:-1]
+    while kept and (kept[-1].kind == "words" or kept[-1].text in ("\\$", "$")):
+        words = kept.pop()
+        if words.kind == "words" and words.text and not _UNIT.fullmatch(words.text):
+            return Member(None, "", start, end)
+        unit = words.text if words.kind == "words" else unit
+        if kept and not words.text.strip():
+            unit = ""
+    if kept and kept[0].text == "\\$":
+        kept = kept[1:]
+    if unit and len(kept) > 1 and side[-1].kind != "words":
+        return Member(None, "", start, end)
+    if (
+        len(kept) > 2
+        and kept[-2].text == "^"
+        and len(side) > 3
+        and any(token.kind == "words" for token in kept)
+    ):
+        words_at = next(index for index, token in enumerate(kept) if token.kind == "words")
+        if words_at == len(kept) - 3 and _UNIT.fullmatch(kept[words_at].text):
+            unit, kept = kept[words_at].text + "^", kept[:words_at]  # 12 \text{ cm}^2
+    try:
+        return Member(parse(kept), unit.strip(), start, end)
+    except TooLargeError:
+        return Member(None, "", start, end, True)
+    except UnreadableError:
+        return Member(None, "", start, end)
+
+
+def _closes_last(tokens: Sequence[Token]) -> bool:
+    """Whether the group that opens at the second token closes at the last one."""
+    depth = 0
+    for index, token in enumerate(tokens[1:], start=1):
+        depth += (token.text == "{") - (token.text == "}")
+        if depth == 0:
+            return index == len(tokens) - 1
+    return False

@@ -1,0 +1,414 @@
+r"""Formulas: LaTeX and plain mathematical text → small expression trees, without `eval`.
+
+Contract: `parse` reads one side of a relation by recursive descent and either understands all of it or raises
+`UnreadableError`; nothing is guessed or skipped. Length, digits and nesting are bounded (`TooLargeError`). What
+has several readings (``1/2x``, ``f(x)`` as product or application, digits with a base) is unreadable, or a node
+of its own (mixed numbers, percent) whose readings `values.py` tries. Not here: where formulas stand in a text
+(`chains.py`), values, polynomials.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError, tokenize
+from sparring.oracles.words import word_set
+
+__all__ = [
+    "FUNCTIONS",
+    "Node",
+    "Token",
+    "TooLargeError",
+    "UnreadableError",
+    "number",
+    "parse",
+    "tokenize",
+    "variables",
+    "walk",
+]
+
+MAX_CHARACTERS = 1500
+MAX_DEPTH = 30
+
+_GREEK = word_set(
+    """
+    alpha beta gamma delta epsilon theta lambda mu phi varphi psi sigma tau rho zeta omega eta kappa
+    """
+)
+FUNCTIONS = frozenset(
+    ["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "arcsin", "arccos", "arctan", "exp"]
+)
+_FRACTIONS = frozenset(("frac", "dfrac", "tfrac", "cfrac"))
+_BINOMIALS = frozenset(("binom", "dbinom", "tbinom"))
+_CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
+# Letters that name functions rather than factors when a bracket follows.
+FUNCTION_LETTERS = frozenset("fghFGHPQRTpqEVKJ")
+
+
+class Node(NamedTuple):
+    """An expression: ``number`` (value), ``variable`` (name), or an operation over parts.
+
+    Operations: sum, product, quotient, power, negative, plusminus, call (name: sqrt, sin, log, binom, ...),
+    mixed (whole number and fraction side by side), percent, degrees, finite sum ``sigma`` (name: index; parts: first, last, body), application (name: a function of the text).
+    """  # noqa: E501
+
+    kind: str
+    parts: tuple[Node, ...] = ()
+    name: str = ""
+    value: Fraction = Fraction(0)
+
+
+def parse(tokens: Sequence[Token]) -> Node:
+    """Return the tree of one expression.
+
+    Raises:
+        UnreadableError: anything in it is not understood.
+        TooLargeError: it is too long or too deep.
+    """
+    if not tokens:
+        raise UnreadableError("nothing there")
+    if tokens[-1].end - tokens[0].start > MAX_CHARACTERS:
+        raise TooLargeError("the formula is too long")
+    parser = _Parser(tokens)
+    node = parser.sum()
+    if parser.position != len(tokens):
+        raise UnreadableError(f"cannot read {parser.text!r}")
+    return node
+
+
+def number(value: int | Fraction) -> Node:
+    """Return a number node."""
+    return Node("number", value=Fraction(value))
+
+
+def walk(node: Node) -> list[Node]:
+    """Return the node and all nodes below it."""
+    found, todo = [], [node]
+    while todo:
+        one = todo.pop()
+        found.append(one)
+        todo.extend(one.parts)
+    return found
+
+
+def variables(node: Node) -> frozenset[str]:
+    """Return the names of the variables; indices of finite sums do not count."""
+    bound = {one.name for one in walk(node) if one.kind in ("sigma",)}
+    return frozenset(one.name for one in walk(node) if one.kind == "variable") - bound
+
+
+class _Parser:
+    """Recursive descent over one token list."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self.tokens = tokens
+        self.position = 0
+        self.depth = 0
+
+    @property
+    def text(self) -> str:
+        return self.tokens[self.position].text if self.position < len(self.tokens) else ""
+
+    @property
+    def kind(self) -> str:
+        return self.tokens[self.position].kind if self.position < len(self.tokens) else "end"
+
+    def take(self, text: str) -> None:
+        if self.text != text:
+            raise UnreadableError(f"expected {text!r}, found {self.text!r}")
+        self.position += 1
+
+    def sum(self) -> Node:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise TooLargeError("nested too deeply")
+        terms = [self.product()]
+        while self.kind == "symbol" and self.text in "+-±∓":
+            sign = self.text
+            self.position += 1
+            term = self.product()
+            if sign in "±∓":
+                term = Node("plusminus", (term,))
+                term = Node("negative", (term,)) if sign == "∓" else term
+            terms.append(Node("negative", (term,)) if sign == "-" else term)
+        self.depth -= 1
+        return terms[0] if len(terms) == 1 else Node("sum", tuple(terms))
+
+    def product(self) -> Node:
+        node = self.signed()
+        slashed = False
+        while True:
+            if self.kind == "symbol" and self.text in ("*", "/"):
+                divides = self.text == "/"
+                self.position += 1
+                factor = self.signed()
+                node = Node("quotient" if divides else "product", (node, factor))
+                slashed = divides
+            elif self.starts_atom():
+                if slashed:
+                    raise UnreadableError("what stands below the slash is not clear")
+                if self.kind == "number" and self.tokens[self.position - 1].kind in ("number", "letter"):
+                    raise UnreadableError("two numbers side by side")
+                bare = self.text in _FRACTIONS  # 36(13/6) is a product, 2\frac{1}{6} may be a mixed number
+                factor = self.postfix()
+                node = _juxtaposed(node, factor) if bare else Node("product", (node, factor))
+            else:
+                return node
+
+    def signed(self) -> Node:
+        if self.kind == "symbol" and self.text in ("-", "+", "±", "∓"):
+            sign = self.text
+            self.position += 1
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                raise TooLargeError("too many signs")
+            inner = self.signed()
+            self.depth -= 1
+            if sign == "+":
+                return inner
+            return Node("plusminus" if sign == "±" else "negative",
+                        (inner if sign != "∓" else Node("plusminus", (inner,)),))  # fmt: skip
+        return self.postfix()
+
+    def starts_atom(self) -> bool:
+        if self.kind in ("number", "letter", "name"):
+            return True
+        if self.kind == "command":
+            return self.text in FUNCTIONS or self.text in _GREEK or self.text in (
+                "frac", "dfrac", "tfrac", "cfrac", "sqrt", "pi", "binom", "dbinom", "tbinom", "lfloor", "lceil",
+                "boxed", "fbox",
+            )  # fmt: skip
+        return self.kind == "symbol" and self.text in ("(", "[", "{", "π", "√", "\\{")
+
+    def postfix(self) -> Node:
+        node = self.atom()
+        while True:
+            if self.kind == "degrees":
+                self.position += 1
+                node = Node("degrees", (node,))
+            elif self.kind == "symbol" and self.text == "%":
+                self.position += 1
+                node = Node("percent", (node,))
+            elif self.kind == "symbol" and self.text == "!":
+                self.position += 1
+                if self.text == "!":
+                    raise UnreadableError("double factorial")
+                node = Node("call", (node,), "factorial")
+            elif self.kind == "symbol" and self.text in ("²", "³"):
+                node = Node("power", (node, number(2 if self.text == "²" else 3)))
+                self.position += 1
+            elif self.kind == "symbol" and self.text == "^":
+                self.position += 1
+                node = Node("power", (node, self.script()))
+            else:
+                return node
+
+    def script(self) -> Node:
+        """An exponent: a group, one digit of LaTeX, a letter, or a signed number of plain text."""
+        if self.text == "{":
+            return self.group("{")
+        if self.text == "-":
+            self.position += 1
+            return Node("negative", (self.script(),))
+        if self.kind == "number" and len(self.text) > 1 and self.position + 1 < len(self.tokens):
+            # LaTeX sets only the first digit up; plain text means the whole number
+            following = self.tokens[self.position + 1]
+            if following.kind in ("letter", "number") or following.text == "^":
+                raise UnreadableError("an exponent without braces")
+        if self.kind == "letter" or self.kind == "number" or self.text == "(":
+            return self.atom()
+        if self.kind == "command" and (self.text in _FRACTIONS or self.text in _GREEK):
+            return self.atom()
+        raise UnreadableError(f"an exponent {self.text!r}")
+
+    def group(self, opening: str) -> Node:
+        self.take(opening)
+        node = self.sum()
+        if self.text not in (_CLOSING[opening],):
+            raise UnreadableError(f"{opening} is not closed")
+        self.position += 1
+        return node
+
+    def argument(self) -> Node:
+        """The argument of a LaTeX command: a group or a single token (one digit of a number)."""
+        if self.text == "{":
+            return self.group("{")
+        if self.kind == "number" and self.text.isdigit() and len(self.text) == 1:
+            return self.atom()
+        if self.kind in ("letter",) or (self.kind == "command" and self.text == "pi"):
+            return self.atom()
+        raise UnreadableError("an argument without braces")
+
+    def fraction(self) -> Node:
+        if self.kind == "number" and self.text.isdigit() and len(self.text) == 2:
+            digits = self.text  # \frac12
+            self.position += 1
+            return Node("quotient", (number(int(digits[0])), number(int(digits[1]))))
+        if (
+            (self.kind == "letter"
+            and self.text == "d")
+            or (self.text == "{" and self.position + 1 < len(self.tokens)
+                and self.tokens[self.position + 1].text == "d")
+        ):  # fmt: skip
+            raise UnreadableError("a derivative")
+        above = self.argument()
+        return Node("quotient", (above, self.argument()))
+
+    def atom(self) -> Node:
+        kind, text = self.kind, self.text
+        if kind == "number":
+            self.position += 1
+            if self.text == "_":
+                raise UnreadableError("a number with a base")
+            if len(text) > 1 and text[0] == "0" and text[1].isdigit():
+                raise UnreadableError("a number that begins with 0")
+            digits = re.sub(r"[^\d.]", "", text)
+            return Node("number", name=digits, value=Fraction(digits))
+        if kind in ("letter", "name"):
+            self.position += 1
+            return self.named(text)
+        if kind == "command":
+            return self.command()
+        if kind == "symbol":
+            if text in _CLOSING:
+                return self.group(text)
+            if text == "π":
+                self.position += 1
+                return Node("constant", name="pi")
+            if text == "√":
+                self.position += 1
+                return Node("call", (self.atom(),), "sqrt")
+            if text == "|":
+                return self.absolute()
+        raise UnreadableError(f"cannot read {text!r}" if text else "something is missing")
+
+    def absolute(self) -> Node:
+        depth, end = 0, self.position + 1
+        while end < len(self.tokens) and not (depth == 0 and self.tokens[end].text == "|"):
+            depth += (self.tokens[end].text in "([{") - (self.tokens[end].text in ")]}")
+            end += 1
+        if end >= len(self.tokens) or any(token.text == "|" for token in self.tokens[end + 1 :]):
+            raise UnreadableError("bars that may open or close")
+        inner = _Parser(self.tokens[self.position + 1 : end])
+        inner.depth = self.depth + 1
+        node = inner.sum()
+        if inner.position != len(inner.tokens):
+            raise UnreadableError("bars around something else")
+        self.position = end + 1
+        return Node("call", (node,), "abs")
+
+    def named(self, name: str) -> Node:
+        """A variable with its subscript, or a function of the text applied to arguments."""
+        if self.text == "_":
+            self.position += 1
+            if self.text == "{":
+                start = self.position
+                while self.text not in ("}", ""):
+                    self.position += 1
+                inside = self.tokens[start + 1 : self.position]
+                self.take("}")
+                if any(token.kind not in ("number", "letter", "symbol", "words") for token in inside):
+                    raise UnreadableError("a subscript")
+                name += "_" + "".join(token.text for token in inside)
+            elif self.kind in ("number", "letter") and len(self.text) == 1:
+                name += "_" + self.text
+                self.position += 1
+            else:
+                raise UnreadableError("a subscript")
+        if self.text in ("'", "’", "\\'"):
+            raise UnreadableError("a prime")
+        if self.text == "^" and name[0] in "fghFGH" and self._inverse_ahead():
+            raise UnreadableError("an inverse function")
+        if self.text == "(" and (name[0] in FUNCTION_LETTERS or len(name) > 1):
+            self.position += 1
+            arguments = [self.sum()]
+            while self.text == ",":
+                self.position += 1
+                arguments.append(self.sum())
+            self.take(")")
+            return Node("application", tuple(arguments), name)
+        return Node("variable", name=name)
+
+    def _inverse_ahead(self) -> bool:
+        following = [token.text for token in self.tokens[self.position + 1 : self.position + 4]]
+        return following in (["{", "-", "1"], ["-", "1", "("]) or "[" in following[:2]
+
+    def command(self) -> Node:
+        name = self.text
+        self.position += 1
+        if name in _FRACTIONS:
+            return self.fraction()
+        if name in _BINOMIALS:
+            if self.kind == "number" and self.text.isdigit() and len(self.text) == 2:
+                digits = self.text
+                self.position += 1
+                return Node("call", (number(int(digits[0])), number(int(digits[1]))), "binom")
+            above = self.argument()
+            return Node("call", (above, self.argument()), "binom")
+        if name == "sqrt":
+            if self.text == "[":
+                degree = self.group("[")
+                return Node("power", (self.argument(), Node("quotient", (number(1), degree))))
+            if self.text == "(":
+                return Node("call", (self.group("("),), "sqrt")
+            return Node("call", (self.argument(),), "sqrt")
+        if name in ("boxed", "fbox"):
+            return self.group("{")
+        if name in ("lfloor", "lceil"):
+            inner = self.sum()
+            self.take("rfloor" if name == "lfloor" else "rceil")
+            return Node("call", (inner,), "floor" if name == "lfloor" else "ceil")
+        if name == "pi":
+            return Node("constant", name="pi")
+        if name in _GREEK:
+            return self.named(name)
+        if name == "sum":
+            return self.finite_sum()
+        if name in FUNCTIONS:
+            return self.function(name)
+        raise UnreadableError(f"\\{name}")
+
+    def function(self, name: str) -> Node:
+        exponent = base = None
+        if name == "log" and self.text == "_":
+            self.position += 1
+            base = self.argument()
+        if self.text == "^":
+            self.position += 1
+            exponent = self.script()
+            if exponent.kind != "number":
+                raise UnreadableError("an inverse function")
+        if self.text in ("(", "{", "["):
+            argument = self.group(self.text)
+            if self.text == "^":
+                raise UnreadableError("a power of the argument or of the function")
+        else:
+            argument = self.postfix()
+            while self.starts_atom() and self.text not in FUNCTIONS and self.text not in ("(", "["):
+                argument = _juxtaposed(argument, self.postfix())
+        node = Node("call", (argument,) if base is None else (argument, base), name)
+        return node if exponent is None else Node("power", (node, exponent))
+
+    def finite_sum(self) -> Node:
+        self.take("_")
+        self.take("{")
+        if self.kind != "letter":
+            raise UnreadableError("a sum over something else")
+        index = self.text
+        self.position += 1
+        self.take("=")
+        first = self.sum()
+        self.take("}")
+        self.take("^")
+        last = self.script()
+        return Node("sigma", (first, last, self.product()), index)
+
+
+def _juxtaposed(left: Node, right: Node) -> Node:
+    whole = left.kind == "number" and left.value.denominator == 1
+    if whole and right.kind == "quotient" and all(part.kind == "number" for part in right.parts):
+        return Node("mixed", (left, right))
+    return Node("product", (left, right))

@@ -1,0 +1,335 @@
+"""The logic oracle: short propositional and syllogistic inferences.
+
+Contract: premises are the sentences of problem, prefix and step that the grammar reads; the conclusion is what follows
+"therefore", "so", "thus", "hence", "it follows that", "we conclude that". ``correct``: the premises that were read
+entail it. ``wrong``: they entail its opposite, or they do not entail it although every sentence was read. Anything
+else, and premises that contradict each other, is ``undecided``. Decided exactly by satisfiability (sympy.logic) over
+the individuals that the sentences name or claim to exist (enough for one-place predicates; "all A are B" does not say
+that there is an A). Not here: relations, quantifiers inside quantifiers, modality, numbers.
+
+Grammar (case and a final period do not matter; P, Q are clauses, A, B plural or singular nouns, n a name):
+``if P then Q`` · ``if P, Q`` · ``P only if Q`` · ``P if and only if Q`` · ``Q if P`` · ``either P or Q`` · ``P or Q`` ·
+``P and Q`` · ``neither P nor Q`` · ``it is not the case that P`` · ``P`` with ``is/are/does/do/will/can not`` ·
+``all/every/each/any A are B`` · ``no A are B`` · ``some A are (not) B`` · ``not all A are B`` · ``n is (not) a/an B``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from sparring.oracles.verdict import Verdict
+from sparring.traces.records import Problem
+
+MAX_CHARACTERS = 6000
+MAX_SENTENCES = 40
+MAX_ATOMS = 24
+MAX_DEPTH = 6
+MAX_WORDS = 12
+
+_MARK = r"(?:therefore|thus|hence|so|consequently|it follows that|we (?:can )?conclude(?: that)?|this means(?: that)?|which means(?: that)?)"  # noqa: E501
+_CONCLUSION = re.compile(rf"^(?:and\s+)?(?:{_MARK}[,:]?\s+)+(?P<claim>.+)$", re.IGNORECASE)
+_LEAD = re.compile(
+    r"^(?:and|but|also|now|since|because|we know(?: that)?|given(?: that)?|suppose(?: that)?|it is (?:true|known|given) that|"  # noqa: E501
+    r"premise \d+:?|\d+[.)]|step \d+[:.]?|[-•*])[,:]?\s+",
+    re.IGNORECASE,
+)
+_QUESTION = re.compile(
+    r"\?$|^(?:what|which|does|do|is it|can we|decide|determine|derive|conclude|find|show|say)\b",
+    re.IGNORECASE,
+)
+_NEGATION = re.compile(
+    r"\b(?P<verb>is|are|was|were|will|can|does|do|did|has|have)(?:\s+not\b|n't\b)|\b(?P<wont>won't|can't|cannot)\b",
+    re.IGNORECASE,
+)
+_QUANTIFIED = re.compile(
+    r"^(?P<quantifier>not all|not every|all|every|each|any|no|some|at least one)\s+(?P<subject>[a-z][a-z' -]*?)\s+"
+    r"(?:is|are)\s+(?P<negated>not\s+)?(?:an?\s+)?(?P<predicate>[a-z][a-z' -]*)$"
+)
+_MEMBER = re.compile(
+    r"^(?P<name>[A-Z][a-z]+)\s+is\s+(?P<negated>not\s+)?an?\s+(?P<predicate>[a-z][a-z' -]*)$"
+)
+
+
+class Formula(NamedTuple):
+    """A tree: ``atom`` (name), ``not``, ``and``, ``or``, ``all`` (name A, B), ``some`` (A, B), ``member`` (n, A)."""
+
+    kind: str
+    parts: tuple[Formula, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
+    """Return the logic verdict on `step`; never raises on bad text, never runs unbounded."""
+    texts = [problem.question, *prefix, step]
+    if _CONCLUSION_HINT.search(step) is None:
+        return Verdict("undecided", "logic:nothing_to_check")
+    if sum(map(len, texts)) > MAX_CHARACTERS:
+        return Verdict("undecided", "logic:too_large")
+    claims = [(match["claim"], match) for match in map(_CONCLUSION.match, sentences(step)) if match]
+    if not claims:
+        return Verdict("undecided", "logic:nothing_to_check")
+    claim_text = claims[-1][0]
+    claim = read(claim_text)
+    place = step.find(claim_text)
+    span = (place, place + len(claim_text)) if place >= 0 else None
+    if claim is None:
+        return Verdict("undecided", "logic:unread", span=span)
+    premises, complete = _premises(texts, claim_text)
+    if not premises:
+        return Verdict("undecided", "logic:no_premises", span=span)
+    atoms = {name for formula in [*premises, claim] for name in _names(formula)}
+    if len(premises) > MAX_SENTENCES or len(atoms) > MAX_ATOMS:
+        return Verdict("undecided", "logic:too_large", span=span)
+    return _decided(premises, claim, complete, claim_text, span)
+
+
+_CONCLUSION_HINT = re.compile(rf"\b{_MARK}\b", re.IGNORECASE)
+
+
+def _decided(
+    premises: list[Formula], claim: Formula, complete: bool, text: str, span: tuple[int, int] | None
+) -> Verdict:
+    opposite = Formula("not", (claim,))
+    if not satisfiable(premises):
+        return Verdict("undecided", "logic:contradictory_premises", span=span)
+    if not satisfiable([*premises, opposite]):
+        return Verdict("correct", "logic:follows", f"the premises entail: {text}", span)
+    if not satisfiable([*premises, claim]):
+        return Verdict("wrong", "logic:contradicts_premises", f"the premises exclude: {text}", span)
+    if complete and _connected(premises, claim):
+        return Verdict("wrong", "logic:does_not_follow", f"the premises leave open: {text}", span)
+    return Verdict("undecided", "logic:premises_unread", span=span)
+
+
+def _premises(texts: Sequence[str], claim_text: str) -> tuple[list[Formula], bool]:
+    """Return what the texts state apart from the claim, and whether every sentence was read."""
+    premises: list[Formula] = []
+    complete = True
+    for index, text in enumerate(texts):
+        for sentence in sentences(text):
+            concluded = _CONCLUSION.match(sentence)
+            if concluded and index == len(texts) - 1 and concluded["claim"] == claim_text:
+                continue
+            if _QUESTION.search(sentence):
+                continue
+            formula = read(concluded["claim"] if concluded else sentence)
+            if formula is None:
+                complete = False
+            else:
+                premises.append(formula)
+    return premises, complete
+
+
+def _connected(premises: Sequence[Formula], claim: Formula) -> bool:
+    """Whether everything that the claim speaks of occurs in the premises: else they were not about it."""
+    known = {name for formula in premises for name in _names(formula)}
+    return set(_names(claim)) <= known
+
+
+# --- reading ---
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a text, stripped; a conclusion after a comma or semicolon is one of its own."""
+    pieces = re.split(rf"[.;!]\s+|[.;!]$|\n+|(?<=\?)\s|,\s+(?={_MARK}\b)", text.strip(), flags=re.IGNORECASE)
+    return [piece.strip() for piece in pieces if piece and piece.strip()]
+
+
+def read(text: str, depth: int = 0) -> Formula | None:
+    """Return the formula that a sentence states, ``None`` where the grammar does not cover it."""
+    text = text.strip().rstrip(".,;").strip()
+    while (lead := _LEAD.match(text)) is not None:
+        text = text[lead.end() :]
+    if not text or depth > MAX_DEPTH or re.search(r"[^A-Za-z' ,-]", text):
+        return None
+    lowered = text[0].lower() + text[1:]
+    for pattern, build in _CONNECTIVES:
+        if (match := pattern.match(lowered)) is not None:
+            parts = [read(part, depth + 1) for part in match.groups()]
+            return None if None in parts else build(*parts)
+    return _quantified(lowered) or _membership(text) or _clause(lowered)
+
+
+def _implies(first: Formula, second: Formula) -> Formula:
+    return Formula("or", (Formula("not", (first,)), second))
+
+
+def _not(part: Formula) -> Formula:
+    return Formula("not", (part,))
+
+
+_CONNECTIVES: list[tuple[re.Pattern[str], Callable[..., Formula]]] = [
+    (re.compile(r"^it is (?:not the case|false|not true) that (.+)$", re.IGNORECASE), _not),
+    (re.compile(r"^(.+?),? if and only if (.+)$", re.IGNORECASE),
+     lambda p, q: Formula("and", (_implies(p, q), _implies(q, p)))),
+    (re.compile(r"^if (.+?),? then (.+)$", re.IGNORECASE), _implies),
+    (re.compile(r"^if ([^,]+), (.+)$", re.IGNORECASE), _implies),
+    (re.compile(r"^(.+?),? only if (.+)$", re.IGNORECASE), _implies),
+    (re.compile(r"^neither (.+?),? nor (.+)$", re.IGNORECASE), lambda p, q: Formula("and", (_not(p), _not(q)))),
+    (re.compile(r"^(?:either )?(.+?),? or (.+)$", re.IGNORECASE), lambda p, q: Formula("or", (p, q))),
+    (re.compile(r"^(.+?),? if (.+)$", re.IGNORECASE), lambda q, p: _implies(p, q)),
+    (re.compile(r"^(?:both )?(.+?),? and (.+)$", re.IGNORECASE), lambda p, q: Formula("and", (p, q))),
+]  # fmt: skip
+
+
+def _quantified(text: str) -> Formula | None:
+    match = _QUANTIFIED.match(text)
+    if match is None:
+        return None
+    subject, predicate = _noun(match["subject"]), _noun(match["predicate"])
+    negated, quantifier = bool(match["negated"]), match["quantifier"]
+    if quantifier in ("some", "at least one"):
+        return Formula("some", (), (subject, "!" + predicate if negated else predicate))
+    if quantifier in ("not all", "not every"):
+        return None if negated else Formula("some", (), (subject, "!" + predicate))
+    if negated:
+        return None  # "all A are not B" means two things
+    return Formula("all", (), (subject, "!" + predicate if quantifier == "no" else predicate))
+
+
+def _membership(text: str) -> Formula | None:
+    match = _MEMBER.match(text)
+    if match is None or match["name"].lower() in ("it", "this", "that", "there", "he", "she"):
+        return None
+    atom = Formula("member", (), (match["name"], _noun(match["predicate"])))
+    return _not(atom) if match["negated"] else atom
+
+
+def _clause(text: str) -> Formula | None:
+    """A clause as an atom; a negated verb makes it a negation."""
+    if len(text.split()) > MAX_WORDS or "," in text or (len(text.split()) < 2 and len(text) > 1):
+        return None
+    negations = list(_NEGATION.finditer(text))
+    if len(negations) > 1 or re.search(
+        r"\b(?:never|nobody|nothing|none|unless|most|few|many|all|some|no|every)\b", text
+    ):
+        return None
+    negated = bool(negations)
+    if negated:
+        verb = (
+            negations[0]["verb"]
+            or {"won't": "will"}.get(text[negations[0].start() : negations[0].end()], "can")
+        ).lower()
+        kept = "" if verb in ("does", "do", "did") else verb
+        text = text[: negations[0].start()] + kept + text[negations[0].end() :]
+    atom = Formula(
+        "atom",
+        (),
+        (" ".join(_stem(word) for word in text.lower().split() if word not in ("the", "a", "an")),),
+    )
+    return _not(atom) if negated else atom
+
+
+def _noun(text: str) -> str:
+    words = text.strip().split()
+    return " ".join([*words[:-1], _stem(words[-1])])
+
+
+def _stem(word: str) -> str:
+    """Drop the ending that plurals and third persons share."""
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "sses", "xes", "zes")):
+        return word[:-2]
+    return (
+        word[:-1] if word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is")) else word
+    )
+
+
+# --- deciding ---
+
+
+def _names(formula: Formula) -> Iterator[str]:
+    for name in formula.names:
+        yield name.lstrip("!")
+    for part in formula.parts:
+        yield from _names(part)
+
+
+def satisfiable(formulas: Sequence[Formula]) -> bool:
+    """Return whether formulas can be true together, in a domain with a witness for every claim of existence."""
+    from sympy import And, Not, Or, Symbol
+    from sympy.logic.inference import satisfiable as solve
+
+    signed = [_pushed(formula, True) for formula in formulas]
+    parts = [part for one in signed for part in _parts(one)]
+    individuals = sorted({part.names[0] for part in parts if part.kind == "member"})
+    count = sum(part.kind == "some" for part in parts)
+    encoding = _Encoding([*individuals, *(f"witness {number}" for number in range(count))] or ["anything"])
+    for one in signed:
+        encoding.clauses.append([encoding.literal(one)])
+    names = {name.lstrip("!") for clause in encoding.clauses for name in clause}
+    symbols = {name: Symbol(f"s{number}") for number, name in enumerate(sorted(names))}
+    clauses = [
+        Or(*(Not(symbols[name[1:]]) if name.startswith("!") else symbols[name] for name in clause))
+        for clause in encoding.clauses
+    ]
+    return solve(And(*clauses)) is not False
+
+
+class _Encoding:
+    """Clauses of literals (``!name`` is a denied name), one auxiliary name per compound: linear in the formulas.
+
+    Each claim of existence speaks of a witness of its own; "all" speaks of every individual and witness.
+    """
+
+    def __init__(self, domain: list[str]) -> None:
+        self.domain = domain
+        self.clauses: list[list[str]] = []
+        self.auxiliaries = 0
+        self.witnesses = 0
+
+    def literal(self, formula: Formula) -> str:
+        """Return a literal that implies the formula (negations stand at leaves only)."""
+        kind = formula.kind
+        if kind == "atom":
+            return "clause " + formula.names[0]
+        if kind == "member":
+            return _of(*formula.names)
+        if kind == "not":
+            return "!" + self.literal(formula.parts[0])
+        self.auxiliaries += 1
+        name = f"auxiliary {self.auxiliaries}"
+        if kind == "or":
+            self.clauses.append(["!" + name, *(self.literal(part) for part in formula.parts)])
+        elif kind == "and":
+            self.clauses += [["!" + name, self.literal(part)] for part in formula.parts]
+        elif kind == "some":
+            witness = f"witness {self.witnesses}"
+            self.witnesses += 1
+            self.clauses += [["!" + name, _of(witness, predicate)] for predicate in formula.names]
+        else:
+            subject, predicate = formula.names
+            self.clauses += [
+                ["!" + name, "!" + _of(one, subject), _of(one, predicate)] for one in self.domain
+            ]
+        return name
+
+
+def _of(individual: str, predicate: str) -> str:
+    denied = predicate.startswith("!")
+    return ("!" if denied else "") + f"{predicate.lstrip('!')} of {individual}"
+
+
+def _pushed(formula: Formula, positive: bool) -> Formula:
+    """Move negations down to the leaves."""
+    if formula.kind == "not":
+        return _pushed(formula.parts[0], not positive)
+    if formula.kind in ("and", "or"):
+        kind = formula.kind if positive else {"and": "or", "or": "and"}[formula.kind]
+        return Formula(kind, tuple(_pushed(part, positive) for part in formula.parts))
+    if formula.kind in ("all", "some"):
+        subject, predicate = formula.names
+        if positive:
+            return formula
+        other = predicate[1:] if predicate.startswith("!") else "!" + predicate
+        return Formula("some" if formula.kind == "all" else "all", (), (subject, other))
+    return formula if positive else Formula("not", (formula,))
+
+
+def _parts(formula: Formula) -> Iterator[Formula]:
+    yield formula
+    for part in formula.parts:
+        yield from _parts(part)

@@ -1,0 +1,198 @@
+r"""The preconditions oracle: is a step allowed where it is made?
+
+Contract: ``wrong`` for (1) an inequality whose direction changes between two lines that say the same bound, (2) a
+quotient by zero that is given a value, (3) a variable cancelled by an explicit division although zero solves the
+equation before, where nothing says that it is not zero, (4) a theorem whose hypothesis the text contradicts. All other
+doubts (a root of a square without ``|x|``, squaring, a logarithm, a hypothesis that is nowhere stated) are
+``undecided`` with the doubt as reason; nothing is ever called ``correct``: that no precondition is seen to fail is no
+proof. Not here: whether the calculation is right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from sparring.oracles.algebra import RETRACTED, chains_of, is_claim
+from sparring.oracles.chains import Chain, find_chains
+from sparring.oracles.derivations import make_fact
+from sparring.oracles.formulas import Node, TooLargeError, UnreadableError, variables, walk
+from sparring.oracles.inequalities import bounds, follows
+from sparring.oracles.polynomials import coefficients
+from sparring.oracles.theorems import THEOREMS
+from sparring.oracles.values import UndefinedError, evaluate
+from sparring.oracles.verdict import Verdict
+from sparring.traces.records import Problem
+
+MAX_CHARACTERS = 40_000
+
+_UNDEFINED = re.compile(
+    r"undefin|infinit|\\infty|∞|not exist|does not|division by zero|divide by zero|asymptot|zero in",
+    re.IGNORECASE,
+)
+_NOT_ZERO = re.compile(
+    r"positive|non-?zero|not zero|not (?:be |equal (?:to )?)0|\\ne|≠|!=|>\s*0|natural|length|sides? of|radius|distance|speed|age|area|"  # noqa: E501
+    r"number of|triangle|width|height|price|cost|distinct|greater than|ratio",
+    re.IGNORECASE,
+)
+_DIVIDED = re.compile(
+    r"(?:divid\w+|cancel\w*)[^.]{0,40}?\b(?:by|out|the)\s*(?:\$|\\\()?\s*(?P<name>[a-z])(?![A-Za-z0-9^_])",
+    re.IGNORECASE,
+)
+_SQUARED = re.compile(r"\bsquar(?:e|ed|ing)\b[^.]{0,20}\bboth sides", re.IGNORECASE)
+_CHECKED = re.compile(r"extraneous|check|verif|satisf|positive|non-?negative|valid", re.IGNORECASE)
+
+
+def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
+    """Return the verdict on the preconditions of `step`; never raises on bad text, never runs unbounded."""
+    before = "\n".join([problem.question, *prefix])
+    if len(before) + len(step) > MAX_CHARACTERS:
+        return Verdict("undecided", "preconditions:too_large")
+    try:
+        chains = find_chains(step)
+        earlier = [chain for text in (prefix[-1:] or [problem.question]) for chain in chains_of(text)]
+        findings = [
+            *_directions(earlier, chains, prefix[-1] if prefix else "", step),
+            *_zero_denominators(chains, step),
+            *_lost_roots(earlier, chains, before, step),
+            *_theorems(before, step),
+            *_doubts(chains, before, step),
+        ]
+    except (TooLargeError, RecursionError):
+        return Verdict("undecided", "preconditions:too_large")
+    for finding in findings:
+        if finding.truth == "wrong":
+            return finding
+    return findings[0] if findings else Verdict("undecided", "preconditions:nothing_to_check")
+
+
+def _directions(
+    earlier: Sequence[Chain], chains: Sequence[Chain], before: str, step: str
+) -> Iterator[Verdict]:
+    """Inequalities that turn round without a reason."""
+    for number, chain in enumerate(chains):
+        old = chains[number - 1] if number else (earlier[-1] if earlier else None)
+        if old is None or follows(old, chain) != "flipped" or not is_claim(chain, number, before, step):
+            continue
+        bound = bounds(chain)
+        detail = f"{bound.name} lies on the other side of {bound.value} in the line before" if bound else ""
+        yield Verdict("wrong", "preconditions:inequality_direction", detail, chain.span)
+
+
+def _zero_denominators(chains: Sequence[Chain], step: str) -> Iterator[Verdict]:
+    """Quotients by zero in an equation with a number."""
+    for chain in chains:
+        for index, relation in enumerate(chain.relations):
+            pair = chain.members[index : index + 2]
+            if relation != "=" or any(member.node is None or variables(member.node) for member in pair):
+                continue
+            undefined = [_is_undefined(member.node) for member in pair if member.node is not None]
+            if sum(undefined) == 1:
+                doubtful = _UNDEFINED.search(step) or RETRACTED.search(step)
+                span = (pair[0].start, pair[1].end)
+                yield Verdict(
+                    "undecided" if doubtful else "wrong", "preconditions:division_by_zero", "", span
+                )
+
+
+def _is_undefined(node: Node) -> bool:
+    for one in walk(node):
+        if one.kind == "quotient":
+            try:
+                if evaluate(one.parts[1], {}) == 0:
+                    return True
+            except (UnreadableError, UndefinedError):
+                continue
+    return False
+
+
+def _lost_roots(
+    earlier: Sequence[Chain], chains: Sequence[Chain], before: str, step: str
+) -> Iterator[Verdict]:
+    """Divisions by a variable that may be zero: the equation before has the root 0, the new one has not."""
+    divided = _DIVIDED.search(step)
+    if divided is None:
+        return
+    name = divided["name"]
+    old = _last_with_zero([*earlier], name)
+    for chain in chains:
+        values = _coefficients(chain, name)
+        if values is not None and chain.span[0] > divided.start() and old and values[0]:
+            guarded = _NOT_ZERO.search(before) or _NOT_ZERO.search(step) or RETRACTED.search(step)
+            detail = f"{name} = 0 solves the equation before and is lost"
+            yield Verdict("undecided" if guarded else "wrong", "preconditions:lost_root", detail, chain.span)
+            return
+        old = old or (
+            values is not None and len(values) > 2 and not values[0] and chain.span[1] < divided.start()
+        )
+
+
+def _last_with_zero(chains: Sequence[Chain], name: str) -> bool:
+    found = [values for values in (_coefficients(chain, name) for chain in chains) if values is not None]
+    return bool(found) and len(found[-1]) > 2 and not found[-1][0]
+
+
+def _coefficients(chain: Chain, name: str) -> list[object] | None:
+    """The coefficients of an equation in one variable, the constant first."""
+    first, second = chain.members[0].node, chain.members[1].node
+    if len(chain.members) != 2 or chain.relations[0] != "=" or first is None or second is None:
+        return None
+    fact = make_fact(first, second, 0)
+    if fact is None or fact.polynomial is None or fact.names != {name} or not fact.polynomial:
+        return None
+    return list(coefficients(fact.polynomial))
+
+
+def _theorems(before: str, step: str) -> Iterator[Verdict]:
+    """Theorems that the step uses, with what the text says of their hypothesis."""
+    everything = before + "\n" + step
+    for theorem in THEOREMS:
+        if not theorem.is_used(step):
+            continue
+        # the theorem's own name is no statement of its hypothesis
+        rest = re.sub(theorem.used, " ", everything, flags=re.IGNORECASE)
+        detail = f"needs: {theorem.hypothesis}"
+        stated = theorem.is_stated(rest)
+        if theorem.is_denied(rest) and not stated and not RETRACTED.search(step):
+            yield Verdict("wrong", f"preconditions:{theorem.name}_contradicted", detail)
+        elif not stated:
+            yield Verdict("undecided", f"preconditions:{theorem.name}_not_stated", detail)
+
+
+def _doubts(chains: Sequence[Chain], before: str, step: str) -> Iterator[Verdict]:
+    """Steps that are legal only under conditions that nobody states."""
+    guarded = _NOT_ZERO.search(before) or _NOT_ZERO.search(step)
+    if _SQUARED.search(step) and not _CHECKED.search(step):
+        yield Verdict(
+            "undecided", "preconditions:squared_both_sides", "roots may be added; they need a check"
+        )
+    for chain in chains:
+        for member in chain.members:
+            for one in walk(member.node) if member.node is not None else ():
+                if (
+                    one.kind == "call"
+                    and one.name in ("log", "ln")
+                    and variables(one.parts[0])
+                    and not guarded
+                ):
+                    yield Verdict(
+                        "undecided", "preconditions:logarithm_of_variable", "", (member.start, member.end)
+                    )
+        for left, right in zip(chain.members, chain.members[1:], strict=False):
+            if (
+                left.node is not None
+                and right.node is not None
+                and _root_of_square(left.node, right.node)
+                and not guarded
+            ):
+                yield Verdict(
+                    "undecided", "preconditions:root_of_square", "sqrt(x^2) is |x|", (left.start, right.end)
+                )
+
+
+def _root_of_square(left: Node, right: Node) -> bool:
+    return (
+        left.kind == "call" and left.name == "sqrt" and left.parts[0].kind == "power"
+        and left.parts[0].parts[1].kind == "number" and left.parts[0].parts[1].value == 2
+        and left.parts[0].parts[0] == right and bool(variables(right))
+    )  # fmt: skip

@@ -1,0 +1,291 @@
+"""Values of expression trees at points: exact fractions where possible, complex floats elsewhere.
+
+Contract: `evaluate` is bounded (bits of exact numbers, size of floats, terms of sums) and raises `TooLargeError`
+beyond that, `UndefinedError` where there is no value (division by zero, logarithm of zero). `Reading` fixes what a
+writer may have meant by ``%``, mixed numbers, ``i``, ``e``, ``±``. `same` compares two values within float noise.
+"""
+
+from __future__ import annotations
+
+import cmath
+import itertools
+import math
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from sparring.oracles.formulas import Node, TooLargeError, UnreadableError, walk
+
+MAX_BITS = 20_000
+MAX_FACTORIAL = 400
+MAX_TERMS = 1000
+NOISE = 1e-9
+
+Value = Fraction | complex
+
+
+class UndefinedError(ValueError):
+    """There is no value at this point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the writer means by signs with two meanings."""
+
+    mixed: bool = True
+    percent: bool = True
+    imaginary: bool = True
+    euler: bool = True
+    sign: int = 1
+
+
+def readings(nodes: Iterable[Node]) -> list[Reading]:
+    """Return the readings that differ for these expressions, the usual one first; ± is not varied here."""
+    kinds, names = set(), set()
+    for node in nodes:
+        for one in walk(node):
+            kinds.add(one.kind)
+            if one.kind == "variable":
+                names.add(one.name)
+    choices = itertools.product(
+        (True, False) if "mixed" in kinds else (True,),
+        (True, False) if "percent" in kinds else (True,),
+        (True, False) if "i" in names else (True,),
+        (True, False) if "e" in names else (True,),
+    )
+    return [Reading(*choice) for choice in choices]
+
+
+def unknowns(names: Iterable[str], reading: Reading) -> list[str]:
+    """Return the variables that are not constants under a reading, sorted."""
+    constants = {name for name, on in (("i", reading.imaginary), ("e", reading.euler)) if on}
+    return sorted(set(names) - constants)
+
+
+def sample_points(names: Iterable[str], count: int = 8) -> list[dict[str, Value]]:
+    """Return fixed rational points: large and small positive ones, then ones with mixed signs."""
+    rng = random.Random(20_251)
+    points: list[dict[str, Value]] = []
+    ordered = sorted(names)
+    for index in range(count):
+        low, high = ((11, 60), (1, 9), (1, 60), (-60, 60))[index % 4]
+        denominator = (10, 10, 20, 10)[index % 4]
+        points.append({name: Fraction(rng.randint(low, high) * 7 + 1, denominator * 7) for name in ordered})
+    return points
+
+
+def same(left: Value, right: Value, tolerance: float = NOISE) -> bool:
+    """Whether two values are equal within a relative tolerance (exactly, where both are fractions)."""
+    if isinstance(left, Fraction) and isinstance(right, Fraction):
+        return (
+            left == right
+            if tolerance <= NOISE
+            else abs(left - right) <= tolerance * max(abs(left), abs(right))
+        )
+    first, second = as_complex(left), as_complex(right)
+    return abs(first - second) <= tolerance * max(abs(first), abs(second), 1e-3)
+
+
+def as_complex(value: Value) -> complex:
+    """Return a value as a complex float.
+
+    Raises:
+        TooLargeError: it does not fit.
+    """
+    try:
+        return complex(value)
+    except OverflowError as error:
+        raise TooLargeError("a value too large for floats") from error
+
+
+def evaluate(node: Node, point: Mapping[str, Value], reading: Reading = Reading()) -> Value:
+    """Return the value of an expression.
+
+    Raises:
+        UndefinedError: it has no value here.
+        UnreadableError: a function of the text, or an unknown variable.
+        TooLargeError: it exceeds the bounds.
+    """
+    try:
+        value = _value(node, point, reading, False)
+    except OverflowError as error:
+        raise TooLargeError("a value is too large") from error
+    if isinstance(value, complex) and not cmath.isfinite(value):
+        raise TooLargeError("a value is not finite")
+    return value
+
+
+def _value(node: Node, point: Mapping[str, Value], reading: Reading, angle: bool) -> Value:
+    kind = node.kind
+    if kind == "number":
+        return node.value
+    if kind == "variable":
+        if node.name == "i" and reading.imaginary:
+            return 1j
+        if node.name == "e" and reading.euler:
+            return complex(math.e)
+        if node.name not in point:
+            raise UnreadableError(f"{node.name} has no value")
+        return point[node.name]
+    if kind == "constant":
+        return complex(math.pi)
+    if kind == "application":
+        raise UnreadableError(f"{node.name} is a function of the text")
+    if kind == "sigma":
+        return _finite_sum(node, point, reading)
+    if kind == "call":
+        return _call(node, point, reading)
+    parts = [_value(part, point, reading, angle) for part in node.parts]
+    if kind == "sum":
+        total = parts[0]
+        for part in parts[1:]:
+            total = _bounded(total + part)
+        return total
+    if kind == "product":
+        return _bounded(parts[0] * parts[1])
+    if kind == "quotient":
+        return _quotient(parts[0], parts[1])
+    if kind == "power":
+        return _power(parts[0], parts[1])
+    if kind == "negative":
+        return -parts[0]
+    if kind == "plusminus":
+        return parts[0] * reading.sign
+    if kind == "mixed":
+        return parts[0] + parts[1] if reading.mixed else parts[0] * parts[1]
+    if kind == "percent":
+        return parts[0] / 100 if reading.percent else parts[0]
+    if kind == "degrees":
+        return parts[0]
+    raise UnreadableError(kind)
+
+
+def _bounded(value: Value) -> Value:
+    if (
+        isinstance(value, Fraction)
+        and value.numerator.bit_length() + value.denominator.bit_length() > MAX_BITS
+    ):
+        raise TooLargeError("a number is too large")
+    return value
+
+
+def _quotient(above: Value, below: Value) -> Value:
+    if below == 0:
+        raise UndefinedError("division by zero")
+    return _bounded(above / below)
+
+
+def _power(base: Value, exponent: Value) -> Value:
+    if isinstance(exponent, Fraction):
+        if isinstance(base, Fraction):
+            if exponent.denominator == 1:
+                if base == 0 and exponent < 0:
+                    raise UndefinedError("division by zero")
+                bits = base.numerator.bit_length() + base.denominator.bit_length()
+                if abs(exponent) * bits > MAX_BITS and abs(base) != 1:
+                    raise TooLargeError("a power is too large")
+                return base ** int(exponent)
+            if base < 0 and exponent.denominator % 2 == 1 and abs(exponent) < 64:
+                return -_power(-base, exponent) if exponent.numerator % 2 else _power(-base, exponent)
+            root = _exact_root(base, exponent.denominator)
+            if root is not None:
+                return _power(root, Fraction(exponent.numerator))
+        elif exponent.denominator == 1 and abs(exponent) <= 1000:
+            if base == 0 and exponent < 0:
+                raise UndefinedError("division by zero")
+            return base ** int(exponent)
+    base, exponent = as_complex(base), as_complex(exponent)
+    if base == 0:
+        if exponent.real <= 0:
+            raise UndefinedError("division by zero")
+        return 0j
+    return base**exponent
+
+
+def _exact_root(base: Fraction, degree: int) -> Fraction | None:
+    if base < 0 or degree > 8:
+        return None
+    roots = [round(_float_root(part, degree)) for part in (base.numerator, base.denominator)]
+    if roots[0] ** degree == base.numerator and roots[1] ** degree == base.denominator:
+        return Fraction(roots[0], roots[1])
+    return None
+
+
+def _float_root(part: int, degree: int) -> float:
+    return math.isqrt(part) if degree == 2 else float(part) ** (1 / degree)
+
+
+def _finite_sum(node: Node, point: Mapping[str, Value], reading: Reading) -> Value:
+    first, last = (_value(part, point, reading, False) for part in node.parts[:2])
+    if (
+        not (isinstance(first, Fraction) and isinstance(last, Fraction))
+        or first.denominator * last.denominator != 1
+    ):
+        raise UnreadableError("a sum without numbers as bounds")
+    if last - first > MAX_TERMS:
+        raise TooLargeError("a sum of too many terms")
+    total: Value = Fraction(0)
+    for index in range(int(first), int(last) + 1):
+        total = _bounded(total + _value(node.parts[2], {**point, node.name: Fraction(index)}, reading, False))
+    return total
+
+
+def _whole(value: Value) -> int:
+    if not isinstance(value, Fraction) or value.denominator != 1 or value < 0:
+        raise UndefinedError("needs a whole number")
+    if value > MAX_FACTORIAL:
+        raise TooLargeError("a factorial is too large")
+    return int(value)
+
+
+def _call(node: Node, point: Mapping[str, Value], reading: Reading) -> Value:
+    parts = [_value(part, point, reading, True) for part in node.parts]
+    name, value = node.name, parts[0]
+    if name == "sqrt":
+        return _power(value, Fraction(1, 2))
+    if name == "factorial":
+        return Fraction(math.factorial(_whole(value)))
+    if name == "binom":
+        return Fraction(math.comb(_whole(value), _whole(parts[1])))
+    if name == "abs":
+        return abs(value) if isinstance(value, Fraction) else complex(abs(value))
+    if name in ("floor", "ceil"):
+        exact = value if isinstance(value, Fraction) else Fraction(_real(value)).limit_denominator(10**12)
+        return Fraction(math.floor(exact) if name == "floor" else math.ceil(exact))
+    number = as_complex(value)
+    if name in ("log", "ln"):
+        if number == 0:
+            raise UndefinedError("logarithm of zero")
+        base = as_complex(parts[1]) if len(parts) > 1 else complex(10) if name == "log" else complex(math.e)
+        if base in (0, 1):
+            raise UndefinedError("a logarithm to this base")
+        return cmath.log(number) / cmath.log(base)
+    if any(one.kind == "degrees" for one in walk(node)):
+        number *= math.pi / 180
+    return _trigonometric(name, number)
+
+
+def _trigonometric(name: str, number: complex) -> complex:
+    if abs(number.imag) > 300 or abs(number) > 1e9:
+        raise TooLargeError("an argument is too large")
+    sine, cosine = cmath.sin(number), cmath.cos(number)
+    if name in ("sin", "cos"):
+        return sine if name == "sin" else cosine
+    if name in ("tan", "cot", "sec", "csc"):
+        above, below = {"tan": (sine, cosine), "cot": (cosine, sine), "sec": (1, cosine), "csc": (1, sine)}[
+            name
+        ]
+        if abs(below) < 1e-12:
+            raise UndefinedError("division by zero")
+        return above / below
+    inverse = {"arcsin": cmath.asin, "arccos": cmath.acos, "arctan": cmath.atan, "exp": cmath.exp}
+    if name not in inverse or (name == "exp" and number.real > 600):
+        raise UnreadableError(name)
+    return inverse[name](number)
+
+
+def _real(value: complex) -> float:
+    if abs(value.imag) > NOISE:
+        raise UndefinedError("needs a real number")
+    return value.real

@@ -1,0 +1,71 @@
+"""The preconditions member: what is forbidden, what is only doubtful, and what is neither."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparring.oracles.preconditions import judge
+from sparring.oracles.theorems import THEOREMS
+from sparring.traces.records import Problem
+
+
+def verdict(
+    step: str, prefix: tuple[str, ...] = (), question: str = "Find all solutions."
+) -> tuple[str, str]:
+    found = judge(Problem("p", question), prefix, step)
+    return found.truth, found.reason.removeprefix("preconditions:")
+
+
+@pytest.mark.parametrize(
+    ("step", "prefix", "kind"),
+    [
+        ("Dividing both sides by $-2$ gives $x > -3$.", ("We have $-2x > 6$.",), "inequality_direction"),
+        (r"$-2x > 6 \Rightarrow x > -3$", (), "inequality_direction"),
+        ("Dividing both sides by $x$ gives $x = 5$.", ("We have $x^2 = 5x$.",), "lost_root"),
+        (r"$\frac{5}{3 - 3} = 0$", (), "division_by_zero"),
+        ("By the Pythagorean theorem $c = 5$.", ("ABC is an obtuse triangle.",), "pythagoras_contradicted"),
+    ],
+)
+def test_forbidden_steps_are_wrong(step: str, prefix: tuple[str, ...], kind: str) -> None:
+    assert verdict(step, prefix) == ("wrong", kind)
+
+
+@pytest.mark.parametrize(
+    ("step", "prefix"),
+    [
+        ("Dividing both sides by $-2$ gives $x < -3$.", ("We have $-2x > 6$.",)),
+        ("Since $x$ is positive, dividing both sides by $x$ gives $x = 5$.", ("We have $x^2 = 5x$.",)),
+        ("Dividing both sides by $5$ gives $x = 1$.", ("We have $5x = 5$.",)),
+        (r"$\frac{5}{3 - 3}$ is undefined, so $\frac{5}{0} = 0$ makes no sense.", ()),
+        ("By the Pythagorean theorem $c = 5$.", ("ABC is a right triangle.",)),
+        ("By AM-GM, the minimum is 2.", ()),
+        ("Squaring both sides gives $x = 4$.", (r"$\sqrt{x} = -2$",)),
+        ("$x > 2$ or $x < 2$", ()),
+    ],
+)
+def test_allowed_or_doubtful_steps_are_undecided(step: str, prefix: tuple[str, ...]) -> None:
+    assert verdict(step, prefix)[0] == "undecided"
+
+
+def test_doubts_have_reasons() -> None:
+    assert verdict("By AM-GM, the minimum is 2.")[1] == "am_gm_not_stated"
+    assert verdict("Squaring both sides gives $x = 4$.")[1] == "squared_both_sides"
+    assert verdict(r"$\sqrt{x^2} = x$")[1] == "root_of_square"
+    assert verdict(r"$\log(x) = 2$")[1] == "logarithm_of_variable"
+
+
+def test_the_table_is_sound() -> None:
+    assert len({theorem.name for theorem in THEOREMS}) == len(THEOREMS)
+    for theorem in THEOREMS:
+        assert theorem.hypothesis
+        for pattern in (theorem.used, theorem.stated, theorem.denied):
+            re.compile(pattern)
+
+
+@given(st.text(max_size=200), st.text(min_size=1, max_size=80).filter(str.strip))
+def test_never_raises_and_never_correct(step: str, question: str) -> None:
+    assert judge(Problem("p", question), (step,), step).truth != "correct"
