@@ -116,6 +116,16 @@ def label_command(
     overrides: Overrides = None,
     config: Config = None,
     out: Out = Path("runs/label"),
+    compare_provers: Annotated[
+        bool,
+        typer.Option(
+            "--compare-provers", help="End with a table of provers and their worth (docs/progress.md)."
+        ),
+    ] = False,
+    other_run: Annotated[
+        list[Path] | None,
+        typer.Option(help="Finished run of another policy on the same solutions, to compare as a prover."),
+    ] = None,
     explain: Explain = False,
 ) -> None:
     """Label steps by rollouts: Monte-Carlo values, first errors by binary search, first pits."""
@@ -127,7 +137,15 @@ def label_command(
     settings = _settings(LabelSettings, config, overrides)
     from sparring.labels.command import run_label
 
-    run_label(settings, out, Console(stderr=True))
+    console = Console(stderr=True)
+    if not compare_provers:
+        run_label(settings, out, console)
+        return
+    from sparring.progress.command import compare_label_runs, refuse_other_provers
+
+    refuse_other_provers(settings)
+    run_label(settings, out, console)
+    compare_label_runs(out, other_run or [], console)
 
 
 @app.command("convert")
