@@ -27,9 +27,11 @@ from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.settings import Settings, load_settings
 from sparring.traces import FORMATS, read_problems_as
+from sparring.traces.formats.openrlhf import MigrateSettings
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.chain_policy import ChainPolicySettings
+from sparring.training.supervised_settings import OrmSettings, PrmSettings, ValueSettings
 from sparring.worlds.chain_errors import CHAIN_ERRORS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +43,10 @@ SETTINGS: dict[tuple[str, ...], type[Settings]] = {
     ("train", "aprm"): AprmSettings,
     ("train", "chain-policy"): ChainPolicySettings,
     ("label",): LabelSettings,
+    ("train", "prm"): PrmSettings,
+    ("train", "orm"): OrmSettings,
+    ("train", "value"): ValueSettings,
+    ("migrate",): MigrateSettings,
     ("eval", "oracle"): OracleAuditSettings,
 }
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

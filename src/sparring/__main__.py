@@ -238,6 +238,78 @@ def eval_processbench_command(
     )
 
 
+def _train_supervised(
+    name: str, overrides: list[str] | None, config: Path | None, out: Path, resume: bool, explain: bool
+) -> None:
+    from sparring.training import supervised_settings
+
+    cls = {
+        "prm": supervised_settings.PrmSettings,
+        "orm": supervised_settings.OrmSettings,
+        "value": supervised_settings.ValueSettings,
+    }[name]
+    if explain:
+        _explain(cls)
+        return
+    settings = _settings(cls, config, overrides)
+    from sparring.training.supervised import show_supervised
+
+    show_supervised(settings, out, resume=resume, console=Console(stderr=True))
+
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
+
+
+@train_app.command("prm")
+def train_prm_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/prm"),
+    resume: Resume = False,
+    explain: Explain = False,
+) -> None:
+    """Train a process reward model on step labels."""
+    _train_supervised("prm", overrides, config, out, resume, explain)
+
+
+@train_app.command("orm")
+def train_orm_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/orm"),
+    resume: Resume = False,
+    explain: Explain = False,
+) -> None:
+    """Train an outcome reward model on whether solutions end well."""
+    _train_supervised("orm", overrides, config, out, resume, explain)
+
+
+@train_app.command("value")
+def train_value_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/value"),
+    resume: Resume = False,
+    explain: Explain = False,
+) -> None:
+    """Train a value model on the measured values of prefixes (PAV)."""
+    _train_supervised("value", overrides, config, out, resume, explain)
+
+
+@app.command("migrate")
+def migrate_command(
+    data: Annotated[Path, typer.Argument(help="File made for TRL's PRMTrainer or OpenRLHF's train_prm.")],
+    out: Annotated[Path, typer.Argument(help="File of traces to write.")],
+    overrides: Overrides = None,
+    config: Config = None,
+) -> None:
+    """Convert data made for TRL's or OpenRLHF's PRM trainer to our own form (docs/migration.md)."""
+    from sparring.traces.formats.openrlhf import MigrateSettings
+    from sparring.traces.migrate import show_migration
+
+    show_migration(data, out, _settings(MigrateSettings, config, overrides), Console())
+
+
 app.add_typer(train_app, name="train")
 app.add_typer(eval_app, name="eval")
 

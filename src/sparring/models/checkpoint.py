@@ -1,6 +1,7 @@
 """Writing a PRM as an ordinary Hugging Face folder: native class, safetensors, tokenizer, sidecar, model card.
 
-Contract: the folder loads with `AutoModelForTokenClassification` and nothing of ours, and appears whole or not at all.
+Contract: the folder loads with `AutoModelForTokenClassification` (label tokens: `AutoModelForCausalLM`) and nothing of
+ours, and appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from sparring.models.players import CORRECT, LABELS
 from sparring.models.sidecar import Sidecar, write_sidecar
 from sparring.runs import atomic_directory
 
+_PIPELINES = {"token_classification": "token-classification", "label_tokens": "text-generation"}
+_MEANINGS = {
+    "correctness": "the probability that the step is correct",
+    "value": "the probability that the solution ends well from there",
+}
+
 
 def token_classifier(config: Any, state: Mapping[str, torch.Tensor]) -> Any:
     """Return a native token-classification model of this backbone configuration with these weights.
@@ -30,6 +37,7 @@ def token_classifier(config: Any, state: Mapping[str, torch.Tensor]) -> Any:
     own.id2label = dict(enumerate(LABELS))
     own.label2id = {label: index for index, label in enumerate(LABELS)}
     own.architectures = None
+    own.dtype = next(iter(state.values())).dtype  # else the weights would be rounded to the backbone's type
     try:
         model = AutoModelForTokenClassification.from_config(own)
     except ValueError as error:
@@ -41,7 +49,7 @@ def token_classifier(config: Any, state: Mapping[str, torch.Tensor]) -> Any:
     if missing or unexpected:
         raise CheckpointError(f"the weights do not fit {type(model).__name__}: {[*missing, *unexpected][:4]}")
     # The head stays in float32 on a half-precision backbone only while training; one folder, one type.
-    return model.to(next(iter(state.values())).dtype).eval()
+    return model.to(own.dtype).eval()
 
 
 def save_prm(
@@ -56,6 +64,11 @@ def save_prm(
     """Write the checkpoint folder atomically, replacing an older one."""
     model = token_classifier(config, state)
     assert model.config.label2id["correct"] == CORRECT == sidecar.correct_label
+    write_folder(folder, model, tokenizer, sidecar, card)
+
+
+def write_folder(folder: Path, model: Any, tokenizer: Any, sidecar: Sidecar, card: str) -> None:
+    """Write a native model with tokenizer, sidecar and card atomically, replacing an older folder."""
     with atomic_directory(folder) as temporary, quiet():
         model.save_pretrained(temporary, safe_serialization=True)
         tokenizer.save_pretrained(temporary)
@@ -70,13 +83,13 @@ def model_card(
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return f"""---
 library_name: transformers
-pipeline_tag: token-classification
+pipeline_tag: {_PIPELINES[sidecar.head]}
 tags: [process-reward-model, sparring]
 ---
 
 # {title}
 
-A process reward model: it gives every step of a solution the probability that the step is correct
+A process reward model: it gives every step of a solution {_MEANINGS[sidecar.meaning]}
 (meaning: `{sidecar.meaning}`), read at the last token of the separator after the step.
 
 | | |

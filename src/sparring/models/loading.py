@@ -7,14 +7,14 @@ missing or is not a model.
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.utils.tqdm import disable_progress_bars
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from sparring.errors import CheckpointError
@@ -75,10 +75,86 @@ def load_causal_model(name: str | Path, *, device: torch.device, dtype: torch.dt
     )
 
 
+def load_backbone(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return a model without a head, in evaluation mode on the device."""
+    return _load(AutoModel, resolve_model(name), dtype=dtype, use_safetensors=True).to(device).eval()
+
+
 def load_token_classifier(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:
     """Return a token classifier in evaluation mode on the device."""
     model = _load(AutoModelForTokenClassification, resolve_model(name), dtype=dtype, use_safetensors=True)
     return model.to(device).eval()
+
+
+def load_new_token_classifier(
+    name: str | Path, labels: Sequence[str], *, device: torch.device, dtype: torch.dtype
+) -> Any:
+    """Return a token classifier on a backbone; a head that the folder does not have starts at zero (no opinion).
+
+    Raises:
+        CheckpointError: the model cannot be loaded, has a head of another size, or lacks more than a head.
+    """
+    named = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    model, info = _load(
+        AutoModelForTokenClassification,
+        resolve_model(name),
+        dtype=dtype,
+        use_safetensors=True,
+        output_loading_info=True,
+        num_labels=len(labels),
+        **named,
+    )
+    missing = set(info["missing_keys"])
+    if any(key.startswith(f"{model.base_model_prefix}.") for key in missing):
+        raise CheckpointError(f"'{name}' lacks weights of the backbone: {sorted(missing)[:4]}")
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if key in missing:
+                parameter.zero_()
+    return model.to(device).eval()
+
+
+def load_label_token_model(
+    name: str | Path, label_tokens: Sequence[int], *, device: torch.device, dtype: torch.dtype
+) -> Any:
+    """Return a causal language model whose logits are those of the label tokens only, in their order.
+
+    Raises:
+        CheckpointError: the model cannot be loaded, or has no such token.
+    """
+    model = load_causal_model(name, device=device, dtype=dtype)
+    size = model.get_output_embeddings().weight.shape[0]
+    if max(label_tokens) >= size:
+        raise CheckpointError(f"label_tokens {list(label_tokens)}: the model has {size} tokens")
+    keep_output_rows(model, label_tokens)
+    return model
+
+
+def keep_output_rows(model: Any, rows: Sequence[int]) -> None:
+    """Make the output head compute these rows of the vocabulary only; no weight is copied or changed.
+
+    The head is the largest matrix of a small model, and two of its rows are read. What the architecture does with its
+    logits (a cap, a scale) stays in force.
+    """
+    head = model.get_output_embeddings()
+    index = torch.tensor(list(rows), device=head.weight.device)
+
+    def forward(states: torch.Tensor) -> torch.Tensor:
+        bias = None if head.bias is None else head.bias[index]
+        return torch.nn.functional.linear(states, head.weight[index], bias)
+
+    head.forward = forward
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Compute activations again in the backward pass instead of keeping them."""
+    options = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    model.enable_input_require_grads()
+    model.train()  # transformers does it in training mode only
 
 
 @contextmanager
@@ -98,6 +174,6 @@ def _load(factory: Any, folder: str, **options: object) -> Any:
     try:
         with quiet():
             return factory.from_pretrained(folder, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"cannot load '{folder}' with {factory.__name__}: {first_line}") from error

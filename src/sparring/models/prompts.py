@@ -30,15 +30,15 @@ Rewrite the next step so that it contains exactly one mistake that is hard to no
 number or a wrong operation. Keep its style and length. Answer with the rewritten step only, on one line."""
 
 
-def layout_for(tokenizer: Any, style: Style, separator: str = "\n") -> Layout:
-    """Return the layout of a PRM (or a solver) for this tokenizer.
+def layout_for(tokenizer: Any, style: Style, separator: str = "\n", *, system: str | None = None) -> Layout:
+    """Return the layout of a PRM (or a solver) for this tokenizer; `system` is a chat's system message.
 
     Raises:
         CheckpointError: the style is `chat` and the tokenizer has no chat template.
     """
     if style == "plain":
         return Layout(before=tokenizer.bos_token or "", after="\n", separator=separator)
-    before, after = _split(_render_chat(tokenizer, _QUESTION), _QUESTION)
+    before, after = _split(_render_chat(tokenizer, _QUESTION, system), _QUESTION)
     return Layout(before=before, after=after, separator=separator)
 
 
@@ -76,11 +76,12 @@ class AdversaryPrompt:
         return ids + trusted_ids(self.tokenizer, self._pieces[-1])
 
 
-def _render_chat(tokenizer: Any, content: str) -> str:
+def _render_chat(tokenizer: Any, content: str, system: str | None = None) -> str:
     if not getattr(tokenizer, "chat_template", None):
         raise CheckpointError("the tokenizer has no chat template; use style 'plain'")
+    turns = [] if system is None else [{"role": "system", "content": system}]
     text: str = tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        [*turns, {"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
     )
     return text
 

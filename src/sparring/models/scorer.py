@@ -16,7 +16,12 @@ import torch
 
 from sparring.errors import CheckpointError, DataError
 from sparring.models.batching import length_sorted_batches, pad_right
+from sparring.models.families.heads import load_step_head
+from sparring.models.families.log_ratio import LogRatioScorer
+from sparring.models.families.text_layout import encode_trace
 from sparring.models.loading import (
+    load_causal_model,
+    load_label_token_model,
     load_token_classifier,
     load_tokenizer,
     pick_device,
@@ -25,14 +30,17 @@ from sparring.models.loading import (
 )
 from sparring.models.sidecar import Sidecar, read_sidecar
 from sparring.traces.records import Trace
-from sparring.traces.spans import Encoded, encode
+from sparring.traces.spans import Encoded
 
 BATCH_TOKENS = 16_384
 """Tokens per forward pass, padding included."""
 
 
 class TokenHeadScorer:
-    """Scores with a token-classification head, read at each step's scoring position."""
+    """Scores with two or more logits per token, read at each step's scoring position.
+
+    The logits come from a token-classification head, or are those of the label tokens of a causal language model.
+    """
 
     def __init__(
         self,
@@ -43,7 +51,9 @@ class TokenHeadScorer:
         batch_tokens: int = BATCH_TOKENS,
         overflow: Literal["refuse", "drop_steps"] = "refuse",
     ) -> None:
-        if sidecar.correct_label >= model.config.num_labels:
+        # `load_label_token_model` puts the token that says "correct" first.
+        self.correct = 0 if sidecar.head == "label_tokens" else sidecar.correct_label
+        if sidecar.head != "label_tokens" and self.correct >= model.config.num_labels:
             raise CheckpointError(
                 f"the sidecar's correct_label is {sidecar.correct_label}, the head has {model.config.num_labels} labels"
             )
@@ -79,11 +89,11 @@ class TokenHeadScorer:
 
     def _encode(self, trace: Trace) -> Encoded:
         try:
-            encoded = encode(
+            encoded = encode_trace(
                 trace.problem.question,
                 trace.steps,
                 self.tokenizer,
-                self.sidecar.span_layout(),
+                self.sidecar.layout,
                 max_length=self.sidecar.max_length,
                 overflow=self.overflow,
             )
@@ -102,7 +112,7 @@ class TokenHeadScorer:
         calibration = self.sidecar.calibration
         scores = []
         for row, row_logits in zip(rows, logits, strict=True):
-            log_odds = correct_log_odds(row_logits[list(row.positions)], self.sidecar.correct_label)
+            log_odds = correct_log_odds(row_logits[list(row.positions)], self.correct)
             scores.append(torch.sigmoid(calibration.scale * log_odds + calibration.shift).tolist())
         return scores
 
@@ -115,6 +125,9 @@ def correct_log_odds(logits: torch.Tensor, correct_label: int) -> torch.Tensor:
     return logits[..., correct_label] - torch.logsumexp(others, dim=-1)
 
 
+Scorer = TokenHeadScorer | LogRatioScorer
+
+
 def load_scorer(
     folder: str | Path,
     *,
@@ -122,7 +135,7 @@ def load_scorer(
     dtype: str = "auto",
     batch_tokens: int = BATCH_TOKENS,
     overflow: Literal["refuse", "drop_steps"] = "refuse",
-) -> TokenHeadScorer:
+) -> Scorer:
     """Return the scorer of a checkpoint folder.
 
     Raises:
@@ -131,7 +144,18 @@ def load_scorer(
     place = Path(resolve_model(folder))
     sidecar = read_sidecar(place)
     target = pick_device(device)
-    model = load_token_classifier(place, device=target, dtype=pick_dtype(dtype, target))
-    return TokenHeadScorer(
-        model, load_tokenizer(place), sidecar, batch_tokens=batch_tokens, overflow=overflow
-    )
+    number = pick_dtype(dtype, target)
+    tokenizer = load_tokenizer(place)
+    if sidecar.log_ratio is not None:
+        models = (
+            load_causal_model(path, device=target, dtype=number)
+            for path in (place, place / sidecar.log_ratio.reference)
+        )
+        return LogRatioScorer(*models, tokenizer, sidecar)
+    if sidecar.head == "mlp":
+        model: Any = load_step_head(place, device=target, dtype=number)
+    elif sidecar.label_tokens is not None:
+        model = load_label_token_model(place, sidecar.label_tokens, device=target, dtype=number)
+    else:
+        model = load_token_classifier(place, device=target, dtype=number)
+    return TokenHeadScorer(model, tokenizer, sidecar, batch_tokens=batch_tokens, overflow=overflow)

@@ -1,0 +1,158 @@
+"""One supervised run in memory and on disk: what it holds, checkpoints, and the exported folder.
+
+Contract: everything here is about keeping and restoring; how a run is trained is in `supervised.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from sparring.errors import SettingsError
+from sparring.models.checkpoint import model_card
+from sparring.models.sidecar import Calibration, sidecar_for
+from sparring.runs import Metric
+from sparring.settings import dump_settings
+from sparring.traces.spans import Layout
+from sparring.training.examples import Example
+from sparring.training.state import load_optimizer_tensors, load_state, optimizer_tensors, save_state
+from sparring.training.step_model import StepModel
+from sparring.training.supervised_settings import SupervisedSettings
+
+# What may differ between a run and its resumption without changing any result.
+_FREE_ON_RESUME = {"checkpoint_every", "trackers", "device"}
+_COUNTERS = ("step", "best_loss", "best_step", "failures", "stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class EpochPlan:
+    """The order of the training examples in an epoch, and the weights of their targets."""
+
+    epoch: int
+    order: list[int]
+    weights: list[list[float]]
+
+
+@dataclass
+class Run:
+    """Everything that a training run holds in memory."""
+
+    settings: SupervisedSettings
+    out: Path
+    accelerator: Accelerator
+    tokenizer: Any
+    layout: Layout
+    model: StepModel
+    optimizer: torch.optim.Optimizer
+    training: list[Example]
+    validation: list[Example]
+    left_out: Counter[str]
+    max_length: int
+    digest: str
+    step: int = 0
+    best_loss: float | None = None
+    best_step: int = 0
+    failures: int = 0
+    stopped: bool = False
+    plan: EpochPlan | None = None
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates in one pass over the training traces."""
+        return math.ceil(len(self.training) / self.settings.batch_traces)
+
+    @property
+    def updates(self) -> int:
+        """All updates, unless training stops early."""
+        planned = self.settings.epochs * self.updates_per_epoch
+        return min(planned, self.settings.max_updates or planned)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the update just made is followed by a validation."""
+        every = self.settings.evaluate_every or self.updates_per_epoch
+        return bool(self.validation) and (self.step % every == 0 or self.step == self.updates)
+
+
+def save_checkpoint(run: Run) -> None:
+    """Write everything that resuming needs."""
+    named = run.model.parameters()
+    tensors: dict[str, dict[str, torch.Tensor]] = {
+        "model": dict(named),
+        "optimizer": optimizer_tensors(run.optimizer, named),
+    }
+    values = {name: getattr(run, name) for name in _COUNTERS}
+    save_state(
+        run.out / "checkpoint",
+        tensors,
+        {**values, "digest": run.digest, "kind": run.settings.title, "settings": dump_settings(run.settings)},
+    )
+
+
+def restore(run: Run) -> None:
+    """Load the run's checkpoint; command, settings and data must be those of this run."""
+    tensors, values = load_state(run.out / "checkpoint")
+    now, then = dump_settings(run.settings), values["settings"]
+    changed = [
+        f"{key} was {then.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted(now.keys() | then.keys())
+        if now.get(key) != then.get(key) and key not in _FREE_ON_RESUME
+    ]
+    if values["kind"] != run.settings.title:
+        changed.insert(0, f"it trains a {values['kind']}")
+    if changed:
+        raise SettingsError(f"cannot resume '{run.out}' with other settings: " + "; ".join(changed))
+    if values["digest"] != run.digest:
+        raise SettingsError(f"cannot resume '{run.out}': the data files have changed since it was started")
+    load_parameters(run, tensors["model"])
+    load_optimizer_tensors(run.optimizer, run.model.parameters(), tensors.get("optimizer", {}))
+    for name in _COUNTERS:
+        setattr(run, name, values[name])
+
+
+def load_parameters(run: Run, tensors: dict[str, torch.Tensor]) -> None:
+    """Set the trainable parameters."""
+    with torch.no_grad():
+        for name, parameter in run.model.parameters().items():
+            parameter.copy_(tensors[name])
+
+
+def export(run: Run, folder: Path, calibration: Calibration, kept: int, metrics: dict[str, Metric]) -> None:
+    """Write the checkpoint folder."""
+    settings = run.settings
+    sidecar = sidecar_for(
+        run.layout,
+        head=settings.head,
+        label_tokens=run.model.label_tokens,
+        meaning=settings.meaning,
+        aggregation=settings.aggregation,
+        calibration=calibration,
+        max_length=run.max_length,
+    )
+    name = Path(settings.backbone).name
+    facts: dict[str, object] = {
+        "training traces": len(run.training),
+        "updates": f"{run.step}, weights after update {kept}",
+        "class balance": settings.class_balance,
+        "seed": settings.seed,
+    }
+    for measure in ("loss", "accuracy", "auc", "ece"):
+        metric = metrics.get(f"validation.{measure}")
+        if metric is not None and metric.value is not None:
+            facts[f"held-out {measure}"] = f"{metric.value:.3f}" + (
+                f" ({metric.low:.3f} to {metric.high:.3f})" if metric.low is not None else ""
+            )
+    card = model_card(
+        title=f"{settings.title.capitalize()} of {name}",
+        backbone=name,
+        method=f"supervised, {settings.head.replace('_', ' ')}, {settings.adapter}",
+        facts=facts,
+        sidecar=sidecar,
+    )
+    run.model.export(folder, run.tokenizer, sidecar, card)

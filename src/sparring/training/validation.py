@@ -1,0 +1,164 @@
+"""What a validation split says about a scorer: loss, accuracy, AUC, calibration, and a reliability plot.
+
+Contract: plain numpy on log-odds and targets in [0, 1]; intervals are 95 % bootstraps over problems, since steps of one
+problem are not independent. A soft target counts as positive from 0.5 on for accuracy and AUC; calibration error and
+loss use it as it is. Not here: models, splits.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sparring.evaluation.statistics import (
+    ReliabilityBin,
+    WeightedAuc,
+    bootstrap_mean,
+    bootstrap_statistic,
+    bootstrap_weighted,
+    expected_calibration_error,
+    reliability_bins,
+)
+from sparring.files import atomic_write_text
+from sparring.models.sidecar import Calibration
+from sparring.runs import Metric
+
+Floats = NDArray[np.float64]
+
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Log-odds, targets, weights in the loss, and the problem of every judged step: four lists of one length."""
+
+    log_odds: Floats
+    targets: Floats
+    weights: Floats
+    groups: Sequence[str]
+
+    @property
+    def scores(self) -> Floats:
+        """The probabilities."""
+        return 1 / (1 + np.exp(-np.clip(self.log_odds, -500, 500)))
+
+
+def log_loss(log_odds: Floats, targets: Floats) -> Floats:
+    """Return the cross-entropy of each probability sigmoid(log_odds) with its target, in nats."""
+    return np.logaddexp(0.0, log_odds) - targets * log_odds
+
+
+def quick_statistics(judged: Judged) -> dict[str, float | None]:
+    """Return loss (weighted as in training), accuracy, AUC and calibration error, without intervals."""
+    positive = judged.targets >= 0.5
+    area = float(WeightedAuc(judged.scores, positive)(np.ones((1, len(positive))))[0])
+    return {
+        "loss": float(np.average(log_loss(judged.log_odds, judged.targets), weights=judged.weights)),
+        "accuracy": float(np.mean((judged.log_odds >= 0) == positive)),
+        "auc": None if np.isnan(area) else area,
+        "ece": expected_calibration_error(judged.scores, judged.targets),
+    }
+
+
+def validation_metrics(judged: Judged, raw: Judged, seed: int) -> dict[str, Metric]:
+    """Return the final metrics with intervals over problems; the loss is not weighted here.
+
+    Args:
+        judged: calibrated scores.
+        raw: the scores before calibration, for the AUC: the two halves of `cross_calibrated` have no common scale.
+        seed: of the bootstraps.
+    """
+    losses = log_loss(judged.log_odds, judged.targets)
+    positive = judged.targets >= 0.5
+    right = ((judged.log_odds >= 0) == positive).astype(np.float64)
+    scores, size = judged.scores, len(losses)
+
+    def mean(values: Floats, unit: str) -> Metric:
+        return bootstrap_mean(values, clusters=judged.groups, resamples=_RESAMPLES, seed=seed, unit=unit)
+
+    def calibration_error(cases: NDArray[np.int64]) -> float:
+        return expected_calibration_error(scores[cases], judged.targets[cases]) or 0.0
+
+    return {
+        "validation.loss": mean(losses, "nats"),
+        "validation.accuracy": mean(right, "fraction"),
+        "validation.auc": bootstrap_weighted(
+            WeightedAuc(raw.scores, positive),
+            size,
+            clusters=judged.groups,
+            resamples=_RESAMPLES,
+            seed=seed,
+            unit="fraction",
+        ),
+        "validation.ece": bootstrap_statistic(
+            calibration_error, size, clusters=judged.groups, resamples=200, seed=seed, unit="fraction"
+        ),
+        "validation.share_positive": mean(positive.astype(np.float64), "fraction"),
+        "validation.problems": Metric(float(len(set(judged.groups)))),
+    }
+
+
+def fit_calibration(log_odds: Floats, targets: Floats) -> Calibration:
+    """Return scale and shift that minimise the log loss (Platt scaling; Newton's method with a weak prior at 1 and 0).
+
+    The prior, worth one case, keeps the solution finite on separable data. A scale that is not positive would turn the
+    order round: then only the shift is fitted.
+    """
+    scale, shift = 1.0, 0.0
+    for free_scale in (True, False):
+        theta = np.array([1.0, 0.0])
+        features = np.stack([log_odds if free_scale else np.zeros_like(log_odds), np.ones_like(log_odds)])
+        for _ in range(50):
+            fitted = theta @ features + (0.0 if free_scale else log_odds)
+            probability = 1 / (1 + np.exp(-np.clip(fitted, -500, 500)))
+            gradient = features @ (probability - targets) + (theta - np.array([1.0, 0.0]))
+            hessian = (features * (probability * (1 - probability))) @ features.T + np.eye(2)
+            move = np.linalg.solve(hessian, gradient)
+            theta = theta - move * min(1.0, 2.0 / max(1e-12, float(np.abs(move).max())))
+        scale, shift = (float(theta[0]), float(theta[1])) if free_scale else (1.0, float(theta[1]))
+        if scale > 0:
+            break
+    return Calibration(scale=scale, shift=shift)
+
+
+def cross_calibrated(judged: Judged) -> Judged:
+    """Return the same steps with log-odds calibrated on the other half of the problems, for an honest measurement."""
+    sides = np.array([sorted(set(judged.groups)).index(group) % 2 for group in judged.groups])
+    if len(set(sides.tolist())) < 2:
+        return judged
+    calibrated = judged.log_odds.copy()
+    for side in (0, 1):
+        fitted = fit_calibration(judged.log_odds[sides != side], judged.targets[sides != side])
+        calibrated[sides == side] = fitted.scale * judged.log_odds[sides == side] + fitted.shift
+    return Judged(calibrated, judged.targets, judged.weights, judged.groups)
+
+
+def write_reliability_plot(path: Path, judged: Judged, title: str) -> list[ReliabilityBin]:
+    """Draw mean score against share correct in ten bins, the number of steps beside each point; return the bins."""
+    bins = reliability_bins(judged.scores, judged.targets)
+    points = [
+        (row.mean_score, row.share_correct, row.count)
+        for row in bins
+        if row.mean_score is not None and row.share_correct is not None
+    ]
+    figure = Figure(figsize=(4.5, 4.2), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="#8a94a2", linestyle="--", linewidth=1)
+    axes.plot([point[0] for point in points], [point[1] for point in points], marker="o", color="#1a6aa8")
+    for mean_score, share, count in points:
+        axes.annotate(
+            str(count), (mean_score, share), textcoords="offset points", xytext=(6, -10), fontsize=8
+        )
+    axes.set(xlabel="mean score", ylabel="mean label", title=title, xlim=(0, 1), ylim=(0, 1))
+    image = io.StringIO()
+    figure.savefig(image, format="svg", metadata={"Date": None})
+    atomic_write_text(path, image.getvalue())
+    return bins
