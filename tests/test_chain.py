@@ -143,13 +143,13 @@ def test_values_stay_below_the_modulus():
 def test_replaced_words_are_of_the_same_kind_and_all_marked():
     import torch
 
-    from sparring.training.chain_policy import replace_words, solution_batch
+    from sparring.training.chain_batches import replace_words, solution_batch
     from sparring.worlds.chain_model import build_tokenizer
 
     tokenizer = build_tokenizer()
     problems = generate_problems(20, steps=IN_DISTRIBUTION, seed=0)
     ids, targets = solution_batch(problems, tokenizer)
-    shown, replaced = replace_words(ids, targets, tokenizer, 0.2, torch.Generator().manual_seed(0))
+    shown, replaced = replace_words(ids, targets, tokenizer, 0.1, 0.3, torch.Generator().manual_seed(0))
     assert torch.equal(shown != ids, replaced) and 0.05 < float(replaced.float().mean()) < 0.2
 
     def kind(word: str) -> str:
@@ -161,3 +161,36 @@ def test_replaced_words_are_of_the_same_kind_and_all_marked():
         assert (
             column > (ids[row] == tokenizer.convert_tokens_to_ids("\n")).nonzero()[0]
         )  # never in the question
+
+
+def test_habits_misread_the_same_definitions_each_time_and_nothing_else():
+    from sparring.worlds.chain_habits import habitual_solution, is_misread
+
+    wrong = 0
+    for seed in range(200):
+        chain = generate_chain(random.Random(seed), IN_DISTRIBUTION)
+        written = habitual_solution(chain, 0.12, 1.0, random.Random(0))
+        assert habitual_solution(chain, 0.12, 0.0, random.Random(0)) == chain.correct_steps()
+        first = next((i for i, step in enumerate(written) if step != chain.correct_steps()[i]), None)
+        if first is not None:
+            wrong += 1
+            verdict = judge_step(chain, written[:first], written[first])
+            assert verdict.reason == "chain:wrong_reference"
+            assert is_misread(list(chain.definitions.values())[first], 0.12)
+    assert 20 < wrong < 100  # a fixed small share of definitions, in some problems
+
+
+def test_added_layers_change_nothing_at_first():
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from sparring.training.chain_policy import ChainPolicySettings, with_added_layers
+    from sparring.worlds.chain_model import tiny_config
+
+    torch.manual_seed(0)
+    settings = ChainPolicySettings(width=16, layers=1, heads=2, added_layers=2)
+    model = LlamaForCausalLM(tiny_config(20, width=16, layers=1, heads=2))
+    ids = torch.arange(12)[None]
+    grown = with_added_layers(model, settings)
+    assert grown.config.num_hidden_layers == 3
+    assert torch.equal(grown(input_ids=ids).logits, model(input_ids=ids).logits)

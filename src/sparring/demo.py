@@ -67,20 +67,22 @@ class DemoSettings(Settings):
     """All randomness derives from it."""
     policy: str = TINY_POLICY
     """The solver, and the model that both PRMs and all adversaries start from."""
-    prm_warm_steps: int = Field(400, ge=0)
+    prm_warm_steps: int = Field(100, ge=0)
     """PRM updates on rule perturbations that both runs begin with."""
-    adversary_warm_steps: int = Field(80, ge=0)
+    adversary_warm_steps: int = Field(60, ge=0)
     """Imitation updates of the adversary before the game."""
-    updates: int = Field(200, gt=0)
+    updates: int = Field(100, gt=0)
     """Further PRM updates: on rule perturbations, or in the game."""
     states_per_update: int = Field(16, gt=0)
     """States per update."""
     samples_per_state: int = Field(4, ge=2)
     """Rewrites per state."""
-    attack_updates: int = Field(40, ge=0)
+    attack_updates: int = Field(30, ge=0)
     """Budget of the fresh adversary that attacks each finished PRM."""
     best_of_n: int = Field(16, gt=0)
     """Solutions that a PRM chooses from."""
+    temperature: float = Field(0.7, gt=0)
+    """Of the solver's samples, as is usual for best-of-N."""
     problems: int = Field(250, gt=0)
     """Problems per split for measuring."""
     aggregation: Literal["min", "product", "last", "mean"] = "min"
@@ -169,7 +171,7 @@ def solve_and_judge(settings: DemoSettings, out: Path, bar: Progress) -> dict[st
     shown: list[dict[str, Any]] = []
     for split, steps in SPLITS.items():
         task = bar.add_task(f"solving, {split.replace('_', ' ')}", total=4)
-        greedy = solver.solve(steps, split, samples=1, problems=settings.problems, temperature=0.0)
+        greedy = solver.solve(steps, split, samples=1, problems=settings.problems, greedy=True)
         bar.advance(task)
         groups = solver.solve(steps, split, samples=settings.best_of_n, problems=settings.problems)
         bar.advance(task)
@@ -203,10 +205,10 @@ class _Solver:
         device = pick_device("cpu")
         self.model = load_causal_model(settings.policy, device=device, dtype=pick_dtype("auto", device))
         self.tokenizer = load_tokenizer(settings.policy)
-        self.seed = settings.seed
+        self.seed, self.temperature = settings.seed, settings.temperature
 
     def solve(
-        self, steps: tuple[int, int], name: str, *, samples: int, problems: int, temperature: float = 1.0
+        self, steps: tuple[int, int], name: str, *, samples: int, problems: int, greedy: bool = False
     ) -> list[list[Trace | None]]:
         """Return judged solutions of held-out problems."""
         held_out = generate_problems(problems, steps=steps, seed=self.seed, name=f"demo-{name}")
@@ -218,7 +220,7 @@ class _Solver:
             samples=samples,
             max_new_tokens=16 * (steps[1] + 2),
             seed=seed_for(self.seed, samples, name),
-            temperature=temperature,
+            temperature=0.0 if greedy else self.temperature,
             source="tiny policy",
             row_budget=512,
         )

@@ -1,8 +1,9 @@
 """The algebra oracle: identities, equations that follow from others, inequalities, values of functions.
 
 Contract: ``wrong`` only where a rewriting is false for all values (`links.py`), where an equation that the words
-present as derived shares no solution with what it is derived from (`derivations.py`), or where an inequality
-contradicts the one before (`inequalities.py`). ``correct``: at least one relation was verified and none is left open.
+present as derived shares no solution with what it is derived from (`derivations.py`), where an inequality contradicts
+the one before (`inequalities.py`), or where a stated derivative or integral is another one (`calculus.py`).
+``correct``: at least one relation was verified and none is left open.
 Problem and prefix are taken to be true. Definitions, hypotheses, trials, congruences, other operations, ellipses and
 units that differ are ``undecided``. Bounded on any text, no `eval`. Not here: plain number calculations in prose
 (`arithmetic.py`), lost roots and hypotheses of theorems (`preconditions.py`).
@@ -14,6 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from sparring.oracles.calculus import SIGNS, covers, judge_calculus
 from sparring.oracles.chains import Chain, find_chains
 from sparring.oracles.derivations import History, make_fact
 from sparring.oracles.formulas import TooLargeError, variables, walk
@@ -37,6 +39,7 @@ _OTHER_ARITHMETIC = re.compile(
     re.IGNORECASE,
 )
 _OWN_STAR = re.compile(r"[A-Za-z)]\s*(?:\*|@|#|\\#|\\&|\$ ?x ?\$)\s*[A-Za-z(]|\d\s*\*\s*\d")
+_NAMED_E = re.compile(r"(?<![A-Za-z\\])e\s*(?:\\left)?\(")  # a function called e, and not Euler's number
 _TRIED = re.compile(
     r"\b(?:plug\w*|check\w*|test\w*|try|trying|verif\w*|substitut\w*|becomes|satisf\w*|guess)\b",
     re.IGNORECASE,
@@ -71,7 +74,7 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     """Return the algebra verdict on `step`; never raises on bad text, never runs unbounded."""
     try:
         chains = find_chains(step)
-        if not chains:
+        if not chains and not SIGNS.search(step):
             return Verdict("undecided", "algebra:nothing_to_check")
         return _judge(problem, prefix, step, chains)
     except TooLargeError as error:
@@ -87,14 +90,17 @@ def _judge(problem: Problem, prefix: Sequence[str], step: str, chains: Sequence[
         return Verdict("undecided", "algebra:other_arithmetic")
     background = [problem.question, *prefix[-MAX_PREFIX:]]
     functions = defined_functions(chains_of(text) for text in background)
-    findings: list[Verdict] = []
+    texts = [*map(chains_of, background), chains]
+    findings = stated = judge_calculus(step, texts, RETRACTED.search(step) is not None)
     for number, chain in enumerate(chains):
-        for link in check_chain(chain, functions):
-            findings.append(_link_verdict(link, chain, step))  # noqa: PERF401
+        findings = findings + [
+            _link_verdict(link, chain, step)
+            for link in check_chain(chain, functions)
+            if not any(covers(one, link.span) for one in stated)
+        ]
         if any(relation in ("<", "<=", ">", ">=") for relation in chain.relations):
-            findings.append(_inequality_verdict(chains, number, background, step))
-    findings += _derivation_verdicts(background, step, chains)
-    return _combined(findings)
+            findings = [*findings, _inequality_verdict(chains, number, background, step)]
+    return _combined([*findings, *_derivation_verdicts(background, step, chains)])
 
 
 @lru_cache(maxsize=512)
@@ -141,6 +147,8 @@ def _link_verdict(link: Link, chain: Chain, step: str) -> Verdict:
     if outcome in ("slip", "false_value"):
         if RETRACTED.search(step):
             return Verdict("undecided", "algebra:retracted", link.detail, link.span)
+        if outcome == "false_value" and _NAMED_E.search(step):
+            return Verdict("undecided", "algebra:unread", link.detail, link.span)
         if outcome == "false_value" and len(chain.members) == 2 and _TRIED.search(step):
             return Verdict("undecided", "algebra:trial", link.detail, link.span)
         reason = "algebra:false_identity" if outcome == "slip" else "algebra:false_value"

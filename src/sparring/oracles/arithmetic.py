@@ -14,11 +14,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
-from sparring.oracles.equations import Equation, expression_text, find_equations, may_hold_equation
+from sparring.oracles.equations import (
+    KEPT_TEXTS,
+    MAX_KEPT_CHARACTERS,
+    Equation,
+    expression_text,
+    find_equations,
+    may_hold_equation,
+)
 from sparring.oracles.excuses import comparison_excuse, excuse
-from sparring.oracles.expressions import Run
 from sparring.oracles.facts import Fact, find_facts
 from sparring.oracles.numbers import (
     EvaluationError,
@@ -29,6 +36,7 @@ from sparring.oracles.numbers import (
     to_postfix,
     value_of,
 )
+from sparring.oracles.run import Run
 from sparring.oracles.scales import mixed_units
 from sparring.oracles.tokens import COMPARISONS, MAX_CHARACTERS, TextTooLargeError
 from sparring.oracles.verdict import Verdict
@@ -73,7 +81,7 @@ def judge_text(step: str) -> Verdict:
     if len(step) > MAX_CHARACTERS:
         return Verdict("undecided", "arithmetic:too_large", f"{len(step)} characters")
     try:
-        checks = check_equations(step) if may_hold_equation(step) else []
+        checks = check_equations(step) if may_hold_equation(step) else ()
     except TextTooLargeError as error:
         return Verdict("undecided", "arithmetic:too_large", str(error))
     facts = find_facts(step)
@@ -99,12 +107,16 @@ def with_facts(checks: Sequence[Check], facts: Sequence[Fact]) -> Verdict:
     return Verdict("correct", "arithmetic:calculations_hold", count, facts[0].span)
 
 
-def check_equations(step: str) -> list[Check]:
-    """Return one check per equation of the step.
+def check_equations(step: str) -> tuple[Check, ...]:
+    """Return one check per equation of the step; those of the last short texts are kept.
 
     Raises:
         TextTooLargeError: the step exceeds what is read, in characters, in equations, or in false equations.
     """
+    return (_check_equations if len(step) > MAX_KEPT_CHARACTERS else _kept_checks)(step)
+
+
+def _check_equations(step: str) -> tuple[Check, ...]:
     equations = find_equations(step)
     if len(equations) > MAX_EQUATIONS:
         raise TextTooLargeError(f"{len(equations)} equations; at most {MAX_EQUATIONS} are checked")
@@ -115,7 +127,10 @@ def check_equations(step: str) -> list[Check]:
         false += checks[-1].finding in ("wrong", "unclear")
         if false > MAX_FALSE_EQUATIONS:
             raise TextTooLargeError(f"over {MAX_FALSE_EQUATIONS} false equations; no step of a solution")
-    return checks
+    return tuple(checks)
+
+
+_kept_checks = lru_cache(maxsize=KEPT_TEXTS)(_check_equations)
 
 
 def verdict_of(checks: Sequence[Check]) -> Verdict:

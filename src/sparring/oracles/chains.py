@@ -68,7 +68,7 @@ _UNIT = re.compile(
 )
 _VALUE_WORDS = re.compile(
     r"(?:\b(?:of|times|minus|plus|by|per|mod|modulo|root|than|divided|over|percent|sum|product|choose|to|base|"
-    r"remainder|log|minutes?|hours?|cents?|dollars?|feet|inches)|[-+*/^])\s*$",
+    r"remainder|log|minutes?|hours?|cents?|dollars?|feet|inches|d(?:\^?\d)?/d[a-z])|[-+*/^])\s*$",
     re.IGNORECASE,
 )
 _WORDS_AFTER = re.compile(

@@ -8,17 +8,23 @@ that a judge can refuse instead of overlook. Not here: whether an equation holds
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
-from sparring.oracles.expressions import Run, bracket_partners, read_runs
+from sparring.oracles.expressions import read_runs
+from sparring.oracles.run import Run, bracket_partners
 from sparring.oracles.tokens import Token, tokenize
 from sparring.oracles.words import APPROXIMATE_WORDS, LEAD_WORDS
 
 ANNOTATION = re.compile(r"<<([^<>\n]{0,400})>>")
 MAX_TRAILING_WORDS = 4
+# Texts whose reading is kept, because several oracles ask for it; long ones are read anew, so that it stays small.
+KEPT_TEXTS = 64
+MAX_KEPT_CHARACTERS = 2000
 _RELATION_HINT = re.compile(
     r"[=≈≅≃<>≤≥]|\bequals?\b|\b(?:is|are)\s|\\(?:approx|sim|[lg](?:eq?|t)\b|[lg]eqslant)", re.IGNORECASE
 )
@@ -79,18 +85,31 @@ def find_equations(text: str) -> list[Equation]:
     return sorted(found, key=lambda equation: equation.span)
 
 
-def read_step(text: str) -> tuple[list[Token], list[tuple[int, int, list[Token]]]]:
+Annotations = tuple[tuple[int, int, list[Token]], ...]
+
+
+def read_step(text: str) -> tuple[tuple[Token, ...], Annotations]:
     """Return the tokens of the visible text, and (start, end, tokens) of every calculator annotation.
 
     Annotations are blanked out of the visible text with spaces, so that all character ranges stay those of
-    `text`.
+    `text`. What is read of the last short texts is kept.
+
+    Raises:
+        TextTooLargeError: see `tokenize`.
     """
-    annotations = [
+    return (_read_step if len(text) > MAX_KEPT_CHARACTERS else _kept_step)(text)
+
+
+def _read_step(text: str) -> tuple[tuple[Token, ...], Annotations]:
+    annotations = tuple(
         (match.start(), match.end(), _shifted(tokenize(match.group(1)), match.start(1)))
         for match in ANNOTATION.finditer(text)
-    ]
+    )
     visible = ANNOTATION.sub(lambda match: " " * len(match.group()), text) if annotations else text
-    return tokenize(visible), annotations
+    return tuple(tokenize(visible)), annotations
+
+
+_kept_step = lru_cache(maxsize=KEPT_TEXTS)(_read_step)
 
 
 def number_after(tokens: Sequence[Token], position: int) -> Run | None:
@@ -159,7 +178,11 @@ def _joined_lines(tokens: Sequence[Token]) -> list[Token]:
             after = tokens[index + 1] if index + 1 < len(tokens) else None
             if kept and kept[-1].kind in ("relation", "operator"):
                 continue
-            if after is not None and (after.kind == "relation" or _continues(token, after)):
+            if after is not None and after.kind == "relation":
+                continue
+            if after is not None and _continues(token, after):
+                if _is_relation_row(tokens, index + 1):  # the sum above goes on, or a new equation begins
+                    kept.append(token._replace(kind="unknown"))
                 continue
         kept.append(token)
     return kept
@@ -168,6 +191,12 @@ def _joined_lines(tokens: Sequence[Token]) -> list[Token]:
 def _continues(line_end: Token, after: Token) -> bool:
     """Whether a sign that begins a line carries on the sum above; a dash or star may be a list mark."""
     return after.kind == "operator" and (line_end.text != "\n" or after.text == "+")
+
+
+def _is_relation_row(tokens: Sequence[Token], first: int) -> bool:
+    """Whether the line that begins here holds a relation of its own."""
+    row = itertools.takewhile(lambda token: token.kind != "break", itertools.islice(tokens, first, None))
+    return any(token.kind == "relation" for token in row)
 
 
 def _last_side(runs: Sequence[Run]) -> Run | None:

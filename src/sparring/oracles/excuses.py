@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from sparring.oracles.equations import Equation
-from sparring.oracles.expressions import Run
 from sparring.oracles.literals import PI
 from sparring.oracles.numbers import EvaluationError, decimal_places, is_float_noise, to_postfix, value_of
+from sparring.oracles.run import Run
 from sparring.oracles.scales import FACTORS, mixed_units, scale_differs, value_or_none
 from sparring.oracles.tokens import Token
 from sparring.oracles.words import word_set
@@ -30,7 +30,7 @@ _OTHER_ARITHMETIC = re.compile(
 _CLAUSE_START = re.compile(r"[.,;:!?\n](?!\d)|\bthen\b|\\\[", re.IGNORECASE)
 _HYPOTHETICAL = re.compile(
     r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|don't|didn't|wrong"
-    r"|incorrect|incorrectly|instead|mistake|mistakenly|guess|unless|whether|neither|nor|than)\b|≠|\\ne",
+    r"|incorrect|incorrectly|instead|mistake|mistakenly|guess|unless|whether|neither|nor|(?:rather|other) than)\b|≠|\\ne",
     re.IGNORECASE,
 )
 _RETRACTED = re.compile(
@@ -38,6 +38,9 @@ _RETRACTED = re.compile(
     r"|error|fails?|ruled out|no solutions?|reject(?:ed)?|discard(?:ed)?)\b|\?"
     r"|\btoo (?:high|low|much|many|big|small|large)\b",
     re.IGNORECASE,
+)
+_MISTAKEN = re.compile(
+    r"\b(?:wrong|incorrect|incorrectly|mistake|mistakenly|guess|false|invalid)\b", re.IGNORECASE
 )
 _FUNCTIONS = word_set(
     """
@@ -153,7 +156,11 @@ def _marked_rounding(
 ) -> str | None:
     digits = number.text.replace(",", "")
     zeros = len(digits) - len(digits.rstrip("0")) if number.places == 0 else 0
-    if error < unit * 10**zeros or error <= abs(left) / 100:
+    step = unit * 10**zeros
+    nearest = error <= step / 2 or (
+        error < step and error <= abs(left) / 2
+    )  # or up, or down: 67 is about 100, 10 is not
+    if nearest or error <= abs(left) / 100:
         return "rounded"
     return "rough_approximation" if error <= abs(left) / 10 else None
 
@@ -319,8 +326,13 @@ def _first_number(run: Run) -> Fraction | None:
 
 
 def _hypothetical(equation: Equation, step: str) -> bool:
-    """Whether the clause supposes, denies or takes back the equation."""
+    """Whether the clause supposes, denies or takes back the equation.
+
+    A calculator's annotation is stated even then, unless it is called a mistake: "20 - 10 = <<20-10=10>>10 are not red".
+    """
     start, end = equation.span
+    if equation.source != "text":
+        return _MISTAKEN.search(step[max(0, start - _LOOK_AROUND) : end + _LOOK_AROUND]) is not None
     before = step[max(0, start - _LOOK_AROUND) : start]
     clause = _CLAUSE_START.split(before)[-1]
     if _HYPOTHETICAL.search(clause):

@@ -10,11 +10,10 @@ judged; one that can be read in more than one way carries a `doubt`. Not here: r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
 
+from sparring.oracles.run import Run, is_share
 from sparring.oracles.tokens import Token
-from sparring.oracles.units import UNITS, Unit
+from sparring.oracles.units import UNITS
 from sparring.oracles.words import (
     APPROXIMATE_WORDS,
     CLAUSE_WORDS,
@@ -26,60 +25,6 @@ from sparring.oracles.words import (
 )
 
 MAX_UNIT_WORDS = 6
-
-
-@dataclass(slots=True)
-class Run:
-    """One expression in a clause.
-
-    Attributes:
-        tokens: the cleaned expression, for `numbers.to_postfix`.
-        start: first character.
-        end: one past the last character of the last operand.
-        known: every operand is a number.
-        operators: how many operators it has (a fraction bar counts).
-        doubt: why it can be read in more than one way, or empty.
-        units: words inside and after it.
-        measures: the unit straight after an operand, by that operand's place in `tokens`; none for rates.
-        lead: words between the clause's beginning (or the run before) and this run.
-        approximate: a mark of approximation stands before or in it.
-        closed: a word that ends expressions follows its units.
-        trailing: number of words after the last operand.
-        group: the number of an enclosing group that the first operand belongs to (8 in "8 packs of 5 bags *").
-    """
-
-    tokens: list[Token] = field(default_factory=list)
-    start: int = -1
-    end: int = -1
-    known: bool = True
-    operators: int = 0
-    doubt: str = ""
-    units: list[str] = field(default_factory=list)
-    measures: dict[int, Unit] = field(default_factory=dict)
-    lead: list[str] = field(default_factory=list)
-    approximate: bool = False
-    closed: bool = False
-    trailing: int = 0
-    group: Fraction | None = None
-
-
-def bracket_partners(tokens: Sequence[Token]) -> dict[int, int]:
-    """Return the index of the closing bracket for every opening one that closes within the same clause.
-
-    A bracket that a relation or a break interrupts has no partner: it is a boundary, not part of an
-    expression.
-    """
-    partners: dict[int, int] = {}
-    stack: list[int] = []
-    for index, token in enumerate(tokens):
-        if token.kind == "open":
-            stack.append(index)
-        elif token.kind == "close":
-            if stack:
-                partners[stack.pop()] = index
-        elif token.kind in ("relation", "break"):
-            stack.clear()
-    return partners
 
 
 def read_runs(tokens: Sequence[Token], first: int, last: int, partners: dict[int, int]) -> list[Run]:
@@ -328,7 +273,7 @@ class _Reader:
 
     def _of(self, token: Token) -> None:
         run = self.run
-        if run is not None and not self.waiting and run.trailing == 0 and _is_share(run):
+        if run is not None and not self.waiting and run.trailing == 0 and is_share(run):
             run.operators += 1
             run.tokens.append(token)
             self.waiting = True
@@ -337,7 +282,7 @@ class _Reader:
 
     def _word(self, token: Token) -> None:
         run = self.run
-        if token.text in APPROXIMATE_WORDS:
+        if token.text in APPROXIMATE_WORDS and not self._counts_rounds(token):
             self._approximate(token)
         if run is None:
             self.lead.append(token.text)
@@ -357,6 +302,13 @@ class _Reader:
             run.trailing += 1
             if token.text in DOUBTFUL_WORDS and token.text not in HARMLESS_AFTER:
                 run.doubt = run.doubt or "word_after"
+
+    def _counts_rounds(self, token: Token) -> bool:
+        """Whether "rounds" are what is counted ("10 rounds") and not what is done ("3.7 rounds to 4")."""
+        if token.text not in ("round", "rounds") or self.run is None or self.waiting or self.run.trailing:
+            return False
+        after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
+        return after is None or after.text not in ("to", "up", "down", "off")
 
     @staticmethod
     def _measure(run: Run, word: str) -> None:
@@ -394,14 +346,3 @@ class _Reader:
 
 def _bracket(text: str, token: Token) -> Token:
     return Token("open", text, token.start, token.end)
-
-
-def _is_share(run: Run) -> bool:
-    """Whether the run ends in a fraction or a percentage, after which ``of`` multiplies."""
-    if not run.tokens:
-        return False
-    if run.tokens[-1].kind == "percent" or "/" in run.tokens[-1].text:
-        return True
-    if run.tokens[-1].kind == "close":
-        return run.operators > 0
-    return len(run.tokens) >= 3 and run.tokens[-2].text == "/" and run.tokens[-3].kind == "number"

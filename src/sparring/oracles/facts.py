@@ -1,7 +1,8 @@
 r"""Facts about numbers that are stated without an equation between expressions: times of day, ratios, properties.
 
 Contract: `find_facts` returns the statements of a step that are decidable, each true or false: ``3:45 pm + 2 hours = 5:45
-pm``, ``from 8:30 to 11:15 is 2 hours 45 minutes``, ``12:8 = 3:2``, ``51 is prime``, ``91 is divisible by 7``,
+pm``, ``from 8:30 to 11:15 is 2 hours 45 minutes``, ``12:8 = 3:2``, ``half of 20 is 10``, ``51 is prime``, ``91 is divisible
+by 7``,
 ``17 \equiv 2 \pmod{5}``, ``\gcd(12, 18) = 6``, ``2 hours = 120 minutes``, ``7 days after March 28 is April 4``, ``He needs
 7 because 8 - 2 = 6``. A false one that another reading, a denial or a supposition in the same step may save is left out.
 Each pattern is anchored to literal numbers of few digits, so that everything is bounded. Not here: equations between
@@ -36,8 +37,8 @@ class Fact:
     """A statement that is decided.
 
     Attributes:
-        kind: of the error if it is false: ``wrong_time``, ``wrong_ratio``, ``wrong_property``, ``wrong_congruence``,
-            ``wrong_conversion``, ``wrong_date``, ``wrong_reason``.
+        kind: of the error if it is false: ``wrong_time``, ``wrong_ratio``, ``wrong_share``, ``wrong_property``,
+            ``wrong_congruence``, ``wrong_conversion``, ``wrong_date``, ``wrong_reason``.
         holds: whether it is true.
         detail: for people.
         span: its characters.
@@ -131,7 +132,7 @@ def _time_between(match: re.Match[str], step: str) -> tuple[bool, str] | None:
     return holds, f"the time between is {passed // 60} h {passed % 60} min"
 
 
-# --- ratios ---
+# --- ratios and shares ---
 
 
 def _ratio(match: re.Match[str], step: str) -> tuple[bool, str] | None:
@@ -142,6 +143,19 @@ def _ratio(match: re.Match[str], step: str) -> tuple[bool, str] | None:
     if not holds and not re.search(r"\bratio|\bproportion|simplif", step, re.IGNORECASE):
         return None
     return holds, f"{match.group(1)} and {match.group(2)} are different ratios"
+
+
+_SHARES = {"half": Fraction(1, 2), "third": Fraction(1, 3), "quarter": Fraction(1, 4), "fourth": Fraction(1, 4),
+           "fifth": Fraction(1, 5), "tenth": Fraction(1, 10), "twice": Fraction(2), "double": Fraction(2),
+           "triple": Fraction(3)}  # fmt: skip
+
+
+def _share(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    whole, part = (Fraction(match.group(group).replace(",", "")) for group in (2, 3))
+    found = _SHARES[match.group(1).lower()] * whole
+    if found != part and abs(found - part) < 1:
+        return None  # rounded to whole things
+    return found == part, f"it is {found}, not {part}"
 
 
 # --- properties of whole numbers ---
@@ -241,8 +255,8 @@ def _day_of_year(month: str, day: str) -> int | None:
 
 _COUNT = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _OTHER_COUNT = re.compile(
-    r"\d-|-\d|\d[a-z]|\d, \d|%|/|\b(?:million|thousand|hundred|dozens?|half|twice|times|every|per cent|percent|more|less"
-    r"|another|about|almost|over|under|least|most|negative|fifteen|each|per)\b",
+    r"\d-|-\d|\d[a-z]|\d, \d|[%/<>≤≥]|\b(?:million|thousand|hundred|dozens?|half|twice|times|every|per cent|percent"
+    r"|more|less|another|about|almost|over|under|least|most|negative|fifteen|each|per)\b",
     re.IGNORECASE,
 )
 
@@ -279,6 +293,10 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
      rf"\b(?:from|between)\s+{_CLOCK}\s*(?:to|until|till|and|-|–)\s*{_CLOCK}{_EQUALS}{_SPAN}(?!\s*\w+\s*\d)"),
     ("wrong_time", ":", _time_between, rf"(?<![\d:.]){_CLOCK}\s*(?:-|−|–|minus)\s*{_CLOCK}{_EQUALS}{_SPAN}"),
     ("wrong_ratio", ":", _ratio, rf"(?<![\d:./]){_PARTS}\s*=\s*{_PARTS}(?![\d:./]|\s*[ap]\.?m)"),
+    ("wrong_share", " is ", _share,
+     r"(?:^|[.,;:]\s+|\b(?:so|then|since|because|thus) )(?:an? |one[- ])?(half|third|quarter|fourth|fifth|tenth|twice"
+     rf"|double|triple) (?:of )?(?:the )?\$?{_AMOUNT}(?: [a-z]{{3,12}})? is"
+     rf" \$?{_AMOUNT}(?![\w%/*+^-]|[.,]\d|\s*[-+*/^=%]| more| less)"),
     ("wrong_property", " is ", _property,
      rf"{_NUMBER}\$? is (?:an? |also |indeed )?"
      r"(prime|composite|even|odd|perfect square|perfect cube)\b(?! (?:to|with|in|if|when|factor))"),
@@ -288,7 +306,8 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
      r"\b(gcd|lcm)\b\}?\s*(?:\\left)?\(((?:\d{1,6}\s*,\s*){1,4}\d{1,6})(?:\\right)?\)\s*=\s*"
      r"(\d{1,9})(?![\d.,/^*]|\s*[-+*/^\\(])"),
     ("wrong_congruence", "mod", _congruence,
-     rf"(?<![\w.^}})+*-]){_SIDE}\s*(?:\\equiv|≡)\s*{_SIDE}\s*(?:\\pmod|\(\s*\\?mod|\\mod)\s*\{{?\s*(\d{{1,5}})\b"),
+     rf"(?<![\w.^}})+*-])(?<![-+*/^=×·−] )(?<!cdot )(?<!times ){_SIDE}"
+     rf"\s*(?:\\equiv|≡)\s*{_SIDE}\s*(?:\\pmod|\(\s*\\?mod|\\mod)\s*\{{?\s*(\d{{1,5}})\b"),
     ("wrong_conversion", "=", _conversion,
      rf"(?<![\w.,/*+-])(?<![-+*/×] ){_AMOUNT}\s*([A-Za-z]+)\s*=\s*{_AMOUNT}\s*([A-Za-z]+)\b"
      r"(?!\s*(?:per\b|/|and\b|\d|[-+*^]))"),

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
 
+from sparring.oracles.formula_nodes import Node, number, variables, walk
 from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError, tokenize
 from sparring.oracles.words import word_set
 
@@ -33,7 +33,7 @@ __all__ = [
 MAX_CHARACTERS = 1500
 MAX_DEPTH = 30
 
-_GREEK = word_set(
+GREEK = word_set(
     """
     alpha beta gamma delta epsilon theta lambda mu phi varphi psi sigma tau rho zeta omega eta kappa
     """
@@ -48,19 +48,6 @@ _CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
 FUNCTION_LETTERS = frozenset("fghFGHPQRTpqEVKJ")
 
 
-class Node(NamedTuple):
-    """An expression: ``number`` (value), ``variable`` (name), or an operation over parts.
-
-    Operations: sum, product, quotient, power, negative, plusminus, call (name: sqrt, sin, log, binom, ...),
-    mixed (whole number and fraction side by side), percent, degrees, finite sum ``sigma`` (name: index; parts: first, last, body), application (name: a function of the text).
-    """  # noqa: E501
-
-    kind: str
-    parts: tuple[Node, ...] = ()
-    name: str = ""
-    value: Fraction = Fraction(0)
-
-
 def parse(tokens: Sequence[Token]) -> Node:
     """Return the tree of one expression.
 
@@ -68,45 +55,27 @@ def parse(tokens: Sequence[Token]) -> Node:
         UnreadableError: anything in it is not understood.
         TooLargeError: it is too long or too deep.
     """
-    if not tokens:
-        raise UnreadableError("nothing there")
-    if tokens[-1].end - tokens[0].start > MAX_CHARACTERS:
-        raise TooLargeError("the formula is too long")
-    parser = _Parser(tokens)
-    node = parser.sum()
-    if parser.position != len(tokens):
-        raise UnreadableError(f"cannot read {parser.text!r}")
-    return node
+    return Parser(tokens).whole()
 
 
-def number(value: int | Fraction) -> Node:
-    """Return a number node."""
-    return Node("number", value=Fraction(value))
-
-
-def walk(node: Node) -> list[Node]:
-    """Return the node and all nodes below it."""
-    found, todo = [], [node]
-    while todo:
-        one = todo.pop()
-        found.append(one)
-        todo.extend(one.parts)
-    return found
-
-
-def variables(node: Node) -> frozenset[str]:
-    """Return the names of the variables; indices of finite sums do not count."""
-    bound = {one.name for one in walk(node) if one.kind in ("sigma",)}
-    return frozenset(one.name for one in walk(node) if one.kind == "variable") - bound
-
-
-class _Parser:
+class Parser:
     """Recursive descent over one token list."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = tokens
         self.position = 0
         self.depth = 0
+
+    def whole(self) -> Node:
+        """The tree of all tokens; raises what `parse` raises."""
+        if not self.tokens:
+            raise UnreadableError("nothing there")
+        if self.tokens[-1].end - self.tokens[0].start > MAX_CHARACTERS:
+            raise TooLargeError("the formula is too long")
+        node = self.sum()
+        if self.position != len(self.tokens):
+            raise UnreadableError(f"cannot read {self.text!r}")
+        return node
 
     @property
     def text(self) -> str:
@@ -177,7 +146,7 @@ class _Parser:
         if self.kind in ("number", "letter", "name"):
             return True
         if self.kind == "command":
-            return self.text in FUNCTIONS or self.text in _GREEK or self.text in (
+            return self.text in FUNCTIONS or self.text in GREEK or self.text in (
                 "frac", "dfrac", "tfrac", "cfrac", "sqrt", "pi", "binom", "dbinom", "tbinom", "lfloor", "lceil",
                 "boxed", "fbox",
             )  # fmt: skip
@@ -220,7 +189,7 @@ class _Parser:
                 raise UnreadableError("an exponent without braces")
         if self.kind == "letter" or self.kind == "number" or self.text == "(":
             return self.atom()
-        if self.kind == "command" and (self.text in _FRACTIONS or self.text in _GREEK):
+        if self.kind == "command" and (self.text in _FRACTIONS or self.text in GREEK):
             return self.atom()
         raise UnreadableError(f"an exponent {self.text!r}")
 
@@ -292,7 +261,7 @@ class _Parser:
             end += 1
         if end >= len(self.tokens) or any(token.text == "|" for token in self.tokens[end + 1 :]):
             raise UnreadableError("bars that may open or close")
-        inner = _Parser(self.tokens[self.position + 1 : end])
+        inner = Parser(self.tokens[self.position + 1 : end])
         inner.depth = self.depth + 1
         node = inner.sum()
         if inner.position != len(inner.tokens):
@@ -363,7 +332,7 @@ class _Parser:
             return Node("call", (inner,), "floor" if name == "lfloor" else "ceil")
         if name == "pi":
             return Node("constant", name="pi")
-        if name in _GREEK:
+        if name in GREEK:
             return self.named(name)
         if name == "sum":
             return self.finite_sum()

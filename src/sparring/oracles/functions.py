@@ -5,7 +5,8 @@ Contract: `inlined` is pure and bounded. Not here: finding the definitions (`alg
 
 from __future__ import annotations
 
-from sparring.oracles.formulas import Node, TooLargeError, walk
+from sparring.oracles.formula_nodes import Node, replaced, walk
+from sparring.oracles.formula_tokens import TooLargeError
 
 Functions = dict[str, tuple[str, Node]]
 """Name → (argument, body) of functions that a text defines."""
@@ -20,18 +21,8 @@ def inlined(node: Node, functions: Functions) -> Node:
     parts = tuple(inlined(part, functions) for part in node.parts)
     if node.kind == "application" and len(parts) == 1 and node.name in functions:
         argument, body = functions[node.name]
-        made = _replaced(body, argument, parts[0])
+        made = replaced(body, argument, parts[0])
         if len(walk(made)) > 600:
             raise TooLargeError("a composition of functions is too large")
         return made
     return node if parts == node.parts else node._replace(parts=parts)
-
-
-def _replaced(node: Node, name: str, value: Node) -> Node:
-    if node.kind == "variable" and node.name == name:
-        return value
-    return (
-        node._replace(parts=tuple(_replaced(part, name, value) for part in node.parts))
-        if node.parts
-        else node
-    )

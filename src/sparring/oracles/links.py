@@ -154,7 +154,23 @@ def _values(left: Member, right: Member, relation: str, reading: Reading) -> tup
         return "excused", detail  # percent
     if isinstance(a, complex) and same(abs(a), abs(as_complex(b))) and _has_call(first, second):
         return "excused", detail  # another branch of a root
+    if _is_imaginary(a) != _is_imaginary(b):
+        return "excused", detail  # rather a letter misread than a number that is no real one
+    if _rounds_to_whole(a, second) or _rounds_to_whole(b, first):
+        return "excused", detail  # "11 / 5 = 2 trays", "4 / 3 = 1 and 1/3"
     return "false_value", detail
+
+
+def _is_imaginary(value: Value) -> bool:
+    return isinstance(value, complex) and abs(value.imag) > ROUNDING * max(abs(value), 1)
+
+
+def _rounds_to_whole(value: Value, written: Node) -> bool:
+    """Whether a fraction is given as one of the whole numbers beside it."""
+    whole = (
+        isinstance(written.value, Fraction) and written.kind == "number" and written.value.denominator == 1
+    )
+    return whole and isinstance(value, Fraction) and value.denominator != 1 and abs(value - written.value) < 1
 
 
 def _signed_values(node: Node, reading: Reading) -> list[Value]:

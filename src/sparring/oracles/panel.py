@@ -6,8 +6,9 @@ How verdicts combine, in this order; a false alarm costs more than a miss:
 2. **Wrong**: a member says so. The first in `PRECISION` is named by the reason; one's own members come last. Two
    things stand against it and make ``undecided``, with the reason ``panel:conflict``: the reference comparison says
    ``correct`` (the same claims as the correct original); or a member that judges the same kind of claim
-   (`SAME_CLAIM`) says ``correct`` of an overlapping part of the step. A member that would call the original wrong too
-   has no say (`members.ask`).
+   (`SAME_CLAIM`) says ``correct`` of an overlapping part of the step; a false calculation or a changed word that the
+   comparison finds stands even beside the right answer. A member that would call the original wrong too has no say
+   (`members.ask`).
 3. **The reference's word** where the original is known and `reference` is on the panel: only it can confirm, since
    right calculations may be those of something else; and where it does, doubts about claims that the original makes
    too do not count.
@@ -60,6 +61,8 @@ NO_DOUBT = frozenset(("nothing_to_check", "no_original", "no_answer", "definitio
 READ_BY = {
     "arithmetic:not_numeric": ("algebra", "logic"),
     "algebra:unread": ("arithmetic",),
+    "algebra:equation": ("arithmetic",),
+    "algebra:other_arithmetic": ("arithmetic",),
     "logic:unread": ("arithmetic", "algebra"),
 }
 """Reasons that say "I cannot read this", and the members whose ``correct`` says that they have read it."""
@@ -198,6 +201,8 @@ def _rank(name: str) -> int:
 
 def _opponent(name: str, wrong: Verdict, confirmed: Mapping[str, Verdict]) -> str | None:
     """Return the member that stands against a ``wrong``, or None."""
+    if name == "reference" and (wrong.span is None or not wrong.reason.startswith("reference:")):
+        return None  # a false calculation, or something among the words: the right answer at the end does not save it
     for other, verdict in confirmed.items():
         if other == "reference" or (frozenset((name, other)) in SAME_CLAIM and _overlap(wrong, verdict)):
             return other

@@ -15,23 +15,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 
-from sparring.oracles.arithmetic import ArithmeticOracle, check_equations, judge_text
-from sparring.oracles.canonical import Canonical, Formula, canonical_of, formulas_of
-from sparring.oracles.equations import ANNOTATION, read_step
-from sparring.oracles.expressions import Run
-from sparring.oracles.numbers import (
-    EvaluationError,
-    decimal_places,
-    show,
-    to_postfix,
-    value_of,
-    without_float_noise,
-)
-from sparring.oracles.tokens import COMPARISONS, TextTooLargeError, Token, tokenize
+from sparring.oracles.arithmetic import ArithmeticOracle, judge_text
+from sparring.oracles.equations import ANNOTATION
+from sparring.oracles.numbers import decimal_places, show
+from sparring.oracles.readings import CONNECTIVES, Claim, Reading, read
+from sparring.oracles.rewordings import Context, different_unit, doubt_about
+from sparring.oracles.tokens import TextTooLargeError
 from sparring.oracles.verdict import Verdict
 from sparring.oracles.words import word_set
 from sparring.traces.records import Problem
@@ -39,20 +31,7 @@ from sparring.traces.records import Problem
 SAME_SHAPE = 0.7  # share of common words from which two steps count as saying the same
 MAX_LENGTH_RATIO = 4
 MIN_LENGTH_ALLOWED = 200
-# Characters of an earlier result that is written out: sums that double would grow without end.
-MAX_WRITTEN_OUT = 300
-_NEGATIONS = word_set(
-    """
-    not no never none cannot neither nor without except isn't doesn't don't didn't can't won't
-    """
-)
-# Words that carry no content: with or without them, a step says the same.
-_CONNECTIVES = word_set(
-    """
-    a an the so then thus hence therefore and that
-    """
-)
-_INFERENCES = _CONNECTIVES | word_set(
+_INFERENCES = CONNECTIVES | word_set(
     """
     this means we get obtain have which gives us now can see it follows is as find know yields implies or be
     finally first next also because since simplifies becomes equals
@@ -63,53 +42,6 @@ _ECHO = re.compile(
     r"|instruction|assistant|user)\b[^:\n]{0,20}:|^\s*(?:sure|certainly|of course)\b[,!.]",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A calculation and its result as a text claims them.
-
-    Attributes:
-        calculation: canonical form of the left side, earlier results of the same text written out.
-        direct: canonical form of the left side as written.
-        operands: the numbers of the left side, sorted.
-        result: its value: the exact one of the left side where the right side is that, correctly rounded.
-        shown: the right side's value as written.
-        span: characters of the equation.
-    """
-
-    calculation: Canonical
-    direct: Canonical
-    operands: tuple[Fraction, ...]
-    result: Fraction
-    shown: Fraction
-    span: tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What the reference oracle compares of a step.
-
-    Attributes:
-        claims: its calculations, in order, each once.
-        words: the words of the visible text, in order, without articles and words of inference.
-        numbers: the numbers of the visible text, in order, a percentage as its share of one.
-        loose: those of them that stand in no claim.
-        percents: how many of the numbers are percentages.
-        formulas: its formulas outside the claims, as `canonical.formulas_of` writes them.
-    """
-
-    claims: tuple[Claim, ...]
-    words: tuple[str, ...]
-    numbers: tuple[Fraction, ...]
-    loose: tuple[Fraction, ...]
-    percents: int
-    formulas: tuple[Formula, ...]
-
-    @property
-    def symbolic(self) -> Counter[Formula]:
-        """The formulas that hold anything but numbers."""
-        return Counter(formula for formula in self.formulas if any(map(_is_symbol, formula)))
 
 
 class ReferenceOracle(ArithmeticOracle):
@@ -135,16 +67,17 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
                 return Verdict("undecided", "reference:original_fails", verdict.detail, verdict.span)
             return verdict
         old, new = read(original), read(step)
-        known = set(old.numbers) | set(_numbers(problem.question))
-        for earlier in prefix:
-            known.update(_numbers(earlier))
+        if not old.claims and not new.claims:
+            verdict = _compare_texts(old, new)
+        elif old.claims and new.claims:
+            verdict = _compare_claims(old, new)
+        else:
+            return Verdict("undecided", "reference:incomparable")
+        if verdict.truth != "correct":
+            return verdict
+        return doubt_about(old, new, Context(problem, prefix, original, step)) or verdict
     except TextTooLargeError as error:
         return Verdict("undecided", "reference:too_large", str(error))
-    if old.claims and new.claims:
-        return _compare_claims(old, new, known)
-    if not old.claims and not new.claims:
-        return _compare_texts(old, new)
-    return Verdict("undecided", "reference:incomparable")
 
 
 def is_malformed(original: str, step: str) -> str | None:
@@ -176,104 +109,22 @@ def plain(text: str) -> str:
     return " ".join(ANNOTATION.sub("", text).lower().split()).rstrip(" .!")
 
 
-def read(step: str) -> Reading:
-    """Return what is compared of a step.
-
-    Raises:
-        TextTooLargeError: the step exceeds what is read.
-    """
-    claims = claims_of(step)
-    tokens, _ = read_step(step)
-    words = tuple(
-        token.text
-        for token in tokens
-        if token.kind in ("word", "of", "unknown") and token.text not in _CONNECTIVES
-    )
-    spans = iter(sorted(claim.span for claim in claims))
-    span = next(spans, None)
-    numbers: list[Fraction] = []
-    loose: list[Fraction] = []
-    percents = 0
-    for token, after in zip_longest(tokens, tokens[1:]):
-        if token.value is None:
-            continue
-        percent = after is not None and after.kind == "percent"
-        percents += percent
-        number = without_float_noise(token.value)
-        numbers.append(number / 100 if percent else number)
-        while span is not None and span[1] <= token.start:
-            span = next(spans, None)
-        if span is None or token.start < span[0]:
-            loose.append(numbers[-1])
-    formulas = formulas_of(tokens, [claim.span for claim in claims])
-    return Reading(claims, words, tuple(numbers), tuple(loose), percents, formulas)
-
-
-def claims_of(step: str) -> tuple[Claim, ...]:
-    """Return the calculations of a step in order, each once.
-
-    Raises:
-        TextTooLargeError: the step exceeds what is read.
-    """
-    claims: list[Claim] = []
-    derived: dict[Fraction, Canonical] = {}
-    for check in check_equations(step):
-        if check.equation.source == "printed" or check.equation.relation in COMPARISONS:
-            continue
-        left, right, shown = check.equation.left, check.equation.right, check.right
-        if check.finding == "right" and left is not None and not left.operators:
-            left, right, shown = right, left, check.left  # "24 = 48 / 2"
-        if left is None or right is None or check.left is None or shown is None:
-            continue
-        if left.operators == 0 or right.operators or (check.finding == "unclear" and _ambiguous(left, right)):
-            continue
-        shown = without_float_noise(shown)
-        try:
-            postfix = to_postfix([_denoised(token) for token in left.tokens])
-            result = value_of(postfix) if check.finding == "right" else shown
-        except EvaluationError:
-            continue
-        direct = canonical_of(postfix, {})
-        if any(claim.direct == direct and claim.shown == shown for claim in claims):
-            continue
-        operands = tuple(
-            sorted(item.value for item in postfix if isinstance(item, Token) and item.value is not None)
-        )
-        expanded = canonical_of(postfix, derived)
-        claims.append(Claim(expanded, direct, operands, result, shown, check.equation.span))
-        if len(str(expanded)) <= MAX_WRITTEN_OUT:
-            derived.setdefault(shown, expanded)
-    return tuple(claims)
-
-
-def _denoised(token: Token) -> Token:
-    return token if token.value is None else token._replace(value=without_float_noise(token.value))
-
-
-def _ambiguous(left: Run, right: Run) -> bool:
-    """Whether a side may not be the whole of what was written ("17 500")."""
-    return "two_numbers_side_by_side" in (left.doubt, right.doubt)
-
-
-def _numbers(text: str) -> list[Fraction]:
-    """Return the numbers of a text; of a percentage also its share of one."""
-    tokens = tokenize(text)
-    values = [token.value for token in tokens if token.value is not None]
-    shares = [
-        token.value / 100
-        for token, after in pairwise(tokens)
-        if token.value is not None and after.kind == "percent"
-    ]
-    return values + shares
-
-
-def _compare_claims(old: Reading, new: Reading, known: set[Fraction]) -> Verdict:
+def _compare_claims(old: Reading, new: Reading) -> Verdict:
+    """Compare two texts with calculations: these first, then the numbers of the same words around them."""
     old_set = {(claim.direct, claim.result) for claim in old.claims}
     new_set = {(claim.direct, claim.result) for claim in new.claims}
     last_old, last_new = old.claims[-1], new.claims[-1]
     same_calculation = (last_old.calculation, last_old.result) == (last_new.calculation, last_new.result)
-    if old_set == new_set or (same_calculation and len(old.claims) != len(new.claims)):
-        return _same_claims(old, new, known)
+    if old_set == new_set:
+        return _same_claims(old, new)
+    if same_calculation and len(old.claims) != len(new.claims):
+        if all(
+            _is_used(claim, old) for claim in old.claims if (claim.direct, claim.result) not in new_set
+        ) and all(
+            _is_used(claim, new) for claim in new.claims if (claim.direct, claim.result) not in old_set
+        ):
+            return _same_claims(old, new)
+        return Verdict("undecided", "reference:other_claims")
     if old_set < new_set or new_set < old_set:
         return Verdict(
             "undecided", "reference:part_of_original" if new_set < old_set else "reference:goes_on"
@@ -285,25 +136,25 @@ def _compare_claims(old: Reading, new: Reading, known: set[Fraction]) -> Verdict
             if before.result != after.result:
                 return _contradiction(before, after, old, new)
         if same_calculation:
-            return _same_claims(old, new, known)
+            return _same_claims(old, new)
         return Verdict("undecided", "reference:same_result")
     if last_old.result != last_new.result:
         return _contradiction(last_old, last_new, old, new)
     return Verdict("undecided", "reference:same_result")
 
 
-def _same_claims(old: Reading, new: Reading, known: set[Fraction]) -> Verdict:
-    """The calculations agree; what is left are formulas, numbers and negations in the words around them."""
-    if old.symbolic != new.symbolic:
-        return Verdict("undecided", "reference:other_formula")
-    if Counter(old.loose) != Counter(new.loose):
-        if old.words == new.words and len(old.loose) == len(new.loose):
-            return _compare_numbers(old.loose, new.loose, old.percents == new.percents)
-        computed = {claim.shown for claim in new.claims}
-        if any(number not in known and number not in computed for number in new.loose):
-            return Verdict("undecided", "reference:new_number")
-    if _negations(old.words) != _negations(new.words):
-        return Verdict("undecided", "reference:negation")
+def _is_used(claim: Claim, reading: Reading) -> bool:
+    """Whether a claim is the last, or its result is calculated with later: then the last claim vouches for it."""
+    later = reading.claims[reading.claims.index(claim) + 1 :]
+    return not later or any(claim.shown in other.operands for other in later)
+
+
+def _same_claims(old: Reading, new: Reading) -> Verdict:
+    """The calculations agree; where the words do too, so must the numbers between them."""
+    if old.words == new.words and len(old.loose) == len(new.loose) and old.symbolic == new.symbolic:
+        verdict = _compare_numbers(old.loose, new.loose, old.percents == new.percents)
+        if verdict.truth != "correct" and Counter(old.loose) != Counter(new.loose):
+            return verdict
     return Verdict("correct", "reference:same_calculation")
 
 
@@ -352,6 +203,8 @@ def _compare_texts(old: Reading, new: Reading) -> Verdict:
         meant = [[word for word in reading.words if word not in _INFERENCES] for reading in (old, new)]
         if old.symbolic and old.formulas == new.formulas and meant[0] == meant[1]:
             return Verdict("correct", "reference:same_formula")
+        if old.formulas == new.formulas and (unit := different_unit(old, new)) is not None:
+            return unit
         return Verdict("undecided", "reference:incomparable")
     if old.formulas == new.formulas:
         return _compare_numbers(old.numbers, new.numbers, old.percents == new.percents)
@@ -379,10 +232,6 @@ def _is_sign(sign: str | None) -> bool:
     return sign is None or not (sign[-1].isdigit() or sign == "π")
 
 
-def _is_symbol(sign: str) -> bool:
-    return sign.isalpha() or sign[0] == "\\" or sign in ("<", ">", "<=", ">=")
-
-
 def _compare_numbers(old: Sequence[Fraction], new: Sequence[Fraction], same_percents: bool) -> Verdict:
     """Compare the numbers of two texts with the same words."""
     if len(old) != len(new):
@@ -403,7 +252,3 @@ def likeness(one: Sequence[str], other: Sequence[str]) -> float:
     total = len(one) + len(other)
     common = (Counter(one) & Counter(other)).total()
     return 2 * common / total if total else 1.0
-
-
-def _negations(words: Sequence[str]) -> int:
-    return sum(word in _NEGATIONS for word in words)

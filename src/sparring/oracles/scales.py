@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from sparring.oracles.expressions import Run
 from sparring.oracles.numbers import EvaluationError, to_postfix, value_of
+from sparring.oracles.run import Run
 from sparring.oracles.tokens import Token
 from sparring.oracles.words import word_set
 

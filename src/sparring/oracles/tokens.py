@@ -21,7 +21,7 @@ from sparring.oracles.literals import (
     proper_fraction,
     two_numbers,
 )
-from sparring.oracles.words import SPELLED_NUMBERS, word_set
+from sparring.oracles.words import SHORT_WORDS, SPELLED_NUMBERS, word_set
 
 MAX_CHARACTERS = 10_000
 COMPARISONS = frozenset(("<", ">", "<=", ">="))
@@ -141,7 +141,7 @@ _SEPARATED = re.compile(r",\d|, \d{3}(?!\d)")
 _SPACED_NUMBER = re.compile(r"\s+(?:\\?[$£€]\s*)?[(\d.]")
 _BY_NUMBER_AHEAD = re.compile(r"\s+by(?=\s*(?:\\?[$£€]|\d|\.\d|\())")
 _OPERATION_AHEAD = re.compile(r"\s+[=+*/×÷]")
-_POSTFIX_END = re.compile(r"\(|\d+!|\s*(?:[-+*/×÷=)}^]|\\)")
+_POSTFIX_END = re.compile(r"\(|\d+!|[.,;]|\s*(?:[-+*/×÷=)}^$]|\\)")
 _VOWELS = frozenset("aeiouy")
 _OPERAND_KINDS = frozenset(("number", "close", "percent", "factorial"))
 # A lone x after one of these is the name of a variable, not a sign of multiplication.
@@ -251,6 +251,8 @@ def _is_variable(raw: str, text: str, end: int) -> bool:
         return raw != "I"
     if len(raw) > 3:
         return False
+    if len(raw) == 2 and raw.islower() and raw not in SHORT_WORDS and raw not in _ATTACHED_UNITS:
+        return True
     return raw.isupper() or (_VOWELS.isdisjoint(raw.lower()) and raw.lower() not in _ATTACHED_UNITS)
 
 
@@ -259,6 +261,11 @@ def _x_means_times(text: str, end: int, before: Token, attached: bool) -> bool:
     if attached:
         return not text.startswith(("(", " ("), end)
     return before.kind in _OPERAND_KINDS or (before.kind == "word" and before.text not in _BEFORE_VARIABLE)
+
+
+def _joins(before: Token | None, start: int) -> bool:
+    """Whether an operand ends straight before."""
+    return before is not None and before.end == start and before.kind in (*_OPERAND_KINDS, "unknown")
 
 
 def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token], gap: bool) -> int:
@@ -324,7 +331,7 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
             tokens.append(Token("break", "!", start, end, gap=gap))
     elif group == "stop" and raw in "–—" and gap and before and _SPACED_NUMBER.match(text, end):
         tokens.append(Token("operator", "-", start, end, gap=gap))
-    elif group == "stop" and (raw == "#" or (raw == "–" and after_number)):
+    elif group == "stop" and (raw == "#" or (raw == "–" and _joins(before, start))):  # "9–5", "56k–21"
         tokens.append(Token("unknown", raw, start, end, gap=gap))
     elif group == "stop":
         # "5 lbs. * 3": the point of an abbreviation; a range dash or a colon ends the expression.

@@ -282,6 +282,8 @@ def _trigonometric(name: str, number: complex) -> complex:
     inverse = {"arcsin": cmath.asin, "arccos": cmath.acos, "arctan": cmath.atan, "exp": cmath.exp}
     if name not in inverse or (name == "exp" and number.real > 600):
         raise UnreadableError(name)
+    if name == "arctan" and number in (1j, -1j):
+        raise UndefinedError("a pole of the arctangent")
     return inverse[name](number)
 
 

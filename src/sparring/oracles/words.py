@@ -59,3 +59,9 @@ GROUPING_WORDS = word_set(
     of in per with for containing every each
     """
 )
+# The words of two letters; any other two small letters are a product of variables.
+SHORT_WORDS = word_set(
+    """
+    ad ah am an as at be by do go he hi id if in is it me mi my no of oh ok on or ox so to up us vs we
+    """
+)

@@ -20,7 +20,7 @@ class AprmSettings(GameSettings):
     """Who makes the mistakes: rules (static perturbation), the adversary as it is after its warm start, or the game."""
     max_length: int = Field(512, gt=0)
     """Most tokens in a row; longer states are left out and counted."""
-    prm_warm_steps: int = Field(250, ge=0)
+    prm_warm_steps: int = Field(100, ge=0)
     """PRM updates on rule perturbations before the game."""
     adversary_warm_steps: int = Field(80, ge=0)
     """Imitation updates of the adversary on rule perturbations before the game (not for `adversary: rules`)."""
@@ -46,7 +46,7 @@ class AprmSettings(GameSettings):
 
     optimism: float = Field(1.0, ge=0, le=1)
     """1: optimistic steps 2·g_t − g_{t−1}; 0: plain gradients. Used in the game only, not against a fixed opponent."""
-    prm_learning_rate: float = Field(2e-3, gt=0)
+    prm_learning_rate: float = Field(3e-4, gt=0)
     """Adam's step size for the PRM."""
     final_learning_rate: float = Field(0.1, gt=0, le=1)
     """Both step sizes fall linearly over the run to this share of what they are."""

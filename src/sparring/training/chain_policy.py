@@ -3,10 +3,12 @@
 First, next-token training on correct solutions, easiest problems first. Positions get random gaps at the ends of
 definitions and steps, so that distances beyond the training lengths have been seen and longer chains are not out of reach.
 
-Second, replaced-token detection beside it (as ELECTRA is pretrained): in copies of solutions some words are replaced by
-random words of the same kind, and two heads that are thrown away afterwards tell which words, and which steps at their end.
-A language model that has only ever seen correct text computes what comes next, but has no feature for "this is not what
-should stand here"; large models have it from their corpus, and PRMs start from it. No error taxonomy and no oracle is
+Second, with further layers that begin as the identity, next-token training goes on with text whose author makes habitual
+mistakes (`worlds.chain_habits`), and beside it replaced-token detection (as ELECTRA is pretrained): in copies of correct
+solutions some words are replaced by others of the same kind, and two heads that are thrown away afterwards tell which
+words, and which steps at their end. A language model that has only ever seen correct text computes what comes next, but
+has no feature for "this is not what should stand here"; large models have it from their corpus, and PRMs start from it.
+The added layers can compare what the lower ones expected with what stands there. No error taxonomy and no oracle is
 involved.
 
 Contract: one pass over generated data, no validation set needed (every problem is new); a Hugging Face folder with a
@@ -16,8 +18,9 @@ model card that states what was measured. Not here: anything that a larger model
 from __future__ import annotations
 
 import math
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,38 +28,46 @@ import torch
 from pydantic import Field
 from transformers import LlamaForCausalLM
 
+from sparring.errors import SettingsError
 from sparring.files import atomic_directory
-from sparring.models.batching import pad_right
-from sparring.models.loading import quiet
+from sparring.models.loading import load_causal_model, quiet
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
-from sparring.traces.records import Problem
-from sparring.traces.spans import encode
-from sparring.training.state import seed_for
-from sparring.worlds.chain import (
-    IN_DISTRIBUTION,
-    LONGER,
-    MODULUS,
-    NAMES,
-    OPERATIONS,
-    generate_problems,
+from sparring.training.chain_batches import (
+    IGNORED,
+    curriculum,
+    gapped_positions,
+    replace_words,
+    schedule,
+    solution_batch,
+    with_habits,
 )
-from sparring.worlds.chain_model import CHAIN_LAYOUT, build_tokenizer, tiny_config
-
-_IGNORED = -100
+from sparring.training.state import seed_for
+from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, generate_problems
+from sparring.worlds.chain_model import build_tokenizer, tiny_config
 
 
 class ChainPolicySettings(Settings):
     """Settings of `sparring train chain-policy`."""
 
+    start: str | None = None
+    """Folder of a policy that has been through the first phase: go on from it with the second one."""
     problems: int = Field(144_000, gt=0)
-    """Problems to train on, each seen once."""
-    detection_problems: int = Field(88_000, ge=0)
+    """Problems of the first phase, each seen once."""
+    detection_problems: int = Field(128_000, ge=0)
     """Problems of the second phase."""
-    language_share: float = Field(0.4, gt=0, lt=1)
+    first_detection_problem: int = Field(0, ge=0)
+    """Number of the second phase's first problem, for going on with problems that have not been seen."""
+    language_share: float = Field(0.5, gt=0, lt=1)
     """Share of the second phase's problems that go on with next-token training, so that the policy stays one."""
-    replaced: float = Field(0.08, gt=0, lt=1)
-    """Share of a solution's words that are replaced in the second phase."""
+    habits: float = Field(0.12, ge=0, lt=1)
+    """Share of the pairs of a sign and a right operand that the second phase's author often misreads; 0 for none."""
+    habit_rate: float = Field(0.7, ge=0, le=1)
+    """How often a misread pair is misread."""
+    replaced: float = Field(0.04, gt=0, lt=1)
+    """Share of a solution's signs and names that are replaced in the second phase."""
+    replaced_numbers: float = Field(0.16, gt=0, lt=1)
+    """Share of a solution's numbers that are replaced in the second phase: they are the hardest to check."""
     batch: int = Field(32, gt=0)
     """Problems per update."""
     learning_rate: float = Field(4e-3, gt=0)
@@ -64,7 +75,9 @@ class ChainPolicySettings(Settings):
     width: int = Field(96, gt=0)
     """Hidden size."""
     layers: int = Field(4, gt=0)
-    """Layers."""
+    """Layers of the first phase."""
+    added_layers: int = Field(2, ge=0)
+    """Layers that the second phase adds on top."""
     heads: int = Field(4, gt=0)
     """Attention heads."""
     largest_gap: int = Field(8, ge=0)
@@ -76,25 +89,57 @@ class ChainPolicySettings(Settings):
 
     @property
     def updates(self) -> int:
-        """Updates of both phases."""
-        return self.problems // self.batch + self.detection_problems // self.batch
+        """Updates of all phases that are run."""
+        return self.first_phase_updates + self.detection_problems // self.batch
+
+    @property
+    def first_phase_updates(self) -> int:
+        """Updates of the first phase; none when it has been run before."""
+        return max(1, self.problems // self.batch) if self.start is None else 0
 
 
 def train_chain_policy(
     settings: ChainPolicySettings, out: Path, progress: Callable[[int, dict[str, Any]], None] | None = None
 ) -> Path:
-    """Train the policy and write it to `out` as a Hugging Face folder, with `metrics.json`."""
-    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    """Train the policy and write it to `out` as a Hugging Face folder, with `metrics.json`.
+
+    Raises:
+        CheckpointError: the folder to start from cannot be loaded.
+        SettingsError: it is of another shape than the settings say.
+    """
+    started = time.perf_counter()
     tokenizer = build_tokenizer()
+    if settings.start is None:
+        model = learn_language(tokenizer, settings, progress)
+    else:
+        model = load_causal_model(settings.start, device=torch.device("cpu"), dtype=torch.float32).train()
+        if model.config.num_hidden_layers != settings.layers or model.config.vocab_size != len(tokenizer):
+            raise SettingsError(
+                f"{settings.start} has {model.config.num_hidden_layers} layers and {model.config.vocab_size} words, "
+                f"not layers={settings.layers} and {len(tokenizer)} words"
+            )
+    if settings.detection_problems:
+        model = with_added_layers(model, settings)
+        learn_detection(model, tokenizer, settings, progress)
+    write_policy(model, tokenizer, settings, time.perf_counter() - started, out)
+    return out
+
+
+def learn_language(
+    tokenizer: Any,
+    settings: ChainPolicySettings,
+    progress: Callable[[int, dict[str, Any]], None] | None = None,
+) -> Any:
+    """First phase: next-token training from nothing on correct solutions; return the model."""
+    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
     model = LlamaForCausalLM(
         tiny_config(len(tokenizer), width=settings.width, layers=settings.layers, heads=settings.heads)
     )
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=0.01, betas=(0.9, 0.98)
     )
-    updates = max(1, settings.problems // settings.batch)
+    updates = settings.first_phase_updates
     gaps = torch.Generator().manual_seed(seed_for(settings.seed, 0, "gaps"))
-    started = time.perf_counter()
     for update in range(updates):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * schedule(update, updates)
@@ -113,7 +158,7 @@ def train_chain_policy(
         logits = model(
             input_ids=ids, position_ids=positions, attention_mask=torch.ones_like(ids), use_cache=False
         ).logits
-        counted = targets != _IGNORED
+        counted = targets != IGNORED
         loss = torch.nn.functional.cross_entropy(logits[counted], targets[counted])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -121,12 +166,7 @@ def train_chain_policy(
         optimizer.step()
         if progress is not None:
             progress(update + 1, {"loss": float(loss.detach()), "updates": updates})
-    if settings.detection_problems:
-        learn_detection(model, tokenizer, settings, progress)
-    seconds = time.perf_counter() - started
-
-    write_policy(model, tokenizer, settings, seconds, out)
-    return out
+    return model
 
 
 def write_policy(
@@ -141,6 +181,24 @@ def write_policy(
         tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(_card(settings, metrics), encoding="utf-8")
         write_metrics(temporary, metrics, settings=dump_settings(settings), seed=settings.seed)
+
+
+def with_added_layers(model: Any, settings: ChainPolicySettings) -> Any:
+    """Return the model with further layers on top that begin as the identity."""
+    torch.manual_seed(seed_for(settings.seed, 1, "layers"))
+    grown = LlamaForCausalLM(
+        tiny_config(
+            model.config.vocab_size,
+            width=settings.width,
+            layers=settings.layers + settings.added_layers,
+            heads=settings.heads,
+        )
+    )
+    grown.load_state_dict(model.state_dict(), strict=False)
+    for layer in grown.model.layers[settings.layers :]:
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    return grown
 
 
 def learn_detection(
@@ -158,7 +216,7 @@ def learn_detection(
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
     updates = max(1, settings.detection_problems // settings.batch)
     random_ids = torch.Generator().manual_seed(seed_for(settings.seed, 1, "detection"))
-    first_update = settings.problems // settings.batch
+    first_update = settings.first_phase_updates
     language_rows = max(1, round(settings.batch * settings.language_share))
     for update in range(updates):
         for group in optimizer.param_groups:
@@ -167,18 +225,24 @@ def learn_detection(
             settings.batch,
             steps=(1, IN_DISTRIBUTION[1]),
             seed=settings.seed,
-            start=update * settings.batch,
+            start=settings.first_detection_problem + update * settings.batch,
             name="policy-detection",
+        )
+        author = random.Random(f"habits/{settings.seed}/{update}")
+        problems[:language_rows] = with_habits(
+            problems[:language_rows], settings.habits, settings.habit_rate, author
         )
         ids, targets = solution_batch(problems, tokenizer)
         positions = gapped_positions(ids, tokenizer, settings.largest_gap, random_ids)
-        shown, replaced = replace_words(ids, targets, tokenizer, settings.replaced, random_ids)
+        shown, replaced = replace_words(
+            ids, targets, tokenizer, settings.replaced, settings.replaced_numbers, random_ids
+        )
         shown[:language_rows] = ids[:language_rows]
         states = model.base_model(
             input_ids=shown, position_ids=positions, attention_mask=torch.ones_like(ids), use_cache=False
         ).last_hidden_state
         predicted, wanted = model.lm_head(states[:language_rows]), targets[:language_rows]
-        counted = wanted != _IGNORED
+        counted = wanted != IGNORED
         language_loss = torch.nn.functional.cross_entropy(predicted[counted], wanted[counted])
         detection_loss = _detection_loss(
             heads,
@@ -206,7 +270,7 @@ def _detection_loss(
     line_break: int,
 ) -> torch.Tensor:
     """Return the weighted loss of telling replaced words (at the word) and steps that hold one (at the line break)."""
-    solution = targets.roll(1, dims=1) != _IGNORED  # the words of the solution themselves
+    solution = targets.roll(1, dims=1) != IGNORED  # the words of the solution themselves
     solution[:, 0] = False
     logits = heads(states)
     loss = torch.nn.functional.binary_cross_entropy_with_logits
@@ -218,66 +282,6 @@ def _detection_loss(
     before = torch.cat([torch.zeros_like(at_ends[:, :1]), at_ends[:, :-1]], dim=1).cummax(dim=1).values
     steps = loss(logits[..., 1][ends], (so_far > before)[ends].float())
     return 4 * words + 2 * steps
-
-
-def replace_words(
-    ids: torch.Tensor, targets: torch.Tensor, tokenizer: Any, share: float, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids with random solution words replaced by others of their kind, and where that happened (rows, length)."""
-    kinds = [list(OPERATIONS), list(NAMES), [str(value) for value in range(MODULUS)]]
-    shown, replaced = ids.clone(), torch.zeros_like(ids, dtype=torch.bool)
-    solution = targets.roll(1, dims=1) != _IGNORED
-    solution[:, 0] = False
-    chosen = solution & (torch.rand(ids.shape, generator=generator) < share)
-    for words in kinds:
-        members = torch.tensor(tokenizer.convert_tokens_to_ids(words))
-        place = chosen & torch.isin(ids, members)
-        shift = torch.randint(1, len(members), ids.shape, generator=generator)
-        index = torch.searchsorted(members.sort().values, ids).clamp(max=len(members) - 1)
-        other = members.sort().values[(index + shift) % len(members)]
-        shown[place], replaced = other[place], replaced | place
-    return shown, replaced
-
-
-def curriculum(progress: float) -> tuple[int, int]:
-    """Return the range of chain lengths at this share of the training: looking up is learned on short chains first."""
-    if progress < 0.15:
-        return 1, 2
-    if progress < 0.3:
-        return 1, 3
-    return 1, IN_DISTRIBUTION[1]
-
-
-def schedule(update: int, updates: int) -> float:
-    """Return the learning rate's factor: 50 updates of warm-up, then a cosine down to 5 %."""
-    warm = min(1.0, (update + 1) / 50)
-    return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * update / updates)))
-
-
-def solution_batch(problems: Sequence[Problem], tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and next-token targets, both (problems, length); only the solution and its end are targets."""
-    rows, starts = [], []
-    for problem in problems:
-        assert problem.solution is not None
-        encoded = encode(problem.question, problem.solution, tokenizer, CHAIN_LAYOUT)
-        rows.append([*encoded.input_ids, tokenizer.eos_token_id])
-        starts.append(encoded.spans[0][0])
-    ids = pad_right(rows, tokenizer.pad_token_id)
-    targets = torch.full_like(ids, _IGNORED)
-    for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        targets[index, start - 1 : len(row) - 1] = ids[index, start : len(row)]
-    return ids, targets
-
-
-def gapped_positions(
-    ids: torch.Tensor, tokenizer: Any, largest_gap: int, generator: torch.Generator
-) -> torch.Tensor:
-    """Return positions that jump ahead at random after definitions and steps; how far is drawn per row."""
-    plain = torch.arange(ids.shape[1]).expand_as(ids)
-    ends = torch.isin(ids, torch.tensor(tokenizer.convert_tokens_to_ids([";", "\n"])))
-    reach = torch.randint(0, largest_gap + 1, (len(ids), 1), generator=generator)
-    jumps = (torch.rand(ids.shape, generator=generator) * (reach + 1)).long() * ends
-    return plain + jumps.cumsum(dim=1)
 
 
 @torch.inference_mode()
@@ -293,9 +297,9 @@ def greedy_accuracy(
         settings.evaluation_problems, steps=steps, seed=settings.seed, name="policy-evaluation"
     )
     ids, targets = solution_batch(problems, tokenizer)
-    right = (
-        (model(input_ids=ids, use_cache=False).logits.argmax(-1) == targets) | (targets == _IGNORED)
-    ).all(1)
+    right = ((model(input_ids=ids, use_cache=False).logits.argmax(-1) == targets) | (targets == IGNORED)).all(
+        1
+    )
     share, n = float(right.float().mean()), len(problems)
     half = 1.96 * math.sqrt(share * (1 - share) / n)
     return Metric(share, low=max(0.0, share - half), high=min(1.0, share + half), n=n)
@@ -308,6 +312,11 @@ def _card(settings: ChainPolicySettings, metrics: dict[str, Metric]) -> str:
         + " |"
         for name, metric in metrics.items()
     )
+    given = " ".join(
+        f"{name}={value}"
+        for name, value in settings.model_dump().items()
+        if value != ChainPolicySettings.model_fields[name].default
+    )
     return f"""---
 library_name: transformers
 license: apache-2.0
@@ -317,8 +326,7 @@ license: apache-2.0
 
 A native Llama, trained from scratch on generated problems with
 
-    sparring train chain-policy --out FOLDER problems={settings.problems} \\
-        detection_problems={settings.detection_problems} seed={settings.seed}
+    sparring train chain-policy --out FOLDER {given}
 
 | | |
 |---|---|

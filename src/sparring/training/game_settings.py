@@ -75,7 +75,7 @@ class GameSettings(Settings):
     """Updates of the adversary per round."""
 
     # Optimisation
-    adversary_learning_rate: float = Field(1e-3, gt=0)
+    adversary_learning_rate: float = Field(5e-4, gt=0)
     """Adam's step size for the adversary."""
     max_gradient_norm: float = Field(1.0, gt=0)
     """Gradients are clipped to this norm, per player."""
