@@ -67,7 +67,7 @@ class DemoSettings(Settings):
     """All randomness derives from it."""
     policy: str = TINY_POLICY
     """The solver, and the model that both PRMs and all adversaries start from."""
-    prm_warm_steps: int = Field(100, ge=0)
+    prm_warm_steps: int = Field(40, ge=0)
     """PRM updates on rule perturbations that both runs begin with."""
     adversary_warm_steps: int = Field(60, ge=0)
     """Imitation updates of the adversary before the game."""
@@ -81,9 +81,9 @@ class DemoSettings(Settings):
     """Budget of the fresh adversary that attacks each finished PRM."""
     best_of_n: int = Field(16, gt=0)
     """Solutions that a PRM chooses from."""
-    temperature: float = Field(0.7, gt=0)
-    """Of the solver's samples, as is usual for best-of-N."""
-    problems: int = Field(250, gt=0)
+    temperature: float = Field(1.0, gt=0)
+    """Of the solver's samples."""
+    problems: int = Field(400, gt=0)
     """Problems per split for measuring."""
     aggregation: Literal["min", "product", "last", "mean"] = "min"
     """From step scores to a solution's score."""
