@@ -22,6 +22,7 @@ from sparring.__main__ import app
 from sparring.demo import DemoSettings
 from sparring.evaluation.attack import AttackSettings
 from sparring.evaluation.oracle_command import OracleAuditSettings
+from sparring.evaluation.search_command import SearchSettings
 from sparring.labels.settings import LabelSettings
 from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
@@ -31,6 +32,7 @@ from sparring.traces.formats.openrlhf import MigrateSettings
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.chain_policy import ChainPolicySettings
+from sparring.training.rl_settings import RlSettings
 from sparring.training.supervised_settings import OrmSettings, PrmSettings, ValueSettings
 from sparring.worlds.chain_errors import CHAIN_ERRORS
 
@@ -47,6 +49,8 @@ SETTINGS: dict[tuple[str, ...], type[Settings]] = {
     ("train", "orm"): OrmSettings,
     ("train", "value"): ValueSettings,
     ("migrate",): MigrateSettings,
+    ("search",): SearchSettings,
+    ("train", "rl"): RlSettings,
     ("eval", "oracle"): OracleAuditSettings,
 }
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

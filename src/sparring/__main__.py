@@ -111,6 +111,28 @@ def attack_command(
     run_attack(prm, settings, out, console=Console())
 
 
+@train_app.command("rl")
+def train_rl_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/rl"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
+    explain: Explain = False,
+) -> None:
+    """Train a policy by reinforcement learning with step rewards."""
+    from sparring.training.rl_settings import RlSettings
+
+    if explain:
+        _explain(RlSettings)
+        return
+    settings = _settings(RlSettings, config, overrides)
+    from sparring.training.rl import show_rl
+
+    show_rl(settings, out, resume=resume, console=Console(stderr=True))
+
+
 @app.command("label")
 def label_command(
     overrides: Overrides = None,
@@ -165,6 +187,22 @@ def convert_command(
     typer.echo(f"{written} traces: {target}")
     for reason, count in told.items():
         typer.echo(f"  {reason}: {count}")
+
+
+@app.command("search")
+def search_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/search"),
+    explain: Explain = False,
+) -> None:
+    """Search with a policy and a PRM: accuracy against compute for every method, with paired comparisons."""
+    from sparring.evaluation.search_command import SearchSettings, run_search_command
+
+    if explain:
+        _explain(SearchSettings)
+        return
+    run_search_command(_settings(SearchSettings, config, overrides), out, Console())
 
 
 @app.command("score")

@@ -8,9 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+SOFT_MIN_TEMPERATURE = 0.1
+"""Of `soft_min`: towards 0 it becomes the minimum, towards infinity the mean."""
+
+
+def soft_min(scores: Sequence[float]) -> float:
+    """Return the mean weighted by softmax(−score / temperature): between minimum and mean (PURE, arXiv 2504.15275)."""
+    lowest = min(scores)
+    weights = [math.exp((lowest - score) / SOFT_MIN_TEMPERATURE) for score in scores]
+    weighted = sum(weight * score for weight, score in zip(weights, scores, strict=True)) / sum(weights)
+    return max(lowest, weighted)  # rounding must not leave the range
+
+
 AGGREGATIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "min": min,
     "product": math.prod,
     "last": lambda scores: scores[-1],
     "mean": lambda scores: sum(scores) / len(scores),
+    "soft_min": soft_min,
 }

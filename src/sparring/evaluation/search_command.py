@@ -1,0 +1,353 @@
+"""What `sparring search` does: load, search with every method at every N, judge, write, show.
+
+Contract: writes `metrics.json`, `cases.jsonl` (one line per method, N, repeat and problem: the chosen solution, whether
+it is right, what it cost), `curves.svg` and `journals/` (every candidate) into the run directory. Started again with
+the same settings it goes on where it was; with other settings it refuses the journals that do not fit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.figure import Figure
+from pydantic import Field, model_validator
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sparring.errors import SettingsError
+from sparring.evaluation.scoring import folder_identity, progress_bar
+from sparring.evaluation.search_curves import BASELINES, LINES, Case, Independent, curve_metrics, vote_key
+from sparring.evaluation.tables import percent
+from sparring.files import atomic_write_jsonl, atomic_write_text
+from sparring.labels.answers import ChainChecker, Checker, stated_answer
+from sparring.labels.command import load_subjects, pick_checker
+from sparring.labels.label_run import Subject
+from sparring.labels.provers import load_engine, policy_identity
+from sparring.labels.settings import LabelSettings, ServerSettings, parse_prover
+from sparring.models.loading import TINY_POLICY
+from sparring.models.scorer import load_scorer
+from sparring.rollouts.engine import Engine
+from sparring.runs import Metric, write_metrics
+from sparring.search.driver import METHODS, Found, run_search
+from sparring.search.scoring import StepScorer
+from sparring.search.settings import MethodSettings
+from sparring.settings import dump_settings
+from sparring.traces.records import Problem
+from sparring.worlds.chain import IN_DISTRIBUTION, final_answer, generate_problems
+
+CASES_FILE = "cases.jsonl"
+CURVES_FILE = "curves.svg"
+_CHAIN_PROBLEMS = 100
+
+
+class SearchSettings(MethodSettings):
+    """Settings of `sparring search`."""
+
+    # Who searches
+    policy: str = TINY_POLICY
+    """Who writes: model folder, hub name, or a server's address (`http://…/v1`)."""
+    prm: str
+    """Who scores: a PRM folder."""
+    style: Literal["plain", "chat"] = "plain"
+    """`chat`: the question goes through the policy's chat template; `plain`: bare text."""
+    server: ServerSettings = ServerSettings()
+    """How to speak to a policy that is a server."""
+
+    # What is searched
+    data: str | None = None
+    """File of problems with reference answers; without one, problems of the chain world are made."""
+    data_format: str = "auto"
+    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
+    problems: int | None = Field(None, gt=0)
+    """Use only the first so many problems; of the chain world, make so many (without it, 100)."""
+    chain_steps: tuple[int, int] = IN_DISTRIBUTION
+    """Fewest and most definitions of a chain-world problem: its difficulty."""
+    checker: Literal["auto", "chain", "answer"] = "auto"
+    """Who judges answers: the chain world, or equality with the reference answer; `auto` goes by `data`."""
+    last_number: bool = True
+    """Where a solution states no answer, take the last number of its last step (`answer`)."""
+
+    # How
+    methods: tuple[Literal["beam", "dvts", "lookahead", "puct", "particles"], ...] = ("beam",)
+    """Methods beside independent solutions, which are always sampled."""
+    n: tuple[int, ...] = (1, 4, 16)
+    """The N of the curves."""
+    baseline_samples: int | None = Field(None, gt=0)
+    """Independent solutions per problem; without it, the largest N times `expansions`, for comparisons at equal cost."""
+    repeats: int = Field(1, gt=0)
+    """Searches of every problem, with seeds `seed`, `seed` + 1, …"""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the weights: `auto` is bfloat16 on a GPU, float32 elsewhere."""
+    row_budget: int = Field(256, gt=0)
+    """Completions in flight at once in this process. Does not change results."""
+
+    @model_validator(mode="after")
+    def _check(self) -> SearchSettings:
+        if not self.n or min(self.n) < 1:
+            raise ValueError("n holds at least one number, all at least 1")
+        if len(set(self.methods)) < len(self.methods) or len(set(self.n)) < len(self.n):
+            raise ValueError("methods and n hold nothing twice")
+        if self.chain_steps[0] < 1 or self.chain_steps[0] > self.chain_steps[1]:
+            raise ValueError("chain_steps are the fewest and the most, at least 1")
+        return self
+
+    def labelling(self) -> LabelSettings:
+        """Return the settings that labels share with search: policy, data and answers."""
+        names = "policy style server data data_format problems chain_steps checker last_number device dtype row_budget seed"
+        return LabelSettings(**{name: getattr(self, name) for name in names.split()})
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Who takes part: policy, PRM and, where the settings name one, the prover's value model."""
+
+    engine: Engine
+    scorer: StepScorer
+    prover: StepScorer | None = None
+
+
+def run_search_command(
+    settings: SearchSettings, out: Path, console: Console, models: Models | None = None
+) -> dict[str, Metric]:
+    """Search, measure, write the run directory, print the table; return the metrics.
+
+    Args:
+        settings: of the run.
+        out: run directory.
+        console: for progress and the table.
+        models: who takes part, instead of those that the settings name.
+
+    Raises:
+        SettingsError: settings that do not fit, or a run directory of another run.
+        DataError: the data cannot be used.
+        CheckpointError: a model cannot be loaded.
+        SearchError: nothing could be searched, or scores are no numbers.
+        EngineError: the engine is out of order; start the command again to go on.
+    """
+    problems, left_out = load_problems(settings)
+    checker = pick_checker(settings.labelling(), [Subject(problem) for problem in problems])
+    models = models or load_models(settings)
+    samples = settings.baseline_samples or max(settings.n) * settings.expansions
+    plan = [
+        ("independent", samples),
+        *((method, n) for method in settings.methods for n in sorted(settings.n)),
+    ]
+    cases: dict[tuple[str, int], list[Case]] = {one: [] for one in plan}
+    started = time.perf_counter()
+    with progress_bar(console) as bar:
+        for repeat in range(settings.repeats):
+            seeded = settings.model_copy(update={"seed": settings.seed + repeat})
+            for method, n in plan:
+                task = bar.add_task(f"{method}, N = {n}", total=len(problems))
+                found = run_search(
+                    method,
+                    problems,
+                    models.engine,
+                    models.scorer,
+                    seeded,
+                    n=n,
+                    prover=models.prover,
+                    journal=out / "journals" / f"{method}-{n}-{repeat}.jsonl",
+                    identity=_identity(settings),
+                    progress=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
+                )
+                cases[method, n] += judged(problems, found, checker, repeat, settings.last_number)
+    base = Independent(cases.pop(plan[0]), samples, settings.seed)
+    metrics = {
+        f"search.{name}": metric
+        for name, metric in curve_metrics(base, dict(cases), sorted(settings.n), seed=settings.seed).items()
+    }
+    metrics["search.problems"] = Metric(len(problems), unit="problems")
+    metrics["search.new_seconds"] = Metric(time.perf_counter() - started, unit="s")
+    every = {plan[0]: base.cases, **cases}
+    counts = {f"{method}.n_{n}": _counts(found) for (method, n), found in every.items()}
+    extra = {"left_out": left_out, "counts": counts, "reproducible": models.engine.reproducible}
+    atomic_write_jsonl(out / CASES_FILE, _records(every))
+    atomic_write_text(out / CURVES_FILE, curves_svg(metrics, settings))
+    write_metrics(out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
+    console.print(search_table(metrics, settings, len(problems)))
+    for name, odd in counts.items():
+        for what, count in odd.items():
+            console.print(f"{name}: {what}: {count}", style="yellow", highlight=False)
+    return metrics
+
+
+def load_problems(settings: SearchSettings) -> tuple[list[Problem], dict[str, int]]:
+    """Return the problems, and what was left out of the data and why."""
+    if settings.data is None:
+        count = settings.problems or _CHAIN_PROBLEMS
+        return generate_problems(count, steps=settings.chain_steps, seed=settings.seed, name="search"), {}
+    subjects, left_out = load_subjects(settings.labelling())
+    return [subject.problem for subject in subjects], dict(left_out)
+
+
+def load_models(settings: SearchSettings) -> Models:
+    """Return policy, PRM and, where named and needed, the prover's value model."""
+    engine: Any = load_engine(settings.policy, settings.labelling())
+    # Layouts are made for steps that end with a line break.
+    engine.layout = replace(engine.layout, separator=settings.separator)
+    prover = parse_prover(settings.prover).policy if settings.alpha > 0 else None
+    scorers = [
+        load_scorer(folder, device=settings.device, dtype=settings.dtype)
+        for folder in (settings.prm, prover)
+        if folder is not None
+    ]
+    return Models(engine, *scorers)
+
+
+def judged(
+    problems: Sequence[Problem], found: Sequence[Found], checker: Checker, repeat: int, last_number: bool
+) -> list[Case]:
+    """Return the cases of one search; an answer that cannot be read or compared is wrong."""
+    pairs = [
+        (problem, one.steps)
+        for problem, result in zip(problems, found, strict=True)
+        for one in result.candidates
+    ]
+    verdicts = iter(checker.judge(pairs))
+    chain = isinstance(checker, ChainChecker)
+    cases = []
+    for problem, result in zip(problems, found, strict=True):
+        right = tuple(next(verdicts) is True for _ in result.candidates)
+        answers = tuple(
+            final_answer(problem, one.steps)
+            if chain
+            else vote_key(stated_answer(one.steps, last_number=last_number))
+            for one in result.candidates
+        )
+        cases.append(Case(problem.id, repeat, result, answers, right))
+    return cases
+
+
+def search_table(metrics: dict[str, Metric], settings: SearchSettings, problems: int) -> Table:
+    """Return the table: percentages with intervals, mean costs per problem, differences with p-values."""
+    table = Table(
+        title=f"Search on {problems} problems, {settings.repeats} repeat(s)",
+        caption="percent [95 % interval], costs per problem; differences in points (p-value)",
+    )
+    for heading in ("method", "N", "accuracy", "tokens written", "tokens scored", "FLOPs"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for line in BASELINES:
+        for when in ("same N", "same cost"):
+            table.add_column(f"− {line.replace('_', '-')}, {when}", justify="right")
+    for name in (*LINES, *settings.methods):
+        for n in sorted(settings.n):
+            key = f"search.{name}.n_{n}"
+            if f"{key}.accuracy" not in metrics:
+                continue
+            costs = (
+                metrics[f"{key}.{count}"].value for count in ("tokens_generated", "tokens_scored", "flops")
+            )
+            differences = (
+                difference(metrics, f"{key}.minus_{line}{suffix}")
+                for line in BASELINES
+                for suffix in ("", "_at_equal_cost")
+            )
+            shown = ("–" if cost is None else f"{cost:.3g}" for cost in costs)
+            table.add_row(name, str(n), percent(metrics[f"{key}.accuracy"]), *shown, *differences)
+        table.add_section()
+    return table
+
+
+def difference(metrics: dict[str, Metric], key: str) -> Text:
+    """Return a difference in percentage points with its p-value, a dash where there is none."""
+    metric = metrics.get(key)
+    if metric is None or metric.value is None:
+        return Text("–")
+    p_value = metrics[f"{key}.p_value"].value
+    return Text(f"{100 * metric.value:+.1f} ({p_value:.3f})")
+
+
+def curves_svg(metrics: dict[str, Metric], settings: SearchSettings) -> str:
+    """Return the picture of accuracy against cost: FLOPs per problem, or sampled tokens where those are unknown."""
+    known = all(metric.value is not None for name, metric in metrics.items() if name.endswith(".flops"))
+    count, label = ("flops", "FLOPs per problem") if known else ("tokens_generated", "tokens per problem")
+    with matplotlib.rc_context({"svg.hashsalt": "sparring", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        axes = figure.subplots()
+        for name in (*LINES, *settings.methods):
+            keys = [f"search.{name}.n_{n}" for n in sorted(settings.n)]
+            points = [
+                (metrics[f"{key}.{count}"].value, metrics[f"{key}.accuracy"])
+                for key in keys
+                if f"{key}.accuracy" in metrics
+            ]
+            line = [
+                (x, one.value, one.low, one.high)
+                for x, one in points
+                if x is not None and one.value is not None
+            ]
+            if not line:
+                continue
+            xs, ys, lows, highs = zip(*line, strict=True)
+            [drawn] = axes.plot(xs, ys, marker="o", label=name.replace("_", " "))
+            if None not in (*lows, *highs):
+                axes.fill_between(xs, lows, highs, alpha=0.12, color=drawn.get_color())
+        axes.set(xscale="log", xlabel=label, ylabel="accuracy", ylim=(0, 1))
+        axes.legend(loc="best")
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    from io import StringIO
+
+    text = StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
+def _identity(settings: SearchSettings) -> dict[str, Any]:
+    """Return what must agree for a journal to be continued, beside method, settings and problems."""
+    prover = parse_prover(settings.prover).policy
+    return {
+        "policy": policy_identity(settings.policy),
+        "prm": folder_identity(Path(settings.prm)),
+        "prover_model": None if prover is None else folder_identity(Path(prover)),
+        "style": settings.style,
+        "dtype": settings.dtype,
+    }
+
+
+def _counts(cases: Sequence[Case]) -> dict[str, int]:
+    counts = sum((Counter(case.found.counts) for case in cases), Counter[str]())
+    counts["problem without a candidate"] = sum(case.found.chosen is None for case in cases)
+    counts["problem without an answer"] = sum(
+        bool(case.answers) and not any(answer is not None for answer in case.answers) for case in cases
+    )
+    return dict(sorted((+counts).items()))
+
+
+def _records(every: dict[tuple[str, int], Sequence[Case]]) -> Iterator[dict[str, Any]]:
+    for (method, n), cases in every.items():
+        for case in cases:
+            found = case.found
+            chosen = None if found.chosen is None else found.candidates[found.chosen]
+            yield {
+                "method": method,
+                "n": n,
+                "repeat": case.repeat,
+                "problem": case.problem,
+                "right": case.solved,
+                "answer": None if found.chosen is None else case.answers[found.chosen],
+                "steps": None if chosen is None else chosen.steps,
+                "scores": None if chosen is None else chosen.scores,
+                "value": None if chosen is None else chosen.value,
+                "candidates": len(found.candidates),
+                "candidates_right": sum(case.right),
+                "counts": found.counts,
+                "refusal": found.refusal,
+                "seconds": found.seconds,
+                **found.spent.as_dict(),
+            }
+
+
+__all__ = ["METHODS", "Models", "SearchSettings", "SettingsError", "run_search_command"]

@@ -1,0 +1,389 @@
+"""Running a search method over problems: many in flight, their questions answered together, finished ones replaced.
+
+    found = run_search("beam", problems, engine, scorer, MethodSettings(expansions=4), n=8)
+
+Contract: in each round the questions of all problems in flight go to the engine in one call per number of
+continuations, and to the PRM in one call. Results do not depend on what else is in flight, as far as engine and PRM do
+not (rounding aside). Every finished problem is in the journal, with its candidates, before the next ones start; a run
+that was killed goes on, and a journal of another run is refused. A problem of which nothing could be continued or
+scored has no candidates, and says why; if that is so for all problems, the search fails.
+
+Not here: the methods (one file each), whether an answer is right (`evaluation/search_curves.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.errors import DataError, SettingsError, did_you_mean
+from sparring.files import to_json
+from sparring.labels.settings import parse_prover
+from sparring.rollouts.engine import Completion, Engine, Limits, Prefix
+from sparring.runs import JsonlLog
+from sparring.search.beam import beam
+from sparring.search.budget import Spent, measured, spent_from
+from sparring.search.dvts import dvts
+from sparring.search.independent import independent
+from sparring.search.lookahead import lookahead
+from sparring.search.particles import particles
+from sparring.search.puct import puct
+from sparring.search.scoring import Lengths, SearchError, StepScorer, StepScores, each_that_fits
+from sparring.search.settings import MethodSettings
+from sparring.search.task import Sample, Sampled, Score, Scored, Search, State, Steps, Task, Valuation, choice
+from sparring.settings import dump_settings
+from sparring.traces.records import Problem
+
+METHODS: Mapping[str, Callable[[Task], Search[list[State]]]] = {
+    "independent": independent,
+    "beam": beam,
+    "dvts": dvts,
+    "lookahead": lookahead,
+    "puct": puct,
+    "particles": particles,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A solution in the end: its steps, whether it was written to its end, its step scores and Q."""
+
+    steps: Steps
+    finished: bool
+    scores: tuple[float, ...]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found for one problem.
+
+    Attributes:
+        problem: its id.
+        chosen: index of the candidate that is the answer; None: there is no candidate.
+        candidates: solutions in the method's order, possibly fewer than N.
+        spent: what it cost.
+        counts: what was odd (steps cut, prefixes refused, …), by name.
+        refusal: what was said of the last prefix that engine or PRM refused.
+        seconds: time since the result before it, the problems in flight together.
+    """
+
+    problem: str
+    chosen: int | None
+    candidates: tuple[Candidate, ...]
+    spent: Spent
+    counts: Mapping[str, int]
+    refusal: str | None
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Flight:
+    task: Task
+    search: Search[list[State]]
+    question: Sample | Score
+
+
+def run_search(
+    method: str,
+    problems: Sequence[Problem],
+    engine: Engine,
+    scorer: StepScorer,
+    settings: MethodSettings,
+    *,
+    n: int,
+    prover: StepScorer | None = None,
+    journal: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Found]:
+    """Search every problem and return what was found, in the problems' order.
+
+    Args:
+        method: a name in `METHODS`.
+        problems: with different ids.
+        engine: the policy.
+        scorer: the PRM.
+        settings: of the method.
+        n: solutions, beam width, trees times expansions, walks or particles, as the method says.
+        prover: the prover's value model, where `settings.prover` names one.
+        journal: file that finished problems are written to and read from.
+        identity: what else must agree for a journal to be continued, such as the models' names.
+        progress: called with the number of problems that were finished, at the start with those in the journal.
+
+    Raises:
+        SettingsError: no such method, n below 1, the journal is of another run, or a budget in units that the engine
+            or a model cannot be counted in.
+        DataError: two problems share an id, or the journal is damaged.
+        SearchError: scores that are no numbers, or no problem could be searched.
+        EngineError: the engine is out of order.
+    """
+    if method not in METHODS:
+        raise SettingsError(f"no search method {method!r}{did_you_mean(method, METHODS)}")
+    if n < 1:
+        raise SettingsError(f"n must be at least 1, got {n}")
+    numbers = {problem.id: index for index, problem in enumerate(problems)}
+    if len(numbers) < len(problems):
+        twice = next(one.id for index, one in enumerate(problems) if numbers[one.id] != index)
+        raise DataError(f"two problems have the id {twice!r}", field="id")
+    run = _Run(engine, scorer, prover, settings)
+    job = {
+        "method": method,
+        "n": n,
+        "settings": _lasting(settings),
+        "problems": digest(problems),
+        **(identity or {}),
+    }
+    log, results = _continued(journal, job)
+    if progress is not None:
+        progress(len(results))
+    waiting = [problem for problem in reversed(problems) if problem.id not in results]
+    flights: list[_Flight] = []
+    last = time.perf_counter()
+    try:
+        while waiting or flights:
+            done: list[tuple[Task, list[State]]] = []
+            while waiting and len(flights) < settings.in_flight:
+                task = Task(waiting.pop(), n, settings, run.valuation)
+                _advance(_Flight(task, METHODS[method](task), Score(())), None, flights, done)
+            for kind in (Sample, Score):
+                asking = [flight for flight in flights if isinstance(flight.question, kind)]
+                flights = [flight for flight in flights if not isinstance(flight.question, kind)]
+                answers = run.sample(asking) if kind is Sample else run.score(asking)
+                for flight, answer in zip(asking, answers, strict=True):
+                    _advance(flight, answer, flights, done)
+            for task, states in done:
+                run.forget(task.problem)
+                now = time.perf_counter()
+                found = _found(task, states, now - last)
+                last = now
+                results[found.problem] = found
+                if log is not None:
+                    log.append(_record(found))
+            if progress is not None and done:
+                progress(len(done))
+    finally:
+        if log is not None:
+            log.close()
+    ordered = [results[problem.id] for problem in problems]
+    refusal = next((found.refusal for found in ordered if found.refusal), None)
+    if refusal is not None and not any(found.candidates for found in ordered):
+        raise SearchError(f"nothing was found for any problem: {refusal}")
+    return ordered
+
+
+def _advance(
+    flight: _Flight, answer: Any, flights: list[_Flight], done: list[tuple[Task, list[State]]]
+) -> None:
+    """Send a search its answer, and put it where it belongs: in flight again, or done."""
+    try:
+        flight.question = flight.search.send(answer)
+    except StopIteration as end:
+        done.append((flight.task, end.value))
+    else:
+        flights.append(flight)
+
+
+class _Run:
+    """Answers the questions of the searches in flight, together."""
+
+    def __init__(
+        self, engine: Engine, scorer: StepScorer, prover: StepScorer | None, settings: MethodSettings
+    ) -> None:
+        other = parse_prover(settings.prover)
+        if settings.alpha > 0 and other.policy is not None and prover is None:
+            raise SettingsError(f"the prover {settings.prover!r} has no value model: give one as `prover`")
+        self.engine, self.settings = engine, settings
+        self.scores = StepScores(scorer)
+        self.prover = StepScores(prover) if prover is not None and settings.alpha > 0 else None
+        self.valuation = Valuation(
+            aggregation_for(scorer, settings.aggregation),
+            other.best_of,
+            None if prover is None or self.prover is None else aggregation_for(prover, "auto"),
+        )
+        self.lengths = Lengths(getattr(engine, "tokenizer", None), getattr(engine, "layout", None))
+        self.policy = measured(getattr(engine, "model", None)) if self.lengths.known else None
+        readers = [one for one in (self.scores, self.prover) if one is not None]
+        if settings.budget_flops is not None and None in (self.policy, *(one.model for one in readers)):
+            raise SettingsError("budget_flops needs models in this process; use budget_tokens")
+
+    def sample(self, flights: Sequence[_Flight]) -> list[Sampled]:
+        """Answer questions for continuations: one call of the engine per kind and number of continuations."""
+        answers: list[Sampled] = []
+        calls: dict[tuple[bool, bool, int], list[tuple[int, int]]] = defaultdict(list)
+        for index, flight in enumerate(flights):
+            question = flight.question
+            assert isinstance(question, Sample)
+            answers.append([[] for _ in question.prefixes])
+            for place, count in enumerate(question.counts):
+                calls[question.whole, question.greedy, count].append((index, place))
+        for (whole, greedy, count), places in calls.items():
+            for (index, place), answer in zip(
+                places, self._call(flights, places, whole, greedy, count), strict=True
+            ):
+                answers[index][place] = answer
+        return answers
+
+    def _call(
+        self,
+        flights: Sequence[_Flight],
+        places: Sequence[tuple[int, int]],
+        whole: bool,
+        greedy: bool,
+        count: int,
+    ) -> list[list[Completion] | DataError]:
+        settings = self.settings
+        limits = Limits(
+            settings.max_new_tokens if whole else settings.max_step_tokens,
+            0.0 if greedy else settings.temperature,
+        )
+        items = []
+        for index, place in places:
+            question = flights[index].question
+            assert isinstance(question, Sample)
+            items.append(
+                (Prefix(flights[index].task.problem, question.prefixes[place]), question.seeds[place])
+            )
+        answers = each_that_fits(
+            lambda part: self.engine.sample(
+                [prefix for prefix, _ in part],
+                count,
+                limits=limits,
+                seeds=[seed for _, seed in part],
+                stop=() if whole else (settings.separator,),
+            ),
+            items,
+        )
+        for (index, _), (prefix, _), answer in zip(places, items, answers, strict=True):
+            if not isinstance(answer, DataError):
+                self._count(prefix, answer, flights[index].task.spent)
+        return answers
+
+    def _count(self, prefix: Prefix, completions: Sequence[Completion], spent: Spent) -> None:
+        start = self.lengths.of(prefix.problem, prefix.steps)
+        silent = any(one.text and not one.token_ids for one in completions)
+        generated = None if silent else sum(len(one.token_ids) for one in completions)
+        if generated is None and self.settings.budget_tokens is not None:
+            raise SettingsError("budget_tokens: this engine does not say which tokens it wrote")
+        flops = None
+        if self.policy is not None and start is not None and not silent:
+            # The last sampled token is not read; a completion's first one comes out of the prompt.
+            written = (self.policy.flops(start, start + len(one.token_ids) - 1) for one in completions)
+            flops = self.policy.flops(0, start) + sum(written)
+        spent.add(tokens_generated=generated, tokens_prefilled=start, policy_flops=flops)
+
+    def score(self, flights: Sequence[_Flight]) -> list[Scored]:
+        """Answer questions for scores: one call of each scorer."""
+        asked = []
+        for flight in flights:
+            assert isinstance(flight.question, Score)
+            asked.append((flight.task.problem, flight.question.prefixes, flight.task.spent))
+        rows = self.scores.score(asked)
+        others: Sequence[Sequence[Sequence[float] | DataError | None]] = (
+            self.prover.score(asked) if self.prover is not None else [[None] * len(row) for row in rows]
+        )
+        answers: list[Scored] = []
+        for mine, theirs in zip(rows, others, strict=True):
+            answer: Scored = []
+            for one, other in zip(mine, theirs, strict=True):
+                if isinstance(one, DataError):
+                    answer.append(one)
+                else:
+                    answer.append(other if isinstance(other, DataError) else (one, other))
+            answers.append(answer)
+        return answers
+
+    def forget(self, problem: Problem) -> None:
+        """Forget what was kept for a problem."""
+        for scores in (self.scores, self.prover):
+            if scores is not None:
+                scores.forget(problem)
+
+
+def aggregation_for(scorer: StepScorer, wanted: str) -> str:
+    """Return the aggregation that a setting means for a scorer."""
+    sidecar = getattr(scorer, "sidecar", None)
+    if wanted != "auto":
+        return wanted
+    if sidecar is None:
+        return "min"
+    return "last" if sidecar.meaning == "value" else str(sidecar.aggregation)
+
+
+def digest(problems: Sequence[Problem]) -> str:
+    """Return a SHA-256 of ids and questions, in order."""
+    seen = json.dumps([[problem.id, problem.question] for problem in problems])
+    return hashlib.sha256(seen.encode("ascii")).hexdigest()
+
+
+def _lasting(settings: MethodSettings) -> dict[str, Any]:
+    """Return the settings that decide results."""
+    names = set(MethodSettings.model_fields) - {"in_flight"}
+    return {name: value for name, value in dump_settings(settings).items() if name in names}
+
+
+def _found(task: Task, states: Sequence[State], seconds: float) -> Found:
+    candidates = tuple(
+        Candidate(state.steps, state.end == "finished", state.scores, state.value) for state in states
+    )
+    refusal = None if task.refusal is None else str(task.refusal)
+    return Found(
+        task.problem.id, choice(states), candidates, task.spent, dict(+task.counts), refusal, seconds
+    )
+
+
+def _record(found: Found) -> dict[str, Any]:
+    plain, _ = to_json(found)
+    return {**plain, "spent": found.spent.as_dict()}
+
+
+def _continued(journal: Path | None, job: Mapping[str, Any]) -> tuple[JsonlLog | None, dict[str, Found]]:
+    """Return the open journal and what an earlier process finished."""
+    if journal is None:
+        return None, {}
+    log, results = JsonlLog(journal), {}
+    plain, _ = to_json(job)
+    try:
+        for number, record in enumerate(log.records(), start=1):
+            if number == 1:
+                if record != {"job": plain}:
+                    raise SettingsError(
+                        f"{journal} belongs to another search (settings, models or problems differ); "
+                        "choose another --out, or delete the file"
+                    )
+                continue
+            try:
+                found = _read(record)
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"not a line of a search journal: {error}", file=journal, line=number
+                ) from error
+            results[found.problem] = found
+        if journal.stat().st_size == 0:
+            log.append({"job": plain})
+    except BaseException:
+        log.close()
+        raise
+    return log, results
+
+
+def _read(record: Mapping[str, Any]) -> Found:
+    candidates = tuple(
+        Candidate(tuple(one["steps"]), one["finished"], tuple(one["scores"]), one["value"])
+        for one in record["candidates"]
+    )
+    return Found(
+        record["problem"],
+        record["chosen"],
+        candidates,
+        spent_from(record["spent"]),
+        record["counts"],
+        record["refusal"],
+        record["seconds"],
+    )

@@ -1,0 +1,235 @@
+"""Search on tiny models: exact counts, reading new steps only, the command, what it writes, and its numbers."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from scripted_search import Judge, Letters, problems, share_of_a
+from sparring.errors import DataError, SettingsError
+from sparring.evaluation.search_command import Models, SearchSettings, run_search_command
+from sparring.evaluation.search_curves import Case, Independent, curve_metrics, vote_key
+from sparring.models.checkpoint import model_card, save_prm
+from sparring.models.loading import load_causal_model, load_new_token_classifier, load_tokenizer
+from sparring.models.players import LABELS
+from sparring.models.scorer import load_scorer
+from sparring.models.sidecar import sidecar_for
+from sparring.rollouts.local import LocalEngine
+from sparring.runs import read_metrics
+from sparring.search import METHODS, Candidate, Found, MethodSettings, Spent, run_search
+from sparring.search.budget import Model, measured
+from sparring.search.incremental import IncrementalScorer, supported
+from sparring.settings import load_settings
+from sparring.traces.records import Trace
+from sparring.worlds.chain import generate_problems
+from sparring.worlds.chain_model import CHAIN_LAYOUT
+
+CPU = torch.device("cpu")
+SMALL = MethodSettings(expansions=2, max_steps=3, max_step_tokens=6, max_new_tokens=20, lookahead_steps=1)
+
+
+@pytest.fixture(scope="module")
+def prm(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PRM with a random head."""
+    model = load_new_token_classifier(tiny_folder, LABELS, device=CPU, dtype=torch.float32)
+    torch.manual_seed(1)
+    torch.nn.init.normal_(model.score.weight)
+    folder = tmp_path_factory.mktemp("prm") / "prm"
+    sidecar = sidecar_for(CHAIN_LAYOUT, max_length=300)
+    card = model_card(title="-", backbone="-", method="-", facts={}, sidecar=sidecar)
+    tokenizer = load_tokenizer(tiny_folder)
+    save_prm(
+        folder, config=model.config, state=model.state_dict(), tokenizer=tokenizer, sidecar=sidecar, card=card
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_folder: Path) -> LocalEngine:
+    model = load_causal_model(tiny_folder, device=CPU, dtype=torch.float32)
+    return LocalEngine(model, load_tokenizer(tiny_folder), CHAIN_LAYOUT)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_counts_are_the_engine_s_and_batches_change_nothing(method, engine, prm):
+    chain = generate_problems(4, steps=(1, 2), seed=0, name="test")
+    scorer = load_scorer(prm, device="cpu")
+    before = engine.usage.tokens_generated, engine.usage.tokens_prefilled
+    found = run_search(method, chain, engine, scorer, SMALL, n=2)
+    after = engine.usage.tokens_generated, engine.usage.tokens_prefilled
+    spent = [one.spent for one in found]
+    assert sum(one.tokens_generated for one in spent) == after[0] - before[0]
+    assert sum(one.tokens_prefilled for one in spent) == after[1] - before[1]
+    assert all(one.tokens_scored > 0 and one.policy_flops > 0 and one.prm_flops > 0 for one in spent)
+    alone = run_search(method, chain, engine, scorer, SMALL.model_copy(update={"in_flight": 1}), n=2)
+    assert [[c.steps for c in one.candidates] for one in alone] == [
+        [c.steps for c in one.candidates] for one in found
+    ]
+    assert [one.spent.tokens_scored for one in alone] == [one.tokens_scored for one in spent]
+    budget = SMALL.model_copy(update={"budget_flops": 1.0})
+    assert sum(one.spent.flops for one in run_search(method, chain, engine, scorer, budget, n=16)) < sum(
+        one.spent.flops for one in run_search(method, chain, engine, scorer, SMALL, n=16)
+    )
+
+
+def test_flops_are_those_counted_by_hand(engine, prm):
+    model = load_scorer(prm, device="cpu").model
+    width, inner = model.config.hidden_size, model.config.intermediate_size
+    # Per layer: four square matrices of the attention, three of the network, two norms; then a norm and the head.
+    layer = 4 * width * width + 3 * width * inner + 2 * width
+    head = 2 * width + (2 if model.score.bias is not None else 0)
+    assert measured(model) == Model(2 * layer + width + head, 2 * width)
+    tied = measured(engine.model)
+    assert tied == Model(2 * layer + width + engine.model.config.vocab_size * width, 2 * width)
+    assert Model(10, 3).flops(2, 4) == 2 * 10 * 2 + 4 * 3 * (3 + 4)
+    assert Model(10, 3).flops(0, 9) == Model(10, 3).flops(0, 5) + Model(10, 3).flops(5, 9)
+    assert Model(10, 3).flops(5, 5) == 0
+
+
+def test_reading_new_steps_only_gives_the_scores_of_whole_traces(prm):
+    scorer = load_scorer(prm, device="cpu")
+    assert supported(scorer) and not supported(Judge(share_of_a))
+    chain = generate_problems(3, steps=(4, 5), seed=0, name="test")
+    for kept in (100_000, 40):  # with 40 tokens, most of what was read is lost again
+        reader = IncrementalScorer(scorer, kept_tokens=kept)
+        unread = 0
+        for length in range(1, 5):
+            traces = [
+                Trace(problem, (*problem.solution[: length - 1], step))
+                for problem in chain
+                for step in (problem.solution[length - 1], "a is 7 , b is 1")
+            ]
+            # A trace whose parent was never read, and one that skips a step.
+            traces += [
+                Trace(chain[0], ("b is 1", "c is 2")),
+                Trace(chain[1], chain[1].solution[: length + 1]),
+            ]
+            found = reader.read(traces)
+            unread += sum(start for _, start in found)
+            for (scores, _), expected in zip(found, scorer.score(traces), strict=True):
+                assert scores == pytest.approx(expected, abs=1e-5)
+        assert (unread > 500) == (kept > 40)
+        for problem in chain:
+            reader.forget(problem)
+        assert reader._pieces == {} and reader._tokens == 0
+    with pytest.raises(DataError, match=f"problem '{chain[0].id}'.*limit of 300"):
+        reader.read([Trace(chain[0], ("a is 7",) * 80)])
+
+
+def run(out: Path, prm: Path, *overrides: str, models: Models | None = None) -> tuple[dict, str]:
+    given = [f"prm={prm}", "problems=6", "n=[1,2]", "expansions=2", "device=cpu", "max_steps=4", *overrides]
+    text = StringIO()
+    settings = load_settings(SearchSettings, None, given)
+    return run_search_command(settings, out, Console(file=text, width=220), models), text.getvalue()
+
+
+def test_the_command_writes_everything_and_goes_on(tiny_folder, prm, tmp_path):
+    small = [
+        f"policy={tiny_folder}",
+        "max_step_tokens=6",
+        "max_new_tokens=20",
+        "chain_steps=[1,2]",
+        "methods=[beam,puct]",
+    ]
+    metrics, shown = run(tmp_path, prm, *small, "repeats=2")
+    assert "beam" in shown and "same cost" in shown
+    assert read_metrics(tmp_path).keys() == metrics.keys()
+    assert metrics["search.beam.n_2.flops"].value > metrics["search.best_of_n.n_1.flops"].value
+    records = [json.loads(line) for line in (tmp_path / "cases.jsonl").read_text().splitlines()]
+    assert len(records) == 2 * 6 * (1 + 2 * 2)
+    assert (tmp_path / "curves.svg").read_text().startswith("<?xml")
+    journals = {path.name: path.read_text() for path in (tmp_path / "journals").iterdir()}
+    again, _ = run(tmp_path, prm, *small, "repeats=2", "in_flight=1")
+    timed = "new_seconds"
+    assert {k: v for k, v in again.items() if timed not in k} == {
+        k: v for k, v in metrics.items() if timed not in k
+    }
+    assert {path.name: path.read_text() for path in (tmp_path / "journals").iterdir()} == journals
+    with pytest.raises(SettingsError, match="another search"):
+        run(tmp_path, prm, *small, "temperature=0.5")
+
+
+@pytest.mark.parametrize(
+    "bad", ["n=[]", "n=[0]", "n=[1,1]", "methods=[beam,beam]", "chain_steps=[3,2]", "prover=best-of-1"]
+)
+def test_bad_settings_are_refused(bad):
+    with pytest.raises(SettingsError):
+        load_settings(SearchSettings, None, ["prm=x", bad])
+
+
+def test_a_run_in_which_nobody_states_an_answer(tmp_path):
+    data = tmp_path / "problems.jsonl"
+    data.write_text(
+        "".join(
+            json.dumps({"id": one.id, "problem": one.question, "answer": "5"}) + "\n" for one in problems(4)
+        )
+    )
+    metrics, shown = run(
+        tmp_path / "out", tmp_path, f"data={data}", models=Models(Letters(), Judge(share_of_a))
+    )
+    assert metrics["search.majority.n_2.accuracy"].value == 0.0
+    assert "problem without an answer: 4" in shown
+    assert metrics["search.beam.n_2.flops"].value is None  # unknown
+    assert metrics["search.beam.n_2.tokens_generated"].value > 0
+
+
+# --- numbers -------------------------------------------------------------------------------------------------
+
+
+def case(index: int, right: list[bool], values: list[float], cost: int = 10) -> Case:
+    candidates = tuple(Candidate((f"s{place}",), True, (value,), value) for place, value in enumerate(values))
+    chosen = max(range(len(values)), key=lambda place: values[place]) if values else None
+    spent = Spent(tokens_generated=cost * len(values), tokens_scored=0, policy_flops=None, prm_flops=None)
+    found = Found(f"p{index}", chosen, candidates, spent, {}, None, 1.0)
+    return Case(
+        f"p{index}",
+        0,
+        found,
+        tuple("r" if one else f"w{place}" for place, one in enumerate(right)),
+        tuple(right),
+    )
+
+
+def test_lines_and_comparisons_of_a_made_up_search():
+    base = Independent(
+        [case(0, [True, False, False, True], [0.1, 0.9, 0.2, 0.3]), case(1, [True] * 4, [0.5] * 4)], 4
+    )
+    assert base.accuracies("random", 1) == [0.5, 1.0]
+    assert base.accuracies("best_of_n", 4) == [0.0, 1.0]
+    assert base.accuracies("majority", 4) == [1.0, 1.0]
+    assert base.accuracies("pass", 2) == pytest.approx([5 / 6, 1.0])
+    low, high = (base.accuracies("best_of_n", n)[0] for n in (2, 3))
+    assert base.accuracies("best_of_n", 2.25)[0] == pytest.approx(0.75 * low + 0.25 * high)
+    assert base.cost("best_of_n", 2, "tokens_generated") == 20
+    assert base.solutions_for("majority", 25, "tokens_generated") == pytest.approx(2.5)
+    assert base.solutions_for("majority", 41, "tokens_generated") is None
+    better = [case(0, [True], [0.9], cost=25), case(1, [True], [0.9], cost=25)]
+    metrics = curve_metrics(base, {("beam", 1): better}, [1, 4])
+    assert metrics["beam.n_1.accuracy"].value == 1.0
+    assert metrics["beam.n_1.minus_best_of_n"].value == pytest.approx(0.25)
+    assert metrics["beam.n_1.minus_majority_at_equal_cost.samples"].value == pytest.approx(2.5)
+    dear = curve_metrics(
+        base, {("beam", 1): [case(0, [True], [0.9], cost=99), case(1, [True], [0.9], cost=99)]}, [1]
+    )
+    assert dear["beam.n_1.minus_best_of_n_at_equal_cost"].value is None
+
+
+def test_missing_solutions_count_as_wrong_ones():
+    base = Independent([case(0, [True], [0.9]), case(1, [], [])], 2)
+    assert base.accuracies("random", 1) == [0.5, 0.0]
+    assert base.accuracies("best_of_n", 1) == [0.5, 0.0]
+    assert base.accuracies("best_of_n", 2) == [1.0, 0.0]
+    assert base.accuracies("majority", 2) == base.accuracies("weighted_vote", 2) == [1.0, 0.0]
+
+
+def test_equal_answers_have_one_key():
+    assert vote_key("$1,234.0$") == vote_key("1234") == "1234"
+    assert vote_key(" North  East.") == vote_key("north east")
+    assert vote_key("-3") != vote_key("3") and vote_key("1e9") == "1e9" and vote_key("") is None
+    assert vote_key("٣") == "٣" and len(vote_key("9" * 300)) == 300
+    assert vote_key("100") == "100" and vote_key(".") is None and vote_key(None) is None
