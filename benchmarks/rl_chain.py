@@ -1,0 +1,310 @@
+"""Reinforcement learning in the chain world: outcomes alone, progress under provers of several strengths, dense PRMs.
+
+    python benchmarks/rl_chain.py
+    python benchmarks/rl_chain.py --rules-prm runs/demo/rules/prm --aprm runs/demo/aprm/prm
+
+Every method starts from the tiny policy and has the same problems, answers per update, optimiser and seeds; they differ in
+credit only. Held-out problems are the same for all. Provers are frozen: best-of-K of the starting policy, and, as a weaker
+prover, that policy at a higher temperature (`--weak-temperature`). Samples are the policy's own answers, as the paper
+counts; what the prover's rollouts cost besides is in the column of CPU seconds per update.
+
+Contract: runs are resumed where they were killed, finished ones are kept (`--out`); writes `rl_chain.json` (the layout of
+metrics.json, with all curves) and `rl_chain.md` into `--results`. Intervals are 95 %, by bootstrap over seeds. The ratio of
+samples is at the best accuracy that the mean curve of `outcome` reaches; a resample of the seeds in which a method never
+reaches it counts as a ratio of 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sparring.errors import SettingsError
+from sparring.evaluation.statistics import bootstrap_mean, paired_difference
+from sparring.files import atomic_write_json, atomic_write_text
+from sparring.labels.answers import ChainChecker
+from sparring.labels.posterior import pass_at_k
+from sparring.models.loading import TINY_POLICY, load_causal_model, load_tokenizer, pick_device
+from sparring.models.prompts import layout_for
+from sparring.rollouts.local import sample_solutions
+from sparring.runs import Metric, write_metrics
+from sparring.training.rl import train_rl
+from sparring.training.rl_settings import RlSettings
+from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, generate_problems
+
+Floats = NDArray[np.float64]
+ROOT = Path(__file__).resolve().parents[1]
+BASELINE = "outcome"
+SPLITS = {"in_distribution": IN_DISTRIBUTION, "longer": LONGER}
+CURVES = {"in_distribution": "accuracy", "longer": "accuracy_longer"}
+MARKS = (
+    "reward",
+    "kl_per_token",
+    "steps_per_answer",
+    "tokens_per_step",
+    "empty",
+    "repeated",
+    "off_topic",
+    "truncated",
+)
+RESAMPLES = 2000
+
+
+def methods(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the settings in which each method differs."""
+    alpha = {"process_weight": arguments.alpha}
+    progress = {"credit": "progress", "prover_rollouts": arguments.prover_rollouts, **alpha}
+    found: dict[str, dict[str, Any]] = {BASELINE: {"credit": "outcome"}}
+    found |= {f"pav_bo{k}": {**progress, "best_of": k} for k in (2, 4, 8)}
+    found["pav_weak"] = {**progress, "best_of": 1, "prover_temperature": arguments.weak_temperature}
+    for name, folder in (("rules_prm", arguments.rules_prm), ("aprm", arguments.aprm)):
+        if folder is None:
+            print(f"skipped: {name} (no folder given)", file=sys.stderr)
+        else:
+            found[name] = {"credit": arguments.prm_credit, "prm": str(folder), **alpha}
+    if arguments.methods is not None:
+        wanted = [BASELINE, *(name for name in arguments.methods.split(",") if name != BASELINE)]
+        if unknown := set(wanted) - set(found):
+            raise SettingsError(
+                f"no such method: {', '.join(sorted(unknown))} (there are {', '.join(found)})"
+            )
+        found = {name: found[name] for name in wanted}
+    return found
+
+
+def run_one(name: str, changes: dict[str, Any], seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train one method with one seed, unless that has been done, and return its looks, costs and Pass@N."""
+    out = arguments.out / name / str(seed)
+    done = out / "result.json"
+    settings = RlSettings(
+        updates=arguments.updates,
+        problems_per_update=arguments.problems,
+        samples_per_problem=arguments.samples,
+        watch_every=arguments.every,
+        watch_problems=arguments.held_out,
+        watch_longer=arguments.held_out,
+        stop_when_hacked=False,  # a curve that ends early could not be compared; hacking shows in the monitors
+        seed=seed,
+        **changes,
+    )
+    written = settings.model_dump(mode="json") | {"pass_samples": arguments.pass_samples}
+    if done.exists():
+        result: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        if result["settings"] != written:
+            raise SettingsError(f"'{out}' was made with other settings; choose another --out")
+        return result
+
+    def show(update: int, record: dict[str, Any]) -> None:
+        print(f"\r{name} seed {seed}: {update}/{settings.updates}", end="", file=sys.stderr, flush=True)
+
+    folder = train_rl(settings, out, resume=True, progress=show)
+    print(file=sys.stderr)
+    looks = [json.loads(line) for line in (out / "watch.jsonl").read_text(encoding="utf-8").splitlines()]
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    result = {
+        "settings": written,
+        "samples": [look["samples"] for look in looks],
+        "looks": [{k: look[k] for k in (*CURVES.values(), *MARKS)} for look in looks],
+        "cpu_seconds_per_update": float(np.median([record["cpu_seconds"] for record in log])),
+        "pass_at": pass_at(folder, arguments, seed),
+    }
+    atomic_write_json(done, result)
+    return result
+
+
+def pass_at(policy: str | Path, arguments: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]:
+    """Return Pass@N on fresh problems of both splits, N a power of two up to `--pass-samples`."""
+    device = pick_device("cpu")
+    model = load_causal_model(policy, device=device, dtype=torch.float32)
+    tokenizer = load_tokenizer(policy)
+    checker = ChainChecker()
+    found: dict[str, dict[str, float]] = {}
+    for split, steps in SPLITS.items():
+        problems = generate_problems(arguments.pass_problems, steps=steps, seed=0, name="rl-pass")
+        groups = sample_solutions(
+            model,
+            tokenizer,
+            layout_for(tokenizer, "plain"),
+            problems,
+            samples=arguments.pass_samples,
+            max_new_tokens=160,
+            seed=seed,
+        )
+        counts = []
+        for problem, group in zip(problems, groups, strict=True):
+            ended = [t.steps if t is not None and t.meta["finished"] else () for t in group]
+            counts.append(sum(verdict is True for verdict in checker.judge([(problem, s) for s in ended])))
+        found[split] = {
+            str(n): float(np.mean([pass_at_k(count, arguments.pass_samples, n) for count in counts]))
+            for n in powers(arguments.pass_samples)
+        }
+    return found
+
+
+def powers(most: int) -> list[int]:
+    """Return 1, 2, 4, … up to `most`."""
+    return [2**power for power in range(most.bit_length()) if 2**power <= most]
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def samples_to(curve: Floats, samples: Floats, level: float) -> float | None:
+    """Return how many samples it takes to reach a level, interpolated between looks; None where it is not reached."""
+    above = np.flatnonzero(curve >= level)
+    if len(above) == 0:
+        return None
+    place = int(above[0])
+    if place == 0:
+        return float(samples[0])
+    share = (level - curve[place - 1]) / (curve[place] - curve[place - 1])
+    return float(samples[place - 1] + share * (samples[place] - samples[place - 1]))
+
+
+def efficiency(method: Floats, baseline: Floats, samples: Floats, seed: int = 0) -> Metric:
+    """Return samples of the baseline over samples of the method, at the best accuracy of the baseline's mean curve.
+
+    Args:
+        method: accuracies, (seeds, looks).
+        baseline: likewise.
+        samples: at each look.
+        seed: of the bootstrap over seeds, which resamples both together.
+    """
+
+    def ratio(rows: NDArray[np.int64]) -> float | None:
+        plain, other = baseline[rows].mean(axis=0), method[rows].mean(axis=0)
+        needed, taken = samples_to(plain, samples, plain.max()), samples_to(other, samples, plain.max())
+        # No samples on one side: the start is already the baseline's best, so there is nothing to compare.
+        return None if not needed else 0.0 if taken is None else needed / max(taken, 1.0)
+
+    count = len(baseline)
+    value = ratio(np.arange(count))
+    rng = np.random.default_rng(seed)
+    drawn = [r for _ in range(RESAMPLES) if (r := ratio(rng.integers(0, count, count))) is not None]
+    if value is None or not drawn:
+        return Metric(None, n=count)
+    return Metric(value, float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975)), count)
+
+
+def measure(
+    results: dict[str, list[dict[str, Any]]], start: dict[str, dict[str, float]]
+) -> dict[str, Metric]:
+    """Return all metrics, ``rl_chain.<method>.…``."""
+    metrics: dict[str, Metric] = {}
+    samples = np.array(results[BASELINE][0]["samples"], dtype=np.float64)
+    for split, curve in CURVES.items():
+        rows = {
+            m: np.array([[look[curve] for look in r["looks"]] for r in runs]) for m, runs in results.items()
+        }
+        metrics[f"rl_chain.start.{split}.accuracy"] = bootstrap_mean(rows[BASELINE][:, 0], unit="fraction")
+        for method, accuracy in rows.items():
+            name = f"rl_chain.{method}.{split}"
+            metrics[f"{name}.accuracy"] = bootstrap_mean(accuracy[:, -1], unit="fraction")
+            for n in start[split]:
+                passed = [run["pass_at"][split][n] for run in results[method]]
+                metrics[f"{name}.pass_at_{n}"] = bootstrap_mean(passed, unit="fraction")
+            if method != BASELINE:
+                gap = paired_difference(accuracy[:, -1], rows[BASELINE][:, -1], unit="fraction")
+                metrics[f"{name}.gap"] = gap.difference
+                metrics[f"{name}.sample_ratio"] = efficiency(accuracy, rows[BASELINE], samples)
+        for n, value in start[split].items():
+            metrics[f"rl_chain.start.{split}.pass_at_{n}"] = Metric(value, unit="fraction")
+    for method, runs in results.items():
+        seconds = [run["cpu_seconds_per_update"] for run in runs]
+        metrics[f"rl_chain.{method}.cpu_seconds_per_update"] = bootstrap_mean(seconds, unit="s")
+        for mark in MARKS:
+            values = [run["looks"][-1][mark] for run in runs]
+            if None not in values:
+                metrics[f"rl_chain.{method}.{mark}"] = bootstrap_mean(values)
+    return metrics
+
+
+def page(metrics: dict[str, Metric], names: Sequence[str], arguments: argparse.Namespace) -> str:
+    """Return the tables."""
+    most = powers(arguments.pass_samples)[-1]
+    answers = arguments.updates * arguments.problems * arguments.samples
+    lines = [
+        f"{arguments.seeds} seeds, {arguments.updates} updates, {answers} answers each; "
+        f"{arguments.held_out} held-out problems per split, one sampled answer each.",
+    ]
+    for split in SPLITS:
+        lines += [
+            "",
+            f"| {split.replace('_', ' ')} | accuracy, % | gap to outcome, % | samples, ratio | Pass@{most}, % |",
+            "|---" * 5 + "|",
+        ]
+        for name in ("start", *names):
+            key = f"rl_chain.{name}.{split}"
+            columns = [("accuracy", 100), ("gap", 100), ("sample_ratio", 1), (f"pass_at_{most}", 100)]
+            cells = [shown(metrics.get(f"{key}.{column}"), scale) for column, scale in columns]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    marks = ["cpu_seconds_per_update", *MARKS]
+    lines += [
+        "",
+        "| last look | " + " | ".join(c.replace("_", " ") for c in marks) + " |",
+        "|---" * (1 + len(marks)) + "|",
+    ]
+    for name in names:
+        cells = [shown(metrics.get(f"rl_chain.{name}.{column}"), 1, digits=3) for column in marks]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(metric: Metric | None, scale: float, digits: int = 1) -> str:
+    """Return a metric with its interval, a dash where there is none."""
+    if metric is None or metric.value is None:
+        return "–"
+    text = f"{scale * metric.value:.{digits}f}"
+    if metric.low is None or metric.high is None:
+        return text
+    return f"{text} [{scale * metric.low:.{digits}f}, {scale * metric.high:.{digits}f}]"
+
+
+def main() -> None:
+    """Run what is missing, measure, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--updates", type=int, default=30)
+    parser.add_argument("--problems", type=int, default=8, help="problems per update")
+    parser.add_argument("--samples", type=int, default=8, help="answers per problem")
+    parser.add_argument("--every", type=int, default=6, help="updates between looks")
+    parser.add_argument("--held-out", type=int, default=96, help="problems per look and split")
+    parser.add_argument("--alpha", type=float, default=1.0, help="weight of step credit")
+    parser.add_argument("--prover-rollouts", type=int, default=4)
+    parser.add_argument("--weak-temperature", type=float, default=1.5, help="of the weaker prover")
+    parser.add_argument("--rules-prm", type=Path, help="PRM folder trained on rule perturbations")
+    parser.add_argument("--aprm", type=Path, help="PRM folder trained in the game")
+    parser.add_argument("--prm-credit", choices=("soft_min", "step_sum"), default="soft_min")
+    parser.add_argument("--pass-problems", type=int, default=48)
+    parser.add_argument("--pass-samples", type=int, default=8)
+    parser.add_argument("--methods", help="only these, separated by commas")
+    parser.add_argument("--out", type=Path, default=Path("runs/rl_chain"))
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen = methods(arguments)
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
+    for seed in range(arguments.seeds):  # seed by seed, so that what there is can be compared at any time
+        for name, changes in chosen.items():
+            results[name].append(run_one(name, changes, seed, arguments))
+    start = pass_at(TINY_POLICY, arguments, 0)
+    metrics = measure(results, start)
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+    written = write_metrics(arguments.out, metrics, settings=given, seed=0, extra={"runs": results})
+    (arguments.results / "rl_chain.json").write_bytes(written.read_bytes())
+    text = page(metrics, list(chosen), arguments)
+    atomic_write_text(arguments.results / "rl_chain.md", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,394 @@
+"""Reinforcement learning of a policy with step rewards: `sparring train rl`.
+
+One update, for a batch of problems:
+
+1. the policy answers every problem several times, through an engine on its own weights, which are thus always in step;
+2. a checker says which answers are right; a PRM, a value model or rollouts of a frozen prover score their steps;
+3. a credit rule turns outcome and step scores into one advantage per *token* (`credit.py`);
+4. the policy takes a step on  importance ratio · advantage (PPO-clip, or plain) − kl · KL(policy ‖ reference)
+   + entropy · H, averaged over sampled tokens. Ratios are per token, to the log-probabilities that the engine sampled
+   with; KL and entropy are exact sums over the vocabulary.
+
+Every few updates held-out problems are answered, and the run stops and says why if the PRM's reward has risen while
+verified accuracy has fallen (`rl_monitors.py`).
+
+Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` (a record per look), `checkpoint/` (resume
+after any kill with the same result), and in the end `policy/` (a Hugging Face folder) and `metrics.json`. All randomness
+is a function of (seed, update). Prompts, padding and answers cut by the limit never carry reward. One device, one
+engine: the policy's own. Not here: keeping the PRM fresh while the policy moves; the monitors tell when it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.markup import escape
+
+from sparring.errors import SettingsError
+from sparring.evaluation.scoring import progress_bar
+from sparring.models.batching import length_sorted_batches
+from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
+from sparring.models.prompts import layout_for
+from sparring.rollouts.local import LocalEngine
+from sparring.runs import JsonlLog, Metric, write_metrics
+from sparring.settings import dump_settings
+from sparring.training.aprm import available_trackers
+from sparring.training.aprm_run import peak_memory
+from sparring.training.credit import outcome_advantages, token_advantages
+from sparring.training.policy_gradient import (
+    categorical_entropy,
+    categorical_kl,
+    clipped_surrogate,
+    update_size,
+)
+from sparring.training.rl_monitors import hacked, look, look_metrics, text_marks
+from sparring.training.rl_policy import Policy, Row
+from sparring.training.rl_run import Run, restore, save_checkpoint
+from sparring.training.rl_scores import Answer, ProverScores, StepScores, credit_rule, load_prm_scores
+from sparring.training.rl_settings import RlSettings
+from sparring.training.rl_tasks import Sampler, load_subject
+from sparring.training.state import random_for, seed_for
+
+Progress = Callable[[int, dict[str, Any]], None]
+"""Called after every update with (updates done, the update's log record)."""
+
+
+def train_rl(
+    settings: RlSettings, out: Path, *, resume: bool = False, progress: Progress | None = None
+) -> Path:
+    """Train a policy and return its folder.
+
+    Args:
+        settings: all settings.
+        out: the run directory.
+        resume: go on from `out/checkpoint`; without a checkpoint there, start anew.
+        progress: told of every update.
+
+    Raises:
+        SettingsError: `out` already holds a run and `resume` is off, or the settings differ from those of the run.
+        CheckpointError, DataError: a model or data file cannot be used.
+    """
+    run = setup(settings, out)
+    log, watched = JsonlLog(out / "log.jsonl"), JsonlLog(out / "watch.jsonl")
+    if resume and (out / "checkpoint").exists():
+        restore(run)
+    elif (next(iter(log.records()), None) or next(iter(watched.records()), None)) and not resume:
+        raise SettingsError(f"'{out}' already holds a run; resume it with --resume, or choose another --out")
+    log.truncate_after(lambda record: record["step"] <= run.step)
+    # A look comes before the checkpoint of its update, so those up to the checkpoint are there; later ones are made again.
+    watched.truncate_after(lambda record: record["update"] <= run.step and run.step > 0)
+    looks = list(watched.records())
+    stopped = hacked(looks) if settings.stop_when_hacked else None
+    run.accelerator.init_trackers("sparring-rl", config=run.tracked_settings())
+
+    while stopped is None:
+        if (run.step % settings.watch_every == 0 or run.step == settings.updates) and not (
+            looks and looks[-1]["update"] == run.step
+        ):
+            looks.append({"update": run.step, "samples": run.samples, **watch(run)})
+            watched.append(looks[-1])
+            run.track("watch", looks[-1])
+            stopped = hacked(looks) if settings.stop_when_hacked else None
+        if stopped is not None or run.step == settings.updates:
+            break
+        if run.step and run.step % settings.checkpoint_every == 0:
+            save_checkpoint(run)
+        started, cpu, tokens = time.perf_counter(), time.process_time(), run.tokens
+        record = play_update(run)
+        seconds = time.perf_counter() - started
+        run.step += 1
+        record = {
+            "step": run.step,
+            "samples": run.samples,
+            **record,
+            "seconds": seconds,
+            "cpu_seconds": time.process_time() - cpu,
+            "tokens_per_second": (run.tokens - tokens) / seconds,
+        }
+        log.append(record)
+        run.track("train", record)
+        if progress is not None:
+            progress(run.step, record)
+    save_checkpoint(run)
+    run.accelerator.end_training()
+    folder = finish(run, list(log.records()), looks, stopped)
+    log.close()
+    watched.close()
+    return folder
+
+
+# --- setup -----------------------------------------------------------------------------------------------------------
+
+
+def setup(settings: RlSettings, out: Path) -> Run:
+    """Load problems, policy, and whatever scores its steps; make the optimiser."""
+    out.mkdir(parents=True, exist_ok=True)
+    device = pick_device(settings.device)
+    dtype = pick_dtype(settings.dtype, device)
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if dtype == torch.bfloat16 else "no",
+        log_with=available_trackers(settings.trackers) or None,
+        project_dir=str(out),
+    )
+    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    subject = load_subject(settings)
+    tokenizer = load_tokenizer(settings.policy)
+    layout = layout_for(tokenizer, settings.style)
+    kept = dtype if settings.adapter == "lora" else torch.float32
+    policy = Policy(
+        load_causal_model(settings.policy, device=device, dtype=kept),
+        pad_id=tokenizer.pad_token_id,
+        adapter=settings.adapter,
+        lora_rank=settings.lora_rank,
+        lora_targets=settings.lora_targets,
+        value_head=settings.baseline == "value",
+        temperature=settings.temperature,
+        autocast=accelerator.autocast,
+    )
+    sampler = Sampler(policy, tokenizer, layout, subject.checker, settings)
+    scores: StepScores | None = None
+    if settings.prm is not None:
+        scores = load_prm_scores(settings)
+    elif settings.credit == "progress":
+        name = settings.prover or settings.policy
+        words = load_tokenizer(name)
+        prover = load_causal_model(name, device=device, dtype=dtype)
+        engine = LocalEngine(prover, words, layout_for(words, settings.style), row_budget=settings.row_budget)
+        scores = ProverScores(engine, subject.checker, settings)
+    named = policy.parameters()
+    rates = [
+        ([p for name, p in named.items() if not name.startswith("value.")], settings.learning_rate),
+        ([p for name, p in named.items() if name.startswith("value.")], settings.value_learning_rate),
+    ]
+    optimizer = torch.optim.Adam([{"params": members, "lr": rate} for members, rate in rates if members])
+    for group in optimizer.param_groups:
+        group["full_lr"] = group["lr"]
+    return Run(settings, out, accelerator, subject, tokenizer, policy, sampler, scores, optimizer)
+
+
+# --- one update ------------------------------------------------------------------------------------------------------
+
+
+def play_update(run: Run) -> dict[str, Any]:
+    """Sample, score, give credit and improve the policy once; return the record."""
+    settings = run.settings
+    problems = run.subject.draw(random_for(settings.seed, run.step, "problems"), settings.problems_per_update)
+    seed = seed_for(settings.seed, run.step, "rollouts")
+    groups = run.sampler.answers(problems, settings.samples_per_problem, seed)
+    answers = [answer for group in groups for answer in group]
+    run.samples += len(answers)
+    run.tokens += sum(len(answer.completion.token_ids) for answer in answers)
+    # Answers that were cut have no outcome of their own: they train nobody and are in no baseline.
+    trained = [whole for group in groups if (whole := [answer for answer in group if not answer.truncated])]
+    before = 0 if run.scores is None else run.scores.unscored_steps
+    give_credit(trained, run.scores, settings, seed_for(settings.seed, run.step, "prover"))
+    record = {
+        "outcome": sum(answer.outcome for answer in answers) / len(answers),
+        "mixed_groups": sum(0 < sum(a.outcome for a in group) < len(group) for group in groups) / len(groups),
+        **text_marks(answers),
+        "unscored_steps": 0 if run.scores is None else run.scores.unscored_steps - before,
+        "steps_without_token": sum(start == end for answer in answers for start, end in answer.spans),
+    }
+    return record | improve(run, [answer for group in trained for answer in group])
+
+
+def give_credit(
+    groups: Sequence[Sequence[Answer]], scores: StepScores | None, settings: RlSettings, seed: int
+) -> None:
+    """Set the advantage of every token of every answer, the groups' baselines taken off (or not, for a value function)."""
+    inputs = (
+        [[np.zeros(0) for _ in group] for group in groups]
+        if scores is None or settings.credit == "outcome"
+        else scores.rule_inputs(groups, seed)
+    )
+    for group, rows in zip(groups, inputs, strict=True):
+        outcomes = np.array([answer.outcome for answer in group])
+        if settings.baseline == "group":
+            outcomes = outcome_advantages(outcomes)
+        for answer, outcome, steps in zip(group, outcomes, credit_rule(settings, rows), strict=True):
+            answer.advantages = token_advantages(
+                float(outcome),
+                steps,
+                answer.spans,
+                len(answer.completion.token_ids),
+                outcome_weight=settings.outcome_weight,
+                process_weight=settings.process_weight,
+            )
+
+
+def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
+    """Update the policy on answers with advantages; return statistics (means over sampled tokens)."""
+    settings = run.settings
+    sums: dict[str, float] = {}
+    norms: list[float] = []
+    for epoch in range(settings.epochs):
+        order = list(range(len(answers)))
+        random_for(settings.seed, run.step, f"minibatches{epoch}").shuffle(order)
+        for start in range(settings.minibatches):
+            members = [answers[index] for index in order[start :: settings.minibatches]]
+            tokens = sum(len(answer.completion.token_ids) for answer in members)
+            for batch in length_sorted_batches(
+                [len(row(a)[0]) + len(row(a)[1]) for a in members], settings.tokens_per_pass
+            ):
+                loss, found = objective(run.policy, [members[index] for index in batch], settings)
+                (loss / tokens).backward()  # type: ignore[no-untyped-call]
+                for name, value in found.items():
+                    sums[name] = sums.get(name, 0.0) + value
+            if tokens:
+                norms.append(optimizer_step(run))
+                run.tokens += sum(len(part) for answer in members for part in row(answer))
+    count = sums.pop("tokens", 0.0)
+    if not count:
+        return {"trained_tokens": 0}
+    means = {name: value / count for name, value in sums.items()}
+    if settings.baseline == "value":
+        spread = means.pop("square_return") - means.pop("return") ** 2
+        means["explained_variance"] = 1 - means["value_loss"] / spread if spread > 1e-12 else 0.0
+    return {"trained_tokens": int(count / settings.epochs), **means, "gradient_norm": sum(norms) / len(norms)}
+
+
+def row(answer: Answer) -> Row:
+    """Return an answer's prompt and sampled ids."""
+    return answer.prompt, answer.completion.token_ids
+
+
+def objective(
+    policy: Policy, answers: Sequence[Answer], settings: RlSettings
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Return the loss of some answers, summed over their tokens, and sums for the record.
+
+    Prompts and padding are not among the outputs, so nothing about them can be rewarded.
+    """
+    rows = [row(answer) for answer in answers]
+    reference = policy.reference_logits(rows)
+    out = policy.outputs(rows)
+
+    def flat(parts: Sequence[Sequence[float]]) -> torch.Tensor:
+        return torch.tensor([x for part in parts for x in part], dtype=torch.float32, device=policy.device)
+
+    old = flat([answer.completion.log_probabilities for answer in answers])
+    returns = flat([answer.advantages.tolist() for answer in answers])
+    advantages, value_loss = returns, None
+    if out.values is not None:
+        advantages = returns - out.values.detach()
+        value_loss = (out.values - returns).square().sum()
+    if settings.objective == "ppo":
+        surrogate = clipped_surrogate(out.log_probs, old, advantages, settings.clip)
+    else:
+        surrogate = (out.log_probs - old).exp() * advantages
+    entropy = categorical_entropy(out.logits).sum()
+    kl = categorical_kl(out.logits, reference).sum()
+    loss = -(surrogate.sum() - settings.kl * kl + settings.entropy * entropy)
+    approx_kl, clipfrac = update_size(out.log_probs.detach(), old, settings.clip, torch.ones_like(old))
+    count = len(old)
+    sums = {
+        "tokens": float(count),
+        "policy_loss": -float(surrogate.detach().sum()),
+        "kl_per_token": float(kl.detach()),
+        "entropy": float(entropy.detach()),
+        "approx_kl": approx_kl * count,
+        "clipfrac": clipfrac * count,
+        "advantage_size": float(advantages.abs().sum()),
+    }
+    if value_loss is None:
+        return loss, sums
+    sums |= {
+        "value_loss": float(value_loss.detach()),
+        "return": float(returns.sum()),
+        "square_return": float(returns.square().sum()),
+    }
+    return loss + value_loss, sums
+
+
+def optimizer_step(run: Run) -> float:
+    """Clip, step, clear; return the policy's gradient norm before clipping. The value function is not clipped with it."""
+    named = run.policy.parameters()
+    for group in run.optimizer.param_groups:
+        group["lr"] = group["full_lr"] * run.settings.learning_rate_factor(run.step)
+    members = [parameter for name, parameter in named.items() if not name.startswith("value.")]
+    norm = torch.nn.utils.clip_grad_norm_(members, run.settings.max_gradient_norm)
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    return float(norm)
+
+
+# --- watching and results --------------------------------------------------------------------------------------------
+
+
+def watch(run: Run) -> dict[str, Any]:
+    """Answer the held-out problems, always with the same random numbers, and look at the answers."""
+    settings, subject = run.settings, run.subject
+    seed = seed_for(settings.seed, 0, "watch")
+    answers = [group[0] for group in run.sampler.answers(subject.held_out, 1, seed)]
+    rewards = None if run.scores is None else run.scores.rewards(answers)
+    kl = tokens = 0.0
+    with torch.no_grad():
+        rows = [row(answer) for answer in answers]
+        for batch in length_sorted_batches(
+            [len(prompt) + len(ids) for prompt, ids in rows], settings.tokens_per_pass
+        ):
+            chosen = [rows[index] for index in batch]
+            found = categorical_kl(run.policy.outputs(chosen).logits, run.policy.reference_logits(chosen))
+            kl, tokens = kl + float(found.sum()), tokens + len(found)
+    record = look(answers, rewards, kl / tokens)
+    if subject.longer:
+        longer = run.sampler.answers(subject.longer, 1, seed_for(settings.seed, 0, "watch longer"))
+        record["right_longer"] = [int(group[0].outcome) for group in longer]
+        record["accuracy_longer"] = sum(record["right_longer"]) / len(longer)
+    return record
+
+
+def finish(
+    run: Run, records: Sequence[dict[str, Any]], looks: Sequence[dict[str, Any]], stopped: str | None
+) -> Path:
+    """Write the policy folder and the run's metrics."""
+    settings = run.settings
+    folder = run.out / "policy"
+    run.policy.save(folder, run.tokenizer, run.card(stopped))
+    seconds = sum(record["seconds"] for record in records) or float("nan")
+    metrics = {
+        "rl.seconds": Metric(seconds, unit="s"),
+        "rl.updates": Metric(float(run.step)),
+        "rl.samples": Metric(float(run.samples)),
+        "rl.tokens_per_second": Metric(run.tokens / seconds, unit="tokens/s"),
+        "rl.peak_memory": Metric(float(peak_memory(run.policy.device)), unit="bytes"),
+        "rl.stopped_for_hacking": Metric(float(stopped is not None)),
+        **look_metrics(looks[0], "rl.start"),
+        **look_metrics(looks[-1], "rl.end"),
+    }
+    extra = {"stopped": stopped, "left_out": dict(run.subject.left_out)}
+    write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
+    return folder
+
+
+def show_rl(settings: RlSettings, out: Path, *, resume: bool, console: Console) -> Path:
+    """Train with a progress bar; say what came of it, why it stopped if it did, and where the policy is."""
+    with progress_bar(console) as bar:
+        task = bar.add_task("rl", total=settings.updates)
+
+        def show(done: int, record: dict[str, Any]) -> None:
+            bar.update(task, completed=done, description=f"rl · solved {record['outcome']:.3f}")
+
+        folder = train_rl(settings, out, resume=resume, progress=show)
+    written = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    if written["extra"]["stopped"] is not None:
+        console.print(f"stopped: {escape(written['extra']['stopped'])}", style="bold red", highlight=False)
+    for reason, count in written["extra"]["left_out"].items():
+        console.print(f"left out: {count} × {escape(reason)}", style="yellow")
+    for when in ("start", "end"):
+        metric = written["metrics"][f"rl.{when}.accuracy"]
+        console.print(
+            f"held-out accuracy at the {when}: {metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})",
+            highlight=False,
+        )
+    console.print(f"policy: {escape(str(folder))}", soft_wrap=True, highlight=False)
+    return folder

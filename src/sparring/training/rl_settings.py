@@ -1,0 +1,153 @@
+"""Settings of reinforcement learning; every field's text is its help.
+
+Contract: checked when made. Defaults are those of the tiny chain world (`configs/chain-rl.yaml`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from sparring.models.loading import TINY_POLICY
+from sparring.settings import Settings
+
+
+class RlSettings(Settings):
+    """Settings of `sparring train rl`."""
+
+    # Subject
+    task: Literal["chain", "text"] = "chain"
+    """Where problems come from: the endless chain world (exact answers), or a file of problems with answers."""
+    data: str | None = None
+    """File of problems with reference answers (text task)."""
+    data_format: str = "auto"
+    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
+    max_problems: int | None = Field(None, gt=0)
+    """Use only the first so many problems of `data`."""
+    chain_steps: tuple[int, int] = (3, 5)
+    """Fewest and most steps of the chain world's problems."""
+
+    # Policy and rollouts
+    policy: str = TINY_POLICY
+    """Model folder or hub name of the policy; as it is at the start, it is also the reference."""
+    adapter: Literal["lora", "full"] = "full"
+    """`lora`: frozen weights and a small adapter; `full`: all weights move, and a copy is kept as reference."""
+    lora_rank: int = Field(16, gt=0)
+    """Rank of the adapter."""
+    lora_targets: str | list[str] = "all-linear"
+    """Names of the linear layers that get adapters, or `all-linear`."""
+    style: Literal["plain", "chat"] = "plain"
+    """`chat`: the question goes through the tokenizer's chat template; `plain`: bare text."""
+    problems_per_update: int = Field(16, gt=0)
+    """Problems per update."""
+    samples_per_problem: int = Field(8, ge=2)
+    """Answers per problem and update: a group, whose members are each other's baseline."""
+    max_new_tokens: int = Field(160, gt=0)
+    """Longest answer; one that has not ended by then is cut and trains nobody."""
+    temperature: float = Field(1.0, gt=0)
+    """Temperature of the rollouts; the policy that is trained is the one at this temperature."""
+    row_budget: int = Field(256, gt=0)
+    """Answers in flight at once."""
+
+    # Credit
+    credit: Literal["outcome", "progress", "step_sum", "soft_min", "log_ratio"] = "progress"
+    """Rule from step scores to credit (docs/rl.md has the formulas)."""
+    outcome_weight: float = Field(1.0, ge=0)
+    """Weight of the verified outcome; 0 trains on step scores alone."""
+    process_weight: float = Field(1.0, ge=0)
+    """Weight of the steps' credit; α in PAV."""
+    clip_step_sum: bool = True
+    """`step_sum` only: steps above the group's mean get no credit, so that length never pays."""
+    soft_min_temperature: float = Field(0.1, gt=0)
+    """`soft_min` only: towards 0 only the worst step counts."""
+    prm: str | None = None
+    """Folder of a step scorer: a PRM for `step_sum` and `soft_min`, an implicit one for `log_ratio`, a value model for
+    `progress`. With `outcome` it is only watched."""
+    prover: str | None = None
+    """`progress` without `prm` only: frozen policy whose rollouts give the values of prefixes; none: `policy` itself."""
+    prover_rollouts: int = Field(4, gt=0)
+    """Rollouts of the prover per prefix."""
+    prover_temperature: float = Field(1.0, gt=0)
+    """Temperature of the prover; a higher one makes a weaker prover of the same model."""
+    best_of: int = Field(4, gt=0)
+    """`progress` only: the prover is best-of-K of the policy behind the values, 1 − (1 − Q)^K; 1 for that policy itself."""
+
+    # Objective
+    objective: Literal["reinforce", "ppo"] = "ppo"
+    """`ppo`: clipped importance ratios; `reinforce`: the same ratios, not clipped."""
+    baseline: Literal["group", "value"] = "group"
+    """`group`: the mean outcome of the other answers; `value`: a value function of the policy's hidden states."""
+    value_learning_rate: float = Field(1e-2, gt=0)
+    """Adam's step size for the value function (a linear head)."""
+    clip: float = Field(0.2, gt=0)
+    """PPO's clipping range."""
+    epochs: int = Field(1, gt=0)
+    """Passes over an update's answers."""
+    minibatches: int = Field(1, gt=0)
+    """Optimiser steps per pass."""
+    kl: float = Field(0.01, ge=0)
+    """Weight of KL(policy ‖ reference), per token."""
+    entropy: float = Field(0.0, ge=0)
+    """Weight of the policy's entropy, per token."""
+
+    # Optimisation
+    updates: int = Field(100, gt=0)
+    """Updates."""
+    learning_rate: float = Field(2e-4, gt=0)
+    """Adam's step size for the policy."""
+    rise_updates: int = Field(5, ge=0)
+    """The step size rises from zero over so many updates."""
+    final_learning_rate: float = Field(0.1, gt=0, le=1)
+    """The step size falls linearly over the run to this share of what it is."""
+    max_gradient_norm: float = Field(1.0, gt=0)
+    """Gradients are clipped to this norm."""
+    tokens_per_pass: int = Field(16_384, gt=0)
+    """Tokens per forward pass, padding included; lower it to save memory (gradients are accumulated)."""
+    seed: int = Field(0, ge=0)
+    """All randomness derives from it."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of frozen weights and of forward passes: `auto` is bfloat16 on a GPU, float32 elsewhere."""
+
+    # Watching
+    watch_every: int = Field(10, gt=0)
+    """Updates between looks at the held-out problems."""
+    watch_problems: int = Field(64, gt=1)
+    """Held-out problems; they never train anybody."""
+    watch_longer: int = Field(0, ge=0)
+    """Held-out problems of the chain world with longer chains, on which accuracy is measured too."""
+    stop_when_hacked: bool = True
+    """Stop when the PRM's reward rises while verified accuracy falls, both beyond their intervals, twice in a row."""
+
+    # Running
+    checkpoint_every: int = Field(10, gt=0)
+    """Updates between checkpoints."""
+    trackers: list[str] = Field([])
+    """Trackers of accelerate to log to, such as `tensorboard` or `wandb`, where installed."""
+
+    @model_validator(mode="after")
+    def _check(self) -> RlSettings:
+        if self.task == "text" and self.data is None:
+            raise ValueError("the text task needs `data`")
+        if self.task == "text" and self.watch_longer:
+            raise ValueError("watch_longer belongs to the chain world")
+        if not 1 <= self.chain_steps[0] <= self.chain_steps[1] <= 10:
+            raise ValueError("chain_steps is the fewest and the most steps, from 1 to 10")
+        if self.prover is not None and self.credit != "progress":
+            raise ValueError("a prover belongs to credit: progress")
+        if self.prover is not None and self.prm is not None:
+            raise ValueError(
+                "credit: progress takes values from `prover` (a policy) or from `prm` (a value model)"
+            )
+        if self.credit in ("step_sum", "soft_min", "log_ratio") and self.prm is None:
+            raise ValueError(f"credit: {self.credit} needs `prm`")
+        if self.outcome_weight == 0 and (self.process_weight == 0 or self.credit == "outcome"):
+            raise ValueError("without outcome and without step credit there is nothing to learn from")
+        return self
+
+    def learning_rate_factor(self, step: int) -> float:
+        """Return the share of the step sizes to use at an update, counted from 0."""
+        rise = min(1.0, (step + 1) / self.rise_updates) if self.rise_updates else 1.0
+        return rise * (self.final_learning_rate + (1 - self.final_learning_rate) * (1 - step / self.updates))

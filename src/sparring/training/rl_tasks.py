@@ -1,0 +1,138 @@
+"""What a policy is trained on and measured on, and how its answers are sampled and judged.
+
+Contract: drawing is a pure function of the generator passed in; held-out problems are never drawn. Problems that cannot be
+used are counted in `left_out`. An answer's ids are those that were sampled, its steps are found in their text.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparring.errors import DataError
+from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
+from sparring.rollouts.engine import Limits, Prefix, seed_from, split_completion
+from sparring.rollouts.local import LocalEngine
+from sparring.traces.readers import read_problems_as
+from sparring.traces.records import Problem
+from sparring.traces.spans import Layout, prompt_ids
+from sparring.training.alignment import step_spans
+from sparring.training.rl_policy import Policy
+from sparring.training.rl_scores import Answer
+from sparring.training.rl_settings import RlSettings
+from sparring.worlds.chain import LONGER, generate_problem, generate_problems
+
+HELD_OUT_SEED = 0  # the same held-out problems whatever the run's seed, so that runs can be compared
+
+
+@dataclass
+class Subject:
+    """Problems to train on, problems to watch, and who judges answers."""
+
+    draw: Callable[[random.Random, int], list[Problem]]
+    held_out: list[Problem]
+    checker: Checker
+    longer: list[Problem] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def load_subject(settings: RlSettings) -> Subject:
+    """Return the subject of the settings.
+
+    Raises:
+        DataError: the file cannot be read, or has too few problems with answers to train on and to watch.
+    """
+    if settings.task == "chain":
+        return chain_subject(settings)
+    assert settings.data is not None
+    result = read_problems_as(settings.data, settings.data_format)
+    problems = [problem for problem in result.problems if problem.answer is not None][: settings.max_problems]
+    left_out = Counter(item.reason for item in result.skipped)
+    left_out["no reference answer"] = sum(problem.answer is None for problem in result.problems)
+    if len(problems) < settings.watch_problems + settings.problems_per_update:
+        raise DataError(
+            f"{len(problems)} problems with answers are too few to hold out {settings.watch_problems} and train on "
+            f"{settings.problems_per_update} per update",
+            file=settings.data,
+        )
+    random.Random(HELD_OUT_SEED).shuffle(problems)
+    held_out, training = problems[: settings.watch_problems], problems[settings.watch_problems :]
+    return Subject(
+        lambda rng, count: rng.sample(training, count), held_out, AnswerChecker(), left_out=+left_out
+    )
+
+
+def chain_subject(settings: RlSettings) -> Subject:
+    """Return endless problems of the chain world; one that is held out is drawn again."""
+    steps = settings.chain_steps
+    held_out = generate_problems(settings.watch_problems, steps=steps, seed=HELD_OUT_SEED, name="rl-held-out")
+    longer = generate_problems(settings.watch_longer, steps=LONGER, seed=HELD_OUT_SEED, name="rl-longer")
+    kept_back = {problem.question for problem in held_out}
+
+    def draw(rng: random.Random, count: int) -> list[Problem]:
+        drawn: list[Problem] = []
+        while len(drawn) < count:
+            problem = generate_problem(rng, steps, f"rl-{rng.getrandbits(48):012x}")
+            if problem.question not in kept_back:
+                drawn.append(problem)
+        return drawn
+
+    return Subject(draw, held_out, ChainChecker(), longer)
+
+
+class Sampler:
+    """Answers of the policy as it is now, judged.
+
+    Args:
+        policy: its model is sampled from in place, so that engine and trained weights are the same.
+        tokenizer: the policy's.
+        layout: the texts around a question.
+        checker: judges the answers.
+        settings: limits and temperature.
+    """
+
+    def __init__(
+        self, policy: Policy, tokenizer: Any, layout: Layout, checker: Checker, settings: RlSettings
+    ) -> None:
+        self.policy, self.tokenizer, self.layout = policy, tokenizer, layout
+        self.checker = checker
+        self.limits = Limits(settings.max_new_tokens, settings.temperature)
+        self.engine = LocalEngine(policy.model, tokenizer, layout, row_budget=settings.row_budget)
+
+    def answers(self, problems: Sequence[Problem], samples: int, seed: int) -> list[list[Answer]]:
+        """Return `samples` answers per problem.
+
+        Raises:
+            DataError: a prompt does not fit into the model's positions.
+        """
+        with self.policy.sampling():
+            completions = self.engine.sample(
+                [Prefix(problem) for problem in problems],
+                samples,
+                limits=self.limits,
+                seeds=[seed_from(seed, place) for place in range(len(problems))],
+            )
+        groups = []
+        for problem, group in zip(problems, completions, strict=True):
+            prompt = tuple(prompt_ids(problem.question, self.tokenizer, self.layout))
+            groups.append(
+                [
+                    Answer(
+                        problem,
+                        prompt,
+                        completion,
+                        split_completion(completion.text),
+                        step_spans(self.tokenizer, completion.token_ids, completion.text),
+                    )
+                    for completion in group
+                ]
+            )
+        answers = [answer for group in groups for answer in group]
+        verdicts = self.checker.judge([(answer.problem, answer.steps) for answer in answers])
+        for answer, verdict in zip(answers, verdicts, strict=True):
+            answer.unreadable = verdict is None
+            answer.outcome = float(verdict is True and not answer.truncated)
+        return groups
