@@ -281,15 +281,15 @@ def _train_supervised(
 ) -> None:
     from sparring.training import supervised_settings
 
-    cls = {
+    kinds: dict[str, type[supervised_settings.SupervisedSettings]] = {
         "prm": supervised_settings.PrmSettings,
         "orm": supervised_settings.OrmSettings,
         "value": supervised_settings.ValueSettings,
     }[name]
     if explain:
-        _explain(cls)
+        _explain(kinds[name])
         return
-    settings = _settings(cls, config, overrides)
+    settings = _settings(kinds[name], config, overrides)
     from sparring.training.supervised import show_supervised
 
     show_supervised(settings, out, resume=resume, console=Console(stderr=True))

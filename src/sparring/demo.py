@@ -33,7 +33,7 @@ from sparring.evaluation.cross_play import cross_play
 from sparring.evaluation.processbench import Case, Threshold, best_threshold, evaluate, make_case
 from sparring.files import atomic_write_json, atomic_write_jsonl
 from sparring.models.loading import TINY_POLICY, load_causal_model, load_tokenizer, pick_device, pick_dtype
-from sparring.models.scorer import TokenHeadScorer, load_scorer
+from sparring.models.scorer import Scorer, load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.report.demo import write_demo_report
 from sparring.rollouts.local import sample_solutions
@@ -228,14 +228,14 @@ class _Solver:
 
 
 def _score_groups(
-    groups: Sequence[Sequence[Trace | None]], scorer: TokenHeadScorer
+    groups: Sequence[Sequence[Trace | None]], scorer: Scorer
 ) -> list[list[list[float] | None]]:
     flat = [trace for group in groups for trace in group if trace is not None]
     scores = iter(scorer.score(flat))
     return [[None if trace is None else next(scores) for trace in group] for group in groups]
 
 
-def _cases(traces: Sequence[Trace | None], scorer: TokenHeadScorer, subset: str) -> list[Case]:
+def _cases(traces: Sequence[Trace | None], scorer: Scorer, subset: str) -> list[Case]:
     present = [trace for trace in traces if trace is not None]
     return [make_case(trace, row, subset) for trace, row in zip(present, scorer.score(present), strict=True)]
 
