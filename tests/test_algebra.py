@@ -211,3 +211,11 @@ def test_hostile_text_is_never_wrong_and_never_raises(text: str) -> None:
 def test_never_raises(text: str) -> None:
     judge(PROBLEM, ("$x = 2$", text or "x"), text)
     find_chains(text)
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["11 / 5 = 2 trays", "4 / 3 = 1 and 1/3", "We have $e(-1) = e(1)$", "So $-4 = y$"],
+)
+def test_readings_that_no_value_refutes(step: str) -> None:
+    assert judge(Problem(id="p", question="q"), (), step).truth != "wrong"

@@ -282,3 +282,32 @@ def test_hostile_facts() -> None:
         "gcd(1," * 1500,
     ):
         assert judge(step).truth != "correct"
+
+
+@pytest.mark.parametrize(
+    ("step", "truth", "reason"),
+    [
+        (r"$9\cdot 8\cdot 10\cdot 7! = 10!.$", "correct", "calculations_hold"),
+        (r"Then $a + b = ab \sqrt{15} = -\frac{\sqrt{15}}{5}.$", "undecided", "not_numeric"),
+        (r"\begin{align*} -10 + ab &= -16 \\ -2 a &= 6 \end{align*}", "undecided", "not_numeric"),
+        (r"\begin{align*} x &= 5 + 3 \\ &- 2 \\ &= 7 \end{align*}", "wrong", "wrong_result"),
+        ("So 56k–21+53>200", "undecided", "nothing_to_check"),
+        (r"$21m + 6 \equiv 2 \pmod 7$", "undecided", "nothing_to_check"),
+        (r"$20 \equiv 3 \pmod 7$", "wrong", "wrong_congruence"),
+        ("The total is >=200 because 200 / 5 =<<200/5=40>>40", "correct", "calculations_hold"),
+        ("So there are 20 - 10 = <<20-10=13>>13 roses that are not red", "wrong", "wrong_result"),
+        ("By mistake she writes 20 - 10 = <<20-10=13>>13", "undecided", "hypothetical"),
+        ("He won 5 more rounds than Ann so 15 - 5 = 100 rounds", "wrong", "wrong_result"),
+        ("That is 15 - 5 = about 100", "wrong", "wrong_result"),
+        ("That is 70 - 3 = about 100", "correct", "calculations_hold"),
+        ("He ran 8 / 3 = 2.67 rounds to 3", "correct", "calculations_hold"),
+        ("It is 12 rather than 15 - 5 = 100", "undecided", "hypothetical"),
+        ("Half of 20 is 10.", "correct", "calculations_hold"),
+        ("So twice 15 apples is 31.", "wrong", "wrong_share"),
+        ("5 more than half of 20 is 15", "undecided", "nothing_to_check"),
+        ("A third of 10 is 3.", "undecided", "nothing_to_check"),
+    ],
+)
+def test_readings_of_solutions(step: str, truth: str, reason: str) -> None:
+    verdict = judge(step)
+    assert (verdict.truth, verdict.reason) == (truth, f"arithmetic:{reason}")

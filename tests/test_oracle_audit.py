@@ -404,12 +404,12 @@ def test_tables_escape_what_data_says() -> None:
 def test_perturbation_table_follows_the_taxonomy() -> None:
     metrics = {
         f"gsm8k_train.{kind}.text.{judge}.{measure}": Metric(0.5, n=4)
-        for kind in ("wrong_unit", "arithmetic_slip")
+        for kind in ("contradiction", "arithmetic_slip")
         for judge in ("panel", "panel_against")
         for measure in ("recall", "missed")
     }
     head, *rows = perturbation_rows(metrics)
-    assert [row[2] for row in rows] == ["arithmetic_slip", "wrong_unit"]
+    assert [row[2] for row in rows] == ["arithmetic_slip", "contradiction"]
     assert [row[3] for row in rows] == ["yes", "no"]
     assert all(len(row) == len(head) for row in rows)
 

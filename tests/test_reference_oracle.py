@@ -160,3 +160,43 @@ def test_every_text_agrees_with_itself(text: str) -> None:
 def test_formulas(original: str, step: str, truth: str, reason: str) -> None:
     verdict = against(original, step)
     assert (verdict.truth, verdict.reason) == (truth, reason)
+
+
+DEALS = Problem(
+    id="p",
+    question="Tom has 24 clips, 4 boxes and 3 dogs. Ann has 9 pens worth $2. When are 2 hours over?",
+    answer="72",
+)
+
+
+@pytest.mark.parametrize(
+    ("original", "step", "truth", "reason"),
+    [
+        ("He walks 3 * 2 = 6 miles", "He walks 3 * 2 = 6 inches", "wrong", "reference:different_unit"),
+        ("She is 3 + 4 = 7 years old", "She is 3 + 4 = 7 days old", "wrong", "reference:different_unit"),
+        ("He waits 3 hours", "He waits 3 minutes", "wrong", "reference:different_unit"),
+        ("He waits 2 * 3 = 6 hours", "He waits 2 * 3 = 6 hrs", "correct", "reference:same_calculation"),
+        ("It takes 3 * 2 = 6", "It takes 3 * 2 = 6 hours", "correct", "reference:same_calculation"),
+        ("It takes 3 * 2 = 6", "It takes 3 * 2 = 6 weeks", "undecided", "reference:other_unit"),
+        ("She pays 9 * 2 = $18", "She pays 9 * 2 = 18 dollars", "correct", "reference:same_calculation"),
+        ("He has 24 / 4 = 6 left", "He has 24 / 4 = 6 left. So the final answer is 6.", "undecided",
+         "reference:claims_answer"),
+        ("So 24 * 3 = 72", "So 24 * 3 = 72. The answer is 72.", "correct", "reference:same_calculation"),
+        ("So $24 * 3 = 72$", r"So $24 * 3 = \boxed{72}$", "correct", "reference:same_calculation"),
+        ("He has 24 / 4 = 6 left", "Tom has 4 dogs. He has 24 / 4 = 6 left", "undecided",
+         "reference:restated_number"),
+        ("He has 24 / 4 = 6 left", "He has 24 / 4 = 6, so 6 are left", "correct", "reference:same_calculation"),
+        ("Tom sells 24 / 4 = 6 clips", "Ann sells 24 / 4 = 6 clips", "undecided", "reference:other_subject"),
+        ("Tom has 24 / 4 = 6 clips", "Tom has 24 / 4 = 6 pens", "undecided", "reference:other_subject"),
+        ("It is 24 / 4 = 6 more", "It is 24 / 4 = 6 less", "undecided", "reference:opposite"),
+        ("3 * 2 = 6, 5 + 1 = 6 and 7 + 1 = 8", "3 * 2 = 6 and 7 + 1 = 8", "undecided", "reference:other_claims"),
+    ],
+)  # fmt: skip
+def test_what_words_add_or_change(original: str, step: str, truth: str, reason: str) -> None:
+    verdict = judge_against(DEALS, (), original, step)
+    assert (verdict.truth, verdict.reason) == (truth, reason)
+
+
+@pytest.mark.parametrize("text", ["3 * 2 = 6 " * 150, "Tom has 24 clips. " * 200])
+def test_long_texts_are_read_like_short_ones(text: str) -> None:
+    assert judge_against(DEALS, (), text, f"So {text}").truth == "correct"

@@ -2,7 +2,7 @@
 
 Three adversaries, each on the same held-out states: `rules` (static perturbations), `frozen` (a language model that
 imitates the rules), and `trained` (that model, trained against this PRM with a stated budget). The fool rate of the last
-is the PRM's *exploitability* under that budget.
+is the PRM's *exploitability* under that budget; on the way there, the curve of fool rate against budget.
 
 Contract: the PRM is only ever asked for scores, so anything that scores can be attacked. Fool rate = accepted wrong steps /
 well-formed decided rewrites; a step is accepted from the PRM's threshold on. A PRM that rejects everything cannot be
@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 
 from sparring.evaluation.scoring import StepScorer
-from sparring.evaluation.statistics import bootstrap_weighted
+from sparring.evaluation.statistics import bootstrap_mean, bootstrap_weighted
 from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
 from sparring.models.players import Players
 from sparring.runs import JsonlLog, Metric
@@ -48,15 +48,21 @@ class AttackSettings(GameSettings):
     """Whether the adversary is paid by the PRM's probability of accepting, or by a label drawn from it."""
     evaluation_states: int = Field(200, gt=0)
     """Held-out states on which the fool rates are measured."""
+    curve_points: int = Field(4, ge=1)
+    """Points of the exploitability curve: the fool rate after 1, 2, … of so many equal parts of the budget."""
+    probes: bool = True
+    """Also measure invariance, sensitivity, padding and reward hacking on the same states."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """Metrics named ``<attacker>.fool_rate`` and so on, and the evaluated rewrites per attacker with their scores."""
+    """Metrics named ``<attacker>.fool_rate`` and so on, the evaluated rewrites per attacker with their scores, and the
+    scores of the untouched steps."""
 
     metrics: dict[str, Metric]
     rewrites: dict[Attacker, Rewrites]
     scores: dict[Attacker, list[list[float]]]
+    clean: list[float]
 
 
 class AttackGround:
@@ -110,18 +116,10 @@ class AttackGround:
             "malformed": ratio(malformed, everything),
         }
 
-    def clean_accepted(self, states: Sequence[State]) -> Metric:
-        """Return the share of untouched correct steps that the PRM accepts."""
+    def clean_scores(self, states: Sequence[State]) -> list[float]:
+        """Return the PRM's scores of the untouched correct steps."""
         rows = self.scorer.score([Trace(state.problem, (*state.prefix, state.step)) for state in states])
-        accepted = torch.tensor(
-            [float(row[-1] >= self.threshold) for row in rows], dtype=torch.float64
-        ).numpy()
-        return bootstrap_weighted(
-            lambda weights: (weights @ accepted) / weights.sum(axis=1),
-            len(accepted),
-            seed=self.settings.seed,
-            unit="fraction",
-        )
+        return [row[-1] for row in rows]
 
 
 def attack(
@@ -170,6 +168,10 @@ def attack(
     rewrites["frozen"] = _rewrite(adversary, task, states, settings, "attack-frozen")
 
     log_path.unlink(missing_ok=True)
+    points = {
+        -(-part * settings.updates // settings.curve_points) for part in range(1, settings.curve_points)
+    }
+    curve: dict[int, Metric] = {}
     with JsonlLog(log_path) as log:
         for update in range(settings.updates):
             batch = task.draw(random_for(settings.seed, update, "attack-states"), settings.states_per_update)
@@ -180,6 +182,9 @@ def attack(
             stats = adversary.reinforce(
                 made, made.rewards(scores, settings, labels, sampled=settings.pay == "sampled"), step
             )
+            if update + 1 in points:
+                so_far = _rewrite(adversary, task, states, settings, "attack-trained")
+                curve[update + 1] = ground.measure(so_far, ground.score(so_far))["fool_rate"]
             labelled = (update + 1) * settings.states_per_update * settings.samples_per_state
             shares = made.outcome_shares(scores, ground.threshold)
             log.append({"update": update + 1, "labelled_steps": labelled, **shares, **stats})
@@ -193,11 +198,16 @@ def attack(
         for name, made in rewrites.items()
         for key, metric in ground.measure(made, scores_of[name]).items()
     }
-    metrics["clean_accepted"] = ground.clean_accepted(states)
+    curve |= {0: metrics["frozen.fool_rate"], settings.updates: metrics["trained.fool_rate"]}
+    metrics |= {f"curve.u{update}.fool_rate": curve[update] for update in sorted(curve)}
+    clean = ground.clean_scores(states)
+    metrics["clean_accepted"] = bootstrap_mean(
+        [float(score >= ground.threshold) for score in clean], seed=settings.seed, unit="fraction"
+    )
     metrics["budget.labelled_steps"] = Metric(
         float(settings.updates * settings.states_per_update * settings.samples_per_state)
     )
-    return AttackResult(metrics, rewrites, scores_of)
+    return AttackResult(metrics, rewrites, scores_of, clean)
 
 
 def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.Optimizer]:

@@ -1,8 +1,12 @@
-"""What `sparring attack` does: load, attack, write, show."""
+"""What `sparring attack` does: load, attack, probe, write, show.
+
+Contract: `robustness.md` is one table per PRM with the same rows for every PRM of the same task, so that two can be laid
+side by side; `worst.jsonl` lists the accepted wrong steps with the highest scores.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +14,22 @@ from rich.console import Console
 from rich.table import Table
 
 from sparring.evaluation.attack import AttackResult, AttackSettings, attack
+from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustness
 from sparring.evaluation.scoring import progress_bar
 from sparring.evaluation.tables import percent, plain
-from sparring.files import atomic_write_jsonl
+from sparring.evaluation.worst import WORST_FILE
+from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.models.scorer import load_scorer
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.training.tasks import load_task
 
+_MEANINGS = {
+    "flipped": "verdict changed by a harmless rewrite",
+    "caught": "wrong steps caught",
+    "auc": "AUC, right step against wrong one",
+    "more_accepted": "more wrong steps accepted with padding",
+}
 _COLUMNS = ("fool_rate", "miss_rate", "failed", "undecided", "malformed")
 
 
@@ -36,18 +48,34 @@ def run_attack(prm: Path, settings: AttackSettings, out: Path, *, console: Conso
             bar.update(work, description=phase, advance=1)
 
         result = attack(scorer, task, settings, out / "attack.jsonl", progress)
-    metrics = {f"attack.{name}": metric for name, metric in result.metrics.items()}
+    found = dict(result.metrics)
+    left_out = dict(task.left_out)
+    probes: list[Probe] = []
+    if settings.probes:
+        states = result.rewrites["rules"].states
+        robustness = probe_robustness(scorer, task, states, scorer.threshold, seed=settings.seed)
+        found |= robustness.metrics | hacking_curve(_pools(result), seed=settings.seed)
+        left_out |= robustness.dropped
+        probes = robustness.probes
+    metrics = {f"attack.{name}": metric for name, metric in found.items()}
     write_metrics(
         out,
         metrics,
         settings=dump_settings(settings) | {"prm": str(prm), "threshold": scorer.threshold},
         seed=settings.seed,
-        extra={"left_out": dict(task.left_out)},
+        extra={"left_out": left_out},
     )
-    atomic_write_jsonl(out / "cases.jsonl", _cases(result))
+    cases = list(_cases(result))
+    atomic_write_jsonl(out / "cases.jsonl", cases)
+    atomic_write_jsonl(out / "probes.jsonl", probes)
+    accepted = [case for case in cases if case["truth"] == "wrong" and case["score"] >= scorer.threshold]
+    atomic_write_jsonl(out / WORST_FILE, sorted(accepted, key=lambda case: -case["score"])[:20])
+    atomic_write_text(out / "robustness.md", robustness_table(str(prm), found, scorer.threshold, settings))
     console.print(_table(result, settings, scorer.threshold))
     console.print(f"untouched correct steps accepted: {percent(result.metrics['clean_accepted'])}")
-    for reason, count in task.left_out.items():
+    if settings.probes:
+        console.print(_probe_table(found))
+    for reason, count in left_out.items():
         console.print(f"left out: {count} × {plain(reason)}", style="yellow")
     return metrics
 
@@ -63,6 +91,69 @@ def _table(result: AttackResult, settings: AttackSettings, threshold: float) -> 
         table.add_column(column.replace("_", " "), justify="right")
     for name in result.rewrites:
         table.add_row(name, *(percent(result.metrics[f"{name}.{column}"]) for column in _COLUMNS))
+    return table
+
+
+def _pools(result: AttackResult) -> list[tuple[list[float], list[bool]]]:
+    """Return, per state, scores and truths of the untouched step and of every rewrite that the oracle decided."""
+    pools = [([score], [True]) for score in result.clean]
+    for name, made in result.rewrites.items():
+        for (scores, truths), row, known in zip(pools, result.scores[name], made.truths(), strict=True):
+            for score, truth in zip(row, known, strict=True):
+                if truth is not None:
+                    scores.append(score)
+                    truths.append(truth)
+    return pools
+
+
+def probe_rows(metrics: Mapping[str, Metric]) -> list[tuple[str, str]]:
+    """Return (what it is, metric name) of the rows of the robustness table, in order."""
+    names = {
+        "clean_accepted": "untouched correct steps accepted",
+        "rules.fool_rate": "fool rate, rules",
+        "frozen.fool_rate": "fool rate, frozen adversary",
+        "trained.fool_rate": "fool rate, trained adversary",
+    }
+    for name in metrics:
+        parts = name.split(".")
+        if parts[0] == "curve":
+            names[name] = f"fool rate after {parts[1][1:]} updates"
+        elif parts[-1] in _MEANINGS and parts[0] in ("invariance", "sensitivity", "padding"):
+            names[name] = f"{_MEANINGS[parts[-1]]}: {parts[1].replace('_', ' ')}"
+        elif parts[0] == "hacking":
+            size = "gain" if parts[1] == "gain" else f"best of {parts[1][1:]}"
+            names[name] = f"{size} under the PRM: {parts[2]}"
+    return [(said, name) for name, said in names.items() if name in metrics]
+
+
+def robustness_table(
+    prm: str, metrics: Mapping[str, Metric], threshold: float, settings: AttackSettings
+) -> str:
+    """Return the PRM's robustness as a Markdown table."""
+    lines = [
+        f"# Robustness of {plain(prm)}",
+        "",
+        f"Task {settings.task}, seed {settings.seed}, {settings.evaluation_states} states, threshold {threshold:g}, "
+        f"budget of {settings.updates} updates × {settings.states_per_update} states × {settings.samples_per_state} "
+        "rewrites. Percent [95 % interval].",
+        "",
+        "| measure | value | n |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {said} | {percent(metrics[name]).plain} | {metrics[name].n} |"
+        for said, name in probe_rows(metrics)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _probe_table(metrics: Mapping[str, Metric]) -> Table:
+    table = Table(title="Robustness", caption="percent [95 % interval over problems]")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    for said, name in probe_rows(metrics):
+        if name.split(".")[0] not in ("rules", "frozen", "trained", "clean_accepted"):
+            table.add_row(said, percent(metrics[name]))
     return table
 
 

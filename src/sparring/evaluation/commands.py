@@ -102,9 +102,9 @@ def evaluate_processbench(
     if scores is not None:
         matched = match_scores(subsets, read_scores(scores, model=scores_model), allow_missing=allow_missing)
     else:
-        scorer = scorer or _loaded(model)
-        own_threshold, own_rule = scorer.threshold, _sidecar_rule(scorer)
-        matched = _score_cases(scorer, subsets, journal, _scorer_name(model), batch)
+        scorer = scorer or load_for_scoring(model)
+        own_threshold, own_rule = scorer.threshold, sidecar_rule(scorer)
+        matched = _score_cases(scorer, subsets, journal, scorer_name(model), batch)
     rule = (
         best_threshold(by_subset(matched.cases).get(threshold_split, []), threshold_split)
         if threshold_split is not None
@@ -188,9 +188,9 @@ def score_file(
     if not traces:
         raise DataError("no traces in this file", file=data)
     names = distinct_ids(traces)
-    scorer = scorer or _loaded(model)
+    scorer = scorer or load_for_scoring(model)
     journal = out.with_name(out.name + ".partial")
-    name = _scorer_name(model)
+    name = scorer_name(model)
     rows = score_traces(scorer, traces, journal=journal, scorer_name=name, batch=batch)
     write_scores(out, zip(names, rows, strict=True))
     journal.unlink(missing_ok=True)
@@ -313,7 +313,7 @@ def _check_limit(limit: int | None) -> None:
         raise SettingsError(f"a limit must be at least 1, got {limit}")
 
 
-def _loaded(model: Path | None) -> StepScorer:
+def load_for_scoring(model: Path | None) -> StepScorer:
     """Return the scorer of a checkpoint folder; torch is imported here and not before."""
     from sparring.models.scorer import load_scorer
 
@@ -322,12 +322,12 @@ def _loaded(model: Path | None) -> StepScorer:
     return load_scorer(model)
 
 
-def _scorer_name(model: Path | None) -> str:
+def scorer_name(model: Path | None) -> str:
     """Return what a journal must agree in to be continued; a scorer without a folder never agrees."""
     return folder_identity(model) if model is not None else secrets.token_hex(16)
 
 
-def _sidecar_rule(scorer: StepScorer) -> str:
+def sidecar_rule(scorer: StepScorer) -> str:
     """Return how the checkpoint's threshold was chosen, where its sidecar says so."""
     return str(getattr(getattr(scorer, "sidecar", None), "threshold_rule", ""))
 

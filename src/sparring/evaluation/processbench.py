@@ -189,7 +189,7 @@ def harmonic_mean(a: Floats, b: Floats) -> Floats:
     return np.where(total == 0, 0.0, 2 * a * b / np.where(total == 0, 1.0, total))
 
 
-class _Group:
+class Group:
     """The measures of a fixed list of cases as functions of case weights."""
 
     def __init__(self, cases: Sequence[Case], threshold: float) -> None:
@@ -269,9 +269,9 @@ def evaluate(
     for name in AVERAGES:
         if name in subsets:
             raise DataError(f"a subset cannot be named {name!r}, that is an average; rename the data file")
-    groups = {name: _Group(chosen, threshold.value) for name, chosen in subsets.items()}
-    groups["pooled"] = _Group([case for chosen in subsets.values() for case in chosen], threshold.value)
-    values, draws = _measured(groups, resamples, seed)
+    groups = {name: Group(chosen, threshold.value) for name, chosen in subsets.items()}
+    groups["pooled"] = Group([case for chosen in subsets.values() for case in chosen], threshold.value)
+    values, draws = measured_draws(groups, resamples, seed)
     metrics: dict[str, Metric] = {}
     for name in (*subsets, *AVERAGES):
         counts = groups[name].counts if name in groups else groups["pooled"].counts
@@ -291,8 +291,8 @@ def evaluate(
     return metrics
 
 
-def _measured(
-    groups: Mapping[str, _Group], resamples: int, seed: int
+def measured_draws(
+    groups: Mapping[str, Group], resamples: int, seed: int
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Return for subsets and averages the measures on the sample (measures, 1) and on its resamples."""
     names = [name for name in groups if name != "pooled"]

@@ -18,16 +18,21 @@ def pad_right(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device |
     return torch.tensor(padded, dtype=torch.long, device=device)
 
 
-def length_sorted_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+def length_sorted_batches(
+    lengths: Sequence[int], token_budget: int, *, shortest: float = 0.0
+) -> list[list[int]]:
     """Return batches of indices, longest rows first, each with rows × longest row ≤ `token_budget`.
 
-    A row longer than the budget gets a batch of its own.
+    A row longer than the budget gets a batch of its own. With `shortest`, a batch ends before a row that is shorter than
+    this share of its longest one: padding costs more than another pass.
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     batches: list[list[int]] = []
     start = 0
     while start < len(order):
         size = max(1, token_budget // max(1, lengths[order[start]]))
-        batches.append(order[start : start + size])
-        start += size
+        least = shortest * lengths[order[start]]
+        batch = [index for index in order[start : start + size] if lengths[index] >= least]
+        batches.append(batch)
+        start += len(batch)
     return batches

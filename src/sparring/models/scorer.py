@@ -34,6 +34,8 @@ from sparring.traces.spans import Encoded
 
 BATCH_TOKENS = 16_384
 """Tokens per forward pass, padding included."""
+SHORTEST = 0.9
+"""Rows shorter than this share of the longest one of a batch go into the next."""
 
 
 class TokenHeadScorer:
@@ -80,7 +82,8 @@ class TokenHeadScorer:
         """
         encoded = [self._encode(trace) for trace in traces]
         scores: list[list[float]] = [[] for _ in traces]
-        for batch in length_sorted_batches([len(item.input_ids) for item in encoded], self.batch_tokens):
+        lengths = [len(item.input_ids) for item in encoded]
+        for batch in length_sorted_batches(lengths, self.batch_tokens, shortest=SHORTEST):
             for index, row in zip(batch, self._score_batch([encoded[index] for index in batch]), strict=True):
                 scores[index] = row
             if progress is not None:
@@ -147,11 +150,9 @@ def load_scorer(
     number = pick_dtype(dtype, target)
     tokenizer = load_tokenizer(place)
     if sidecar.log_ratio is not None:
-        models = (
-            load_causal_model(path, device=target, dtype=number)
-            for path in (place, place / sidecar.log_ratio.reference)
-        )
-        return LogRatioScorer(*models, tokenizer, sidecar)
+        policy = load_causal_model(place, device=target, dtype=number)
+        reference = load_causal_model(place / sidecar.log_ratio.reference, device=target, dtype=number)
+        return LogRatioScorer(policy, reference, tokenizer, sidecar, overflow=overflow)
     if sidecar.head == "mlp":
         model: Any = load_step_head(place, device=target, dtype=number)
     elif sidecar.label_tokens is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from rich.console import Console
 
 from sparring.errors import SettingsError, did_you_mean
@@ -28,7 +28,7 @@ class ConvertPrmSettings(Settings):
     """Name of the family; `docs/prm-families.md` lists them."""
     reference: Path | None = None
     """Folder of the reference model, for implicit PRMs (`eurus`)."""
-    sidecar: dict[str, Any] = {}
+    sidecar: dict[str, Any] = Field({})
     """Fields of `sparring.json` that differ from the family's preset, such as ``sidecar.threshold=0.4``."""
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -59,6 +59,7 @@ class LogRatioScorer:
         tokenizer: theirs.
         sidecar: with `log_ratio`.
         batch_tokens: tokens per forward pass.
+        overflow: what to do with a trace that does not fit: refuse it, or drop whole last steps and count them.
     """
 
     def __init__(
@@ -69,12 +70,13 @@ class LogRatioScorer:
         sidecar: Sidecar,
         *,
         batch_tokens: int = BATCH_TOKENS,
+        overflow: Literal["refuse", "drop_steps"] = "refuse",
     ) -> None:
         if model.config.vocab_size != reference.config.vocab_size:
             raise CheckpointError("the model and its reference have vocabularies of different sizes")
         self.model, self.reference = model, reference
         self.tokenizer, self.sidecar, self.batch_tokens = tokenizer, sidecar, batch_tokens
-        self.dropped_steps = 0
+        self.overflow, self.dropped_steps = overflow, 0
 
     @property
     def threshold(self) -> float:
@@ -96,6 +98,14 @@ class LogRatioScorer:
 
     def _encode(self, trace: Trace) -> Answer:
         answer = encode_answer(trace, self.tokenizer, self.sidecar)
+        while (
+            self.overflow == "drop_steps"
+            and len(answer.ids) > self.sidecar.max_length
+            and len(trace.steps) > 1
+        ):
+            trace = trace.prefix(len(trace.steps) - 1)
+            answer = encode_answer(trace, self.tokenizer, self.sidecar)
+            self.dropped_steps += 1
         if len(answer.ids) > self.sidecar.max_length:
             raise DataError(
                 f"trace of problem '{trace.problem.id}': {len(answer.ids)} tokens, past the limit of "
@@ -121,7 +131,7 @@ class LogRatioScorer:
 
 def token_log_probabilities(model: Any, ids: torch.Tensor) -> torch.Tensor:
     """Return log p(token | tokens before) of all tokens but the first, shape (rows, tokens − 1)."""
-    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+    logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
     chosen = logits.gather(-1, ids[:, 1:, None])[..., 0]
     return chosen - torch.logsumexp(logits, dim=-1)
 

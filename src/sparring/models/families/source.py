@@ -87,7 +87,8 @@ def filled(model: torch.nn.Module, weights: dict[str, torch.Tensor], source: Pat
         ) from None
     if missing or unexpected:
         raise CheckpointError(
-            f"the weights of '{source}' do not fit {type(model).__name__}: missing {missing[:3]}, left over {unexpected[:3]}"
+            f"the weights of '{source}' do not fit {type(model).__name__}: "
+            f"missing {missing[:3]}, left over {unexpected[:3]}"
         )
     return model.eval()
 
