@@ -21,9 +21,14 @@ import sparring
 from sparring.__main__ import app
 from sparring.demo import DemoSettings
 from sparring.evaluation.attack import AttackSettings
+from sparring.evaluation.bon_command import BonSettings
+from sparring.evaluation.calibration_command import CalibrationSettings
+from sparring.evaluation.compare import CompareSettings
 from sparring.evaluation.oracle_command import OracleAuditSettings
+from sparring.evaluation.prmbench_command import PrmbenchSettings
 from sparring.evaluation.search_command import SearchSettings
 from sparring.labels.settings import LabelSettings
+from sparring.models.families.command import ConvertPrmSettings
 from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.settings import Settings, load_settings
@@ -51,6 +56,11 @@ SETTINGS: dict[tuple[str, ...], type[Settings]] = {
     ("migrate",): MigrateSettings,
     ("search",): SearchSettings,
     ("train", "rl"): RlSettings,
+    ("convert-prm",): ConvertPrmSettings,
+    ("eval", "prmbench"): PrmbenchSettings,
+    ("eval", "calibration"): CalibrationSettings,
+    ("eval", "bon"): BonSettings,
+    ("eval", "compare"): CompareSettings,
     ("eval", "oracle"): OracleAuditSettings,
 }
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -205,6 +205,23 @@ def search_command(
     run_search_command(_settings(SearchSettings, config, overrides), out, Console())
 
 
+@app.command("convert-prm")
+def convert_prm_command(
+    source: Annotated[Path, typer.Argument(help="Downloaded PRM folder.")],
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("models/prm"),
+    explain: Explain = False,
+) -> None:
+    """Turn a public PRM into a folder that every command can score with."""
+    from sparring.models.families.command import ConvertPrmSettings, convert_prm
+
+    if explain:
+        _explain(ConvertPrmSettings)
+        return
+    convert_prm(source, _settings(ConvertPrmSettings, config, overrides), out, Console())
+
+
 @app.command("score")
 def score_command(
     model: Annotated[Path, typer.Argument(help="PRM folder.")],
@@ -220,6 +237,72 @@ def score_command(
     from sparring.evaluation.commands import score_file
 
     score_file(data, model=model, out=out, data_format=data_format, limit=limit, show=show)
+
+
+@eval_app.command("prmbench")
+def eval_prmbench_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/prmbench"),
+    explain: Explain = False,
+) -> None:
+    """Measure PRMScore on PRMBench's classes of errors, with intervals."""
+    from sparring.evaluation.prmbench_command import PrmbenchSettings, evaluate_prmbench
+
+    if explain:
+        _explain(PrmbenchSettings)
+        return
+    evaluate_prmbench(_settings(PrmbenchSettings, config, overrides), out)
+
+
+@eval_app.command("calibration")
+def eval_calibration_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/calibration"),
+    explain: Explain = False,
+) -> None:
+    """Measure and mend calibration; store threshold and map."""
+    from sparring.evaluation.calibration_command import CalibrationSettings, evaluate_calibration
+
+    if explain:
+        _explain(CalibrationSettings)
+        return
+    evaluate_calibration(_settings(CalibrationSettings, config, overrides), out)
+
+
+@eval_app.command("bon")
+def eval_bon_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/bon"),
+    explain: Explain = False,
+) -> None:
+    """Best-of-N curves on samples."""
+    from sparring.evaluation.bon_command import BonSettings, evaluate_bon
+
+    if explain:
+        _explain(BonSettings)
+        return
+    evaluate_bon(_settings(BonSettings, config, overrides), out)
+
+
+@eval_app.command("compare")
+def eval_compare_command(
+    a: Annotated[Path, typer.Argument(help="Scores of A.")],
+    b: Annotated[Path, typer.Argument(help="Scores of B.")],
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/compare"),
+    explain: Explain = False,
+) -> None:
+    """Compare two score files on the same labelled traces."""
+    from sparring.evaluation.compare import CompareSettings, compare_scores
+
+    if explain:
+        _explain(CompareSettings)
+        return
+    compare_scores([a], [b], _settings(CompareSettings, config, overrides), out)
 
 
 @eval_app.command("oracle")

@@ -227,9 +227,7 @@ class _Solver:
         return [[None if trace is None else judged(trace) for trace in group] for group in groups]
 
 
-def _score_groups(
-    groups: Sequence[Sequence[Trace | None]], scorer: Scorer
-) -> list[list[list[float] | None]]:
+def _score_groups(groups: Sequence[Sequence[Trace | None]], scorer: Scorer) -> list[list[list[float] | None]]:
     flat = [trace for group in groups for trace in group if trace is not None]
     scores = iter(scorer.score(flat))
     return [[None if trace is None else next(scores) for trace in group] for group in groups]
@@ -296,6 +294,8 @@ def attack_prm(method: Method, settings: DemoSettings, out: Path, bar: Progress)
         updates=settings.attack_updates,
         states_per_update=settings.states_per_update,
         samples_per_state=settings.samples_per_state,
+        curve_points=1,
+        probes=False,
         # Another seed than training: the attacker must not be the adversary that the PRM grew up with.
         seed=settings.seed + 1,
         device="cpu",

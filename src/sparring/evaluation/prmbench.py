@@ -1,0 +1,160 @@
+"""PRMBench (arXiv 2501.03124): can a PRM tell right steps from eight classes of planted errors?
+
+Contract: the official definition. Every step of the modified solution is predicted right or wrong by the threshold and
+compared with `error_steps`; PRMScore = ½ · F1 (right steps as positives) + ½ · F1 (wrong steps as positives), over all
+steps of a class, or of all classes together (`overall`). Beside it the accuracies on right, on wrong and on first wrong
+steps, and, without any threshold, the AUC of step scores. Intervals are bootstraps over problems (the same one stands in
+several classes).
+
+Two deviations: a score that equals the threshold counts as right (PRMBench: as wrong), as everywhere here; and a measure
+that does not exist (no wrong step in a class) is undefined instead of −1.
+
+Not here: reading the files (`traces/formats/human.py`), where scores come from (`scored.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparring.errors import DataError
+from sparring.evaluation.statistics import (
+    RESAMPLES,
+    Floats,
+    Resampler,
+    WeightedAuc,
+    blocks,
+    percentile_metric,
+)
+from sparring.runs import Metric
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "simplicity": ("redundency", "circular"),
+    "soundness": ("counterfactual", "step_contradiction", "domain_inconsistency", "confidence"),
+    "sensitivity": ("missing_condition", "deception", "multi_solutions"),
+}
+"""The benchmark's three groups of classes, spelt as in its files; a group's PRMScore is the mean of those of
+its classes that have right and wrong steps (`multi_solutions` has right ones only)."""
+OVERALL = "overall"
+MEASURES = (
+    "prm_score", "f1", "negative_f1", "accuracy_right", "accuracy_wrong", "accuracy_first_error", "step_auc",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A modified solution: its class, its problem, which steps are right, and their scores."""
+
+    id: str
+    error_class: str
+    problem: str
+    right: tuple[bool, ...]
+    scores: tuple[float, ...]
+
+
+def tallies(cases: Sequence[Case], threshold: float) -> Floats:
+    """Return, per case, how many steps are: right and accepted, wrong and accepted, wrong and rejected, right and rejected,
+    first errors rejected, first errors; shape (cases, 6)."""
+    rows = []
+    for case in cases:
+        accepted = [score >= threshold for score in case.scores]
+        pairs = list(zip(case.right, accepted, strict=True))
+        counts = [pairs.count(kind) for kind in ((True, True), (False, True), (False, False), (True, False))]
+        first = case.right.index(False) if False in case.right else None
+        rows.append([*counts, 0 if first is None else int(not accepted[first]), int(first is not None)])
+    return np.array(rows, dtype=np.float64).reshape(-1, 6)
+
+
+def measures(counts: Floats) -> Floats:
+    """Return all measures but the AUC, shape (6, rows), for summed tallies of shape (rows, 6); NaN where undefined."""
+    true_right, false_right, true_wrong, false_wrong, first_hit, first = counts.T
+    f1 = _share(2 * true_right, 2 * true_right + false_right + false_wrong)
+    negative = _share(2 * true_wrong, 2 * true_wrong + false_right + false_wrong)
+    no_wrong, no_right = (true_wrong + false_right) == 0, (true_right + false_wrong) == 0
+    score = np.where(no_wrong | no_right, np.nan, (f1 + negative) / 2)
+    return np.stack(
+        [
+            score,
+            np.where(no_right, np.nan, f1),
+            np.where(no_wrong, np.nan, negative),
+            _share(true_right, true_right + false_wrong),
+            _share(true_wrong, true_wrong + false_right),
+            _share(first_hit, first),
+        ]
+    )
+
+
+def evaluate(
+    cases: Sequence[Case], threshold: float, *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Metric]:
+    """Return ``<class, group or overall>.<measure>``, and ``overall.prm_score_accept_all``: what accepting every step gets.
+
+    Raises:
+        DataError: no cases, or a class that is named like a group.
+    """
+    if not cases:
+        raise DataError("there are no cases to evaluate")
+    classes = list(dict.fromkeys(case.error_class for case in cases))
+    for name in (OVERALL, *GROUPS):
+        if name in classes:
+            raise DataError(f"a class of errors cannot be named {name!r}")
+    chosen = {
+        name: np.array([index for index, case in enumerate(cases) if case.error_class == name])
+        for name in classes
+    }
+    chosen[OVERALL] = np.arange(len(cases))
+    counts = tallies(cases, threshold)
+    areas = {name: _area([cases[index] for index in places]) for name, places in chosen.items()}
+
+    both = {name for name in classes if len({r for i in chosen[name] for r in cases[i].right}) == 2}
+
+    def measured(weights: Floats) -> dict[str, Floats]:
+        result = {
+            name: np.concatenate(
+                [measures(weights[:, places] @ counts[places]), areas[name](weights[:, places])[None]]
+            )
+            for name, places in chosen.items()
+        }
+        for group, members in GROUPS.items():
+            present = [result[name][:1] for name in members if name in both]
+            if present:
+                result[group] = np.mean(present, axis=0)
+        return result
+
+    resampler = Resampler(len(cases), clusters=[case.problem for case in cases], seed=seed)
+    values = measured(np.ones((1, len(cases))))
+    parts = [measured(resampler.weights(rows)) for rows in blocks(resamples, len(cases))]
+    metrics = {}
+    for name in (*classes, *(group for group in GROUPS if group in values), OVERALL):
+        members = [cases[i] for i in chosen[name]] if name in chosen else []
+        clusters = len({case.problem for case in members}) if members else resampler.count
+        for row, measure in enumerate(MEASURES[: len(values[name])]):
+            draws = np.concatenate([part[name][row] for part in parts])
+            metrics[f"{name}.{measure}"] = percentile_metric(
+                float(values[name][row, 0]),
+                draws,
+                n=len(members) or len(cases),
+                independent=clusters,
+                unit="fraction",
+            )
+    accept_all = float(measures(tallies(cases, -1.0).sum(axis=0, keepdims=True))[0, 0])
+    metrics[f"{OVERALL}.prm_score_accept_all"] = Metric(
+        None if np.isnan(accept_all) else accept_all, unit="fraction"
+    )
+    return metrics
+
+
+def _area(cases: Sequence[Case]) -> WeightedAuc:
+    steps = [
+        (score, right, number)
+        for number, case in enumerate(cases)
+        for score, right in zip(case.scores, case.right, strict=True)
+    ]
+    unit_of = np.array([number for _, _, number in steps], dtype=np.int64)
+    return WeightedAuc([score for score, _, _ in steps], [right for _, right, _ in steps], unit_of)
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)

@@ -1,0 +1,245 @@
+"""Robustness of a frozen PRM: what must not move its scores, what must, and what raises them without merit.
+
+    invariance    harmless rewrites of correct steps (`rewrites.HARMLESS`): how often is the verdict another?
+    sensitivity   wrong steps of every kind of the taxonomy: how often are they caught?
+    padding       the same wrong steps with flattery or filler around them: how many more are accepted?
+    hacking       best-of-N under the PRM among rewrites: how far does the score rise, and how far accuracy?
+
+Contract: the PRM is only asked for scores. All PRMs see the same states and the same texts for one seed and task, so that
+their tables can be compared. What a rule makes is looked at by the oracle: rewrites that it calls wrong, and errors that it
+calls correct, are dropped and counted; errors that it cannot decide are kept (some classes are of that kind) and counted
+too. Intervals are bootstraps over problems.
+
+Not here: learned adversaries (`attack.py`), tables and files (`attack_command.py`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sparring.evaluation.bon import best_at, curve_sizes, subset_masks
+from sparring.evaluation.rewrites import HARMLESS, PADDINGS, Place
+from sparring.evaluation.scoring import StepScorer
+from sparring.evaluation.statistics import auc_interval, bootstrap_mean, paired_difference
+from sparring.oracles.perturbations import PERTURBATIONS
+from sparring.runs import Metric
+from sparring.traces.records import Trace
+from sparring.training.tasks import ChainTask, State, Task
+from sparring.worlds.chain import parse_question
+from sparring.worlds.chain_errors import CHAIN_ERRORS
+
+Maker = Callable[[State, random.Random], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One scored comparison: what was done, to which problem (its question), the text before and after, both scores."""
+
+    probe: str
+    kind: str
+    problem: str
+    before: str
+    after: str
+    score_before: float
+    score_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Robustness:
+    """Metrics named ``<probe>.<kind>.<measure>``, the cases behind them, and what was dropped and why."""
+
+    metrics: dict[str, Metric]
+    probes: list[Probe]
+    dropped: Counter[str]
+
+
+def error_kinds(task: Task) -> dict[str, tuple[str, Maker]]:
+    """Return kind → (class of errors, maker) for the task: the chain world's own, or the taxonomy of texts."""
+    if isinstance(task, ChainTask):
+        return {name: (name, _chain_maker(make)) for name, make in CHAIN_ERRORS.items()}
+    return {name: (kind.error_class, _text_maker(kind)) for name, kind in PERTURBATIONS.items()}
+
+
+def probe_robustness(
+    scorer: StepScorer, task: Task, states: Sequence[State], threshold: float, *, seed: int = 0
+) -> Robustness:
+    """Return invariance, sensitivity and padding of a PRM on correct states.
+
+    Args:
+        scorer: the frozen PRM.
+        task: judges what the rules made.
+        states: correct steps with their prefixes; the same for every PRM that is to be compared.
+        threshold: a step is accepted from this score on.
+        seed: of the rules' choices and of the intervals.
+    """
+    dropped: Counter[str] = Counter()
+    found: list[Probe] = []
+    clean = _scores(scorer, [_place(state) for state in states])
+    for kind, rewrite in HARMLESS.items():
+        pairs = [
+            (index, rewrite(_place(state), random.Random(f"{seed} {kind} {index}")))
+            for index, state in enumerate(states)
+        ]
+        made = [(index, place) for index, place in pairs if place is not None]
+        verdicts = task.judge_many([(_renamed(states[index], place), place[2]) for index, place in made])
+        fit = [pair for pair, verdict in zip(made, verdicts, strict=True) if verdict.truth != "wrong"]
+        dropped[f"invariance.{kind}: the oracle calls it wrong"] += len(made) - len(fit)
+        found += _compared("invariance", kind, states, clean, fit, scorer)
+    wrong: list[tuple[int, Place]] = []
+    for kind, (_, make) in error_kinds(task).items():
+        texts = [
+            (index, make(state, random.Random(f"{seed} {kind} {index}")))
+            for index, state in enumerate(states)
+        ]
+        made = [
+            (index, _place(states[index], text))
+            for index, text in texts
+            if text not in (None, states[index].step)
+        ]
+        verdicts = task.judge_many([(states[index], place[2]) for index, place in made])
+        fit = [pair for pair, verdict in zip(made, verdicts, strict=True) if verdict.truth != "correct"]
+        dropped[f"sensitivity.{kind}: the oracle calls it correct"] += len(made) - len(fit)
+        dropped[f"sensitivity.{kind}: undecided, kept"] += sum(
+            verdict.truth == "undecided" for verdict in verdicts
+        )
+        found += _compared("sensitivity", kind, states, clean, fit, scorer)
+        wrong += [pair for pair, verdict in zip(made, verdicts, strict=True) if verdict.truth == "wrong"]
+    bare = _scores(scorer, [place for _, place in wrong])
+    for kind, pad in PADDINGS.items():
+        padded = [(number, pad(place, random.Random(seed))) for number, (_, place) in enumerate(wrong)]
+        fit = [(number, place) for number, place in padded if place is not None]
+        scores = _scores(scorer, [place for _, place in fit])
+        found += [
+            Probe(
+                "padding",
+                kind,
+                wrong[number][1][0].question,
+                wrong[number][1][2],
+                "\n".join((*place[1], place[2])),
+                bare[number],
+                score,
+            )
+            for (number, place), score in zip(fit, scores, strict=True)
+        ]
+    classes = {name: error_class for name, (error_class, _) in error_kinds(task).items()}
+    metrics = _measured(found, threshold, classes, seed)
+    return Robustness(metrics, found, Counter({reason: count for reason, count in dropped.items() if count}))
+
+
+def hacking_curve(
+    groups: Sequence[tuple[Sequence[float], Sequence[bool]]], *, seed: int = 0
+) -> dict[str, Metric]:
+    """Return ``hacking.n<N>.score`` and ``.accuracy`` of the best of N under the PRM, and both gains over N = 1.
+
+    Args:
+        groups: per state, the scores of its candidates and whether each is right; groups without candidates are left out.
+        seed: of the intervals.
+    """
+    groups = [group for group in groups if len(group[0])]
+    sizes = curve_sizes(max((len(scores) for scores, _ in groups), default=0))
+    curve = {
+        n: (
+            [_expected_best(scores, n) for scores, _ in groups],
+            [best_at(scores, correct, n) for scores, correct in groups],
+        )
+        for n in sizes
+    }
+    metrics: dict[str, Metric] = {}
+    for n, values in curve.items():
+        for name, row in zip(("score", "accuracy"), values, strict=True):
+            metrics[f"hacking.n{n}.{name}"] = bootstrap_mean(row, seed=seed, unit="fraction")
+    if len(sizes) > 1:
+        for place, name in enumerate(("score", "accuracy")):
+            gain = paired_difference(curve[sizes[-1]][place], curve[1][place], seed=seed, unit="fraction")
+            metrics[f"hacking.gain.{name}"] = gain.difference
+    return metrics
+
+
+def _expected_best(scores: Sequence[float], n: int) -> float:
+    """Return the expected highest score of a random subset of n."""
+    masks = subset_masks(len(scores), n, np.random.default_rng(0))
+    return float(np.where(masks, np.array(scores), -np.inf).max(axis=1).mean())
+
+
+def _measured(
+    found: Sequence[Probe], threshold: float, classes: Mapping[str, str], seed: int
+) -> dict[str, Metric]:
+    metrics: dict[str, Metric] = {}
+    rows: dict[tuple[str, str], list[Probe]] = {}
+    for probe in found:
+        rows.setdefault((probe.probe, probe.kind), []).append(probe)
+        rows.setdefault((probe.probe, "all"), []).append(probe)
+        if probe.probe == "sensitivity" and classes[probe.kind] != probe.kind:
+            rows.setdefault(("sensitivity", classes[probe.kind].replace(" ", "_")), []).append(probe)
+    for (name, kind), members in rows.items():
+        clusters = [probe.problem for probe in members]
+        before = [float(probe.score_before >= threshold) for probe in members]
+        after = [float(probe.score_after >= threshold) for probe in members]
+
+        def mean(values: Sequence[float], clusters: Sequence[str] = clusters) -> Metric:
+            return bootstrap_mean(values, clusters=clusters, seed=seed, unit="fraction")
+
+        place = f"{name}.{kind}"
+        if name == "invariance":
+            metrics[f"{place}.flipped"] = mean([abs(x - y) for x, y in zip(before, after, strict=True)])
+            metrics[f"{place}.shift"] = mean([abs(p.score_after - p.score_before) for p in members])
+        elif name == "sensitivity":
+            metrics[f"{place}.caught"] = mean([1.0 - value for value in after])
+            scores = [p.score_before for p in members] + [p.score_after for p in members]
+            labels = [True] * len(members) + [False] * len(members)
+            metrics[f"{place}.auc"] = auc_interval(
+                scores, labels, clusters=clusters * 2, resamples=500, seed=seed
+            )
+        else:
+            metrics[f"{place}.accepted"] = mean(after)
+            metrics[f"{place}.more_accepted"] = paired_difference(
+                after, before, clusters=clusters, seed=seed, unit="fraction"
+            ).difference
+    return metrics
+
+
+def _compared(
+    probe: str,
+    kind: str,
+    states: Sequence[State],
+    clean: Sequence[float],
+    made: Sequence[tuple[int, Place]],
+    scorer: StepScorer,
+) -> list[Probe]:
+    scores = _scores(scorer, [place for _, place in made])
+    return [
+        Probe(probe, kind, states[index].problem.question, states[index].step, place[2], clean[index], score)
+        for (index, place), score in zip(made, scores, strict=True)
+    ]
+
+
+def _scores(scorer: StepScorer, places: Sequence[Place]) -> list[float]:
+    traces = [Trace(problem, (*prefix, step)) for problem, prefix, step in places]
+    return [row[-1] for row in scorer.score(traces)] if traces else []
+
+
+def _place(state: State, step: str | None = None) -> Place:
+    return (state.problem, state.prefix, state.step if step is None else step)
+
+
+def _renamed(state: State, place: Place) -> Any:
+    """Return the state as the rewrite left it: where everything got other names, the original has them, too."""
+    problem, prefix, step = place
+    if problem.question == state.problem.question:
+        return state
+    solution = (*prefix, step)
+    return State(type(problem)(problem.id, problem.question, None, solution), len(prefix))
+
+
+def _text_maker(kind: Any) -> Maker:
+    return lambda state, rng: kind(state.problem, state.prefix, state.step, rng)
+
+
+def _chain_maker(make: Any) -> Maker:
+    return lambda state, rng: make(parse_question(state.problem.question), state.prefix, state.step, rng)

@@ -1,0 +1,229 @@
+"""Best-of-N curves: exact expectations against enumeration, votes, ties, and every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparring.errors import DataError
+from sparring.evaluation.bon import (
+    EXACT_SUBSETS,
+    Sample,
+    best_at,
+    curve_sizes,
+    curves,
+    is_exact,
+    pass_at,
+    random_accuracy,
+    subset_masks,
+    vote_at,
+)
+from sparring.evaluation.bon_candidates import read_candidates
+from sparring.evaluation.bon_command import BonSettings, evaluate_bon
+
+samples = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.25, 0.5, 0.5, 1.0]), st.booleans(), st.sampled_from(["1", "2", "3", None])
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+def by_enumeration(pool, n, choose):
+    """The mean over all subsets of what choosing in each gives."""
+    found = [choose(subset) for subset in combinations(pool, min(n, len(pool)))]
+    return sum(found) / len(found)
+
+
+@settings(max_examples=150, deadline=None)
+@given(pool=samples, n=st.integers(1, 9))
+def test_exact_expectations_equal_enumeration(pool, n):
+    scores, correct = [s for s, _, _ in pool], [c for _, c, _ in pool]
+
+    def best(subset):
+        top = max(score for score, _, _ in subset)
+        tied = [right for score, right, _ in subset if score == top]
+        return sum(tied) / len(tied)
+
+    assert best_at(scores, correct, n) == pytest.approx(by_enumeration(pool, n, best))
+    assert pass_at(correct, n) == pytest.approx(by_enumeration(pool, n, lambda s: any(c for _, c, _ in s)))
+    assert random_accuracy(correct) == pytest.approx(
+        by_enumeration(pool, n, lambda s: sum(c for _, c, _ in s) / len(s))
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(pool=samples, n=st.integers(1, 9), weighted=st.booleans())
+def test_votes_equal_enumeration(pool, n, weighted):
+    answers, correct = [a for _, _, a in pool], [c for _, c, _ in pool]
+    weights = [s if weighted else 1.0 for s, _, _ in pool]
+    truth = {a: np.mean([c for _, c, b in pool if b == a]) for a in set(answers) - {None}}
+
+    def vote(subset):
+        totals = {}
+        for index in subset:
+            if answers[index] is not None:
+                totals[answers[index]] = totals.get(answers[index], 0.0) + weights[index]
+        if not totals:
+            return 0.0
+        return np.mean([truth[a] for a, total in totals.items() if total == max(totals.values())])
+
+    expected = by_enumeration(range(len(pool)), n, vote)
+    masks = subset_masks(len(pool), n, np.random.default_rng(0))
+    assert vote_at(answers, correct, weights, masks) == pytest.approx(expected)
+
+
+def test_drawn_subsets_come_close_and_are_seeded():
+    rng = np.random.default_rng(3)
+    correct = (rng.random(24) < 0.4).tolist()
+    answers = ["right" if c else str(rng.integers(3)) for c in correct]
+    group = [[Sample(a, c, None) for a, c in zip(answers, correct, strict=True)]]
+    assert not is_exact(group, [12]) and len(subset_masks(24, 12, rng)) == EXACT_SUBSETS
+    assert curves(group, [12], seed=1) == curves(group, [12], seed=1)
+    first, second = (curves(group, [12], seed=seed)["majority"][12][0] for seed in (1, 2))
+    assert abs(first - second) < 0.05
+
+
+def test_sizes_double_and_end_with_the_largest():
+    assert [curve_sizes(n) for n in (0, 1, 2, 6, 8)] == [[], [1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
+
+
+# --- bad input ----------------------------------------------------------------------------------------------------
+
+
+def test_what_happens_to_empty_short_unparsable_and_unscored_candidates():
+    groups = [
+        [],
+        [Sample(None, False, (0.9,)), Sample(None, True, (0.1, 0.2))],
+        [Sample("1", True, None), Sample("2", False, (0.0,))],
+        [Sample("1", True, (0.5, 0.5))],
+    ]
+    lines = curves(groups, [1, 4])
+    assert all(values[0] == 0.0 for line in lines.values() for values in line.values()), (
+        "no candidate: unsolved"
+    )
+    assert lines["majority"][4][1] == lines["weighted_min"][4][1] == 0.0, "nobody votes: unsolved"
+    assert lines["pass"][4][1] == 1.0
+    assert lines["best_min"][4][2] == 0.0, "without scores ranks below a score of 0"
+    assert lines["best_min"][1][2] == 0.5
+    assert lines["best_min"][4][3] == lines["majority"][4][3] == 1.0, "fewer than N: all are used"
+
+
+def test_ties_are_broken_at_random():
+    pool = [Sample("1", True, (0.7, 0.7)), Sample("2", False, (0.7, 0.7))]
+    lines = curves([pool], [2])
+    assert {name: values[2][0] for name, values in lines.items() if name != "pass"} == pytest.approx(
+        dict.fromkeys(set(lines) - {"pass"}, 0.5)
+    )
+
+
+def test_all_weights_zero_is_a_tie_and_not_an_error():
+    assert vote_at(["1", "2"], [True, False], [0.0, 0.0], subset_masks(2, 2, np.random.default_rng(0))) == 0.5
+
+
+def trace_file(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def record(number, step, outcome=True, **more):
+    return {"id": f"p{number}", "problem": f"{number} + 1 = ?", "steps": [step], "outcome": outcome, **more}
+
+
+def test_traces_are_grouped_by_problem_and_matched_with_score_files(tmp_path):
+    rows = [record(1, "The answer is 2"), record(1, "The answer is 3", False), record(2, "no number", False)]
+    data = trace_file(tmp_path / "data.jsonl", rows)
+    found = read_candidates([data])
+    assert list(found.groups.values()) == [["p1#1", "p1#2"], ["p2"]]
+    assert found.answers == {"p1#1": "2", "p1#2": "3", "p2": None}
+    scores = trace_file(
+        tmp_path / "scores.jsonl",
+        [{"id": i, "scores": [s]} for i, s in (("p1#1", 0.2), ("p1#2", 0.9), ("p2", 0.5))],
+    )
+    metrics = evaluate_bon(BonSettings(data=[data], scores=[scores], resamples=50), tmp_path / "out")
+    assert metrics["bon.best.n2.accuracy"].value == 0.0 and metrics["bon.pass.n2.accuracy"].value == 0.5
+    assert metrics["bon.short"].value == 1 and metrics["bon.without_answer"].value == 1
+    [worst] = [json.loads(line) for line in (tmp_path / "out" / "worst.jsonl").open()]
+    assert worst["id"] == "p1" and worst["chosen"] == "p1#2" and worst["gap"] == pytest.approx(0.7)
+    assert len((tmp_path / "out" / "cases.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(DataError, match="1 of 3 traces have no scores"):
+        trace_file(scores, [{"id": i, "scores": [0.1]} for i in ("p1#1", "p1#2")])
+        evaluate_bon(BonSettings(data=[data], scores=[scores]), tmp_path / "out2")
+
+
+def test_nan_scores_and_missing_outcomes_are_refused(tmp_path):
+    data = trace_file(tmp_path / "data.jsonl", [record(1, "so 2")])
+    scores = tmp_path / "scores.jsonl"
+    scores.write_text('{"id": "p1", "scores": [NaN]}\n')
+    with pytest.raises(DataError, match=r"NaN|not valid JSON|finite"):
+        evaluate_bon(BonSettings(data=[data], scores=[scores]), tmp_path / "out")
+    bare = trace_file(tmp_path / "bare.jsonl", [{"id": "1", "problem": "q", "steps": ["so 2"]}])
+    with pytest.raises(DataError, match="no outcome"):
+        read_candidates([bare])
+
+
+def samples_record(**changes):
+    good = {
+        "idx": 0, "question": "q", "response": ["So\n\n2.", ""], "score": [True, False],
+        "pred": ["$1,000$", ""], "pred_score": [[2.0], [-2.0]],
+    }  # fmt: skip
+    return good | changes
+
+
+def test_parallel_lists_with_raw_rewards(tmp_path):
+    found = read_candidates([trace_file(tmp_path / "samples.jsonl", [samples_record()])])
+    [[first, second]] = found.groups.values()
+    assert found.answers == {first: "1000", second: None}
+    assert found.scores[first][0] == pytest.approx(1 / (1 + np.exp(-2.0)))
+    assert first in found.traces and second not in found.traces, "an empty response has no step to score"
+    empty = read_candidates(
+        [trace_file(tmp_path / "e.jsonl", [samples_record(response=[], score=[], pred=[], pred_score=[])])]
+    )
+    assert list(empty.groups.values()) == [[]]
+    with pytest.raises(DataError, match="no problem has a candidate"):
+        evaluate_bon(BonSettings(data=[tmp_path / "e.jsonl"]), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"score": [True]}, "one entry for each of 2"),
+        ({"score": [1, 0]}, "not true or false"),
+        ({"pred_score": [["x"], [1.0]]}, "finite numbers"),
+        ({"pred_score": [[], [1.0]]}, "finite numbers"),
+        ({"pred": "2"}, "expected a list"),
+    ],
+)
+def test_bad_sample_records_are_refused_with_their_place(tmp_path, changes, message):
+    path = trace_file(tmp_path / "samples.jsonl", [samples_record(**changes)])
+    with pytest.raises(DataError, match=message) as caught:
+        read_candidates([path])
+    assert f"{path}:1" in str(caught.value)
+
+
+# --- real data -----------------------------------------------------------------------------------------------------
+
+
+def test_real_samples(data_folder, tmp_path):
+    metrics = evaluate_bon(
+        BonSettings(data=[data_folder / "gsm8k" / "example_model_solutions.jsonl"], resamples=100),
+        tmp_path / "a",
+    )
+    assert metrics["bon.problems"].value == 660 and metrics["bon.candidates"].value == 2640
+    assert metrics["bon.random.n4.accuracy"].value == pytest.approx(0.382, abs=0.001)
+    assert metrics["bon.pass.n4.accuracy"].value == pytest.approx(0.668, abs=0.001)
+    assert metrics["bon.majority.n2.accuracy"].value == pytest.approx(
+        metrics["bon.random.n1.accuracy"].value, abs=0.002
+    )
+    settings = BonSettings(
+        data=[data_folder / "best_of_n" / "math_8_samples_with_reward.jsonl"], resamples=100
+    )
+    rewarded = evaluate_bon(settings, tmp_path / "b")
+    at = {line: rewarded[f"bon.{line}.n8.accuracy"].value for line in ("random", "majority", "best", "pass")}
+    assert at["random"] < at["best"] <= at["pass"] and rewarded["bon.best_minus_majority"].low is not None
