@@ -214,9 +214,9 @@ def head(settings: OracleAuditSettings) -> str:
         f"{source_commit()}; {machine()['processor']}.\nDefinitions: [the audit](../../docs/oracle_audit.md). "
         "Made by `python benchmarks/oracle_audit.py`.\n\n"
         "**No set here is fresh.** Rules were read off false alarms in the development halves, and the first rules of\n"
-        "arithmetic off all of ProcessBench and GSM8K, before there were halves. Since then nobody has read held-out\n"
-        "cases, but their rates have been looked at several times while rules changed, so that they are somewhat\n"
-        "optimistic too. Some false alarms are wrong labels; all are counted.\n\n"
+        "arithmetic off all of ProcessBench and GSM8K, before there were halves. Since then held-out false alarms\n"
+        "have been read (no rule was changed for them), and rates looked at several times while rules changed, so\n"
+        "that they are somewhat optimistic too. Some false alarms are wrong labels; all are counted.\n\n"
     )
 
 
