@@ -22,12 +22,6 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from sparring.evaluation.statistics import (
-    auc_interval,
-    bootstrap_mean,
-    bootstrap_statistic,
-    expected_calibration_error,
-)
 from sparring.files import atomic_write_text
 from sparring.labels.command import run_label
 from sparring.labels.label_run import LabelledValues, labelled_values
@@ -43,6 +37,12 @@ from sparring.progress.provers import (
     comparison_metrics,
 )
 from sparring.runs import Metric, write_metrics
+from sparring.statistics import (
+    auc_interval,
+    bootstrap_mean,
+    bootstrap_statistic,
+    expected_calibration_error,
+)
 from sparring.training.supervised import train_supervised
 from sparring.training.supervised_settings import ValueSettings
 

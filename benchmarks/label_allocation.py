@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from sparring.evaluation.statistics import bootstrap_mean
 from sparring.files import atomic_directory, atomic_write_text
 from sparring.labels.allocation import Adaptive, Allocation, Uniform
 from sparring.labels.command import run_label
@@ -28,6 +27,7 @@ from sparring.labels.label_run import labelled_values
 from sparring.labels.settings import LabelSettings
 from sparring.runs import METRICS_FILE, Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.statistics import bootstrap_mean
 
 ROOT = Path(__file__).resolve().parents[1]
 Values = NDArray[np.float64]

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from sparring.evaluation.statistics import bootstrap_mean, paired_difference
 from sparring.files import atomic_write_text
 from sparring.report.plots import PALETTE, RC
 from sparring.runs import Metric, write_metrics
+from sparring.statistics import bootstrap_mean, paired_difference
 from sparring.training.planted import PlantedTraining, Population, Run
 from sparring.worlds.planted import Floats, PlantedWorld
 

@@ -28,7 +28,6 @@ import torch
 from numpy.typing import NDArray
 
 from sparring.errors import SettingsError
-from sparring.evaluation.statistics import bootstrap_mean, paired_difference
 from sparring.files import atomic_write_json, atomic_write_text
 from sparring.labels.answers import ChainChecker
 from sparring.labels.posterior import pass_at_k
@@ -36,6 +35,7 @@ from sparring.models.loading import TINY_POLICY, load_causal_model, load_tokeniz
 from sparring.models.prompts import layout_for
 from sparring.rollouts.local import sample_solutions
 from sparring.runs import Metric, write_metrics
+from sparring.statistics import bootstrap_mean, paired_difference
 from sparring.training.rl import train_rl
 from sparring.training.rl_settings import RlSettings
 from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, generate_problems

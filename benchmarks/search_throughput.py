@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sparring.evaluation.statistics import bootstrap_mean
 from sparring.files import atomic_directory, atomic_write_text
 from sparring.labels.provers import load_engine
 from sparring.labels.settings import LabelSettings
@@ -36,6 +35,7 @@ from sparring.rollouts.local import LocalEngine
 from sparring.runs import METRICS_FILE, Metric, write_metrics
 from sparring.search import AGGREGATIONS, MethodSettings, run_search
 from sparring.settings import dump_settings
+from sparring.statistics import bootstrap_mean
 from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import encode
 from sparring.worlds.chain import LONGER, generate_problems

@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from sparring.evaluation.statistics import auc, auc_interval, bootstrap_mean, paired_difference
 from sparring.files import atomic_write_text
 from sparring.models.checkpoint import token_classifier
 from sparring.models.loading import TINY_POLICY, load_new_token_classifier, load_tokenizer
@@ -38,6 +37,7 @@ from sparring.models.players import LABELS
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import LayoutFields, Sidecar, write_sidecar
 from sparring.runs import Metric, write_metrics
+from sparring.statistics import auc, auc_interval, bootstrap_mean, paired_difference
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Trace
 from sparring.training.state import random_for, seed_for

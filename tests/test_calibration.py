@@ -17,9 +17,9 @@ from sparring.evaluation.calibration_command import (
     evaluate_calibration,
     reliability_plot,
 )
-from sparring.evaluation.statistics import auc, expected_calibration_error, reliability_bins
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Calibration, read_sidecar, sidecar_for, write_sidecar
+from sparring.statistics import auc, expected_calibration_error, reliability_bins
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Trace
 from sparring.worlds.chain import generate_problems

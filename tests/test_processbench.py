@@ -31,8 +31,8 @@ from sparring.evaluation.processbench import (
     match_scores,
 )
 from sparring.evaluation.score_files import ScoreRow
-from sparring.evaluation.statistics import auc, auc_interval, bootstrap_statistic, proportion
 from sparring.runs import Metric, read_metrics
+from sparring.statistics import auc, auc_interval, bootstrap_statistic, proportion
 from sparring.traces.records import Problem, Trace, labels_from_first_error
 
 DATA = Path(os.environ.get("SPARRING_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.evaluation import statistics
-from sparring.evaluation.statistics import (
+from sparring import statistics
+from sparring.statistics import (
     Resampler,
     WeightedAuc,
     auc,

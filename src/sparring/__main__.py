@@ -1,36 +1,29 @@
 """The command line: a flat table from command to function.
 
 Contract: nothing is computed here. Errors that a user can mend are printed without a traceback and end with status 2.
-Heavy imports happen inside the commands, so that `--help` is instant.
+Heavy imports happen inside the commands, so that `--help` is instant. `sparring train …` and `sparring eval …` are in
+`cli/`.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from sparring.cli import evaluate, train
+from sparring.cli.options import Config, Explain, Out, Overrides, explain_settings, load
 from sparring.errors import SparringError
-
-if TYPE_CHECKING:
-    from sparring.settings import Settings
-
-S = TypeVar("S", bound="Settings")
 
 app = typer.Typer(
     help="Train, check and use process reward models.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-train_app = typer.Typer(help="Train a model.", no_args_is_help=True)
-eval_app = typer.Typer(help="Measure a PRM.", no_args_is_help=True)
-
-Config = Annotated[Path | None, typer.Option(help="YAML file of settings.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key=value; they win over the file.")]
-Out = Annotated[Path, typer.Option(help="Run directory.")]
-Explain = Annotated[bool, typer.Option("--explain", help="List all settings with their meaning and stop.")]
+app.add_typer(train.commands, name="train")
+app.add_typer(evaluate.commands, name="eval")
 
 
 @app.command("demo")
@@ -44,51 +37,9 @@ def demo(
     from sparring.demo import DemoSettings, run_demo
 
     if not explain:
-        run_demo(_settings(DemoSettings, config, overrides), out)
+        run_demo(load(DemoSettings, config, overrides), out)
     else:
-        _explain(DemoSettings)
-
-
-@train_app.command("aprm")
-def train_aprm_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/aprm"),
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
-    ] = False,
-    explain: Explain = False,
-) -> None:
-    """Train a PRM against an adversary that learns to make errors (APRM)."""
-    from sparring.training.aprm_settings import AprmSettings
-
-    if explain:
-        _explain(AprmSettings)
-        return
-    settings = _settings(AprmSettings, config, overrides)
-    from sparring.training.console import show_aprm
-
-    show_aprm(settings, out, resume=resume, console=Console(stderr=True))
-
-
-@train_app.command("chain-policy")
-def train_chain_policy_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/chain-policy"),
-    explain: Explain = False,
-) -> None:
-    """Train the tiny policy of the chain-arithmetic world from generated problems."""
-    from sparring.training.chain_policy import ChainPolicySettings, train_chain_policy
-    from sparring.training.console import step_bar
-
-    if explain:
-        _explain(ChainPolicySettings)
-        return
-    settings = _settings(ChainPolicySettings, config, overrides)
-    with step_bar("chain policy", settings.updates, Console(stderr=True)) as progress:
-        folder = train_chain_policy(settings, out, progress)
-    typer.echo(f"policy: {folder}")
+        explain_settings(DemoSettings)
 
 
 @app.command("attack")
@@ -103,34 +54,12 @@ def attack_command(
     from sparring.evaluation.attack import AttackSettings
 
     if explain:
-        _explain(AttackSettings)
+        explain_settings(AttackSettings)
         return
-    settings = _settings(AttackSettings, config, overrides)
+    settings = load(AttackSettings, config, overrides)
     from sparring.evaluation.attack_command import run_attack
 
     run_attack(prm, settings, out, console=Console())
-
-
-@train_app.command("rl")
-def train_rl_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/rl"),
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
-    ] = False,
-    explain: Explain = False,
-) -> None:
-    """Train a policy by reinforcement learning with step rewards."""
-    from sparring.training.rl_settings import RlSettings
-
-    if explain:
-        _explain(RlSettings)
-        return
-    settings = _settings(RlSettings, config, overrides)
-    from sparring.training.rl import show_rl
-
-    show_rl(settings, out, resume=resume, console=Console(stderr=True))
 
 
 @app.command("label")
@@ -154,9 +83,9 @@ def label_command(
     from sparring.labels.settings import LabelSettings
 
     if explain:
-        _explain(LabelSettings)
+        explain_settings(LabelSettings)
         return
-    settings = _settings(LabelSettings, config, overrides)
+    settings = load(LabelSettings, config, overrides)
     from sparring.labels.command import run_label
 
     console = Console(stderr=True)
@@ -200,9 +129,9 @@ def search_command(
     from sparring.evaluation.search_command import SearchSettings, run_search_command
 
     if explain:
-        _explain(SearchSettings)
+        explain_settings(SearchSettings)
         return
-    run_search_command(_settings(SearchSettings, config, overrides), out, Console())
+    run_search_command(load(SearchSettings, config, overrides), out, Console())
 
 
 @app.command("convert-prm")
@@ -217,9 +146,9 @@ def convert_prm_command(
     from sparring.models.families.command import ConvertPrmSettings, convert_prm
 
     if explain:
-        _explain(ConvertPrmSettings)
+        explain_settings(ConvertPrmSettings)
         return
-    convert_prm(source, _settings(ConvertPrmSettings, config, overrides), out, Console())
+    convert_prm(source, load(ConvertPrmSettings, config, overrides), out, Console())
 
 
 @app.command("score")
@@ -239,184 +168,6 @@ def score_command(
     score_file(data, model=model, out=out, data_format=data_format, limit=limit, show=show)
 
 
-@eval_app.command("prmbench")
-def eval_prmbench_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/prmbench"),
-    explain: Explain = False,
-) -> None:
-    """Measure PRMScore on PRMBench's classes of errors, with intervals."""
-    from sparring.evaluation.prmbench_command import PrmbenchSettings, evaluate_prmbench
-
-    if explain:
-        _explain(PrmbenchSettings)
-        return
-    evaluate_prmbench(_settings(PrmbenchSettings, config, overrides), out)
-
-
-@eval_app.command("calibration")
-def eval_calibration_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/calibration"),
-    explain: Explain = False,
-) -> None:
-    """Measure and mend calibration; store threshold and map."""
-    from sparring.evaluation.calibration_command import CalibrationSettings, evaluate_calibration
-
-    if explain:
-        _explain(CalibrationSettings)
-        return
-    evaluate_calibration(_settings(CalibrationSettings, config, overrides), out)
-
-
-@eval_app.command("bon")
-def eval_bon_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/bon"),
-    explain: Explain = False,
-) -> None:
-    """Best-of-N curves on samples."""
-    from sparring.evaluation.bon_command import BonSettings, evaluate_bon
-
-    if explain:
-        _explain(BonSettings)
-        return
-    evaluate_bon(_settings(BonSettings, config, overrides), out)
-
-
-@eval_app.command("compare")
-def eval_compare_command(
-    a: Annotated[Path, typer.Argument(help="Scores of A.")],
-    b: Annotated[Path, typer.Argument(help="Scores of B.")],
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/compare"),
-    explain: Explain = False,
-) -> None:
-    """Compare two score files on the same labelled traces."""
-    from sparring.evaluation.compare import CompareSettings, compare_scores
-
-    if explain:
-        _explain(CompareSettings)
-        return
-    compare_scores([a], [b], _settings(CompareSettings, config, overrides), out)
-
-
-@eval_app.command("oracle")
-def eval_oracle_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/oracle"),
-    explain: Explain = False,
-) -> None:
-    """Measure oracles on human-labelled steps: false alarms, recall, and planted mistakes found, with intervals."""
-    from sparring.evaluation.oracle_command import OracleAuditSettings, audit_oracles
-
-    if explain:
-        _explain(OracleAuditSettings)
-        return
-    audit_oracles(_settings(OracleAuditSettings, config, overrides), out, console=Console())
-
-
-@eval_app.command("processbench")
-def eval_processbench_command(
-    data: Annotated[list[Path], typer.Argument(help="ProcessBench files, one per subset.")],
-    out: Out = Path("runs/processbench"),
-    model: Annotated[Path | None, typer.Option(help="PRM folder to score with.")] = None,
-    scores: Annotated[list[Path] | None, typer.Option(help="Score files, instead of a model.")] = None,
-    scores_model: Annotated[
-        str | None, typer.Option(help="Whose scores, where a file holds several models'.")
-    ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Default: the checkpoint's own, else 0.5.")] = None,
-    threshold_split: Annotated[
-        str | None, typer.Option(help="Choose the best threshold on this subset.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    limit: Annotated[
-        int | None, typer.Option(help="Only a random sample of so many cases per subset.")
-    ] = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave out and count cases without scores.")
-    ] = False,
-) -> None:
-    """Measure F1 of finding the first wrong step (ProcessBench's definition), with intervals."""
-    from sparring.evaluation.commands import evaluate_processbench
-
-    evaluate_processbench(
-        data,
-        model=model,
-        scores=scores,
-        scores_model=scores_model,
-        threshold=threshold,
-        threshold_split=threshold_split,
-        out=out,
-        seed=seed,
-        limit=limit,
-        allow_missing=allow_missing,
-    )
-
-
-def _train_supervised(
-    name: str, overrides: list[str] | None, config: Path | None, out: Path, resume: bool, explain: bool
-) -> None:
-    from sparring.training import supervised_settings
-
-    kinds: dict[str, type[supervised_settings.SupervisedSettings]] = {
-        "prm": supervised_settings.PrmSettings,
-        "orm": supervised_settings.OrmSettings,
-        "value": supervised_settings.ValueSettings,
-    }[name]
-    if explain:
-        _explain(kinds[name])
-        return
-    settings = _settings(kinds[name], config, overrides)
-    from sparring.training.supervised import show_supervised
-
-    show_supervised(settings, out, resume=resume, console=Console(stderr=True))
-
-
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
-
-
-@train_app.command("prm")
-def train_prm_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/prm"),
-    resume: Resume = False,
-    explain: Explain = False,
-) -> None:
-    """Train a process reward model on step labels."""
-    _train_supervised("prm", overrides, config, out, resume, explain)
-
-
-@train_app.command("orm")
-def train_orm_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/orm"),
-    resume: Resume = False,
-    explain: Explain = False,
-) -> None:
-    """Train an outcome reward model on whether solutions end well."""
-    _train_supervised("orm", overrides, config, out, resume, explain)
-
-
-@train_app.command("value")
-def train_value_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/value"),
-    resume: Resume = False,
-    explain: Explain = False,
-) -> None:
-    """Train a value model on the measured values of prefixes (PAV)."""
-    _train_supervised("value", overrides, config, out, resume, explain)
-
-
 @app.command("migrate")
 def migrate_command(
     data: Annotated[Path, typer.Argument(help="File made for TRL's PRMTrainer or OpenRLHF's train_prm.")],
@@ -428,23 +179,7 @@ def migrate_command(
     from sparring.traces.formats.openrlhf import MigrateSettings
     from sparring.traces.migrate import show_migration
 
-    show_migration(data, out, _settings(MigrateSettings, config, overrides), Console())
-
-
-app.add_typer(train_app, name="train")
-app.add_typer(eval_app, name="eval")
-
-
-def _settings(cls: type[S], config: Path | None, overrides: list[str] | None) -> S:
-    from sparring.settings import load_settings
-
-    return load_settings(cls, config, overrides or [])
-
-
-def _explain(cls: type[Settings]) -> None:
-    from sparring.settings import describe
-
-    typer.echo(describe(cls))
+    show_migration(data, out, load(MigrateSettings, config, overrides), Console())
 
 
 def main() -> None:

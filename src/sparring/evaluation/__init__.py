@@ -14,7 +14,7 @@ from sparring.evaluation.commands import evaluate_processbench, score_file
 from sparring.evaluation.processbench import Case, Threshold, best_threshold, evaluate, first_error_below
 from sparring.evaluation.score_files import checked_scores, read_scores, write_scores
 from sparring.evaluation.scoring import StepScorer, score_traces
-from sparring.evaluation.statistics import (
+from sparring.statistics import (
     auc,
     auc_interval,
     bootstrap_mean,

@@ -20,10 +20,10 @@ import torch
 from pydantic import Field
 
 from sparring.evaluation.scoring import StepScorer
-from sparring.evaluation.statistics import bootstrap_mean, bootstrap_weighted
 from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
 from sparring.models.players import Players
 from sparring.runs import JsonlLog, Metric
+from sparring.statistics import bootstrap_mean, bootstrap_weighted
 from sparring.traces.records import Trace
 from sparring.training.adversary import Adversary, Rewrites, rule_rewrites
 from sparring.training.game_settings import GameSettings

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from sparring.evaluation.statistics import bootstrap_mean, paired_difference
 from sparring.runs import Metric
 from sparring.search.aggregation import AGGREGATIONS
 from sparring.search.selection import best_of_n, majority
+from sparring.statistics import bootstrap_mean, paired_difference
 
 
 @dataclass(frozen=True, slots=True)

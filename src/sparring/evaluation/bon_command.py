@@ -16,12 +16,12 @@ from sparring.evaluation.bon import Sample, curve_sizes, curves, is_exact
 from sparring.evaluation.bon_candidates import Candidates, read_candidates
 from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.evaluation.scoring import StepScorer
-from sparring.evaluation.statistics import bootstrap_mean, paired_difference
 from sparring.evaluation.tables import percent, plain
 from sparring.files import atomic_write_jsonl
 from sparring.runs import Metric, write_metrics
 from sparring.search.aggregation import AGGREGATIONS
 from sparring.settings import dump_settings
+from sparring.statistics import bootstrap_mean, paired_difference
 
 _BASELINES = ("majority", "random")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparring.errors import DataError
-from sparring.evaluation.statistics import Floats, finite
+from sparring.statistics import Floats, finite
 
 _EDGE = 1e-6  # scores of exactly 0 or 1 have no finite logit
 _LEAST_SCALE = 1e-3

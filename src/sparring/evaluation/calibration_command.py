@@ -26,17 +26,17 @@ from sparring.evaluation.commands import distinct_ids, read_subsets
 from sparring.evaluation.processbench import Case, Threshold, best_threshold, labelled_steps
 from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.evaluation.scoring import StepScorer
-from sparring.evaluation.statistics import (
-    ReliabilityBin,
-    bootstrap_mean,
-    expected_calibration_error,
-    reliability_bins,
-)
 from sparring.evaluation.tables import percent, plain
 from sparring.evaluation.worst import WORST_FILE, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.statistics import (
+    ReliabilityBin,
+    bootstrap_mean,
+    expected_calibration_error,
+    reliability_bins,
+)
 
 PLOT_FILE = "reliability.svg"
 

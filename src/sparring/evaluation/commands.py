@@ -34,10 +34,10 @@ from sparring.evaluation.processbench import (
 )
 from sparring.evaluation.score_files import read_scores, write_scores
 from sparring.evaluation.scoring import StepScorer, folder_identity, score_traces
-from sparring.evaluation.statistics import RESAMPLES
 from sparring.evaluation.tables import print_scored_traces, processbench_table
 from sparring.files import atomic_write_jsonl
 from sparring.runs import Metric, write_metrics
+from sparring.statistics import RESAMPLES
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Trace
 

@@ -33,11 +33,11 @@ from sparring.evaluation.processbench import (
     measured_draws,
 )
 from sparring.evaluation.score_files import read_scores
-from sparring.evaluation.statistics import RESAMPLES, paired_difference, percentile_metric
 from sparring.evaluation.tables import HEADINGS, percent, plain
 from sparring.files import atomic_write_jsonl
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
+from sparring.statistics import RESAMPLES, paired_difference, percentile_metric
 
 
 class CompareSettings(Settings):

@@ -32,7 +32,6 @@ from sparring.evaluation.oracle_tables import (
     perturbation_rows,
     rich_table,
 )
-from sparring.evaluation.statistics import RESAMPLES, proportion
 from sparring.evaluation.tables import plain
 from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.oracles.members import MEMBERS, check_members
@@ -41,6 +40,7 @@ from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.oracles.sandbox import SandboxLimits
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
+from sparring.statistics import RESAMPLES, proportion
 
 REFERENCE_FORMATS = ("gsm8k", "math", "math_steps")
 

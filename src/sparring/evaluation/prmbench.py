@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparring.errors import DataError
-from sparring.evaluation.statistics import (
+from sparring.runs import Metric
+from sparring.statistics import (
     RESAMPLES,
     Floats,
     Resampler,
@@ -28,7 +29,6 @@ from sparring.evaluation.statistics import (
     blocks,
     percentile_metric,
 )
-from sparring.runs import Metric
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "simplicity": ("redundency", "circular"),

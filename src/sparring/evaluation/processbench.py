@@ -25,7 +25,8 @@ import numpy as np
 
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.score_files import ScoreRow, checked_scores
-from sparring.evaluation.statistics import (
+from sparring.runs import Metric
+from sparring.statistics import (
     RESAMPLES,
     Floats,
     ReliabilityBin,
@@ -37,7 +38,6 @@ from sparring.evaluation.statistics import (
     proportion,
     reliability_bins,
 )
-from sparring.runs import Metric
 from sparring.traces.records import Label, Trace
 
 DEFAULT_THRESHOLD = 0.5

@@ -26,9 +26,9 @@ import numpy as np
 from sparring.evaluation.bon import best_at, curve_sizes, subset_masks
 from sparring.evaluation.rewrites import HARMLESS, PADDINGS, Place
 from sparring.evaluation.scoring import StepScorer
-from sparring.evaluation.statistics import auc_interval, bootstrap_mean, paired_difference
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.runs import Metric
+from sparring.statistics import auc_interval, bootstrap_mean, paired_difference
 from sparring.traces.records import Trace
 from sparring.training.tasks import ChainTask, State, Task
 from sparring.worlds.chain import parse_question

@@ -19,8 +19,8 @@ from sparring.evaluation.commands import load_for_scoring, scorer_name, sidecar_
 from sparring.evaluation.processbench import Threshold, chosen_threshold
 from sparring.evaluation.score_files import checked_scores, read_scores
 from sparring.evaluation.scoring import StepScorer, score_traces
-from sparring.evaluation.statistics import RESAMPLES
 from sparring.settings import Settings
+from sparring.statistics import RESAMPLES
 from sparring.traces.records import Trace
 
 

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from sparring.evaluation.statistics import bootstrap_mean, paired_difference
 from sparring.runs import Metric
 from sparring.search.driver import Found
 from sparring.search.selection import best_over_subsets, pass_over_subsets, vote_over_subsets
+from sparring.statistics import bootstrap_mean, paired_difference
 
 LINES = ("random", "majority", "weighted_vote", "best_of_n", "pass")
 """What is computed from independent solutions."""

@@ -26,15 +26,15 @@ from rich.table import Table
 from rich.text import Text
 
 from sparring.errors import SparringError
-from sparring.evaluation.statistics import (
+from sparring.progress.logs import BASE, LoggedTrace, PrefixValues, failure_moment, joined
+from sparring.runs import Metric
+from sparring.statistics import (
     RESAMPLES,
     Resampler,
     blocks,
     cluster_numbers,
     percentile_metric,
 )
-from sparring.progress.logs import BASE, LoggedTrace, PrefixValues, failure_moment, joined
-from sparring.runs import Metric
 
 Floats = NDArray[np.float64]
 Evidence = Literal["siblings", "steps"]

@@ -17,8 +17,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sparring.evaluation.statistics import bootstrap_mean, paired_difference, proportion
 from sparring.runs import Metric
+from sparring.statistics import bootstrap_mean, paired_difference, proportion
 from sparring.training.rl_scores import Answer
 
 _WORD = re.compile(r"\w+")

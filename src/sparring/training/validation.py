@@ -17,7 +17,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparring.evaluation.statistics import (
+from sparring.files import atomic_write_text
+from sparring.models.sidecar import Calibration
+from sparring.runs import Metric
+from sparring.statistics import (
     ReliabilityBin,
     WeightedAuc,
     bootstrap_mean,
@@ -26,9 +29,6 @@ from sparring.evaluation.statistics import (
     expected_calibration_error,
     reliability_bins,
 )
-from sparring.files import atomic_write_text
-from sparring.models.sidecar import Calibration
-from sparring.runs import Metric
 
 Floats = NDArray[np.float64]
 

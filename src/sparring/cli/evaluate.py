@@ -1,0 +1,133 @@
+"""`sparring eval …`: one command per measurement. Nothing is computed here; heavy imports happen inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sparring.cli.options import Config, Explain, Out, Overrides, explain_settings, load
+
+commands = typer.Typer(help="Measure a PRM.", no_args_is_help=True)
+
+
+@commands.command("prmbench")
+def eval_prmbench_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/prmbench"),
+    explain: Explain = False,
+) -> None:
+    """Measure PRMScore on PRMBench's classes of errors, with intervals."""
+    from sparring.evaluation.prmbench_command import PrmbenchSettings, evaluate_prmbench
+
+    if explain:
+        explain_settings(PrmbenchSettings)
+        return
+    evaluate_prmbench(load(PrmbenchSettings, config, overrides), out)
+
+
+@commands.command("calibration")
+def eval_calibration_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/calibration"),
+    explain: Explain = False,
+) -> None:
+    """Measure and mend calibration; store threshold and map."""
+    from sparring.evaluation.calibration_command import CalibrationSettings, evaluate_calibration
+
+    if explain:
+        explain_settings(CalibrationSettings)
+        return
+    evaluate_calibration(load(CalibrationSettings, config, overrides), out)
+
+
+@commands.command("bon")
+def eval_bon_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/bon"),
+    explain: Explain = False,
+) -> None:
+    """Best-of-N curves on samples."""
+    from sparring.evaluation.bon_command import BonSettings, evaluate_bon
+
+    if explain:
+        explain_settings(BonSettings)
+        return
+    evaluate_bon(load(BonSettings, config, overrides), out)
+
+
+@commands.command("compare")
+def eval_compare_command(
+    a: Annotated[Path, typer.Argument(help="Scores of A.")],
+    b: Annotated[Path, typer.Argument(help="Scores of B.")],
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/compare"),
+    explain: Explain = False,
+) -> None:
+    """Compare two score files on the same labelled traces."""
+    from sparring.evaluation.compare import CompareSettings, compare_scores
+
+    if explain:
+        explain_settings(CompareSettings)
+        return
+    compare_scores([a], [b], load(CompareSettings, config, overrides), out)
+
+
+@commands.command("oracle")
+def eval_oracle_command(
+    overrides: Overrides = None,
+    config: Config = None,
+    out: Out = Path("runs/oracle"),
+    explain: Explain = False,
+) -> None:
+    """Measure oracles on human-labelled steps: false alarms, recall, and planted mistakes found, with intervals."""
+    from sparring.evaluation.oracle_command import OracleAuditSettings, audit_oracles
+
+    if explain:
+        explain_settings(OracleAuditSettings)
+        return
+    audit_oracles(load(OracleAuditSettings, config, overrides), out, console=Console())
+
+
+@commands.command("processbench")
+def eval_processbench_command(
+    data: Annotated[list[Path], typer.Argument(help="ProcessBench files, one per subset.")],
+    out: Out = Path("runs/processbench"),
+    model: Annotated[Path | None, typer.Option(help="PRM folder to score with.")] = None,
+    scores: Annotated[list[Path] | None, typer.Option(help="Score files, instead of a model.")] = None,
+    scores_model: Annotated[
+        str | None, typer.Option(help="Whose scores, where a file holds several models'.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Default: the checkpoint's own, else 0.5.")] = None,
+    threshold_split: Annotated[
+        str | None, typer.Option(help="Choose the best threshold on this subset.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(help="Only a random sample of so many cases per subset.")
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out and count cases without scores.")
+    ] = False,
+) -> None:
+    """Measure F1 of finding the first wrong step (ProcessBench's definition), with intervals."""
+    from sparring.evaluation.commands import evaluate_processbench
+
+    evaluate_processbench(
+        data,
+        model=model,
+        scores=scores,
+        scores_model=scores_model,
+        threshold=threshold,
+        threshold_split=threshold_split,
+        out=out,
+        seed=seed,
+        limit=limit,
+        allow_missing=allow_missing,
+    )
