@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from transformers import LlamaForCausalLM
@@ -12,6 +13,9 @@ from transformers import LlamaForCausalLM
 from sparring.worlds.chain_model import build_tokenizer, tiny_config
 
 torch.set_num_threads(1)
+# A busy machine is no failure: no test is timed.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

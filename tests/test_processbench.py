@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from sparring import statistics
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation import processbench, statistics
+from sparring.evaluation import processbench
 from sparring.evaluation.commands import evaluate_processbench, read_subsets
 from sparring.evaluation.processbench import (
     MEASURES,
