@@ -1,0 +1,87 @@
+"""The PRM's three objectives in the game on the chain world, under the same budget: expected, sampled, log score.
+
+    python benchmarks/prm_objectives.py --run runs/prm-objectives
+
+Every objective starts from the same warm-up on rules. Reported are means over the last ten updates of the game, and over
+seeds with their range: accuracy on fresh wrong rewrites and on untouched steps, the norm of the PRM's gradient, and
+seconds per update. Writes `prm_objectives.json` and `prm_objectives.md` into the results folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from sparring.files import atomic_write_json, atomic_write_text
+from sparring.runs import machine, source_commit
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+MEASURES = ("prm_accuracy_fresh", "prm_accuracy_clean", "prm_gradient_norm", "seconds")
+LAST = 10
+
+
+def main() -> None:
+    """Train, average, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, default=Path("runs/prm-objectives"))
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--warm", type=int, default=8, help="PRM updates on rules")
+    parser.add_argument("--updates", type=int, default=30, help="updates of the game")
+    arguments = parser.parse_args()
+    found: dict[str, dict[str, list[float]]] = {}
+    for objective in ("expected", "sampled", "log_score"):
+        found[objective] = {name: [] for name in MEASURES}
+        for seed in range(arguments.seeds):
+            settings = AprmSettings.model_validate(
+                {
+                    "prm_objective": objective,
+                    "prm_warm_steps": arguments.warm,
+                    "adversary_warm_steps": 30,
+                    "updates": arguments.updates,
+                    "states_per_update": 16,
+                    "samples_per_state": 4,
+                    "snapshot_every": 0,
+                    "seed": seed,
+                    "device": "cpu",
+                }
+            )
+            folder = arguments.run / f"{objective}-{seed}"
+            train_aprm(settings, folder, resume=True)
+            records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()][-LAST:]
+            for name in MEASURES:
+                values = [record[name] for record in records if record[name] is not None]
+                found[objective][name].append(sum(values) / len(values))
+    atomic_write_json(
+        arguments.results / "prm_objectives.json",
+        {
+            "seeds": arguments.seeds,
+            "warm": arguments.warm,
+            "updates": arguments.updates,
+            "commit": source_commit(),
+            "machine": machine(),
+            "per_seed": found,
+        },
+    )
+    lines = [
+        "# Objectives of the PRM\n",
+        f"{arguments.seeds} seeds, {arguments.warm} updates on rules, then {arguments.updates} of the game; mean over the "
+        f"last {LAST} (lowest to highest seed). Commit {source_commit()}; {machine()['processor']}.\n",
+        "| objective | " + " | ".join(MEASURES) + " |",
+        "|---|" + "---|" * len(MEASURES),
+    ]
+    for objective, values in found.items():
+        cells = [
+            f"{sum(v) / len(v):.3f} ({min(v):.3f} to {max(v):.3f})"
+            for v in (values[name] for name in MEASURES)
+        ]
+        lines.append(f"| {objective} | " + " | ".join(cells) + " |")
+    atomic_write_text(arguments.results / "prm_objectives.md", "\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
