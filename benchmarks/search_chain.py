@@ -55,7 +55,7 @@ def main() -> None:
         lookahead_steps=1,
         device="cpu",
     )
-    metrics = run_search_command(settings, arguments.run, Console(width=200))
+    metrics = run_search_command(settings, arguments.run, console=Console(width=200))
     arguments.results.mkdir(parents=True, exist_ok=True)
     for source, ending in ((METRICS_FILE, "json"), (CURVES_FILE, "svg")):
         text = (arguments.run / source).read_text(encoding="utf-8")

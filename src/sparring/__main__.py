@@ -131,7 +131,7 @@ def search_command(
     if explain:
         explain_settings(SearchSettings)
         return
-    run_search_command(load(SearchSettings, config, overrides), out, Console())
+    run_search_command(load(SearchSettings, config, overrides), out, console=Console())
 
 
 @app.command("convert-prm")

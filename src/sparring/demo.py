@@ -11,21 +11,13 @@ solutions that are used for nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
 from sparring.evaluation.attack import AttackResult, AttackSettings, attack
 from sparring.evaluation.best_of_n import Candidate, best_of_n_accuracies, best_of_n_metrics
@@ -39,6 +31,7 @@ from sparring.report.demo import write_demo_report
 from sparring.rollouts.local import sample_solutions
 from sparring.runs import Metric, read_metrics, write_metrics
 from sparring.settings import Settings, dump_settings
+from sparring.terminal import progress_bar
 from sparring.traces.records import Trace
 from sparring.training.aprm import setup, train_aprm
 from sparring.training.aprm_settings import AprmSettings
@@ -89,12 +82,12 @@ class DemoSettings(Settings):
     """From step scores to a solution's score."""
 
 
-def run_demo(settings: DemoSettings, out: Path, console: Console | None = None) -> Path:
+def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = None) -> Path:
     """Run the demo in `out` and return the path of its report."""
     console = console or Console()
     out.mkdir(parents=True, exist_ok=True)
     metrics: dict[str, Metric] = {}
-    with _progress(console) as bar:
+    with progress_bar(console) as bar:
         for method, adversary in METHODS.items():
             metrics |= train(method, adversary, settings, out, bar)
         _cross_play(settings, out, bar)
@@ -378,16 +371,3 @@ def _solutions_to_show(
 
 def _title(method: Method) -> str:
     return {"rules_prm": "PRM on rules", "aprm": "PRM against an adversary"}[method]
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description:<36}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        yield bar

@@ -15,13 +15,13 @@ from rich.table import Table
 
 from sparring.evaluation.attack import AttackResult, AttackSettings, attack
 from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustness
-from sparring.evaluation.scoring import progress_bar
 from sparring.evaluation.tables import percent, plain
 from sparring.evaluation.worst import WORST_FILE
 from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.models.scorer import load_scorer
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.terminal import progress_bar
 from sparring.training.tasks import load_task
 
 _MEANINGS = {

@@ -16,18 +16,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from sparring.errors import DataError
 from sparring.evaluation.score_files import checked_scores
 from sparring.runs import JsonlLog
+from sparring.terminal import progress_bar
 from sparring.traces.records import Trace
 
 
@@ -93,18 +86,6 @@ def score_traces(
                     log.append({"id": trace.problem.id, "scores": rows[-1]})
                 progress.advance(task, len(part))
     return rows
-
-
-def progress_bar(console: Console) -> Progress:
-    """Return the bar that long evaluations show: done, total, time gone and to come."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def traces_digest(traces: Sequence[Trace]) -> str:

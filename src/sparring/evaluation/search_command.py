@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sparring.errors import SettingsError
-from sparring.evaluation.scoring import folder_identity, progress_bar
+from sparring.evaluation.scoring import folder_identity
 from sparring.evaluation.search_curves import BASELINES, LINES, Case, Independent, curve_metrics, vote_key
 from sparring.evaluation.tables import percent
 from sparring.files import atomic_write_jsonl, atomic_write_text
@@ -39,6 +39,7 @@ from sparring.search.driver import METHODS, Found, run_search
 from sparring.search.scoring import StepScorer
 from sparring.search.settings import MethodSettings
 from sparring.settings import dump_settings
+from sparring.terminal import progress_bar
 from sparring.traces.records import Problem
 from sparring.worlds.chain import IN_DISTRIBUTION, final_answer, generate_problems
 
@@ -116,7 +117,7 @@ class Models:
 
 
 def run_search_command(
-    settings: SearchSettings, out: Path, console: Console, models: Models | None = None
+    settings: SearchSettings, out: Path, *, console: Console, models: Models | None = None
 ) -> dict[str, Metric]:
     """Search, measure, write the run directory, print the table; return the metrics.
 

@@ -16,14 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from sparring.errors import DataError
 from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
@@ -36,6 +28,7 @@ from sparring.labels.settings import LabelSettings
 from sparring.rollouts.engine import Engine
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.terminal import progress_bar
 from sparring.traces.formats.common import ReadOptions
 from sparring.traces.jsonl import write_traces
 from sparring.traces.readers import read_problems_as, read_traces_as
@@ -204,17 +197,9 @@ def _metrics(traces: Sequence[Trace], job: LabelJob, journal: Journal) -> dict[s
 @contextmanager
 def _shown_progress(console: Console) -> Iterator[Callable[[JobProgress], None]]:
     """Give the function that shows a job's progress: a bar on a terminal, now and then a line elsewhere."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[rollouts]} rollouts"),
-    )
     started = shown = time.monotonic()
     phase_started, first_done, phase = started, 0, ""
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with progress_bar(console, "{task.fields[rollouts]} rollouts") as bar:
         task = bar.add_task("starting", total=None, rollouts=0)
 
         def show(progress: JobProgress) -> None:

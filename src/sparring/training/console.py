@@ -10,15 +10,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from sparring.terminal import progress_bar
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
 
@@ -37,15 +30,7 @@ _SHOWN = (
 @contextmanager
 def step_bar(title: str, total: int, console: Console) -> Iterator[Callable[[int, dict[str, Any]], None]]:
     """Give a function to call after every step with (steps done, its record)."""
-    columns = (
-        TextColumn(title),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
-    )
-    with Progress(*columns, console=console) as bar:
+    with progress_bar(console, "{task.fields[numbers]}") as bar:
         task = bar.add_task(title, total=total, numbers="")
         yield lambda done, record: bar.update(task, completed=done, numbers=_numbers(record))
 

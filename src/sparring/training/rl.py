@@ -33,13 +33,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from sparring.errors import SettingsError
-from sparring.evaluation.scoring import progress_bar
 from sparring.models.batching import length_sorted_batches
 from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
 from sparring.models.prompts import layout_for
 from sparring.rollouts.local import LocalEngine
 from sparring.runs import JsonlLog, Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.terminal import progress_bar
 from sparring.training.aprm import available_trackers
 from sparring.training.aprm_run import peak_memory
 from sparring.training.credit import outcome_advantages, token_advantages

@@ -31,13 +31,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation.scoring import progress_bar
 from sparring.models.batching import length_sorted_batches
 from sparring.models.loading import load_tokenizer, pick_device, pick_dtype
 from sparring.models.prompts import layout_for
 from sparring.models.sidecar import Calibration
 from sparring.runs import JsonlLog, Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.terminal import progress_bar
 from sparring.traces.spans import Layout
 from sparring.training.aprm import Progress, available_trackers
 from sparring.training.aprm_run import peak_memory
