@@ -125,7 +125,9 @@ def run(out: Path, prm: Path, *overrides: str, models: Models | None = None) -> 
     given = [f"prm={prm}", "problems=6", "n=[1,2]", "expansions=2", "device=cpu", "max_steps=4", *overrides]
     text = StringIO()
     settings = load_settings(SearchSettings, None, given)
-    return run_search_command(settings, out, console=Console(file=text, width=220), models=models), text.getvalue()
+    return run_search_command(
+        settings, out, console=Console(file=text, width=220), models=models
+    ), text.getvalue()
 
 
 def test_the_command_writes_everything_and_goes_on(tiny_folder, prm, tmp_path):
