@@ -9,15 +9,28 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from sparring.cli import evaluate, train
-from sparring.cli.options import Config, Explain, Out, Overrides, explain_settings, load
+from sparring.cli.options import (
+    Config,
+    Explain,
+    Out,
+    Overrides,
+    Work,
+    explain_settings,
+    load,
+    settings_command,
+)
 from sparring.errors import SparringError
+
+if TYPE_CHECKING:
+    from sparring.demo import DemoSettings
+    from sparring.evaluation.search_command import SearchSettings
 
 app = typer.Typer(
     help="Train, check and use process reward models.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -26,20 +39,12 @@ app.add_typer(train.commands, name="train")
 app.add_typer(evaluate.commands, name="eval")
 
 
-@app.command("demo")
-def demo(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/demo"),
-    explain: Explain = False,
-) -> None:
+@settings_command(app, "demo", out="runs/demo")
+def demo() -> Work[DemoSettings]:
     """Train a PRM on rules and against an adversary, compare both, write a report (minutes on a laptop)."""
     from sparring.demo import DemoSettings, run_demo
 
-    if not explain:
-        run_demo(load(DemoSettings, config, overrides), out)
-    else:
-        explain_settings(DemoSettings)
+    return DemoSettings, lambda settings, where: run_demo(settings, where.out)
 
 
 @app.command("attack")
@@ -118,20 +123,12 @@ def convert_command(
         typer.echo(f"  {reason}: {count}")
 
 
-@app.command("search")
-def search_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/search"),
-    explain: Explain = False,
-) -> None:
+@settings_command(app, "search", out="runs/search")
+def search_command() -> Work[SearchSettings]:
     """Search with a policy and a PRM: accuracy against compute for every method, with paired comparisons."""
     from sparring.evaluation.search_command import SearchSettings, run_search_command
 
-    if explain:
-        explain_settings(SearchSettings)
-        return
-    run_search_command(load(SearchSettings, config, overrides), out, console=Console())
+    return SearchSettings, lambda settings, where: run_search_command(settings, where.out, console=Console())
 
 
 @app.command("convert-prm")

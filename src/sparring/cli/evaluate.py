@@ -3,62 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from sparring.cli.options import Config, Explain, Out, Overrides, explain_settings, load
+from sparring.cli.options import (
+    Config,
+    Explain,
+    Out,
+    Overrides,
+    Work,
+    explain_settings,
+    load,
+    settings_command,
+)
+
+if TYPE_CHECKING:
+    from sparring.evaluation.bon_command import BonSettings
+    from sparring.evaluation.calibration_command import CalibrationSettings
+    from sparring.evaluation.oracle_command import OracleAuditSettings
+    from sparring.evaluation.prmbench_command import PrmbenchSettings
 
 commands = typer.Typer(help="Measure a PRM.", no_args_is_help=True)
 
 
-@commands.command("prmbench")
-def eval_prmbench_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/prmbench"),
-    explain: Explain = False,
-) -> None:
+@settings_command(commands, "prmbench", out="runs/prmbench")
+def eval_prmbench() -> Work[PrmbenchSettings]:
     """Measure PRMScore on PRMBench's classes of errors, with intervals."""
     from sparring.evaluation.prmbench_command import PrmbenchSettings, evaluate_prmbench
 
-    if explain:
-        explain_settings(PrmbenchSettings)
-        return
-    evaluate_prmbench(load(PrmbenchSettings, config, overrides), out)
+    return PrmbenchSettings, lambda settings, where: evaluate_prmbench(settings, where.out)
 
 
-@commands.command("calibration")
-def eval_calibration_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/calibration"),
-    explain: Explain = False,
-) -> None:
+@settings_command(commands, "calibration", out="runs/calibration")
+def eval_calibration() -> Work[CalibrationSettings]:
     """Measure and mend calibration; store threshold and map."""
     from sparring.evaluation.calibration_command import CalibrationSettings, evaluate_calibration
 
-    if explain:
-        explain_settings(CalibrationSettings)
-        return
-    evaluate_calibration(load(CalibrationSettings, config, overrides), out)
+    return CalibrationSettings, lambda settings, where: evaluate_calibration(settings, where.out)
 
 
-@commands.command("bon")
-def eval_bon_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/bon"),
-    explain: Explain = False,
-) -> None:
+@settings_command(commands, "bon", out="runs/bon")
+def eval_bon() -> Work[BonSettings]:
     """Best-of-N curves on samples."""
     from sparring.evaluation.bon_command import BonSettings, evaluate_bon
 
-    if explain:
-        explain_settings(BonSettings)
-        return
-    evaluate_bon(load(BonSettings, config, overrides), out)
+    return BonSettings, lambda settings, where: evaluate_bon(settings, where.out)
 
 
 @commands.command("compare")
@@ -79,20 +70,12 @@ def eval_compare_command(
     compare_scores([a], [b], load(CompareSettings, config, overrides), out)
 
 
-@commands.command("oracle")
-def eval_oracle_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/oracle"),
-    explain: Explain = False,
-) -> None:
+@settings_command(commands, "oracle", out="runs/oracle")
+def eval_oracle() -> Work[OracleAuditSettings]:
     """Measure oracles on human-labelled steps: false alarms, recall, and planted mistakes found, with intervals."""
     from sparring.evaluation.oracle_command import OracleAuditSettings, audit_oracles
 
-    if explain:
-        explain_settings(OracleAuditSettings)
-        return
-    audit_oracles(load(OracleAuditSettings, config, overrides), out, console=Console())
+    return OracleAuditSettings, lambda settings, where: audit_oracles(settings, where.out, console=Console())
 
 
 @commands.command("processbench")

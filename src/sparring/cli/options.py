@@ -1,9 +1,13 @@
-"""What all commands of the command line share: the options that mean the same everywhere, and how settings are read."""
+"""What all commands of the command line share: options that mean the same everywhere, and commands that are settings only.
+
+Contract: nothing heavy is imported here, so that `--help` is instant.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import typer
 
@@ -15,6 +19,7 @@ S = TypeVar("S", bound="Settings")
 Config = Annotated[Path | None, typer.Option(help="YAML file of settings.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key=value; they win over the file.")]
 Out = Annotated[Path, typer.Option(help="Run directory.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
 Explain = Annotated[bool, typer.Option("--explain", help="List all settings with their meaning and stop.")]
 
 
@@ -34,3 +39,49 @@ def explain_settings(cls: type[Settings]) -> None:
     from sparring.settings import describe
 
     typer.echo(describe(cls))
+
+
+class Where(NamedTuple):
+    """Where a command writes, and whether it goes on with what is there."""
+
+    out: Path
+    resume: bool
+
+
+Work = tuple[type[S], Callable[[S, Where], object]]
+
+
+def settings_command(
+    app: typer.Typer, name: str, *, out: str, resumable: bool = False
+) -> Callable[[Callable[[], Work[S]]], None]:
+    """Register a command that takes settings and a run directory, and nothing else.
+
+    The decorated function has the command's help as its docstring, imports what the command needs, and returns its
+    settings' class and the function that does the work.
+    """
+
+    def register(work: Callable[[], Work[S]]) -> None:
+        def run(
+            overrides: Overrides = None,
+            config: Config = None,
+            out: Out = Path(out),
+            resume: Resume = False,
+            explain: Explain = False,
+        ) -> None:
+            settings, function = work()
+            if explain:
+                explain_settings(settings)
+            else:
+                function(load(settings, config, overrides), Where(out, resume))
+
+        def run_at_once(
+            overrides: Overrides = None,
+            config: Config = None,
+            out: Out = Path(out),
+            explain: Explain = False,
+        ) -> None:
+            run(overrides, config, out, explain=explain)
+
+        app.command(name, help=work.__doc__)(run if resumable else run_at_once)
+
+    return register
