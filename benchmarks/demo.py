@@ -1,9 +1,11 @@
 """The demo's numbers as a table: two PRMs under the same budget, one trained on rules and one in the game.
 
     python benchmarks/demo.py --run runs/demo
+    python benchmarks/demo.py --run runs/demo --more-seeds 1 2
 
-Runs `sparring demo` in the folder unless it has been run there, then writes `demo.json` (its metrics.json) and `demo.md`
-into the results folder, and the picture of the README where --picture names one.
+Runs `sparring demo` in the folder unless it has been run there, and with each further seed in a folder beside it, then
+writes `demo.json` (the first run's metrics.json) and `demo.md` into the results folder, `demo_seeds.json` and `.md` where
+there are more seeds, and the picture of the README where --picture names one.
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ from pathlib import Path
 
 from sparring.demo import DemoSettings, run_demo
 from sparring.evaluation.tables import percent
-from sparring.files import atomic_write_text
+from sparring.files import atomic_write_json, atomic_write_text
 from sparring.report.picture import write_result_picture
-from sparring.runs import METRICS_FILE, Metric, read_metrics
+from sparring.runs import METRICS_FILE, Metric, machine, read_metrics, source_commit
 from sparring.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("in_distribution", "longer")
 METHODS = ("rules_prm", "aprm")
+PAIRS = ("aprm_minus_rules_prm", "rules_prm_minus_random", "rules_prm_minus_majority", "aprm_minus_majority")
 
 
 def main() -> None:
@@ -30,11 +33,10 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/demo"))
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--picture", type=Path, help="PNG to write")
-    parser.add_argument("overrides", nargs="*", help="settings of the demo as key=value")
+    parser.add_argument("--more-seeds", type=int, nargs="*", default=[], help="further seeds, to compare")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of the demo as key=value")
     arguments = parser.parse_args()
-    if not (arguments.run / METRICS_FILE).exists():
-        run_demo(load_settings(DemoSettings, None, arguments.overrides), arguments.run)
-    metrics = read_metrics(arguments.run / METRICS_FILE)
+    metrics = measured(arguments.run, arguments.set)
     arguments.results.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(arguments.run / METRICS_FILE, arguments.results / "demo.json")
     page = "\n".join(
@@ -45,6 +47,42 @@ def main() -> None:
         arguments.picture.parent.mkdir(parents=True, exist_ok=True)
         write_result_picture(arguments.run, arguments.picture)
     print(page)
+    if arguments.more_seeds:
+        runs = {"first run": metrics}
+        for seed in arguments.more_seeds:
+            folder = arguments.run.with_name(f"{arguments.run.name}-seed-{seed}")
+            runs[f"seed {seed}"] = measured(folder, [*arguments.set, f"seed={seed}"])
+        write_seeds(runs, arguments.results)
+
+
+def measured(folder: Path, overrides: list[str]) -> dict[str, Metric]:
+    """Return the metrics of a demo, which is run unless it has been."""
+    if not (folder / METRICS_FILE).exists():
+        run_demo(load_settings(DemoSettings, None, overrides), folder)
+    return read_metrics(folder / METRICS_FILE)
+
+
+def write_seeds(runs: dict[str, dict[str, Metric]], results: Path) -> None:
+    """Write the main numbers of every seed, and their mean with the range over seeds."""
+    names = [
+        f"best_of_n.{split}.{what}"
+        for split in SPLITS
+        for what in (*(f"{method}.accuracy" for method in ("random", "majority", *METHODS)), *PAIRS)
+    ]
+    names += [f"step_error.{split}.{method}.step_auc" for split in SPLITS for method in METHODS]
+    names += [f"attack.{method}.trained.fool_rate" for method in METHODS]
+    lines = ["| % | " + " | ".join(runs) + " | mean (range) |", "|---" * (len(runs) + 2) + "|"]
+    for name in names:
+        values = [100 * float(value) for run in runs.values() if (value := run[name].value) is not None]
+        mean = f"{sum(values) / len(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+        lines.append(f"| {name} | " + " | ".join(cell(run, name) for run in runs.values()) + f" | {mean} |")
+    page = "\n".join(lines) + "\n"
+    atomic_write_text(results / "demo_seeds.md", page)
+    seeds = {title: {name: run[name].value for name in names} for title, run in runs.items()}
+    atomic_write_json(
+        results / "demo_seeds.json", {"commit": source_commit(), "machine": machine(), "seeds": seeds}
+    )
+    print(page)
 
 
 def solver_table(metrics: dict[str, Metric]) -> str:
@@ -53,12 +91,7 @@ def solver_table(metrics: dict[str, Metric]) -> str:
     for method in ("greedy", "random", "majority", *METHODS, "oracle"):
         cells = [cell(metrics, f"best_of_n.{split}.{method}.accuracy") for split in SPLITS]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    for pair in (
-        "aprm_minus_rules_prm",
-        "rules_prm_minus_random",
-        "rules_prm_minus_majority",
-        "aprm_minus_majority",
-    ):
+    for pair in PAIRS:
         cells = [cell(metrics, f"best_of_n.{split}.{pair}") for split in SPLITS]
         lines.append(f"| {pair.replace('_', ' ')} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -354,7 +354,12 @@ def test_command_writes_metrics_cases_and_a_table(tmp_path: Path, subsets: list[
     shown = console.file.getvalue()
     assert "threshold 0.4 (from sidecar)" in shown
     assert "66.7" in shown and "2 + 1" in shown
-    assert sorted(path.name for path in out.iterdir()) == ["cases.jsonl", "metrics.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "cases.jsonl",
+        "metrics.json",
+        "report.html",
+        "worst.jsonl",
+    ]
 
 
 def test_command_counts_what_it_left_out(tmp_path: Path, subsets: list[Path]) -> None:

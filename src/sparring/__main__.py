@@ -165,6 +165,16 @@ def score_command(
     score_file(data, model=model, out=out, data_format=data_format, limit=limit, show=show)
 
 
+@app.command("report")
+def report_command(
+    run: Annotated[Path, typer.Argument(help="Directory of a finished evaluation or demo run.")],
+) -> None:
+    """Make the HTML page of a finished run again from its files."""
+    from sparring.report.evaluation import write_report
+
+    typer.echo(f"report: {write_report(run)}")
+
+
 @app.command("migrate")
 def migrate_command(
     data: Annotated[Path, typer.Argument(help="File made for TRL's PRMTrainer or OpenRLHF's train_prm.")],

@@ -1,7 +1,7 @@
 """What `sparring attack` does: load, attack, probe, write, show.
 
 Contract: `robustness.md` is one table per PRM with the same rows for every PRM of the same task, so that two can be laid
-side by side; `worst.jsonl` lists the accepted wrong steps with the highest scores.
+side by side; `worst.jsonl`, and `report.html` for reading, list the accepted wrong steps with the highest scores.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from rich.table import Table
 from sparring.evaluation.attack import AttackResult, AttackSettings, attack
 from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustness
 from sparring.evaluation.tables import percent, plain
-from sparring.evaluation.worst import WORST_FILE
+from sparring.evaluation.worst import MOST_WORST, WORST_FILE
 from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.models.scorer import load_scorer
+from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.terminal import progress_bar
@@ -58,18 +59,18 @@ def run_attack(prm: Path, settings: AttackSettings, out: Path, *, console: Conso
         left_out |= robustness.dropped
         probes = robustness.probes
     metrics = {f"attack.{name}": metric for name, metric in found.items()}
+    cases = list(_cases(result))
+    accepted = [case for case in cases if case["truth"] == "wrong" and case["score"] >= scorer.threshold]
     write_metrics(
         out,
         metrics,
         settings=dump_settings(settings) | {"prm": str(prm), "threshold": scorer.threshold},
         seed=settings.seed,
-        extra={"left_out": left_out},
+        extra={"left_out": left_out, "worst_of": len(accepted)},
     )
-    cases = list(_cases(result))
     atomic_write_jsonl(out / "cases.jsonl", cases)
     atomic_write_jsonl(out / "probes.jsonl", probes)
-    accepted = [case for case in cases if case["truth"] == "wrong" and case["score"] >= scorer.threshold]
-    atomic_write_jsonl(out / WORST_FILE, sorted(accepted, key=lambda case: -case["score"])[:20])
+    atomic_write_jsonl(out / WORST_FILE, sorted(accepted, key=lambda case: -case["score"])[:MOST_WORST])
     atomic_write_text(out / "robustness.md", robustness_table(str(prm), found, scorer.threshold, settings))
     console.print(_table(result, settings, scorer.threshold))
     console.print(f"untouched correct steps accepted: {percent(result.metrics['clean_accepted'])}")
@@ -77,6 +78,7 @@ def run_attack(prm: Path, settings: AttackSettings, out: Path, *, console: Conso
         console.print(_probe_table(found))
     for reason, count in left_out.items():
         console.print(f"left out: {count} × {plain(reason)}", style="yellow")
+    show_evaluation_report(out, console)
     return metrics
 
 

@@ -14,12 +14,16 @@ from rich.text import Text
 from sparring.errors import DataError
 from sparring.evaluation.bon import Sample, curve_sizes, curves, is_exact
 from sparring.evaluation.bon_candidates import Candidates, read_candidates
+from sparring.evaluation.commands import load_for_scoring
 from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.evaluation.scoring import StepScorer
 from sparring.evaluation.tables import percent, plain
+from sparring.evaluation.worst import MOST_WORST, WORST_FILE, candidate_record
 from sparring.files import atomic_write_jsonl
+from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.search.aggregation import AGGREGATIONS
+from sparring.search.driver import aggregation_for
 from sparring.settings import dump_settings
 from sparring.statistics import bootstrap_mean, paired_difference
 
@@ -31,22 +35,23 @@ class BonSettings(ScoredSettings):
 
     n: list[int] = Field([])
     """Sizes N of the curves; by default 1, 2, 4, … up to the most candidates of a problem."""
-    rule: str = Field("min")
-    """Aggregation by which `worst.jsonl` lists the problems where choosing by score went most wrong."""
+    rule: str = Field("auto")
+    """Aggregation by which `worst.jsonl` lists the problems where choosing by score went most wrong; `auto`: as the model's
+    sidecar says, `min` for scores from files."""
 
     @model_validator(mode="after")
     def _check_sizes(self) -> BonSettings:
         if any(n < 1 for n in self.n):
             raise ValueError("n: sizes are at least 1")
-        if self.rule not in AGGREGATIONS:
-            raise ValueError(f"rule: one of {', '.join(AGGREGATIONS)}")
+        if self.rule not in ("auto", *AGGREGATIONS):
+            raise ValueError(f"rule: one of auto, {', '.join(AGGREGATIONS)}")
         return self
 
 
 def evaluate_bon(
     settings: BonSettings, out: Path, *, scorer: StepScorer | None = None, console: Console | None = None
 ) -> dict[str, Metric]:
-    """Measure best-of-N curves; write `metrics.json`, `cases.jsonl` and `worst.jsonl` into `out`.
+    """Measure best-of-N curves; write `metrics.json`, `cases.jsonl`, `worst.jsonl` and `report.html` into `out`.
 
     Metrics: ``bon.<line>.n<N>.accuracy``, and at the largest N ``bon.<line>_minus_<majority or random>`` with a p-value.
 
@@ -55,6 +60,9 @@ def evaluate_bon(
     """
     console = console or Console()
     candidates = read_candidates(settings.data)
+    if scorer is None and settings.model is not None:
+        scorer = load_for_scoring(settings.model)
+    rule = _rule(settings, scorer)
     rows, missing = _scores(candidates, settings, out, scorer)
     groups = [
         [Sample(candidates.answers[c], candidates.correct[c], rows.get(c)) for c in ids]
@@ -94,20 +102,29 @@ def evaluate_bon(
     }
     metrics |= {f"bon.{name}": Metric(value) for name, value in counts.items()}
     exact = is_exact(groups, sizes)
-    _write(out, candidates, groups, lines, settings.rule)
+    misled = _write(out, candidates, groups, lines, rule)
     write_metrics(
         out,
         metrics,
-        settings=dump_settings(settings) | {"votes": "all subsets" if exact else "drawn subsets"},
+        settings=dump_settings(settings)
+        | {"votes": "all subsets" if exact else "drawn subsets", "rule": rule},
         seed=settings.seed,
-        extra={"missing_ids": missing},
+        extra={"missing_ids": missing, "worst_of": misled},
     )
     (out / "scores.partial.jsonl").unlink(missing_ok=True)
     console.print(_table(metrics, list(lines), sizes, exact))
     for what in ("empty", "short", "without_answer", "without_scores", "missing", "skipped"):
         if counts[what]:
             console.print(f"{what.replace('_', ' ')}: {counts[what]}", style="yellow", highlight=False)
+    show_evaluation_report(out, console)
     return metrics
+
+
+def _rule(settings: BonSettings, scorer: StepScorer | None) -> str:
+    """Return the aggregation that `rule` means for this scorer."""
+    if scorer is not None:
+        return aggregation_for(scorer, settings.rule)
+    return "min" if settings.rule == "auto" else settings.rule
 
 
 def _scores(
@@ -129,45 +146,50 @@ def _write(
     groups: Sequence[Sequence[Sample]],
     lines: Mapping[str, Mapping[int, Sequence[float]]],
     rule: str,
-) -> None:
-    """Write one record per problem, and those where a wrong candidate beats every right one, furthest apart first."""
+) -> int:
+    """Write one record per problem, and those where a wrong candidate beats every right one, furthest apart first.
+
+    Returns how many of the latter there are.
+    """
     cases: list[dict[str, Any]] = []
-    for number, (problem, ids) in enumerate(candidates.groups.items()):
-        totals = [AGGREGATIONS[rule](s.scores) if s.scores else None for s in groups[number]]
-        right = [t for t, s in zip(totals, groups[number], strict=True) if s.correct and t is not None]
-        wrong = [t for t, s in zip(totals, groups[number], strict=True) if not s.correct and t is not None]
+    misled: list[dict[str, Any]] = []
+    for number, ((problem, ids), group) in enumerate(zip(candidates.groups.items(), groups, strict=True)):
+        totals = [AGGREGATIONS[rule](sample.scores) if sample.scores else None for sample in group]
+        right, wrong = (_best(group, totals, correct) for correct in (True, False))
+        gap = None if right is None or wrong is None else (totals[wrong] or 0.0) - (totals[right] or 0.0)
         cases.append(
             {
                 "id": problem,
                 "candidates": ids,
-                "answers": [sample.answer for sample in groups[number]],
-                "correct": [sample.correct for sample in groups[number]],
+                "answers": [sample.answer for sample in group],
+                "correct": [sample.correct for sample in group],
                 "totals": totals,
                 "accuracy": {
                     line: {str(n): v[number] for n, v in sizes.items()} for line, sizes in lines.items()
                 },
-                "gap": max(wrong) - max(right) if right and wrong else None,
+                "gap": gap,
             }
         )
+        if gap is None or gap <= 0 or right is None or wrong is None:
+            continue
+        trace = candidates.traces.get(ids[wrong])
+        record = {"id": problem, "gap": gap, "chosen": ids[wrong], "totals": totals}
+        for name, place in (("picked", wrong), ("right", right)):
+            known = candidates.traces.get(ids[place])
+            sample = group[place]
+            steps = () if known is None else known.steps
+            record[name] = candidate_record(steps, sample.scores, totals[place] or 0.0, sample.answer)
+        misled.append(record if trace is None else record | {"problem": trace.problem.question})
+    misled.sort(key=lambda record: -record["gap"])
     atomic_write_jsonl(out / "cases.jsonl", cases)
-    misled = sorted((case for case in cases if (case["gap"] or 0.0) > 0), key=lambda case: -case["gap"])[:20]
-    shown = []
-    for case in misled:
-        best = max(
-            (i for i, right in enumerate(case["correct"]) if not right and case["totals"][i] is not None),
-            key=lambda i: case["totals"][i],
-        )
-        trace = candidates.traces.get(case["candidates"][best])
-        shown.append(
-            {
-                "id": case["id"],
-                "gap": case["gap"],
-                "chosen": case["candidates"][best],
-                "totals": case["totals"],
-            }
-            | ({} if trace is None else {"problem": trace.problem.question, "steps": trace.steps})
-        )
-    atomic_write_jsonl(out / "worst.jsonl", shown)
+    atomic_write_jsonl(out / WORST_FILE, misled[:MOST_WORST])
+    return len(misled)
+
+
+def _best(group: Sequence[Sample], totals: Sequence[float | None], correct: bool) -> int | None:
+    """Return the place of the highest total among the right, or the wrong, candidates; None where there is none."""
+    known = {i: total for i, total in enumerate(totals) if total is not None and group[i].correct is correct}
+    return max(known, key=lambda place: known[place]) if known else None
 
 
 def _table(metrics: Mapping[str, Metric], lines: Sequence[str], sizes: Sequence[int], exact: bool) -> Table:

@@ -29,6 +29,7 @@ from sparring.evaluation.scoring import StepScorer
 from sparring.evaluation.tables import percent, plain
 from sparring.evaluation.worst import WORST_FILE, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl
+from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.statistics import (
@@ -63,7 +64,8 @@ def evaluate_calibration(
     scorer: StepScorer | None = None,
     console: Console | None = None,
 ) -> dict[str, Metric]:
-    """Measure and, where asked, mend calibration; write `metrics.json`, `cases.jsonl`, `worst.jsonl`, `reliability.svg`.
+    """Measure and, where asked, mend calibration; write `metrics.json`, `cases.jsonl`, `worst.jsonl`, `reliability.svg`
+    and `report.html`.
 
     Raises:
         SettingsError: no such split. DataError: data or scores cannot be used. CheckpointError: the model cannot be.
@@ -96,7 +98,8 @@ def evaluate_calibration(
     metrics["calibration.skipped"] = Metric(skipped)
     metrics["calibration.missing"] = Metric(len(found.missing))
     worst = worst_disagreements(
-        (case.id, named[case.id], case.scores, case.labels) for chosen in cases.values() for case in chosen
+        ((case.id, named[case.id], case.scores, case.labels) for chosen in cases.values() for case in chosen),
+        found.threshold.value,
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / PLOT_FILE).write_text(reliability_plot(tables), encoding="utf-8")
@@ -109,7 +112,10 @@ def evaluate_calibration(
         ),
     )
     atomic_write_jsonl(out / WORST_FILE, worst)
-    extra = {"reliability": tables, "fitted": fitted, "missing_ids": found.missing}
+    extra = {
+        "reliability": tables, "fitted": fitted, "missing_ids": found.missing,
+        "worst_of": sum(len(chosen) for chosen in cases.values()),
+    }  # fmt: skip
     rules = {"threshold_rule": threshold.rule}
     write_metrics(out, metrics, settings=dump_settings(settings) | rules, seed=settings.seed, extra=extra)
     (out / "scores.partial.jsonl").unlink(missing_ok=True)
@@ -124,7 +130,8 @@ def evaluate_calibration(
     if settings.store and fitted is not None and settings.model is not None:
         store_calibration(settings.model, fitted, threshold)
         console.print(f"stored in {settings.model}/sparring.json", highlight=False, markup=False)
-    show_worst(console, worst, named, found.threshold.value)
+    show_worst(console, worst, found.threshold.value)
+    show_evaluation_report(out, console)
     return metrics
 
 

@@ -13,7 +13,7 @@ import random
 import re
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -35,7 +35,9 @@ from sparring.evaluation.processbench import (
 from sparring.evaluation.score_files import read_scores, write_scores
 from sparring.evaluation.scoring import StepScorer, folder_identity, score_traces
 from sparring.evaluation.tables import print_scored_traces, processbench_table
+from sparring.evaluation.worst import WORST_FILE, Judged, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl
+from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.statistics import RESAMPLES
 from sparring.traces.readers import read_traces_as
@@ -63,8 +65,8 @@ def evaluate_processbench(
 ) -> dict[str, Metric]:
     """Measure a PRM, or the scores that one has given, on files of traces with a labelled first error.
 
-    Writes `metrics.json` (names ``processbench.<subset or average>.<measure>``) and `cases.jsonl` into
-    `out`, and prints a table. A data file is a subset, named like the file.
+    Writes `metrics.json` (names ``processbench.<subset or average>.<measure>``) `cases.jsonl`, `worst.jsonl`
+    and `report.html` into `out`, and prints a table. A data file is a subset, named like the file.
 
     Args:
         data: ProcessBench files, or traces with labels in any other format that is known.
@@ -132,14 +134,22 @@ def evaluate_processbench(
         "limit": limit,
         "allow_missing": allow_missing,
     }
-    extra = {"reliability": reliability(matched.cases), "missing_ids": matched.missing}
+    extra = {
+        "reliability": reliability(matched.cases),
+        "missing_ids": matched.missing,
+        "worst_of": len(matched.cases),
+    }
+    worst = worst_disagreements(_judged(matched.cases, subsets), rule.value)
     _write_cases(out / CASES_FILE, matched.cases, rule)
+    atomic_write_jsonl(out / WORST_FILE, worst)
     write_metrics(out, metrics, settings=settings, seed=seed, extra=extra)
     journal.unlink(missing_ok=True)
     console.print(processbench_table(metrics, by_subset(matched.cases), rule))
     for what, count in (("records skipped", skipped), ("cases without scores", len(matched.missing))):
         if count:
             console.print(f"{count} {what}: left out of every number above", style="yellow")
+    show_worst(console, worst, rule.value)
+    show_evaluation_report(out, console)
     return metrics
 
 
@@ -266,6 +276,14 @@ def _score_cases(
     )
     cases = [make_case(trace, row, name) for (name, trace), row in zip(traces, rows, strict=True)]
     return Matched(cases, [], 0)
+
+
+def _judged(cases: Sequence[Case], subsets: dict[str, list[Trace]]) -> Iterator[Judged]:
+    """Yield every case with its trace: cases are in the order of the data, of which some may have no scores."""
+    traces = ((name, trace) for name, chosen in subsets.items() for trace in chosen)
+    for case in cases:
+        trace = next(trace for name, trace in traces if (name, trace.problem.id) == (case.subset, case.id))
+        yield case.id, trace, case.scores, case.labels
 
 
 def _write_cases(path: Path, cases: Sequence[Case], threshold: Threshold) -> None:

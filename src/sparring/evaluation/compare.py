@@ -34,7 +34,9 @@ from sparring.evaluation.processbench import (
 )
 from sparring.evaluation.score_files import read_scores
 from sparring.evaluation.tables import HEADINGS, percent, plain
+from sparring.evaluation.worst import MOST_WORST, WORST_FILE
 from sparring.files import atomic_write_jsonl
+from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
 from sparring.statistics import RESAMPLES, paired_difference, percentile_metric
@@ -71,7 +73,7 @@ def compare_scores(
     *,
     console: Console | None = None,
 ) -> dict[str, Metric]:
-    """Compare two sets of score files; write `metrics.json`, `cases.jsonl` and `worst.jsonl` into `out`.
+    """Compare two sets of score files; write `metrics.json`, `cases.jsonl`, `worst.jsonl`, `report.html`.
 
     Metrics: ``compare.<subset or average>.<measure>.<a, b or difference>``, ``compare.<subset>.right.difference`` and
     ``.p_value``.
@@ -104,17 +106,19 @@ def compare_scores(
     records = _records(cases, thresholds)
     atomic_write_jsonl(out / "cases.jsonl", records)
     questions = {trace.problem.id: trace for traces in subsets.values() for trace in traces}
-    apart = sorted((r for r in records if r["right_a"] != r["right_b"]), key=lambda r: -r["gap"])[:20]
+    apart = sorted((r for r in records if r["right_a"] != r["right_b"]), key=lambda r: -r["gap"])
     atomic_write_jsonl(
-        out / "worst.jsonl",
+        out / WORST_FILE,
         (
             {**r, "problem": questions[r["id"]].problem.question, "steps": questions[r["id"]].steps}
-            for r in apart
+            for r in apart[:MOST_WORST]
         ),
     )
     rules = {"a": [str(path) for path in a], "b": [str(path) for path in b], "thresholds": thresholds}
-    write_metrics(out, metrics, settings=dump_settings(settings) | rules, seed=settings.seed)
+    extra = {"worst_of": len(apart)}
+    write_metrics(out, metrics, settings=dump_settings(settings) | rules, seed=settings.seed, extra=extra)
     console.print(_table(metrics, list(by_subset(cases[0])), thresholds))
+    show_evaluation_report(out, console)
     return metrics
 
 

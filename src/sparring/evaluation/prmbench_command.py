@@ -17,6 +17,7 @@ from sparring.evaluation.scoring import StepScorer
 from sparring.evaluation.tables import percent, plain
 from sparring.evaluation.worst import WORST_FILE, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl
+from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.traces.readers import read_traces_as
@@ -32,7 +33,7 @@ class PrmbenchSettings(ScoredSettings):
 def evaluate_prmbench(
     settings: PrmbenchSettings, out: Path, *, scorer: StepScorer | None = None, console: Console | None = None
 ) -> dict[str, Metric]:
-    """Measure a PRM, or scores, on PRMBench; write `metrics.json`, `cases.jsonl` and `worst.jsonl` into `out`.
+    """Measure a PRM, or scores, on PRMBench; write `metrics.json`, `cases.jsonl`, `worst.jsonl` and `report.html`.
 
     A score file's ids are PRMBench's own: ``<class>_<idx>``.
 
@@ -61,7 +62,8 @@ def evaluate_prmbench(
     }  # fmt: skip
     metrics |= {f"prmbench.{name}": Metric(value) for name, value in counts.items()}
     worst = worst_disagreements(
-        (case.id, traces[case.id], case.scores, [float(right) for right in case.right]) for case in cases
+        ((case.id, traces[case.id], case.scores, [float(right) for right in case.right]) for case in cases),
+        found.threshold.value,
     )
     _write_cases(out, cases, found)
     atomic_write_jsonl(out / WORST_FILE, worst)
@@ -70,13 +72,14 @@ def evaluate_prmbench(
         metrics,
         settings=dump_settings(settings) | {"threshold_rule": found.threshold.rule},
         seed=settings.seed,
-        extra={"left_out": dict(left_out), "missing_ids": found.missing},
+        extra={"left_out": dict(left_out), "missing_ids": found.missing, "worst_of": len(cases)},
     )
     (out / "scores.partial.jsonl").unlink(missing_ok=True)
     console.print(_table(measured, cases, found.threshold))
     for reason, count in left_out.items():
         console.print(f"left out: {count} × {plain(reason)}", style="yellow", highlight=False)
-    show_worst(console, worst, traces, found.threshold.value)
+    show_worst(console, worst, found.threshold.value)
+    show_evaluation_report(out, console)
     return metrics
 
 

@@ -1,7 +1,8 @@
 """What `sparring search` does: load, search with every method at every N, judge, write, show.
 
 Contract: writes `metrics.json`, `cases.jsonl` (one line per method, N, repeat and problem: the chosen solution, whether
-it is right, what it cost), `curves.svg` and `journals/` (every candidate) into the run directory. Started again with
+it is right, what it cost), `worst.jsonl` (problems with a right candidate that was not chosen), `curves.svg`, `report.html`
+and `journals/` (every candidate) into the run directory. Started again with
 the same settings it goes on where it was; with other settings it refuses the journals that do not fit.
 """
 
@@ -25,6 +26,7 @@ from sparring.errors import SettingsError
 from sparring.evaluation.scoring import folder_identity
 from sparring.evaluation.search_curves import BASELINES, LINES, Case, Independent, curve_metrics, vote_key
 from sparring.evaluation.tables import percent
+from sparring.evaluation.worst import MOST_WORST, WORST_FILE, misled_searches
 from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.labels.answers import ChainChecker, Checker, stated_answer
 from sparring.labels.command import load_subjects, pick_checker
@@ -33,6 +35,7 @@ from sparring.labels.provers import load_engine, policy_identity
 from sparring.labels.settings import LabelSettings, ServerSettings, parse_prover
 from sparring.models.loading import TINY_POLICY
 from sparring.models.scorer import load_scorer
+from sparring.report.evaluation import show_evaluation_report
 from sparring.rollouts.engine import Engine
 from sparring.runs import Metric, write_metrics
 from sparring.search.driver import METHODS, Found, run_search
@@ -171,14 +174,19 @@ def run_search_command(
     metrics["search.new_seconds"] = Metric(time.perf_counter() - started, unit="s")
     every = {plan[0]: base.cases, **cases}
     counts = {f"{method}.n_{n}": _counts(found) for (method, n), found in every.items()}
-    extra = {"left_out": left_out, "counts": counts, "reproducible": models.engine.reproducible}
+    misled = misled_searches(every, {problem.id: problem.question for problem in problems})
+    extra = {
+        "left_out": left_out, "counts": counts, "reproducible": models.engine.reproducible, "worst_of": len(misled)
+    }  # fmt: skip
     atomic_write_jsonl(out / CASES_FILE, _records(every))
+    atomic_write_jsonl(out / WORST_FILE, misled[:MOST_WORST])
     atomic_write_text(out / CURVES_FILE, curves_svg(metrics, settings))
     write_metrics(out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
     console.print(search_table(metrics, settings, len(problems)))
     for name, odd in counts.items():
         for what, count in odd.items():
             console.print(f"{name}: {what}: {count}", style="yellow", highlight=False)
+    show_evaluation_report(out, console)
     return metrics
 
 

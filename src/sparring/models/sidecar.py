@@ -75,7 +75,8 @@ class Sidecar(BaseModel):
     """The reference model and its weight (log ratio)."""
     layout: LayoutFields = LayoutFields()
     meaning: Literal["correctness", "value"] = "correctness"
-    aggregation: Literal["min", "product", "last", "mean"] = "min"
+    aggregation: Literal["min", "product", "last", "mean", "soft_min"] = "min"
+    """From step scores to the score of a solution, where a command is not told otherwise."""
     threshold: float = Field(0.5, ge=0, le=1)
     threshold_rule: str = "fixed 0.5"
     calibration: Calibration = Calibration()

@@ -6,12 +6,8 @@ reading them (`run_files.py`).
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 from sparring.report.comparisons import METHOD_NAMES, samples_per_problem
-from sparring.report.page import Html, details, element, missing, section, shortened, table
+from sparring.report.page import Html, details, element, flat, missing, section, table
 from sparring.report.run_files import METHODS, DemoRun
 from sparring.report.wording import duration, metric_cells, plain
 
@@ -55,18 +51,6 @@ def training_table(run: DemoRun) -> Html:
         updates, labelled, seconds = (None if metric is None else metric.value for metric in found)
         rows.append((METHOD_NAMES[method], plain(updates), plain(labelled), duration(seconds)))
     return table("Training budget", ["PRM", "updates", "steps labelled by the oracle", "time"], rows)
-
-
-def flat(settings: Mapping[str, Any], stem: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (dotted name, value as text) for every value of nested settings."""
-    for name, value in settings.items():
-        dotted = f"{stem}{name}"
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{dotted}.")
-        elif value is None:
-            yield dotted, "not given"
-        else:
-            yield dotted, shortened(value if isinstance(value, str) else json.dumps(value))
 
 
 def terms(run: DemoRun) -> Html:

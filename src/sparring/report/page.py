@@ -8,12 +8,15 @@ look (`style.css`).
 
 from __future__ import annotations
 
+import base64
 import html
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
+from typing import Any, TypeVar
 
-VOID_ELEMENTS = frozenset({"meta", "br", "col"})
+VOID_ELEMENTS = frozenset({"meta", "br", "col", "img"})
 STEP_BANDS = 5
 LONGEST_TEXT = 2000
 
@@ -24,7 +27,12 @@ INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
-SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+SECURITY_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
+
+
+Item = TypeVar("Item")
 
 
 class Html(str):
@@ -60,9 +68,9 @@ def join(children: Iterable[str]) -> Html:
     return Html("".join(child if isinstance(child, Html) else escape(child) for child in children))
 
 
-def paragraph(*children: str, class_: str | None = None) -> Html:
+def paragraph(*children: str, class_: str | None = None, dir_: str | None = None) -> Html:
     """Return a paragraph."""
-    return element("p", *children, class_=class_)
+    return element("p", *children, class_=class_, dir_=dir_)
 
 
 def section(identifier: str, title: str, *children: str) -> Html:
@@ -127,11 +135,17 @@ def band(score: float) -> int:
     return min(int(score * STEP_BANDS), STEP_BANDS - 1)
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
     """Return the text, or its beginning and the number of characters that are left out."""
-    if len(text) <= LONGEST_TEXT:
+    if len(text) <= longest:
         return text
-    return f"{text[:LONGEST_TEXT]} … [{len(text) - LONGEST_TEXT} more characters not shown]"
+    return f"{text[:longest]} … [{len(text) - longest} more characters not shown]"
+
+
+def picture(svg: bytes, alternative: str) -> Html:
+    """Return an SVG as an image that is part of the page; whatever it holds, an image runs and loads nothing."""
+    data = base64.b64encode(svg).decode("ascii")
+    return element("img", src=f"data:image/svg+xml;base64,{data}", alt=alternative, class_="picture")
 
 
 def score_mark(name: str, score: float | None) -> Html:
@@ -144,15 +158,43 @@ def score_mark(name: str, score: float | None) -> Html:
     )
 
 
+def score_legend() -> Html:
+    """Return the key to the colours of scores."""
+    edges = [f"{index / STEP_BANDS:.1f}–{(index + 1) / STEP_BANDS:.1f}" for index in range(STEP_BANDS)]
+    bands = [element("span", edge, class_=f"score s{index}") for index, edge in enumerate(edges)]
+    return element("div", "PRM score, from wrong to correct: ", *bands, class_="legend")
+
+
 def step(text: str, *marks: Html, kind: str = "plain", label: str = "") -> Html:
     """Return one reasoning step with the marks of its scorers and of the oracle.
 
-    `kind` names the look: ``plain``, ``context`` (given, not judged) or ``judged`` (framed).
+    `kind` names the look: ``plain``, ``context`` (given, not judged) or ``judged`` (framed). Plain text is
+    shortened.
     """
     name = [element("span", label, class_="step-label")] if label else []
-    words = element("span", shortened(text), class_="words", dir="auto")
+    written = text if isinstance(text, Html) else shortened(text)
+    words = element("span", written, class_="words", dir="auto")
     side = [element("span", *marks, class_="marks")] if marks else []
     return element("div", *name, words, *side, class_=f"step {kind}")
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """Return at most `most` items, evenly spaced over the sequence, beginning with the first."""
+    if len(items) <= most:
+        return list(items)
+    return [items[index * len(items) // most] for index in range(most)]
+
+
+def flat(settings: Mapping[str, Any], stem: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (dotted name, value as text) for every value of nested settings."""
+    for name, value in settings.items():
+        dotted = f"{stem}{name}"
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{dotted}.")
+        elif value is None:
+            yield dotted, "not given"
+        else:
+            yield dotted, shortened(value if isinstance(value, str) else json.dumps(value))
 
 
 def style() -> Html:

@@ -8,16 +8,16 @@ building blocks (`page.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 from sparring.report.comparisons import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, capital
 from sparring.report.page import (
-    STEP_BANDS,
     Html,
     details,
     element,
+    evenly,
     missing,
     paragraph,
+    score_legend,
     score_mark,
     section,
     shortened,
@@ -28,7 +28,6 @@ from sparring.report.run_files import METHODS, DemoRun, Example, Solution
 SHOWN_EXAMPLES = {"trained": 6, "frozen": 3, "rules": 3}
 OTHER_ADVERSARY_EXAMPLES = 3
 SHOWN_SOLUTIONS = 6
-Item = TypeVar("Item")
 
 
 def reading_section(run: DemoRun) -> Html:
@@ -42,13 +41,6 @@ def reading_section(run: DemoRun) -> Html:
         element("h3", "What the solver wrote"),
         *solver_part(run.solutions),
     )
-
-
-def score_legend() -> Html:
-    """Return the key to the colours of scores."""
-    edges = [f"{index / STEP_BANDS:.1f}–{(index + 1) / STEP_BANDS:.1f}" for index in range(STEP_BANDS)]
-    bands = [element("span", edge, class_=f"score s{index}") for index, edge in enumerate(edges)]
-    return element("div", "PRM score, from wrong to correct: ", *bands, class_="legend")
 
 
 def adversarial_part(examples: Sequence[Example] | None) -> list[Html]:
@@ -134,13 +126,6 @@ def score_marks(scores: Mapping[str, float | None]) -> list[Html]:
     """Return the marks of both PRMs in their usual order, then those of any other scorer."""
     names = [*(name for name in METHODS if name in scores), *(name for name in scores if name not in METHODS)]
     return [score_mark(METHOD_NAMES.get(name, name), scores[name]) for name in names]
-
-
-def evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """Return at most `most` items, evenly spaced over the sequence, beginning with the first."""
-    if len(items) <= most:
-        return list(items)
-    return [items[index * len(items) // most] for index in range(most)]
 
 
 def opened(folded: Html) -> Html:
