@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparring.models.batching import length_sorted_batches
+from sparring.models.decoding import Ids, KeptStates, Piece, SeparateRows, begin
 
 Choose = Callable[[torch.Tensor, torch.Tensor, int], tuple[torch.Tensor, torch.Tensor | None]]
 """From logits (rows, vocabulary), row numbers and position: chosen ids and, where wanted, their log-probabilities."""
@@ -78,7 +80,7 @@ def sample(
     for chunk in _chunks(prompts, max(1, row_budget // samples)):
         rows = _sample_batch(
             model,
-            [prompts[index] for index in chunk],
+            [tuple(prompts[index]) for index in chunk],
             samples=samples,
             max_new_tokens=max_new_tokens,
             ends=lambda ids: ids[-1] in stop_ids,
@@ -102,6 +104,7 @@ def sample_seeded(
     pad_id: int,
     temperature: float = 1.0,
     row_budget: int = 256,
+    kept: KeptStates | None = None,
 ) -> list[list[Sampled]]:
     """Return `samples` continuations of each prompt with log-probabilities; sample j depends on (prompt, its seed, j).
 
@@ -115,13 +118,15 @@ def sample_seeded(
         pad_id: any valid id; it is masked.
         temperature: 0 for greedy; log-probabilities are then those of the model's own distribution.
         row_budget: most continuations in flight at once.
+        kept: keys and values of earlier calls with the same weights; those of this one are added.
     """
+    texts = [tuple(prompt) for prompt in prompts]
     device = next(model.parameters()).device
     wide = torch.float32 if device.type == "mps" else torch.float64
     results: list[list[Sampled]] = [[] for _ in prompts]
     for first in range(0, samples, row_budget):
         count = min(row_budget, samples - first)
-        for chunk in _chunks(prompts, max(1, row_budget // count)):
+        for chunk in _apart(texts, max(1, row_budget // count), kept):
             numbers = np.concatenate(
                 [uniforms(seeds[i], first + np.arange(count), max_new_tokens) for i in chunk]
             )
@@ -143,15 +148,18 @@ def sample_seeded(
 
             found = _sample_batch(
                 model,
-                [prompts[index] for index in chunk],
+                [texts[index] for index in chunk],
                 samples=count,
                 max_new_tokens=max_new_tokens,
                 ends=ends,
                 pad_id=pad_id,
                 choose=choose,
+                kept=kept,
             )
             for position, index in enumerate(chunk):
                 results[index] += found[position * count : (position + 1) * count]
+    if kept is not None:  # only now: a prefix of a later batch may be an old one
+        kept.drop_oldest()
     return results
 
 
@@ -184,66 +192,65 @@ def _chunks(prompts: Sequence[Sequence[int]], at_once: int) -> list[list[int]]:
     ]
 
 
+def _apart(prompts: Sequence[Ids], at_once: int, kept: KeptStates | None) -> list[list[int]]:
+    """Return chunks as `_chunks` does, prompts that are read from their beginning apart from the others."""
+    begun = [kept is not None and bool(kept.longest(prompt)) for prompt in prompts]
+    parts = [[index for index, one in enumerate(begun) if one == kind] for kind in (False, True)]
+    return [
+        [part[place] for place in chunk]
+        for part in parts
+        for chunk in _chunks([prompts[index] for index in part], at_once)
+    ]
+
+
 def _sample_batch(
     model: Any,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Ids],
     *,
     samples: int,
     max_new_tokens: int,
     ends: Callable[[Sequence[int]], bool],
     pad_id: int,
     choose: Choose,
+    kept: KeptStates | None = None,
 ) -> list[Sampled]:
-    device = next(model.parameters()).device
-    width = max(len(prompt) for prompt in prompts)
-    # Padding on the left, so that all rows continue at the same column.
-    ids = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    mask = (torch.arange(width, device=device)[None, :] >= (width - lengths)[:, None]).long()
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    output = model(
-        input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
+    rows, logits = begin(
+        model, prompts, samples=samples, max_new_tokens=max_new_tokens, pad_id=pad_id, kept=kept
     )
-    cache = output.past_key_values
-    cache.batch_repeat_interleave(samples)
-    logits = output.logits[:, -1].repeat_interleave(samples, dim=0)
-    mask = mask.repeat_interleave(samples, dim=0)
-    position = lengths.repeat_interleave(samples)[:, None]
-
     found = [Sampled([], []) for _ in range(len(prompts) * samples)]
     over = [False] * len(found)
-    alive = torch.arange(len(found), device=device)
+    alive = torch.arange(len(found), device=logits.device).view(-1, rows.branches)
+
+    def leave(going: Sequence[Sequence[int]], leaving: Sequence[int]) -> None:
+        if kept is None or isinstance(rows, SeparateRows):
+            return
+        for row in leaving:
+            for slot, states in zip(going[row], rows.written(row), strict=True):
+                prompt, read = prompts[slot // samples], found[slot].ids[:-1]
+                if read:
+                    kept.keep((*prompt, *read), Piece(states[..., : len(read), :], prompt))
+
     for step in range(max_new_tokens):
-        chosen, log_probabilities = choose(logits, alive, step)
-        rows = alive.tolist()
-        for row, token, log_probability in zip(
-            rows,
-            chosen.tolist(),
-            [None] * len(rows) if log_probabilities is None else log_probabilities.tolist(),
-            strict=True,
-        ):
-            if over[row]:  # a finished row that has not left yet: what it goes on to write is nobody's
+        chosen, log_probabilities = choose(logits, alive.flatten(), step)
+        slots = alive.tolist()
+        told = [None] * len(chosen) if log_probabilities is None else log_probabilities.tolist()
+        for slot, token, log_probability in zip(chain(*slots), chosen.tolist(), told, strict=True):
+            if over[slot]:  # a finished one whose row has not left yet: what it goes on to write is nobody's
                 continue
-            found[row].ids.append(token)
+            found[slot].ids.append(token)
             if log_probability is not None:
-                found[row].log_probabilities.append(log_probability)
-            over[row] = ends(found[row].ids)
-        going = [place for place, row in enumerate(rows) if not over[row]]
-        if step + 1 == max_new_tokens or not going:
+                found[slot].log_probabilities.append(log_probability)
+            over[slot] = ends(found[slot].ids)
+        done = [all(over[slot] for slot in row) for row in slots]
+        if step + 1 == max_new_tokens or all(done):
+            leave(slots, range(len(slots)))
             break
-        # Finished rows leave once they are worth the copy of the cache.
-        if len(going) < len(rows) and (len(going) <= 0.75 * len(rows) or len(rows) <= 8):
-            keep = torch.tensor(going, device=device)
-            cache.batch_select_indices(keep)
-            alive, chosen, mask, position = alive[keep], chosen[keep], mask[keep], position[keep]
-        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=-1)
-        output = model(
-            input_ids=chosen[:, None],
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits, position = output.logits[:, -1], position + 1
+        # Finished rows leave once they are worth the copy of the others.
+        left = len(done) - sum(done)
+        if left < len(done) and (left <= 0.75 * len(done) or len(done) <= 8):
+            leave(slots, [row for row, one in enumerate(done) if one])
+            stay = torch.tensor([row for row, one in enumerate(done) if not one], device=alive.device)
+            rows.select(stay)
+            alive, chosen = alive[stay], chosen.view(-1, rows.branches)[stay].flatten()
+        logits = rows.read(chosen)
     return found

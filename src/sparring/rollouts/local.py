@@ -9,11 +9,13 @@ Not here: the loop over tokens (`models/sampling.py`), servers (`server.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from sparring.errors import DataError
+from sparring.models.decoding import KEPT_TOKENS, KeptStates
 from sparring.models.sampling import Sampled, ids_containing, sample_seeded
 from sparring.rollouts.engine import (
     Completion,
@@ -49,6 +51,22 @@ class LocalEngine:
         self._ends = end_ids(model, tokenizer)
         self._positions = getattr(model.config, "max_position_embeddings", None)
         self._containing = cache(lambda text: ids_containing(tokenizer, text))
+        self._kept: KeptStates | None = None
+
+    @contextmanager
+    def keeping(self, tokens: int = KEPT_TOKENS) -> Iterator[None]:
+        """Keep keys and values between calls, so that a prefix is not read again where it grew by a step.
+
+        The weights must stay as they are meanwhile.
+
+        Args:
+            tokens: most tokens whose keys and values are kept.
+        """
+        before, self._kept = self._kept, KeptStates(tokens)
+        try:
+            yield
+        finally:
+            self._kept = before
 
     def sample(
         self,
@@ -72,6 +90,7 @@ class LocalEngine:
             pad_id=self.tokenizer.pad_token_id,
             temperature=limits.temperature,
             row_budget=self.row_budget,
+            kept=self._kept,
         )
         self.usage.requests += 1
         self.usage.tokens_prefilled += sum(len(prompt) for prompt in prompts)

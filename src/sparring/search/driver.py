@@ -18,6 +18,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,11 @@ def run_search(
     waiting = [problem for problem in reversed(problems) if problem.id not in results]
     flights: list[_Flight] = []
     last = time.perf_counter()
-    try:
+    with ExitStack() as stack:
+        if log is not None:
+            stack.callback(log.close)
+        # An engine in this process need not read a prefix again that it has just written.
+        stack.enter_context(getattr(engine, "keeping", nullcontext)())
         while waiting or flights:
             done: list[tuple[Task, list[State]]] = []
             while waiting and len(flights) < settings.in_flight:
@@ -168,9 +173,6 @@ def run_search(
                     log.append(_record(found))
             if progress is not None and done:
                 progress(len(done))
-    finally:
-        if log is not None:
-            log.close()
     ordered = [results[problem.id] for problem in problems]
     refusal = next((found.refusal for found in ordered if found.refusal), None)
     if refusal is not None and not any(found.candidates for found in ordered):
