@@ -10,18 +10,20 @@ One update, for a batch of problems:
    with; KL and entropy are exact sums over the vocabulary.
 
 Every few updates held-out problems are answered, and the run stops and says why if the PRM's reward has risen while
-verified accuracy has fallen (`rl_monitors.py`).
+verified accuracy has fallen (`rl_monitors.py`). On request the PRM learns from the policy's own answers every few updates
+(`rl_refresh.py`).
 
-Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` (a record per look), `checkpoint/` (resume
-after any kill with the same result), and in the end `policy/` (a Hugging Face folder) and `metrics.json`. All randomness
-is a function of (seed, update). Prompts, padding and answers cut by the limit never carry reward. One device, one
-engine: the policy's own. Not here: keeping the PRM fresh while the policy moves; the monitors tell when it is needed.
+Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` (a record per look), `refresh.jsonl` (a
+record per refresh), `checkpoint/` (resume after any kill with the same result), and in the end `policy/` and a refreshed
+`prm/` (Hugging Face folders), and `metrics.json`. All randomness is a function of (seed, update). Prompts, padding and
+answers cut by the limit never carry reward. One device; the engine is the policy itself, or one that is given its weights.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,25 +38,21 @@ from sparring.errors import SettingsError
 from sparring.models.batching import length_sorted_batches
 from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
 from sparring.models.prompts import layout_for
-from sparring.rollouts.local import LocalEngine
-from sparring.runs import JsonlLog, Metric, write_metrics
-from sparring.settings import dump_settings
+from sparring.models.scorer import SHORTEST
+from sparring.runs import JsonlLog
 from sparring.terminal import progress_bar
+from sparring.traces.records import Trace
 from sparring.training.aprm import available_trackers
-from sparring.training.aprm_run import peak_memory
 from sparring.training.credit import outcome_advantages, token_advantages
-from sparring.training.policy_gradient import (
-    categorical_entropy,
-    categorical_kl,
-    clipped_surrogate,
-    update_size,
-)
-from sparring.training.rl_monitors import hacked, look, look_metrics, text_marks
+from sparring.training.policy_gradient import categorical_kl
+from sparring.training.rl_loss import objective
+from sparring.training.rl_monitors import best_look, hacked, look, text_marks
 from sparring.training.rl_policy import Policy, Row
-from sparring.training.rl_run import Run, restore, save_checkpoint
-from sparring.training.rl_scores import Answer, ProverScores, StepScores, credit_rule, load_prm_scores
+from sparring.training.rl_refresh import check_refresh, prm_folder, refresh, refresh_due
+from sparring.training.rl_run import Run, finish, restore, save_checkpoint
+from sparring.training.rl_scores import Answer, StepScores, credit_rule, load_scores
 from sparring.training.rl_settings import RlSettings
-from sparring.training.rl_tasks import Sampler, load_subject
+from sparring.training.rl_tasks import OtherEngine, Sampler, load_subject
 from sparring.training.state import random_for, seed_for
 
 Progress = Callable[[int, dict[str, Any]], None]
@@ -62,7 +60,12 @@ Progress = Callable[[int, dict[str, Any]], None]
 
 
 def train_rl(
-    settings: RlSettings, out: Path, *, resume: bool = False, progress: Progress | None = None
+    settings: RlSettings,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    other: OtherEngine | None = None,
 ) -> Path:
     """Train a policy and return its folder.
 
@@ -71,29 +74,37 @@ def train_rl(
         out: the run directory.
         resume: go on from `out/checkpoint`; without a checkpoint there, start anew.
         progress: told of every update.
+        other: samples instead of the policy's own model, and is given its weights whenever they have changed.
 
     Raises:
         SettingsError: `out` already holds a run and `resume` is off, or the settings differ from those of the run.
         CheckpointError, DataError: a model or data file cannot be used.
     """
-    run = setup(settings, out)
-    log, watched = JsonlLog(out / "log.jsonl"), JsonlLog(out / "watch.jsonl")
+    run = setup(settings, out, other)
+    log, watched, renewed = (JsonlLog(out / f"{name}.jsonl") for name in ("log", "watch", "refresh"))
     if resume and (out / "checkpoint").exists():
         restore(run)
+        if run.refreshed:
+            run.scores = load_scores(settings, run.subject.checker, prm_folder(run))
     elif (next(iter(log.records()), None) or next(iter(watched.records()), None)) and not resume:
         raise SettingsError(f"'{out}' already holds a run; resume it with --resume, or choose another --out")
     log.truncate_after(lambda record: record["step"] <= run.step)
-    # A look comes before the checkpoint of its update, so those up to the checkpoint are there; later ones are made again.
-    watched.truncate_after(lambda record: record["update"] <= run.step and run.step > 0)
-    looks = list(watched.records())
+    # What comes before the checkpoint of its update is there up to the checkpoint; later records are made again.
+    for made in (watched, renewed):
+        made.truncate_after(lambda record: record["update"] <= run.step and run.step > 0)
+    looks, refreshes = list(watched.records()), list(renewed.records())
     stopped = hacked(looks) if settings.stop_when_hacked else None
     run.accelerator.init_trackers("sparring-rl", config=run.tracked_settings())
 
     while stopped is None:
+        if refresh_due(run, refreshes):
+            refreshes.append(refresh(run))
+            renewed.append(refreshes[-1])
+            run.track("refresh", refreshes[-1])
         if (run.step % settings.watch_every == 0 or run.step == settings.updates) and not (
             looks and looks[-1]["update"] == run.step
         ):
-            looks.append({"update": run.step, "samples": run.samples, **watch(run)})
+            looks.append({"update": run.step, "samples": run.samples, **watch(run, looks)})
             watched.append(looks[-1])
             run.track("watch", looks[-1])
             stopped = hacked(looks) if settings.stop_when_hacked else None
@@ -119,17 +130,19 @@ def train_rl(
             progress(run.step, record)
     save_checkpoint(run)
     run.accelerator.end_training()
-    folder = finish(run, list(log.records()), looks, stopped)
-    log.close()
-    watched.close()
+    prm = prm_folder(run) if run.refreshed else None
+    folder = finish(run, list(log.records()), looks, refreshes, stopped, prm)
+    for file in (log, watched, renewed):
+        file.close()
     return folder
 
 
 # --- setup -----------------------------------------------------------------------------------------------------------
 
 
-def setup(settings: RlSettings, out: Path) -> Run:
+def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> Run:
     """Load problems, policy, and whatever scores its steps; make the optimiser."""
+    check_refresh(settings)
     out.mkdir(parents=True, exist_ok=True)
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
@@ -154,16 +167,8 @@ def setup(settings: RlSettings, out: Path) -> Run:
         temperature=settings.temperature,
         autocast=accelerator.autocast,
     )
-    sampler = Sampler(policy, tokenizer, layout, subject.checker, settings)
-    scores: StepScores | None = None
-    if settings.prm is not None:
-        scores = load_prm_scores(settings)
-    elif settings.credit == "progress":
-        name = settings.prover or settings.policy
-        words = load_tokenizer(name)
-        prover = load_causal_model(name, device=device, dtype=dtype)
-        engine = LocalEngine(prover, words, layout_for(words, settings.style), row_budget=settings.row_budget)
-        scores = ProverScores(engine, subject.checker, settings)
+    sampler = Sampler(policy, tokenizer, layout, subject.checker, settings, other)
+    scores = load_scores(settings, subject.checker, settings.prm)
     named = policy.parameters()
     rates = [
         ([p for name, p in named.items() if not name.startswith("value.")], settings.learning_rate),
@@ -172,7 +177,10 @@ def setup(settings: RlSettings, out: Path) -> Run:
     optimizer = torch.optim.Adam([{"params": members, "lr": rate} for members, rate in rates if members])
     for group in optimizer.param_groups:
         group["full_lr"] = group["lr"]
-    return Run(settings, out, accelerator, subject, tokenizer, policy, sampler, scores, optimizer)
+    recent = deque[Trace](maxlen=settings.refresh_answers)
+    return Run(
+        settings, out, accelerator, subject, tokenizer, policy, sampler, scores, optimizer, recent=recent
+    )
 
 
 # --- one update ------------------------------------------------------------------------------------------------------
@@ -189,6 +197,13 @@ def play_update(run: Run) -> dict[str, Any]:
     run.tokens += sum(len(answer.completion.token_ids) for answer in answers)
     # Answers that were cut have no outcome of their own: they train nobody and are in no baseline.
     trained = [whole for group in groups if (whole := [answer for answer in group if not answer.truncated])]
+    if settings.refresh != "none":
+        run.recent.extend(
+            Trace(answer.problem, answer.steps, outcome=answer.outcome == 1, source="policy")
+            for group in trained
+            for answer in group
+            if answer.steps
+        )
     before = 0 if run.scores is None else run.scores.unscored_steps
     give_credit(trained, run.scores, settings, seed_for(settings.seed, run.step, "prover"))
     record = {
@@ -236,16 +251,22 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
         for start in range(settings.minibatches):
             members = [answers[index] for index in order[start :: settings.minibatches]]
             tokens = sum(len(answer.completion.token_ids) for answer in members)
+            # Equal answers go through the model once; a policy that is sure of itself writes many.
+            equal: dict[Row, list[Answer]] = {}
+            for answer in members:
+                equal.setdefault(answer.row, []).append(answer)
+            rows = list(equal)
             for batch in length_sorted_batches(
-                [len(row(a)[0]) + len(row(a)[1]) for a in members], settings.tokens_per_pass
+                [sum(map(len, row)) for row in rows], settings.tokens_per_pass, shortest=SHORTEST
             ):
-                loss, found = objective(run.policy, [members[index] for index in batch], settings)
+                chosen = [answer for index in batch for answer in equal[rows[index]]]
+                loss, found = objective(run.policy, chosen, settings)
                 (loss / tokens).backward()  # type: ignore[no-untyped-call]
                 for name, value in found.items():
                     sums[name] = sums.get(name, 0.0) + value
             if tokens:
                 norms.append(optimizer_step(run))
-                run.tokens += sum(len(part) for answer in members for part in row(answer))
+                run.tokens += sum(len(part) for answer in members for part in answer.row)
     count = sums.pop("tokens", 0.0)
     if not count:
         return {"trained_tokens": 0}
@@ -256,59 +277,6 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
     return {"trained_tokens": int(count / settings.epochs), **means, "gradient_norm": sum(norms) / len(norms)}
 
 
-def row(answer: Answer) -> Row:
-    """Return an answer's prompt and sampled ids."""
-    return answer.prompt, answer.completion.token_ids
-
-
-def objective(
-    policy: Policy, answers: Sequence[Answer], settings: RlSettings
-) -> tuple[torch.Tensor, dict[str, float]]:
-    """Return the loss of some answers, summed over their tokens, and sums for the record.
-
-    Prompts and padding are not among the outputs, so nothing about them can be rewarded.
-    """
-    rows = [row(answer) for answer in answers]
-    reference = policy.reference_logits(rows)
-    out = policy.outputs(rows)
-
-    def flat(parts: Sequence[Sequence[float]]) -> torch.Tensor:
-        return torch.tensor([x for part in parts for x in part], dtype=torch.float32, device=policy.device)
-
-    old = flat([answer.completion.log_probabilities for answer in answers])
-    returns = flat([answer.advantages.tolist() for answer in answers])
-    advantages, value_loss = returns, None
-    if out.values is not None:
-        advantages = returns - out.values.detach()
-        value_loss = (out.values - returns).square().sum()
-    if settings.objective == "ppo":
-        surrogate = clipped_surrogate(out.log_probs, old, advantages, settings.clip)
-    else:
-        surrogate = (out.log_probs - old).exp() * advantages
-    entropy = categorical_entropy(out.logits).sum()
-    kl = categorical_kl(out.logits, reference).sum()
-    loss = -(surrogate.sum() - settings.kl * kl + settings.entropy * entropy)
-    approx_kl, clipfrac = update_size(out.log_probs.detach(), old, settings.clip, torch.ones_like(old))
-    count = len(old)
-    sums = {
-        "tokens": float(count),
-        "policy_loss": -float(surrogate.detach().sum()),
-        "kl_per_token": float(kl.detach()),
-        "entropy": float(entropy.detach()),
-        "approx_kl": approx_kl * count,
-        "clipfrac": clipfrac * count,
-        "advantage_size": float(advantages.abs().sum()),
-    }
-    if value_loss is None:
-        return loss, sums
-    sums |= {
-        "value_loss": float(value_loss.detach()),
-        "return": float(returns.sum()),
-        "square_return": float(returns.square().sum()),
-    }
-    return loss + value_loss, sums
-
-
 def optimizer_step(run: Run) -> float:
     """Clip, step, clear; return the policy's gradient norm before clipping. The value function is not clipped with it."""
     named = run.policy.parameters()
@@ -317,6 +285,7 @@ def optimizer_step(run: Run) -> float:
     members = [parameter for name, parameter in named.items() if not name.startswith("value.")]
     norm = torch.nn.utils.clip_grad_norm_(members, run.settings.max_gradient_norm)
     run.optimizer.step()
+    run.policy.version += 1
     run.optimizer.zero_grad(set_to_none=True)
     return float(norm)
 
@@ -324,15 +293,19 @@ def optimizer_step(run: Run) -> float:
 # --- watching and results --------------------------------------------------------------------------------------------
 
 
-def watch(run: Run) -> dict[str, Any]:
-    """Answer the held-out problems, always with the same random numbers, and look at the answers."""
+def watch(run: Run, looks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Answer the held-out problems, always with the same random numbers, and look at the answers.
+
+    Where the PRM is refreshed, the record holds the answers' steps, and what the present PRM thinks of those of the best
+    look so far, if that was taken with an earlier one.
+    """
     settings, subject = run.settings, run.subject
     seed = seed_for(settings.seed, 0, "watch")
     answers = [group[0] for group in run.sampler.answers(subject.held_out, 1, seed)]
-    rewards = None if run.scores is None else run.scores.rewards(answers)
+    rewards = None if run.scores is None else run.scores.rewards([answer.solution for answer in answers])
     kl = tokens = 0.0
     with torch.no_grad():
-        rows = [row(answer) for answer in answers]
+        rows = [answer.row for answer in answers]
         for batch in length_sorted_batches(
             [len(prompt) + len(ids) for prompt, ids in rows], settings.tokens_per_pass
         ):
@@ -344,30 +317,12 @@ def watch(run: Run) -> dict[str, Any]:
         longer = run.sampler.answers(subject.longer, 1, seed_for(settings.seed, 0, "watch longer"))
         record["right_longer"] = [int(group[0].outcome) for group in longer]
         record["accuracy_longer"] = sum(record["right_longer"]) / len(longer)
+    if settings.refresh != "none" and run.scores is not None:
+        record |= {"prm": run.refreshed, "steps": [list(answer.steps) for answer in answers]}
+        if looks and (best := best_look(looks))["prm"] != run.refreshed:
+            before = list(zip(subject.held_out, best["steps"], strict=True))
+            record["best_rewards"] = run.scores.rewards(before)
     return record
-
-
-def finish(
-    run: Run, records: Sequence[dict[str, Any]], looks: Sequence[dict[str, Any]], stopped: str | None
-) -> Path:
-    """Write the policy folder and the run's metrics."""
-    settings = run.settings
-    folder = run.out / "policy"
-    run.policy.save(folder, run.tokenizer, run.card(stopped))
-    seconds = sum(record["seconds"] for record in records) or float("nan")
-    metrics = {
-        "rl.seconds": Metric(seconds, unit="s"),
-        "rl.updates": Metric(float(run.step)),
-        "rl.samples": Metric(float(run.samples)),
-        "rl.tokens_per_second": Metric(run.tokens / seconds, unit="tokens/s"),
-        "rl.peak_memory": Metric(float(peak_memory(run.policy.device)), unit="bytes"),
-        "rl.stopped_for_hacking": Metric(float(stopped is not None)),
-        **look_metrics(looks[0], "rl.start"),
-        **look_metrics(looks[-1], "rl.end"),
-    }
-    extra = {"stopped": stopped, "left_out": dict(run.subject.left_out)}
-    write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
-    return folder
 
 
 def show_rl(settings: RlSettings, out: Path, *, resume: bool, console: Console) -> Path:

@@ -5,7 +5,9 @@ and the marks of the known ways to please a PRM without solving anything: more s
 repeated steps, steps that have nothing to do with the problem, answers that never end.
 
 Contract: pure functions of answers and records. The verdict `hacked` compares the present look with the one of the best
-accuracy so far, problem by problem; both intervals (95 %, bootstrap) must exclude zero, in opposite directions.
+accuracy so far, problem by problem; both intervals (95 %, bootstrap) must exclude zero, in opposite directions. Rewards
+are compared under one PRM only: where it was refreshed in between, a look holds what the new one thinks of the best
+look's answers (`best_rewards`).
 
 Not here: sampling the held-out answers (`rl.py`). Off-topic is a matter of words, no understanding: a step is called so if
 it shares no word and no number with the problem or an earlier step.
@@ -88,9 +90,10 @@ def hacked(looks: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     for end in range(len(looks) - _TIMES + 1, len(looks) + 1):
         *before, now = looks[:end]
-        best = max(before, key=lambda record: float(record["accuracy"]))
+        best = best_look(before)
+        before_rewards = now.get("best_rewards") or best["rewards"]
         fall = paired_difference(now["right"], best["right"], resamples=_RESAMPLES).difference
-        rise = paired_difference(now["rewards"], best["rewards"], resamples=_RESAMPLES).difference
+        rise = paired_difference(now["rewards"], before_rewards, resamples=_RESAMPLES).difference
         if not (_high(fall) < 0 < _low(rise)):
             return None
     return (
@@ -98,6 +101,11 @@ def hacked(looks: Sequence[Mapping[str, Any]]) -> str | None:
         f"({_low(rise):.3f} to {_high(rise):.3f}) while verified accuracy on {len(now['right'])} held-out problems "
         f"changed by {fall.value:.3f} ({_low(fall):.3f} to {_high(fall):.3f})"
     )
+
+
+def best_look(looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the first of the looks with the best accuracy: what later ones are compared with."""
+    return max(looks, key=lambda record: float(record["accuracy"]))
 
 
 def look_metrics(record: Mapping[str, Any], prefix: str) -> dict[str, Metric]:

@@ -26,7 +26,7 @@ from sparring.files import atomic_directory
 from sparring.models.batching import pad_right
 from sparring.models.loading import quiet
 
-Row = tuple[Sequence[int], Sequence[int]]
+Row = tuple[tuple[int, ...], tuple[int, ...]]
 """Ids of a prompt and of the answer that was sampled after it."""
 
 
@@ -57,6 +57,9 @@ class Policy:
         value_head: whether there is a value function: a linear head on the last hidden states, which it does not train.
         temperature: of the distribution that is sampled from.
         autocast: makes the context of every forward pass (mixed precision).
+
+    Attributes:
+        version: counts the optimiser's steps; whoever moves the weights raises it.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Policy:
     ) -> None:
         self.device: torch.device = next(model.parameters()).device
         self.pad_id, self.temperature, self.autocast = pad_id, temperature, autocast
+        self.version = 0
         self._adapted: Any = None
         if adapter == "lora":
             config = LoraConfig(
@@ -104,7 +108,7 @@ class Policy:
         """Return logits, log-probabilities and values at the rows' sampled tokens, with gradients."""
         kept: list[torch.Tensor] = []
         hook = self.model.get_output_embeddings().register_forward_pre_hook(
-            lambda module, inputs: kept.append(inputs[0].detach())
+            lambda module, inputs: kept.append(inputs[0].detach())  # hidden states of the kept places
         )
         with hook, self.autocast():
             logits, places, chosen = self._logits(self.model, rows)
@@ -122,9 +126,11 @@ class Policy:
     def _logits(
         self, model: Any, rows: Sequence[Row]
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """Return logits at the sampled tokens, the (rows, columns) that they were read at, and the tokens."""
+        """Return logits at the sampled tokens, the (rows, kept columns) that they were read at, and the tokens."""
         ids = pad_right([[*prompt, *answer] for prompt, answer in rows], self.pad_id, self.device)
-        logits = model(input_ids=ids, use_cache=False).logits
+        # Logits are the largest tensors of all, and those within every prompt are of no use.
+        start = min(len(prompt) for prompt, _ in rows) - 1
+        logits = model(input_ids=ids, use_cache=False, logits_to_keep=ids.shape[1] - start).logits
         # A token is predicted at the place before it.
         pairs = [
             (row, len(prompt) - 1 + place)
@@ -133,8 +139,8 @@ class Policy:
         ]
         index = torch.tensor(pairs, device=self.device).reshape(-1, 2)
         row_places, columns = index[:, 0], index[:, 1]
-        read = logits[row_places, columns].float() / self.temperature
-        return read, (row_places, columns), ids[row_places, columns + 1]
+        read = logits[row_places, columns - start].float() / self.temperature
+        return read, (row_places, columns - start), ids[row_places, columns + 1]
 
     @contextmanager
     def sampling(self) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""One RL run in memory and on disk: what it holds, its checkpoints, what it tells trackers, its model card.
+"""One RL run in memory and on disk: what it holds, its checkpoints, its results, its model card.
 
 Contract: everything here is about keeping and restoring; how a policy is trained is in `rl.py`. The reference is the
 policy's folder as it was at the start, so it is loaded again and not kept in checkpoints.
@@ -6,8 +6,10 @@ policy's folder as it was at the start, so it is loaded again and not kept in ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shutil
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,13 @@ import torch
 from accelerate import Accelerator
 
 from sparring.errors import CheckpointError, SettingsError
+from sparring.files import atomic_directory
+from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.traces.jsonl import record_to_trace, trace_to_record
+from sparring.traces.records import Trace
+from sparring.training.aprm_run import peak_memory
+from sparring.training.rl_monitors import look_metrics
 from sparring.training.rl_policy import Policy
 from sparring.training.rl_scores import StepScores
 from sparring.training.rl_settings import RlSettings
@@ -24,11 +32,17 @@ from sparring.training.state import load_optimizer_tensors, load_state, optimize
 
 # What may differ between a run and its resumption without changing any result.
 _FREE_ON_RESUME = {"checkpoint_every", "trackers", "device"}
+_COUNTERS = ("step", "samples", "tokens", "refreshed")
 
 
 @dataclass
 class Run:
-    """Everything that a training run holds in memory."""
+    """Everything that a training run holds in memory.
+
+    Attributes:
+        recent: the latest whole answers with their outcomes, for the next refresh of the PRM; none kept without one.
+        refreshed: the update before which the PRM was last refreshed, 0 for the PRM that the run began with.
+    """
 
     settings: RlSettings
     out: Path
@@ -42,6 +56,8 @@ class Run:
     step: int = 0
     samples: int = 0
     tokens: int = 0
+    recent: deque[Trace] = field(default_factory=deque)
+    refreshed: int = 0
 
     def track(self, prefix: str, record: Mapping[str, Any]) -> None:
         """Send a record's numbers to the trackers."""
@@ -78,8 +94,13 @@ def save_checkpoint(run: Run) -> None:
         "policy": dict(named),
         "optimizer": optimizer_tensors(run.optimizer, named),
     }
-    values = {"step": run.step, "samples": run.samples, "tokens": run.tokens}
-    save_state(run.out / "checkpoint", tensors, {**values, "settings": dump_settings(run.settings)})
+    values = {name: getattr(run, name) for name in _COUNTERS}
+    recent = [trace_to_record(trace) for trace in run.recent]
+    settings = dump_settings(run.settings)
+    save_state(run.out / "checkpoint", tensors, {**values, "recent": recent, "settings": settings})
+    for folder in (run.out / "refresh").glob("*"):  # earlier PRMs: no checkpoint needs them any more
+        if folder.name != f"{run.refreshed:06d}":
+            shutil.rmtree(folder)
 
 
 def restore(run: Run) -> None:
@@ -101,4 +122,40 @@ def restore(run: Run) -> None:
         for name, parameter in named.items():
             parameter.copy_(tensors["policy"][name])
     load_optimizer_tensors(run.optimizer, named, tensors.get("optimizer", {}))
-    run.step, run.samples, run.tokens = (values[name] for name in ("step", "samples", "tokens"))
+    for name in _COUNTERS:
+        setattr(run, name, values[name])
+    run.recent.extend(map(record_to_trace, values["recent"]))
+
+
+def finish(
+    run: Run,
+    records: Sequence[dict[str, Any]],
+    looks: Sequence[dict[str, Any]],
+    refreshes: Sequence[dict[str, Any]],
+    stopped: str | None,
+    prm: Path | None,
+) -> Path:
+    """Write the policy folder, the refreshed PRM where there is one, and the run's metrics; return the policy's folder."""
+    settings = run.settings
+    folder = run.out / "policy"
+    run.policy.save(folder, run.tokenizer, run.card(stopped))
+    if run.refreshed and prm is not None:
+        with atomic_directory(run.out / "prm") as temporary:
+            shutil.copytree(prm, temporary, dirs_exist_ok=True)
+    seconds = sum(record["seconds"] for record in records) or float("nan")
+    metrics = {
+        "rl.seconds": Metric(seconds, unit="s"),
+        "rl.updates": Metric(float(run.step)),
+        "rl.samples": Metric(float(run.samples)),
+        "rl.tokens_per_second": Metric(run.tokens / seconds, unit="tokens/s"),
+        "rl.peak_memory": Metric(float(peak_memory(run.policy.device)), unit="bytes"),
+        "rl.stopped_for_hacking": Metric(float(stopped is not None)),
+        **look_metrics(looks[0], "rl.start"),
+        **look_metrics(looks[-1], "rl.end"),
+    }
+    if settings.refresh != "none":
+        metrics["rl.refreshes"] = Metric(float(sum(record["skipped"] is None for record in refreshes)))
+    skipped = Counter(f"refresh of the PRM: {r['skipped']}" for r in refreshes if r["skipped"] is not None)
+    extra = {"stopped": stopped, "left_out": dict(run.subject.left_out + skipped)}
+    write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
+    return folder

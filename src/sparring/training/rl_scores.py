@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from sparring.errors import SettingsError
-from sparring.labels.answers import Checker
+from sparring.labels.answers import Checker, Finished
 from sparring.labels.posterior import best_of_k
+from sparring.labels.provers import load_engine
+from sparring.labels.settings import LabelSettings
 from sparring.models.scorer import Scorer, load_scorer
 from sparring.rollouts.engine import Completion, Engine, Limits, Prefix, seed_from, split_completion
 from sparring.traces.records import Problem, Trace
@@ -52,6 +55,16 @@ class Answer:
         """Whether the limit came before the end: it has no outcome that could be its own, so it trains nobody."""
         return self.completion.finish == "length"
 
+    @property
+    def row(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids of the prompt, and those that were sampled after it."""
+        return self.prompt, self.completion.token_ids
+
+    @property
+    def solution(self) -> Finished:
+        """The problem and the answer's steps."""
+        return self.problem, self.steps
+
 
 Group = Sequence[Answer]
 
@@ -65,7 +78,7 @@ class StepScores(Protocol):
         """Return what the credit rule takes for every answer of every group."""
         ...
 
-    def rewards(self, answers: Group) -> list[float] | None:
+    def rewards(self, solutions: Sequence[Finished]) -> list[float] | None:
         """Return what the source thinks of each answer, in [0, 1], higher is better; None if it has no view of its own."""
         ...
 
@@ -84,7 +97,7 @@ class PrmScores:
 
     def rule_inputs(self, groups: Sequence[Group], seed: int) -> list[list[Floats]]:
         """Return scores per step; log-odds for `log_ratio`, values of every prefix for `progress`."""
-        flat = iter(self._scores([answer for group in groups for answer in group]))
+        flat = iter(self._scores([answer.solution for group in groups for answer in group]))
         rows = [[next(flat) for _ in group] for group in groups]
         if self.settings.credit == "log_ratio":
             return [[_log_odds(row) for row in group] for group in rows]
@@ -92,12 +105,12 @@ class PrmScores:
             return [with_start([best_of_k(row, self.settings.best_of) for row in group]) for group in rows]
         return rows
 
-    def rewards(self, answers: Group) -> list[float]:
+    def rewards(self, solutions: Sequence[Finished]) -> list[float]:
         """Return the mean score, the soft minimum, or the last score, as the rule sees an answer; 0 without steps."""
         found = []
         sidecar = self.scorer.sidecar
         of_prefixes = sidecar.meaning == "value" or sidecar.head == "log_ratio"
-        for row in self._scores(answers):
+        for row in self._scores(solutions):
             if len(row) == 0:
                 found.append(0.0)
             elif of_prefixes:
@@ -108,11 +121,16 @@ class PrmScores:
                 found.append(float(min_weights(row, self.settings.soft_min_temperature) @ row))
         return found
 
-    def _scores(self, answers: Group) -> list[Floats]:
-        scored = [answer for answer in answers if answer.steps]
-        rows = iter(self.scorer.score([Trace(answer.problem, answer.steps) for answer in scored]))
-        found = [np.asarray(next(rows) if answer.steps else [], dtype=np.float64) for answer in answers]
-        self.unscored_steps += sum(len(a.steps) - len(row) for a, row in zip(answers, found, strict=True))
+    def _scores(self, solutions: Sequence[Finished]) -> list[Floats]:
+        # Equal answers are scored once: a policy that is sure of itself writes many.
+        traces = {(p.question, tuple(steps)): Trace(p, tuple(steps)) for p, steps in solutions if steps}
+        known = dict(zip(traces, self.scorer.score(list(traces.values())), strict=True))
+        found = [
+            np.array(known.get((p.question, tuple(steps)), []), dtype=np.float64) for p, steps in solutions
+        ]
+        self.unscored_steps += sum(
+            len(steps) - len(row) for (_, steps), row in zip(solutions, found, strict=True)
+        )
         return found
 
 
@@ -133,50 +151,70 @@ class ProverScores:
 
     def rule_inputs(self, groups: Sequence[Group], seed: int) -> list[list[Floats]]:
         """Return the value of every prefix of every answer, the empty one first."""
-        prefixes: dict[tuple[int, tuple[str, ...]], Prefix] = {}
-        for number, group in enumerate(groups):
-            for answer in group:
-                for length in range(len(answer.steps)):
-                    steps = answer.steps[:length]
-                    prefixes[number, steps] = Prefix(answer.problem, steps)
-        values = dict(zip(prefixes, self._values(list(prefixes.values()), seed), strict=True))
-        return [
-            [
-                np.array(
-                    [
-                        *(values[number, answer.steps[:length]] for length in range(len(answer.steps))),
-                        answer.outcome,
-                    ]
-                )
-                if answer.steps
-                else np.zeros(0)
-                for answer in group
-            ]
-            for number, group in enumerate(groups)
-        ]
+        settings = self.settings
+        found = iter(
+            prefix_values(
+                self.engine,
+                self.checker,
+                [(*answer.solution, answer.outcome) for group in groups for answer in group],
+                rollouts=settings.prover_rollouts,
+                limits=Limits(settings.max_new_tokens, settings.prover_temperature),
+                seed=seed,
+            )
+        )
+        return [[best_of_k(next(found), settings.best_of) for _ in group] for group in groups]
 
-    def rewards(self, answers: Group) -> None:
+    def rewards(self, solutions: Sequence[Finished]) -> None:
         """The prover's value of a whole answer is its verified outcome: no second opinion that could be fooled."""
 
-    def _values(self, prefixes: Sequence[Prefix], seed: int) -> list[float]:
-        settings = self.settings
-        if not prefixes:
-            return []
-        sampled = self.engine.sample(
-            prefixes,
-            settings.prover_rollouts,
-            limits=Limits(settings.max_new_tokens, settings.prover_temperature),
-            seeds=[seed_from(seed, place) for place in range(len(prefixes))],
-        )
-        finished = [
-            (prefix.problem, (*prefix.steps, *split_completion(completion.text)))
-            for prefix, group in zip(prefixes, sampled, strict=True)
-            for completion in group
-        ]
-        right = [bool(verdict) for verdict in self.checker.judge(finished)]
-        ended = [completion.finish != "length" for group in sampled for completion in group]
-        counts = np.reshape(np.array(right) & np.array(ended), (len(prefixes), -1)).mean(axis=1)
-        return [best_of_k(float(value), settings.best_of) for value in counts]
+
+def prefix_values(
+    engine: Engine,
+    checker: Checker,
+    solutions: Sequence[tuple[Problem, Sequence[str], float]],
+    *,
+    rollouts: int,
+    limits: Limits,
+    seed: int,
+) -> list[Floats]:
+    """Return the share of right rollouts from every prefix of whole solutions, the empty one first: (steps + 1,) each.
+
+    The last value is the outcome itself and costs nothing; equal prefixes of the same question are continued once. A
+    solution without steps has an empty row.
+
+    Args:
+        engine: the policy whose values these are.
+        checker: judges its answers; a rollout that was cut, or that has no readable answer, is not right.
+        solutions: problem, steps, and outcome.
+        rollouts: per prefix.
+        limits: of a rollout.
+        seed: of the rollouts.
+    """
+    places: dict[tuple[str, tuple[str, ...]], Prefix] = {}
+    for problem, steps, _ in solutions:
+        for length in range(len(steps)):
+            start = tuple(steps[:length])
+            places.setdefault((problem.question, start), Prefix(problem, start))
+    prefixes = list(places.values())
+    seeds = [seed_from(seed, place) for place in range(len(prefixes))]
+    sampled = engine.sample(prefixes, rollouts, limits=limits, seeds=seeds) if prefixes else []
+    ended = [
+        (prefix.problem, (*prefix.steps, *split_completion(completion.text)))
+        for prefix, group in zip(prefixes, sampled, strict=True)
+        for completion in group
+    ]
+    right = iter(checker.judge(ended))
+    shares = [
+        sum([(next(right) is True) and completion.finish != "length" for completion in group]) / rollouts
+        for group in sampled
+    ]
+    value = dict(zip(places, shares, strict=True))
+    return [
+        np.array([*(value[problem.question, tuple(steps[:length])] for length in range(len(steps))), outcome])
+        if steps
+        else np.zeros(0)
+        for problem, steps, outcome in solutions
+    ]
 
 
 def credit_rule(settings: RlSettings, rows: Sequence[Floats]) -> list[Floats]:
@@ -192,26 +230,44 @@ def credit_rule(settings: RlSettings, rows: Sequence[Floats]) -> list[Floats]:
     return log_ratio(rows)
 
 
-def load_prm_scores(settings: RlSettings) -> PrmScores:
-    """Return the source of `settings.prm`.
+def load_scores(settings: RlSettings, checker: Checker, prm: str | Path | None) -> StepScores | None:
+    """Return the source that the settings name; None where outcomes are all there is.
+
+    Args:
+        settings: which rule, and where its scores come from.
+        checker: judges a prover's answers.
+        prm: folder of the step scorer: `settings.prm`, or what it has become since.
 
     Raises:
-        SettingsError: its scores do not mean what the credit rule takes.
-        CheckpointError: it cannot be loaded.
+        SettingsError: the scores of the PRM do not mean what the credit rule takes.
+        CheckpointError: a model cannot be loaded.
     """
-    assert settings.prm is not None
-    scorer = load_scorer(settings.prm, device=settings.device, dtype=settings.dtype, overflow="drop_steps")
+    if prm is not None:
+        return load_prm_scores(settings, prm)
+    if settings.credit != "progress":
+        return None
+    engine = load_engine(
+        settings.prover or settings.policy,
+        LabelSettings(
+            style=settings.style, server=settings.server, row_budget=settings.row_budget,
+            device=settings.device, dtype=settings.dtype,
+        ),
+    )  # fmt: skip
+    return ProverScores(engine, checker, settings)
+
+
+def load_prm_scores(settings: RlSettings, prm: str | Path) -> PrmScores:
+    """Return the source of a step scorer's folder (see `load_scores`)."""
+    scorer = load_scorer(prm, device=settings.device, dtype=settings.dtype, overflow="drop_steps")
     sidecar = scorer.sidecar
     wanted = {"progress": "value", "step_sum": "correctness", "soft_min": "correctness"}.get(settings.credit)
     if wanted is not None and sidecar.meaning != wanted:
         raise SettingsError(
-            f"credit: {settings.credit} takes scores whose meaning is '{wanted}'; those of '{settings.prm}' mean "
+            f"credit: {settings.credit} takes scores whose meaning is '{wanted}'; those of '{prm}' mean "
             f"'{sidecar.meaning}' (its sparring.json)"
         )
     if settings.credit == "log_ratio" and sidecar.head != "log_ratio":
-        raise SettingsError(
-            f"credit: log_ratio takes an implicit PRM; '{settings.prm}' has the head '{sidecar.head}'"
-        )
+        raise SettingsError(f"credit: log_ratio takes an implicit PRM; '{prm}' has the head '{sidecar.head}'")
     return PrmScores(scorer, settings)
 
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from sparring.errors import SettingsError
+from sparring.labels.provers import is_server
+from sparring.labels.settings import ServerSettings
 from sparring.models.loading import TINY_POLICY
+from sparring.oracles.members import check_members
 from sparring.settings import Settings
 
 
@@ -65,13 +69,31 @@ class RlSettings(Settings):
     """Folder of a step scorer: a PRM for `step_sum` and `soft_min`, an implicit one for `log_ratio`, a value model for
     `progress`. With `outcome` it is only watched."""
     prover: str | None = None
-    """`progress` without `prm` only: frozen policy whose rollouts give the values of prefixes; none: `policy` itself."""
+    """`progress` without `prm` only: frozen policy whose rollouts give the values of prefixes, a model or a server's
+    address (`http://…/v1`); none: `policy` itself."""
+    server: ServerSettings = ServerSettings()
+    """How to speak to a prover that is a server."""
     prover_rollouts: int = Field(4, gt=0)
     """Rollouts of the prover per prefix."""
     prover_temperature: float = Field(1.0, gt=0)
     """Temperature of the prover; a higher one makes a weaker prover of the same model."""
     best_of: int = Field(4, gt=0)
     """`progress` only: the prover is best-of-K of the policy behind the values, 1 − (1 − Q)^K; 1 for that policy itself."""
+
+    # Keeping the PRM fresh
+    refresh: Literal["none", "labels", "game"] = "none"
+    """`labels`: label the policy's latest answers and train `prm` on them; `game`: go on with the APRM run that `prm` came
+    from, on the policy's own correct steps."""
+    refresh_every: int = Field(20, gt=0)
+    """Updates between refreshes."""
+    refresh_answers: int = Field(256, gt=0)
+    """The latest so many whole answers are labelled, or give the game its steps."""
+    refresh_steps: int = Field(16, gt=0)
+    """Updates of the PRM per refresh, or rounds of the game."""
+    refresh_learning_rate: float = Field(1e-4, gt=0)
+    """`labels` only: AdamW's step size for the PRM (the game goes on at the step sizes at which it ended)."""
+    refresh_oracle: list[str] = Field(["arithmetic", "reference"])
+    """Members of the panel that labels steps of the text task; the chain world has its own oracle."""
 
     # Objective
     objective: Literal["reinforce", "ppo"] = "ppo"
@@ -127,8 +149,30 @@ class RlSettings(Settings):
     trackers: list[str] = Field([])
     """Trackers of accelerate to log to, such as `tensorboard` or `wandb`, where installed."""
 
+    @field_validator("refresh_oracle")
+    @classmethod
+    def _check_oracle(cls, names: list[str]) -> list[str]:
+        try:
+            check_members(names)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        return names
+
     @model_validator(mode="after")
     def _check(self) -> RlSettings:
+        if is_server(self.policy):
+            raise ValueError(
+                "the policy is trained here and cannot be a server: its weights would not be those that sample; "
+                "name a model (a prover may be a server; docs/rl.md says how another engine can be used)"
+            )
+        if self.refresh != "none" and self.prm is None:
+            raise ValueError("refresh keeps `prm` fresh, and there is none")
+        if self.refresh != "none" and self.credit == "log_ratio":
+            raise ValueError("refresh does not train implicit PRMs (credit: log_ratio)")
+        if self.refresh == "game" and self.credit == "progress":
+            raise ValueError(
+                "refresh: game trains a PRM of correctness; credit: progress takes a value model"
+            )
         if self.task == "text" and self.data is None:
             raise ValueError("the text task needs `data`")
         if self.task == "text" and self.watch_longer:

@@ -1,7 +1,9 @@
 """What a policy is trained on and measured on, and how its answers are sampled and judged.
 
 Contract: drawing is a pure function of the generator passed in; held-out problems are never drawn. Problems that cannot be
-used are counted in `left_out`. An answer's ids are those that were sampled, its steps are found in their text.
+used are counted in `left_out`. An answer's ids are those that were sampled, its steps are found in their text. Whatever
+engine samples, it samples from the weights as they are now: the engine in this process shares them, and any other is
+given them first.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparring.errors import DataError
+from sparring.errors import DataError, SettingsError
 from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
-from sparring.rollouts.engine import Limits, Prefix, seed_from, split_completion
+from sparring.rollouts.engine import Completion, Engine, Limits, Prefix, seed_from, split_completion
 from sparring.rollouts.local import LocalEngine
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
@@ -26,6 +28,20 @@ from sparring.training.rl_settings import RlSettings
 from sparring.worlds.chain import LONGER, generate_problem, generate_problems
 
 HELD_OUT_SEED = 0  # the same held-out problems whatever the run's seed, so that runs can be compared
+
+
+@dataclass(frozen=True, slots=True)
+class OtherEngine:
+    """An engine outside the policy's own model, and how it gets the weights.
+
+    Attributes:
+        engine: it must tell token ids and their log-probabilities.
+        publish: gives it the policy's weights; called before it samples, once per state of the weights. Returns when they
+            are in force (a server is told to load the folder that `Policy.save` writes, say).
+    """
+
+    engine: Engine
+    publish: Callable[[Policy], None]
 
 
 @dataclass
@@ -92,47 +108,72 @@ class Sampler:
         layout: the texts around a question.
         checker: judges the answers.
         settings: limits and temperature.
+        other: another engine to sample from, which is given the weights whenever they have changed.
     """
 
     def __init__(
-        self, policy: Policy, tokenizer: Any, layout: Layout, checker: Checker, settings: RlSettings
+        self,
+        policy: Policy,
+        tokenizer: Any,
+        layout: Layout,
+        checker: Checker,
+        settings: RlSettings,
+        other: OtherEngine | None = None,
     ) -> None:
         self.policy, self.tokenizer, self.layout = policy, tokenizer, layout
-        self.checker = checker
+        self.checker, self.other = checker, other
         self.limits = Limits(settings.max_new_tokens, settings.temperature)
-        self.engine = LocalEngine(policy.model, tokenizer, layout, row_budget=settings.row_budget)
+        self.engine: Engine = (
+            LocalEngine(policy.model, tokenizer, layout, row_budget=settings.row_budget)
+            if other is None
+            else other.engine
+        )
+        self._published: int | None = None
+
+    def in_step(self) -> Engine:
+        """Return the engine after it has the weights as they are now."""
+        if self.other is not None and self._published != self.policy.version:
+            self.other.publish(self.policy)
+            self._published = self.policy.version
+        return self.engine
 
     def answers(self, problems: Sequence[Problem], samples: int, seed: int) -> list[list[Answer]]:
         """Return `samples` answers per problem.
 
         Raises:
             DataError: a prompt does not fit into the model's positions.
+            SettingsError: the engine does not tell what was sampled with what probability.
         """
         with self.policy.sampling():
-            completions = self.engine.sample(
+            completions = self.in_step().sample(
                 [Prefix(problem) for problem in problems],
                 samples,
                 limits=self.limits,
                 seeds=[seed_from(seed, place) for place in range(len(problems))],
             )
-        groups = []
-        for problem, group in zip(problems, completions, strict=True):
-            prompt = tuple(prompt_ids(problem.question, self.tokenizer, self.layout))
-            groups.append(
-                [
-                    Answer(
-                        problem,
-                        prompt,
-                        completion,
-                        split_completion(completion.text),
-                        step_spans(self.tokenizer, completion.token_ids, completion.text),
-                    )
-                    for completion in group
-                ]
-            )
+        groups = [self._group(problem, group) for problem, group in zip(problems, completions, strict=True)]
         answers = [answer for group in groups for answer in group]
-        verdicts = self.checker.judge([(answer.problem, answer.steps) for answer in answers])
+        verdicts = self.checker.judge([answer.solution for answer in answers])
         for answer, verdict in zip(answers, verdicts, strict=True):
             answer.unreadable = verdict is None
             answer.outcome = float(verdict is True and not answer.truncated)
         return groups
+
+    def _group(self, problem: Problem, completions: Sequence[Completion]) -> list[Answer]:
+        for one in completions:
+            if not one.token_ids or len(one.token_ids) != len(one.log_probabilities):
+                raise SettingsError(
+                    f"the engine '{self.engine.name}' does not give token ids with log-probabilities at temperature "
+                    f"{self.limits.temperature:g}: importance ratios cannot be taken (docs/rl.md)"
+                )
+        prompt = tuple(prompt_ids(problem.question, self.tokenizer, self.layout))
+        return [
+            Answer(
+                problem,
+                prompt,
+                one,
+                split_completion(one.text),
+                step_spans(self.tokenizer, one.token_ids, one.text),
+            )
+            for one in completions
+        ]

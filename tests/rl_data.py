@@ -1,0 +1,115 @@
+"""What the tests of reinforcement learning share: small settings, hand-made answers, a PRM with random opinions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sparring.models.checkpoint import save_prm
+from sparring.models.loading import load_causal_model, load_tokenizer
+from sparring.models.players import Players
+from sparring.models.sidecar import sidecar_for
+from sparring.rollouts.engine import Completion
+from sparring.traces.records import Problem
+from sparring.training.rl_monitors import look
+from sparring.training.rl_scores import Answer
+from sparring.training.rl_settings import RlSettings
+from sparring.worlds.chain_model import CHAIN_LAYOUT
+
+CPU = torch.device("cpu")
+PROBLEM = Problem("p", "mod 13 : b is 7 ; c = b + 9 ; find c", answer="3")
+TIMES = ("seconds", "cpu_seconds", "tokens_per_second")
+
+
+def small(folder: Path, **changes: object) -> RlSettings:
+    fields: dict[str, object] = {
+        "policy": str(folder),
+        "credit": "outcome",
+        "updates": 4,
+        "problems_per_update": 3,
+        "samples_per_problem": 3,
+        "max_new_tokens": 12,
+        "watch_problems": 4,
+        "watch_every": 2,
+        "checkpoint_every": 2,
+        "prover_rollouts": 2,
+        "device": "cpu",
+        "seed": 5,
+    }
+    return RlSettings.model_validate(fields | changes)
+
+
+def answer(*steps: str, outcome: float = 0.0, finish: str = "end", tokens: int | None = None) -> Answer:
+    """An answer of two tokens per step and one for the end."""
+    count = 2 * len(steps) + 1 if tokens is None else tokens
+    completion = Completion("\n".join(steps), tuple(range(5, 5 + count)), (-1.0,) * count, finish)
+    spans = [(2 * place, 2 * place + 2 + (place == len(steps) - 1)) for place in range(len(steps))]
+    return Answer(PROBLEM, (4, 5, 6), completion, steps, spans, outcome=outcome)
+
+
+def random_prm(backbone: Path, folder: Path, meaning: str = "correctness") -> Path:
+    """A PRM with random opinions, of correctness or said to be of values."""
+    torch.manual_seed(1)
+    players = Players(load_causal_model(backbone, device=CPU, dtype=torch.float32), adapter="full")
+    state = players.prm_state_dict()
+    state["score.weight"] = torch.randn_like(state["score.weight"])
+    save_prm(
+        folder,
+        config=players.config,
+        state=state,
+        tokenizer=load_tokenizer(backbone),
+        sidecar=sidecar_for(CHAIN_LAYOUT, max_length=512, meaning=meaning),
+        card="",
+    )
+    return folder
+
+
+def log_of(out: Path, name: str = "log") -> list[dict]:
+    """A log's records without what depends on the machine's speed."""
+    lines = (out / f"{name}.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+def looks_of(rights: Sequence[float], rewards: Sequence[float], problems: int = 60) -> list[dict]:
+    """Looks whose accuracies and mean rewards are these."""
+    records = []
+    for update, (share, reward) in enumerate(zip(rights, rewards, strict=True)):
+        answers = [answer("c is 3", outcome=float(place < share * problems)) for place in range(problems)]
+        noise = np.random.default_rng(update).normal(0, 0.02, problems)
+        records.append({"update": update} | look(answers, (reward + noise).tolist(), 0.1))
+    return records
+
+
+RUN = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from sparring.training.rl import train_rl
+from sparring.training.rl_settings import RlSettings
+train_rl(RlSettings.model_validate_json(sys.argv[1]), Path(sys.argv[2]), resume=True)
+"""
+
+
+def killed_run(settings: RlSettings, out: Path, *, updates: int, name: str = "log") -> None:
+    """Run in another process, and end that with SIGKILL once so many records are in the log of that name."""
+    command = [sys.executable, "-c", RUN, settings.model_dump_json(), str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log, deadline = out / f"{name}.jsonl", time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and len(log.read_bytes().splitlines()) >= updates:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
