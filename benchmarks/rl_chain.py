@@ -60,8 +60,11 @@ RESAMPLES = 2000
 
 def methods(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return the settings in which each method differs."""
-    alpha = {"process_weight": arguments.alpha}
-    progress = {"credit": "progress", "prover_rollouts": arguments.prover_rollouts, **alpha}
+    progress = {
+        "credit": "progress",
+        "prover_rollouts": arguments.prover_rollouts,
+        "process_weight": arguments.alpha,
+    }
     found: dict[str, dict[str, Any]] = {BASELINE: {"credit": "outcome"}}
     found |= {f"pav_bo{k}": {**progress, "best_of": k} for k in (2, 4, 8)}
     found["pav_weak"] = {**progress, "best_of": 1, "prover_temperature": arguments.weak_temperature}
@@ -69,7 +72,11 @@ def methods(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
         if folder is None:
             print(f"skipped: {name} (no folder given)", file=sys.stderr)
         else:
-            found[name] = {"credit": arguments.prm_credit, "prm": str(folder), **alpha}
+            found[name] = {
+                "credit": arguments.prm_credit,
+                "prm": str(folder),
+                "process_weight": arguments.prm_weight,
+            }
     if arguments.methods is not None:
         wanted = [BASELINE, *(name for name in arguments.methods.split(",") if name != BASELINE)]
         if unknown := set(wanted) - set(found):
@@ -87,6 +94,7 @@ def run_one(name: str, changes: dict[str, Any], seed: int, arguments: argparse.N
     settings = RlSettings(
         updates=arguments.updates,
         problems_per_update=arguments.problems,
+        learning_rate=arguments.learning_rate,
         samples_per_problem=arguments.samples,
         watch_every=arguments.every,
         watch_problems=arguments.held_out,
@@ -277,7 +285,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8, help="answers per problem")
     parser.add_argument("--every", type=int, default=6, help="updates between looks")
     parser.add_argument("--held-out", type=int, default=96, help="problems per look and split")
-    parser.add_argument("--alpha", type=float, default=1.0, help="weight of step credit")
+    parser.add_argument(
+        "--learning-rate", type=float, default=RlSettings.model_fields["learning_rate"].default
+    )
+    parser.add_argument("--alpha", type=float, default=1.0, help="weight of a step's progress")
+    parser.add_argument("--prm-weight", type=float, default=1.0, help="weight of a PRM's credit")
     parser.add_argument("--prover-rollouts", type=int, default=4)
     parser.add_argument("--weak-temperature", type=float, default=1.5, help="of the weaker prover")
     parser.add_argument("--rules-prm", type=Path, help="PRM folder trained on rule perturbations")

@@ -116,7 +116,7 @@ class RlSettings(Settings):
     # Optimisation
     updates: int = Field(100, gt=0)
     """Updates."""
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
     """Adam's step size for the policy."""
     rise_updates: int = Field(5, ge=0)
     """The step size rises from zero over so many updates."""
