@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sparring.oracles.algebra import judge
 from sparring.oracles.chains import find_chains
-from sparring.oracles.formulas import TooLargeError, UnreadableError, parse, tokenize
+from sparring.oracles.formula_tokens import TooLargeError, UnreadableError, tokenize
+from sparring.oracles.formulas import parse
 from sparring.oracles.polynomials import LinearSystem, cross_difference
 from sparring.oracles.values import Reading, evaluate
 from sparring.traces.records import Problem
@@ -219,3 +220,10 @@ def test_never_raises(text: str) -> None:
 )
 def test_readings_that_no_value_refutes(step: str) -> None:
     assert judge(Problem(id="p", question="q"), (), step).truth != "wrong"
+
+
+def test_one_branch_of_a_piecewise_function_is_no_definition() -> None:
+    question = r"Let $f(x) = \begin{cases} 3-x & x \leq 3 \\ x^2 & x > 3 \end{cases}$. Find $f(5)$."
+    prefix = (r"For small numbers, $f(x) = 3 - x$.",)
+    assert truth(r"So $f(5) = 5^2$.", question, prefix) == "undecided"
+    assert truth(r"So $f(5) = 5^2$.", "Find $f(5)$.", prefix) == "wrong"

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from sparring.errors import SettingsError
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.players import Players
-from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 from sparring.training.adversary import Rewrite, Rewrites, rule_rewrites
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.oracles import ArithmeticOracle, Verdict
+from sparring.oracles import Verdict
+from sparring.oracles.arithmetic import judge as judge_step
 from sparring.traces.records import Problem
 
 PROBLEM = Problem(id="p", question="How many?")
 
 
 def judge(step: str) -> Verdict:
-    return ArithmeticOracle().judge(PROBLEM, (), step)
+    return judge_step(PROBLEM, (), step)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,8 @@ def test_text_of_signs_never_raises(text: str) -> None:
 
 HOSTILE = """
 import random
-from sparring.oracles import ArithmeticOracle, judge_against, perturb
+from sparring.oracles import judge_against, perturb
+from sparring.oracles.arithmetic import judge
 from sparring.traces.records import Problem
 problem = Problem(id="p", question="How many? 3 and 4")
 texts = ["9**9**9**9 = 3", "("*1_000_000 + "=1", "9"*1_000_000 + "=1", "1+"*500_000 + "1=3",
@@ -170,7 +172,7 @@ texts = ["9**9**9**9 = 3", "("*1_000_000 + "=1", "9"*1_000_000 + "=1", "1+"*500_
   "2^64*"*1_900 + "1=5", "1/7/"*2_400 + "3=1", "if 2+2=5 "*1_000, ("1.23*"*10 + "1.2=1;")*170, "1=("*3_000,
   "50!*"*2_400 + "1=2", "".join(f"{2**i}+{2**i}={2**(i+1)}, " for i in range(90)), "-"*9_000 + "1=1"]
 for text in texts:
-    ArithmeticOracle().judge(problem, (), text)
+    judge(problem, (), text)
     judge_against(problem, (text,), "3*4=12", text)
     perturb(problem, (text,), text, random.Random(0))
 print("done")

@@ -32,10 +32,10 @@ from sparring.evaluation.oracle_cases import (
 from sparring.evaluation.oracle_command import OracleAuditSettings, audit_oracles
 from sparring.evaluation.oracle_tables import markdown, perturbation_rows, taxonomy_rows
 from sparring.oracles.perturbations import PERTURBATIONS
-from sparring.oracles.verdict import Truth, Verdict
 from sparring.runs import Metric, read_metrics
 from sparring.settings import load_settings
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Truth, Verdict
 
 DATA = Path(os.environ.get("SPARRING_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 MEMBERS = "members=[arithmetic, reference]"

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sparring.errors import SettingsError
-from sparring.oracles import ReferenceOracle, perturb
+from sparring.oracles import judge_against, perturb
+from sparring.oracles.arithmetic import judge_text
 from sparring.oracles.members import MEMBERS
 from sparring.oracles.panel import CONFLICT, Panel, combine
 from sparring.oracles.sandbox import SandboxLimits
-from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 from sparring.training.adversary import rule_rewrites
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.tasks import ChainTask, TextTask, load_task
@@ -218,15 +219,16 @@ STEPS = [
 ]
 
 
-def test_the_default_members_judge_as_the_reference_oracle_does(panel: Panel) -> None:
+def test_the_default_members_judge_as_the_functions_do(panel: Panel) -> None:
     rng = random.Random(0)
-    oracle = ReferenceOracle()
     made = [perturb(PROBLEM, (), step, rng) for step in STEPS for _ in range(40)]
     texts = sorted({text for perturbed in made if perturbed for text in (perturbed[1],)} | set(STEPS))
     asked = [(PROBLEM, (), original, text) for original in STEPS for text in texts]
-    assert panel.judge_against_many(asked) == [oracle.judge_against(*item) for item in asked]
+    assert panel.judge_against_many(asked) == [judge_against(*item) for item in asked]
     steps = [(PROBLEM, (), text) for text in texts]
-    assert [verdict.truth for verdict in panel.judge_many(steps)] == [oracle.judge(*s).truth for s in steps]
+    assert [verdict.truth for verdict in panel.judge_many(steps)] == [
+        judge_text(text).truth for text in texts
+    ]
 
 
 def test_members_speak_for_themselves(panel: Panel) -> None:

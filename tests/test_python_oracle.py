@@ -12,8 +12,8 @@ import pytest
 
 from sparring.oracles.panel import Panel
 from sparring.oracles.sandbox import SandboxLimits
-from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 
 FILE = Path(__file__).resolve().parents[1] / "examples" / "python_oracle.py"
 PROBLEM = Problem("p", "What does it print?")

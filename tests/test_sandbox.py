@@ -23,7 +23,7 @@ from sparring.oracles.sandbox import Sandbox, SandboxLimits
 
 MEMBER = """
 import os, signal, subprocess, sys, time
-from sparring.oracles.verdict import Verdict
+from sparring.traces.verdict import Verdict
 
 def judge(problem, prefix, step):
     if step == "die":
@@ -211,7 +211,7 @@ def test_workers_know_no_secrets_and_no_torch(
     monkeypatch.setenv("SECRET_TOKEN", "x")
     spy = tmp_path / "spy.py"
     spy.write_text(
-        "import sys\nfrom sparring.oracles.verdict import Verdict\n"
+        "import sys\nfrom sparring.traces.verdict import Verdict\n"
         "def judge(problem, prefix, step):\n"
         "    return Verdict('correct', ','.join(n for n in ('torch', 'numpy', 'transformers') if n in sys.modules))\n",
         encoding="utf-8",
@@ -285,7 +285,7 @@ def test_a_member_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no_such_module"):
         Sandbox(resolve_members([str(broken)]), workers=1).verdicts([asked("a")])
     with pytest.raises(SettingsError, match="nothing_here"):
-        Sandbox(resolve_members(["sparring.oracles.verdict:nothing_here"]), workers=1).verdicts([asked("a")])
+        Sandbox(resolve_members(["sparring.traces.verdict:nothing_here"]), workers=1).verdicts([asked("a")])
 
 
 def test_workers_that_die_while_they_start_are_told(tmp_path: Path) -> None:

@@ -35,10 +35,10 @@ from sparring.errors import DataError
 from sparring.evaluation.oracle_cases import Case, word
 from sparring.oracles.members import MEMBERS, short_name
 from sparring.oracles.panel import Panel, combine
-from sparring.oracles.verdict import Verdict
 from sparring.runs import JsonlLog, Metric
 from sparring.statistics import RESAMPLES, Floats, bootstrap_weighted, cluster_numbers, proportion
 from sparring.terminal import progress_bar
+from sparring.traces.verdict import Verdict
 
 PANEL, AGAINST, REFERENCE = "panel", "panel_against", "reference"
 MEASURES: dict[str, dict[str, str]] = {

@@ -38,6 +38,7 @@ from sparring.oracles.members import MEMBERS, check_members
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.oracles.sandbox import SandboxLimits
+from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
 from sparring.statistics import RESAMPLES, proportion
@@ -93,7 +94,7 @@ def audit_oracles(
     """Measure a panel and its members on labelled steps; names ``oracle.<set>.<judge>.<measure>``.
 
     Writes into `out`: `metrics.json`, `cases.jsonl` (every verdict), `false_alarms.jsonl` and `false_alarms.md` (correct
-    steps called wrong, for reading), `tables.md`.
+    steps called wrong, for reading), `tables.md`, `report.html`.
 
     Raises:
         SettingsError: an unknown member.
@@ -116,6 +117,7 @@ def audit_oracles(
     console.print(
         f"{alarms} correct steps called wrong by a judge: {out / 'false_alarms.md'}", highlight=False
     )
+    show_evaluation_report(out, console)
     return metrics
 
 

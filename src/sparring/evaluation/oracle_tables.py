@@ -5,7 +5,6 @@ Contract: text from data is shown as text. Not here: numbers (`oracle_audit.py`)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
@@ -96,10 +95,9 @@ def taxonomy_rows() -> Rows:
         return ("computable" if computable else "not computable") if there else "–"
 
     for kind in PERTURBATIONS.values():
-        mistake = ((kind.text or kind.latex[0]).__doc__ or "").splitlines()[0]
-        text = state(kind.text is not None, "text" in kind.computable)
-        latex = state(bool(kind.latex), "latex" in kind.computable)
-        rows.append((kind.error_class, f"`{kind.name}`", re.split(r"[:.]", mistake)[0], text, latex))
+        text = state(bool(kind.generators("text")), "text" in kind.computable)
+        latex = state(bool(kind.generators("latex")), "latex" in kind.computable)
+        rows.append((kind.error_class, f"`{kind.name}`", kind.mistake, text, latex))
     return rows
 
 

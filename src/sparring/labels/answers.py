@@ -17,9 +17,9 @@ from typing import Protocol
 
 from sparring.errors import DataError
 from sparring.oracles.sandbox import Sandbox
-from sparring.oracles.verdict import Verdict
 from sparring.traces.boxed import last_boxed
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 from sparring.worlds.chain import final_answer
 
 _LONGEST = 300  # characters of an answer; longer ones are not read

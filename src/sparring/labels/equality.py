@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 
 
 def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:

@@ -1,24 +1,25 @@
-"""Oracles: exact verdicts on steps, without a model.
+"""Oracles: exact verdicts on steps, without a model. The verdict itself is `traces/verdict.py`.
 
-What lives here: the three-valued `Verdict` and the `Oracle` protocol; the arithmetic oracle for
-natural-language and LaTeX steps (`arithmetic.py` over `tokens.py` → `numbers.py` → `expressions.py` →
-`equations.py` → `excuses.py`); the comparison of a step with the correct one that it replaces (`reference.py`
-over `canonical.py`); the panel that lets several oracles judge together within limits of time and memory
-(`panel.py` over `sandbox.py` → `worker.py` → `members.py`); and rule perturbations, which make correct steps wrong
-(`perturbations.py` over `sites.py`). Exact oracles of procedural worlds live with their worlds.
+- Text that calculates: `arithmetic.py` over `tokens.py` → `expressions.py` → `equations.py` → `numbers.py`, `excuses.py`,
+  `facts.py`; where numbers come from: `quantities.py` over `foundations.py`, `units.py`.
+- Formulas: `algebra.py` over `formula_tokens.py` → `formulas.py` → `chains.py` → `links.py`, `derivations.py`,
+  `calculus.py` over `values.py`, `polynomials.py`, `derivatives.py`; `preconditions.py`; `answer.py`.
+- Sentences: `logic.py`. A step against the correct one that it replaces: `reference.py` over `readings.py`,
+  `canonical.py`, `rewordings.py`.
+- Several together within limits of time and memory: `panel.py` over `sandbox.py` → `worker.py` → `members.py`.
+- Correct steps made wrong: `perturbations.py` over `perturbations_text.py`, `perturbations_latex.py`, `sites.py`.
+
+Exact oracles of procedural worlds live with their worlds.
 """
 
-from sparring.oracles.arithmetic import ArithmeticOracle
 from sparring.oracles.perturbations import PERTURBATIONS, Perturbation, perturb
-from sparring.oracles.reference import ReferenceOracle, is_malformed, judge_against
-from sparring.oracles.verdict import Oracle, Truth, Verdict
+from sparring.oracles.reference import is_malformed, judge_against
+from sparring.traces.verdict import Oracle, Truth, Verdict
 
 __all__ = [
     "PERTURBATIONS",
-    "ArithmeticOracle",
     "Oracle",
     "Perturbation",
-    "ReferenceOracle",
     "Truth",
     "Verdict",
     "is_malformed",

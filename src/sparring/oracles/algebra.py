@@ -12,18 +12,17 @@ units that differ are ``undecided``. Bounded on any text, no `eval`. Not here: p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from sparring.oracles.calculus import SIGNS, covers, judge_calculus
+from sparring.oracles.calculus import SIGNS, covers, defined, judge_calculus
 from sparring.oracles.chains import Chain, find_chains
-from sparring.oracles.derivations import History, make_fact
-from sparring.oracles.formulas import TooLargeError, variables, walk
-from sparring.oracles.functions import Functions
-from sparring.oracles.inequalities import follows as inequality_follows
+from sparring.oracles.derivations import Fact, History, make_fact, same_bound
+from sparring.oracles.formula_nodes import variables
+from sparring.oracles.formula_tokens import TooLargeError
 from sparring.oracles.links import Link, check_chain
-from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 
 MAX_PREFIX = 60
 
@@ -67,6 +66,8 @@ _CASES = re.compile(
     r"either|for example|plug\w*|for each|for \$?\\?\(?[a-z] ?=|works?)\b",
     re.IGNORECASE,
 )
+_HYPOTHETICAL = re.compile(r"\b(?:if|suppose|assum\w+|case|try|trying|test\w*|when|guess|would)\b")
+_NO_CLAIM_AFTER = re.compile(r"\s*(?:or|and|if|when|for|works|as|is|in)\b")
 _INTRODUCED = re.compile(r"\b(?:let|denote|define|suppose|call)\b[^.]{0,40}$", re.IGNORECASE)
 
 
@@ -89,8 +90,12 @@ def _judge(problem: Problem, prefix: Sequence[str], step: str, chains: Sequence[
     ):
         return Verdict("undecided", "algebra:other_arithmetic")
     background = [problem.question, *prefix[-MAX_PREFIX:]]
-    functions = defined_functions(chains_of(text) for text in background)
     texts = [*map(chains_of, background), chains]
+    functions = {
+        name: (argument, body)
+        for name, (argument, body) in defined(texts[:-1]).items()
+        if variables(body) - {"e", "i"} == {argument} and body.kind != "variable"
+    }
     findings = stated = judge_calculus(step, texts, RETRACTED.search(step) is not None)
     for number, chain in enumerate(chains):
         findings = findings + [
@@ -112,55 +117,26 @@ def chains_of(text: str) -> tuple[Chain, ...]:
         return ()
 
 
-def defined_functions(texts: Iterable[Sequence[Chain]]) -> Functions:
-    """Return the functions of one variable that texts define (``f(x) = 3x - 2``), where all agree."""
-    found: Functions = {}
-    doubtful: set[str] = set()
-    for index, chains in enumerate(texts):
-        for chain in chains:
-            head, body = chain.members[0].node, chain.members[1].node
-            if (
-                head is None
-                or body is None
-                or head.kind != "application"
-                or chain.relations[0] not in ("=", "defines")
-            ):
-                continue
-            if len(head.parts) != 1 or head.parts[0].kind != "variable":
-                continue
-            argument = head.parts[0].name
-            if variables(body) - {"e", "i"} != {argument} or body.kind == "variable":
-                continue
-            if any(one.kind in ("application", "plusminus") for one in walk(body)):
-                continue
-            if head.name in found and found[head.name] != (argument, body) and index == 0:
-                doubtful.add(head.name)
-            found.setdefault(head.name, (argument, body))
-    return {name: value for name, value in found.items() if name not in doubtful}
-
-
 # --- identities and values ---
 
 
 def _link_verdict(link: Link, chain: Chain, step: str) -> Verdict:
     outcome = link.outcome
-    if outcome in ("slip", "false_value"):
-        if RETRACTED.search(step):
-            return Verdict("undecided", "algebra:retracted", link.detail, link.span)
-        if outcome == "false_value" and _NAMED_E.search(step):
-            return Verdict("undecided", "algebra:unread", link.detail, link.span)
-        if outcome == "false_value" and len(chain.members) == 2 and _TRIED.search(step):
-            return Verdict("undecided", "algebra:trial", link.detail, link.span)
-        reason = "algebra:false_identity" if outcome == "slip" else "algebra:false_value"
-        return Verdict("wrong", reason, link.detail, link.span)
     if outcome in ("identity", "value", "rounded"):
-        return Verdict(
-            "correct",
-            "algebra:identity_holds" if outcome == "identity" else "algebra:values_agree",
-            "",
-            link.span,
-        )
-    kind = {"label": "definition", "excused": "units_or_rounding", "unread": "unread"}.get(outcome, outcome)
+        kind = "identity_holds" if outcome == "identity" else "values_agree"
+        return Verdict("correct", f"algebra:{kind}", "", link.span)
+    if outcome not in ("slip", "false_value"):
+        kind = {"label": "definition", "excused": "units_or_rounding"}.get(outcome, outcome)
+    elif RETRACTED.search(step):
+        kind = "retracted"
+    elif outcome == "slip":
+        return Verdict("wrong", "algebra:false_identity", link.detail, link.span)
+    elif _NAMED_E.search(step):
+        kind = "unread"
+    elif len(chain.members) == 2 and _TRIED.search(step):
+        kind = "trial"
+    else:
+        return Verdict("wrong", "algebra:false_value", link.detail, link.span)
     return Verdict("undecided", f"algebra:{kind}", link.detail, link.span)
 
 
@@ -177,43 +153,36 @@ def _derivation_verdicts(background: Sequence[str], step: str, chains: Sequence[
     found: list[Verdict] = []
     for number, chain in enumerate(chains):
         claimed = is_claim(chain, number, background[-1] if len(background) > 1 else "", step)
-        for left, right, relation in zip(chain.members, chain.members[1:], chain.relations, strict=False):
-            if relation != "=" or left.node is None or right.node is None:
-                continue
-            fact = make_fact(left.node, right.node, place)
-            if fact is None or fact.polynomial == {}:
-                continue
+        for fact, span in facts_of(chain, place):
             answer = history.judge(fact)
-            span = (left.start, right.end)
             if answer == "follows":
                 found.append(Verdict("correct", "algebra:follows", "", span))
             elif answer == "conflict" and claimed:
                 detail = "no solution of this equation solves what it is derived from"
                 found.append(Verdict("wrong", "algebra:does_not_follow", detail, span))
             elif answer == "slip" and claimed and _REWRITTEN.search(chain.prose):
-                found.append(
-                    Verdict(
-                        "wrong", "algebra:term_changed", "differs from the equation before in one term", span
-                    )
-                )
+                detail = "differs from the equation before in one term"
+                found.append(Verdict("wrong", "algebra:term_changed", detail, span))
         _include(history, chain, place)
     return found
 
 
-def _include(history: History, chain: Chain, place: int) -> None:
-    names = frozenset(
-        name for member in chain.members if member.node is not None for name in variables(member.node)
-    )
-    if _INTRODUCED.search(chain.prose):
-        for name in names:
-            history.forget(name)
-    if _hypothetical(chain.prose):
-        return
+def facts_of(chain: Chain, place: int) -> Iterator[tuple[Fact, tuple[int, int]]]:
+    """Yield the equations of a chain that say something of a variable, with their character ranges."""
     for left, right, relation in zip(chain.members, chain.members[1:], chain.relations, strict=False):
         if relation == "=" and left.node is not None and right.node is not None:
             fact = make_fact(left.node, right.node, place)
             if fact is not None and fact.polynomial != {}:
-                history.include(fact)
+                yield fact, (left.start, right.end)
+
+
+def _include(history: History, chain: Chain, place: int) -> None:
+    if _INTRODUCED.search(chain.prose):
+        for name in {name for one in chain.members if one.node is not None for name in variables(one.node)}:
+            history.forget(name)
+    if not _HYPOTHETICAL.search(_sentence(chain.prose)):
+        for fact, _ in facts_of(chain, place):
+            history.include(fact)
 
 
 def _sentence(prose: str) -> str:
@@ -221,27 +190,15 @@ def _sentence(prose: str) -> str:
     return re.split(r"[.!?]\s|\n", prose)[-1]
 
 
-def _hypothetical(prose: str) -> bool:
-    return (
-        re.search(r"\b(?:if|suppose|assum\w+|case|try|trying|test\w*|when|guess|would)\b", _sentence(prose))
-        is not None
-    )
-
-
 def is_claim(chain: Chain, number: int, before: str, step: str) -> bool:
     """Whether the words present a chain as following from what stands before; `before` is the step before."""
-    if RETRACTED.search(step):
-        return False
     sentence = _sentence(chain.prose)
-    if _CASES.search(before) or _CASES.search(step[: chain.span[0]]):
+    if RETRACTED.search(step) or _CASES.search(before) or _CASES.search(step[: chain.span[0]]):
         return False
-    if _SUPPOSED.search(sentence) or re.match(r"\s*(?:or|and|if|when|for|works|as|is|in)\b", chain.after):
+    if _SUPPOSED.search(sentence) or _NO_CLAIM_AFTER.match(chain.after):
         return False
-    return (
-        chain.joined == "implies"
-        or (chain.joined == "row" and number > 0)
-        or _DERIVED.search(sentence) is not None
-    )
+    joined = chain.joined == "implies" or (chain.joined == "row" and number > 0)
+    return joined or _DERIVED.search(sentence) is not None
 
 
 def _inequality_verdict(
@@ -249,7 +206,7 @@ def _inequality_verdict(
 ) -> Verdict:
     chain = chains[number]
     earlier = chains[number - 1] if number else next(iter(reversed(chains_of(background[-1]))), None)
-    answer = inequality_follows(earlier, chain) if earlier is not None else "unknown"
+    answer = same_bound(earlier, chain) if earlier is not None else "unknown"
     before = background[-1] if len(background) > 1 else ""
     if answer == "follows":
         return Verdict("correct", "algebra:inequality_follows", "", chain.span)
@@ -264,9 +221,9 @@ def _inequality_verdict(
 
 def _combined(findings: Sequence[Verdict]) -> Verdict:
     """One wrong finding makes the step wrong; correct needs one verified and nothing open."""
-    for finding in findings:
-        if finding.truth == "wrong":
-            return finding
+    wrong = next((finding for finding in findings if finding.truth == "wrong"), None)
+    if wrong is not None:
+        return wrong
     verified = [finding for finding in findings if finding.truth == "correct"]
     settled = {finding.span for finding in verified}
     for kind in ("too_large", "retracted", "trial", "units_or_rounding", "unread", "inequality", "equation"):
@@ -274,11 +231,6 @@ def _combined(findings: Sequence[Verdict]) -> Verdict:
             if finding.reason == f"algebra:{kind}" and finding.span not in settled:
                 return finding
     if verified:
-        count = len(verified)
-        return Verdict(
-            "correct",
-            verified[0].reason,
-            f"{count} relation{'s' if count > 1 else ''} checked",
-            verified[0].span,
-        )
+        detail = f"{len(verified)} relation{'s' if len(verified) > 1 else ''} checked"
+        return Verdict("correct", verified[0].reason, detail, verified[0].span)
     return Verdict("undecided", "algebra:definition" if findings else "algebra:nothing_to_check")

@@ -16,14 +16,15 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
-from sparring.oracles.formulas import Node, UnreadableError, parse, tokenize, variables, walk
+from sparring.oracles.formula_nodes import Node, variables, walk
+from sparring.oracles.formula_tokens import UnreadableError, tokenize
+from sparring.oracles.formulas import parse
 from sparring.oracles.values import Reading, UndefinedError, as_complex, evaluate, same
-from sparring.oracles.verdict import Verdict
 from sparring.traces.boxed import boxes
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 
 MAX_CHARACTERS = 400
-MAX_DIGITS = 60
 _STATED = re.compile(
     r"(?:####\s*(?P<hashes>[^\n]+)"
     r"|\b(?:the\s+)?(?:final\s+|correct\s+)?answer\s+is:?\s*(?P<said>[^\n]+?)\s*(?:\.\s*)?$)",
@@ -35,9 +36,9 @@ _DRESS = re.compile(
 _UNITS = re.compile(
     r"(?<=[\d}%)])\s*(?:[A-Za-z]{2,}|[mglsh])(?:[ /](?:per )?[A-Za-z]+){0,3}(?:\s*\^\s*\{?\d\}?|²|³)?\s*$"
 )
-_DIGITS = re.compile(rf"\d{{{MAX_DIGITS},}}")
-_POWERS = re.compile(
-    r"\^\s*\{?\s*(?:\d{3,}|[^{}]*\^)|!\s*!|\d{3,}\s*!|\*\*\s*\d{3,}|\^\s*\{?\s*\(?\s*\d*\s*!"
+# Long numbers, and powers and factorials that sympy would write out.
+_UNBOUNDED = re.compile(
+    r"\d{60,}|\^\s*\{?\s*(?:\d{3,}|[^{}]*\^)|!\s*!|\d{3,}\s*!|\*\*\s*\d{3,}|\^\s*\{?\s*\(?\s*\d*\s*!"
 )
 _HEDGED = re.compile(r"\b(?:not|if|would|wrong|incorrect|suppose|can't|cannot|unless|isn't)\b", re.IGNORECASE)
 
@@ -51,9 +52,7 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
         return Verdict("undecided", "answer:nothing_to_check")
     text, span = stated
     reference = _content(problem.answer)
-    if any(
-        len(one) > MAX_CHARACTERS or _DIGITS.search(one) or _POWERS.search(one) for one in (text, reference)
-    ):
+    if any(len(one) > MAX_CHARACTERS or _UNBOUNDED.search(one) for one in (text, reference)):
         return Verdict("undecided", "answer:too_large", span=span)
     equal = equivalent(reference, text)
     detail = f"the answer is {reference}, not {text}"
@@ -129,11 +128,7 @@ def _numbers_agree(first: Node, second: Node, reference: str, text: str) -> bool
         share = as_complex(values[1]) / as_complex(values[0]) if values[0] else complex(0)
     except (UnreadableError, UndefinedError, ZeroDivisionError):
         return None
-    if (
-        values[0]
-        and abs(share - 1) < 0.02
-        and ("." in reference + text or "\\pi" in reference + text or "π" in reference + text)
-    ):
+    if values[0] and abs(share - 1) < 0.02 and re.search(r"\.|\\pi|π", reference + text):
         return None  # rounded
     scaled = any(same(values[0] * scale, values[1]) or same(values[0], values[1] * scale)
                  for scale in (Fraction(100), Fraction(1000), Fraction(60), Fraction(12)))  # fmt: skip
@@ -155,9 +150,7 @@ def _verified(reference: str, text: str) -> bool | None:
         ]
         if not all(parsed):
             return None
-        if verify(parsed[0], parsed[1], timeout_seconds=None, raise_on_error=False) or verify(
-            parsed[1], parsed[0], timeout_seconds=None, raise_on_error=False
-        ):
+        if any(verify(*pair, timeout_seconds=None, raise_on_error=False) for pair in (parsed, parsed[::-1])):
             return True
     except Exception:  # the parsers of other people raise whatever they like on bad text
         return None

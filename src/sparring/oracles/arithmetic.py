@@ -14,12 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from typing import Literal
 
 from sparring.oracles.equations import (
-    KEPT_TEXTS,
-    MAX_KEPT_CHARACTERS,
     Equation,
     expression_text,
     find_equations,
@@ -28,37 +25,29 @@ from sparring.oracles.equations import (
 from sparring.oracles.excuses import comparison_excuse, excuse
 from sparring.oracles.facts import Fact, find_facts
 from sparring.oracles.numbers import (
-    EvaluationError,
-    Failure,
     close,
+    evaluate_tokens,
     is_irrational,
     show,
-    to_postfix,
-    value_of,
 )
 from sparring.oracles.run import Run
 from sparring.oracles.scales import mixed_units
-from sparring.oracles.tokens import COMPARISONS, MAX_CHARACTERS, TextTooLargeError
-from sparring.oracles.verdict import Verdict
+from sparring.oracles.tokens import COMPARISONS, MAX_CHARACTERS, TextTooLargeError, kept
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 
 MAX_EQUATIONS = 200
 MAX_FALSE_EQUATIONS = 20
 Finding = Literal["right", "wrong", "unclear", "label", "not_numeric", "too_large"]
+_WORST_FIRST: tuple[Finding, ...] = ("wrong", "too_large", "unclear", "not_numeric", "right")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What became of one equation.
+    """What became of one equation: the finding, the excuse of an unclear one, the values of its sides where known.
 
-    Attributes:
-        finding: ``right`` (possibly after rounding), ``wrong``, ``unclear`` (false as written, but an excuse
-            applies), ``label`` (nothing is calculated: ``1 hour = 60 minutes``, ``Total = 5``),
-            ``not_numeric`` (variables, unread parts), ``too_large``.
-        equation: the equation.
-        reason: the excuse of an unclear one, machine-readable.
-        left: value of the left side where there is one.
-        right: value of the right side where there is one.
+    ``right`` may be so after rounding; ``unclear`` is false as written, but an excuse applies; in a ``label`` nothing is
+    calculated (``1 hour = 60 minutes``, ``Total = 5``); ``not_numeric`` has variables or unread parts.
     """
 
     finding: Finding
@@ -68,16 +57,13 @@ class Check:
     right: Fraction | None = None
 
 
-class ArithmeticOracle:
-    """Judges a step by its own calculations; needs neither the problem nor the prefix."""
-
-    def judge(self, problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
-        """Return the verdict on `step`; never raises on bad text, never runs unbounded."""
-        return judge_text(step)
+def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
+    """Return the arithmetic verdict on `step`, which needs neither problem nor prefix."""
+    return judge_text(step)
 
 
 def judge_text(step: str) -> Verdict:
-    """Return the arithmetic verdict on a step's text."""
+    """Return the verdict on a step's text; never raises on bad text, never runs unbounded."""
     if len(step) > MAX_CHARACTERS:
         return Verdict("undecided", "arithmetic:too_large", f"{len(step)} characters")
     try:
@@ -107,16 +93,13 @@ def with_facts(checks: Sequence[Check], facts: Sequence[Fact]) -> Verdict:
     return Verdict("correct", "arithmetic:calculations_hold", count, facts[0].span)
 
 
+@kept
 def check_equations(step: str) -> tuple[Check, ...]:
-    """Return one check per equation of the step; those of the last short texts are kept.
+    """Return one check per equation of the step.
 
     Raises:
         TextTooLargeError: the step exceeds what is read, in characters, in equations, or in false equations.
     """
-    return (_check_equations if len(step) > MAX_KEPT_CHARACTERS else _kept_checks)(step)
-
-
-def _check_equations(step: str) -> tuple[Check, ...]:
     equations = find_equations(step)
     if len(equations) > MAX_EQUATIONS:
         raise TextTooLargeError(f"{len(equations)} equations; at most {MAX_EQUATIONS} are checked")
@@ -130,27 +113,22 @@ def _check_equations(step: str) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-_kept_checks = lru_cache(maxsize=KEPT_TEXTS)(_check_equations)
-
-
 def verdict_of(checks: Sequence[Check]) -> Verdict:
     """Combine checks: one wrong makes the step wrong, one unclear or unread leaves it undecided."""
     by_finding: dict[Finding, Check] = {}
     for one in checks:
         by_finding.setdefault(one.finding, one)
-    if (wrong := by_finding.get("wrong")) is not None:
-        return Verdict("wrong", "arithmetic:wrong_result", describe(wrong), wrong.equation.span)
-    if (large := by_finding.get("too_large")) is not None:
-        return Verdict("undecided", "arithmetic:too_large", span=large.equation.span)
-    if (unclear := by_finding.get("unclear")) is not None:
-        return Verdict("undecided", f"arithmetic:{unclear.reason}", describe(unclear), unclear.equation.span)
-    if (unread := by_finding.get("not_numeric")) is not None:
-        return Verdict("undecided", "arithmetic:not_numeric", span=unread.equation.span)
-    if (right := by_finding.get("right")) is not None:
+    worst = next((by_finding[kind] for kind in _WORST_FIRST if kind in by_finding), None)
+    if worst is None:
+        return Verdict("undecided", "arithmetic:nothing_to_check")
+    span = worst.equation.span
+    if worst.finding == "wrong":
+        return Verdict("wrong", "arithmetic:wrong_result", describe(worst), span)
+    if worst.finding == "right":
         count = sum(one.finding == "right" for one in checks)
         detail = f"{count} calculation{'s' if count > 1 else ''} checked"
-        return Verdict("correct", "arithmetic:calculations_hold", detail, right.equation.span)
-    return Verdict("undecided", "arithmetic:nothing_to_check")
+        return Verdict("correct", "arithmetic:calculations_hold", detail, span)
+    return Verdict("undecided", f"arithmetic:{worst.reason or worst.finding}", describe(worst), span)
 
 
 def describe(failed: Check) -> str:
@@ -176,15 +154,16 @@ def check(equation: Equation, step: str) -> Check:
         return Check("label", equation)  # "x > 3" is a condition
     if left is None or right is None:
         return Check("not_numeric" if equation.symbolic else "label", equation)
-    if not (left.known and right.known):
-        return Check("not_numeric" if _has_mathematics(left, right) else "label", equation)
-    left_value, left_failure = side_value(left)
-    right_value, right_failure = side_value(right)
+    unread = [side for side in (left, right) if not side.known]
+    if unread:  # without numbers, a formula of words alone
+        numeric = any(token.kind == "number" for side in unread for token in side.tokens)
+        return Check("not_numeric" if numeric else "label", equation)
+    one, other = (evaluate_tokens(side.tokens) for side in (left, right))
+    left_value, right_value = one.value, other.value
     if left_value is None or right_value is None:
-        failure = "too_large" if "too_large" in (left_failure, right_failure) else "not_numeric"
-        return Check("too_large" if failure == "too_large" else "not_numeric", equation)
+        return Check("too_large" if "too_large" in (one.failure, other.failure) else "not_numeric", equation)
     if equation.relation in COMPARISONS:
-        return _compared(equation, left_value, right_value, step)
+        return _compared(equation, left, right, left_value, right_value, step)
     if equation.source != "printed" and left.operators == 0 and right.operators == 0:
         return Check("label", equation, left=left_value, right=right_value)
     converted = mixed_units(left, right)
@@ -198,38 +177,20 @@ def check(equation: Equation, step: str) -> Check:
     if left.operators == 0 and equation.source == "text" and not carried_on:
         # "2 pizzas = 2 * 8 slices", "Step 2 = ...": an amount renamed, not a calculation
         return Check("label", equation, left=left_value, right=right_value)
-    found = excuse(equation, left_value, right_value, step)
+    found = excuse(equation, left, right, left_value, right_value, step)
     if found is None:
         return Check("wrong", equation, left=left_value, right=right_value)
     finding: Finding = "right" if found == "rounded" else "unclear"
     return Check(finding, equation, found, left_value, right_value)
 
 
-def _compared(equation: Equation, left: Fraction, right: Fraction, step: str) -> Check:
+def _compared(
+    equation: Equation, first: Run, second: Run, left: Fraction, right: Fraction, step: str
+) -> Check:
     """Check ``left < right`` and the like; between two bare numbers a true one is no calculation."""
     sign = equation.relation
-    holds = (left == right and "=" in sign) or (left < right if "<" in sign else left > right)
-    if holds:
-        plain = not (
-            (equation.left and equation.left.operators) or (equation.right and equation.right.operators)
-        )
-        return Check("label" if plain else "right", equation, left=left, right=right)
-    found = comparison_excuse(equation, step)
+    if (left == right and "=" in sign) or (left < right if "<" in sign else left > right):
+        calculates = first.operators or second.operators
+        return Check("right" if calculates else "label", equation, left=left, right=right)
+    found = comparison_excuse(first, second, step)
     return Check("label" if found else "wrong", equation, found or "", left, right)
-
-
-def side_value(run: Run) -> tuple[Fraction | None, Failure | None]:
-    """Return the value of a side, or why it has none."""
-    try:
-        if len(run.tokens) == 1 and run.tokens[0].value is not None:
-            return run.tokens[0].value, None
-        return value_of(to_postfix(run.tokens)), None
-    except EvaluationError as error:
-        return None, error.failure
-
-
-def _has_mathematics(left: Run, right: Run) -> bool:
-    """Whether an unread side holds numbers: a formula of words alone is a label."""
-    return any(
-        not side.known and any(token.kind == "number" for token in side.tokens) for side in (left, right)
-    )

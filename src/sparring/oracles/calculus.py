@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from sparring.oracles.calculus_formulas import CALCULUS, SCOPES, read
@@ -27,10 +28,9 @@ from sparring.oracles.derivatives import (
     natural,
     substituted,
 )
-from sparring.oracles.formula_nodes import Node, number, replaced, walk
+from sparring.oracles.formula_nodes import Functions, Node, inlined, number, replaced, walk
 from sparring.oracles.formula_tokens import TooLargeError, UnreadableError, tokenize
-from sparring.oracles.functions import Functions, inlined
-from sparring.oracles.verdict import Verdict
+from sparring.traces.verdict import Verdict
 
 MAX_INTEGRALS = 12
 # Letters that stand for constants beside the variable; every other letter may depend on it.
@@ -94,25 +94,21 @@ def judge_calculus(step: str, texts: Sequence[Sequence[Chain]], denied: bool) ->
     found: list[Verdict] = []
     for chain in texts[-1]:
         found += _chain_verdicts(step, chain, definitions)
-    worded = [*_worded_verdicts(step, definitions)]
+    worded = list(_worded_verdicts(step, definitions))
     found = worded + [one for one in found if not any(covers(other, one.span) for other in worded)]
-    return [_retracted(one) for one in found] if denied else found
+    if not denied:
+        return found
+    return [
+        replace(one, truth="undecided", reason="algebra:retracted") if one.truth == "wrong" else one
+        for one in found
+    ]
 
 
 def covers(verdict: Verdict, span: tuple[int, int] | None) -> bool:
     """Whether a verdict rests on a range that holds `span`."""
-    return (
-        span is not None
-        and verdict.span is not None
-        and verdict.span[0] <= span[0]
-        and span[1] <= verdict.span[1]
-    )
-
-
-def _retracted(verdict: Verdict) -> Verdict:
-    if verdict.truth != "wrong":
-        return verdict
-    return Verdict("undecided", "algebra:retracted", verdict.detail, verdict.span)
+    if span is None or verdict.span is None:
+        return False
+    return verdict.span[0] <= span[0] and span[1] <= verdict.span[1]
 
 
 # --- what the text defines ---
@@ -172,9 +168,8 @@ def resolved(node: Node, definitions: Functions) -> Node:
         if body.kind == "variable" and body.name in definitions:
             body = definitions[body.name][1]
         others = names(body) - {node.name}
-        if node.kind == "derivative" and (
-            (others and node.name not in names(body)) or not others <= CONSTANTS - set(definitions)
-        ):
+        constant = others <= CONSTANTS - set(definitions) and (not others or node.name in names(body))
+        if node.kind == "derivative" and not constant:
             raise UnreadableError("a variable that may depend on another")
         return differentiate(body, node.name, int(node.value))
     if node.kind == "integral":
@@ -292,19 +287,12 @@ def _equal(left: Node, right: Node) -> Agreement:
 
 
 def _equal_but_for_constant(left: Node, right: Node) -> Agreement:
+    both = names(left) | names(right)
     variable = {one.name for side in (left, right) for one in walk(side) if one.kind == "antiderivative"}
-    if len(variable) > 1:
-        return "unclear"
-    if not variable:
-        free = (names(left) | names(right)) - CONSTANTS
-        variable = set(free)
-    if len(variable) != 1:
+    variable = variable or set(both - CONSTANTS)
+    if len(variable) != 1 or not variable <= names(left) & names(right) or not both - variable <= CONSTANTS:
         return "unclear"
     (name,) = variable
-    if name not in names(left) or name not in names(right):
-        return "unclear"
-    if not (names(left) | names(right)) - {name} <= CONSTANTS:
-        return "unclear"
     return _equal(differentiate(left, name), differentiate(right, name))
 
 

@@ -14,8 +14,8 @@ from fractions import Fraction
 from typing import Literal
 
 from sparring.oracles.formula_nodes import Node, number
-from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError
-from sparring.oracles.formulas import GREEK, MAX_DEPTH, Parser
+from sparring.oracles.formula_tokens import Token, UnreadableError
+from sparring.oracles.formulas import GREEK, Parser
 
 Scope = Literal["factor", "product", "sum"]
 SCOPES: tuple[Scope, ...] = ("factor", "product", "sum")
@@ -52,11 +52,9 @@ class _CalculusParser(Parser):
         return name
 
     def at_differential(self) -> bool:
-        place = self.position + 1
-        following = self.tokens[place] if place < len(self.tokens) else None
-        return self.kind == "letter" and self.text == "d" and following is not None and (
-            following.kind == "letter" or following.text in GREEK
-        )  # fmt: skip
+        following = self.tokens[self.position + 1 : self.position + 2]
+        named = any(one.kind == "letter" or one.text in GREEK for one in following)
+        return named and self.kind == "letter" and self.text == "d"
 
     # --- where the base class is asked ---
 
@@ -79,15 +77,6 @@ class _CalculusParser(Parser):
         while self.text in _PRIMES:
             order += 1
             self.position += 1
-        if not order and self.text == "^" and self.ahead() == "prime":
-            self.position += 2
-            order = 1
-        elif not order and self.text == "^" and self.ahead() == "{" and self.ahead(2) == "prime":
-            self.position += 2
-            while self.text == "prime":
-                order += 1
-                self.position += 1
-            self.take("}")
         if not order:
             return super().named(name)
         parts = (self.group("("),) if self.text == "(" else ()
@@ -105,12 +94,10 @@ class _CalculusParser(Parser):
         return super().fraction()
 
     def sum(self) -> Node:
-        node = super().sum()
-        return self.evaluated(node, "sum")
+        return self.evaluated(super().sum(), "sum")
 
     def product(self) -> Node:
-        node = super().product()
-        return self.evaluated(node, "product")
+        return self.evaluated(super().product(), "product")
 
     def postfix(self) -> Node:
         node = super().postfix()
@@ -138,9 +125,7 @@ class _CalculusParser(Parser):
 
     def operator(self, closing: str, opening: str) -> Node:
         """``d/dx``, ``dy/dx`` or, from inside the numerator, ``\\frac{d^2}{dx^2}``, with what it is applied to."""
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise TooLargeError("too many derivatives")
+        self.descend()
         sign, body = self.text, None
         self.position += 1
         order = self.order()

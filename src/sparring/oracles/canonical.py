@@ -92,12 +92,9 @@ def canonical_of(postfix: Postfix, derived: Mapping[Fraction, Canonical]) -> Can
             stack.append(_negated(stack.pop()))
         elif item == "%":
             operand = stack.pop()
-            number = operand.value
-            stack.append(
-                _joined("product", operand, _atom(Fraction(1, 100)))
-                if number is None
-                else _atom(number / 100)
-            )
+            hundredth = Fraction(1, 100)
+            share = None if operand.value is None else _atom(operand.value * hundredth)
+            stack.append(share or _joined("product", operand, _atom(hundredth)))
         elif item == "root":
             stack.append(Canonical("other", (f"root({stack.pop()})",)))
         elif item == "!":

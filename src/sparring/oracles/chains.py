@@ -13,7 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from sparring.oracles.formulas import Node, Token, TooLargeError, UnreadableError, parse, tokenize
+from sparring.oracles.formula_nodes import Node
+from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError, tokenize
+from sparring.oracles.formulas import parse
+from sparring.oracles.words import word_set
 
 MAX_CHARACTERS = 20_000
 MAX_CHAINS = 120
@@ -34,28 +37,10 @@ _WORD = re.compile(
 )
 _PLAIN_NAMES = frozenset(["sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "pi"])
 _PLAIN_RELATION = re.compile(r"[=<>≤≥≠≈]|\\(?:le|ge|ne|approx|leq|geq)\b")
-_BREAK_COMMANDS = frozenset(
-    [
-        "implies",
-        "Rightarrow",
-        "Longrightarrow",
-        "rightarrow",
-        "longrightarrow",
-        "to",
-        "iff",
-        "Leftrightarrow",
-        "therefore",
-        "because",
-        "quad",
-        "qquad",
-        "Longleftrightarrow",
-        "land",
-        "lor",
-        "hspace",
-        "vee",
-        "wedge",
-    ]
+_ARROWS = word_set(
+    "implies Rightarrow Longrightarrow iff Leftrightarrow Longleftrightarrow rightarrow longrightarrow therefore"
 )
+_BREAK_COMMANDS = word_set("to because quad qquad land lor hspace vee wedge")
 _RELATIONS = {
     "=": "=", "==": "=", "<": "<", ">": ">", "≤": "<=", "≥": ">=", "<=": "<=", ">=": ">=", "≈": "~", "≠": "!=",
     "!=": "!=", "=>": "implies", "->": "implies", "→": "implies", "⇒": "implies", "≡": "mod", ":=": "defines",
@@ -65,6 +50,9 @@ _RELATIONS = {
 _UNIT = re.compile(
     r"[.\s]*(?:square |sq\.? |cubic )?(?:cm|mm|m|km|in|ft|inch(?:es)?|feet|foot|units?|degrees?|dollars?|cents?|meters?|"
     r"miles?|hours?|minutes?|seconds?|hr|min|sec|mph|years?|days?|ways?|yards?|points?|pounds?)[.\s]*(?:\^?\s*\{?\d\}?)?[.\s]*"
+)
+_LINKING_WORD = re.compile(
+    r"[,.\s]*(?:and|or|so|thus|hence|if|where|when|for|with|then|therefore|gives)[,.\s]*"
 )
 _VALUE_WORDS = re.compile(
     r"(?:\b(?:of|times|minus|plus|by|per|mod|modulo|root|than|divided|over|percent|sum|product|choose|to|base|"
@@ -79,6 +67,9 @@ _WORDS_AFTER = re.compile(
 
 # "29 inches + 12 inches": the word is a unit, and the calculation goes on after it.
 _UNFINISHED = re.compile(r"[ ]*(?:[A-Za-z]+[ ]?){0,3}(?:\([^()]*\)[ ]*)?[-+*/×÷^]\s*[\d$(A-Za-z]")
+
+
+Joined = Literal["", "implies", "row"]
 
 
 class Member(NamedTuple):
@@ -105,7 +96,7 @@ class Chain:
     members: tuple[Member, ...]
     relations: tuple[str, ...]
     prose: str
-    joined: Literal["", "implies", "row"]
+    joined: Joined
     latex: bool
     after: str = ""
 
@@ -155,17 +146,18 @@ def _plain_passages(text: str, start: int, end: int) -> Iterator[_Passage]:
     """Stretches between words that hold a relation."""
     position = start
     for word in [*_WORD.finditer(text, start, end), None]:
-        if word is not None and (
-            word.group().lstrip("\\").lower() in _PLAIN_NAMES or word.group()[0] == "\\"
-        ):
-            continue
-        if word is not None and word.group().isupper() and len(word.group()) <= 4 and word.group() != "I":
+        if word is not None and _in_formula(word.group()):
             continue
         last = word.start() if word is not None else end
         for line in re.finditer(r"[^\n]+", text[position:last]):
             if _PLAIN_RELATION.search(line.group()):
                 yield _Passage(position + line.start(), position + line.end(), False)
         position = word.end() if word is not None else end
+
+
+def _in_formula(word: str) -> bool:
+    named = word[0] == "\\" or word.lower() in _PLAIN_NAMES
+    return named or (word.isupper() and len(word) <= 4 and word != "I")
 
 
 def _chains_of(text: str, passage: _Passage, before: int) -> Iterator[Chain]:
@@ -179,12 +171,10 @@ def _chains_of(text: str, passage: _Passage, before: int) -> Iterator[Chain]:
     except TooLargeError:
         yield Chain((Member(None, "", passage.start, passage.end, True),) * 2, ("=",), "", "", passage.latex)
         return
-    joined: Literal["", "implies", "row"] = ""
+    joined: Joined = ""
     prose_from = before
     for piece, ended_by in _pieces(tokens):
-        chain = (
-            _chain(text, piece, passage, text[prose_from : piece[0].start].lower(), joined) if piece else None
-        )
+        chain = _chain(text, piece, passage, prose_from, joined) if piece else None
         if chain is not None:
             yield chain
             prose_from = chain.span[1]
@@ -192,7 +182,7 @@ def _chains_of(text: str, passage: _Passage, before: int) -> Iterator[Chain]:
             joined = ended_by
 
 
-def _pieces(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], Literal["", "implies", "row"]]]:
+def _pieces(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], Joined]]:
     piece: list[Token] = []
     depth = 0
     for index, token in enumerate(tokens):
@@ -221,16 +211,11 @@ def _pieces(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], Literal["", 
 
 
 def _relation(token: Token) -> str:
-    if token.kind in ("relation", "command"):
-        return _RELATIONS.get(token.text, "")
-    return ""
+    return _RELATIONS.get(token.text, "") if token.kind in ("relation", "command") else ""
 
 
 def _is_arrow(token: Token) -> bool:
-    return _relation(token) == "implies" or (
-        token.kind == "command" and token.text in ("implies", "Rightarrow", "Longrightarrow", "iff", "Leftrightarrow",
-                                                    "Longleftrightarrow", "rightarrow", "longrightarrow", "therefore")
-    )  # fmt: skip
+    return _relation(token) == "implies" or (token.kind == "command" and token.text in _ARROWS)
 
 
 def _breaks(token: Token, following: Token | None) -> bool:
@@ -239,17 +224,12 @@ def _breaks(token: Token, following: Token | None) -> bool:
             return False  # 3.\overline{6}, 1:2
         return token.text in (",", ";", ":", "?", "•", "#", ".")
     if token.kind == "words":
-        return bool(
-            re.fullmatch(
-                r"[,.\s]*(?:and|or|so|thus|hence|if|where|when|for|with|then|therefore|gives)[,.\s]*",
-                token.text,
-            )
-        )
+        return _LINKING_WORD.fullmatch(token.text) is not None
     return token.kind == "command" and token.text in _BREAK_COMMANDS
 
 
 def _chain(
-    text: str, piece: Sequence[Token], passage: _Passage, prose: str, joined: Literal["", "implies", "row"]
+    text: str, piece: Sequence[Token], passage: _Passage, prose_from: int, joined: Joined
 ) -> Chain | None:
     sides: list[list[Token]] = [[]]
     relations: list[str] = []
@@ -276,6 +256,7 @@ def _chain(
     after = text[piece[-1].end : piece[-1].end + 40].lstrip(" $)]\\.")
     if _WORDS_AFTER.match(after):
         members[-1] = members[-1]._replace(node=None)
+    prose = text[prose_from : piece[0].start].lower()
     return Chain(tuple(members), tuple(relations), prose, joined, passage.latex, after.lower())
 
 
@@ -296,15 +277,10 @@ def _member(side: Sequence[Token], place: int) -> Member:
         kept = kept[1:]
     if unit and len(kept) > 1 and side[-1].kind != "words":
         return Member(None, "", start, end)
-    if (
-        len(kept) > 2
-        and kept[-2].text == "^"
-        and len(side) > 3
-        and any(token.kind == "words" for token in kept)
-    ):
-        words_at = next(index for index, token in enumerate(kept) if token.kind == "words")
-        if words_at == len(kept) - 3 and _UNIT.fullmatch(kept[words_at].text):
-            unit, kept = kept[words_at].text + "^", kept[:words_at]  # 12 \text{ cm}^2
+    words_at = next((index for index, token in enumerate(kept) if token.kind == "words"), None)
+    raised = words_at is not None and words_at == len(kept) - 3 and kept[-2].text == "^" and len(side) > 3
+    if raised and _UNIT.fullmatch(kept[-3].text):
+        unit, kept = kept[-3].text + "^", kept[:-3]  # 12 \text{ cm}^2
     try:
         return Member(parse(kept), unit.strip(), start, end)
     except TooLargeError:

@@ -4,16 +4,19 @@ Contract: a `History` collects the equations of problem, prefix and step in orde
 one: ``follows`` (it shares a solution with the equations before, exactly), ``conflict`` (no earlier equation in its
 variable shares a solution, or the linear equations before exclude it), ``slip`` (the previous equation but for one
 term), or ``unknown``. Polynomials are compared exactly by common divisors and elimination; no equation is solved
-numerically. Not here: whether words make the equation a claim (`algebra.py`).
+numerically. `bounds` turns a linear inequality into ``x < c`` or ``x > c``, `same_bound` compares two. Not here: whether
+words make them a claim (`algebra.py`); inequalities with products or absolute values.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from sparring.oracles.formulas import Node, TooLargeError, UnreadableError, variables, walk
+from sparring.oracles.chains import Chain
+from sparring.oracles.formula_nodes import Node, variables, walk
+from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import (
     LinearSystem,
     Polynomial,
@@ -31,6 +34,7 @@ MAX_EQUATIONS = 400
 MAX_DEGREE = 12
 RECENT = 1  # steps back from which an equation is taken up without being named
 CLOSE = 0.02
+_DIRECTIONS = {"<": -1, "<=": -1, ">": 1, ">=": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +59,25 @@ class History:
 
     def include(self, fact: Fact) -> None:
         """Remember an equation."""
-        if len(self.facts) >= MAX_EQUATIONS:
-            return
-        self.facts.append(fact)
-        if fact.polynomial is not None and is_linear(fact.polynomial) and not fact.approximate:
-            self.consistent &= self.system.include(fact.polynomial)
-
-    def forget(self, name: str) -> None:
-        """Drop everything about a variable that is introduced again."""
-        self.facts = [fact for fact in self.facts if name not in fact.names]
-        self.system, self.consistent = LinearSystem(), True
-        for fact in self.facts:
+        if len(self.facts) < MAX_EQUATIONS:
+            self.facts.append(fact)
             if fact.polynomial is not None and is_linear(fact.polynomial) and not fact.approximate:
                 self.consistent &= self.system.include(fact.polynomial)
 
+    def forget(self, name: str) -> None:
+        """Drop everything about a variable that is introduced again."""
+        kept, self.facts = self.facts, []
+        self.system, self.consistent = LinearSystem(), True
+        for fact in kept:
+            if name not in fact.names:
+                self.include(fact)
+
     def judge(self, fact: Fact) -> Answer:
         """Return what the equations before say of a new one."""
-        if fact.polynomial is None or not fact.polynomial or not names(fact.polynomial):
+        if not fact.polynomial or not names(fact.polynomial):
             return "unknown"
-        if len(fact.names) == 1:
-            answer = self._one_variable(fact)
-            if answer != "unknown":
-                return answer
-        else:
-            answer = self._same_but_for_a_term(fact)
-            if answer != "unknown":
-                return answer
-        return self._linear(fact)
+        answer = self._one_variable(fact) if len(fact.names) == 1 else self._same_but_for_a_term(fact)
+        return self._linear(fact) if answer == "unknown" else answer
 
     def _one_variable(self, fact: Fact) -> Answer:
         (name,) = fact.names
@@ -99,9 +95,7 @@ class History:
         if not self.consistent or fact.approximate or not is_linear(polynomial):
             return "unknown"
         rest = self.system.reduced(polynomial)
-        if not rest:
-            return "follows"
-        return "conflict" if not any(rest) else "unknown"
+        return "follows" if not rest else "unknown" if any(rest) else "conflict"
 
     def _same_but_for_a_term(self, fact: Fact) -> Answer:
         earlier = [old for old in self.facts if old.place >= fact.place - RECENT and old.names == fact.names]
@@ -114,11 +108,8 @@ class History:
             differences.append(_smallest_difference(old.polynomial, fact.polynomial or {}))
         if 0 in differences:
             return "follows"
-        return (
-            "slip"
-            if differences[-1] == 1 and len(earlier) == 1 and len(fact.polynomial or {}) >= 3
-            else "unknown"
-        )
+        slip = differences == [1] and len(fact.polynomial or {}) >= 3
+        return "slip" if slip else "unknown"
 
 
 def make_fact(left: Node, right: Node, place: int) -> Fact | None:
@@ -135,9 +126,7 @@ def make_fact(left: Node, right: Node, place: int) -> Fact | None:
         return None
     except UnreadableError:
         polynomial = None
-    approximate = any("." in one.name for one in nodes if one.kind == "number") or any(
-        one.kind == "constant" for one in nodes
-    )
+    approximate = any(one.kind == "constant" or (one.kind == "number" and "." in one.name) for one in nodes)
     return Fact(left, right, polynomial, found, place, approximate)
 
 
@@ -146,7 +135,7 @@ def _compare(old: Fact, new: Fact, name: str) -> Answer:
     assert new.polynomial is not None
     fresh = coefficients(new.polynomial)
     root = -fresh[0] / fresh[1] if len(fresh) == 2 else None
-    if old.polynomial is not None and old.polynomial and not (old.approximate or new.approximate):
+    if old.polynomial and not (old.approximate or new.approximate):
         known = coefficients(old.polynomial)
         if len(known) < 2 or len(fresh) < 2 or max(len(known), len(fresh)) > MAX_DEGREE:
             return "unknown"
@@ -182,3 +171,56 @@ def _smallest_difference(old: Polynomial, new: Polynomial) -> int:
         if monomial in new:
             best = min(best, len(add(old, new, -coefficient / new[monomial])))
     return best
+
+
+# --- inequalities in one variable ---
+
+
+class Bound(NamedTuple):
+    """``name < value`` (direction −1) or ``name > value`` (direction 1)."""
+
+    name: str
+    value: Fraction
+    direction: int
+
+
+def bounds(chain: Chain) -> Bound | None:
+    """Return what a chain of a single linear inequality in one variable says of it, ``None`` for anything else."""
+    if len(chain.members) != 2 or chain.relations[0] not in _DIRECTIONS:
+        return None
+    left, right = chain.members[0].node, chain.members[1].node
+    if left is None or right is None:
+        return None
+    found = variables(left) | variables(right)
+    if len(found) != 1 or found & {"e", "i"}:
+        return None
+    try:
+        above, below = cross_difference(left, right, Reading())
+    except UnreadableError:
+        return None
+    if any(below) or not above:
+        return None
+    values = [value / below[()] for value in coefficients(above)]
+    if len(values) != 2:
+        return None
+    sign = 1 if values[1] > 0 else -1
+    return Bound(next(iter(found)), -values[0] / values[1], _DIRECTIONS[chain.relations[0]] * sign)
+
+
+def same_bound(earlier: Chain, later: Chain) -> Literal["follows", "flipped", "conflict", "unknown"]:
+    """Return what a linear inequality says beside the one before it.
+
+    ``follows``: the same bound and direction; ``flipped``: the same bound, the other direction; ``conflict``: another
+    bound, although it is presented as the solution.
+    """
+    first, second = bounds(earlier), bounds(later)
+    if first is None or second is None or first.name != second.name:
+        return "unknown"
+    if first.value == second.value:
+        return "follows" if first.direction == second.direction else "flipped"
+    solved = [
+        any(member.node is not None and member.node.kind == "variable" for member in chain.members)
+        for chain in (earlier, later)
+    ]
+    # a bound beside an earlier bound (x > 3/2, then x > 3) is another fact, not a solution of it
+    return "conflict" if first.direction == second.direction and solved == [False, True] else "unknown"

@@ -65,9 +65,7 @@ def _derivative(node: Node, name: str) -> Node:
     kind, parts = node.kind, node.parts
     if kind == "antiderivative" and node.name == name:
         return parts[0]
-    if kind in ("antiderivative", "sigma", "application"):
-        raise UnreadableError(f"the derivative of a part of kind {kind}")
-    if name not in variables(node):
+    if name not in variables(node) and kind not in ("antiderivative", "sigma", "application"):
         return number(0)
     if kind == "variable":
         return number(1)
@@ -102,9 +100,8 @@ def _power_rule(base: Node, exponent: Node, name: str) -> Node:
 
 def _chain_rule(node: Node, name: str) -> Node:
     argument = node.parts[0]
-    if any(one.kind == "degrees" for one in walk(node)) or any(
-        name in variables(part) for part in node.parts[1:]
-    ):
+    degrees = any(one.kind == "degrees" for one in walk(node))
+    if degrees or any(name in variables(part) for part in node.parts[1:]):
         raise UnreadableError("degrees, or a logarithm to a variable base")
     if node.name in ("log", "ln"):
         base = node.parts[1] if len(node.parts) > 1 else number(10) if node.name == "log" else None
@@ -144,8 +141,8 @@ def _is(node: Node, value: int) -> bool:
 
 
 def _sum(terms: Iterable[Node]) -> Node:
-    kept = tuple(term for term in terms if not _is(term, 0))
-    return Node("sum", kept) if len(kept) > 1 else kept[0] if kept else number(0)
+    kept = [term for term in terms if not _is(term, 0)] or [number(0)]
+    return Node("sum", tuple(kept)) if len(kept) > 1 else kept[0]
 
 
 def _product(left: Node, right: Node) -> Node:

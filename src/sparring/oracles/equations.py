@@ -12,19 +12,16 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 from sparring.oracles.expressions import read_runs
 from sparring.oracles.run import Run, bracket_partners
-from sparring.oracles.tokens import Token, tokenize
+from sparring.oracles.tokens import Token, kept, tokenize
 from sparring.oracles.words import APPROXIMATE_WORDS, LEAD_WORDS
 
 ANNOTATION = re.compile(r"<<([^<>\n]{0,400})>>")
 MAX_TRAILING_WORDS = 4
-# Texts whose reading is kept, because several oracles ask for it; long ones are read anew, so that it stays small.
-KEPT_TEXTS = 64
-MAX_KEPT_CHARACTERS = 2000
+_BEFORE_SIDE = LEAD_WORDS | APPROXIMATE_WORDS
 _RELATION_HINT = re.compile(
     r"[=≈≅≃<>≤≥]|\bequals?\b|\b(?:is|are)\s|\\(?:approx|sim|[lg](?:eq?|t)\b|[lg]eqslant)", re.IGNORECASE
 )
@@ -72,44 +69,34 @@ def find_equations(text: str) -> list[Equation]:
         TextTooLargeError: see `tokenize`.
     """
     tokens, annotations = read_step(text)
-    if not annotations:
-        return equations_of(tokens, "text")
     found = equations_of(tokens, "text")
     for _, end, inside in annotations:
         inner = equations_of(inside, "annotation")
         found += inner
-        result = inner[-1].right if inner else None
-        printed = number_after(tokens, end)
+        result, printed = inner[-1].right if inner else None, number_after(tokens, end)
         if result is not None and printed is not None:
             found.append(Equation(result, printed, "=", "printed"))
-    return sorted(found, key=lambda equation: equation.span)
+    return sorted(found, key=lambda equation: equation.span) if annotations else found
 
 
 Annotations = tuple[tuple[int, int, list[Token]], ...]
 
 
+@kept
 def read_step(text: str) -> tuple[tuple[Token, ...], Annotations]:
     """Return the tokens of the visible text, and (start, end, tokens) of every calculator annotation.
 
-    Annotations are blanked out of the visible text with spaces, so that all character ranges stay those of
-    `text`. What is read of the last short texts is kept.
+    Annotations are blanked out of the visible text with spaces, so that all character ranges stay those of `text`.
 
     Raises:
         TextTooLargeError: see `tokenize`.
     """
-    return (_read_step if len(text) > MAX_KEPT_CHARACTERS else _kept_step)(text)
-
-
-def _read_step(text: str) -> tuple[tuple[Token, ...], Annotations]:
     annotations = tuple(
         (match.start(), match.end(), _shifted(tokenize(match.group(1)), match.start(1)))
         for match in ANNOTATION.finditer(text)
     )
     visible = ANNOTATION.sub(lambda match: " " * len(match.group()), text) if annotations else text
     return tuple(tokenize(visible)), annotations
-
-
-_kept_step = lru_cache(maxsize=KEPT_TEXTS)(_read_step)
 
 
 def number_after(tokens: Sequence[Token], position: int) -> Run | None:
@@ -176,9 +163,7 @@ def _joined_lines(tokens: Sequence[Token]) -> list[Token]:
     for index, token in enumerate(tokens):
         if token.kind == "break" and token.text in ("\n", "\\\\"):
             after = tokens[index + 1] if index + 1 < len(tokens) else None
-            if kept and kept[-1].kind in ("relation", "operator"):
-                continue
-            if after is not None and after.kind == "relation":
+            if (kept and kept[-1].kind in ("relation", "operator")) or (after and after.kind == "relation"):
                 continue
             if after is not None and _continues(token, after):
                 if _is_relation_row(tokens, index + 1):  # the sum above goes on, or a new equation begins
@@ -201,19 +186,13 @@ def _is_relation_row(tokens: Sequence[Token], first: int) -> bool:
 
 def _last_side(runs: Sequence[Run]) -> Run | None:
     """The expression that a relation after these runs speaks of."""
-    if not runs:
-        return None
-    run = runs[-1]
-    return None if run.closed or run.trailing > MAX_TRAILING_WORDS else run
+    run = runs[-1] if runs else None
+    return None if run is None or run.closed or run.trailing > MAX_TRAILING_WORDS else run
 
 
 def _first_side(runs: Sequence[Run]) -> Run | None:
     """The expression that a relation before these runs speaks of."""
-    if not runs:
-        return None
-    run = runs[0]
-    fits = all(word in LEAD_WORDS or word in APPROXIMATE_WORDS for word in run.lead)
-    return run if fits else None
+    return runs[0] if runs and _BEFORE_SIDE.issuperset(runs[0].lead) else None
 
 
 def expression_text(run: Run) -> str:

@@ -56,11 +56,10 @@ _OF_LAST = {**_LEFT_TO_RIGHT, "+": 1, "-": 1, "of": 0}
 _MANY_DECIMALS = 12
 
 
-def excuse(equation: Equation, left: Fraction, right: Fraction, step: str) -> str | None:
-    """Return the name of the first excuse for ``left = right`` (``rounded`` comes first), or ``None``."""
-    first, second = equation.left, equation.right
-    if first is None or second is None:
-        return "half_an_equation"
+def excuse(
+    equation: Equation, first: Run, second: Run, left: Fraction, right: Fraction, step: str
+) -> str | None:
+    """Return the name of the first excuse for the equation of two sides with these values, or ``None``."""
     if is_float_noise(first.tokens + second.tokens, left, right):
         return "rounded"
     rounding = rounding_excuse(equation, first, second, left, right)
@@ -76,9 +75,8 @@ def excuse(equation: Equation, left: Fraction, right: Fraction, step: str) -> st
         return "share_of_something"
     if _range(first):
         return "range"
-    if mixed_units(first, second) is not None:
-        pass  # `arithmetic.py` has converted the sides: their units are no excuse
-    elif scale_differs(first, second, left, right, step):
+    # where `arithmetic.py` has converted the sides, their units are no excuse
+    if mixed_units(first, second) is None and scale_differs(first, second, left, right, step):
         return "unit_or_percent_scale"
     if second.operators and _first_number(second) == left:
         return "run_on_chain"
@@ -101,19 +99,15 @@ def excuse(equation: Equation, left: Fraction, right: Fraction, step: str) -> st
     return None
 
 
-def comparison_excuse(equation: Equation, step: str) -> str | None:
-    """Return why a false ``left < right`` may still be what its writer meant, or ``None``.
+def comparison_excuse(first: Run, second: Run, step: str) -> str | None:
+    """Return why a false ``first < second`` may still be what its writer meant, or ``None``.
 
     Comparisons stand in proofs and cases that are ruled out later, so that any word of denial excuses one.
     """
-    first, second = equation.left, equation.right
-    if first is None or second is None:
-        return "half_an_equation"
     if first.doubt or second.doubt:
         return first.doubt or second.doubt
-    if first.units or second.units:
-        return "unit_or_percent_scale"
-    if any(token.kind == "percent" for token in first.tokens + second.tokens):
+    percent = any(token.kind == "percent" for token in first.tokens + second.tokens)
+    if first.units or second.units or percent:
         return "unit_or_percent_scale"
     if _HYPOTHETICAL.search(step) or _RETRACTED.search(step) or _OTHER_ARITHMETIC.search(step):
         return "hypothetical"
@@ -137,9 +131,8 @@ def rounding_excuse(
     places = 0 if number.text.endswith(".0") else number.places  # "4.0" is a float's way to write 4
     unit = Fraction(1, 10**places) * scale
     error = abs(left - right)
-    marked = equation.relation == "~" or first.approximate or second.approximate
-    if marked:
-        return _marked_rounding(number, unit, error, left, right)
+    if equation.relation == "~" or first.approximate or second.approximate:
+        return _marked_rounding(number, unit, error, left)
     if places == 0:
         # a share of whole things: 7 / 2 = 3 may be meant, 100 * 6 = 601 is not
         return "unmarked_rounding" if error < unit and (left / scale).denominator != 1 else None
@@ -151,16 +144,12 @@ def rounding_excuse(
     return None
 
 
-def _marked_rounding(
-    number: Token, unit: Fraction, error: Fraction, left: Fraction, right: Fraction
-) -> str | None:
+def _marked_rounding(number: Token, unit: Fraction, error: Fraction, left: Fraction) -> str | None:
     digits = number.text.replace(",", "")
     zeros = len(digits) - len(digits.rstrip("0")) if number.places == 0 else 0
     step = unit * 10**zeros
-    nearest = error <= step / 2 or (
-        error < step and error <= abs(left) / 2
-    )  # or up, or down: 67 is about 100, 10 is not
-    if nearest or error <= abs(left) / 100:
+    up_or_down = error < step and error <= abs(left) / 2  # 67 is about 100, 10 is not
+    if error <= step / 2 or up_or_down or error <= abs(left) / 100:
         return "rounded"
     return "rough_approximation" if error <= abs(left) / 10 else None
 
@@ -201,11 +190,8 @@ def _function_of(relation: str, lead: list[str]) -> bool:
         return True  # "the mean of the terms in the sum 6 + 16 is 11"
     if "of" not in lead[-2:]:
         return False
-    if any(word in _FUNCTIONS for word in lead[-6:]):
-        return True
-    return relation == "is" and not any(
-        word in ("total", "sum", "cost", "amount", "value") for word in lead[-4:]
-    )
+    amounts = {"total", "sum", "cost", "amount", "value"}
+    return bool(_FUNCTIONS & set(lead[-6:])) or (relation == "is" and not amounts & set(lead[-4:]))
 
 
 def _share_of_something(run: Run) -> bool:
@@ -233,14 +219,10 @@ def _other_reading(run: Run, wanted: Fraction) -> bool:
         return True
     if run.operators < 2:
         return False
-    return (
-        _tight_slashes(run, wanted)
-        or any(
-            value_or_none(run, None, strength) == wanted
-            for strength in (_LEFT_TO_RIGHT, _SLASH_LAST, _OF_LAST)
-        )
-        or (value_or_none(run, None, None, right_first=True) == wanted)
-    )
+    orders = (value_or_none(run, None, one) for one in (_LEFT_TO_RIGHT, _SLASH_LAST, _OF_LAST))
+    if _tight_slashes(run, wanted) or any(value == wanted for value in orders):
+        return True
+    return value_or_none(run, right_first=True) == wanted
 
 
 def _tight_slashes(run: Run, wanted: Fraction) -> bool:
@@ -253,10 +235,8 @@ def _tight_slashes(run: Run, wanted: Fraction) -> bool:
     ]
     strength = {**_LEFT_TO_RIGHT, "+": 1, "-": 1, "/": 3, "÷": 2}
     try:
-        return (
-            value_of(["/" if item == "÷" else item for item in to_postfix(tokens, strength=strength)])
-            == wanted
-        )
+        postfix = to_postfix(tokens, strength=strength)
+        return value_of(["/" if item == "÷" else item for item in postfix]) == wanted
     except EvaluationError:
         return False
 
@@ -273,18 +253,15 @@ def _products_of_mixed(run: Run, wanted: Fraction) -> bool:
 
 def _defined_operation(first: Run, second: Run) -> bool:
     """Whether the problem seems to give a sign its own meaning: ``2 * 6 = 2^6 + 6^2``."""
-    if not any(token.text == "*" for token in first.tokens) or not second.operators:
+    signs = {token.text for token in first.tokens if token.kind == "operator"}
+    if signs != {"*"} or len(first.tokens) > 7 or not second.operators:
+        return False
+    if not any(token.text in "+-^" for token in second.tokens):
         return False
     ours, theirs = (
         {token.value for token in run.tokens if token.kind == "number"} for run in (first, second)
     )
-    signs = {token.text for token in first.tokens if token.kind == "operator"}
-    return (
-        signs == {"*"}
-        and len(first.tokens) <= 7
-        and len(ours & theirs) >= min(2, len(ours))
-        and any(token.text in ("+", "-", "^") for token in second.tokens)
-    )
+    return len(ours & theirs) >= min(2, len(ours))
 
 
 def _near_pi(first: Run, second: Run, left: Fraction, right: Fraction) -> bool:

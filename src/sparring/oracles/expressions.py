@@ -63,9 +63,8 @@ class _Reader:
         if any(word in DOUBTFUL_WORDS for word in self.lead[-3:]):
             self.run.doubt = "word_before"
         elif self.runs and self.runs[-1].operators and (not self.runs[-1].closed or self.lead == ["and"]):
-            self.run.doubt = (
-                "two_calculations_side_by_side"  # "20 + 10 added to the 29 + 24", "12 x 1 and 1/4"
-            )
+            # "20 + 10 added to the 29 + 24", "12 x 1 and 1/4"
+            self.run.doubt = "two_calculations_side_by_side"
         self.lead, self.approximate, self.waiting = [], False, True
         return self.run
 
@@ -148,35 +147,26 @@ class _Reader:
         if partner is None or partner >= self.last:
             self._boundary()
             return
-        inside = self.tokens[self.position + 1 : partner] if partner - self.position <= 12 else None
-        if (
-            inside is not None
-            and not any(part.kind in ("number", "unknown", "fraction") for part in inside)
-            and self._is_remark(token)
-        ):
+        inside = self.tokens[self.position + 1 : partner]
+        before = self.tokens[self.position - 1] if self.position > self.first else None
+        touching = before is not None and not token.gap and before.end == token.start
+        beside = before.kind if before is not None and touching else ""
+        words_only = len(inside) < 12 and not any(
+            one.kind in ("number", "unknown", "fraction") for one in inside
+        )
+        if words_only and beside not in ("number", "close"):  # else ``2(losses)`` multiplies
             self._remark(inside, partner)
             return
-        before = self.tokens[self.position - 1] if self.position > self.first else None
-        called = before is not None and not token.gap and before.end == token.start
-        if called and before is not None and before.kind in ("word", "unknown"):
+        if beside in ("word", "unknown"):
             self._unknown(token)
         run = self.run
-        multiplies = run is not None and not self.waiting and run.trailing == 0 and called
-        if not multiplies:
-            run = self._operand(token)
-        assert run is not None
-        if multiplies:
+        if run is not None and touching and not self.waiting and run.trailing == 0:
             run.operators += 1
+        else:
+            run = self._operand(token)
         run.tokens.append(token)
         self.roles.append("plain")
         self.waiting = True
-
-    def _is_remark(self, token: Token) -> bool:
-        """Words in brackets explain a number unless they touch it: ``2(losses)`` multiplies."""
-        before = self.tokens[self.position - 1] if self.position > self.first else None
-        return (
-            before is None or token.gap or before.end != token.start or before.kind not in ("number", "close")
-        )
 
     def _remark(self, inside: Sequence[Token], partner: int) -> None:
         words = [part.text for part in inside if part.kind == "word"]
@@ -228,10 +218,10 @@ class _Reader:
         run = self.run
         after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
         if run is None:
-            if after is not None and after.kind in ("operator",) and token.text == "*":
-                return  # emphasis
-            if self._is_bullet(after):
-                return
+            if (after is not None and after.kind == "operator" and token.text == "*") or self._is_bullet(
+                after
+            ):
+                return  # emphasis, or a list mark
             begun = self._begin(token)
             signed = after is not None and after.kind in ("number", "open", "fraction") and token.text in "+-"
             spaced = after is not None and after.gap
@@ -258,7 +248,7 @@ class _Reader:
             run.units.append("/")  # "per", of the unit; the word after it counts as trailing
             run.measures.pop(len(run.tokens) - 1, None)
             return
-        if after is None and token.text in "*":
+        if after is None and token.text == "*":
             return  # emphasis closes
         if run.trailing > MAX_UNIT_WORDS:
             run.known = False

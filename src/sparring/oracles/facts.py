@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -55,23 +55,15 @@ Reader = Callable[[re.Match[str], str], tuple[bool, str] | None]
 
 def find_facts(step: str) -> list[Fact]:
     """Return the decided statements of a step of at most `tokens.MAX_CHARACTERS` characters, in reading order."""
-    return sorted(_facts(step), key=lambda fact: fact.span)
-
-
-def _facts(step: str) -> Iterator[Fact]:
-    denied: bool | None = None
-    for kind, hint, pattern, read in _PATTERNS:
-        if hint not in step:
-            continue
-        for match in pattern.finditer(step):
-            found = read(match, step)
-            if found is None:
-                continue
-            if not found[0]:
-                denied = _DENIED.search(step) is not None if denied is None else denied
-                if denied:
-                    continue
-            yield Fact(kind, found[0], found[1], match.span())
+    found = [
+        Fact(kind, *answer, match.span())
+        for kind, hint, pattern, read in _PATTERNS
+        if hint in step
+        for match in pattern.finditer(step)
+        if (answer := read(match, step)) is not None
+    ]
+    denied = not all(fact.holds for fact in found) and _DENIED.search(step)
+    return sorted((fact for fact in found if fact.holds or not denied), key=lambda fact: fact.span)
 
 
 # --- times of day ---
@@ -110,15 +102,11 @@ def _time_shifted(match: re.Match[str], step: str) -> tuple[bool, str] | None:
     exact = bool(match.group(3) and match.group(10))
     holds = _same_time(shifted, end, exact)
     # As minutes and seconds, 3:45 plus 2 minutes is 5:45.
-    seconds = (int(match.group(8)) - int(match.group(1))) % 12 == span % 12 and match.group(2) == match.group(
-        9
-    )
-    if not holds and not exact and seconds:
+    hours = int(match.group(8)) - int(match.group(1))
+    if not holds and not exact and hours % 12 == span % 12 and match.group(2) == match.group(9):
         return None
-    return (
-        holds,
-        f"the time is {shifted // 60 % 24}:{shifted % 60:02d}, not {match.group(8)}:{match.group(9)}",
-    )
+    found = f"{shifted // 60 % 24}:{shifted % 60:02d}"
+    return holds, f"the time is {found}, not {match.group(8)}:{match.group(9)}"
 
 
 def _time_between(match: re.Match[str], step: str) -> tuple[bool, str] | None:
@@ -166,9 +154,8 @@ def _is_prime(number: int) -> bool:
 
 
 def _is_power(number: int, power: int) -> bool:
-    return any(
-        base**power == number for base in (round(number ** (1 / power)) + shift for shift in (-1, 0, 1))
-    )
+    root = round(number ** (1 / power))
+    return any(base**power == number for base in (root - 1, root, root + 1))
 
 
 _PROPERTIES: dict[str, Callable[[int], bool]] = {
@@ -264,12 +251,8 @@ _OTHER_COUNT = re.compile(
 def _reason(match: re.Match[str], step: str) -> tuple[bool, str] | None:
     """Compare the only number of a sentence with the result after its "because"."""
     lead = re.split(r"[.;:!?](?!\d)", step[: match.start()])[-1]
-    counts = _COUNT.findall(lead)
-    if (
-        len(counts) != 1
-        or _OTHER_COUNT.search(lead)
-        or SPELLED_NUMBERS & set(re.findall(r"[a-z]+", lead.lower()))
-    ):
+    counts, words = _COUNT.findall(lead), set(re.findall(r"[a-z]+", lead.lower()))
+    if len(counts) != 1 or _OTHER_COUNT.search(lead) or SPELLED_NUMBERS & words:
         return None
     said, result = (Fraction(text.replace(",", "")) for text in (counts[0], match.group(1)))
     if said == result:

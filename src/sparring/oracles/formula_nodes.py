@@ -8,6 +8,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
+from sparring.oracles.formula_tokens import TooLargeError
+
 
 class Node(NamedTuple):
     """An expression: ``number`` (value), ``variable`` (name), or an operation over parts.
@@ -48,6 +50,24 @@ def replaced(node: Node, name: str, value: Node) -> Node:
     """Return the tree with an expression in place of a variable."""
     if node.kind == "variable" and node.name == name:
         return value
-    return (
-        node._replace(parts=tuple(replaced(part, name, value) for part in node.parts)) if node.parts else node
-    )
+    return node._replace(parts=tuple(replaced(part, name, value) for part in node.parts))
+
+
+Functions = dict[str, tuple[str, Node]]
+"""Name → (argument, body) of functions that a text defines."""
+
+
+def inlined(node: Node, functions: Functions) -> Node:
+    """Return the tree with applications of known functions of one argument replaced by their bodies.
+
+    Raises:
+        TooLargeError: the result has over 600 nodes.
+    """
+    parts = tuple(inlined(part, functions) for part in node.parts)
+    if node.kind == "application" and len(parts) == 1 and node.name in functions:
+        argument, body = functions[node.name]
+        made = replaced(body, argument, parts[0])
+        if len(walk(made)) > 600:
+            raise TooLargeError("a composition of functions is too large")
+        return made
+    return node if parts == node.parts else node._replace(parts=parts)

@@ -13,23 +13,11 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from sparring.oracles.formula_nodes import Node, number, variables, walk
-from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError, tokenize
+from sparring.oracles.formula_nodes import Node, number
+from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError
 from sparring.oracles.words import word_set
 
-__all__ = [
-    "FUNCTIONS",
-    "Node",
-    "Token",
-    "TooLargeError",
-    "UnreadableError",
-    "number",
-    "parse",
-    "tokenize",
-    "variables",
-    "walk",
-]
-
+__all__ = ["FUNCTIONS", "FUNCTION_LETTERS", "parse"]  # the class is for `calculus_formulas.py` alone
 MAX_CHARACTERS = 1500
 MAX_DEPTH = 30
 
@@ -43,6 +31,9 @@ FUNCTIONS = frozenset(
 )
 _FRACTIONS = frozenset(("frac", "dfrac", "tfrac", "cfrac"))
 _BINOMIALS = frozenset(("binom", "dbinom", "tbinom"))
+_BEGIN_ATOMS = (
+    FUNCTIONS | GREEK | _FRACTIONS | _BINOMIALS | {"sqrt", "pi", "lfloor", "lceil", "boxed", "fbox"}
+)
 _CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
 # Letters that name functions rather than factors when a bracket follows.
 FUNCTION_LETTERS = frozenset("fghFGHPQRTpqEVKJ")
@@ -52,8 +43,7 @@ def parse(tokens: Sequence[Token]) -> Node:
     """Return the tree of one expression.
 
     Raises:
-        UnreadableError: anything in it is not understood.
-        TooLargeError: it is too long or too deep.
+        UnreadableError: anything in it is not understood (`TooLargeError`: it is too long or too deep).
     """
     return Parser(tokens).whole()
 
@@ -85,24 +75,27 @@ class Parser:
     def kind(self) -> str:
         return self.tokens[self.position].kind if self.position < len(self.tokens) else "end"
 
+    def at(self, *texts: str) -> bool:
+        """Whether the next token is one of these symbols."""
+        return self.kind == "symbol" and self.text in texts
+
+    def descend(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise TooLargeError("nested too deeply")
+
     def take(self, text: str) -> None:
         if self.text != text:
             raise UnreadableError(f"expected {text!r}, found {self.text!r}")
         self.position += 1
 
     def sum(self) -> Node:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise TooLargeError("nested too deeply")
+        self.descend()
         terms = [self.product()]
-        while self.kind == "symbol" and self.text in "+-±∓":
+        while self.at("+", "-", "±", "∓"):
             sign = self.text
             self.position += 1
-            term = self.product()
-            if sign in "±∓":
-                term = Node("plusminus", (term,))
-                term = Node("negative", (term,)) if sign == "∓" else term
-            terms.append(Node("negative", (term,)) if sign == "-" else term)
+            terms.append(_signed(sign, self.product()))
         self.depth -= 1
         return terms[0] if len(terms) == 1 else Node("sum", tuple(terms))
 
@@ -110,7 +103,7 @@ class Parser:
         node = self.signed()
         slashed = False
         while True:
-            if self.kind == "symbol" and self.text in ("*", "/"):
+            if self.at("*", "/"):
                 divides = self.text == "/"
                 self.position += 1
                 factor = self.signed()
@@ -128,29 +121,21 @@ class Parser:
                 return node
 
     def signed(self) -> Node:
-        if self.kind == "symbol" and self.text in ("-", "+", "±", "∓"):
-            sign = self.text
-            self.position += 1
-            self.depth += 1
-            if self.depth > MAX_DEPTH:
-                raise TooLargeError("too many signs")
-            inner = self.signed()
-            self.depth -= 1
-            if sign == "+":
-                return inner
-            return Node("plusminus" if sign == "±" else "negative",
-                        (inner if sign != "∓" else Node("plusminus", (inner,)),))  # fmt: skip
-        return self.postfix()
+        if not self.at("-", "+", "±", "∓"):
+            return self.postfix()
+        sign = self.text
+        self.position += 1
+        self.descend()
+        inner = self.signed()
+        self.depth -= 1
+        return _signed(sign, inner)
 
     def starts_atom(self) -> bool:
         if self.kind in ("number", "letter", "name"):
             return True
         if self.kind == "command":
-            return self.text in FUNCTIONS or self.text in GREEK or self.text in (
-                "frac", "dfrac", "tfrac", "cfrac", "sqrt", "pi", "binom", "dbinom", "tbinom", "lfloor", "lceil",
-                "boxed", "fbox",
-            )  # fmt: skip
-        return self.kind == "symbol" and self.text in ("(", "[", "{", "π", "√", "\\{")
+            return self.text in _BEGIN_ATOMS
+        return self.at("(", "[", "{", "π", "√", "\\{")
 
     def postfix(self) -> Node:
         node = self.atom()
@@ -158,18 +143,18 @@ class Parser:
             if self.kind == "degrees":
                 self.position += 1
                 node = Node("degrees", (node,))
-            elif self.kind == "symbol" and self.text == "%":
+            elif self.at("%"):
                 self.position += 1
                 node = Node("percent", (node,))
-            elif self.kind == "symbol" and self.text == "!":
+            elif self.at("!"):
                 self.position += 1
                 if self.text == "!":
                     raise UnreadableError("double factorial")
                 node = Node("call", (node,), "factorial")
-            elif self.kind == "symbol" and self.text in ("²", "³"):
+            elif self.at("²", "³"):
                 node = Node("power", (node, number(2 if self.text == "²" else 3)))
                 self.position += 1
-            elif self.kind == "symbol" and self.text == "^":
+            elif self.at("^"):
                 self.position += 1
                 node = Node("power", (node, self.script()))
             else:
@@ -187,7 +172,7 @@ class Parser:
             following = self.tokens[self.position + 1]
             if following.kind in ("letter", "number") or following.text == "^":
                 raise UnreadableError("an exponent without braces")
-        if self.kind == "letter" or self.kind == "number" or self.text == "(":
+        if self.kind in ("letter", "number") or self.text == "(":
             return self.atom()
         if self.kind == "command" and (self.text in _FRACTIONS or self.text in GREEK):
             return self.atom()
@@ -196,35 +181,35 @@ class Parser:
     def group(self, opening: str) -> Node:
         self.take(opening)
         node = self.sum()
-        if self.text not in (_CLOSING[opening],):
-            raise UnreadableError(f"{opening} is not closed")
-        self.position += 1
+        self.take(_CLOSING[opening])
         return node
 
     def argument(self) -> Node:
         """The argument of a LaTeX command: a group or a single token (one digit of a number)."""
         if self.text == "{":
             return self.group("{")
-        if self.kind == "number" and self.text.isdigit() and len(self.text) == 1:
+        if (self.kind == "number" and self.text.isdigit() and len(self.text) == 1) or self.kind == "letter":
             return self.atom()
-        if self.kind in ("letter",) or (self.kind == "command" and self.text == "pi"):
+        if self.kind == "command" and self.text == "pi":
             return self.atom()
         raise UnreadableError("an argument without braces")
 
-    def fraction(self) -> Node:
+    def two_arguments(self) -> tuple[Node, Node]:
+        r"""Two arguments of a LaTeX command, or two digits without braces (``\frac12``)."""
         if self.kind == "number" and self.text.isdigit() and len(self.text) == 2:
-            digits = self.text  # \frac12
+            digits = self.text
             self.position += 1
-            return Node("quotient", (number(int(digits[0])), number(int(digits[1]))))
-        if (
-            (self.kind == "letter"
-            and self.text == "d")
-            or (self.text == "{" and self.position + 1 < len(self.tokens)
-                and self.tokens[self.position + 1].text == "d")
-        ):  # fmt: skip
-            raise UnreadableError("a derivative")
+            return number(int(digits[0])), number(int(digits[1]))
         above = self.argument()
-        return Node("quotient", (above, self.argument()))
+        return above, self.argument()
+
+    def fraction(self) -> Node:
+        derivative = self.text == "{" and [
+            one.text for one in self.tokens[self.position + 1 : self.position + 2]
+        ]
+        if (self.kind == "letter" and self.text == "d") or derivative == ["d"]:
+            raise UnreadableError("a derivative")
+        return Node("quotient", self.two_arguments())
 
     def atom(self) -> Node:
         kind, text = self.kind, self.text
@@ -311,19 +296,12 @@ class Parser:
         if name in _FRACTIONS:
             return self.fraction()
         if name in _BINOMIALS:
-            if self.kind == "number" and self.text.isdigit() and len(self.text) == 2:
-                digits = self.text
-                self.position += 1
-                return Node("call", (number(int(digits[0])), number(int(digits[1]))), "binom")
-            above = self.argument()
-            return Node("call", (above, self.argument()), "binom")
+            return Node("call", self.two_arguments(), "binom")
         if name == "sqrt":
             if self.text == "[":
                 degree = self.group("[")
                 return Node("power", (self.argument(), Node("quotient", (number(1), degree))))
-            if self.text == "(":
-                return Node("call", (self.group("("),), "sqrt")
-            return Node("call", (self.argument(),), "sqrt")
+            return Node("call", (self.group("(") if self.text == "(" else self.argument(),), "sqrt")
         if name in ("boxed", "fbox"):
             return self.group("{")
         if name in ("lfloor", "lceil"):
@@ -374,6 +352,12 @@ class Parser:
         self.take("^")
         last = self.script()
         return Node("sigma", (first, last, self.product()), index)
+
+
+def _signed(sign: str, node: Node) -> Node:
+    if sign in "±∓":
+        node = Node("plusminus", (node,))
+    return Node("negative", (node,)) if sign in "-∓" else node
 
 
 def _juxtaposed(left: Node, right: Node) -> Node:

@@ -111,10 +111,8 @@ def factors_of(text: str) -> frozenset[Fraction]:
     """Return the conversions between units of the dimensions that a text speaks of; cents of dollars always."""
     words = set(_WORDS.findall(text.lower()))
     dimensions = frozenset(UNITS[word].dimension for word in words & UNITS.keys())
-    customary = (
-        _CUSTOMARY if "time" in dimensions or words & {"month", "months", "year", "years"} else frozenset()
-    )
-    return conversion_factors(dimensions) | customary | {Fraction(100)}
+    timed = "time" in dimensions or words & {"month", "months", "year", "years"}
+    return conversion_factors(dimensions) | (_CUSTOMARY if timed else frozenset()) | {Fraction(100)}
 
 
 @lru_cache(maxsize=4096)

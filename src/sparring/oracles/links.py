@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
 from sparring.oracles.chains import Chain, Member
-from sparring.oracles.formulas import Node, TooLargeError, UnreadableError, variables, walk
-from sparring.oracles.functions import Functions, inlined
+from sparring.oracles.formula_nodes import Functions, Node, inlined, variables, walk
+from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import Monomial, Polynomial, cross_difference, multiply, rational
 from sparring.oracles.values import (
     Reading,
@@ -31,17 +31,8 @@ from sparring.oracles.values import (
 )
 
 Outcome = Literal[
-    "identity",
-    "value",
-    "rounded",
-    "label",
-    "equation",
-    "slip",
-    "false_value",
-    "excused",
-    "unread",
-    "too_large",
-]
+    "identity", "value", "rounded", "label", "equation", "slip", "false_value", "excused", "unread", "too_large",
+]  # fmt: skip
 ROUNDING = 0.012
 ROUGH = 0.12
 _SCALES = (10, 12, 60, 100, 1000, 3600, 16, 24, 7, 36, 3, 365)
@@ -49,26 +40,16 @@ _SCALES = (10, 12, 60, 100, 1000, 3600, 16, 24, 7, 36, 3, 365)
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A pair of neighbouring members and what was found.
+    """What was found of two neighbouring members, for people in `detail`, and their character range.
 
-    Attributes:
-        outcome: ``identity`` (equal for all values), ``value`` (equal numbers), ``rounded``, ``label`` (nothing is
-            claimed: a name, two plain numbers), ``equation`` (true for some values at most), ``slip`` (a rewriting
-            that is off by a single term), ``false_value`` (different numbers), ``excused``, ``unread``, ``too_large``.
-        left: the first member.
-        right: the second member.
-        detail: both values, for people.
+    ``identity`` (equal for all values), ``value`` (equal numbers), ``rounded``, ``label`` (nothing is claimed: a name, two
+    plain numbers), ``equation`` (true for some values at most), ``slip`` (a rewriting that is off by a single term),
+    ``false_value`` (different numbers), ``excused``, ``unread``, ``too_large``.
     """
 
     outcome: Outcome
-    left: Member
-    right: Member
+    span: tuple[int, int]
     detail: str = ""
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """Character range of both members."""
-        return self.left.start, self.right.end
 
 
 def check_chain(chain: Chain, functions: Functions | None = None) -> list[Link]:
@@ -91,74 +72,70 @@ def _inlined(member: Member, functions: Functions | None) -> Member:
 
 def check_link(left: Member, right: Member, relation: str, length: int) -> Link:
     """Return what was found about ``left = right`` in a chain of `length` members."""
+    span = (left.start, right.end)
     if left.node is None or right.node is None:
-        return Link("too_large" if left.too_large or right.too_large else "unread", left, right)
+        return Link("too_large" if left.too_large or right.too_large else "unread", span)
     try:
-        outcome, detail = _compare(left, right, relation, length)
+        outcome, detail = _compare(left, left.node, right, right.node, relation, length)
+        return Link(outcome, span, detail)
     except TooLargeError as error:
-        outcome, detail = "too_large", str(error)
+        return Link("too_large", span, str(error))
     except (UnreadableError, UndefinedError) as error:
-        outcome, detail = "unread", str(error)
-    return Link(outcome, left, right, detail)
+        return Link("unread", span, str(error))
 
 
-def _compare(left: Member, right: Member, relation: str, length: int) -> tuple[Outcome, str]:
-    first, second = left.node, right.node
-    assert first is not None and second is not None
-    if any(one.kind == "application" for side in (first, second) for one in walk(side)):
+def _compare(
+    left: Member, first: Node, right: Member, second: Node, relation: str, length: int
+) -> tuple[Outcome, str]:
+    if _has(first, "application", second):
         return "unread", ""
-    found: tuple[Outcome, str] | None = None
+    found: list[tuple[Outcome, str]] = []
     for reading in readings((first, second)):
         names = unknowns(variables(first) | variables(second), reading)
-        one = (
-            _values(left, right, relation, reading)
-            if not names
-            else _identity(first, second, names, reading, length)
-        )
-        if one[0] in ("identity", "value", "rounded"):
-            return one
-        if found is None or one[0] in ("label", "equation", "excused"):
-            found = one
-    assert found is not None
-    return found
+        if names:
+            found.append(_identity(first, second, names, reading, length))
+        else:
+            rough = relation == "~"
+            found.append(_values(first, second, rough, (left.unit, right.unit), reading))
+        if found[-1][0] in ("identity", "value", "rounded"):
+            return found[-1]
+    return next((one for one in reversed(found) if one[0] in ("label", "equation", "excused")), found[0])
 
 
 # --- numbers ---
 
 
-def _values(left: Member, right: Member, relation: str, reading: Reading) -> tuple[Outcome, str]:
-    first, second = left.node, right.node
-    assert first is not None and second is not None
-    pairs = [(a, b) for a in _signed_values(first, reading) for b in _signed_values(second, reading)]
+def _values(
+    first: Node, second: Node, rough: bool, units: tuple[str, str], reading: Reading
+) -> tuple[Outcome, str]:
+    """Compare two numbers; where ± gives several, any pair may agree."""
     if _is_literal(first) and _is_literal(second):
         return "label", ""
-    if any(same(a, b) for a, b in pairs):
-        return "value", show(pairs[0][0])
+    pairs = [(a, b) for a in _signed_values(first, reading) for b in _signed_values(second, reading)]
     a, b = pairs[0]
+    if any(same(*pair) for pair in pairs):
+        return "value", show(a)
     detail = f"{show(a)} is not {show(b)}"
-    distance = abs(as_complex(a) - as_complex(b)) / max(abs(as_complex(a)), abs(as_complex(b)), 1e-12)
-    decimals = relation == "~" or _has_decimals(first) or _has_decimals(second)
-    if decimals or _has_pi(first) != _has_pi(second):
-        places = min((_places(side) for side in (first, second) if _has_decimals(side)), default=0)
-        if distance <= ROUNDING or abs(as_complex(a) - as_complex(b)) <= 0.51 * 10.0**-places:
+    apart = abs(as_complex(a) - as_complex(b))
+    distance = apart / max(abs(as_complex(a)), abs(as_complex(b)), 1e-12)
+    with_decimals = [side for side in (first, second) if _has_decimals(side)]
+    if rough or with_decimals or _has(first, "constant") != _has(second, "constant"):
+        places = min(map(_places, with_decimals), default=0)
+        if distance <= ROUNDING or apart <= 0.51 * 10.0**-places:
             return "rounded", ""
-        if relation == "~" or distance <= ROUGH:
+        if rough or distance <= ROUGH:
             return "excused", detail
-    if left.unit != right.unit and left.unit and right.unit:
-        return "excused", detail
-    if (left.unit or right.unit) and any(
-        same(a * scale, b) or same(a, b * scale) for scale in map(Fraction, _SCALES)
-    ):
-        return "excused", detail
-    if same(a * 100, b) or same(a, b * 100):
-        return "excused", detail  # percent
-    if isinstance(a, complex) and same(abs(a), abs(as_complex(b))) and _has_call(first, second):
-        return "excused", detail  # another branch of a root
-    if _is_imaginary(a) != _is_imaginary(b):
-        return "excused", detail  # rather a letter misread than a number that is no real one
-    if _rounds_to_whole(a, second) or _rounds_to_whole(b, first):
-        return "excused", detail  # "11 / 5 = 2 trays", "4 / 3 = 1 and 1/3"
-    return "false_value", detail
+    scales = [100, *(_SCALES if any(units) else ())]  # percent, units
+    excused = (
+        (units[0] != units[1] and all(units))
+        or any(same(a * scale, b) or same(a, b * scale) for scale in map(Fraction, scales))
+        # another branch of a root
+        or (isinstance(a, complex) and same(abs(a), abs(as_complex(b))) and _has(first, "call", second))
+        or _is_imaginary(a) != _is_imaginary(b)  # rather a letter misread than a number that is no real one
+        or _rounds_to_whole(a, second)  # "11 / 5 = 2 trays", "4 / 3 = 1 and 1/3"
+        or _rounds_to_whole(b, first)
+    )
+    return ("excused" if excused else "false_value"), detail
 
 
 def _is_imaginary(value: Value) -> bool:
@@ -167,19 +144,13 @@ def _is_imaginary(value: Value) -> bool:
 
 def _rounds_to_whole(value: Value, written: Node) -> bool:
     """Whether a fraction is given as one of the whole numbers beside it."""
-    whole = (
-        isinstance(written.value, Fraction) and written.kind == "number" and written.value.denominator == 1
-    )
+    whole = written.kind == "number" and written.value.denominator == 1
     return whole and isinstance(value, Fraction) and value.denominator != 1 and abs(value - written.value) < 1
 
 
 def _signed_values(node: Node, reading: Reading) -> list[Value]:
-    if not any(one.kind == "plusminus" for one in walk(node)):
-        return [evaluate(node, {}, reading)]
-    return [
-        evaluate(node, {}, Reading(reading.mixed, reading.percent, reading.imaginary, reading.euler, sign))
-        for sign in (1, -1)
-    ]
+    signs = (1, -1) if _has(node, "plusminus") else (1,)
+    return [evaluate(node, {}, replace(reading, sign=sign)) for sign in signs]
 
 
 def _is_literal(node: Node) -> bool:
@@ -196,25 +167,16 @@ def _places(node: Node) -> int:
     return max(len(one.name.partition(".")[2]) for one in walk(node) if one.kind == "number")
 
 
-def _has_pi(node: Node) -> bool:
-    return any(one.kind == "constant" for one in walk(node))
-
-
-def _has_call(*nodes: Node) -> bool:
-    return any(one.kind == "call" for node in nodes for one in walk(node))
+def _has(node: Node, kind: str, *others: Node) -> bool:
+    return any(one.kind == kind for tree in (node, *others) for one in walk(tree))
 
 
 def show(value: Value) -> str:
     """Write a value for people."""
     if isinstance(value, Fraction):
-        text = str(value)
-        return (
-            text
-            if len(text) <= 40
-            else f"about {float(value):.6g}"
-            if abs(value) < 10**300
-            else "a huge number"
-        )
+        if len(text := str(value)) <= 40:
+            return text
+        return f"about {float(value):.6g}" if abs(value) < 10**300 else "a huge number"
     return f"{value.real:.6g}" if abs(value.imag) < 1e-9 else f"{value:.6g}"
 
 
@@ -228,10 +190,10 @@ def _identity(
         return "label" if first != second else "identity", ""
     try:
         difference, _ = cross_difference(first, second, reading)
-    except TooLargeError:
-        raise
-    except UnreadableError:
-        return _numeric_identity(first, second, names, reading, length)
+    except UnreadableError as error:
+        if isinstance(error, TooLargeError):
+            raise
+        return _numeric_identity(first, second, names, reading)
     if not difference:
         return "identity", ""
     if _invites_rewriting(first, second, length) and _is_slip(first, second, difference, reading, length):
@@ -240,38 +202,20 @@ def _identity(
 
 
 def _numeric_identity(
-    first: Node, second: Node, names: Sequence[str], reading: Reading, length: int
+    first: Node, second: Node, names: Sequence[str], reading: Reading
 ) -> tuple[Outcome, str]:
-    pairs: list[tuple[complex, complex]] = []
-    agreed = 0
+    agreed = compared = 0
     for point in sample_points(names):
         try:
             a, b = as_complex(evaluate(first, point, reading)), as_complex(evaluate(second, point, reading))
         except (UndefinedError, TooLargeError):
             continue
         if abs(a.imag) < 1e-9:  # else outside the real domain
-            pairs.append((a, b))
+            compared += 1
             agreed += same(a, b, 1e-7)
-    if agreed >= 2 and 2 * agreed >= len(pairs):
+    if agreed >= 2 and 2 * agreed >= compared:
         return "identity", ""
-    if (
-        len(pairs) >= 4
-        and not agreed
-        and _invites_rewriting(first, second, length)
-        and _constant_ratio(pairs)
-    ):
-        return "slip", "one side is a multiple of the other"
     return "equation", ""
-
-
-def _constant_ratio(pairs: Sequence[tuple[complex, complex]]) -> bool:
-    ratios = [a / b for a, b in pairs if abs(b) > 1e-9 and abs(a) > 1e-9]
-    moves = max(abs(a - pairs[0][0]) for a, _ in pairs) > 1e-6  # a constant is no rewriting of a variable
-    return (
-        moves
-        and len(ratios) == len(pairs)
-        and all(abs(ratio - ratios[0]) < 1e-7 * abs(ratios[0]) for ratio in ratios)
-    )
 
 
 def _is_slip(first: Node, second: Node, difference: Polynomial, reading: Reading, length: int) -> bool:

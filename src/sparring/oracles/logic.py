@@ -19,8 +19,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 
 MAX_CHARACTERS = 6000
 MAX_SENTENCES = 40
@@ -43,6 +43,7 @@ _NEGATION = re.compile(
     r"\b(?P<verb>is|are|was|were|will|can|does|do|did|has|have)(?:\s+not\b|n't\b)|\b(?P<wont>won't|can't|cannot)\b",
     re.IGNORECASE,
 )
+_UNMODELLED = re.compile(r"\b(?:never|nobody|nothing|none|unless|most|few|many|all|some|no|every)\b")
 _QUANTIFIED = re.compile(
     r"^(?P<quantifier>not all|not every|all|every|each|any|no|some|at least one)\s+(?P<subject>[a-z][a-z' -]*?)\s+"
     r"(?:is|are)\s+(?P<negated>not\s+)?(?:an?\s+)?(?P<predicate>[a-z][a-z' -]*)$"
@@ -67,10 +68,10 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
         return Verdict("undecided", "logic:nothing_to_check")
     if sum(map(len, texts)) > MAX_CHARACTERS:
         return Verdict("undecided", "logic:too_large")
-    claims = [(match["claim"], match) for match in map(_CONCLUSION.match, sentences(step)) if match]
+    claims = [match["claim"] for match in map(_CONCLUSION.match, sentences(step)) if match]
     if not claims:
         return Verdict("undecided", "logic:nothing_to_check")
-    claim_text = claims[-1][0]
+    claim_text = claims[-1]
     claim = read(claim_text)
     place = step.find(claim_text)
     span = (place, place + len(claim_text)) if place >= 0 else None
@@ -91,14 +92,14 @@ _CONCLUSION_HINT = re.compile(rf"\b{_MARK}\b", re.IGNORECASE)
 def _decided(
     premises: list[Formula], claim: Formula, complete: bool, text: str, span: tuple[int, int] | None
 ) -> Verdict:
-    opposite = Formula("not", (claim,))
     if not satisfiable(premises):
         return Verdict("undecided", "logic:contradictory_premises", span=span)
-    if not satisfiable([*premises, opposite]):
+    if not satisfiable([*premises, _not(claim)]):
         return Verdict("correct", "logic:follows", f"the premises entail: {text}", span)
     if not satisfiable([*premises, claim]):
         return Verdict("wrong", "logic:contradicts_premises", f"the premises exclude: {text}", span)
-    if complete and _connected(premises, claim):
+    # where the claim speaks of something that the premises do not, they were not about it
+    if complete and set(_names(claim)) <= {name for formula in premises for name in _names(formula)}:
         return Verdict("wrong", "logic:does_not_follow", f"the premises leave open: {text}", span)
     return Verdict("undecided", "logic:premises_unread", span=span)
 
@@ -110,22 +111,13 @@ def _premises(texts: Sequence[str], claim_text: str) -> tuple[list[Formula], boo
     for index, text in enumerate(texts):
         for sentence in sentences(text):
             concluded = _CONCLUSION.match(sentence)
-            if concluded and index == len(texts) - 1 and concluded["claim"] == claim_text:
-                continue
-            if _QUESTION.search(sentence):
+            itself = concluded and index == len(texts) - 1 and concluded["claim"] == claim_text
+            if itself or _QUESTION.search(sentence):
                 continue
             formula = read(concluded["claim"] if concluded else sentence)
-            if formula is None:
-                complete = False
-            else:
-                premises.append(formula)
+            complete &= formula is not None
+            premises += [formula] if formula is not None else []
     return premises, complete
-
-
-def _connected(premises: Sequence[Formula], claim: Formula) -> bool:
-    """Whether everything that the claim speaks of occurs in the premises: else they were not about it."""
-    known = {name for formula in premises for name in _names(formula)}
-    return set(_names(claim)) <= known
 
 
 # --- reading ---
@@ -202,24 +194,15 @@ def _clause(text: str) -> Formula | None:
     if len(text.split()) > MAX_WORDS or "," in text or (len(text.split()) < 2 and len(text) > 1):
         return None
     negations = list(_NEGATION.finditer(text))
-    if len(negations) > 1 or re.search(
-        r"\b(?:never|nobody|nothing|none|unless|most|few|many|all|some|no|every)\b", text
-    ):
+    if len(negations) > 1 or _UNMODELLED.search(text):
         return None
-    negated = bool(negations)
-    if negated:
-        verb = (
-            negations[0]["verb"]
-            or {"won't": "will"}.get(text[negations[0].start() : negations[0].end()], "can")
-        ).lower()
+    for match in negations:
+        verb = (match["verb"] or ("will" if match.group() == "won't" else "can")).lower()
         kept = "" if verb in ("does", "do", "did") else verb
-        text = text[: negations[0].start()] + kept + text[negations[0].end() :]
-    atom = Formula(
-        "atom",
-        (),
-        (" ".join(_stem(word) for word in text.lower().split() if word not in ("the", "a", "an")),),
-    )
-    return _not(atom) if negated else atom
+        text = text[: match.start()] + kept + text[match.end() :]
+    words = (_stem(word) for word in text.lower().split() if word not in ("the", "a", "an"))
+    atom = Formula("atom", (), (" ".join(words),))
+    return _not(atom) if negations else atom
 
 
 def _noun(text: str) -> str:
@@ -233,19 +216,22 @@ def _stem(word: str) -> str:
         return word[:-3] + "y"
     if word.endswith(("ches", "shes", "sses", "xes", "zes")):
         return word[:-2]
-    return (
-        word[:-1] if word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is")) else word
-    )
+    plural = word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is"))
+    return word[:-1] if plural else word
 
 
 # --- deciding ---
 
 
 def _names(formula: Formula) -> Iterator[str]:
-    for name in formula.names:
-        yield name.lstrip("!")
+    for one in _walk(formula):
+        yield from (name.lstrip("!") for name in one.names)
+
+
+def _walk(formula: Formula) -> Iterator[Formula]:
+    yield formula
     for part in formula.parts:
-        yield from _names(part)
+        yield from _walk(part)
 
 
 def satisfiable(formulas: Sequence[Formula]) -> bool:
@@ -253,13 +239,12 @@ def satisfiable(formulas: Sequence[Formula]) -> bool:
     from sympy import And, Not, Or, Symbol
     from sympy.logic.inference import satisfiable as solve
 
-    signed = [_pushed(formula, True) for formula in formulas]
-    parts = [part for one in signed for part in _parts(one)]
-    individuals = sorted({part.names[0] for part in parts if part.kind == "member"})
-    count = sum(part.kind == "some" for part in parts)
-    encoding = _Encoding([*individuals, *(f"witness {number}" for number in range(count))] or ["anything"])
-    for one in signed:
-        encoding.clauses.append([encoding.literal(one)])
+    everything = [part for formula in formulas for part in _walk(formula)]
+    individuals = sorted({part.names[0] for part in everything if part.kind == "member"})
+    quantified = sum(part.kind in ("all", "some") for part in everything)
+    encoding = _Encoding([*individuals, *(f"witness {number}" for number in range(quantified))])
+    for formula in formulas:
+        encoding.clauses.append([encoding.literal(formula, True)])
     names = {name.lstrip("!") for clause in encoding.clauses for name in clause}
     symbols = {name: Symbol(f"s{number}") for number, name in enumerate(sorted(names))}
     clauses = [
@@ -281,55 +266,34 @@ class _Encoding:
         self.auxiliaries = 0
         self.witnesses = 0
 
-    def literal(self, formula: Formula) -> str:
-        """Return a literal that implies the formula (negations stand at leaves only)."""
-        kind = formula.kind
-        if kind == "atom":
-            return "clause " + formula.names[0]
-        if kind == "member":
-            return _of(*formula.names)
+    def literal(self, formula: Formula, positive: bool) -> str:
+        """Return a literal that implies the formula, or its opposite."""
+        kind, parts, names = formula
         if kind == "not":
-            return "!" + self.literal(formula.parts[0])
+            return self.literal(parts[0], not positive)
+        if kind in ("atom", "member"):
+            name = "clause " + names[0] if kind == "atom" else _of(*names)
+            return name if positive else "!" + name
         self.auxiliaries += 1
-        name = f"auxiliary {self.auxiliaries}"
-        if kind == "or":
-            self.clauses.append(["!" + name, *(self.literal(part) for part in formula.parts)])
-        elif kind == "and":
-            self.clauses += [["!" + name, self.literal(part)] for part in formula.parts]
-        elif kind == "some":
-            witness = f"witness {self.witnesses}"
-            self.witnesses += 1
-            self.clauses += [["!" + name, _of(witness, predicate)] for predicate in formula.names]
+        auxiliary = f"auxiliary {self.auxiliaries}"
+        if kind in ("and", "or"):
+            literals = [self.literal(part, positive) for part in parts]
+            found = [literals] if (kind == "or") == positive else [[one] for one in literals]
         else:
-            subject, predicate = formula.names
-            self.clauses += [
-                ["!" + name, "!" + _of(one, subject), _of(one, predicate)] for one in self.domain
-            ]
-        return name
+            subject, predicate = names[0], names[1] if positive else _denied(names[1])
+            if (kind == "some") == positive:
+                witness = f"witness {self.witnesses}"
+                self.witnesses += 1
+                found = [[_of(witness, one)] for one in (subject, predicate)]
+            else:
+                found = [[_denied(_of(one, subject)), _of(one, predicate)] for one in self.domain]
+        self.clauses += [["!" + auxiliary, *clause] for clause in found]
+        return auxiliary
+
+
+def _denied(name: str) -> str:
+    return name[1:] if name.startswith("!") else "!" + name
 
 
 def _of(individual: str, predicate: str) -> str:
-    denied = predicate.startswith("!")
-    return ("!" if denied else "") + f"{predicate.lstrip('!')} of {individual}"
-
-
-def _pushed(formula: Formula, positive: bool) -> Formula:
-    """Move negations down to the leaves."""
-    if formula.kind == "not":
-        return _pushed(formula.parts[0], not positive)
-    if formula.kind in ("and", "or"):
-        kind = formula.kind if positive else {"and": "or", "or": "and"}[formula.kind]
-        return Formula(kind, tuple(_pushed(part, positive) for part in formula.parts))
-    if formula.kind in ("all", "some"):
-        subject, predicate = formula.names
-        if positive:
-            return formula
-        other = predicate[1:] if predicate.startswith("!") else "!" + predicate
-        return Formula("some" if formula.kind == "all" else "all", (), (subject, other))
-    return formula if positive else Formula("not", (formula,))
-
-
-def _parts(formula: Formula) -> Iterator[Formula]:
-    yield formula
-    for part in formula.parts:
-        yield from _parts(part)
+    return ("!" if predicate.startswith("!") else "") + f"{predicate.lstrip('!')} of {individual}"

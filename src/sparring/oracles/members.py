@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from sparring.errors import SettingsError, did_you_mean
-from sparring.oracles.verdict import Truth, Verdict
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Truth, Verdict
 
 MEMBERS = {
-    "arithmetic": "sparring.oracles.arithmetic:ArithmeticOracle",
+    "arithmetic": "sparring.oracles.arithmetic:judge",
     "reference": "sparring.oracles.reference:judge_against",
     "algebra": "sparring.oracles.algebra:judge",
     "quantities": "sparring.oracles.quantities:judge",
@@ -42,17 +42,11 @@ _OWN = re.compile(r"(?P<place>.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?::(?P<nam
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A loaded member; exactly one of the two functions is there.
-
-    Attributes:
-        name: as it was asked for.
-        judge: (problem, prefix, step) → verdict.
-        judge_against: (problem, prefix, original, step) → verdict.
-    """
+    """A loaded member: its name and its function, which takes the original before the step where it `compares`."""
 
     name: str
-    judge: Callable[[Problem, Sequence[str], str], Verdict] | None = None
-    judge_against: Callable[[Problem, Sequence[str], str, str], Verdict] | None = None
+    judge: Callable[..., Any]
+    compares: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +84,17 @@ def resolve_members(names: Sequence[str]) -> tuple[str, ...]:
         SettingsError: as in `check_members`, or a file is not there.
     """
     check_members(names)
-    return tuple(name if name in MEMBERS else _resolved(name) for name in names)
-
-
-def _resolved(name: str) -> str:
-    own = _OWN.fullmatch(name)
-    assert own is not None
-    place, function = own["place"], own["name"] or "judge"
-    if not place.endswith(".py"):
-        return f"{place}:{function}"
-    file = Path(place).expanduser().resolve()
-    if not file.is_file():
-        raise SettingsError(f"oracle member '{name}': there is no file {file}")
-    return f"{file}:{function}"
+    resolved = []
+    for name in names:
+        if name not in MEMBERS and (own := _OWN.fullmatch(name)) is not None:
+            place = own["place"]
+            if place.endswith(".py"):
+                place = str(Path(place).expanduser().resolve())
+                if not Path(place).is_file():
+                    raise SettingsError(f"oracle member '{name}': there is no file {place}")
+            name = f"{place}:{own['name'] or 'judge'}"
+        resolved.append(name)
+    return tuple(resolved)
 
 
 def load_member(name: str) -> Member:
@@ -118,12 +110,9 @@ def load_member(name: str) -> Member:
         raise SettingsError(
             f"oracle member '{name}' cannot be loaded: {type(error).__name__}: {error}"
         ) from error
-    function = found().judge if isinstance(found, type) else found
-    if not callable(function):
+    if not callable(found) or isinstance(found, type):
         raise SettingsError(f"oracle member '{name}' is no function")
-    if attribute == "judge_against":
-        return Member(name, judge_against=function)
-    return Member(name, judge=function)
+    return Member(name, found, compares=attribute == "judge_against")
 
 
 def _module(place: str) -> Any:
@@ -149,11 +138,10 @@ def ask(member: Member, question: Question) -> Verdict:
     problem, prefix, original, step = question.problem, question.prefix, question.original, question.step
     label = short_name(member.name)
     try:
-        if member.judge_against is not None:
+        if member.compares:
             if original is None:
                 return Verdict("undecided", f"{label}:no_original")
-            return _tidy(member.judge_against(problem, prefix, original, step), label)
-        assert member.judge is not None
+            return _tidy(member.judge(problem, prefix, original, step), label)
         verdict = _tidy(member.judge(problem, prefix, step), label)
         if verdict.truth != "wrong" or original is None:
             return verdict

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sparring.oracles.tokens import TextTooLargeError, Token, tokenize
 
@@ -35,8 +34,7 @@ IRRATIONAL_PRECISION = Fraction(1, 10**30)
 Failure = Literal["too_large", "not_numeric", "division_by_zero"]
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """The exact value of an expression, or why there is none (exactly one of the two is set)."""
 
     value: Fraction | None
@@ -62,6 +60,8 @@ def evaluate(text: str) -> Evaluation:
 
 def evaluate_tokens(tokens: Sequence[Token]) -> Evaluation:
     """Return the value of the expression that the tokens spell."""
+    if len(tokens) == 1 and tokens[0].value is not None:
+        return Evaluation(tokens[0].value)
     try:
         return Evaluation(value_of(to_postfix(tokens)))
     except EvaluationError as error:
@@ -217,18 +217,9 @@ def value_of(postfix: Postfix, number: Callable[[Token], Fraction] | None = None
 
 
 def _apply(operator: str, left: Fraction, right: Fraction) -> Fraction:
-    if operator == "+":
-        result = left + right
-    elif operator == "-":
-        result = left - right
-    elif operator == "/":
-        if right == 0:
-            raise EvaluationError("division_by_zero")
-        result = left / right
-    elif operator == "^":
-        result = _power(left, right)
-    else:
-        result = left * right
+    if operator == "/" and right == 0:
+        raise EvaluationError("division_by_zero")
+    result = _OPERATIONS[operator](left, right)
     if bits(result) > MAX_BITS:
         raise EvaluationError("too_large")
     return result
@@ -243,6 +234,12 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
     if base == 0 and power < 0:
         raise EvaluationError("division_by_zero")
     return Fraction(base**power)
+
+
+_OPERATIONS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
+    "+": Fraction.__add__, "-": Fraction.__sub__, "*": Fraction.__mul__, "of": Fraction.__mul__,
+    "/": Fraction.__truediv__, "^": _power,
+}  # fmt: skip
 
 
 def _factorial(number: Fraction) -> Fraction:

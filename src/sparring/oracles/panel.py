@@ -33,23 +33,15 @@ from types import TracebackType
 
 from sparring.oracles.members import resolve_members
 from sparring.oracles.sandbox import Sandbox, SandboxLimits
-from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 
 PRECISION = ("arithmetic", "algebra", "answer", "reference", "logic", "quantities", "preconditions")
 """Members in the order in which their ``wrong`` is believed and shown."""
 
-SAME_CLAIM = frozenset(
-    map(
-        frozenset,
-        (
-            ("arithmetic", "algebra"),
-            ("arithmetic", "answer"),
-            ("algebra", "answer"),
-            ("reference", "answer"),
-        ),
-    )
-)
+SAME_CLAIM = (
+    {"arithmetic", "algebra"}, {"arithmetic", "answer"}, {"algebra", "answer"}, {"reference", "answer"},
+)  # fmt: skip
 """Pairs that judge the same claims, so that ``wrong`` and ``correct`` contradict; others look at other sides of a step."""
 
 GUARDS = frozenset(("quantities", "preconditions"))
@@ -124,12 +116,11 @@ class Panel:
         self, steps: Sequence[tuple[Problem, Sequence[str], str | None, str]]
     ) -> list[dict[str, Verdict]]:
         """Return the same for each (problem, prefix, original or None, step)."""
-        found = self._ask(
-            [
-                json.dumps([problem.question, problem.answer, list(prefix), original, step])
-                for problem, prefix, original, step in steps
-            ]
-        )
+        questions = [
+            json.dumps([problem.question, problem.answer, list(prefix), original, step])
+            for problem, prefix, original, step in steps
+        ]
+        found = self._ask(questions)
         return [dict(zip(self.members, verdicts, strict=True)) for verdicts in found]
 
     def close(self) -> None:
@@ -204,7 +195,7 @@ def _opponent(name: str, wrong: Verdict, confirmed: Mapping[str, Verdict]) -> st
     if name == "reference" and (wrong.span is None or not wrong.reason.startswith("reference:")):
         return None  # a false calculation, or something among the words: the right answer at the end does not save it
     for other, verdict in confirmed.items():
-        if other == "reference" or (frozenset((name, other)) in SAME_CLAIM and _overlap(wrong, verdict)):
+        if other == "reference" or ({name, other} in SAME_CLAIM and _overlap(wrong, verdict)):
             return other
     return None
 

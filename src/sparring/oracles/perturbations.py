@@ -1,96 +1,93 @@
 """Rule perturbations: a correct step made wrong in one known way, and the taxonomy that they make up.
 
-Contract: `TAXONOMY` lists every kind with its class of errors, its generator per style of writing (`text`:
-GSM8K-like; `latex`: formulas with or without unknowns), and the styles in which the comparison with the
-original is expected to find it (`computable`). The rest can be generated, but whether such a step is wrong is
-decided by its meaning or by other members; those kinds are *not computable* and `perturb` leaves them out
-unless they are named. A kind never counts as a verdict. These are the static negatives that an adversary is
-compared with, and its warm start. Not here: paraphrase, errors of reasoning without a formula, the game.
+Contract: `TAXONOMY` lists every kind with its class of errors, the styles of writing that it has generators for (`text`:
+GSM8K-like; `latex`: formulas with or without unknowns), and those in which the comparison with the original is expected
+to find it (`computable`). Whether a step of the others is wrong is decided by its meaning or by other members; `perturb`
+leaves those out unless they are named. A kind never counts as a verdict. These are the static negatives that an adversary
+is compared with, and its warm start. Not here: paraphrase, errors of reasoning without a formula, the game.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sparring.oracles import perturbations_latex as latex
 from sparring.oracles import perturbations_text as text
+from sparring.oracles.sites import Place
 from sparring.traces.records import Problem
 
-Perturbation = Callable[[Problem, Sequence[str], str, random.Random], str | None]
 Style = Literal["text", "latex"]
 BOTH: tuple[Style, ...] = ("text", "latex")
+NEITHER: tuple[Style, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorKind:
-    """One kind of error of the taxonomy; called like any perturbation.
+class Perturbation:
+    """One kind of error of the taxonomy; called to make it.
 
     Attributes:
-        name: the kind.
         error_class: the class of errors that it belongs to.
-        text: generator for GSM8K-like steps.
-        latex: generators for LaTeX steps, the first that applies.
+        name: the kind.
         computable: the styles in which the comparison with the original is expected to find it.
+        mistake: what is done, for people.
     """
 
-    name: str
     error_class: str
-    text: Perturbation | None
-    latex: tuple[Perturbation, ...]
+    name: str
     computable: tuple[Style, ...]
+    mistake: str
+
+    def generators(self, style: Style) -> list[text.Generator]:
+        """Return the generators for steps of a style, in the order in which they are tried."""
+        tables = (text.GENERATORS,) if style == "text" else (text.GENERATORS, latex.GENERATORS)
+        return [table[self.name] for table in tables if self.name in table]
 
     def __call__(self, problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
         """Return the wrong step, ``None`` where the kind does not apply."""
-        if style_of(step) == "text":
-            return None if self.text is None else self.text(problem, prefix, step, rng)
-        for generator in self.latex:
-            made = generator(problem, prefix, step, rng)
-            if made is not None:
-                return made
-        return None
+        made = (make(Place(problem, prefix, step, rng)) for make in self.generators(style_of(step)))
+        return next((one for one in made if one is not None), None)
 
 
-def _kind(
-    error_class: str,
-    name: str,
-    *,
-    formulas: bool = True,
-    computable: tuple[Style, ...] = BOTH,
-) -> ErrorKind:
-    """Return the kind whose generators have its name in the modules of the two styles."""
-    of_text: Perturbation | None = getattr(text, name, None)
-    of_latex: Perturbation | None = getattr(latex, name, None) if formulas else None
-    found = tuple(generator for generator in (of_text, of_latex) if generator is not None)
-    return ErrorKind(name, error_class, of_text, found, computable)
-
-
-TAXONOMY: tuple[ErrorKind, ...] = (
-    _kind("arithmetic slip", "arithmetic_slip"),
-    _kind("arithmetic slip", "digit_swap"),
-    _kind("arithmetic slip", "magnitude_slip"),
-    _kind("off by one", "off_by_one"),
-    _kind("wrong operand", "wrong_operand"),
-    _kind("wrong operand", "misstated_number"),
-    _kind("wrong operation", "wrong_operation"),
-    _kind("wrong operation", "swapped_operands"),
-    _kind("wrong reference", "wrong_reference", computable=("text",)),
-    _kind("contradiction of an earlier step", "wrong_value_carried"),
-    _kind("contradiction of an earlier step", "contradiction", computable=()),
-    _kind("sign error", "sign_error"),
-    _kind("sign error", "flipped_inequality", computable=()),
-    _kind("unit error", "unit_slip"),
-    _kind("unit error", "percent_slip"),
-    _kind("unit error", "wrong_unit", computable=("text",)),
-    _kind("skipped step", "skipped_operand"),
-    _kind("skipped step", "skipped_step", computable=()),
-    _kind("premature answer", "premature_answer", computable=()),
-    _kind("dropped case", "dropped_case", computable=()),
-    _kind("unjustified theorem", "false_law", computable=()),
-)
-PERTURBATIONS: dict[str, ErrorKind] = {kind.name: kind for kind in TAXONOMY}
+TAXONOMY = tuple(
+    Perturbation(*row)
+    for row in (
+        ("arithmetic slip", "arithmetic_slip", BOTH, "Move the result by a small or round amount"),
+        ("arithmetic slip", "digit_swap", BOTH, "Exchange two neighbouring digits of the result"),
+        ("arithmetic slip", "magnitude_slip", BOTH, "Make the result ten times too large or too small"),
+        ("off by one", "off_by_one", BOTH, "Make a whole operand one too large or too small"),
+        ("wrong operand", "wrong_operand", BOTH,
+         "Use another number of the problem or of an earlier step in place of an operand"),
+        ("wrong operand", "misstated_number", BOTH,
+         "Replace a number of a step that calculates nothing and supposes nothing"),
+        ("wrong operation", "wrong_operation", BOTH, "Use another operation with the same operands"),
+        ("wrong operation", "swapped_operands", BOTH,
+         "Exchange the operands of a subtraction or division of two numbers"),
+        ("wrong reference", "wrong_reference", ("text",),
+         "Use the result of another earlier step, or what it was calculated from, in place of an earlier result"),
+        ("contradiction of an earlier step", "wrong_value_carried", BOTH,
+         "Copy one digit of an operand wrongly, of one that an earlier step computed where there is one"),
+        ("contradiction of an earlier step", "contradiction", NEITHER,
+         "Repeat before the step what an earlier one found, with another result"),
+        ("sign error", "sign_error", BOTH, "Add what is to be subtracted, or the other way round"),
+        ("sign error", "flipped_inequality", NEITHER,
+         "Turn the only inequality of a formula round; a weak one becomes the opposite strict one"),
+        ("unit error", "unit_slip", BOTH, "Confuse a conversion factor that the problem does not state"),
+        ("unit error", "percent_slip", BOTH, "Confuse a share with its rest, or move its decimal point"),
+        ("unit error", "wrong_unit", ("text",),
+         "Give a number of the step another unit of the same dimension, without conversion"),
+        ("skipped step", "skipped_operand", BOTH, "Leave the last operand out, as if the calculation were finished"),
+        ("skipped step", "skipped_step", NEITHER,
+         "Write the next step of the reference solution instead"),
+        ("premature answer", "premature_answer", NEITHER,
+         "State the result of the step as the final answer, where the reference answer is another number"),
+        ("dropped case", "dropped_case", NEITHER, "Keep one of two solutions"),
+        ("unjustified theorem", "false_law", NEITHER, "Use a law that does not hold"),
+    )
+)  # fmt: skip
+PERTURBATIONS: dict[str, Perturbation] = {kind.name: kind for kind in TAXONOMY}
 
 
 def style_of(step: str) -> Style:

@@ -1,23 +1,30 @@
 r"""Errors in LaTeX steps with unknowns: equations and inequalities that no longer follow.
 
-Contract: small pure functions ``(problem, prefix, step, rng) -> text or None``, as in `perturbations_text.py`,
-but nothing is recomputed: one sign, number, letter or case of one formula is changed where that makes another
-claim. Each keeps away from places where the claim would stay true (an even power, a factor of zero, an
-operand 0 or 2 + 2) and from steps that suppose or try something, since those claim nothing. Only formulas
-between ``$…$``, ``$$…$$``, ``\(…\)`` and ``\[…\]`` are touched.
+Contract: small pure functions from a `Place` to a text or None, as in `perturbations_text.py`, but nothing is recomputed:
+one sign, number, letter or case of one formula is changed where that makes another claim. Each keeps away from places where
+the claim would stay true (an even power, a factor of zero, an operand 0 or 2 + 2) and from steps that suppose or try
+something, since those claim nothing. Only formulas between ``$…$``, ``$$…$$``, ``\(…\)`` and ``\[…\]`` are touched.
 """
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 
 from sparring.oracles.equations import ANNOTATION
-from sparring.oracles.perturbations_text import SUPPOSES, Options, elsewhere, miscopied, neighbours
+from sparring.oracles.perturbations_text import (
+    SUPPOSES,
+    Generator,
+    Options,
+    elsewhere,
+    miscopied,
+    neighbours,
+)
 from sparring.oracles.sites import (
     MAX_PLACES,
+    Place,
     ValueChange,
     digits_swapped,
     magnitude_changed,
@@ -26,7 +33,6 @@ from sparring.oracles.sites import (
     slipped,
 )
 from sparring.oracles.tokens import Token
-from sparring.traces.records import Problem
 
 Span = tuple[int, int]
 MAX_CHARACTERS = 4000
@@ -50,15 +56,11 @@ _SIMPLE = r"[0-9a-zA-Z]+(?:\^\{?\d\}?)?"
 _FALSE_LAWS = (
     (re.compile(rf"\\sqrt\{{\s*({_SIMPLE})\s*([+-])\s*({_SIMPLE})\s*\}}"), r"\\sqrt{\1} \2 \\sqrt{\3}"),
     (re.compile(r"\(\s*([0-9a-zA-Z]+)\s*([+-])\s*([0-9a-zA-Z]+)\s*\)\^\{?2\}?(?!\d)"), r"(\1^2 \2 \3^2)"),
-    (
-        re.compile(rf"\\frac\{{([^{{}}]+)\}}\{{\s*({_SIMPLE})\s*([+-])\s*({_SIMPLE})\s*\}}"),
-        r"(\\frac{\1}{\2} \3 \\frac{\1}{\4})",
-    ),
-    (
-        re.compile(rf"\\(log|ln|sin|cos|tan)\s*\(\s*({_SIMPLE})\s*([+-])\s*({_SIMPLE})\s*\)"),
-        r"(\\\1 \2 \3 \\\1 \4)",
-    ),
-)
+    (re.compile(rf"\\frac\{{([^{{}}]+)\}}\{{\s*({_SIMPLE})\s*([+-])\s*({_SIMPLE})\s*\}}"),
+     r"(\\frac{\1}{\2} \3 \\frac{\1}{\4})"),
+    (re.compile(rf"\\(log|ln|sin|cos|tan)\s*\(\s*({_SIMPLE})\s*([+-])\s*({_SIMPLE})\s*\)"),
+     r"(\\\1 \2 \3 \\\1 \4)"),
+)  # fmt: skip
 _PLUS_MINUS = re.compile(r"\\pm\s*(?=[\d\\a-zA-Z(])")
 _ENDS_TERM = re.compile(r"[\w)}\]!]\s*$")
 _VALUE = r"(?:[^$=a-zA-Z\\]|\\(?:d?frac|sqrt|pi)\b)+"
@@ -121,16 +123,21 @@ def _signs(step: str, span: Span) -> Iterator[int]:
 # --- a result or an operand changed ---
 
 
-def _result_changed(step: str, rng: random.Random, change: ValueChange) -> str | None:
+def _changed(place: Place, token: Token, value: Fraction | None) -> str | None:
+    text = None if value is None or value == token.value else number_like(value, token)
+    return None if text is None else rewritten(place.step, [(token.start, token.end, text)])
+
+
+def _with_result(place: Place, change: ValueChange) -> str | None:
     """Replace the number that a formula ends with, after its only relation."""
-    found = [match for span in _claims(step) if (match := _RESULT.search(step, *span)) is not None]
+    found = [
+        match for span in _claims(place.step) if (match := _RESULT.search(place.step, *span)) is not None
+    ]
     if not found:
         return None
-    match = rng.choice(found)
+    match = place.rng.choice(found)
     token = _token(match["number"], match.start("number"))
-    value = change(token.value or Fraction(0), token.places, rng)
-    text = None if value is None or value == token.value else number_like(value, token)
-    return None if text is None else rewritten(step, [(token.start, token.end, text)])
+    return _changed(place, token, change(token.value or Fraction(0), token.places, place.rng))
 
 
 def _token(text: str, start: int) -> Token:
@@ -138,16 +145,16 @@ def _token(text: str, start: int) -> Token:
     return Token("number", text, start, start + len(text), Fraction(text), places)
 
 
-def _operand_changed(step: str, rng: random.Random, options: Options) -> str | None:
+def _with_operand(place: Place, confused: Callable[[Place], Options]) -> str | None:
     """Replace a number in an equation, other than one that is its whole right side."""
-    choices = []
+    step, options, choices = place.step, confused(place), []
     for start, end in _claims(step):
         if _vanishes(step, (start, end)):
             continue
         for match in _NUMBER.finditer(step, start, step.rindex("=", start, end)):
             token = _token(match.group(), match.start())
             choices += [(token, other) for other in options(token) if other != token.value]
-    rng.shuffle(choices)
+    place.rng.shuffle(choices)
     for token, other in choices[:8]:
         text = number_like(other, token)
         if text is not None and Fraction(text.replace(",", "")) != token.value:
@@ -155,55 +162,25 @@ def _operand_changed(step: str, rng: random.Random, options: Options) -> str | N
     return None
 
 
-def arithmetic_slip(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Move the number that an equation ends with."""
-    return _result_changed(step, rng, slipped)
-
-
-def digit_swap(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Exchange two digits of the number that an equation ends with."""
-    return _result_changed(step, rng, digits_swapped)
-
-
-def magnitude_slip(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Make the number that an equation ends with ten times too large or small."""
-    return _result_changed(step, rng, magnitude_changed)
-
-
-def off_by_one(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Make a coefficient, exponent or term one too large or small."""
-    return _operand_changed(step, rng, neighbours)
-
-
-def wrong_operand(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Use another number of the problem or of an earlier step."""
-    return _operand_changed(step, rng, elsewhere(problem, prefix))
-
-
-def wrong_value_carried(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Copy one digit wrongly."""
-    return _operand_changed(step, rng, miscopied(prefix, rng))
-
-
 # --- signs, letters, cases, laws ---
 
 
-def sign_error(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Change the sign between two terms of an equation."""
-    places = [
-        place
+def _sign_error(place: Place) -> str | None:
+    step = place.step
+    signs = [
+        sign
         for span in _claims(step)
-        for place in _signs(step, span)
-        if re.match(r"[+-]\s*0(?![\d.])", step[place:]) is None
+        for sign in _signs(step, span)
+        if re.match(r"[+-]\s*0(?![\d.])", step[sign:]) is None
     ]
-    if not places:
+    if not signs:
         return None
-    place = rng.choice(places)
-    return rewritten(step, [(place, place + 1, "-" if step[place] == "+" else "+")])
+    sign = place.rng.choice(signs)
+    return rewritten(step, [(sign, sign + 1, "-" if step[sign] == "+" else "+")])
 
 
-def flipped_inequality(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Turn the only inequality of a formula round; a weak one becomes the opposite strict one."""
+def _flipped_inequality(place: Place) -> str | None:
+    step = place.step
     found = [
         match
         for start, end in ([] if SUPPOSES.search(step) else formulas(step))
@@ -213,32 +190,35 @@ def flipped_inequality(problem: Problem, prefix: Sequence[str], step: str, rng: 
     ]
     if not found:
         return None
-    match = rng.choice(found)
+    match = place.rng.choice(found)
     return rewritten(step, [(*match.span(), _OPPOSITE[match.group()])])
 
 
-def wrong_reference(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Write another variable of the problem or of an earlier step in place of one."""
-    texts = (problem.question, *prefix)
+def _wrong_reference(place: Place) -> str | None:
+    """Another variable of the problem or of an earlier step in place of one."""
     names = {
-        match.group() for text in texts for span in formulas(text) for match in _LETTER.finditer(text, *span)
+        match.group()
+        for text in (place.problem.question, *place.prefix)
+        for span in formulas(text)
+        for match in _LETTER.finditer(text, *span)
     } - set("deif")
     choices = [
         (match, other)
-        for span in _claims(step)
-        for match in _LETTER.finditer(step, *span)
+        for span in _claims(place.step)
+        for match in _LETTER.finditer(place.step, *span)
         if match.group() in names
         for other in sorted(names)
         if other != match.group() and other.islower() == match.group().islower()
     ]
     if not choices:
         return None
-    match, other = rng.choice(choices)
-    return rewritten(step, [(*match.span(), other)])
+    match, other = place.rng.choice(choices)
+    return rewritten(place.step, [(*match.span(), other)])
 
 
-def dropped_case(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    r"""Keep one of two solutions: ``x = \pm 3`` becomes ``x = 3``, ``$x = 2$ or $x = 5$`` one of them."""
+def _dropped_case(place: Place) -> str | None:
+    r"""``x = \pm 3`` becomes ``x = 3``, ``$x = 2$ or $x = 5$`` one of them."""
+    step, rng = place.step, place.rng
     edits = [
         (*match.span(), "+ " if _ENDS_TERM.search(step, span[0], match.start()) else "")
         for span in formulas(step)
@@ -254,33 +234,49 @@ def dropped_case(problem: Problem, prefix: Sequence[str], step: str, rng: random
     return rewritten(step, [(*match.span(), f"${match['name']} = {kept}$")])
 
 
-def false_law(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    r"""Use a law that does not hold: ``\sqrt{a + b}`` becomes ``\sqrt{a} + \sqrt{b}``."""
+def _false_law(place: Place) -> str | None:
+    r"""``\sqrt{a + b}`` becomes ``\sqrt{a} + \sqrt{b}``."""
     choices = [
         (match, law)
-        for span in _claims(step)
+        for span in _claims(place.step)
         for pattern, law in _FALSE_LAWS
-        for match in pattern.finditer(step, *span)
+        for match in pattern.finditer(place.step, *span)
         if "0" not in match.groups()
     ]
     if not choices:
         return None
-    match, law = rng.choice(choices)
-    return rewritten(step, [(*match.span(), match.expand(law))])
+    match, law = place.rng.choice(choices)
+    return rewritten(place.step, [(*match.span(), match.expand(law))])
 
 
-def contradiction(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Repeat before the step a variable's value from an earlier one, changed."""
+def _contradiction(place: Place) -> str | None:
+    """A variable's value from an earlier step, changed, before the step."""
     found = [
         (match["name"], _token(match["number"], 0))
-        for earlier in prefix
+        for earlier in place.prefix
         if not SUPPOSES.search(earlier)
         for start, end in formulas(earlier)
         if (match := re.fullmatch(r"\s*(?P<name>[a-zA-Z])\s*=\s*(?P<number>\d{1,9})\s*", earlier[start:end]))
     ]
     if not found:
         return None
-    name, token = rng.choice(found)
-    value = slipped(token.value or Fraction(0), 0, rng)
+    name, token = place.rng.choice(found)
+    value = slipped(token.value or Fraction(0), 0, place.rng)
     text = None if value is None else number_like(value, token)
-    return None if text is None else f"We know that ${name} = {text}$. {step}"
+    return None if text is None else f"We know that ${name} = {text}$. {place.step}"
+
+
+GENERATORS: dict[str, Generator] = {
+    "arithmetic_slip": partial(_with_result, change=slipped),
+    "digit_swap": partial(_with_result, change=digits_swapped),
+    "magnitude_slip": partial(_with_result, change=magnitude_changed),
+    "off_by_one": partial(_with_operand, confused=neighbours),
+    "wrong_operand": partial(_with_operand, confused=elsewhere),
+    "wrong_value_carried": partial(_with_operand, confused=miscopied),
+    "sign_error": _sign_error,
+    "flipped_inequality": _flipped_inequality,
+    "wrong_reference": _wrong_reference,
+    "dropped_case": _dropped_case,
+    "false_law": _false_law,
+    "contradiction": _contradiction,
+}

@@ -1,7 +1,7 @@
 """Errors in steps that calculate (GSM8K-like, and LaTeX where it calculates with numbers).
 
-Contract: every kind is a small pure function ``(problem, prefix, step, rng) -> text or None``; ``None`` means
-that it does not apply. The text stays consistent where the error is not: a changed operand changes the
+Contract: every kind in `GENERATORS` is a small pure function from a `Place` to a text; ``None`` means that it does not
+apply. The text stays consistent where the error is not: a changed operand changes the
 result, the calculator annotation and later mentions of the result with it. Not here: equations with unknowns
 (`perturbations_latex.py`), which kind belongs to which class of errors (`perturbations.py`).
 """
@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from functools import partial
 
 from sparring.oracles.arithmetic import check_equations
 from sparring.oracles.equations import ANNOTATION, read_step
 from sparring.oracles.sites import (
+    ExpressionChange,
+    ExpressionEdit,
+    Place,
     Site,
     ValueChange,
     digits_swapped,
@@ -28,9 +31,9 @@ from sparring.oracles.sites import (
     slipped,
 )
 from sparring.oracles.tokens import TextTooLargeError, Token, tokenize
-from sparring.traces.records import Problem
 
-Options = Callable[[Token], list[Fraction]]
+Generator = Callable[[Place], str | None]
+Options = Callable[[Token], list[Fraction]]  # what an operand may be confused with
 
 # Words after which a number or formula claims nothing, or claims it only for a case.
 SUPPOSES = re.compile(
@@ -51,153 +54,83 @@ _CONFUSED_UNITS = (
 )  # fmt: skip
 _UNIT_GROUP = {unit: group for group in _CONFUSED_UNITS for unit in group}
 _UNIT_AFTER_NUMBER = re.compile(rf"(?<=\d)((?:\\text\{{|[\s~{{}}$])+)({'|'.join(_UNIT_GROUP)})\b")
-_OTHER_OPERATORS = {"+": "-*", "-": "+/", "*": "+/", "/": "*-"}
-_OTHER_SIGN = {"+": "-", "-": "+"}
 _WRITTEN_OPERATOR = re.compile(r"[-+*/×÷·−x]|times|plus|minus|\\(?:times|cdot|div)")
 
 
-# --- other operands ---
+# --- other operands: what each may be confused with ---
 
 
-def neighbours(operand: Token) -> list[Fraction]:
-    """Return the whole numbers beside a whole operand."""
-    value = operand.value or Fraction(0)
-    return [value + 1, value - 1] if value.denominator == 1 and value > 1 else []
+def neighbours(place: Place) -> Options:
+    """Return the whole numbers beside a whole operand as options."""
+
+    def options(operand: Token) -> list[Fraction]:
+        value = operand.value or Fraction(0)
+        return [value + 1, value - 1] if value.denominator == 1 and value > 1 else []
+
+    return options
 
 
-def elsewhere(problem: Problem, prefix: Sequence[str]) -> Options:
+def elsewhere(place: Place) -> Options:
     """Return the numbers of the problem and of earlier steps as options."""
-    others = [value for value in numbers_of(problem.question, *prefix) if value > 0]
+    others = [value for value in numbers_of(place.problem.question, *place.prefix) if value > 0]
     return lambda operand: others
 
 
-def miscopied(prefix: Sequence[str], rng: random.Random) -> Options:
+def miscopied(place: Place) -> Options:
     """Return one wrong digit as an option, for numbers of earlier steps where there are any."""
-    earlier = set(numbers_of(*prefix))
+    earlier = set(numbers_of(*place.prefix))
 
     def options(operand: Token) -> list[Fraction]:
         value = operand.value or Fraction(0)
         if value.denominator != 1 or value < 10 or (earlier and value not in earlier):
             return []
         digits = str(value.numerator)
-        index = rng.randrange(len(digits))
+        index = place.rng.randrange(len(digits))
         low = 1 if index == 0 else 0
         choices = [digit for digit in range(low, 10) if str(digit) != digits[index]]
-        return [Fraction(int(digits[:index] + str(rng.choice(choices)) + digits[index + 1 :]))]
+        return [Fraction(int(digits[:index] + str(place.rng.choice(choices)) + digits[index + 1 :]))]
 
     return options
 
 
-# --- errors in the result: the calculation becomes false ---
-
-
-def result_changed(step: str, rng: random.Random, change: ValueChange) -> str | None:
-    """Replace the result of a calculation by another value."""
-    site = _choose(step, rng)
-    value = None if site is None else change(site.value, site.places, rng)
-    return None if site is None or value is None else site.with_result(step, value)
-
-
-def arithmetic_slip(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Move the result by a small or round amount."""
-    return result_changed(step, rng, slipped)
-
-
-def digit_swap(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Exchange two neighbouring digits of the result."""
-    return result_changed(step, rng, digits_swapped)
-
-
-def magnitude_slip(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Make the result ten times too large or too small."""
-    return result_changed(step, rng, magnitude_changed)
-
-
-# --- errors before the result: everything after them is recomputed ---
-
-
-def off_by_one(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Make a whole operand one too large or too small."""
-    return _with_operand(step, rng, neighbours)
-
-
-def wrong_operand(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Use another number of the problem or of an earlier step in place of an operand."""
-    return _with_operand(step, rng, elsewhere(problem, prefix))
-
-
-def wrong_reference(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Use the result of another earlier step, or what it was calculated from, in place of an earlier result."""
-    sites = [site for earlier in prefix for site in find_sites(earlier)]
+def _other_results(place: Place) -> Options:
+    sites = [site for earlier in place.prefix for site in find_sites(earlier)]
     results = {site.value for site in sites}
 
     def options(operand: Token) -> list[Fraction]:
-        if operand.value not in results:
+        value = operand.value or Fraction(0)
+        if value not in results:
             return []
-        others = sorted(results - {operand.value})
-        used = [site.expressions[0] for site in sites if site.value == operand.value]
-        return others or [token.value for tokens in used for token in tokens if token.value]
+        used = [site.expressions[0] for site in sites if site.value == value]
+        return sorted(results - {value}) or [token.value for one in used for token in one if token.value]
 
-    return _with_operand(step, rng, options)
-
-
-def wrong_value_carried(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Copy one digit of an operand wrongly, of one that an earlier step computed where there is one."""
-    return _with_operand(step, rng, miscopied(prefix, rng))
+    return options
 
 
-def unit_slip(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Confuse a conversion factor that the problem does not state."""
-    stated = set(numbers_of(problem.question, *prefix))
+def _other_factors(place: Place) -> Options:
+    stated = set(numbers_of(place.problem.question, *place.prefix))
 
     def options(operand: Token) -> list[Fraction]:
-        value = operand.value
-        if value is None or value in stated or value.denominator != 1:
-            return []
-        return [Fraction(factor) for factor in _CONFUSED_FACTORS.get(int(value), ())]
+        value = operand.value or Fraction(0)
+        known = value.denominator == 1 and value not in stated
+        return [Fraction(factor) for factor in _CONFUSED_FACTORS.get(int(value), ())] if known else []
 
-    return _with_operand(step, rng, options)
+    return options
 
 
-def percent_slip(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Confuse a share with its rest, or move its decimal point."""
-
+def _other_shares(place: Place) -> Options:
     def options(operand: Token) -> list[Fraction]:
-        value = operand.value
-        if value is None or value.denominator == 1 or not 0 < value < 1 or operand.places == 0:
-            return []
-        return [1 - value, value * 10, value / 10]
+        value = operand.value or Fraction(0)
+        return [1 - value, value * 10, value / 10] if operand.places and 0 < value < 1 else []
 
-    return _with_operand(step, rng, options)
-
-
-def wrong_operation(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Use another operation with the same operands."""
-    return _with_operator(step, rng, _OTHER_OPERATORS)
-
-
-def sign_error(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Add what is to be subtracted, or the other way round."""
-    return _with_operator(step, rng, _OTHER_SIGN)
-
-
-def skipped_operand(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Leave the last operand out, as if the calculation were finished."""
-    site = _choose(step, rng)
-    return None if site is None else recomputed(site, step, _last_operand_dropped)
-
-
-def swapped_operands(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Exchange the operands of a subtraction or division of two numbers."""
-    site = _choose(step, rng)
-    return None if site is None else recomputed(site, step, _operands_exchanged, allow_negative=True)
+    return options
 
 
 # --- errors around the calculation ---
 
 
-def misstated_number(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Replace a number of a step that calculates nothing and supposes nothing."""
+def _misstated_number(place: Place) -> str | None:
+    step, rng = place.step, place.rng
     if SUPPOSES.search(step):
         return None
     try:
@@ -213,32 +146,31 @@ def misstated_number(problem: Problem, prefix: Sequence[str], step: str, rng: ra
         return None
     chosen = rng.choice(candidates)
     value = chosen.value or Fraction(0)
-    others = [other for other in numbers_of(problem.question, *prefix) if other != value and other > 0]
+    others = [
+        other for other in numbers_of(place.problem.question, *place.prefix) if other != value and other > 0
+    ]
     others += [value + 1, value * 2] + ([value - 1] if value > 1 else [])
     text = number_like(rng.choice(others), chosen)
     same = [token for token in candidates if token.value == value]
     return None if text is None else rewritten(step, [(token.start, token.end, text) for token in same])
 
 
-def wrong_unit(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Give a number of the step another unit of the same dimension, without conversion."""
-    found = list(_UNIT_AFTER_NUMBER.finditer(ANNOTATION.sub(lambda match: "0" * len(match[0]), step)))
+def _wrong_unit(place: Place) -> str | None:
+    found = list(_UNIT_AFTER_NUMBER.finditer(ANNOTATION.sub(lambda match: "0" * len(match[0]), place.step)))
     if not found:
         return None
-    match = rng.choice(found)
-    other = rng.choice([unit for unit in _UNIT_GROUP[match[2]] if unit != match[2]])
-    return rewritten(step, [(match.start(2), match.end(2), other)])
+    match = place.rng.choice(found)
+    other = place.rng.choice([unit for unit in _UNIT_GROUP[match[2]] if unit != match[2]])
+    return rewritten(place.step, [(*match.span(2), other)])
 
 
-def contradiction(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Repeat before the step what an earlier one found, with another result."""
-    restated = [text for earlier in prefix if (text := _restated(earlier, rng)) is not None]
-    return f"{rng.choice(restated)} {step}" if restated else None
+def _contradiction(place: Place) -> str | None:
+    restated = [text for earlier in place.prefix if (text := _restated(earlier, place.rng)) is not None]
+    return f"{place.rng.choice(restated)} {place.step}" if restated else None
 
 
-def premature_answer(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """State the result of the step as the final answer, where the reference answer is another number."""
-    sites, answers = find_sites(step), numbers_of(problem.answer or "")
+def _premature_answer(place: Place) -> str | None:
+    sites, answers = find_sites(place.step), numbers_of(place.problem.answer or "")
     if not sites or len(answers) != 1:
         return None
     site = sites[-1]
@@ -246,27 +178,22 @@ def premature_answer(problem: Problem, prefix: Sequence[str], step: str, rng: ra
     if site.value in (answers[0], 100 * answers[0], answers[0] / 100, -answers[0]):
         return None
     shown = site.results[-1].text
-    stated = rf"$\boxed{{{shown}}}$" if "\\" in step else shown
-    return f"{step} So the final answer is {stated}."
+    stated = rf"$\boxed{{{shown}}}$" if "\\" in place.step else shown
+    return f"{place.step} So the final answer is {stated}."
 
 
-def skipped_step(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
-    """Write the next step of the reference solution instead: it calculates with what this one was to find."""
-    place, solution = len(prefix), problem.solution or ()
-    if tuple(solution[: place + 1]) != (*prefix, step) or place + 1 >= len(solution):
+def _skipped_step(place: Place) -> str | None:
+    """The next step calculates with what this one was to find."""
+    count, solution = len(place.prefix), place.problem.solution or ()
+    if tuple(solution[: count + 1]) != (*place.prefix, place.step) or count + 1 >= len(solution):
         return None
-    known = set(numbers_of(problem.question, *prefix))
-    found = {site.value for site in find_sites(step)} - known
-    used = (token.value for site in find_sites(solution[place + 1]) for token in site.expressions[0])
-    return solution[place + 1] if any(value in found for value in used) else None
+    known = set(numbers_of(place.problem.question, *place.prefix))
+    found = {site.value for site in find_sites(place.step)} - known
+    used = (token.value for site in find_sites(solution[count + 1]) for token in site.expressions[0])
+    return solution[count + 1] if any(value in found for value in used) else None
 
 
 # --- shared parts ---
-
-
-def _choose(step: str, rng: random.Random) -> Site | None:
-    sites = find_sites(step)
-    return rng.choice(sites) if sites else None
 
 
 def numbers_of(*texts: str) -> list[Fraction]:
@@ -305,47 +232,49 @@ def _restated(earlier: str, rng: random.Random) -> str | None:
     return None if made is None else made.strip().rstrip(".") + "."
 
 
-def _with_operand(step: str, rng: random.Random, options: Options) -> str | None:
+# --- errors in a calculation: in its result, which becomes false, or before it, which is then recomputed ---
+
+
+def _with_result(place: Place, site: Site, change: ValueChange) -> str | None:
+    """Replace the result by another value."""
+    value = change(site.value, site.places, place.rng)
+    return None if value is None else site.with_result(place.step, value)
+
+
+def _with_operand(place: Place, site: Site, confused: Callable[[Place], Options]) -> str | None:
     """Replace an operand by one of its options, in random order, and recompute."""
-    site = _choose(step, rng)
-    if site is None:
-        return None
-    operands = [token for token in site.expressions[0] if token.kind == "number"]
+    options = confused(place)
     choices = [
-        (operand, other) for operand in operands for other in options(operand) if other != operand.value
+        (operand, other)
+        for operand in site.expressions[0]
+        if operand.kind == "number"
+        for other in options(operand)
+        if other != operand.value
     ]
-    rng.shuffle(choices)
-    for operand, other in choices[:8]:
-        made = recomputed(site, step, partial(_number_replaced, old=operand, new=other))
-        if made is not None:
-            return made
-    return None
+    place.rng.shuffle(choices)
+    changes = (partial(_number_replaced, old=operand, new=other) for operand, other in choices[:8])
+    return _first_recomputed(place, site, changes)
 
 
-def _with_operator(step: str, rng: random.Random, others: dict[str, str]) -> str | None:
+def _with_operator(place: Place, site: Site, others: dict[str, str]) -> str | None:
     """Replace an operator by one of the others for it, in random order, and recompute."""
-    site = _choose(step, rng)
-    if site is None:
-        return None
     signs = [
         token.text
         for token in site.expressions[0]
-        if token.kind == "operator" and _WRITTEN_OPERATOR.fullmatch(step[token.start : token.end])
+        if token.kind == "operator" and _WRITTEN_OPERATOR.fullmatch(place.step[token.start : token.end])
     ]  # not the division that \\frac writes
     choices = [(sign, other) for sign in dict.fromkeys(signs) for other in others.get(sign, "")]
-    rng.shuffle(choices)
-    for sign, other in choices:
-        made = recomputed(site, step, partial(_operator_replaced, sign=sign, other=other))
-        if made is not None:
-            return made
-    return None
+    place.rng.shuffle(choices)
+    changes = (partial(_operator_replaced, sign=sign, other=other) for sign, other in choices)
+    return _first_recomputed(place, site, changes)
 
 
-# Each returns changed tokens and changes of the text, or None where the expression does not allow it.
-Change = tuple[list[Token], list[tuple[int, int, str]]]
+def _first_recomputed(place: Place, site: Site, changes: Iterable[ExpressionChange]) -> str | None:
+    made = (recomputed(site, place.step, change) for change in changes)
+    return next((text for text in made if text is not None), None)
 
 
-def _number_replaced(tokens: Sequence[Token], old: Token, new: Fraction) -> Change | None:
+def _number_replaced(tokens: Sequence[Token], old: Token, new: Fraction) -> ExpressionEdit | None:
     for index, token in enumerate(tokens):
         if token.kind == "number" and token.value == old.value:
             text = number_like(new, token)
@@ -356,38 +285,62 @@ def _number_replaced(tokens: Sequence[Token], old: Token, new: Fraction) -> Chan
     return None
 
 
-def _operator_replaced(tokens: Sequence[Token], sign: str, other: str) -> Change | None:
+def _operator_replaced(tokens: Sequence[Token], sign: str, other: str) -> ExpressionEdit | None:
     for index, token in enumerate(tokens):
-        if (
-            token.kind == "operator"
-            and token.text == sign
-            and index > 0
-            and tokens[index - 1].kind in ("number", "close")
-        ):
+        binary = index > 0 and tokens[index - 1].kind in ("number", "close")
+        if binary and token.kind == "operator" and token.text == sign:
             changed = [*tokens[:index], token._replace(text=other), *tokens[index + 1 :]]
             return changed, [(token.start, token.end, other)]
     return None
 
 
-def _last_operand_dropped(tokens: Sequence[Token]) -> Change | None:
-    if (
-        len(tokens) < 5
-        or tokens[-1].kind != "number"
-        or tokens[-2].kind != "operator"
-        or tokens[-2].text == "^"
-    ):
+def _last_operand_dropped(tokens: Sequence[Token]) -> ExpressionEdit | None:
+    if len(tokens) < 5:
+        return None
+    sign, last = tokens[-2:]
+    if last.kind != "number" or sign.kind != "operator" or sign.text == "^":
         return None
     kept = list(tokens[:-2])
-    return kept, [(kept[-1].end, tokens[-1].end, "")]
+    return kept, [(kept[-1].end, last.end, "")]
 
 
-def _operands_exchanged(tokens: Sequence[Token]) -> Change | None:
-    if (
-        len(tokens) != 3
-        or tokens[1].text not in ("-", "/")
-        or any(token.kind != "number" for token in tokens[::2])
-    ):
+def _operands_exchanged(tokens: Sequence[Token]) -> ExpressionEdit | None:
+    if [token.kind for token in tokens] != ["number", "operator", "number"] or tokens[1].text not in "-/":
         return None
     first, sign, second = tokens
     changed = [first._replace(value=second.value), sign, second._replace(value=first.value)]
     return changed, [(first.start, first.end, second.text), (second.start, second.end, first.text)]
+
+
+def _at_site(make: Callable[..., str | None], *arguments: object) -> Generator:
+    """Return the generator that does something to a random calculation of the step."""
+
+    def generator(place: Place) -> str | None:
+        sites = find_sites(place.step)
+        return make(place, place.rng.choice(sites), *arguments) if sites else None
+
+    return generator
+
+
+GENERATORS: dict[str, Generator] = {
+    "arithmetic_slip": _at_site(_with_result, slipped),
+    "digit_swap": _at_site(_with_result, digits_swapped),
+    "magnitude_slip": _at_site(_with_result, magnitude_changed),
+    "off_by_one": _at_site(_with_operand, neighbours),
+    "wrong_operand": _at_site(_with_operand, elsewhere),
+    "wrong_reference": _at_site(_with_operand, _other_results),
+    "wrong_value_carried": _at_site(_with_operand, miscopied),
+    "unit_slip": _at_site(_with_operand, _other_factors),
+    "percent_slip": _at_site(_with_operand, _other_shares),
+    "wrong_operation": _at_site(_with_operator, {"+": "-*", "-": "+/", "*": "+/", "/": "*-"}),
+    "sign_error": _at_site(_with_operator, {"+": "-", "-": "+"}),
+    "skipped_operand": _at_site(lambda place, site: recomputed(site, place.step, _last_operand_dropped)),
+    "swapped_operands": _at_site(
+        lambda place, site: recomputed(site, place.step, _operands_exchanged, allow_negative=True)
+    ),
+    "misstated_number": _misstated_number,
+    "wrong_unit": _wrong_unit,
+    "contradiction": _contradiction,
+    "premature_answer": _premature_answer,
+    "skipped_step": _skipped_step,
+}

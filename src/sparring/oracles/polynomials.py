@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from sparring.oracles.formulas import Node, TooLargeError, UnreadableError
+from sparring.oracles.formula_nodes import Node
+from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
+from sparring.oracles.numbers import bits
 from sparring.oracles.values import MAX_BITS, Reading
 
 Monomial = tuple[tuple[str, int], ...]
@@ -54,10 +56,7 @@ def multiply(left: Polynomial, right: Polynomial) -> Polynomial:
     product = {key: value for key, value in product.items() if value}
     if len(product) > MAX_MONOMIALS:
         raise TooLargeError("too many terms")
-    if any(
-        value.numerator.bit_length() + value.denominator.bit_length() > MAX_BITS // 8
-        for value in product.values()
-    ):
+    if any(bits(value) > MAX_BITS // 8 for value in product.values()):
         raise TooLargeError("too long a coefficient")
     return product
 
@@ -99,12 +98,10 @@ def rational(node: Node, reading: Reading) -> tuple[Polynomial, Polynomial]:
         raise UnreadableError(kind)
     parts = [rational(part, reading) for part in node.parts]
     above, below = parts[0]
-    if kind == "negative":
-        return add({}, above, Fraction(-1)), below
-    if kind == "plusminus":
-        return add({}, above, Fraction(reading.sign)), below
-    if kind == "percent":
-        return add({}, above, Fraction(1, 100) if reading.percent else Fraction(1)), below
+    if kind in ("negative", "plusminus", "percent"):
+        percent = Fraction(1, 100 if reading.percent else 1)
+        scale = {"negative": Fraction(-1), "plusminus": Fraction(reading.sign), "percent": percent}[kind]
+        return add({}, above, scale), below
     for top, bottom in parts[1:]:
         if kind == "quotient":
             _check_denominator(top)

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from sparring.oracles.algebra import RETRACTED, chains_of, is_claim
 from sparring.oracles.chains import Chain, find_chains
-from sparring.oracles.derivations import make_fact
-from sparring.oracles.formulas import Node, TooLargeError, UnreadableError, variables, walk
-from sparring.oracles.inequalities import bounds, follows
+from sparring.oracles.derivations import bounds, make_fact, same_bound
+from sparring.oracles.formula_nodes import Node, variables, walk
+from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import coefficients
 from sparring.oracles.theorems import THEOREMS
 from sparring.oracles.values import UndefinedError, evaluate
-from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Truth, Verdict
 
 MAX_CHARACTERS = 40_000
 
@@ -60,10 +61,8 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
         ]
     except (TooLargeError, RecursionError):
         return Verdict("undecided", "preconditions:too_large")
-    for finding in findings:
-        if finding.truth == "wrong":
-            return finding
-    return findings[0] if findings else Verdict("undecided", "preconditions:nothing_to_check")
+    nothing = Verdict("undecided", "preconditions:nothing_to_check")
+    return next((one for one in findings if one.truth == "wrong"), next(iter(findings), nothing))
 
 
 def _directions(
@@ -72,7 +71,7 @@ def _directions(
     """Inequalities that turn round without a reason."""
     for number, chain in enumerate(chains):
         old = chains[number - 1] if number else (earlier[-1] if earlier else None)
-        if old is None or follows(old, chain) != "flipped" or not is_claim(chain, number, before, step):
+        if old is None or same_bound(old, chain) != "flipped" or not is_claim(chain, number, before, step):
             continue
         bound = bounds(chain)
         detail = f"{bound.name} lies on the other side of {bound.value} in the line before" if bound else ""
@@ -88,11 +87,8 @@ def _zero_denominators(chains: Sequence[Chain], step: str) -> Iterator[Verdict]:
                 continue
             undefined = [_is_undefined(member.node) for member in pair if member.node is not None]
             if sum(undefined) == 1:
-                doubtful = _UNDEFINED.search(step) or RETRACTED.search(step)
-                span = (pair[0].start, pair[1].end)
-                yield Verdict(
-                    "undecided" if doubtful else "wrong", "preconditions:division_by_zero", "", span
-                )
+                truth: Truth = "undecided" if _UNDEFINED.search(step) or RETRACTED.search(step) else "wrong"
+                yield Verdict(truth, "preconditions:division_by_zero", "", (pair[0].start, pair[1].end))
 
 
 def _is_undefined(node: Node) -> bool:
@@ -147,13 +143,13 @@ def _theorems(before: str, step: str) -> Iterator[Verdict]:
     """Theorems that the step uses, with what the text says of their hypothesis."""
     everything = before + "\n" + step
     for theorem in THEOREMS:
-        if not theorem.is_used(step):
+        if not theorem.says("used", step):
             continue
         # the theorem's own name is no statement of its hypothesis
         rest = re.sub(theorem.used, " ", everything, flags=re.IGNORECASE)
         detail = f"needs: {theorem.hypothesis}"
-        stated = theorem.is_stated(rest)
-        if theorem.is_denied(rest) and not stated and not RETRACTED.search(step):
+        stated = theorem.says("stated", rest)
+        if theorem.says("denied", rest) and not stated and not RETRACTED.search(step):
             yield Verdict("wrong", f"preconditions:{theorem.name}_contradicted", detail)
         elif not stated:
             yield Verdict("undecided", f"preconditions:{theorem.name}_not_stated", detail)
@@ -161,33 +157,21 @@ def _theorems(before: str, step: str) -> Iterator[Verdict]:
 
 def _doubts(chains: Sequence[Chain], before: str, step: str) -> Iterator[Verdict]:
     """Steps that are legal only under conditions that nobody states."""
-    guarded = _NOT_ZERO.search(before) or _NOT_ZERO.search(step)
     if _SQUARED.search(step) and not _CHECKED.search(step):
-        yield Verdict(
-            "undecided", "preconditions:squared_both_sides", "roots may be added; they need a check"
-        )
+        detail = "roots may be added; they need a check"
+        yield Verdict("undecided", "preconditions:squared_both_sides", detail)
+    if _NOT_ZERO.search(before) or _NOT_ZERO.search(step):
+        return
     for chain in chains:
         for member in chain.members:
             for one in walk(member.node) if member.node is not None else ():
-                if (
-                    one.kind == "call"
-                    and one.name in ("log", "ln")
-                    and variables(one.parts[0])
-                    and not guarded
-                ):
-                    yield Verdict(
-                        "undecided", "preconditions:logarithm_of_variable", "", (member.start, member.end)
-                    )
-        for left, right in zip(chain.members, chain.members[1:], strict=False):
-            if (
-                left.node is not None
-                and right.node is not None
-                and _root_of_square(left.node, right.node)
-                and not guarded
-            ):
-                yield Verdict(
-                    "undecided", "preconditions:root_of_square", "sqrt(x^2) is |x|", (left.start, right.end)
-                )
+                if one.kind == "call" and one.name in ("log", "ln") and variables(one.parts[0]):
+                    span = (member.start, member.end)
+                    yield Verdict("undecided", "preconditions:logarithm_of_variable", "", span)
+        for left, right in pairwise(chain.members):
+            if left.node is not None and right.node is not None and _root_of_square(left.node, right.node):
+                span = (left.start, right.end)
+                yield Verdict("undecided", "preconditions:root_of_square", "sqrt(x^2) is |x|", span)
 
 
 def _root_of_square(left: Node, right: Node) -> bool:

@@ -15,15 +15,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
-from typing import NamedTuple
 
 from sparring.oracles.equations import Equation, find_equations, may_hold_equation, read_step
 from sparring.oracles.foundations import Foundation, factors_of, numbers_in, written_in
 from sparring.oracles.numbers import evaluate, show
 from sparring.oracles.tokens import COMPARISONS, MAX_CHARACTERS, TextTooLargeError, Token
 from sparring.oracles.units import AMBIGUOUS
-from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 
 MAX_PREFIX_STEPS = 200
 MIN_MISCOPIED_DIGITS = 3
@@ -48,14 +47,6 @@ _NAMED = re.compile(
 )
 
 
-class Finding(NamedTuple):
-    """An error: its kind, what it rests on for people, and where."""
-
-    kind: str
-    detail: str
-    span: tuple[int, int]
-
-
 def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     """Return ``wrong`` with the first error found, else ``undecided``; never raises on bad text."""
     texts = [problem.question, *prefix]
@@ -63,21 +54,14 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
         return Verdict("undecided", "quantities:too_large")
     try:
         equations = find_equations(step) if may_hold_equation(step) else []
-        contradiction = _contradiction(problem.question, prefix, step)
-        if contradiction is not None:
-            return _wrong(contradiction)
-        if not equations:
-            return Verdict("undecided", "quantities:nothing_to_check")
-        mixed = next(_incompatible(equations), None)
-        if mixed is not None:
-            return _wrong(mixed)
-        return _sources(texts, step, equations)
-    except TextTooLargeError as error:
-        return Verdict("undecided", "quantities:too_large", str(error))
+        error = _contradiction(problem.question, prefix, step) or next(_incompatible(equations), None)
+        return error or _sources(texts, step, equations)
+    except TextTooLargeError as too_large:
+        return Verdict("undecided", "quantities:too_large", str(too_large))
 
 
-def _wrong(found: Finding) -> Verdict:
-    return Verdict("wrong", f"quantities:{found.kind}", found.detail, found.span)
+def _wrong(kind: str, detail: str, span: tuple[int, int]) -> Verdict:
+    return Verdict("wrong", f"quantities:{kind}", detail, span)
 
 
 # --- where numbers come from ---
@@ -99,19 +83,17 @@ def _sources(texts: Sequence[str], step: str, equations: Sequence[Equation]) -> 
     ]
     if not unfounded:
         return Verdict("undecided", "quantities:numbers_founded")
-    operand, foundation = unfounded[0]
-    span = (operand.start, operand.end)
-    if not _is_plain(texts[0], step, equations):
-        return Verdict("undecided", "quantities:unsupported_number", f"{operand.text} is not given", span)
-    for operand, foundation in unfounded:
-        span = (operand.start, operand.end)
+    for operand, foundation in unfounded if _is_plain(texts[0], step, equations) else ():
+        span, value = (operand.start, operand.end), operand.value or Fraction(0)
         meant = _miscopied(operand, texts)
-        if meant is not None and not foundation.derives(operand.value or Fraction(0), only_written=True):
-            return _wrong(Finding("miscopied_number", f"{operand.text} is not given, {meant} is", span))
-        if not foundation.derives(operand.value or Fraction(0)):
+        if meant is not None and not foundation.derives(value, only_written=True):
+            return _wrong("miscopied_number", f"{operand.text} is not given, {meant} is", span)
+        if not foundation.derives(value):
             detail = f"{operand.text} is neither given nor follows from what is given in one calculation"
-            return _wrong(Finding("unfounded_number", detail, span))
-    return Verdict("undecided", "quantities:unsupported_number", f"{operand.text} is not given", span)
+            return _wrong("unfounded_number", detail, span)
+    operand, _ = unfounded[0]
+    detail = f"{operand.text} is not given"
+    return Verdict("undecided", "quantities:unsupported_number", detail, (operand.start, operand.end))
 
 
 def _operands(equations: Sequence[Equation]) -> list[Token]:
@@ -123,11 +105,8 @@ def _operands(equations: Sequence[Equation]) -> list[Token]:
             continue
         if equation.chained or equation.relation in COMPARISONS:
             continue
-        found.update(
-            (token.start, token)
-            for token in side.tokens
-            if token.kind == "number" and token.value is not None
-        )
+        numbers = (token for token in side.tokens if token.kind == "number" and token.value is not None)
+        found |= {token.start: token for token in numbers}
     return [found[start] for start in sorted(found)]
 
 
@@ -162,14 +141,12 @@ def _is_plain(question: str, step: str, equations: Sequence[Equation]) -> bool:
     if _FORMULAS.search(question) or _SUPPOSES.search(step):
         return False
     sides = [side for equation in equations for side in (equation.left, equation.right) if side is not None]
-    return (
-        all(side.known and not side.doubt for side in sides)
-        and all(token.text in _PLAIN for side in sides for token in side.tokens if token.kind == "operator")
-        and not any(
-            token.kind in ("root", "factorial") or "\\" in token.text
-            for side in sides
-            for token in side.tokens
-        )
+    return all(side.known and not side.doubt for side in sides) and all(
+        (token.kind != "operator" or token.text in _PLAIN)
+        and token.kind not in ("root", "factorial")
+        and "\\" not in token.text
+        for side in sides
+        for token in side.tokens
     )
 
 
@@ -196,13 +173,9 @@ def _one_slip(one: str, other: str) -> bool:
     if one == other or abs(len(one) - len(other)) > 1:
         return False
     if len(one) == len(other):
-        places = [place for place in range(len(one)) if one[place] != other[place]]
-        if len(places) == 1:
-            return True
-        first, last = places[0], places[-1]
-        return (
-            len(places) == 2 and last == first + 1 and one[first] == other[last] and one[last] == other[first]
-        )
+        first, *rest = [place for place in range(len(one)) if one[place] != other[place]]
+        exchanged = one[:first] + one[first : first + 2][::-1] + one[first + 2 :]
+        return not rest or exchanged == other
     short, long = sorted((one, other), key=len)
     return any(long[:place] + long[place + 1 :] == short for place in range(len(long)))
 
@@ -210,7 +183,7 @@ def _one_slip(one: str, other: str) -> bool:
 # --- units ---
 
 
-def _incompatible(equations: Sequence[Equation]) -> Iterator[Finding]:
+def _incompatible(equations: Sequence[Equation]) -> Iterator[Verdict]:
     """Yield sums of amounts that measure different things."""
     for equation in equations:
         side = equation.left
@@ -221,33 +194,29 @@ def _incompatible(equations: Sequence[Equation]) -> Iterator[Finding]:
         units = [unit for _, unit in sorted(side.measures.items()) if unit.name not in AMBIGUOUS]
         other = next((unit for unit in units if unit.dimension != units[0].dimension), None)
         if other is not None:
-            detail = (
-                f"{units[0].name} ({units[0].dimension}) and {other.name} ({other.dimension}) cannot be added"
-            )
-            yield Finding("incompatible_units", detail, (side.start, side.end))
+            names = [f"{unit.name} ({unit.dimension})" for unit in (units[0], other)]
+            detail = f"{' and '.join(names)} cannot be added"
+            yield _wrong("incompatible_units", detail, (side.start, side.end))
 
 
 # --- names and their values ---
 
 
-def _contradiction(question: str, prefix: Sequence[str], step: str) -> Finding | None:
+def _contradiction(question: str, prefix: Sequence[str], step: str) -> Verdict | None:
     """Return a name that the step gives another value than the problem or an earlier step did."""
     named = list(_names(step))
-    if not named or _CASES.search(step):
+    if not named or any(_CASES.search(text) for text in (step, *prefix)):
         return None
-    given = {name: value for name, value, _ in _names(question)}
+    given = {name for name, _, _ in _names(question)}
     earlier: dict[str, set[Fraction]] = {}
     for name, value, _ in chain.from_iterable(map(_names, (question, *prefix))):
         earlier.setdefault(name, set()).add(value)
-    wanted = {name for name, _, _ in named if name in earlier}
-    if not wanted or any(_CASES.search(text) for text in prefix):
-        return None
     for name, value, span in named:
         values = earlier.get(name, set())
         # A single letter may run through solutions, unless the problem gives its value.
         if len(values) == 1 and value not in values and (len(name) > 1 or name in given):
             (old,) = values
-            return Finding("contradicts_earlier", f"{name} was {show(old)}, not {show(value)}", span)
+            return _wrong("contradicts_earlier", f"{name} was {show(old)}, not {show(value)}", span)
     return None
 
 

@@ -9,26 +9,20 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from itertools import pairwise, zip_longest
 
 from sparring.oracles.arithmetic import check_equations
 from sparring.oracles.canonical import Canonical, Formula, canonical_of, formulas_of
-from sparring.oracles.equations import KEPT_TEXTS, MAX_KEPT_CHARACTERS, read_step
+from sparring.oracles.equations import read_step
 from sparring.oracles.numbers import EvaluationError, to_postfix, value_of, without_float_noise
-from sparring.oracles.run import Run
-from sparring.oracles.tokens import COMPARISONS, Token, tokenize
+from sparring.oracles.tokens import COMPARISONS, Token, kept, tokenize
 from sparring.oracles.units import UNITS
 from sparring.oracles.words import word_set
 
 # Characters of an earlier result that is written out: sums that double would grow without end.
 MAX_WRITTEN_OUT = 300
 # Words that carry no content: with or without them, a step says the same.
-CONNECTIVES = word_set(
-    """
-    a an the so then thus hence therefore and that
-    """
-)
+CONNECTIVES = word_set("a an the so then thus hence therefore and that")
 # Units without an exact size, which `units.py` leaves out: spelling → (name, dimension).
 _INEXACT_UNITS = {
     spelling: (name, dimension)
@@ -64,14 +58,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the reference oracle compares of a step.
+    """What the reference oracle compares of a step, everything in order.
 
     Attributes:
-        claims: its calculations, in order, each once.
-        words: the words of the visible text, in order, without articles and words of inference.
-        numbers: the numbers of the visible text, in order, a percentage as its share of one.
-        loose: those of them that stand in no claim.
-        loose_at: the first character of each of these.
+        claims: its calculations, each once.
+        words: the words of the visible text, without articles and words of inference.
+        numbers: the numbers of the visible text, a percentage as its share of one.
+        loose: those of them that stand in no claim; `loose_at` are their first characters.
         percents: how many of the numbers are percentages.
         units: how often each unit of measurement is named, whatever its spelling.
         formulas: its formulas outside the claims, as `canonical.formulas_of` writes them.
@@ -96,16 +89,13 @@ def _is_symbol(sign: str) -> bool:
     return sign.isalpha() or sign[0] == "\\" or sign in COMPARISONS
 
 
+@kept
 def read(step: str) -> Reading:
     """Return what is compared of a step.
 
     Raises:
         TextTooLargeError: the step exceeds what is read.
     """
-    return (_read if len(step) > MAX_KEPT_CHARACTERS else _kept_reading)(step)
-
-
-def _read(step: str) -> Reading:
     claims = claims_of(step)
     tokens, _ = read_step(step)
     all_words = [token.text for token in tokens if token.kind in ("word", "of", "unknown")]
@@ -138,9 +128,6 @@ def _read(step: str) -> Reading:
     )
 
 
-_kept_reading = lru_cache(maxsize=KEPT_TEXTS)(_read)
-
-
 def unit_of(word: str) -> tuple[str, str] | None:
     """Return name and dimension of the unit of measurement that a word spells, also of those without an exact size."""
     unit = UNITS.get(word)
@@ -163,7 +150,9 @@ def claims_of(step: str) -> tuple[Claim, ...]:
             left, right, shown = right, left, check.left  # "24 = 48 / 2"
         if left is None or right is None or check.left is None or shown is None:
             continue
-        if left.operators == 0 or right.operators or (check.finding == "unclear" and _ambiguous(left, right)):
+        # "17 500" may not be the whole of what was written
+        ambiguous = check.finding == "unclear" and "two_numbers_side_by_side" in (left.doubt, right.doubt)
+        if left.operators == 0 or right.operators or ambiguous:
             continue
         shown = without_float_noise(shown)
         try:
@@ -174,11 +163,9 @@ def claims_of(step: str) -> tuple[Claim, ...]:
         direct = canonical_of(postfix, {})
         if any(claim.direct == direct and claim.shown == shown for claim in claims):
             continue
-        operands = tuple(
-            sorted(item.value for item in postfix if isinstance(item, Token) and item.value is not None)
-        )
+        numbers = (item.value for item in postfix if isinstance(item, Token) and item.value is not None)
         expanded = canonical_of(postfix, derived)
-        claims.append(Claim(expanded, direct, operands, result, shown, check.equation.span))
+        claims.append(Claim(expanded, direct, tuple(sorted(numbers)), result, shown, check.equation.span))
         if len(str(expanded)) <= MAX_WRITTEN_OUT:
             derived.setdefault(shown, expanded)
     return tuple(claims)
@@ -188,21 +175,13 @@ def _denoised(token: Token) -> Token:
     return token if token.value is None else token._replace(value=without_float_noise(token.value))
 
 
-def _ambiguous(left: Run, right: Run) -> bool:
-    """Whether a side may not be the whole of what was written ("17 500")."""
-    return "two_numbers_side_by_side" in (left.doubt, right.doubt)
-
-
+@kept
 def known_numbers(text: str) -> frozenset[Fraction]:
     """Return the numbers of a text; of a percentage also its share of one.
 
     Raises:
         TextTooLargeError: the text exceeds what is read.
     """
-    return (_numbers if len(text) > MAX_KEPT_CHARACTERS else _kept_numbers)(text)
-
-
-def _numbers(text: str) -> frozenset[Fraction]:
     tokens = tokenize(text)
     values = [token.value for token in tokens if token.value is not None]
     shares = [
@@ -211,6 +190,3 @@ def _numbers(text: str) -> frozenset[Fraction]:
         if token.value is not None and after.kind == "percent"
     ]
     return frozenset(values + shares)
-
-
-_kept_numbers = lru_cache(maxsize=KEPT_TEXTS)(_numbers)

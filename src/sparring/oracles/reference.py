@@ -18,15 +18,15 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import zip_longest
 
-from sparring.oracles.arithmetic import ArithmeticOracle, judge_text
+from sparring.oracles.arithmetic import judge_text
 from sparring.oracles.equations import ANNOTATION
 from sparring.oracles.numbers import decimal_places, show
 from sparring.oracles.readings import CONNECTIVES, Claim, Reading, read
 from sparring.oracles.rewordings import Context, different_unit, doubt_about
 from sparring.oracles.tokens import TextTooLargeError
-from sparring.oracles.verdict import Verdict
 from sparring.oracles.words import word_set
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 
 SAME_SHAPE = 0.7  # share of common words from which two steps count as saying the same
 MAX_LENGTH_RATIO = 4
@@ -37,19 +37,12 @@ _INFERENCES = CONNECTIVES | word_set(
     finally first next also because since simplifies becomes equals
     """
 )
+_REVERSED = (("+", "-"), ("-", "+"), ("<", ">"), (">", "<"), ("<=", ">="), (">=", "<="))
 _ECHO = re.compile(
     r"<\|[^|>]*\|>|</?s>|\[/?INST\]|^\s*(?:question|problem|original|rewritten|corrupted|modified|step|prompt"
     r"|instruction|assistant|user)\b[^:\n]{0,20}:|^\s*(?:sure|certainly|of course)\b[,!.]",
     re.IGNORECASE,
 )
-
-
-class ReferenceOracle(ArithmeticOracle):
-    """The arithmetic oracle with a second verb, for steps whose correct original is known."""
-
-    def judge_against(self, problem: Problem, prefix: Sequence[str], original: str, step: str) -> Verdict:
-        """Return the verdict on `step`, written in place of the correct step `original` after `prefix`."""
-        return judge_against(problem, prefix, original, step)
 
 
 def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: str) -> Verdict:
@@ -111,24 +104,25 @@ def plain(text: str) -> str:
 
 def _compare_claims(old: Reading, new: Reading) -> Verdict:
     """Compare two texts with calculations: these first, then the numbers of the same words around them."""
-    old_set = {(claim.direct, claim.result) for claim in old.claims}
-    new_set = {(claim.direct, claim.result) for claim in new.claims}
+    old_set, new_set = ({(one.direct, one.result) for one in reading.claims} for reading in (old, new))
     last_old, last_new = old.claims[-1], new.claims[-1]
     same_calculation = (last_old.calculation, last_old.result) == (last_new.calculation, last_new.result)
     if old_set == new_set:
         return _same_claims(old, new)
     if same_calculation and len(old.claims) != len(new.claims):
-        if all(
-            _is_used(claim, old) for claim in old.claims if (claim.direct, claim.result) not in new_set
-        ) and all(
-            _is_used(claim, new) for claim in new.claims if (claim.direct, claim.result) not in old_set
-        ):
+        extra = [
+            (claim, reading)
+            for reading, others in ((old, new_set), (new, old_set))
+            for claim in reading.claims
+            if (claim.direct, claim.result) not in others
+        ]
+        if all(_is_used(*one) for one in extra):
             return _same_claims(old, new)
         return Verdict("undecided", "reference:other_claims")
-    if old_set < new_set or new_set < old_set:
-        return Verdict(
-            "undecided", "reference:part_of_original" if new_set < old_set else "reference:goes_on"
-        )
+    if new_set < old_set:
+        return Verdict("undecided", "reference:part_of_original")
+    if old_set < new_set:
+        return Verdict("undecided", "reference:goes_on")
     if likeness(old.words, new.words) < SAME_SHAPE:
         return Verdict("undecided", "reference:incomparable")
     if len(old.claims) == len(new.claims):
@@ -208,24 +202,16 @@ def _compare_texts(old: Reading, new: Reading) -> Verdict:
         return Verdict("undecided", "reference:incomparable")
     if old.formulas == new.formulas:
         return _compare_numbers(old.numbers, new.numbers, old.percents == new.percents)
-    pairs = [
-        pair
-        for one, other in zip(old.formulas, new.formulas, strict=False)
-        for pair in zip_longest(one, other)
-    ]
-    changed = [pair for pair in pairs if pair[0] != pair[1]]
+    pairs = zip(old.formulas, new.formulas, strict=False)
+    changed = [signs for pair in pairs for signs in zip_longest(*pair) if signs[0] != signs[1]]
     if any(_is_sign(sign) for pair in changed for sign in pair) or len(old.formulas) != len(new.formulas):
-        if changed in ([("+", "-")], [("-", "+")], *([pair] for pair in _REVERSED)):
-            return Verdict(
-                "wrong", "reference:different_sign", f"the sign is {changed[0][0]}, not {changed[0][1]}"
-            )
+        if len(changed) == 1 and changed[0] in _REVERSED:
+            detail = f"the sign is {changed[0][0]}, not {changed[0][1]}"
+            return Verdict("wrong", "reference:different_sign", detail)
         return Verdict("undecided", "reference:other_formula")
     if old.symbolic and (len(changed) > 1 or 0 in old.numbers):
         return Verdict("undecided", "reference:rescaled")  # "2x = 6" and "4x = 12" say the same
     return _compare_numbers(old.numbers, new.numbers, old.percents == new.percents)
-
-
-_REVERSED = [("<", ">"), (">", "<"), ("<=", ">="), (">=", "<=")]
 
 
 def _is_sign(sign: str | None) -> bool:

@@ -14,18 +14,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 
-from sparring.oracles.equations import KEPT_TEXTS, MAX_KEPT_CHARACTERS
 from sparring.oracles.readings import CONNECTIVES, Reading, known_numbers, unit_of
-from sparring.oracles.verdict import Verdict
+from sparring.oracles.tokens import kept
 from sparring.oracles.words import APPROXIMATE_WORDS, CLAUSE_WORDS, LEAD_WORDS, SPELLED_NUMBERS, word_set
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 
 _NEGATIONS = word_set(
-    """
-    not no never none cannot neither nor without except isn't doesn't don't didn't can't won't
-    """
+    "not no never none cannot neither nor without except isn't doesn't don't didn't can't won't"
 )
 _PAIRS = """
     more less fewer, most least fewest, older younger, taller shorter, longer shorter, bigger smaller, larger smaller,
@@ -39,18 +36,12 @@ _OPPOSITES = [frozenset(pair.split()) for pair in _PAIRS.split(",")]
 _ANSWER = re.compile(r"\\f?boxed\b|####|\b(?:final|answers?)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 # Words that stand for whatever the sentence speaks of: they may take the place of any other word.
-_NEUTRAL = (
-    CONNECTIVES
-    | LEAD_WORDS
-    | CLAUSE_WORDS
-    | APPROXIMATE_WORDS
-    | SPELLED_NUMBERS
-    | word_set(
-        """
-    to in at on by with for each per every in as also will would can do does did i me him them us
+_NEUTRAL = CONNECTIVES | LEAD_WORDS | CLAUSE_WORDS | APPROXIMATE_WORDS | SPELLED_NUMBERS
+_NEUTRAL |= word_set(
+    """
+    to in at on by with for each per every in as also will would can could do does did i me him them us
     many much how what who there here this those these than now there's it's dollars dollar
     """
-    )
 )
 
 
@@ -161,13 +152,7 @@ def _changes_subject(old: Reading, new: Reading, context: Context) -> bool:
     return bool(gone & known) and bool(come & known)
 
 
+@kept
 def words_of(text: str) -> frozenset[str]:
     """Return the words of a text in lower case."""
-    return (_words if len(text) > MAX_KEPT_CHARACTERS else _kept_words)(text)
-
-
-def _words(text: str) -> frozenset[str]:
     return frozenset(_WORD.findall(text.lower()))
-
-
-_kept_words = lru_cache(maxsize=KEPT_TEXTS)(_words)

@@ -19,8 +19,7 @@ class Run:
 
     Attributes:
         tokens: the cleaned expression, for `numbers.to_postfix`.
-        start: first character.
-        end: one past the last character of the last operand.
+        start: first character; `end` is one past the last character of the last operand.
         known: every operand is a number.
         operators: how many operators it has (a fraction bar counts).
         doubt: why it can be read in more than one way, or empty.

@@ -35,8 +35,8 @@ from dataclasses import dataclass, replace
 
 from sparring.errors import SettingsError, SparringError
 from sparring.oracles.members import short_name
-from sparring.oracles.verdict import Truth, Verdict
 from sparring.oracles.worker import SLATE
+from sparring.traces.verdict import Truth, Verdict
 
 MAX_CHUNK = 64
 CHUNKS_PER_WORKER = 4  # so that one slow chunk does not keep a batch waiting while other workers idle
@@ -179,19 +179,14 @@ class _Batch:
             jobs = [self._waiting.popleft() for _ in range(count)]
             self._out[worker] = {job.number: job for job in jobs}
             selector.register(worker.answers, selectors.EVENT_READ)
-            worker.send(
-                "["
-                + ",".join(f"[{j.number},{list(j.members)},{self._questions[j.number]}]" for j in jobs)
-                + "]"
-            )
+            chunk = (f"[{job.number},{list(job.members)},{self._questions[job.number]}]" for job in jobs)
+            worker.send(f"[{','.join(chunk)}]")
 
     def _look_at(self, worker: _Worker) -> None:
         """Take in what a worker has written."""
         for number, verdicts in worker.read():
-            job = self._out[worker].pop(number)
-            self._found[number] |= dict(
-                zip(job.members, map(self._named, job.members, verdicts), strict=True)
-            )
+            members = self._out[worker].pop(number).members
+            self._found[number] |= zip(members, map(self._named, members, verdicts), strict=True)
 
     def _let_go(self, worker: _Worker) -> None:
         """Give a worker back; what it leaves unanswered is done again, except for what it ended at."""
@@ -360,7 +355,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     if process.returncode is None:
         with contextlib.suppress(
             ProcessLookupError, PermissionError
-        ):  # not yet waited for, so the id is still its own
+        ):  # not yet waited for: the id is its own
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 

@@ -78,19 +78,14 @@ def scale_differs(first: Run, second: Run, left: Fraction, right: Fraction, step
     """Whether the sides differ by a factor between units, with units or percent in the text."""
     units = [unit for unit in first.units + second.units if unit in _CONVERTIBLE]
     ratio = max(left / right, right / left) if left and right else Fraction(0)
-    for family in _FAMILIES:
-        if len({_singular(unit) for unit in units if unit in family}) > 1 and (
-            ratio in FACTORS or _adds(first)
-        ):
-            return True
+    adds = any(token.kind == "operator" and token.text in "+-" for token in first.tokens)
+    several = any(len({_singular(unit) for unit in units if unit in family}) > 1 for family in _FAMILIES)
+    if several and (ratio in FACTORS or adds):
+        return True
     if ratio in (100, 1000, 1_000_000) and _SCALED.search(step):
         return True
     percent = any(token.kind == "percent" for token in first.tokens + second.tokens)
     return percent and _without_percent(first, second)
-
-
-def _adds(run: Run) -> bool:
-    return any(token.kind == "operator" and token.text in "+-" for token in run.tokens)
 
 
 def _without_percent(first: Run, second: Run) -> bool:
@@ -107,11 +102,5 @@ def _without_percent(first: Run, second: Run) -> bool:
 
 
 def _singular(unit: str) -> str:
-    return {
-        "hrs": "hour",
-        "hr": "hour",
-        "mins": "minute",
-        "min": "minute",
-        "feet": "foot",
-        "lbs": "pound",
-    }.get(unit, unit.removesuffix("s"))
+    short = {"hrs": "hour", "hr": "hour", "mins": "minute", "min": "minute", "feet": "foot", "lbs": "pound"}
+    return short.get(unit, unit.removesuffix("s"))

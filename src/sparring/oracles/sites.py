@@ -12,16 +12,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 from sparring.oracles.arithmetic import Check, check_equations
 from sparring.oracles.equations import read_step
 from sparring.oracles.numbers import decimal_places, evaluate_tokens
 from sparring.oracles.tokens import TextTooLargeError, Token
+from sparring.traces.records import Problem
 
-Edit = tuple[int, int, str]
+Edit = tuple[int, int, str]  # first character, one past the last, the text in their place
 ValueChange = Callable[[Fraction, int, random.Random], Fraction | None]  # value, decimal places → another
+ExpressionEdit = tuple[list[Token], list[Edit]]  # the changed expression, and the changes of the text
+ExpressionChange = Callable[[Sequence[Token]], ExpressionEdit | None]  # None where it does not apply
 MAX_PLACES = 4
 _OPERAND_KINDS = frozenset(("number", "operator", "open", "close"))
+
+
+class Place(NamedTuple):
+    """A correct step that is to be made wrong, what it stands in, and the source of every choice."""
+
+    problem: Problem
+    prefix: Sequence[str]
+    step: str
+    rng: random.Random
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +122,7 @@ def _site_of(group: Sequence[Check], visible: Sequence[Token]) -> Site | None:
 
 
 def recomputed(
-    site: Site,
-    step: str,
-    change: Callable[[Sequence[Token]], tuple[list[Token], list[Edit]] | None],
-    *,
-    allow_negative: bool = False,
+    site: Site, step: str, change: ExpressionChange, *, allow_negative: bool = False
 ) -> str | None:
     """Apply a change to every expression of a site and write the new result.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +31,10 @@ class Theorem:
     stated: str
     denied: str = ""
 
-    def is_used(self, text: str) -> bool:
-        """Whether a text says that it uses the theorem."""
-        return re.search(self.used, text, re.IGNORECASE) is not None
-
-    def is_stated(self, text: str) -> bool:
-        """Whether the hypothesis is stated."""
-        return re.search(self.stated, text, re.IGNORECASE) is not None
-
-    def is_denied(self, text: str) -> bool:
-        """Whether words contradict the hypothesis."""
-        return bool(self.denied) and re.search(self.denied, text, re.IGNORECASE) is not None
+    def says(self, kind: Literal["used", "stated", "denied"], text: str) -> bool:
+        """Whether a text holds the words of one kind."""
+        pattern: str = getattr(self, kind)
+        return bool(pattern) and re.search(pattern, text, re.IGNORECASE) is not None
 
 
 THEOREMS = (

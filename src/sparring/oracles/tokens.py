@@ -9,8 +9,10 @@ Not here: what the tokens mean together (`numbers.py`, `equations.py`).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from functools import lru_cache, wraps
+from typing import Literal, NamedTuple, TypeVar
 
 from sparring.oracles.literals import (
     PI,
@@ -24,7 +26,9 @@ from sparring.oracles.literals import (
 from sparring.oracles.words import SHORT_WORDS, SPELLED_NUMBERS, word_set
 
 MAX_CHARACTERS = 10_000
+MAX_KEPT_CHARACTERS = 2000
 COMPARISONS = frozenset(("<", ">", "<=", ">="))
+T = TypeVar("T")
 
 Kind = Literal[
     "number", "operator", "open", "close", "percent", "factorial", "fraction", "root", "of",
@@ -40,8 +44,7 @@ class Token(NamedTuple):
             such as ``~`` or ``...``.
         text: normalised: operators are ``+ - * / ^``, relations ``=``, ``~``, ``is`` or one of `COMPARISONS`,
             words are lower case.
-        start: first character in the step.
-        end: one past the last character.
+        start: first character in the step; `end` is one past the last.
         value: exact value of a number; ``None`` for other kinds and for numbers with too many digits.
         places: digits after the decimal point of a number as written.
         gap: whether white space (or something skipped) lies before it.
@@ -54,6 +57,17 @@ class Token(NamedTuple):
     value: Fraction | None = None
     places: int = 0
     gap: bool = False
+
+
+def kept(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Return `read` with its results for the last short texts kept, because several oracles ask for the same ones."""
+    remembered = lru_cache(maxsize=64)(read)
+
+    @wraps(read)
+    def reader(text: str) -> T:
+        return read(text) if len(text) > MAX_KEPT_CHARACTERS else remembered(text)
+
+    return reader
 
 
 class TextTooLargeError(ValueError):
@@ -146,9 +160,7 @@ _VOWELS = frozenset("aeiouy")
 _OPERAND_KINDS = frozenset(("number", "close", "percent", "factorial"))
 # A lone x after one of these is the name of a variable, not a sign of multiplication.
 _BEFORE_VARIABLE = word_set(
-    """
-    let for of is that value and find where so then if be by to in with find solve equation
-    """
+    "let for of is that value and find where so then if be by to in with find solve equation"
 )
 
 
@@ -171,10 +183,9 @@ def tokenize(text: str) -> list[Token]:
             continue
         if group == "number":
             position = match.end()
-            if _is_malformed(text, match, tokens):
-                tokens.append(Token("unknown", match.group(), match.start(), position, gap=gap))
-            else:
-                tokens.append(_number(match.group(), match.start(), position, gap))
+            number = _number(match.group(), match.start(), position, gap)
+            malformed = _is_malformed(text, match, tokens)
+            tokens.append(number._replace(kind="unknown", value=None, places=0) if malformed else number)
         elif group == "word":
             position = _read_word(text, match, tokens, gap)
         else:
@@ -213,27 +224,26 @@ def _read_word(text: str, match: re.Match[str], tokens: list[Token], gap: bool) 
     attached = before is not None and before.end == start and before.kind in ("number", "close") and not gap
     after_operand = before is not None and before.kind in _OPERAND_KINDS
     number_follows = _NUMBER_AHEAD.match(text, end) is not None
+    kind: Kind = "word"
     if word == "x" and number_follows and before is not None and _x_means_times(text, end, before, attached):
-        tokens.append(Token("operator", "*", start, end, gap=gap))
+        kind, word = "operator", "*"
     elif attached and word not in _ATTACHED_UNITS:
-        tokens.append(Token("unknown", word, start, end, gap=gap))
+        kind = "unknown"
     elif word in ("divided", "multiplied") and (by := _BY_NUMBER_AHEAD.match(text, end)):
-        end = by.end()
-        tokens.append(Token("operator", _OPERATOR_WORDS[word], start, end, gap=gap))
+        kind, word, end = "operator", _OPERATOR_WORDS[word], by.end()
     elif word in ("times", "plus", "minus") and number_follows and before is not None:
-        tokens.append(Token("operator", _OPERATOR_WORDS[word], start, end, gap=gap))
+        kind, word = "operator", _OPERATOR_WORDS[word]
     elif word == "sqrt" and text.startswith("(", end):
-        tokens.append(Token("root", "root", start, end, gap=gap))
+        kind, word = "root", "root"
     elif word == "of":
-        tokens.append(Token("of", "of", start, end, gap=gap))
+        kind = "of"
     elif word == "percent":
-        tokens.append(Token("percent", "%", start, end, gap=gap))
+        kind, word = "percent", "%"
     elif word == "equals" or (word in ("is", "are") and after_operand and _value_ahead(text, end)):
-        tokens.append(Token("relation", "=" if word == "equals" else "is", start, end, gap=gap))
+        kind, word = "relation", "=" if word == "equals" else "is"
     elif _is_variable(match.group(), text, end):
-        tokens.append(Token("unknown", word, start, end, gap=gap))
-    else:
-        tokens.append(Token("word", word, start, end, gap=gap))
+        kind = "unknown"
+    tokens.append(Token(kind, word, start, end, gap=gap))
     return end
 
 
@@ -263,17 +273,15 @@ def _x_means_times(text: str, end: int, before: Token, attached: bool) -> bool:
     return before.kind in _OPERAND_KINDS or (before.kind == "word" and before.text not in _BEFORE_VARIABLE)
 
 
-def _joins(before: Token | None, start: int) -> bool:
-    """Whether an operand ends straight before."""
-    return before is not None and before.end == start and before.kind in (*_OPERAND_KINDS, "unknown")
-
-
 def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token], gap: bool) -> int:
     """Append the tokens for anything but numbers and words and return the position after it."""
     start, end = match.span()
     raw = match.group()
     before = tokens[-1] if tokens else None
-    after_number = before is not None and before.kind == "number" and before.end == start
+    touching = before is not None and before.end == start
+    after_number = touching and tokens[-1].kind == "number"
+    kind: Kind = "unknown"
+    shown, value = "", None
     if group == "operator":
         if raw == "-" and after_number and text[end : end + 2].isalpha() and text[end].islower():
             # "18-inch": the hyphen of a compound, not a minus
@@ -282,74 +290,61 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
             if word.group() not in SPELLED_NUMBERS:
                 tokens.append(Token("word", word.group().lower(), start, word.end(), gap=gap))
                 return word.end()
-        tokens.append(Token("operator", _OPERATORS[raw], start, end, gap=gap))
+        kind, shown = "operator", _OPERATORS[raw]
     elif group == "power":
         # Two stars are an exponent between operands and Markdown's bold everywhere else.
-        if before is not None and before.kind in ("number", "close") and _NUMBER_AHEAD.match(text, end):
-            tokens.append(Token("operator", "^", start, end, gap=gap))
+        if before is None or before.kind not in ("number", "close") or not _NUMBER_AHEAD.match(text, end):
+            return end
+        kind, shown = "operator", "^"
     elif group == "mixed":
         return _read_mixed(raw, raw.index(" "), start, tokens, gap)
     elif group == "latexmixed":
         return _read_mixed(raw, raw.index("\\"), start, tokens, gap)
     elif group == "binomial":
-        tokens.append(Token("number", raw, start, end, binomial(raw), 0, gap))
+        kind, value = "number", binomial(raw)
     elif group == "pi":
-        tokens.append(Token("number", "π", start, end, PI, 0, gap))
+        kind, shown, value = "number", "π", PI
     elif group == "comparison" and raw in _COMPARISON_SIGNS:
-        tokens.append(Token("relation", _COMPARISON_SIGNS[raw], start, end, gap=gap))
+        kind, shown = "relation", _COMPARISON_SIGNS[raw]
     elif group == "vulgar":
-        value = VULGAR[raw]
-        if (
-            before is not None
-            and before.kind == "number"
-            and before.value is not None
-            and before.end >= start - 1
-        ):
-            tokens[-1] = before._replace(end=end, value=before.value + value, text=text[before.start : end])
-        else:
-            tokens.append(Token("number", raw, start, end, value, 0, gap))
+        kind, value = "number", VULGAR[raw]
+        whole = before.value if before is not None and before.kind == "number" else None
+        if before is not None and whole is not None and before.end >= start - 1:
+            tokens[-1] = before._replace(end=end, value=whole + value, text=text[before.start : end])
+            return end
     elif group == "digits":
         numerator, denominator = two_numbers(raw)
-        known = Fraction(numerator, denominator) if denominator else None
-        tokens.append(
-            Token("number", raw, start, end, known, 0, gap) if known is not None
-            else Token("unknown", raw, start, end, gap=gap)
-        )  # fmt: skip
+        if denominator:
+            kind, value = "number", Fraction(numerator, denominator)
     elif group == "superscript":
-        if after_number or (before is not None and before.kind == "close" and before.end == start):
+        if after_number or (touching and tokens[-1].kind == "close"):
             tokens.append(Token("operator", "^", start, end))
             tokens.append(Token("number", raw, start, end, Fraction(2 if raw == "²" else 3)))
+        return end
     elif group == "command":
-        _read_command(raw, start, end, tokens, gap)
+        known = _command(raw)
+        if known is None:
+            return end
+        kind, shown = known
     elif group == "ellipsis":
-        truncated = after_number and before is not None and before.places > 0
-        tokens.append(Token("approximate" if truncated else "unknown", raw, start, end, gap=gap))
+        kind = "approximate" if after_number and tokens[-1].places > 0 else "unknown"
     elif group == "bang":
-        if after_number and _POSTFIX_END.match(text, end):
-            tokens.append(Token("factorial", "!", start, end, gap=gap))
-        else:
-            tokens.append(Token("break", "!", start, end, gap=gap))
-    elif group == "stop" and raw in "–—" and gap and before and _SPACED_NUMBER.match(text, end):
-        tokens.append(Token("operator", "-", start, end, gap=gap))
-    elif group == "stop" and (raw == "#" or (raw == "–" and _joins(before, start))):  # "9–5", "56k–21"
-        tokens.append(Token("unknown", raw, start, end, gap=gap))
+        kind = "factorial" if after_number and _POSTFIX_END.match(text, end) else "break"
     elif group == "stop":
-        # "5 lbs. * 3": the point of an abbreviation; a range dash or a colon ends the expression.
-        if (
-            raw != "."
-            or (before is not None and before.kind == "number")
-            or not _OPERATION_AHEAD.match(text, end)
-        ):
-            tokens.append(Token("break", raw, start, end, gap=gap))
-    elif group == "cent":
-        tokens.append(Token("word", "cents", start, end, gap=gap))
+        joins = touching and tokens[-1].kind in (*_OPERAND_KINDS, "unknown")
+        if raw in "–—" and gap and before and _SPACED_NUMBER.match(text, end):
+            kind, shown = "operator", "-"
+        elif raw == "." and (before is None or before.kind != "number") and _OPERATION_AHEAD.match(text, end):
+            return end  # "5 lbs. * 3": the point of an abbreviation
+        elif raw != "#" and not (raw == "–" and joins):  # "9–5", "56k–21" are unknown
+            kind = "break"  # a range dash or a colon ends the expression
     elif group == "comparison" and raw == "!=" and after_number:
-        tokens.append(Token("unknown", raw, start, end, gap=gap))  # "5!=120" or "5 is not 6"
+        kind = "unknown"  # "5!=120" or "5 is not 6"
     elif group == "line":
-        tokens.append(Token("break", "\\\\" if raw[0] == "\\" else "\n", start, end, gap=gap))
-    else:
-        kind, normal = _PLAIN.get(group, ("unknown", raw))
-        tokens.append(Token(kind, normal if normal else raw, start, end, gap=gap))
+        kind, shown = "break", "\\\\" if raw[0] == "\\" else "\n"
+    elif group in _PLAIN:
+        kind, shown = _PLAIN[group]
+    tokens.append(Token(kind, shown or raw, start, end, value, 0, gap))
     return end
 
 
@@ -357,8 +352,6 @@ _COMPARISON_SIGNS = {
     "<": "<", ">": ">", "≤": "<=", "<=": "<=", "=<": "<=", "≥": ">=", ">=": ">=",
 }  # fmt: skip
 _PLAIN: dict[str, tuple[Kind, str]] = {
-    "clock": ("unknown", ""),
-    "nthroot": ("unknown", ""),
     "radical": ("root", "root"),
     "comparison": ("break", ""),
     "approximate": ("relation", "~"),
@@ -367,6 +360,7 @@ _PLAIN: dict[str, tuple[Kind, str]] = {
     "close": ("close", ")"),
     "percent": ("percent", "%"),
     "tilde": ("approximate", "~"),
+    "cent": ("word", "cents"),
 }
 
 
@@ -380,20 +374,16 @@ def _read_mixed(raw: str, cut: int, start: int, tokens: list[Token], gap: bool) 
     return start + len(raw)
 
 
-def _read_command(raw: str, start: int, end: int, tokens: list[Token], gap: bool) -> None:
-    """Append the token of a LaTeX command, or none where it only spaces or dresses the text."""
+def _command(raw: str) -> tuple[Kind, str] | None:
+    """Return kind and text of a LaTeX command, ``None`` where it only spaces or dresses the text."""
     name = raw[1:]
-    if name in ("[", "]"):
-        tokens.append(Token("break", raw, start, end, gap=gap))
-    elif name == "%":
-        tokens.append(Token("percent", "%", start, end, gap=gap))
-    elif name in ("{", "}"):
-        tokens.append(
-            Token("open" if name == "{" else "close", "(" if name == "{" else ")", start, end, gap=gap)
-        )
-    elif name[0].isalpha():
-        known = _COMMANDS.get(name, ("unknown", raw))
-        if known is not None:
-            tokens.append(Token(known[0], known[1] or raw, start, end, gap=gap))
-    elif name not in "()$,;:! ":
-        tokens.append(Token("unknown", raw, start, end, gap=gap))
+    if name in _SIGNS:
+        return _SIGNS[name]
+    if name[0].isalpha():
+        return _COMMANDS.get(name, ("unknown", raw))
+    return None if name in "()$,;:! " else ("unknown", raw)
+
+
+_SIGNS: dict[str, tuple[Kind, str]] = {
+    "[": ("break", ""), "]": ("break", ""), "%": ("percent", "%"), "{": ("open", "("), "}": ("close", ")"),
+}  # fmt: skip

@@ -15,7 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from sparring.oracles.formulas import Node, TooLargeError, UnreadableError, walk
+from sparring.oracles.formula_nodes import Node, walk
+from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
+from sparring.oracles.numbers import bits
 
 MAX_BITS = 20_000
 MAX_FACTORIAL = 400
@@ -48,13 +50,8 @@ def readings(nodes: Iterable[Node]) -> list[Reading]:
             kinds.add(one.kind)
             if one.kind == "variable":
                 names.add(one.name)
-    choices = itertools.product(
-        (True, False) if "mixed" in kinds else (True,),
-        (True, False) if "percent" in kinds else (True,),
-        (True, False) if "i" in names else (True,),
-        (True, False) if "e" in names else (True,),
-    )
-    return [Reading(*choice) for choice in choices]
+    doubtful = ("mixed" in kinds, "percent" in kinds, "i" in names, "e" in names)
+    return [Reading(*choice) for choice in itertools.product(*((True, False)[: 1 + one] for one in doubtful))]
 
 
 def unknowns(names: Iterable[str], reading: Reading) -> list[str]:
@@ -78,11 +75,8 @@ def sample_points(names: Iterable[str], count: int = 8) -> list[dict[str, Value]
 def same(left: Value, right: Value, tolerance: float = NOISE) -> bool:
     """Whether two values are equal within a relative tolerance (exactly, where both are fractions)."""
     if isinstance(left, Fraction) and isinstance(right, Fraction):
-        return (
-            left == right
-            if tolerance <= NOISE
-            else abs(left - right) <= tolerance * max(abs(left), abs(right))
-        )
+        slack = 0 if tolerance <= NOISE else tolerance * max(abs(left), abs(right))
+        return abs(left - right) <= slack
     first, second = as_complex(left), as_complex(right)
     return abs(first - second) <= tolerance * max(abs(first), abs(second), 1e-3)
 
@@ -162,10 +156,7 @@ def _value(node: Node, point: Mapping[str, Value], reading: Reading, angle: bool
 
 
 def _bounded(value: Value) -> Value:
-    if (
-        isinstance(value, Fraction)
-        and value.numerator.bit_length() + value.denominator.bit_length() > MAX_BITS
-    ):
+    if isinstance(value, Fraction) and bits(value) > MAX_BITS:
         raise TooLargeError("a number is too large")
     return value
 
@@ -182,8 +173,7 @@ def _power(base: Value, exponent: Value) -> Value:
             if exponent.denominator == 1:
                 if base == 0 and exponent < 0:
                     raise UndefinedError("division by zero")
-                bits = base.numerator.bit_length() + base.denominator.bit_length()
-                if abs(exponent) * bits > MAX_BITS and abs(base) != 1:
+                if abs(exponent) * bits(base) > MAX_BITS and abs(base) != 1:
                     raise TooLargeError("a power is too large")
                 return base ** int(exponent)
             if base < 0 and exponent.denominator % 2 == 1 and abs(exponent) < 64:
@@ -218,11 +208,10 @@ def _float_root(part: int, degree: int) -> float:
 
 def _finite_sum(node: Node, point: Mapping[str, Value], reading: Reading) -> Value:
     first, last = (_value(part, point, reading, False) for part in node.parts[:2])
-    if (
-        not (isinstance(first, Fraction) and isinstance(last, Fraction))
-        or first.denominator * last.denominator != 1
-    ):
+    if not (isinstance(first, Fraction) and isinstance(last, Fraction)):
         raise UnreadableError("a sum without numbers as bounds")
+    if first.denominator * last.denominator != 1:
+        raise UnreadableError("a sum without whole numbers as bounds")
     if last - first > MAX_TERMS:
         raise TooLargeError("a sum of too many terms")
     total: Value = Fraction(0)
@@ -272,10 +261,9 @@ def _trigonometric(name: str, number: complex) -> complex:
     sine, cosine = cmath.sin(number), cmath.cos(number)
     if name in ("sin", "cos"):
         return sine if name == "sin" else cosine
-    if name in ("tan", "cot", "sec", "csc"):
-        above, below = {"tan": (sine, cosine), "cot": (cosine, sine), "sec": (1, cosine), "csc": (1, sine)}[
-            name
-        ]
+    ratios = {"tan": (sine, cosine), "cot": (cosine, sine), "sec": (1, cosine), "csc": (1, sine)}
+    if name in ratios:
+        above, below = ratios[name]
         if abs(below) < 1e-12:
             raise UndefinedError("division by zero")
         return above / below

@@ -27,11 +27,7 @@ CLAUSE_WORDS = word_set(
     """
 )
 # Words that may stand between an operator or a relation and its number.
-LEAD_WORDS = word_set(
-    """
-    a an the his her their its our my about only just exactly another all total of
-    """
-)
+LEAD_WORDS = word_set("a an the his her their its our my about only just exactly another all total of")
 APPROXIMATE_WORDS = word_set(
     """
     about approximately approx around roughly nearly almost approximate rounded rounds round rounding
@@ -48,17 +44,9 @@ DOUBTFUL_WORDS = word_set(
     multiplied minus plus less more out one two three four five six seven eight nine ten choose per
     """
 )
-HARMLESS_AFTER = word_set(
-    """
-    per more less out one two three four five six seven eight nine ten times than
-    """
-)
+HARMLESS_AFTER = word_set("per more less out one two three four five six seven eight nine ten times than")
 # Words after which a number is counted by, or in, the number before them: "8 packs of 5", "24 eggs in 1".
-GROUPING_WORDS = word_set(
-    """
-    of in per with for containing every each
-    """
-)
+GROUPING_WORDS = word_set("of in per with for containing every each")
 # The words of two letters; any other two small letters are a product of variables.
 SHORT_WORDS = word_set(
     """

@@ -34,8 +34,8 @@ from typing import Any, BinaryIO
 
 from sparring.errors import SettingsError
 from sparring.oracles.members import Member, Question, ask, load_member
-from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 
 SLATE = struct.Struct("=qqd")
 """Job number, member index, and the monotonic clock's time (seconds) at which it began; 0 between evaluations."""

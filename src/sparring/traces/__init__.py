@@ -3,6 +3,7 @@
 - `records`: `Problem`, `Trace`, what a label means.
 - `jsonl`: our own written form, one JSON object per line.
 - `readers`: public data sets in their own layouts (`formats/`), by name or detected.
+- `verdict`: what an oracle says of a step, in three values.
 - `splitting`: free text into steps.
 - `boxed`: the final answer of MATH-style solutions.
 - `spans`: the step contract: from a trace to token ids with one scoring position per step.

@@ -19,8 +19,8 @@ from sparring.models.branches import BranchedRow, branch_logits, collate
 from sparring.models.players import Players, Role
 from sparring.models.prompts import AdversaryPrompt
 from sparring.models.sampling import ids_containing, sample
-from sparring.oracles.verdict import Verdict
 from sparring.traces.spans import trusted_ids, untrusted_ids
+from sparring.traces.verdict import Verdict
 from sparring.training.game_settings import GameSettings
 from sparring.training.policy_gradient import (
     categorical_entropy,

@@ -20,10 +20,10 @@ from sparring.errors import DataError
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import perturb
 from sparring.oracles.reference import is_malformed
-from sparring.oracles.verdict import Verdict
 from sparring.traces.formats.common import ReadOptions
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
 from sparring.training.game_settings import GameSettings
 from sparring.worlds.chain import IN_DISTRIBUTION, generate_problem, judge_step, parse_question, parse_step
 from sparring.worlds.chain_errors import perturb_step

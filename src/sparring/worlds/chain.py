@@ -26,8 +26,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sparring.errors import DataError
-from sparring.oracles.verdict import Verdict
 from sparring.traces.records import Problem, Trace, labels_from_first_error
+from sparring.traces.verdict import Verdict
 
 NAMES = "abcdefghijkl"
 OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
@@ -269,7 +269,7 @@ def _expression_mistake(definition: Expression, stated: Expression) -> str | Non
 
 
 class ChainOracle:
-    """The exact oracle of this world. Implements `sparring.oracles.verdict.Oracle`."""
+    """The exact oracle of this world. Implements `sparring.traces.verdict.Oracle`."""
 
     def judge(self, problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
         """Return the exact verdict; raises DataError when the problem is not one of this world."""
