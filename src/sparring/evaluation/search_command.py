@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 from rich.console import Console
@@ -281,9 +282,9 @@ def curves_svg(metrics: dict[str, Metric], settings: SearchSettings) -> str:
     known = all(metric.value is not None for name, metric in metrics.items() if name.endswith(".flops"))
     count, label = ("flops", "FLOPs per problem") if known else ("tokens_generated", "tokens per problem")
     with matplotlib.rc_context({"svg.hashsalt": "sparring", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(8, 5), layout="constrained")
+        figure = Figure(figsize=(9, 5), layout="constrained")
         axes = figure.subplots()
-        for name in (*LINES, *settings.methods):
+        for place, name in enumerate((*LINES, *settings.methods)):
             keys = [f"search.{name}.n_{n}" for n in sorted(settings.n)]
             points = [
                 (metrics[f"{key}.{count}"].value, metrics[f"{key}.accuracy"])
@@ -298,11 +299,18 @@ def curves_svg(metrics: dict[str, Metric], settings: SearchSettings) -> str:
             if not line:
                 continue
             xs, ys, lows, highs = zip(*line, strict=True)
-            [drawn] = axes.plot(xs, ys, marker="o", label=name.replace("_", " "))
+            look: dict[str, Any] = {
+                "marker": "os^Dvp*XP<"[place % 10],
+                "linestyle": "--" if name in LINES else "-",
+            }
+            # Bars, not bands: the bands of ten lines would hide one another.
             if None not in (*lows, *highs):
-                axes.fill_between(xs, lows, highs, alpha=0.12, color=drawn.get_color())
-        axes.set(xscale="log", xlabel=label, ylabel="accuracy", ylim=(0, 1))
-        axes.legend(loc="best")
+                bars = np.abs(np.array([lows, highs], dtype=float) - np.array(ys, dtype=float))
+                look |= {"yerr": bars, "elinewidth": 0.7, "capsize": 2}
+            axes.errorbar(xs, ys, label=name.replace("_", " "), **look)
+        axes.set(xscale="log", xlabel=label, ylabel="accuracy")
+        axes.grid(alpha=0.25)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
         return _svg(figure)
 
 
