@@ -21,20 +21,16 @@ The paper's oracle, reward values, coefficients and data are not public; what st
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
 
-from sparring.errors import SettingsError
 from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
 from sparring.models.players import PLAYERS, Player, Players
 from sparring.models.prompts import layout_for
 from sparring.runs import JsonlLog
-from sparring.settings import dump_settings
 from sparring.training.adversary import Adversary, Rewrites, rule_rewrites
 from sparring.training.aprm_run import (
     Run,
@@ -49,6 +45,7 @@ from sparring.training.aprm_settings import AprmSettings
 from sparring.training.optimism import OptimisticGradient
 from sparring.training.pool import ReplayPool
 from sparring.training.prm_rows import PrmRow, fresh_row, prm_utility, replay_row
+from sparring.training.running import Progress, make_accelerator, resumes, tracked_settings
 from sparring.training.state import (
     load_state,
     random_for,
@@ -56,9 +53,6 @@ from sparring.training.state import (
     torch_generator_for,
 )
 from sparring.training.tasks import State, TextTask, load_task
-
-Progress = Callable[[int, dict[str, Any]], None]
-"""Called after every step with (steps done, the step's log record)."""
 
 
 def train_aprm(
@@ -78,14 +72,10 @@ def train_aprm(
     """
     run = setup(settings, out)
     log = JsonlLog(out / "log.jsonl")
-    if resume and (out / "checkpoint").exists():
+    if resumes(out, [log], resume=resume):
         restore(run)
-        log.truncate_after(lambda record: record["step"] <= run.step)
-    elif next(iter(log.records()), None) is not None and not resume:
-        raise SettingsError(f"'{out}' already holds a run; resume it with --resume, or choose another --out")
-    else:
-        log.truncate_after(lambda record: False)
-    run.accelerator.init_trackers("sparring-aprm", config=_flat(dump_settings(settings)))
+    log.truncate_after(lambda record: record["step"] <= run.step)
+    run.accelerator.init_trackers("sparring-aprm", config=tracked_settings(settings))
 
     while run.step < settings.total_steps:
         started = time.perf_counter()
@@ -129,12 +119,7 @@ def setup(settings: AprmSettings, out: Path) -> Run:
     out.mkdir(parents=True, exist_ok=True)
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="bf16" if dtype == torch.bfloat16 else "no",
-        log_with=available_trackers(settings.trackers) or None,
-        project_dir=str(out),
-    )
+    accelerator = make_accelerator(settings.trackers, out, device, mixed=dtype)
     torch.manual_seed(seed_for(settings.seed, 0, "weights"))
     task = load_task(settings)
     tokenizer = load_tokenizer(settings.backbone)
@@ -166,26 +151,6 @@ def setup(settings: AprmSettings, out: Path) -> Run:
         task.keep(fits, f"state longer than max_length = {settings.max_length} tokens")
     reset_optimizers(run)
     return run
-
-
-def available_trackers(wanted: Sequence[str]) -> list[str]:
-    """Return the trackers, or raise SettingsError for one that is unknown or not installed.
-
-    accelerate itself would leave such a tracker out without a word.
-    """
-    installed = {str(tracker) for tracker in get_available_trackers()}
-    for tracker in wanted:
-        if tracker not in installed:
-            hint = {
-                "tensorboard": "pip install 'sparring[tracking]'",
-                "wandb": "pip install 'sparring[wandb]'",
-            }
-            known = ", ".join(sorted(installed)) or "none"
-            raise SettingsError(
-                f"trackers: '{tracker}' is unknown or not installed (installed: {known})"
-                + (f"; {hint[tracker]}" if tracker in hint else "")
-            )
-    return list(wanted)
 
 
 def reset_optimizers(run: Run) -> None:
@@ -298,10 +263,3 @@ def export_snapshot(settings: AprmSettings, out: Path, update: int, folder: Path
     run = setup(settings, out)
     load_player(run.players, "prm", load_state(out / "snapshots" / f"{update:06d}")[0]["prm"])
     export_prm(run, folder)
-
-
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: value if isinstance(value, (int, float, str, bool)) else str(value)
-        for key, value in settings.items()
-    }

@@ -5,8 +5,6 @@ Contract: everything here is about keeping and restoring; how a run is played is
 
 from __future__ import annotations
 
-import resource
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from sparring.errors import CheckpointError, SettingsError
+from sparring.errors import CheckpointError
 from sparring.models.checkpoint import model_card, save_prm
 from sparring.models.players import PLAYERS, Player, Players
 from sparring.models.prompts import layout_for
@@ -25,6 +23,7 @@ from sparring.training.adversary import Adversary
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.optimism import OptimisticGradient
 from sparring.training.pool import ReplayPool
+from sparring.training.running import peak_memory, refuse_changes
 from sparring.training.state import load_optimizer_tensors, load_state, optimizer_tensors, save_state
 from sparring.training.tasks import ChainTask, TextTask
 
@@ -35,7 +34,6 @@ METHODS = {
 }
 
 # What may differ between a run and its resumption without changing any result.
-_FREE_ON_RESUME = {"checkpoint_every", "trackers", "device"}
 
 
 @dataclass
@@ -86,15 +84,7 @@ def save_checkpoint(run: Run) -> None:
 def restore(run: Run) -> None:
     """Load the run's checkpoint; its settings must be those of this run."""
     tensors, values = load_state(run.out / "checkpoint")
-    now, then = dump_settings(run.settings), values["settings"]
-    changed = sorted(
-        k for k in now.keys() | then.keys() if now.get(k) != then.get(k) and k not in _FREE_ON_RESUME
-    )
-    if changed:
-        raise SettingsError(
-            f"cannot resume '{run.out}' with other settings: "
-            + "; ".join(f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in changed)
-        )
+    refuse_changes(run.out, run.settings, values["settings"])
     for player in PLAYERS:
         named = run.players.parameters(player)
         load_player(run.players, player, tensors[player])
@@ -187,11 +177,3 @@ def finish(run: Run) -> Path:
         extra={"left_out": dict(run.task.left_out)},
     )
     return folder
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the most bytes held so far: on the GPU, or by this process (since it was started, or resumed)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others kilobytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

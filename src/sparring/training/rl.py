@@ -30,11 +30,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from rich.console import Console
 from rich.markup import escape
 
-from sparring.errors import SettingsError
 from sparring.models.batching import length_sorted_batches
 from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
 from sparring.models.prompts import layout_for
@@ -42,7 +40,6 @@ from sparring.models.scorer import SHORTEST
 from sparring.runs import JsonlLog
 from sparring.terminal import progress_bar
 from sparring.traces.records import Trace
-from sparring.training.aprm import available_trackers
 from sparring.training.credit import outcome_advantages, token_advantages
 from sparring.training.policy_gradient import categorical_kl
 from sparring.training.rl_loss import objective
@@ -53,6 +50,7 @@ from sparring.training.rl_run import Run, finish, restore, save_checkpoint
 from sparring.training.rl_scores import Answer, StepScores, credit_rule, load_scores
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import OtherEngine, Sampler, load_subject
+from sparring.training.running import make_accelerator, resumes, tracked_settings
 from sparring.training.state import random_for, seed_for
 
 Progress = Callable[[int, dict[str, Any]], None]
@@ -82,19 +80,17 @@ def train_rl(
     """
     run = setup(settings, out, other)
     log, watched, renewed = (JsonlLog(out / f"{name}.jsonl") for name in ("log", "watch", "refresh"))
-    if resume and (out / "checkpoint").exists():
+    if resumes(out, [log, watched], resume=resume):
         restore(run)
         if run.refreshed:
             run.scores = load_scores(settings, run.subject.checker, prm_folder(run))
-    elif (next(iter(log.records()), None) or next(iter(watched.records()), None)) and not resume:
-        raise SettingsError(f"'{out}' already holds a run; resume it with --resume, or choose another --out")
     log.truncate_after(lambda record: record["step"] <= run.step)
     # What comes before the checkpoint of its update is there up to the checkpoint; later records are made again.
     for made in (watched, renewed):
         made.truncate_after(lambda record: record["update"] <= run.step and run.step > 0)
     looks, refreshes = list(watched.records()), list(renewed.records())
     stopped = hacked(looks) if settings.stop_when_hacked else None
-    run.accelerator.init_trackers("sparring-rl", config=run.tracked_settings())
+    run.accelerator.init_trackers("sparring-rl", config=tracked_settings(settings))
 
     while stopped is None:
         if refresh_due(run, refreshes):
@@ -146,12 +142,7 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
     out.mkdir(parents=True, exist_ok=True)
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="bf16" if dtype == torch.bfloat16 else "no",
-        log_with=available_trackers(settings.trackers) or None,
-        project_dir=str(out),
-    )
+    accelerator = make_accelerator(settings.trackers, out, device, mixed=dtype)
     torch.manual_seed(seed_for(settings.seed, 0, "weights"))
     subject = load_subject(settings)
     tokenizer = load_tokenizer(settings.policy)

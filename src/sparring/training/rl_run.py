@@ -16,22 +16,21 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from sparring.errors import CheckpointError, SettingsError
+from sparring.errors import CheckpointError
 from sparring.files import atomic_directory
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.traces.jsonl import record_to_trace, trace_to_record
 from sparring.traces.records import Trace
-from sparring.training.aprm_run import peak_memory
 from sparring.training.rl_monitors import look_metrics
 from sparring.training.rl_policy import Policy
 from sparring.training.rl_scores import StepScores
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import Sampler, Subject
+from sparring.training.running import peak_memory, refuse_changes
 from sparring.training.state import load_optimizer_tensors, load_state, optimizer_tensors, save_state
 
 # What may differ between a run and its resumption without changing any result.
-_FREE_ON_RESUME = {"checkpoint_every", "trackers", "device"}
 _COUNTERS = ("step", "samples", "tokens", "refreshed")
 
 
@@ -63,13 +62,6 @@ class Run:
         """Send a record's numbers to the trackers."""
         numbers = {f"{prefix}/{name}": value for name, value in record.items() if isinstance(value, float)}
         self.accelerator.log(numbers, step=self.step)
-
-    def tracked_settings(self) -> dict[str, Any]:
-        """Return the settings in the types that trackers take."""
-        return {
-            key: value if isinstance(value, (int, float, str, bool)) else str(value)
-            for key, value in dump_settings(self.settings).items()
-        }
 
     def card(self, stopped: str | None) -> str:
         """Return the text of the policy's model card."""
@@ -106,15 +98,7 @@ def save_checkpoint(run: Run) -> None:
 def restore(run: Run) -> None:
     """Load the run's checkpoint; its settings must be those of this run."""
     tensors, values = load_state(run.out / "checkpoint")
-    now, then = dump_settings(run.settings), values["settings"]
-    changed = sorted(
-        k for k in now.keys() | then.keys() if now.get(k) != then.get(k) and k not in _FREE_ON_RESUME
-    )
-    if changed:
-        raise SettingsError(
-            f"cannot resume '{run.out}' with other settings: "
-            + "; ".join(f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in changed)
-        )
+    refuse_changes(run.out, run.settings, values["settings"])
     named = run.policy.parameters()
     if named.keys() != tensors["policy"].keys():
         raise CheckpointError("the checkpoint's policy has other parameters than the model")

@@ -26,11 +26,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from rich.console import Console
 from rich.markup import escape
 
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError
 from sparring.models.batching import length_sorted_batches
 from sparring.models.loading import load_tokenizer, pick_device, pick_dtype
 from sparring.models.prompts import layout_for
@@ -39,8 +38,6 @@ from sparring.runs import JsonlLog, Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.terminal import progress_bar
 from sparring.traces.spans import Layout
-from sparring.training.aprm import Progress, available_trackers
-from sparring.training.aprm_run import peak_memory
 from sparring.training.examples import (
     Example,
     Targets,
@@ -54,6 +51,7 @@ from sparring.training.examples import (
     soft_labels,
     split_by_group,
 )
+from sparring.training.running import Progress, make_accelerator, peak_memory, resumes, tracked_settings
 from sparring.training.state import load_state, random_for, save_state, seed_for
 from sparring.training.step_model import StepModel, context_length, label_token_ids
 from sparring.training.supervised_run import (
@@ -97,16 +95,10 @@ def train_supervised(
     """
     run = setup(settings, out)
     log = JsonlLog(out / "log.jsonl")
-    if resume and (out / "checkpoint").exists():
+    if resumes(out, [log], resume=resume):
         restore(run)
-        log.truncate_after(lambda record: record["step"] <= run.step)
-    elif next(iter(log.records()), None) is not None and not resume:
-        raise SettingsError(f"'{out}' already holds a run; resume it with --resume, or choose another --out")
-    else:
-        log.truncate_after(lambda record: False)
-    run.accelerator.init_trackers(
-        "sparring-supervised", config={name: str(value) for name, value in dump_settings(settings).items()}
-    )
+    log.truncate_after(lambda record: record["step"] <= run.step)
+    run.accelerator.init_trackers("sparring-supervised", config=tracked_settings(settings))
     while run.step < run.updates and not run.stopped:
         started = time.perf_counter()
         record = update(run)
@@ -134,11 +126,7 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
     out.mkdir(parents=True, exist_ok=True)
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        log_with=available_trackers(settings.trackers) or None,
-        project_dir=str(out),
-    )
+    accelerator = make_accelerator(settings.trackers, out, device)
     torch.manual_seed(seed_for(settings.seed, 0, "weights"))
     tokenizer = load_tokenizer(settings.backbone)
     model = StepModel(

@@ -21,12 +21,12 @@ from sparring.runs import Metric
 from sparring.settings import dump_settings
 from sparring.traces.spans import Layout
 from sparring.training.examples import Example
+from sparring.training.running import refuse_changes
 from sparring.training.state import load_optimizer_tensors, load_state, optimizer_tensors, save_state
 from sparring.training.step_model import StepModel
 from sparring.training.supervised_settings import SupervisedSettings
 
 # What may differ between a run and its resumption without changing any result.
-_FREE_ON_RESUME = {"checkpoint_every", "trackers", "device"}
 _COUNTERS = ("step", "best_loss", "best_step", "failures", "stopped")
 
 
@@ -98,16 +98,9 @@ def save_checkpoint(run: Run) -> None:
 def restore(run: Run) -> None:
     """Load the run's checkpoint; command, settings and data must be those of this run."""
     tensors, values = load_state(run.out / "checkpoint")
-    now, then = dump_settings(run.settings), values["settings"]
-    changed = [
-        f"{key} was {then.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted(now.keys() | then.keys())
-        if now.get(key) != then.get(key) and key not in _FREE_ON_RESUME
-    ]
-    if values["kind"] != run.settings.title:
-        changed.insert(0, f"it trains a {values['kind']}")
-    if changed:
-        raise SettingsError(f"cannot resume '{run.out}' with other settings: " + "; ".join(changed))
+    kind = values["kind"]
+    others = [] if kind == run.settings.title else [f"it trains a {kind}"]
+    refuse_changes(run.out, run.settings, values["settings"], *others)
     if values["digest"] != run.digest:
         raise SettingsError(f"cannot resume '{run.out}': the data files have changed since it was started")
     load_parameters(run, tensors["model"])
