@@ -257,7 +257,8 @@ def main() -> None:
     text = "\n\n".join(parts) + "\n"
     options.results.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.results) as draft:
-        recorded = {**vars(options), "best_of": BEST_OF}
+        given = {name: value for name, value in vars(options).items() if name not in ("run", "results")}
+        recorded = {**given, "best_of": BEST_OF}
         written = write_metrics(draft, metrics, settings=recorded, seed=options.seed)
         written.replace(options.results / "chain_values.json")
     atomic_write_text(options.results / "chain_values.md", text)

@@ -310,7 +310,11 @@ def main() -> None:
     start = pass_at(TINY_POLICY, arguments, 0)
     metrics = measure(results, start)
     arguments.results.mkdir(parents=True, exist_ok=True)
-    given = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+    given = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in vars(arguments).items()
+        if key not in ("out", "results")
+    }
     written = write_metrics(arguments.out, metrics, settings=given, seed=0, extra={"runs": results})
     (arguments.results / "rl_chain.json").write_bytes(written.read_bytes())
     text = page(metrics, list(chosen), arguments)
