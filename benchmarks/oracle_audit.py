@@ -1,6 +1,6 @@
 """Audit of the panel of oracles and its members on real steps: the numbers of docs/oracle_audit.md.
 
-    python benchmarks/oracle_audit.py --data ../shared/data
+    python benchmarks/oracle_audit.py --data data
 
 Contract: reads GSM8K, MATH, ProcessBench and PRMBench from `--data` (sets that are absent are named and skipped), judges
 every step as `sparring eval oracle` does, and writes `oracle_audit.json` (the layout of metrics.json) and `oracle_audit.md`

@@ -1,6 +1,6 @@
 """Speed of the oracles on GSM8K steps: verdicts per second of processor time, in process and through the sandbox.
 
-    python benchmarks/oracle_speed.py --data ../shared/data/gsm8k/train.jsonl
+    python benchmarks/oracle_speed.py --data data/gsm8k/train.jsonl
 
 Judged are, as in training, up to four different rule perturbations of each reference step (without annotations): by
 themselves (`arithmetic`), and against the original (`reference`, the two default members together, and all members).

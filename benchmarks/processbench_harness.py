@@ -1,6 +1,6 @@
 """Check the ProcessBench harness against published step scores: the same scores must give the known F1.
 
-    python benchmarks/processbench_harness.py --data ../shared/data/processbench
+    python benchmarks/processbench_harness.py --data data/processbench
 
 Needs a folder with `gsm8k.json`, `math.json` (here: every second record of the public subsets) and, for
 each, the step scores that two public PRMs gave (`<subset>_public_prm_scores.jsonl`). `EXPECTED` was
