@@ -143,3 +143,19 @@ def test_kept_states_give_whole_beginnings_only(texts, most_tokens, asked):
     assert [int(token) for piece in kept.path(key) for token in piece.flatten()] == list(key)
     if most_tokens == 12 and len(texts) == 1 and asked[: len(texts[0][0])] == texts[0][0] != asked:
         assert key == texts[0][0]
+
+
+def test_a_large_model_keeps_fewer_tokens() -> None:
+    from types import SimpleNamespace
+
+    from sparring.models.decoding import KEPT_BYTES, KEPT_TOKENS, bytes_per_token
+
+    config = SimpleNamespace(
+        num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, hidden_size=4096, head_dim=None
+    )
+    model = SimpleNamespace(
+        config=SimpleNamespace(get_text_config=lambda: config),
+        parameters=lambda: iter([torch.zeros(1, dtype=torch.bfloat16)]),
+    )
+    assert bytes_per_token(model) == 128 * 1024
+    assert KEPT_BYTES // bytes_per_token(model) == 16_384 < KEPT_TOKENS

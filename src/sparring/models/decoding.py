@@ -24,6 +24,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 Ids = tuple[int, ...]
 KEPT_TOKENS = 65_536
 """Tokens whose keys and values are kept at a time."""
+KEPT_BYTES = 2**31
+"""Bytes that they may take: of a large model, far fewer tokens are kept."""
 _BLOCK = 16  # tokens per branch that room is made for at a time
 _MOST_BRANCHES = 8
 
@@ -265,6 +267,15 @@ def begin(
         visible, lengths = visible.repeat_interleave(times, dim=0), lengths.repeat_interleave(times)
     rows = PackedRows(model, states, past + width, visible, lengths, branches)
     return rows, output.logits[:, -1].repeat_interleave(samples, dim=0)
+
+
+def bytes_per_token(model: Any) -> int:
+    """Return the bytes of one token's keys and values in all layers."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    values = 2 * int(config.num_hidden_layers * heads * size)
+    return values * int(next(model.parameters()).element_size())
 
 
 def packable(model: Any, cache: Any) -> bool:

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from sparring.errors import DataError
-from sparring.models.decoding import KEPT_TOKENS, KeptStates
+from sparring.models.decoding import KEPT_BYTES, KEPT_TOKENS, KeptStates, bytes_per_token
 from sparring.models.sampling import Sampled, ids_containing, sample_seeded
 from sparring.rollouts.engine import (
     Completion,
@@ -54,14 +54,16 @@ class LocalEngine:
         self._kept: KeptStates | None = None
 
     @contextmanager
-    def keeping(self, tokens: int = KEPT_TOKENS) -> Iterator[None]:
+    def keeping(self, tokens: int | None = None) -> Iterator[None]:
         """Keep keys and values between calls, so that a prefix is not read again where it grew by a step.
 
         The weights must stay as they are meanwhile.
 
         Args:
-            tokens: most tokens whose keys and values are kept.
+            tokens: most tokens whose keys and values are kept; without it, what fits into 2 GiB, at most 65,536.
         """
+        if tokens is None:
+            tokens = min(KEPT_TOKENS, KEPT_BYTES // bytes_per_token(self.model))
         before, self._kept = self._kept, KeptStates(tokens)
         try:
             yield
