@@ -148,7 +148,7 @@ def test_kept_states_give_whole_beginnings_only(texts, most_tokens, asked):
 def test_a_large_model_keeps_fewer_tokens() -> None:
     from types import SimpleNamespace
 
-    from sparring.models.decoding import KEPT_BYTES, KEPT_TOKENS, bytes_per_token
+    from sparring.models.decoding import tokens_to_keep
 
     config = SimpleNamespace(
         num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, hidden_size=4096, head_dim=None
@@ -157,5 +157,4 @@ def test_a_large_model_keeps_fewer_tokens() -> None:
         config=SimpleNamespace(get_text_config=lambda: config),
         parameters=lambda: iter([torch.zeros(1, dtype=torch.bfloat16)]),
     )
-    assert bytes_per_token(model) == 128 * 1024
-    assert KEPT_BYTES // bytes_per_token(model) == 16_384 < KEPT_TOKENS
+    assert tokens_to_keep(model) == 2**31 // (128 * 1024) == 16_384

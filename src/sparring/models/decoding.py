@@ -269,13 +269,13 @@ def begin(
     return rows, output.logits[:, -1].repeat_interleave(samples, dim=0)
 
 
-def bytes_per_token(model: Any) -> int:
-    """Return the bytes of one token's keys and values in all layers."""
+def tokens_to_keep(model: Any) -> int:
+    """Return how many tokens' keys and values to keep: at most `KEPT_TOKENS`, and what fits into `KEPT_BYTES`."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     values = 2 * int(config.num_hidden_layers * heads * size)
-    return values * int(next(model.parameters()).element_size())
+    return min(KEPT_TOKENS, KEPT_BYTES // (values * int(next(model.parameters()).element_size())))
 
 
 def packable(model: Any, cache: Any) -> bool:

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from sparring.errors import DataError
-from sparring.models.decoding import KEPT_BYTES, KEPT_TOKENS, KeptStates, bytes_per_token
+from sparring.models.decoding import KeptStates, tokens_to_keep
 from sparring.models.sampling import Sampled, ids_containing, sample_seeded
 from sparring.rollouts.engine import (
     Completion,
@@ -62,9 +62,8 @@ class LocalEngine:
         Args:
             tokens: most tokens whose keys and values are kept; without it, what fits into 2 GiB, at most 65,536.
         """
-        if tokens is None:
-            tokens = min(KEPT_TOKENS, KEPT_BYTES // bytes_per_token(self.model))
-        before, self._kept = self._kept, KeptStates(tokens)
+        kept = KeptStates(tokens_to_keep(self.model) if tokens is None else tokens)
+        before, self._kept = self._kept, kept
         try:
             yield
         finally:

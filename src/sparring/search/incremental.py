@@ -16,12 +16,10 @@ from transformers import DynamicCache
 
 from sparring.errors import DataError
 from sparring.models.batching import length_sorted_batches, pad_right
+from sparring.models.decoding import tokens_to_keep
 from sparring.models.scorer import TokenHeadScorer, correct_log_odds
 from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import Encoded, encode
-
-KEPT_TOKENS = 65_536
-"""Tokens whose keys and values are kept at a time."""
 
 Key = tuple[str, tuple[str, ...]]
 """A problem's id and the steps of a prefix."""
@@ -65,11 +63,12 @@ class IncrementalScorer:
 
     Args:
         scorer: a PRM for which `supported` holds.
-        kept_tokens: most tokens whose keys and values are kept.
+        kept_tokens: most tokens whose keys and values are kept; without it, as many as `tokens_to_keep` says.
     """
 
-    def __init__(self, scorer: TokenHeadScorer, *, kept_tokens: int = KEPT_TOKENS) -> None:
-        self.scorer, self.kept_tokens = scorer, kept_tokens
+    def __init__(self, scorer: TokenHeadScorer, *, kept_tokens: int | None = None) -> None:
+        self.scorer = scorer
+        self.kept_tokens = tokens_to_keep(scorer.model) if kept_tokens is None else kept_tokens
         self._pieces: dict[Key, Piece] = {}
         self._tokens = 0
 
