@@ -135,3 +135,25 @@ def test_the_commented_config_is_the_defaults_and_explains_every_value():
     values = [line for line in text.splitlines() if re.match(r"[a-z_]+:", line)]
     assert all(re.search(r"\s#\s\S", line) for line in values)
     assert "sparring train rl --config configs/chain-rl.yaml --out " in text
+
+
+def test_a_run_on_other_problems_is_not_resumed(tiny_folder, tmp_path):
+    file = tmp_path / "problems.jsonl"
+
+    def write(first: int) -> None:
+        lines = [
+            {
+                "question": f"mod 13 : b is {n % 13} ; c = b + {n // 13} ; find c",
+                "answer": f"c is {n}\n#### {n}",
+            }
+            for n in range(first, first + 10)
+        ]
+        file.write_text("\n".join(json.dumps(line) for line in lines))
+
+    write(0)
+    settings = small(tiny_folder, task="text", data=str(file), data_format="gsm8k", updates=1)
+    train_rl(settings, tmp_path / "run")
+    train_rl(settings, tmp_path / "run", resume=True)
+    write(1)
+    with pytest.raises(SettingsError, match="data files have changed"):
+        train_rl(settings, tmp_path / "run", resume=True)

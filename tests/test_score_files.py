@@ -17,8 +17,9 @@ from rich.console import Console
 from sparring.errors import DataError, SettingsError, SparringError
 from sparring.evaluation.commands import distinct_ids, score_file
 from sparring.evaluation.score_files import checked_scores, read_scores, write_scores
-from sparring.evaluation.scoring import folder_identity, score_traces, traces_digest
+from sparring.evaluation.scoring import score_traces, traces_digest
 from sparring.evaluation.tables import colour, plain
+from sparring.fingerprints import folder_identity
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Problem, Trace
 

@@ -33,10 +33,11 @@ from sparring.evaluation.processbench import (
     reliability,
 )
 from sparring.evaluation.score_files import read_scores, write_scores
-from sparring.evaluation.scoring import StepScorer, folder_identity, score_traces
+from sparring.evaluation.scoring import StepScorer, score_traces
 from sparring.evaluation.tables import print_scored_traces, processbench_table
 from sparring.evaluation.worst import WORST_FILE, Judged, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl
+from sparring.fingerprints import folder_identity
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.statistics import RESAMPLES

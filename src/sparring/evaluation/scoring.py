@@ -9,8 +9,6 @@ Not here: models (`models/scorer.py`), and what scores are worth (`processbench.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +17,7 @@ from rich.console import Console
 
 from sparring.errors import DataError
 from sparring.evaluation.score_files import checked_scores
+from sparring.fingerprints import records_digest
 from sparring.runs import JsonlLog
 from sparring.terminal import progress_bar
 from sparring.traces.records import Trace
@@ -90,22 +89,7 @@ def score_traces(
 
 def traces_digest(traces: Sequence[Trace]) -> str:
     """Return a SHA-256 of what a scorer sees: ids, questions and steps, in order."""
-    digest = hashlib.sha256()
-    for trace in traces:
-        seen = [trace.problem.id, trace.problem.question, *trace.steps]
-        digest.update(json.dumps(seen).encode("ascii") + b"\n")
-    return digest.hexdigest()
-
-
-def folder_identity(path: Path) -> str:
-    """Return a name for a model folder's present content: its path and its files' names, sizes and times."""
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else []:
-        if file.is_file():
-            status = file.stat()
-            known = [str(file.relative_to(path)), status.st_size, status.st_mtime_ns]
-            digest.update(json.dumps(known).encode("ascii") + b"\n")
-    return f"{path.resolve()} {digest.hexdigest()}"
+    return records_digest([trace.problem.id, trace.problem.question, *trace.steps] for trace in traces)
 
 
 def _continued(

@@ -20,15 +20,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from sparring.errors import SettingsError
-from sparring.evaluation.scoring import folder_identity
-from sparring.evaluation.search_curves import BASELINES, LINES, Case, Independent, curve_metrics, vote_key
-from sparring.evaluation.tables import percent
+from sparring.evaluation.search_curves import LINES, Case, Independent, curve_metrics, vote_key
+from sparring.evaluation.search_tables import accuracy_table, difference_table
 from sparring.evaluation.worst import MOST_WORST, WORST_FILE, misled_searches
 from sparring.files import atomic_write_jsonl, atomic_write_text
+from sparring.fingerprints import folder_identity
 from sparring.labels.answers import ChainChecker, Checker, stated_answer
 from sparring.labels.command import load_subjects, pick_checker
 from sparring.labels.label_run import Subject
@@ -183,7 +181,10 @@ def run_search_command(
     atomic_write_jsonl(out / WORST_FILE, misled[:MOST_WORST])
     atomic_write_text(out / CURVES_FILE, curves_svg(metrics, settings))
     write_metrics(out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
-    console.print(search_table(metrics, settings, len(problems)))
+    names = (*LINES, *settings.methods)
+    title = f"Search on {len(problems)} problems, {settings.repeats} repeat(s)"
+    console.print(accuracy_table(metrics, names, settings.n, title))
+    console.print(difference_table(metrics, names, settings.n))
     for name, odd in counts.items():
         for what, count in odd.items():
             console.print(f"{name}: {what}: {count}", style="yellow", highlight=False)
@@ -236,45 +237,6 @@ def judged(
         )
         cases.append(Case(problem.id, repeat, result, answers, right))
     return cases
-
-
-def search_table(metrics: dict[str, Metric], settings: SearchSettings, problems: int) -> Table:
-    """Return the table: percentages with intervals, mean costs per problem, differences with p-values."""
-    table = Table(
-        title=f"Search on {problems} problems, {settings.repeats} repeat(s)",
-        caption="percent [95 % interval], costs per problem; differences in points (p-value)",
-    )
-    for heading in ("method", "N", "accuracy", "tokens written", "tokens scored", "FLOPs"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
-    for line in BASELINES:
-        for when in ("same N", "same cost"):
-            table.add_column(f"− {line.replace('_', '-')}, {when}", justify="right")
-    for name in (*LINES, *settings.methods):
-        for n in sorted(settings.n):
-            key = f"search.{name}.n_{n}"
-            if f"{key}.accuracy" not in metrics:
-                continue
-            costs = (
-                metrics[f"{key}.{count}"].value for count in ("tokens_generated", "tokens_scored", "flops")
-            )
-            differences = (
-                difference(metrics, f"{key}.minus_{line}{suffix}")
-                for line in BASELINES
-                for suffix in ("", "_at_equal_cost")
-            )
-            shown = ("–" if cost is None else f"{cost:.3g}" for cost in costs)
-            table.add_row(name, str(n), percent(metrics[f"{key}.accuracy"]), *shown, *differences)
-        table.add_section()
-    return table
-
-
-def difference(metrics: dict[str, Metric], key: str) -> Text:
-    """Return a difference in percentage points with its p-value, a dash where there is none."""
-    metric = metrics.get(key)
-    if metric is None or metric.value is None:
-        return Text("–")
-    p_value = metrics[f"{key}.p_value"].value
-    return Text(f"{100 * metric.value:+.1f} ({p_value:.3f})")
 
 
 def curves_svg(metrics: dict[str, Metric], settings: SearchSettings) -> str:

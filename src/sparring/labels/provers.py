@@ -6,12 +6,11 @@ policy, the best of K of it (the same rollouts, the closed form in `posterior.py
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from pathlib import Path
 
 from sparring.errors import SettingsError
+from sparring.fingerprints import folder_identity
 from sparring.labels.settings import LabelSettings, parse_prover
 from sparring.models.loading import (
     TINY_POLICY,
@@ -87,8 +86,4 @@ def is_server(policy: str) -> bool:
 def policy_identity(policy: str) -> str:
     """Return a name for what the policy is now: a folder's files by name, size and time, else the name itself."""
     folder = Path(resolve_model(policy)) if not is_server(policy) else Path("/nonexistent")
-    if not folder.is_dir():
-        return policy
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
-    known = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    return f"{folder.resolve()} {hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]}"
+    return folder_identity(folder) if folder.is_dir() else policy

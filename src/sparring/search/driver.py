@@ -13,8 +13,6 @@ Not here: the methods (one file each), whether an answer is right (`evaluation/s
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +23,7 @@ from typing import Any
 
 from sparring.errors import DataError, SettingsError, did_you_mean
 from sparring.files import to_json
+from sparring.fingerprints import records_digest
 from sparring.labels.settings import parse_prover
 from sparring.rollouts.engine import Completion, Engine, Limits, Prefix
 from sparring.runs import JsonlLog
@@ -138,7 +137,7 @@ def run_search(
         "method": method,
         "n": n,
         "settings": _lasting(settings),
-        "problems": digest(problems),
+        "problems": records_digest([problem.id, problem.question] for problem in problems),
         **(identity or {}),
     }
     log, results = _continued(journal, job)
@@ -316,12 +315,6 @@ def aggregation_for(scorer: StepScorer, wanted: str) -> str:
     if sidecar is None:
         return "min"
     return "last" if sidecar.meaning == "value" else str(sidecar.aggregation)
-
-
-def digest(problems: Sequence[Problem]) -> str:
-    """Return a SHA-256 of ids and questions, in order."""
-    seen = json.dumps([[problem.id, problem.question] for problem in problems])
-    return hashlib.sha256(seen.encode("ascii")).hexdigest()
 
 
 def _lasting(settings: MethodSettings) -> dict[str, Any]:

@@ -76,15 +76,16 @@ def save_checkpoint(run: Run) -> None:
         "undecided": run.undecided,
         "tokens": run.tokens,
         "settings": dump_settings(run.settings),
+        "digest": run.task.digest,
         "pool": run.pool.records(),
     }
     save_state(run.out / "checkpoint", tensors, values)
 
 
 def restore(run: Run) -> None:
-    """Load the run's checkpoint; its settings must be those of this run."""
+    """Load the run's checkpoint; settings and data must be those of this run."""
     tensors, values = load_state(run.out / "checkpoint")
-    refuse_changes(run.out, run.settings, values["settings"])
+    refuse_changes(run.out, run.settings, run.task.digest, values)
     for player in PLAYERS:
         named = run.players.parameters(player)
         load_player(run.players, player, tensors[player])

@@ -6,8 +6,6 @@ The split goes by the question's text, so that no problem is on both sides whate
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sparring.errors import DataError
+from sparring.fingerprints import records_digest
 from sparring.traces.formats.common import ReadOptions
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Label, Trace
@@ -211,8 +210,6 @@ def place_weights(
 
 def examples_digest(examples: Sequence[Example]) -> str:
     """Return a SHA-256 of ids, positions and targets, in order: what a resumed run must agree in."""
-    digest = hashlib.sha256()
-    for example in examples:
-        seen = [example.encoded.input_ids, example.encoded.positions, example.targets]
-        digest.update(json.dumps(seen).encode("ascii") + b"\n")
-    return digest.hexdigest()
+    return records_digest(
+        [example.encoded.input_ids, example.encoded.positions, example.targets] for example in examples
+    )

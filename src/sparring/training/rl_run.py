@@ -30,7 +30,6 @@ from sparring.training.rl_tasks import Sampler, Subject
 from sparring.training.running import peak_memory, refuse_changes
 from sparring.training.state import load_optimizer_tensors, load_state, optimizer_tensors, save_state
 
-# What may differ between a run and its resumption without changing any result.
 _COUNTERS = ("step", "samples", "tokens", "refreshed")
 
 
@@ -89,16 +88,20 @@ def save_checkpoint(run: Run) -> None:
     values = {name: getattr(run, name) for name in _COUNTERS}
     recent = [trace_to_record(trace) for trace in run.recent]
     settings = dump_settings(run.settings)
-    save_state(run.out / "checkpoint", tensors, {**values, "recent": recent, "settings": settings})
+    save_state(
+        run.out / "checkpoint",
+        tensors,
+        {**values, "recent": recent, "settings": settings, "digest": run.subject.digest},
+    )
     for folder in (run.out / "refresh").glob("*"):  # earlier PRMs: no checkpoint needs them any more
         if folder.name != f"{run.refreshed:06d}":
             shutil.rmtree(folder)
 
 
 def restore(run: Run) -> None:
-    """Load the run's checkpoint; its settings must be those of this run."""
+    """Load the run's checkpoint; settings and data must be those of this run."""
     tensors, values = load_state(run.out / "checkpoint")
-    refuse_changes(run.out, run.settings, values["settings"])
+    refuse_changes(run.out, run.settings, run.subject.digest, values)
     named = run.policy.parameters()
     if named.keys() != tensors["policy"].keys():
         raise CheckpointError("the checkpoint's policy has other parameters than the model")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparring.errors import DataError, SettingsError
+from sparring.fingerprints import records_digest
 from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
 from sparring.rollouts.engine import Completion, Engine, Limits, Prefix, seed_from, split_completion
 from sparring.rollouts.local import LocalEngine
@@ -53,6 +54,8 @@ class Subject:
     checker: Checker
     longer: list[Problem] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    digest: str = ""
+    """Fingerprint of the data; empty where problems are generated."""
 
 
 def load_subject(settings: RlSettings) -> Subject:
@@ -74,10 +77,15 @@ def load_subject(settings: RlSettings) -> Subject:
             f"{settings.problems_per_update} per update",
             file=settings.data,
         )
+    digest = records_digest([one.id, one.question, one.answer] for one in problems)
     random.Random(HELD_OUT_SEED).shuffle(problems)
     held_out, training = problems[: settings.watch_problems], problems[settings.watch_problems :]
     return Subject(
-        lambda rng, count: rng.sample(training, count), held_out, AnswerChecker(), left_out=+left_out
+        lambda rng, count: rng.sample(training, count),
+        held_out,
+        AnswerChecker(),
+        left_out=+left_out,
+        digest=digest,
     )
 
 

@@ -22,6 +22,7 @@ from sparring.settings import Settings, dump_settings
 Progress = Callable[[int, dict[str, Any]], None]
 """Called after every update with (updates done, the update's log record)."""
 
+# What may differ between a run and its resumption without changing any result.
 _FREE_ON_RESUME = {"checkpoint_every", "trackers", "device"}
 
 
@@ -78,26 +79,29 @@ def resumes(out: Path, logs: Iterable[JsonlLog], *, resume: bool) -> bool:
     return False
 
 
-def refuse_changes(out: Path, settings: Settings, then: Mapping[str, Any], *others: str) -> None:
-    """Refuse to go on with a run under other settings than it was started with.
+def refuse_changes(out: Path, settings: Settings, digest: str, then: Mapping[str, Any], *others: str) -> None:
+    """Refuse to go on with a run with other settings or data than it was started with.
 
     Args:
         out: the run directory.
         settings: those of now.
-        then: those of the checkpoint.
+        digest: of the data of now.
+        then: the checkpoint's values, `settings` and `digest` among them.
         others: further changes, in words.
 
     Raises:
         SettingsError: something differs that may not.
     """
-    now = dump_settings(settings)
+    now, before = dump_settings(settings), then["settings"]
     changed = [
-        f"{key} was {then.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted(now.keys() | then.keys())
-        if now.get(key) != then.get(key) and key not in _FREE_ON_RESUME
+        f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted(now.keys() | before.keys())
+        if now.get(key) != before.get(key) and key not in _FREE_ON_RESUME
     ]
     if others or changed:
         raise SettingsError(f"cannot resume '{out}' with other settings: " + "; ".join([*others, *changed]))
+    if then["digest"] != digest:
+        raise SettingsError(f"cannot resume '{out}': the data files have changed since it was started")
 
 
 def peak_memory(device: torch.device) -> int:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from sparring.errors import SettingsError
 from sparring.models.checkpoint import model_card
 from sparring.models.sidecar import Calibration, sidecar_for
 from sparring.runs import Metric
@@ -100,9 +99,7 @@ def restore(run: Run) -> None:
     tensors, values = load_state(run.out / "checkpoint")
     kind = values["kind"]
     others = [] if kind == run.settings.title else [f"it trains a {kind}"]
-    refuse_changes(run.out, run.settings, values["settings"], *others)
-    if values["digest"] != run.digest:
-        raise SettingsError(f"cannot resume '{run.out}': the data files have changed since it was started")
+    refuse_changes(run.out, run.settings, run.digest, values, *others)
     load_parameters(run, tensors["model"])
     load_optimizer_tensors(run.optimizer, run.model.parameters(), tensors.get("optimizer", {}))
     for name in _COUNTERS:

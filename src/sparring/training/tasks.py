@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sparring.errors import DataError
+from sparring.fingerprints import records_digest
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import perturb
 from sparring.oracles.reference import is_malformed
@@ -57,6 +58,8 @@ class Task(Protocol):
     """What the game needs to know of its subject."""
 
     left_out: Counter[str]
+    digest: str
+    """Fingerprint of the data; empty where problems are generated."""
 
     def draw(self, rng: random.Random, count: int) -> list[State]:
         """Return `count` random states."""
@@ -81,6 +84,7 @@ class ChainTask:
     def __init__(self, steps: tuple[int, int] = IN_DISTRIBUTION) -> None:
         self.steps = steps
         self.left_out: Counter[str] = Counter()
+        self.digest = ""
 
     def draw(self, rng: random.Random, count: int) -> list[State]:
         """Return states of fresh random problems, any step alike likely."""
@@ -116,6 +120,7 @@ class TextTask:
     def __init__(self, problems: Sequence[Problem], oracle: Panel) -> None:
         self.left_out: Counter[str] = Counter()
         self._oracle = oracle
+        self.digest = records_digest([one.id, one.question, one.solution] for one in problems)
         solved = [problem for problem in problems if problem.solution is not None]
         if len(solved) < len(problems):
             self.left_out["problem without a solution"] += len(problems) - len(solved)
