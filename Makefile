@@ -17,7 +17,7 @@ DEV := $(VENV)/.installed-dev
 help:
 	@echo "make demo     a small run from start to report"
 	@echo "make test     lint, types and tests (what CI runs)"
-	@echo "make lint     ruff and mypy only"
+	@echo "make lint     ruff, mypy and the order of imports only"
 	@echo "make install  .venv with the development tools"
 	@echo "make clean    removes .venv and caches; keeps runs/ and models/"
 
@@ -31,6 +31,7 @@ lint: $(DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 install: $(DEV)
 
