@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from rl_data import CPU, answer, random_prm, small
 from sparring.models.loading import load_causal_model, load_tokenizer
-from sparring.training.rl import give_credit, improve, play_update, setup
+from sparring.training.rl import give_credit, improve, log_probs_before, play_update, setup
 from sparring.training.rl_loss import objective
 from sparring.training.rl_policy import Policy
 from sparring.training.rl_scores import Answer
@@ -119,11 +119,57 @@ def test_ratios_are_per_token_and_clipped(tiny_folder):
     sampled = tuple((out.log_probs - np.log(2.0)).tolist())
     object.__setattr__(item.completion, "log_probabilities", sampled)
     item.advantages = np.array([1.0, -1.0, 0.0])
-    _, clipped = objective(policy, [item], small(tiny_folder, kl=0.0))
-    _, plain = objective(policy, [item], small(tiny_folder, kl=0.0, objective="reinforce"))
+    own = {"kl": 0.0, "sampler_cap": None}
+    _, clipped = objective(policy, [item], small(tiny_folder, **own))
+    _, plain = objective(policy, [item], small(tiny_folder, **own, objective="reinforce"))
     assert clipped["policy_loss"] == pytest.approx(-(1.2 - 2.0), abs=1e-4)
     assert plain["policy_loss"] == pytest.approx(0.0, abs=1e-4)
     assert clipped["clipfrac"] == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("kind", ["ppo", "reinforce"])
+def test_what_the_sampler_rounds_otherwise_weighs_tokens_and_clips_none(tiny_folder, kind):
+    policy = policy_of(tiny_folder)
+    item = answer("a")
+    row = (item.prompt, item.completion.token_ids)
+    log_probs = policy.outputs([row]).log_probs.detach()
+    item.advantages = np.array([1.0, -1.0, 2.0])
+    # The sampler wrote the tokens with 1/1.5, 1/4 and 2 times the policy's probability; at most 2 counts.
+    sampler = log_probs - torch.log(torch.tensor([1.5, 4.0, 0.5]))
+    object.__setattr__(item.completion, "log_probabilities", tuple(sampler.tolist()))
+    settings = small(tiny_folder, kl=0.0, objective=kind)
+    _, sums = objective(policy, [item], settings)
+    assert sums["policy_loss"] == pytest.approx(-(1.5 * 1.0 - 2.0 * 1.0 + 0.5 * 2.0), abs=1e-4)
+    assert sums["clipfrac"] == 0.0 and sums["approx_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert sums["sampler_kl"] == pytest.approx(sum(r - 1 - np.log(r) for r in (1.5, 4.0, 0.5)), abs=1e-4)
+    found = gradients(policy, [item], settings)
+    by_hand = -(policy.outputs([row]).log_probs * torch.tensor([1.5, -2.0, 1.0])).sum()
+    wanted = torch.autograd.grad(by_hand, list(policy.parameters().values()))
+    torch.testing.assert_close(found, torch.cat([g.flatten() for g in wanted]), atol=1e-5, rtol=1e-4)
+    # After the policy has moved, its own ratio is on top of that: e^0.1 here, inside the clip.
+    moved = objective(policy, [item], settings, {row: (log_probs - 0.1).tolist()})[1]
+    weights = np.minimum(np.exp(-0.1) * np.array([1.5, 4.0, 0.5]), 2.0)
+    assert moved["policy_loss"] == pytest.approx(-float(np.exp(0.1) * weights @ item.advantages), abs=1e-4)
+
+
+def test_several_steps_per_update_are_compared_with_the_policy_before_all_of_them(tiny_folder, tmp_path):
+    settings = small(tiny_folder, epochs=2, minibatches=2, learning_rate=0.01, rise_updates=0, kl=0.0)
+    run = setup(settings, tmp_path)
+    answers = with_advantages((answer("a"), [1.0] * 3), (answer("b", "c"), [1.0, 1.0, 0.0, 0.0, -1.0]))
+    before = log_probs_before(run, answers)
+    assert before.keys() == {one.row for one in answers}
+    seen = []
+    run_objective = objective
+
+    def watched(policy, chosen, settings, given):
+        assert given == before
+        seen.append(policy.version)
+        return run_objective(policy, chosen, settings, given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sparring.training.rl.objective", watched)
+        record = improve(run, answers)
+    assert len(set(seen)) == 4 and record["approx_kl"] > 0
 
 
 def test_the_engine_samples_with_the_weights_and_the_distribution_that_are_trained(tiny_folder, tmp_path):
@@ -137,7 +183,7 @@ def test_the_engine_samples_with_the_weights_and_the_distribution_that_are_train
             for place, item in enumerate(answers):
                 item.advantages = np.full(len(item.completion.token_ids), (-1.0) ** place)
             record = improve(run, answers)
-            assert record["approx_kl"] < 1e-6 and record["gradient_norm"] > 0
+            assert record["sampler_kl"] < 1e-6 and record["gradient_norm"] > 0
 
 
 def test_an_adapter_learns_and_its_reference_stays(tiny_folder, tmp_path):

@@ -236,6 +236,7 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
     settings = run.settings
     sums: dict[str, float] = {}
     norms: list[float] = []
+    before = log_probs_before(run, answers) if settings.epochs * settings.minibatches > 1 else None
     for epoch in range(settings.epochs):
         order = list(range(len(answers)))
         random_for(settings.seed, run.step, f"minibatches{epoch}").shuffle(order)
@@ -251,7 +252,7 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
                 [sum(map(len, row)) for row in rows], settings.tokens_per_pass, shortest=SHORTEST
             ):
                 chosen = [answer for index in batch for answer in equal[rows[index]]]
-                loss, found = objective(run.policy, chosen, settings)
+                loss, found = objective(run.policy, chosen, settings, before)
                 (loss / tokens).backward()  # type: ignore[no-untyped-call]
                 for name, value in found.items():
                     sums[name] = sums.get(name, 0.0) + value
@@ -266,6 +267,18 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
         spread = means.pop("square_return") - means.pop("return") ** 2
         means["explained_variance"] = 1 - means["value_loss"] / spread if spread > 1e-12 else 0.0
     return {"trained_tokens": int(count / settings.epochs), **means, "gradient_norm": sum(norms) / len(norms)}
+
+
+@torch.no_grad()
+def log_probs_before(run: Run, answers: Sequence[Answer]) -> dict[Row, list[float]]:
+    """Return the policy's log-probabilities of the answers' tokens as it is now, each answer once."""
+    rows = list(dict.fromkeys(answer.row for answer in answers))
+    found: dict[Row, list[float]] = {}
+    for batch in length_sorted_batches([sum(map(len, row)) for row in rows], run.settings.tokens_per_pass):
+        chosen = [rows[index] for index in batch]
+        parts = torch.split(run.policy.outputs(chosen).log_probs, [len(ids) for _, ids in chosen])
+        found |= {row: part.tolist() for row, part in zip(chosen, parts, strict=True)}
+    return found
 
 
 def optimizer_step(run: Run) -> float:

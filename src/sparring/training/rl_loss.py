@@ -6,7 +6,7 @@ entropy are exact sums over the vocabulary. Not here: advantages (`rl.give_credi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -22,9 +22,18 @@ from sparring.training.rl_settings import RlSettings
 
 
 def objective(
-    policy: Policy, answers: Sequence[Answer], settings: RlSettings
+    policy: Policy,
+    answers: Sequence[Answer],
+    settings: RlSettings,
+    before: Mapping[Row, Sequence[float]] | None = None,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Return the loss of some answers, summed over their tokens, and sums for the record.
+
+    Args:
+        policy: what is trained.
+        answers: with their advantages.
+        settings: of the run.
+        before: the policy's log-probabilities of every answer's tokens before the update; without them it has not moved.
 
     Prompts and padding are not among the outputs, so nothing about them can be rewarded. Equal answers are computed once
     and counted as often as they are there.
@@ -49,22 +58,31 @@ def objective(
         with torch.set_grad_enabled(weight > 0 and torch.is_grad_enabled()):  # else it is only for the record
             return term(*logits)[places].sum()
 
-    old = flat([answer.completion.log_probabilities for answer in answers])
+    sampler = flat([answer.completion.log_probabilities for answer in answers])
     returns = flat([answer.advantages.tolist() for answer in answers])
     advantages, value_loss = returns, None
     log_probs = out.log_probs[places]
+    start_of_update = (
+        log_probs.detach() if before is None else flat([before[answer.row] for answer in answers])
+    )
+    # Importance sampling with the sampler's part truncated: PPO's clip is for the policy's own moves, not for rounding.
+    old, weight = sampler, torch.ones_like(sampler)
+    if settings.sampler_cap is not None:
+        old, weight = start_of_update, (start_of_update - sampler).exp().clamp(max=settings.sampler_cap)
     if out.values is not None:
         values = out.values[places]
         advantages = returns - values.detach()
         value_loss = (values - returns).square().sum()
     if settings.objective == "ppo":
-        surrogate = clipped_surrogate(log_probs, old, advantages, settings.clip)
+        surrogate = clipped_surrogate(log_probs, old, weight * advantages, settings.clip)
     else:
-        surrogate = (log_probs - old).exp() * advantages
+        surrogate = (log_probs - old).exp() * weight * advantages
     entropy = summed(settings.entropy, categorical_entropy, out.logits)
     kl = summed(settings.kl, categorical_kl, out.logits, reference)
     loss = -(surrogate.sum() - settings.kl * kl + settings.entropy * entropy)
-    approx_kl, clipfrac = update_size(log_probs.detach(), old, settings.clip, torch.ones_like(old))
+    every = torch.ones_like(old)
+    approx_kl, clipfrac = update_size(log_probs.detach(), old, settings.clip, every)
+    sampler_kl, _ = update_size(start_of_update, sampler, settings.clip, every)
     count = len(old)
     sums = {
         "tokens": float(count),
@@ -73,6 +91,7 @@ def objective(
         "entropy": float(entropy.detach()),
         "approx_kl": approx_kl * count,
         "clipfrac": clipfrac * count,
+        "sampler_kl": sampler_kl * count,
         "advantage_size": float(advantages.abs().sum()),
     }
     if value_loss is None:

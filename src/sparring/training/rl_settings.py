@@ -104,6 +104,9 @@ class RlSettings(Settings):
     """Adam's step size for the value function (a linear head)."""
     clip: float = Field(0.2, gt=0)
     """PPO's clipping range."""
+    sampler_cap: float | None = Field(2.0, ge=1)
+    """Ratios are to the policy's own probabilities before the update, and what the sampler's differ from these
+    (rounding, another engine) weighs each token, at most so much. null: ratios to the sampler's."""
     epochs: int = Field(1, gt=0)
     """Passes over an update's answers."""
     minibatches: int = Field(1, gt=0)
