@@ -186,23 +186,31 @@ def main() -> None:
     parser.add_argument("--truth-rollouts", type=int, default=128)
     parser.add_argument("--training-problems", type=int, default=600)
     parser.add_argument("--training-rollouts", type=int, default=8)
-    parser.add_argument("--solutions", type=int, default=4, help="per problem")
+    parser.add_argument("--solutions", type=int, default=4, help="per problem of the truth")
+    parser.add_argument("--training-solutions", type=int, default=4, help="per training problem")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--adapter", choices=("full", "lora"), default="full")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     console, metrics = Console(), dict[str, Metric]()
 
-    def labelled(name: str, problems: int, rollouts: int, seed: int) -> list[LabelledValues]:
+    def labelled(name: str, problems: int, solutions: int, rollouts: int, seed: int) -> list[LabelledValues]:
         settings = LabelSettings(
-            policy=options.policy, problems=problems, n_cov=options.solutions, n_mc=rollouts, seed=seed
+            policy=options.policy, problems=problems, n_cov=solutions, n_mc=rollouts, seed=seed
         )
         run_label(settings, options.run / name, console)
         return labelled_values(options.run / name)
 
-    truth = labelled("truth", options.truth_problems, options.truth_rollouts, options.seed)
-    training = labelled("training", options.training_problems, options.training_rollouts, options.seed + 1)
+    truth = labelled("truth", options.truth_problems, options.solutions, options.truth_rollouts, options.seed)
+    training = labelled(
+        "training",
+        options.training_problems,
+        options.training_solutions,
+        options.training_rollouts,
+        options.seed + 1,
+    )
     prefixes = distinct_prefixes(truth)
     rows = measure_estimates(prefixes, options.seed, metrics)
     comparisons = {
@@ -216,6 +224,7 @@ def main() -> None:
         backbone=options.policy,
         epochs=options.epochs,
         learning_rate=options.learning_rate,
+        adapter=options.adapter,
         seed=options.seed,
     )
     folder = train_supervised(settings, options.run / "value-model", resume=True)

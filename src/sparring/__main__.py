@@ -22,7 +22,6 @@ from sparring.cli.options import (
     Out,
     Overrides,
     Work,
-    explain_settings,
     load,
     settings_command,
 )
@@ -58,10 +57,7 @@ def attack_command(
     """Measure how often a frozen PRM accepts wrong steps: rules, frozen and freshly trained adversaries."""
     from sparring.evaluation.attack import AttackSettings
 
-    if explain:
-        explain_settings(AttackSettings)
-        return
-    settings = load(AttackSettings, config, overrides)
+    settings = load(AttackSettings, config, overrides, explain=explain)
     from sparring.evaluation.attack_command import run_attack
 
     run_attack(prm, settings, out, console=Console())
@@ -87,10 +83,7 @@ def label_command(
     """Label steps by rollouts: Monte-Carlo values, first errors by binary search, first pits."""
     from sparring.labels.settings import LabelSettings
 
-    if explain:
-        explain_settings(LabelSettings)
-        return
-    settings = load(LabelSettings, config, overrides)
+    settings = load(LabelSettings, config, overrides, explain=explain)
     from sparring.labels.command import run_label
 
     console = Console(stderr=True)
@@ -142,10 +135,7 @@ def convert_prm_command(
     """Turn a public PRM into a folder that every command can score with."""
     from sparring.models.families.command import ConvertPrmSettings, convert_prm
 
-    if explain:
-        explain_settings(ConvertPrmSettings)
-        return
-    convert_prm(source, load(ConvertPrmSettings, config, overrides), out, Console())
+    convert_prm(source, load(ConvertPrmSettings, config, overrides, explain=explain), out, Console())
 
 
 @app.command("score")
@@ -181,12 +171,13 @@ def migrate_command(
     out: Annotated[Path, typer.Argument(help="File of traces to write.")],
     overrides: Overrides = None,
     config: Config = None,
+    explain: Explain = False,
 ) -> None:
     """Convert data made for TRL's or OpenRLHF's PRM trainer to our own form (docs/migration.md)."""
     from sparring.traces.formats.openrlhf import MigrateSettings
     from sparring.traces.migrate import show_migration
 
-    show_migration(data, out, load(MigrateSettings, config, overrides), Console())
+    show_migration(data, out, load(MigrateSettings, config, overrides, explain=explain), Console())
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from sparring.cli.options import (
     Out,
     Overrides,
     Work,
-    explain_settings,
     load,
     settings_command,
 )
@@ -64,10 +63,7 @@ def eval_compare_command(
     """Compare two score files on the same labelled traces."""
     from sparring.evaluation.compare import CompareSettings, compare_scores
 
-    if explain:
-        explain_settings(CompareSettings)
-        return
-    compare_scores([a], [b], load(CompareSettings, config, overrides), out)
+    compare_scores([a], [b], load(CompareSettings, config, overrides, explain=explain), out)
 
 
 @settings_command(commands, "oracle", out="runs/oracle")

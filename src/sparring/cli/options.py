@@ -23,22 +23,19 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last chec
 Explain = Annotated[bool, typer.Option("--explain", help="List all settings with their meaning and stop.")]
 
 
-def load(cls: type[S], config: Path | None, overrides: list[str] | None) -> S:
-    """Return the settings of a file and of `key=value` words.
+def load(cls: type[S], config: Path | None, overrides: list[str] | None, *, explain: bool) -> S:
+    """Return the settings of a file and of `key=value` words; to explain them is to list them all and stop.
 
     Raises:
         SettingsError: they do not fit the class.
+        typer.Exit: they were explained.
     """
-    from sparring.settings import load_settings
+    from sparring.settings import describe, load_settings
 
+    if explain:
+        typer.echo(describe(cls))
+        raise typer.Exit
     return load_settings(cls, config, overrides or [])
-
-
-def explain_settings(cls: type[Settings]) -> None:
-    """Print all settings with their meaning."""
-    from sparring.settings import describe
-
-    typer.echo(describe(cls))
 
 
 class Where(NamedTuple):
@@ -69,10 +66,7 @@ def settings_command(
             explain: Explain = False,
         ) -> None:
             settings, function = work()
-            if explain:
-                explain_settings(settings)
-            else:
-                function(load(settings, config, overrides), Where(out, resume))
+            function(load(settings, config, overrides, explain=explain), Where(out, resume))
 
         def run_at_once(
             overrides: Overrides = None,
