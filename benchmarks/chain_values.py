@@ -148,12 +148,7 @@ def measure_value_model(
 
 def cell(metric: Metric, scale: float = 1.0, digits: int = 3) -> str:
     """Return value and interval."""
-    if metric.value is None:
-        return "–"
-    text = f"{scale * metric.value:.{digits}f}"
-    if metric.low is not None and metric.high is not None:
-        text += f" [{scale * metric.low:.{digits}f}, {scale * metric.high:.{digits}f}]"
-    return text
+    return metric.text(scale, f".{digits}f")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

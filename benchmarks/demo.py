@@ -15,7 +15,6 @@ import shutil
 from pathlib import Path
 
 from sparring.demo import DemoSettings, run_demo
-from sparring.evaluation.tables import percent
 from sparring.files import atomic_write_json, atomic_write_text
 from sparring.report.picture import write_result_picture
 from sparring.runs import METRICS_FILE, Metric, machine, read_metrics, source_commit
@@ -130,7 +129,7 @@ def cost_table(metrics: dict[str, Metric]) -> str:
 
 def cell(metrics: dict[str, Metric], name: str) -> str:
     """Return a metric as a percentage with its interval."""
-    return str(percent(metrics[name]))
+    return metrics[name].text(100)
 
 
 if __name__ == "__main__":

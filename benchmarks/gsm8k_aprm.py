@@ -14,7 +14,6 @@ import argparse
 from pathlib import Path
 
 from sparring.evaluation.commands import evaluate_processbench, score_file
-from sparring.evaluation.tables import percent
 from sparring.files import atomic_write_text
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, read_metrics, write_metrics
 from sparring.settings import dump_settings, load_settings
@@ -99,7 +98,7 @@ def table(metrics: dict[str, Metric]) -> str:
         "|---" * (len(columns) + 1) + "|",
     ]
     for measure in MEASURES:
-        cells = [str(percent(metrics[f"{name}.{rule}.{measure}"])) for name, rule in columns]
+        cells = [metrics[f"{name}.{rule}.{measure}"].text(100) for name, rule in columns]
         lines.append(f"| {measure} | " + " | ".join(cells) + " |")
     thresholds = [f"{metrics[f'{name}.{rule}.threshold'].value:.3f}" for name, rule in columns]
     lines.append("| threshold | " + " | ".join(thresholds) + " |")

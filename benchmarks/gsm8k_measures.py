@@ -18,7 +18,6 @@ import numpy as np
 from sparring.evaluation.bon import Sample, curves
 from sparring.evaluation.bon_candidates import read_candidates
 from sparring.evaluation.calibration import brier, fit_platt
-from sparring.evaluation.tables import percent
 from sparring.files import atomic_write_json
 from sparring.runs import Metric
 from sparring.statistics import (
@@ -380,12 +379,12 @@ def rows_of(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _percent(metric: Metric | None) -> str:
-    return "" if metric is None or metric.value is None else str(percent(metric))
+    return "" if metric is None or metric.value is None else metric.text(100)
 
 
 def _fact(metric: Metric) -> str:
     if metric.unit == "fraction":
-        return f"{percent(metric)} %"
+        return f"{metric.text(100)} %"
     return "–" if metric.value is None else f"{metric.value:,.0f} {metric.unit}"
 
 

@@ -169,8 +169,8 @@ def markdown(metrics: dict[str, Metric], members: dict[str, Sequence[str]]) -> s
     ]
     for name, names in members.items():
         one, two, ratio = (metrics[f"{name}.{key}"] for key in ("in_process", "sandboxed", "ratio"))
-        cells = [f"{m.value:,.0f} [{m.low:,.0f}, {m.high:,.0f}]" for m in (one, two)]
-        cells.append(f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]")
+        cells = [m.text(form=",.0f") for m in (one, two)]
+        cells.append(ratio.text(form=".2f"))
         lines.append(f"| {', '.join(names)} | {one.n} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", "Made by `python benchmarks/oracle_speed.py`.", ""])
 

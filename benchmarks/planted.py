@@ -278,12 +278,7 @@ def draw_pass(axes: Any, metrics: dict[str, Metric], extra: dict[str, Any]) -> N
 
 def cell(metric: Metric | None, scale: float = 100, digits: int = 1) -> str:
     """Return value and interval; a dash where there is none."""
-    if metric is None or metric.value is None:
-        return "–"
-    text = f"{scale * metric.value:.{digits}f}"
-    if metric.low is not None and metric.high is not None:
-        text += f" [{scale * metric.low:.{digits}f}, {scale * metric.high:.{digits}f}]"
-    return text
+    return "–" if metric is None else metric.text(scale, f".{digits}f")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -27,7 +27,7 @@ from sparring.errors import SparringError
 from sparring.evaluation.commands import read_subsets
 from sparring.evaluation.processbench import MEASURES, Threshold, evaluate, match_scores
 from sparring.evaluation.score_files import read_scores
-from sparring.evaluation.tables import HEADINGS, percent
+from sparring.evaluation.tables import HEADINGS
 from sparring.files import atomic_write_text
 from sparring.runs import Metric, write_metrics
 
@@ -126,7 +126,7 @@ def markdown(metrics: dict[str, Metric], seed: int, resamples: int) -> str:
                 if place in EXPECTED
                 else ""
             )
-            cells = [percent(metrics[f"{key}.{name}.{measure}"]).plain for measure in MEASURES]
+            cells = [metrics[f"{key}.{name}.{measure}"].text(100) for measure in MEASURES]
             n = metrics[f"{key}.{name}.f1"].n
             rows.append([model, name, str(n), expected, str(PUBLISHED.get(place, "")), *cells])
     lines = ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]

@@ -268,12 +268,7 @@ def page(metrics: dict[str, Metric], names: Sequence[str], arguments: argparse.N
 
 def shown(metric: Metric | None, scale: float, digits: int = 1) -> str:
     """Return a metric with its interval, a dash where there is none."""
-    if metric is None or metric.value is None:
-        return "–"
-    text = f"{scale * metric.value:.{digits}f}"
-    if metric.low is None or metric.high is None:
-        return text
-    return f"{text} [{scale * metric.low:.{digits}f}, {scale * metric.high:.{digits}f}]"
+    return "–" if metric is None else metric.text(scale, f".{digits}f")
 
 
 def main() -> None:

@@ -156,7 +156,7 @@ def page(metrics: dict[str, Metric], settings: RlSettings, logs: dict[str, list[
         ("peak memory, GB", "peak_memory", 1e-9),
     ]
     for text, key, scale in rows:
-        cells = [shown(metrics[f"rl_real.{name}.{key}"], scale) for name in logs]
+        cells = [metrics[f"rl_real.{name}.{key}"].text(scale, ".3g") for name in logs]
         lines.append(f"| {text} | " + " | ".join(cells) + " |")
     for name, log in logs.items():
         lines += ["", *curve(name, log)]
@@ -176,16 +176,6 @@ def curve(name: str, log: list[dict[str, Any]], rows: int = 10) -> list[str]:
             cells.append(f"{sum(values) / len(values):.3g}" if values else "–")
         lines.append(f"| {block[0]['step']}–{block[-1]['step']} | " + " | ".join(cells) + " |")
     return lines
-
-
-def shown(metric: Metric, scale: float) -> str:
-    """Return a metric with its interval where it has one, a dash where it is undefined."""
-    if metric.value is None:
-        return "–"
-    text = f"{scale * metric.value:.3g}"
-    if metric.low is None or metric.high is None:
-        return text
-    return f"{text} [{scale * metric.low:.3g}, {scale * metric.high:.3g}]"
 
 
 def main() -> int:

@@ -235,9 +235,7 @@ def markdown(metrics: dict[str, Metric], settings: dict[str, Any]) -> str:
     ]
     for name, what in said.items():
         metric = metrics[f"seconds.{name}"]
-        lines.append(
-            f"| {what} | {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}] | {ratios[name]} |"
-        )
+        lines.append(f"| {what} | {metric.text(form='.3f')} | {ratios[name]} |")
     return "\n".join([*lines, "", "Made by `python benchmarks/scorer_throughput.py`.", ""])
 
 

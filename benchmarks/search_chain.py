@@ -78,7 +78,7 @@ def table(metrics: dict[str, Metric], settings: SearchSettings) -> str:
             accuracy = metrics[f"{key}.accuracy"]
             costs = [metrics[f"{key}.{count}"].value for count in ("tokens_generated", "tokens_scored")]
             flops = metrics[f"{key}.flops"].value
-            cells = [name.replace("_", " "), str(n), interval(accuracy)]
+            cells = [name.replace("_", " "), str(n), accuracy.text(100)]
             cells += ["–" if cost is None else f"{cost:.0f}" for cost in costs]
             cells += ["–" if flops is None else f"{flops / 1e6:.0f}"]
             cells += [
@@ -89,24 +89,12 @@ def table(metrics: dict[str, Metric], settings: SearchSettings) -> str:
     return "\n".join(lines) + "\n\nCosts per problem; differences in points, [95 % interval over problems].\n"
 
 
-def interval(metric: Metric) -> str:
-    """Return a fraction in percent with its interval."""
-    if metric.value is None:
-        return "–"
-    ends = (
-        ""
-        if metric.low is None or metric.high is None
-        else f" [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
-    )
-    return f"{100 * metric.value:.1f}{ends}"
-
-
 def compared(metrics: dict[str, Metric], key: str) -> str:
     """Return a difference with interval and p-value, a dash where there is none."""
     metric = metrics.get(key)
     if metric is None or metric.value is None:
         return "–"
-    return f"{interval(metric)}, p = {metrics[f'{key}.p_value'].value:.3f}"
+    return f"{metric.text(100)}, p = {metrics[f'{key}.p_value'].value:.3f}"
 
 
 if __name__ == "__main__":

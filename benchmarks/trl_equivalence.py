@@ -348,18 +348,15 @@ def table(rows: Sequence[dict[str, Any]], metrics: dict[str, Metric], arguments:
             lines.append(f"| {row['seed']}, {shuffle} | " + " | ".join(cells) + " |")
     lines += ["", "| over seeds | ours | TRL | ours − TRL | p |", "|---|---|---|---|---|"]
     for name in ("loss", "auc", "accuracy"):
-        cells = [shown(metrics[f"trl_equivalence.{who}.{name}"]) for who in ("ours", "trl", "ours_minus_trl")]
+        cells = [
+            metrics[f"trl_equivalence.{who}.{name}"].text(form=".3f")
+            for who in ("ours", "trl", "ours_minus_trl")
+        ]
         p_value = metrics[f"trl_equivalence.ours_minus_trl.{name}.p_value"].value
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {p_value:.2f} |")
-    ratio = shown(metrics["trl_equivalence.cpu_seconds_trl_per_ours"])
+    ratio = metrics["trl_equivalence.cpu_seconds_trl_per_ours"].text(form=".3f")
     lines += ["", f"CPU seconds of TRL per CPU second of ours, loading and saving included: {ratio}.", ""]
     return "\n".join(lines)
-
-
-def shown(metric: Metric) -> str:
-    """Return a value with its interval."""
-    interval = "" if metric.low is None else f" [{metric.low:.3f}, {metric.high:.3f}]"
-    return f"{metric.value:.3f}{interval}"
 
 
 if __name__ == "__main__":

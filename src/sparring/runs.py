@@ -84,6 +84,15 @@ class Metric:
     n: int | None = None
     unit: str = ""
 
+    def text(self, scale: float = 1.0, form: str = ".1f") -> str:
+        """Return value and interval for people, `3.1 [2.0, 4.2]`; a dash where there is no value."""
+        if self.value is None:
+            return "–"
+        text = f"{scale * self.value:{form}}"
+        if self.low is None or self.high is None:
+            return text
+        return f"{text} [{scale * self.low:{form}}, {scale * self.high:{form}}]"
+
 
 def write_metrics(
     run_dir: str | Path,

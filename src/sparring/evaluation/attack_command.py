@@ -15,14 +15,14 @@ from rich.table import Table
 
 from sparring.evaluation.attack import AttackResult, AttackSettings, attack
 from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustness
-from sparring.evaluation.tables import percent, plain
+from sparring.evaluation.tables import plain
 from sparring.evaluation.worst import MOST_WORST, WORST_FILE
 from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.models.scorer import load_scorer
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
-from sparring.terminal import progress_bar
+from sparring.terminal import percent, progress_bar, results_table
 from sparring.training.tasks import load_task
 
 _MEANINGS = {
@@ -73,7 +73,7 @@ def run_attack(prm: Path, settings: AttackSettings, out: Path, *, console: Conso
     atomic_write_jsonl(out / WORST_FILE, sorted(accepted, key=lambda case: -case["score"])[:MOST_WORST])
     atomic_write_text(out / "robustness.md", robustness_table(str(prm), found, scorer.threshold, settings))
     console.print(_table(result, settings, scorer.threshold))
-    console.print(f"untouched correct steps accepted: {percent(result.metrics['clean_accepted'])}")
+    console.print(f"untouched correct steps accepted: {result.metrics['clean_accepted'].text(100)}")
     if settings.probes:
         console.print(_probe_table(found))
     for reason, count in left_out.items():
@@ -84,13 +84,11 @@ def run_attack(prm: Path, settings: AttackSettings, out: Path, *, console: Conso
 
 def _table(result: AttackResult, settings: AttackSettings, threshold: float) -> Table:
     budget = f"{settings.updates} updates of {settings.states_per_update} states × {settings.samples_per_state} rewrites"
-    table = Table(
-        title="How often are wrong steps accepted?",
-        caption=f"threshold {threshold:g}; trained with {budget}; 95 % intervals",
-    )
-    table.add_column("adversary")
-    for column in _COLUMNS:
-        table.add_column(column.replace("_", " "), justify="right")
+    table = results_table(
+        "How often are wrong steps accepted?",
+        f"threshold {threshold:g}; trained with {budget}; 95 % intervals",
+        "adversary", *(column.replace("_", " ") for column in _COLUMNS),
+    )  # fmt: skip
     for name in result.rewrites:
         table.add_row(name, *(percent(result.metrics[f"{name}.{column}"]) for column in _COLUMNS))
     return table
@@ -143,16 +141,13 @@ def robustness_table(
         "|---|---|---|",
     ]
     lines += [
-        f"| {said} | {percent(metrics[name]).plain} | {metrics[name].n} |"
-        for said, name in probe_rows(metrics)
+        f"| {said} | {metrics[name].text(100)} | {metrics[name].n} |" for said, name in probe_rows(metrics)
     ]
     return "\n".join(lines) + "\n"
 
 
 def _probe_table(metrics: Mapping[str, Metric]) -> Table:
-    table = Table(title="Robustness", caption="percent [95 % interval over problems]")
-    table.add_column("measure")
-    table.add_column("value", justify="right")
+    table = results_table("Robustness", "percent [95 % interval over problems]", "measure", "value")
     for said, name in probe_rows(metrics):
         if name.split(".")[0] not in ("rules", "frozen", "trained", "clean_accepted"):
             table.add_row(said, percent(metrics[name]))

@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import Field, model_validator
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from sparring.errors import DataError
 from sparring.evaluation.bon import Sample, curve_sizes, curves, is_exact
@@ -17,7 +16,7 @@ from sparring.evaluation.bon_candidates import Candidates, read_candidates
 from sparring.evaluation.commands import load_for_scoring
 from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.evaluation.scoring import StepScorer
-from sparring.evaluation.tables import percent, plain
+from sparring.evaluation.tables import plain
 from sparring.evaluation.worst import MOST_WORST, WORST_FILE, candidate_record
 from sparring.files import atomic_write_jsonl
 from sparring.report.evaluation import show_evaluation_report
@@ -26,6 +25,7 @@ from sparring.search.aggregation import AGGREGATIONS
 from sparring.search.driver import aggregation_for
 from sparring.settings import dump_settings
 from sparring.statistics import bootstrap_mean, paired_difference
+from sparring.terminal import percent, results_table
 
 _BASELINES = ("majority", "random")
 
@@ -194,16 +194,12 @@ def _best(group: Sequence[Sample], totals: Sequence[float | None], correct: bool
 
 def _table(metrics: Mapping[str, Metric], lines: Sequence[str], sizes: Sequence[int], exact: bool) -> Table:
     how = "exact expectation over subsets" + ("" if exact else "; votes: drawn subsets")
-    table = Table(title="Best of N", caption=f"percent [95 % interval over problems]; {how}")
-    table.add_column("line")
-    for n in sizes:
-        table.add_column(f"N = {n}", justify="right")
-    table.add_column("minus majority", justify="right")
+    caption = f"percent [95 % interval over problems]; {how}"
+    table = results_table("Best of N", caption, "line", *(f"N = {n}" for n in sizes), "minus majority")
     for line in lines:
-        difference = metrics.get(f"bon.{line}_minus_majority")
         table.add_row(
             plain(line),
             *(percent(metrics[f"bon.{line}.n{n}.accuracy"]) for n in sizes),
-            Text("") if difference is None else percent(difference),
+            percent(metrics.get(f"bon.{line}_minus_majority")),
         )
     return table

@@ -26,7 +26,7 @@ from sparring.evaluation.commands import distinct_ids, read_subsets
 from sparring.evaluation.processbench import Case, Threshold, best_threshold, labelled_steps
 from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.evaluation.scoring import StepScorer
-from sparring.evaluation.tables import percent, plain
+from sparring.evaluation.tables import plain
 from sparring.evaluation.worst import WORST_FILE, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl
 from sparring.report.evaluation import show_evaluation_report
@@ -38,6 +38,7 @@ from sparring.statistics import (
     expected_calibration_error,
     reliability_bins,
 )
+from sparring.terminal import percent, results_table
 
 PLOT_FILE = "reliability.svg"
 
@@ -220,9 +221,8 @@ def reliability_plot(tables: Mapping[str, Sequence[ReliabilityBin]]) -> str:
 
 
 def _table(metrics: Mapping[str, Metric], names: Sequence[str], fit_on: str | None) -> Table:
-    table = Table(title="Calibration of step scores", caption="percent; [95 % interval over traces]")
-    for column in ("subset", "ECE", "Brier", "mean score", "share right"):
-        table.add_column(column, justify="left" if column == "subset" else "right")
+    title, caption = "Calibration of step scores", "percent [95 % interval over traces]"
+    table = results_table(title, caption, "subset", "ECE", "Brier", "mean score", "share right")
     for name in (*names, "pooled", "held_out"):
         for suffix in ("", ".fitted"):
             place = f"calibration.{name}{suffix}"

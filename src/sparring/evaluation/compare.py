@@ -33,13 +33,14 @@ from sparring.evaluation.processbench import (
     measured_draws,
 )
 from sparring.evaluation.score_files import read_scores
-from sparring.evaluation.tables import HEADINGS, percent, plain
+from sparring.evaluation.tables import HEADINGS, plain
 from sparring.evaluation.worst import MOST_WORST, WORST_FILE
 from sparring.files import atomic_write_jsonl
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
 from sparring.statistics import RESAMPLES, paired_difference, percentile_metric
+from sparring.terminal import percent, results_table
 
 
 class CompareSettings(Settings):
@@ -189,16 +190,12 @@ def _records(cases: Sequence[Sequence[Case]], thresholds: Sequence[Threshold]) -
 
 
 def _table(metrics: Mapping[str, Metric], subsets: Sequence[str], thresholds: Sequence[Threshold]) -> Table:
-    table = Table(
-        title="A minus B, same cases, same resamples",
-        caption=f"percent [95 % interval]; thresholds {thresholds[0].value:.4g} and {thresholds[1].value:.4g} "
+    table = results_table(
+        "A minus B, same cases, same resamples",
+        f"percent [95 % interval]; thresholds {thresholds[0].value:.4g} and {thresholds[1].value:.4g} "
         f"({thresholds[0].rule}; {thresholds[1].rule})",
-    )
-    table.add_column("subset")
-    for measure in MEASURES:
-        table.add_column(HEADINGS[measure], justify="right")
-    table.add_column("cases right", justify="right")
-    table.add_column("p", justify="right")
+        "subset", *(HEADINGS[measure] for measure in MEASURES), "cases right", "p",
+    )  # fmt: skip
     for name in (*subsets, *(AVERAGES if len(subsets) > 1 else ())):
         right, p = (
             metrics.get(f"compare.{name}.right.difference"),
@@ -207,7 +204,7 @@ def _table(metrics: Mapping[str, Metric], subsets: Sequence[str], thresholds: Se
         table.add_row(
             plain(name),
             *(percent(metrics[f"compare.{name}.{measure}.difference"]) for measure in MEASURES),
-            "" if right is None else percent(right),
+            percent(right),
             "" if p is None or p.value is None else f"{p.value:.3g}",
         )
     return table

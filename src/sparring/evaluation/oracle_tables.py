@@ -13,6 +13,7 @@ from sparring.evaluation.oracle_audit import AGAINST, MEASURES, PANEL, REFERENCE
 from sparring.evaluation.tables import plain
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.runs import Metric
+from sparring.terminal import results_table
 
 Rows = list[tuple[str, ...]]  # the first row holds the headings
 MAX_SHOWN = 300  # characters of a step in the list of false alarms
@@ -20,10 +21,7 @@ MAX_SHOWN = 300  # characters of a step in the list of false alarms
 
 def cell(metric: Metric | None) -> str:
     """Write a share in percent with its interval, a dash where there is none."""
-    if metric is None or metric.value is None:
-        return "–"
-    interval = "" if metric.low is None else f" [{100 * metric.low:.2f}, {100 * (metric.high or 0):.2f}]"
-    return f"{100 * metric.value:.2f}{interval}"
+    return "–" if metric is None else metric.text(100, ".2f")
 
 
 def label_rows(metrics: Mapping[str, Metric]) -> Rows:
@@ -103,9 +101,7 @@ def taxonomy_rows() -> Rows:
 
 def rich_table(title: str, rows: Rows) -> Table:
     """Return rows as a table for the terminal."""
-    table = Table(title=title, caption="percent [95 % interval]")
-    for heading in rows[0]:
-        table.add_column(heading)
+    table = results_table(title, "percent [95 % interval]", *rows[0])
     for row in rows[1:]:
         table.add_row(*(plain(text) for text in row))
     return table

@@ -7,19 +7,19 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from sparring.errors import DataError
 from sparring.evaluation.prmbench import GROUPS, MEASURES, OVERALL, Case, evaluate
 from sparring.evaluation.processbench import Threshold
 from sparring.evaluation.scored import Scored, ScoredSettings, scored
 from sparring.evaluation.scoring import StepScorer
-from sparring.evaluation.tables import percent, plain
+from sparring.evaluation.tables import plain
 from sparring.evaluation.worst import WORST_FILE, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.terminal import percent, results_table
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Trace
 
@@ -126,21 +126,18 @@ def _write_cases(out: Path, cases: list[Case], found: Scored) -> None:
 
 def _table(metrics: dict[str, Metric], cases: list[Case], threshold: Threshold) -> Table:
     accept_all = percent(metrics[f"{OVERALL}.prm_score_accept_all"]).plain
-    table = Table(
-        title=Text(f"PRMBench, threshold {threshold.value:.4g} ({threshold.rule})"),
-        caption=f"percent [95 % interval over problems]; accepting every step has PRMScore {accept_all}",
-    )
-    table.add_column("class")
-    table.add_column("n", justify="right")
-    for column in _COLUMNS:
-        table.add_column(column.replace("_", " "), justify="right")
+    table = results_table(
+        f"PRMBench, threshold {threshold.value:.4g} ({threshold.rule})",
+        f"percent [95 % interval over problems]; accepting every step has PRMScore {accept_all}",
+        "class", "n", *(column.replace("_", " ") for column in _COLUMNS),
+    )  # fmt: skip
     counts = Counter(case.error_class for case in cases)
     for name in (*counts, *(group for group in GROUPS if f"{group}.prm_score" in metrics), OVERALL):
         cells = [metrics.get(f"{name}.{column}") for column in _COLUMNS]
         table.add_row(
-            plain(name),
+            plain(name.replace("_", " ")),
             str(counts.get(name, "")),
-            *(Text("") if cell is None else percent(cell) for cell in cells),
+            *(percent(cell) for cell in cells),
         )
     return table
 

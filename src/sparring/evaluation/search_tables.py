@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from sparring.evaluation.search_curves import BASELINES
-from sparring.evaluation.tables import percent
 from sparring.runs import Metric
+from sparring.terminal import percent, results_table
 
 COSTS = {"tokens_generated": "written", "tokens_scored": "scored", "flops": "FLOPs"}
 
@@ -22,9 +21,8 @@ def accuracy_table(
     metrics: Mapping[str, Metric], names: Sequence[str], sizes: Sequence[int], title: str
 ) -> Table:
     """Return accuracies in percent, and mean costs per problem."""
-    table = _table(
-        title, "percent [95 % interval]; tokens and FLOPs per problem", "accuracy", *COSTS.values()
-    )
+    caption = "percent [95 % interval]; tokens and FLOPs per problem"
+    table = results_table(title, caption, "method", "N", "accuracy", *COSTS.values())
     for name, n, key in _measured(metrics, names, sizes):
         costs = (metrics[f"{key}.{cost}"].value for cost in COSTS)
         shown = ("–" if cost is None else f"{cost:.3g}" for cost in costs)
@@ -37,7 +35,7 @@ def difference_table(metrics: Mapping[str, Metric], names: Sequence[str], sizes:
     headings = [
         f"− {line.replace('_', ' ')},\n{when}" for line in BASELINES for when in ("same N", "same cost")
     ]
-    table = _table("Differences to plain sampling", "points (p-value)", *headings)
+    table = results_table("Differences to plain sampling", "points (p-value)", "method", "N", *headings)
     for name, n, key in _measured(metrics, names, sizes):
         cells = [
             _difference(metrics, f"{key}.minus_{line}{suffix}")
@@ -46,14 +44,6 @@ def difference_table(metrics: Mapping[str, Metric], names: Sequence[str], sizes:
         ]
         if any(cells):
             table.add_row(name, str(n), *(cell or Text("–") for cell in cells))
-    return table
-
-
-def _table(title: str, caption: str, *headings: str) -> Table:
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("method", no_wrap=True)
-    for heading in ("N", *headings):
-        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sparring.evaluation.processbench import AVERAGES, MEASURES, Case, Threshold
 from sparring.runs import Metric
+from sparring.terminal import percent, results_table
 from sparring.traces.records import Trace
 
 HEADINGS = {
@@ -32,11 +33,8 @@ def processbench_table(
 ) -> Table:
     """Return the table of one evaluation: percentages with intervals, case counts, threshold and its rule."""
     title = f"ProcessBench, threshold {threshold.value:.4g} ({threshold.rule})"
-    table = Table(title=Text(title), caption="percent [95 % interval]; n: erroneous + correct cases")
-    table.add_column("subset")
-    table.add_column("n", justify="right")
-    for measure in MEASURES:
-        table.add_column(HEADINGS[measure], justify="right")
+    caption = "percent [95 % interval]; n: erroneous + correct cases"
+    table = results_table(title, caption, "subset", "n", *(HEADINGS[measure] for measure in MEASURES))
     everything = [case for cases in subsets.values() for case in cases]
     for name in (*subsets, *(AVERAGES if len(subsets) > 1 else ())):
         cases = subsets.get(name, everything)
@@ -46,16 +44,6 @@ def processbench_table(
             table.add_section()
         table.add_row(Text(name), f"{erroneous} + {len(cases) - erroneous}", *cells)
     return table
-
-
-def percent(metric: Metric) -> Text:
-    """Return a fraction as a percentage with its interval, a dash where it is undefined."""
-    if metric.value is None:
-        return Text("–")
-    text = Text(f"{100 * metric.value:.1f}")
-    if metric.low is not None and metric.high is not None:
-        text.append(f" [{100 * metric.low:.1f}, {100 * metric.high:.1f}]", style="dim")
-    return text
 
 
 def print_scored_traces(

@@ -35,6 +35,7 @@ from sparring.statistics import (
     cluster_numbers,
     percentile_metric,
 )
+from sparring.terminal import results_table, with_interval
 
 Floats = NDArray[np.float64]
 Evidence = Literal["siblings", "steps"]
@@ -328,19 +329,9 @@ def comparison_table(comparison: ProverComparison) -> Table:
     )
     if not all(row.unbiased for row in comparison.rows):
         caption += "\n* too few rollouts to remove the labels' noise: too large."
-    table = Table(title="Provers", caption=Text(caption))
-    table.add_column("prover")
-    for heading in ("distinguishability", "alignment", "sum (theorem 3.1)", "first-order gain", "best in"):
-        table.add_column(heading, justify="right")
+    headings = ("distinguishability", "alignment", "sum (theorem 3.1)", "first-order gain", "best in")
+    table = results_table("Provers", caption, "prover", *headings)
     for row in comparison.rows:
-        cells = [_thousandths(getattr(row, measure)) for measure in MEASURES]
+        cells = [with_interval(getattr(row, measure), 1000, ".2f") for measure in MEASURES]
         table.add_row(Text(row.name + ("" if row.unbiased else " *")), *cells, f"{100 * row.chance:.0f} %")
     return table
-
-
-def _thousandths(metric: Metric) -> Text:
-    assert metric.value is not None
-    text = Text(f"{1000 * metric.value:.2f}")
-    if metric.low is not None and metric.high is not None:
-        text.append(f" [{1000 * metric.low:.2f}, {1000 * metric.high:.2f}]", style="dim")
-    return text
