@@ -1,15 +1,17 @@
 """Reinforcement learning in the chain world: outcomes alone, progress under provers of several strengths, dense PRMs.
 
     python benchmarks/rl_chain.py
-    python benchmarks/rl_chain.py --rules-prm runs/demo/rules/prm --aprm runs/demo/aprm/prm
+    python benchmarks/rl_chain.py --rules-prm runs/demo/rules_prm/prm --aprm runs/demo/aprm/prm
+    python benchmarks/rl_chain.py --steps 6 8 --name rl_chain_long  # where the policy is rarely right
 
 Every method starts from the tiny policy and has the same problems, answers per update, optimiser and seeds; they differ in
 credit only. Held-out problems are the same for all. Provers are frozen: best-of-K of the starting policy, and, as a weaker
 prover, that policy at a higher temperature (`--weak-temperature`). Samples are the policy's own answers, as the paper
-counts; what the prover's rollouts cost besides is in the column of CPU seconds per update.
+counts; what the prover's rollouts cost besides is in the column of CPU seconds per update. With `--steps 6 8` the problems
+of training are as long as those of the split `longer`, so both splits are then of one length.
 
-Contract: runs are resumed where they were killed, finished ones are kept (`--out`); writes `rl_chain.json` (the layout of
-metrics.json, with all curves) and `rl_chain.md` into `--results`. Intervals are 95 %, by bootstrap over seeds. The ratio of
+Contract: runs are resumed where they were killed, finished ones are kept (`--out`); writes `<--name>.json` (the layout of
+metrics.json, with all curves) and `<--name>.md` into `--results`. Intervals are 95 %, by bootstrap over seeds. The ratio of
 samples is at the best accuracy that the mean curve of `outcome` reaches; a resample of the seeds in which a method never
 reaches it counts as a ratio of 0.
 """
@@ -43,7 +45,6 @@ from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, generate_problems
 Floats = NDArray[np.float64]
 ROOT = Path(__file__).resolve().parents[1]
 BASELINE = "outcome"
-SPLITS = {"in_distribution": IN_DISTRIBUTION, "longer": LONGER}
 CURVES = {"in_distribution": "accuracy", "longer": "accuracy_longer"}
 MARKS = (
     "reward",
@@ -92,6 +93,7 @@ def run_one(name: str, changes: dict[str, Any], seed: int, arguments: argparse.N
     out = arguments.out / name / str(seed)
     done = out / "result.json"
     settings = RlSettings(
+        chain_steps=tuple(arguments.steps),
         updates=arguments.updates,
         problems_per_update=arguments.problems,
         learning_rate=arguments.learning_rate,
@@ -135,7 +137,7 @@ def pass_at(policy: str | Path, arguments: argparse.Namespace, seed: int) -> dic
     tokenizer = load_tokenizer(policy)
     checker = ChainChecker()
     found: dict[str, dict[str, float]] = {}
-    for split, steps in SPLITS.items():
+    for split, steps in {"in_distribution": tuple(arguments.steps), "longer": LONGER}.items():
         problems = generate_problems(arguments.pass_problems, steps=steps, seed=0, name="rl-pass")
         groups = sample_solutions(
             model,
@@ -243,7 +245,7 @@ def page(metrics: dict[str, Metric], names: Sequence[str], arguments: argparse.N
         f"{arguments.seeds} seeds, {arguments.updates} updates, {answers} answers each; "
         f"{arguments.held_out} held-out problems per split, one sampled answer each.",
     ]
-    for split in SPLITS:
+    for split in CURVES:
         lines += [
             "",
             f"| {split.replace('_', ' ')} | accuracy, % | gap to outcome, % | samples, ratio | Pass@{most}, % |",
@@ -293,6 +295,10 @@ def main() -> None:
     parser.add_argument("--pass-problems", type=int, default=48)
     parser.add_argument("--pass-samples", type=int, default=8)
     parser.add_argument("--methods", help="only these, separated by commas")
+    parser.add_argument(
+        "--steps", type=int, nargs=2, default=list(IN_DISTRIBUTION), help="of the problems of training"
+    )
+    parser.add_argument("--name", default="rl_chain", help="of the files of results")
     parser.add_argument("--out", type=Path, default=Path("runs/rl_chain"))
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
@@ -308,12 +314,12 @@ def main() -> None:
     given = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in vars(arguments).items()
-        if key not in ("out", "results")
+        if key not in ("out", "results", "name")
     }
     written = write_metrics(arguments.out, metrics, settings=given, seed=0, extra={"runs": results})
-    (arguments.results / "rl_chain.json").write_bytes(written.read_bytes())
+    (arguments.results / f"{arguments.name}.json").write_bytes(written.read_bytes())
     text = page(metrics, list(chosen), arguments)
-    atomic_write_text(arguments.results / "rl_chain.md", text)
+    atomic_write_text(arguments.results / f"{arguments.name}.md", text)
     print(text)
 
 
