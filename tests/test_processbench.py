@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from sparring import statistics
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation import processbench
-from sparring.evaluation.commands import evaluate_processbench, read_subsets
 from sparring.evaluation.processbench import (
     MEASURES,
     Case,
@@ -32,11 +27,9 @@ from sparring.evaluation.processbench import (
     match_scores,
 )
 from sparring.evaluation.score_files import ScoreRow
-from sparring.runs import Metric, read_metrics
 from sparring.statistics import auc, auc_interval, bootstrap_statistic, proportion
 from sparring.traces.records import Problem, Trace, labels_from_first_error
 
-DATA = Path(os.environ.get("SPARRING_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 HALF = Threshold(0.5, "fixed 0.5")
 
 
@@ -297,167 +290,3 @@ def test_unlabelled_and_repeated_cases_are_refused() -> None:
     twice = {"one": [trace("a", 0, "x")], "two": [trace("a", -1, "x")]}
     with pytest.raises(DataError, match="'a' stands twice"):
         match_scores(twice, {"a": row(0.5)})
-
-
-# the command
-
-
-class StepScorer:
-    threshold = 0.4
-
-    def score(self, traces: Sequence[Trace]) -> list[list[float]]:
-        return [[0.1 if "wrong" in step else 0.9 for step in trace.steps] for trace in traces]
-
-
-def write_data(path: Path, *labels_and_steps: tuple[int, list[str]]) -> Path:
-    records = [
-        {
-            "id": f"{path.stem}-{number}",
-            "generator": "g",
-            "problem": "q",
-            "steps": steps,
-            "final_answer_correct": label < 0,
-            "label": label,
-        }
-        for number, (label, steps) in enumerate(labels_and_steps)
-    ]
-    path.write_text(json.dumps(records))
-    return path
-
-
-@pytest.fixture
-def subsets(tmp_path: Path) -> list[Path]:
-    return [
-        write_data(tmp_path / "one.json", (1, ["a", "wrong", "b"]), (-1, ["a", "b"]), (0, ["a", "wrong"])),
-        write_data(tmp_path / "two.json", (0, ["wrong"]), (-1, ["a", "wrong"]), (-1, ["a"])),
-    ]
-
-
-def test_command_writes_metrics_cases_and_a_table(tmp_path: Path, subsets: list[Path]) -> None:
-    console = Console(file=StringIO(), width=200)
-    out = tmp_path / "run"
-    metrics = evaluate_processbench(subsets, out=out, scorer=StepScorer(), resamples=100, console=console)
-    assert read_metrics(out) == metrics
-    assert metrics["processbench.one.f1"].value == pytest.approx(2 * 0.5 * 1 / 1.5)
-    assert metrics["processbench.two.accuracy_correct"].value == 0.5
-    assert metrics["processbench.threshold"] == Metric(0.4)
-    assert metrics["processbench.cases"] == Metric(6)
-    content = json.loads((out / "metrics.json").read_text())
-    assert content["settings"]["threshold_rule"] == "from sidecar"
-    assert sum(bin["count"] for bin in content["extra"]["reliability"]["one"]) == 2 + 2 + 1
-    records = [json.loads(line) for line in (out / "cases.jsonl").read_text().splitlines()]
-    assert [(r["id"], r["first_error"], r["prediction"], r["right"]) for r in records[:3]] == [
-        ("one-0", 1, 1, True),
-        ("one-1", -1, -1, True),
-        ("one-2", 0, 1, False),
-    ]
-    shown = console.file.getvalue()
-    assert "threshold 0.4 (from sidecar)" in shown
-    assert "66.7" in shown and "2 + 1" in shown
-    assert sorted(path.name for path in out.iterdir()) == [
-        "cases.jsonl",
-        "metrics.json",
-        "report.html",
-        "worst.jsonl",
-    ]
-
-
-def test_command_counts_what_it_left_out(tmp_path: Path, subsets: list[Path]) -> None:
-    scores = tmp_path / "scores.jsonl"
-    rows = {"one-0": [0.9, 0.1, 0.9], "one-1": [0.9, 0.9], "two-0": [0.1], "two-2": [0.9], "x": [1]}
-    scores.write_text("".join(json.dumps({"id": name, "scores": row}) + "\n" for name, row in rows.items()))
-    console = Console(file=StringIO(), width=200)
-    with pytest.raises(DataError, match="2 of 6"):
-        evaluate_processbench(subsets, out=tmp_path / "run", scores=scores, console=console)
-    assert not (tmp_path / "run").exists()
-    metrics = evaluate_processbench(
-        subsets, out=tmp_path / "run", scores=scores, allow_missing=True, console=console, resamples=20
-    )
-    assert metrics["processbench.missing"].value == 2
-    assert metrics["processbench.unused_scores"].value == 1
-    assert metrics["processbench.pooled.f1"].value == 1.0
-    assert "2 cases without scores" in console.file.getvalue()
-
-
-def test_command_chooses_a_threshold_on_a_named_subset(tmp_path: Path, subsets: list[Path]) -> None:
-    console = Console(file=StringIO(), width=200)
-    options: dict[str, Any] = {"out": tmp_path / "run", "scorer": StepScorer(), "console": console}
-    metrics = evaluate_processbench(subsets, threshold_split="two", resamples=20, **options)
-    assert metrics["processbench.threshold"].value == pytest.approx(0.5)
-    assert "best F1 on two (optimistic there)" in console.file.getvalue()
-    with pytest.raises(SettingsError, match="'three'"):
-        evaluate_processbench(subsets, threshold_split="three", **options)
-
-
-def test_limit_takes_a_seeded_sample_of_a_sorted_file(tmp_path: Path) -> None:
-    cases = [(0, ["wrong"])] * 50 + [(-1, ["a"])] * 50
-    data = write_data(tmp_path / "sorted.json", *cases)
-    draws = [[t.problem.id for t in read_subsets([data], 20, seed)[0]["sorted"]] for seed in (0, 0, 1)]
-    assert draws[0] == draws[1] != draws[2]
-    numbers = [int(name.split("-")[1]) for name in draws[0]]
-    assert numbers == sorted(set(numbers)) and len(numbers) == 20
-    assert 3 <= sum(number < 50 for number in numbers) <= 17
-    assert len(read_subsets([data], 200)[0]["sorted"]) == 100
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({}, "one of the two"),
-        ({"scores": Path("x"), "model": Path("y")}, "one of the two"),
-        ({"scorer": StepScorer(), "threshold": 1.5}, "0 to 1"),
-        ({"scorer": StepScorer(), "threshold": 0.5, "threshold_split": "one"}, "given or chosen"),
-        ({"scorer": StepScorer(), "limit": 0}, "limit"),
-        ({"scorer": StepScorer(), "resamples": 0}, "resamples"),
-        ({"scorer": StepScorer(), "allow_missing": True}, "score files"),
-    ],
-)
-def test_command_refuses_contradictions(
-    tmp_path: Path, subsets: list[Path], options: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(SettingsError, match=said):
-        evaluate_processbench(subsets, out=tmp_path / "run", **options)
-
-
-def test_command_refuses_data_it_cannot_name_or_use(tmp_path: Path, subsets: list[Path]) -> None:
-    options: dict[str, Any] = {"out": tmp_path / "run", "scorer": StepScorer()}
-    with pytest.raises(SettingsError, match="at least one"):
-        evaluate_processbench([], **options)
-    with pytest.raises(DataError, match="named 'one' too"):
-        evaluate_processbench([subsets[0], subsets[0]], **options)
-    with pytest.raises(DataError, match=r"none\.json"):
-        evaluate_processbench([tmp_path / "none.json"], **options)
-
-
-def test_evaluation_from_score_files_needs_no_torch() -> None:
-    import subprocess
-    import sys
-
-    code = "import sys, sparring.evaluation; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-# published scores
-
-
-@pytest.mark.skipif(
-    not (DATA / "processbench").is_dir(), reason="needs the ProcessBench halves (SPARRING_DATA)"
-)
-@pytest.mark.parametrize(
-    ("model", "gsm8k", "math_f1"),
-    [("Qwen2.5-Math-PRM-7B", 81.7, 76.2), ("Skywork-o1-Open-PRM-Qwen-2.5-7B", 68.5, 51.4)],
-)
-def test_public_scores_give_the_known_f1(tmp_path: Path, model: str, gsm8k: float, math_f1: float) -> None:
-    folder = DATA / "processbench"
-    metrics = evaluate_processbench(
-        [folder / "gsm8k.json", folder / "math.json"],
-        scores=[folder / "gsm8k_public_prm_scores.jsonl", folder / "math_public_prm_scores.jsonl"],
-        scores_model=model,
-        threshold=0.5,
-        out=tmp_path,
-        resamples=100,
-        console=Console(file=StringIO()),
-    )
-    for subset, expected in (("gsm8k", gsm8k), ("math", math_f1)):
-        value = metrics[f"processbench.{subset}.f1"].value
-        assert value is not None and round(100 * value, 1) == expected
