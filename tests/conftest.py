@@ -1,8 +1,7 @@
-"""Shared fixtures: a random two-layer model of the chain world, and the folder of real data where there is one."""
+"""Shared fixture: a random two-layer model of the chain world."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import hypothesis
@@ -26,13 +25,4 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     LlamaForCausalLM(tiny_config(len(tokenizer), width=32, layers=2)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def data_folder() -> Path:
-    """Real data sets, which do not travel with the project."""
-    folder = Path(os.environ.get("SPARRING_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip("needs the real data sets (set SPARRING_DATA to their folder)")
     return folder

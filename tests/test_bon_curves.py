@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from real_data import sample
 from sparring.errors import DataError
 from sparring.evaluation.bon import (
     EXACT_SUBSETS,
@@ -210,9 +211,9 @@ def test_bad_sample_records_are_refused_with_their_place(tmp_path, changes, mess
 # --- real data -----------------------------------------------------------------------------------------------------
 
 
-def test_real_samples(data_folder, tmp_path):
+def test_real_samples(tmp_path):
     metrics = evaluate_bon(
-        BonSettings(data=[data_folder / "gsm8k" / "example_model_solutions.jsonl"], resamples=100),
+        BonSettings(data=[sample("gsm8k/example_model_solutions.jsonl")], resamples=100),
         tmp_path / "a",
     )
     assert metrics["bon.problems"].value == 660 and metrics["bon.candidates"].value == 2640
@@ -221,9 +222,7 @@ def test_real_samples(data_folder, tmp_path):
     assert metrics["bon.majority.n2.accuracy"].value == pytest.approx(
         metrics["bon.random.n1.accuracy"].value, abs=0.002
     )
-    settings = BonSettings(
-        data=[data_folder / "best_of_n" / "math_8_samples_with_reward.jsonl"], resamples=100
-    )
+    settings = BonSettings(data=[sample("best_of_n/math_8_samples_with_reward.jsonl")], resamples=100)
     rewarded = evaluate_bon(settings, tmp_path / "b")
     at = {line: rewarded[f"bon.{line}.n8.accuracy"].value for line in ("random", "majority", "best", "pass")}
     assert at["random"] < at["best"] <= at["pass"] and rewarded["bon.best_minus_majority"].low is not None

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from real_data import sample
 from sparring.errors import DataError
 from sparring.evaluation.compare import CompareSettings, compare, compare_scores
 from sparring.evaluation.processbench import Case, Threshold, evaluate
@@ -109,8 +110,8 @@ def test_missing_scores_are_refused_or_counted(tmp_path):
         )
 
 
-def test_two_public_prms(data_folder, tmp_path):
-    place = data_folder / "processbench"
+def test_two_public_prms(tmp_path):
+    place = sample("processbench")
     scores = [place / f"{name}_public_prm_scores.jsonl" for name in ("gsm8k", "math")]
     settings = CompareSettings(
         data=[place / "gsm8k.json", place / "math.json"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from real_data import sample
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.oracle_audit import (
     Judged,
@@ -37,7 +37,6 @@ from sparring.settings import load_settings
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Truth, Verdict
 
-DATA = Path(os.environ.get("SPARRING_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 MEMBERS = "members=[arithmetic, reference]"
 
 
@@ -423,17 +422,17 @@ def test_documented_taxonomy_is_the_taxonomy() -> None:
 # --- real data ---
 
 
-@pytest.mark.skipif(not (DATA / "prmbench").is_dir(), reason=f"the real data is not at {DATA}")
 def test_every_real_record_is_a_case_or_counted() -> None:
     found = CaseSet("all")
-    add_prmbench(found, DATA / "prmbench")
-    records = sum(len(path.read_text().splitlines()) for path in (DATA / "prmbench").glob("*.jsonl"))
+    folder = sample("prmbench")
+    add_prmbench(found, folder)
+    records = sum(len(path.read_text().splitlines()) for path in folder.glob("*.jsonl"))
     skipped = sum(
         n for reason, n in found.left_out.items() if reason.startswith("PRMBench modified solution")
     )
     modified = sum(case.label != "correct" for case in found.cases)
     assert modified + skipped == records
     found = CaseSet("all")
-    add_processbench(found, DATA / "processbench" / "gsm8k.json")
+    add_processbench(found, sample("processbench/gsm8k.json"))
     assert sum(case.label == "correct" for case in found.cases) == 680
     assert sum(case.label == "wrong" for case in found.cases) == 104

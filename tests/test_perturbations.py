@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from real_data import sample
 from sparring.oracles import PERTURBATIONS, judge_against, perturb
 from sparring.oracles.arithmetic import judge_text
 from sparring.oracles.perturbations import TAXONOMY, style_of
 from sparring.traces.records import Problem
 
-DATA = Path(os.environ.get("SPARRING_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 RECOMPUTED = (
     "off_by_one", "wrong_operand", "wrong_operation", "wrong_reference", "wrong_value_carried", "sign_error",
     "skipped_operand", "swapped_operands", "unit_slip", "percent_slip",
@@ -267,11 +265,10 @@ def test_huge_text_is_left_alone(text: str) -> None:
         kind(PROBLEM, (), text, random.Random(0))
 
 
-@pytest.mark.skipif(not (DATA / "gsm8k" / "train.jsonl").is_file(), reason=f"GSM8K is not at {DATA}")
 def test_judged_wrong_on_real_steps() -> None:
     judged: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
-    with (DATA / "gsm8k" / "train.jsonl").open(encoding="utf-8") as file:
+    with sample("gsm8k/train.jsonl").open(encoding="utf-8") as file:
         records = [json.loads(line) for line, _ in zip(file, range(60), strict=False)]
     for record in records:
         problem = Problem(id="p", question=record["question"])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from real_data import sample
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.prmbench import GROUPS, Case, evaluate
 from sparring.evaluation.prmbench_command import PrmbenchSettings, evaluate_prmbench, read_prmbench
@@ -161,8 +162,8 @@ def test_scores_that_do_not_fit_are_refused(tmp_path):
         evaluate_prmbench(PrmbenchSettings(data=[data]), tmp_path / "out")
 
 
-def test_the_real_classes(data_folder, tmp_path):
-    traces, left_out, total = read_prmbench([data_folder / "prmbench"])
+def test_the_real_classes(tmp_path):
+    traces, left_out, total = read_prmbench([sample("prmbench")])
     classes = {trace.meta["classification"] for trace in traces.values()}
     assert len(classes) == 8 and classes <= {name for members in GROUPS.values() for name in members}
     assert total == len(traces) + sum(left_out.values()) and sum(left_out.values()) == 22
@@ -173,7 +174,7 @@ def test_the_real_classes(data_folder, tmp_path):
         def score(self, traces):
             return [[random.Random(step).random() for step in trace.steps] for trace in traces]
 
-    chosen = PrmbenchSettings(data=[data_folder / "prmbench"], resamples=100)
+    chosen = PrmbenchSettings(data=[sample("prmbench")], resamples=100)
     metrics = evaluate_prmbench(chosen, tmp_path / "out", scorer=Noise())
     assert metrics["prmbench.overall.step_auc"].value == pytest.approx(0.5, abs=0.03)
     assert metrics["prmbench.overall.prm_score"].low < metrics["prmbench.overall.prm_score"].value

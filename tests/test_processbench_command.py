@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -12,12 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from real_data import sample
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.commands import evaluate_processbench, read_subsets
 from sparring.runs import Metric, read_metrics
 from sparring.traces.records import Trace
-
-DATA = Path(os.environ.get("SPARRING_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 
 
 class StepScorer:
@@ -158,15 +156,12 @@ def test_evaluation_from_score_files_needs_no_torch() -> None:
 # published scores
 
 
-@pytest.mark.skipif(
-    not (DATA / "processbench").is_dir(), reason="needs the ProcessBench halves (SPARRING_DATA)"
-)
 @pytest.mark.parametrize(
     ("model", "gsm8k", "math_f1"),
     [("Qwen2.5-Math-PRM-7B", 81.7, 76.2), ("Skywork-o1-Open-PRM-Qwen-2.5-7B", 68.5, 51.4)],
 )
 def test_public_scores_give_the_known_f1(tmp_path: Path, model: str, gsm8k: float, math_f1: float) -> None:
-    folder = DATA / "processbench"
+    folder = sample("processbench")
     metrics = evaluate_processbench(
         [folder / "gsm8k.json", folder / "math.json"],
         scores=[folder / "gsm8k_public_prm_scores.jsonl", folder / "math_public_prm_scores.jsonl"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from format_records import RECORDS, Record, jsonl
+from real_data import sample
 from sparring.errors import DataError
 from sparring.traces import (
     FORMATS,
@@ -26,15 +26,6 @@ from sparring.traces import (
     read_traces_as,
     write_traces,
 )
-
-DATA = Path(os.environ.get("SPARRING_DATA") or Path(__file__).resolve().parents[1].parent / "shared" / "data")
-
-
-def sample(name: str) -> Path:
-    """Return the path of a real sample, or skip the test where there is none."""
-    if not (DATA / name).exists():
-        pytest.skip(f"{name} is not here (SPARRING_DATA names the folder of real samples)")
-    return DATA / name
 
 
 def test_every_format_has_a_record_here() -> None:
