@@ -69,6 +69,7 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, help="file of traces for --model")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, …; on a GPU wall time is measured")
     parser.add_argument("--traces", type=int, default=80)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
@@ -81,16 +82,18 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as place:
             traces = chosen_traces(options.data, options.traces, options.seed)
             make_prm(str(options.model or TINY_POLICY), Path(place) / "prm", options.dtype, options.seed)
-            metrics = measure(Path(place) / "prm", traces, options.dtype, options.repeats)
+            metrics = measure(Path(place) / "prm", traces, options.dtype, options.repeats, options.device)
     except SparringError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     name = "scorer_throughput" + ("" if options.model is None else f"_{options.model.name}")
+    name += "" if options.device == "cpu" else "_gpu"
     options.results.mkdir(parents=True, exist_ok=True)
     settings = {
         "model": options.model.name if options.model else TINY_POLICY,
         "data": options.data.name if options.data else "chain world",
         "dtype": options.dtype, "traces": options.traces, "repeats": options.repeats, "threads": 1,
+        "device": options.device,
     }  # fmt: skip
     with tempfile.TemporaryDirectory(dir=options.results) as folder:
         written = write_metrics(Path(folder), metrics, settings=settings, seed=options.seed)
@@ -126,9 +129,11 @@ def make_prm(backbone: str, folder: Path, dtype: str, seed: int) -> None:
     )  # fmt: skip
 
 
-def measure(folder: Path, traces: Sequence[Trace], dtype: str, repeats: int) -> dict[str, Metric]:
+def measure(
+    folder: Path, traces: Sequence[Trace], dtype: str, repeats: int, device: str
+) -> dict[str, Metric]:
     """Return seconds of every peer (median, with the range as low and high), ratios to the scorer's time, token counts."""
-    scorer = load_scorer(folder, device="cpu", dtype=dtype)
+    scorer = load_scorer(folder, device=device, dtype=dtype)
     assert isinstance(scorer, TokenHeadScorer)
     rows = [
         encode_trace(trace.problem.question, trace.steps, scorer.tokenizer, scorer.sidecar.layout)
@@ -137,7 +142,7 @@ def measure(folder: Path, traces: Sequence[Trace], dtype: str, repeats: int) -> 
     tokens = sum(len(row.input_ids) for row in rows)
     with quiet():
         tagger = pipeline(
-            "token-classification", model=scorer.model, tokenizer=scorer.tokenizer, device="cpu"
+            "token-classification", model=scorer.model, tokenizer=scorer.tokenizer, device=scorer.model.device
         )
     peers: dict[str, Callable[[], Any]] = {
         "scorer": lambda: scorer.score(traces),
@@ -151,9 +156,9 @@ def measure(folder: Path, traces: Sequence[Trace], dtype: str, repeats: int) -> 
     seconds: dict[str, list[float]] = {name: [] for name in peers}
     for repeat in range(repeats):
         for name in sorted(peers, reverse=bool(repeat % 2)):
-            start = time.process_time()
+            start = clock(device)
             peers[name]()
-            seconds[name].append(time.process_time() - start)
+            seconds[name].append(clock(device) - start)
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     metrics = {
         f"seconds.{name}": Metric(middle[name], min(values), max(values), repeats, "s")
@@ -167,6 +172,14 @@ def measure(folder: Path, traces: Sequence[Trace], dtype: str, repeats: int) -> 
     return metrics
 
 
+def clock(device: str) -> float:
+    """Return this process's seconds: of the processor, or on a GPU by the wall, once all its work is done."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 @torch.inference_mode()
 def by_prefixes(scorer: TokenHeadScorer, traces: Sequence[Trace]) -> list[list[float]]:
     """Score every prefix in a forward pass of its own."""
@@ -177,7 +190,9 @@ def by_prefixes(scorer: TokenHeadScorer, traces: Sequence[Trace]) -> list[list[f
             encoded = encode_trace(
                 trace.problem.question, trace.steps[:length], scorer.tokenizer, scorer.sidecar.layout
             )
-            logits = scorer.model(input_ids=torch.tensor([encoded.input_ids]), use_cache=False).logits
+            logits = scorer.model(
+                input_ids=torch.tensor([encoded.input_ids], device=scorer.model.device), use_cache=False
+            ).logits
             row.append(float(logits[0, -1].float().softmax(-1)[scorer.correct]))
         scores.append(row)
     return scores
@@ -195,8 +210,10 @@ def by_pipeline(tagger: Any, traces: Sequence[Trace], scorer: TokenHeadScorer) -
 def bare_forward(scorer: TokenHeadScorer, tokens: int, rows: int) -> None:
     """Run the model on as many tokens as the traces have, in rows of equal length."""
     length = -(-tokens // rows)
-    ids = torch.randint(0, scorer.model.config.vocab_size, (rows, length))
-    for part in torch.split(ids, max(1, FORWARD_TOKENS // length)):
+    device = scorer.model.device
+    ids = torch.randint(0, scorer.model.config.vocab_size, (rows, length), device=device)
+    most = FORWARD_TOKENS if device.type == "cpu" else scorer.batch_tokens
+    for part in torch.split(ids, max(1, most // length)):
         scorer.model(input_ids=part, use_cache=False)
 
 
@@ -223,12 +240,14 @@ def markdown(metrics: dict[str, Metric], settings: dict[str, Any]) -> str:
         "pipeline": f"{metrics['ratio.pipeline'].value:.1f} × as long (aim: ≥ 2)",
         "forward": f"the scorer takes {metrics['ratio.forward'].value:.2f} × as long (aim: ≤ 1.2)",
     }
+    on_cpu = settings["device"] == "cpu"
+    where, time_of = ("one thread", "processor") if on_cpu else (settings["device"], "wall")
     lines = [
         "# Scorer throughput",
         "",
-        f"{settings['model']}, {settings['dtype']}, one thread; {settings['traces']} traces ({settings['data']}), "
+        f"{settings['model']}, {settings['dtype']}, {where}; {settings['traces']} traces ({settings['data']}), "
         f"{metrics['tokens'].value:.0f} tokens, {metrics['steps'].value:.0f} steps; "
-        f"processor time, median of {settings['repeats']} runs [range].",
+        f"{time_of} time, median of {settings['repeats']} runs [range].",
         "",
         "| | seconds | against the scorer |",
         "|---|---|---|",

@@ -1,38 +1,62 @@
 #!/usr/bin/env bash
-# Every check that needs a GPU, in one go: kernels, the game in the chain world, and a real backbone.
+# Every check that needs a GPU, in one go: kernels, every command in the chain world, throughput, and a real backbone.
 #
 #     scripts/gpu_checks.sh OUT [BACKBONE GSM8K_TRAIN]
 #
 # OUT gets one run directory per check (logs with tokens per second, metrics.json with peak memory). Without a backbone the
-# real-model part is skipped and says so. Minutes on one card.
+# real-model part is skipped and says so. Minutes on one card. DEVICE=cpu tries the script itself where there is no card.
 set -euo pipefail
 out=${1:?usage: scripts/gpu_checks.sh OUT [BACKBONE GSM8K_TRAIN]}
 backbone=${2:-}
 data=${3:-}
+device=${DEVICE:-cuda}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-export PYTHONPATH="$here/src${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="$here/src:$here/benchmarks${PYTHONPATH:+:$PYTHONPATH}"
 python=${PYTHON:-python3}
 mkdir -p "$out"
+sparring() { "$python" -m sparring "$@"; }
+game=(updates=10 prm_warm_steps=20 adversary_warm_steps=10)
 
-"$python" -c 'import torch; assert torch.cuda.is_available(), "no GPU"; print(torch.cuda.get_device_name())'
+if [ "$device" != cpu ]; then
+    "$python" -c 'import torch; assert torch.cuda.is_available(), "no GPU"; print(torch.cuda.get_device_name())'
+fi
 
-echo "== the game in the chain world, on CPU and on GPU: the same settings and seed"
-for device in cpu cuda; do
-    "$python" -m sparring train aprm device=$device dtype=float32 updates=10 prm_warm_steps=20 adversary_warm_steps=10 \
-        --out "$out/chain-$device"
+echo "== the game in the chain world, on CPU and on $device: the same settings and seed"
+for where in $(printf '%s\n' cpu "$device" | sort -u); do
+    sparring train aprm device="$where" dtype=float32 "${game[@]}" --out "$out/chain-$where"
 done
+prm="$out/chain-$device/prm"
 
 echo "== LoRA, bfloat16"
-"$python" -m sparring train aprm device=cuda adapter=lora dtype=bfloat16 updates=10 prm_warm_steps=20 \
-    adversary_warm_steps=10 --out "$out/chain-lora"
+sparring train aprm device="$device" adapter=lora dtype=bfloat16 "${game[@]}" --out "$out/chain-lora"
 
 echo "== attack on the PRM of the chain world"
-"$python" -m sparring attack "$out/chain-cuda/prm" device=cuda updates=10 warm_steps=20 --out "$out/attack"
+sparring attack "$prm" device="$device" updates=10 warm_steps=20 --out "$out/attack"
+
+echo "== labels from rollouts, a value model from them"
+sparring label device="$device" problems=40 n_cov=4 n_mc=8 --out "$out/labels"
+sparring train value device="$device" data="$out/labels/traces.jsonl" backbone=tiny-chain-policy adapter=lora learning_rate=1e-3 \
+    --out "$out/value"
+
+echo "== search"
+sparring search device="$device" policy=tiny-chain-policy prm="$prm" problems=20 max_new_tokens=160 'n=[1,8]' --out "$out/search"
+
+echo "== reinforcement learning: outcome, progress under a prover, dense PRM; float32 and bfloat16"
+for dtype in float32 bfloat16; do
+    sparring train rl device="$device" dtype=$dtype credit=outcome updates=10 --out "$out/rl-outcome-$dtype"
+done
+sparring train rl device="$device" credit=progress updates=10 --out "$out/rl-progress"
+sparring train rl device="$device" credit=soft_min prm="$prm" updates=10 --out "$out/rl-prm"
+
+echo "== throughput of the scorer"
+"$python" "$here/benchmarks/scorer_throughput.py" --device "$device" --results "$out/throughput" || echo "an aim was missed, see the table"
 
 if [ -n "$backbone" ] && [ -n "$data" ]; then
     echo "== $backbone on GSM8K, first steps"
-    "$python" -m sparring train aprm --config "$here/configs/gsm8k-qwen-1.5b.yaml" backbone="$backbone" data="$data" \
-        prm_warm_steps=20 adversary_warm_steps=10 updates=10 checkpoint_every=20 --out "$out/gsm8k"
+    sparring train aprm --config "$here/configs/gsm8k-qwen-1.5b.yaml" backbone="$backbone" data="$data" device="$device" \
+        "${game[@]}" checkpoint_every=20 --out "$out/gsm8k"
+    "$python" "$here/benchmarks/scorer_throughput.py" --device "$device" --model "$backbone" --data "$data" --dtype bfloat16 \
+        --results "$out/throughput" || echo "an aim was missed, see the table"
 else
     echo "== no backbone and data given: the real-model part is skipped"
 fi
