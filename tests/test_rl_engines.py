@@ -55,7 +55,7 @@ def test_an_engine_with_old_weights_shows_in_the_log(tiny_folder, tmp_path):
     run = setup(settings, tmp_path, stale)
     sizes = []
     for _ in range(2):
-        sizes.append(play_update(run)["approx_kl"])
+        sizes.append(play_update(run)["sampler_kl"])
         run.step += 1
     assert sizes[0] < 1e-6 < 1e-3 < sizes[1]
 
