@@ -125,7 +125,7 @@ def _write_cases(out: Path, cases: list[Case], found: Scored) -> None:
 
 
 def _table(metrics: dict[str, Metric], cases: list[Case], threshold: Threshold) -> Table:
-    accept_all = percent(metrics[f"{OVERALL}.prm_score_accept_all"]).plain
+    accept_all = metrics[f"{OVERALL}.prm_score_accept_all"].text(100)
     table = results_table(
         f"PRMBench, threshold {threshold.value:.4g} ({threshold.rule})",
         f"percent [95 % interval over problems]; accepting every step has PRMScore {accept_all}",

@@ -33,8 +33,6 @@ METHODS = {
     "trained": "adversarial training (APRM, arXiv 2511.22888), no human step labels",
 }
 
-# What may differ between a run and its resumption without changing any result.
-
 
 @dataclass
 class Run:

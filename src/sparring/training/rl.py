@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,8 @@ from sparring.training.rl_run import Run, finish, restore, save_checkpoint
 from sparring.training.rl_scores import Answer, StepScores, credit_rule, load_scores
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import OtherEngine, Sampler, load_subject
-from sparring.training.running import make_accelerator, resumes, tracked_settings
+from sparring.training.running import Progress, make_accelerator, resumes, tracked_settings
 from sparring.training.state import random_for, seed_for
-
-Progress = Callable[[int, dict[str, Any]], None]
-"""Called after every update with (updates done, the update's log record)."""
 
 
 def train_rl(

@@ -29,14 +29,14 @@ def objective(
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Return the loss of some answers, summed over their tokens, and sums for the record.
 
+    Prompts and padding are not among the outputs, so nothing about them can be rewarded. Equal answers are computed once
+    and counted as often as they are there.
+
     Args:
         policy: what is trained.
         answers: with their advantages.
         settings: of the run.
         before: the policy's log-probabilities of every answer's tokens before the update; without them it has not moved.
-
-    Prompts and padding are not among the outputs, so nothing about them can be rewarded. Equal answers are computed once
-    and counted as often as they are there.
     """
     first: dict[Row, int] = {}
     tokens = 0

@@ -25,7 +25,6 @@ from sparring.training.state import load_optimizer_tensors, load_state, optimize
 from sparring.training.step_model import StepModel
 from sparring.training.supervised_settings import SupervisedSettings
 
-# What may differ between a run and its resumption without changing any result.
 _COUNTERS = ("step", "best_loss", "best_step", "failures", "stopped")
 
 
