@@ -39,6 +39,7 @@ from sparring.errors import DataError, SettingsError
 from sparring.evaluation.scoring import score_traces
 from sparring.files import atomic_directory, atomic_write_json, atomic_write_text
 from sparring.labels.command import run_label
+from sparring.labels.label_run import labelled_values
 from sparring.labels.posterior import estimate
 from sparring.labels.settings import LabelSettings
 from sparring.models.batching import length_sorted_batches
@@ -46,6 +47,7 @@ from sparring.models.loading import load_causal_model, load_tokenizer, quiet
 from sparring.models.prompts import layout_for
 from sparring.models.scorer import load_scorer
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, machine, read_metrics, source_commit, write_metrics
+from sparring.statistics import bootstrap_mean
 from sparring.traces.formats.common import ReadOptions
 from sparring.traces.jsonl import read_traces, write_problems, write_traces
 from sparring.traces.readers import read_problems_as, read_traces_as
@@ -166,9 +168,22 @@ def own(options: Options) -> dict[str, Metric]:
                 note["tokens"] = sum(cost[f"label.tokens_{k}"].value or 0 for k in ("generated", "prefilled"))
         traces += [replace(one, source=name) for one in read_traces(labels / "traces.jsonl")]
         metrics |= {f"own.{name}.{k}": v for k, v in read_metrics(labels).items()}
+        metrics |= {f"own.{name}.{k}": v for k, v in values_by_length(labels).items()}
     write_split(folder, traces, options.own_problems)
     scores = train_and_score(options, "own", balance="weights")
     return metrics | measure("own", folder, scores) | data_facts("own", folder)
+
+
+def values_by_length(labels: Path) -> dict[str, Metric]:
+    """Return the share of right rollouts after so many steps, for prefixes of up to two; intervals over problems."""
+    found: dict[str, Metric] = {}
+    runs = labelled_values(labels)
+    for length in range(3):
+        cases = [one for one in runs if length < len(one.counts) and one.counts[length]]
+        values = [one.values[length] for one in cases]
+        problems = [one.trace.problem.id for one in cases]
+        found[f"value_after_{length}"] = bootstrap_mean(values, clusters=problems, unit="fraction")
+    return found
 
 
 def write_split(folder: Path, traces: Sequence[Trace], sizes: Sequence[int]) -> None:
