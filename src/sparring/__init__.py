@@ -10,19 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparring.models.scorer import load_scorer
+    from sparring.oracles.equality import answer_groups, compare_answers
+    from sparring.oracles.panel import Panel
+    from sparring.traces.answers import stated_answer
     from sparring.traces.records import Problem, Trace
     from sparring.training.aprm import train_aprm
     from sparring.training.aprm_settings import AprmSettings
 
 __version__ = "0.1.0"
 
-__all__ = ["AprmSettings", "Problem", "Trace", "__version__", "load_scorer", "train_aprm"]
+__all__ = [
+    "AprmSettings",
+    "Panel",
+    "Problem",
+    "Trace",
+    "__version__",
+    "answer_groups",
+    "compare_answers",
+    "load_scorer",
+    "stated_answer",
+    "train_aprm",
+]
 
 _HOMES = {
     "AprmSettings": "sparring.training.aprm_settings",
+    "Panel": "sparring.oracles.panel",
     "Problem": "sparring.traces.records",
     "Trace": "sparring.traces.records",
+    "answer_groups": "sparring.oracles.equality",
+    "compare_answers": "sparring.oracles.equality",
     "load_scorer": "sparring.models.scorer",
+    "stated_answer": "sparring.traces.answers",
     "train_aprm": "sparring.training.aprm",
 }
 

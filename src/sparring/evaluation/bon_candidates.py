@@ -18,7 +18,7 @@ from typing import Any
 
 from sparring.errors import DataError
 from sparring.evaluation.commands import distinct_ids
-from sparring.labels.answers import stated_answer
+from sparring.traces.answers import stated_answer
 from sparring.traces.fields import Fields
 from sparring.traces.formats.common import question_id
 from sparring.traces.jsonl import read_jsonl_objects

@@ -27,7 +27,7 @@ from sparring.evaluation.search_tables import accuracy_table, difference_table
 from sparring.evaluation.worst import MOST_WORST, WORST_FILE, misled_searches
 from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.fingerprints import folder_identity
-from sparring.labels.answers import ChainChecker, Checker, stated_answer
+from sparring.labels.answers import ChainChecker, Checker
 from sparring.labels.command import load_subjects, pick_checker
 from sparring.labels.label_run import Subject
 from sparring.labels.provers import load_engine, policy_identity
@@ -42,6 +42,7 @@ from sparring.search.scoring import StepScorer
 from sparring.search.settings import MethodSettings
 from sparring.settings import dump_settings
 from sparring.terminal import progress_bar
+from sparring.traces.answers import stated_answer
 from sparring.traces.records import Problem
 from sparring.worlds.chain import IN_DISTRIBUTION, final_answer, generate_problems
 
