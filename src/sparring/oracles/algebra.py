@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from sparring.oracles.calculus import SIGNS, covers, defined, judge_calculus
-from sparring.oracles.chains import Chain, find_chains
+from sparring.oracles.chains import Chain, Member, find_chains
 from sparring.oracles.derivations import Fact, History, make_fact, same_bound
 from sparring.oracles.formula_nodes import variables
 from sparring.oracles.formula_tokens import TooLargeError
 from sparring.oracles.links import Link, check_chain
+from sparring.oracles.units import UNITS
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -171,9 +172,16 @@ def facts_of(chain: Chain, place: int) -> Iterator[tuple[Fact, tuple[int, int]]]
     """Yield the equations of a chain that say something of a variable, with their character ranges."""
     for left, right, relation in zip(chain.members, chain.members[1:], chain.relations, strict=False):
         if relation == "=" and left.node is not None and right.node is not None:
-            fact = make_fact(left.node, right.node, place)
+            fact = make_fact(left.node, right.node, place, _unit(right, chain))
             if fact is not None and fact.polynomial != {}:
                 yield fact, (left.start, right.end)
+
+
+def _unit(member: Member, chain: Chain) -> str:
+    """Return the unit of a side: its own, or for the last one the first word after the chain."""
+    words = member.unit.split() or (chain.after.split()[:1] if member is chain.members[-1] else [])
+    unit = UNITS.get(words[0].strip(".,;:!?$)\\}").lower()) if words else None
+    return member.unit if unit is None else unit.name
 
 
 def _include(history: History, chain: Chain, place: int) -> None:

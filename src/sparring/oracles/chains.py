@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 from sparring.oracles.formula_nodes import Node
 from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError, tokenize
 from sparring.oracles.formulas import parse
+from sparring.oracles.marks import without_marks
 from sparring.oracles.words import word_set
 
 MAX_CHARACTERS = 20_000
@@ -28,9 +29,7 @@ _MATHEMATICS = re.compile(
     rf"{_ENVIRONMENT}|\$\$(?P<dd>[^$]+)\$\$|(?<!\\)\$(?P<d>(?:\\.|[^$\\])+)\$|\\\[(?P<b>.*?)\\\]|\\\((?P<p>.*?)\\\)",
     re.DOTALL,
 )
-_INNER = re.compile(
-    r"\\(?:begin|end)\{(?:align(?:ed)?|split|gathered|gather|equation)\*?\}|\\(?:no)?tag\b|\\nonumber|\\label\{[^{}]*\}"
-)
+_INNER = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|split|gathered|gather|equation)\*?\}")
 # Plain text: everything that may belong to a formula, words excepted.
 _WORD = re.compile(
     r"\\?[A-Za-z]{2,}|(?<![\w\\^_=+*/(-])[aAI](?=\s+[A-Za-z]{2,})|[^\x00-\x7fα-ω×·÷−²³√π≤≥≠≈⇒→∴°…–]+"
@@ -120,7 +119,7 @@ def find_chains(text: str) -> list[Chain]:
     """
     if len(text) > MAX_CHARACTERS:
         raise TooLargeError(f"{len(text)} characters; at most {MAX_CHARACTERS} are read")
-    text = _BLANKED.sub(lambda match: " " * len(match.group()), text)
+    text = without_marks(_BLANKED.sub(lambda match: " " * len(match.group()), text))
     found: list[Chain] = []
     before = 0
     for passage in _passages(text):
@@ -247,6 +246,10 @@ def _chain(
     if not relations or len(sides) > MAX_MEMBERS:
         return None
     members = [_member(side, place) for side, place in zip(sides, places, strict=True)]
+    if _is_numbered(sides[-1]):  # "x + y = 5 (2)": the number of the equation, or a factor
+        plain, factor = _member(sides[-1][:-3], places[-1]), members[-1]
+        if plain.node is not None and factor.node is not None:
+            members[-1] = plain._replace(node=Node("either", (plain.node, factor.node)))
     if _VALUE_WORDS.search(text[max(0, piece[0].start - 30) : piece[0].start].rstrip(" $\\([\n")) or (
         piece[0].text in "+-" and not passage.latex and re.search(r"\w[\s]*$", text[: piece[0].start])
     ):
@@ -258,6 +261,13 @@ def _chain(
         members[-1] = members[-1]._replace(node=None)
     prose = text[prose_from : piece[0].start].lower()
     return Chain(tuple(members), tuple(relations), prose, joined, passage.latex, after.lower())
+
+
+def _is_numbered(side: Sequence[Token]) -> bool:
+    """Whether a side ends in a small whole number in brackets that stands apart."""
+    if len(side) < 4 or [side[-3].text, side[-1].text] != ["(", ")"] or side[-3].start == side[-4].end:
+        return False
+    return side[-2].kind == "number" and len(side[-2].text) <= 2 and side[-2].text.isdigit()
 
 
 def _member(side: Sequence[Token], place: int) -> Member:

@@ -39,7 +39,7 @@ _DIRECTIONS = {"<": -1, "<=": -1, ">": 1, ">=": 1}
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """An equation: both sides, ``left - right`` as a polynomial where it is one, the step that it stands in."""
+    """An equation: both sides, ``left - right`` as a polynomial where it is one, the step and the unit that it stands in."""
 
     left: Node
     right: Node
@@ -47,6 +47,7 @@ class Fact:
     names: frozenset[str]
     place: int
     approximate: bool
+    unit: str = ""
 
 
 @dataclass(slots=True)
@@ -76,6 +77,9 @@ class History:
         """Return what the equations before say of a new one."""
         if not fact.polynomial or not names(fact.polynomial):
             return "unknown"
+        units = {old.unit for old in (*self.facts, fact) if old.unit and old.names & fact.names}
+        if len(units) > 1:
+            return "unknown"  # 3x = 1 hour, 3x = 60 minutes
         answer = self._one_variable(fact) if len(fact.names) == 1 else self._same_but_for_a_term(fact)
         return self._linear(fact) if answer == "unknown" else answer
 
@@ -112,10 +116,10 @@ class History:
         return "slip" if slip else "unknown"
 
 
-def make_fact(left: Node, right: Node, place: int) -> Fact | None:
+def make_fact(left: Node, right: Node, place: int, unit: str = "") -> Fact | None:
     """Return the equation ``left = right``, ``None`` where it is none between readable sides with variables."""
     nodes = [*walk(left), *walk(right)]
-    if any(one.kind in ("application", "sigma", "plusminus", "percent", "mixed") for one in nodes):
+    if any(one.kind in ("application", "sigma", "plusminus", "percent", "mixed", "either") for one in nodes):
         return None
     found = variables(left) | variables(right)
     if not found or found & {"e", "i"}:
@@ -127,7 +131,7 @@ def make_fact(left: Node, right: Node, place: int) -> Fact | None:
     except UnreadableError:
         polynomial = None
     approximate = any(one.kind == "constant" or (one.kind == "number" and "." in one.name) for one in nodes)
-    return Fact(left, right, polynomial, found, place, approximate)
+    return Fact(left, right, polynomial, found, place, approximate, unit)
 
 
 def _compare(old: Fact, new: Fact, name: str) -> Answer:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sparring.oracles.expressions import read_runs
+from sparring.oracles.marks import without_marks
 from sparring.oracles.run import Run, bracket_partners
 from sparring.oracles.tokens import Token, kept, tokenize
 from sparring.oracles.words import APPROXIMATE_WORDS, LEAD_WORDS
@@ -91,6 +92,7 @@ def read_step(text: str) -> tuple[tuple[Token, ...], Annotations]:
     Raises:
         TextTooLargeError: see `tokenize`.
     """
+    text = without_marks(text)
     annotations = tuple(
         (match.start(), match.end(), _shifted(tokenize(match.group(1)), match.start(1)))
         for match in ANNOTATION.finditer(text)

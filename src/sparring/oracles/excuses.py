@@ -15,7 +15,14 @@ from fractions import Fraction
 
 from sparring.oracles.equations import Equation
 from sparring.oracles.literals import PI
-from sparring.oracles.numbers import EvaluationError, decimal_places, is_float_noise, to_postfix, value_of
+from sparring.oracles.numbers import (
+    EvaluationError,
+    changes_by_share,
+    decimal_places,
+    is_float_noise,
+    to_postfix,
+    value_of,
+)
 from sparring.oracles.run import Run
 from sparring.oracles.scales import FACTORS, mixed_units, scale_differs, value_or_none
 from sparring.oracles.tokens import Token
@@ -216,6 +223,8 @@ def _range(run: Run) -> bool:
 def _other_reading(run: Run, wanted: Fraction) -> bool:
     """Whether another order of operations gives the wanted value, such as left to right."""
     if _products_of_mixed(run, wanted):
+        return True
+    if changes_by_share(run.tokens) and value_or_none(run, shares=True) == wanted:
         return True
     if run.operators < 2:
         return False

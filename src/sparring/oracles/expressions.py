@@ -211,6 +211,14 @@ class _Reader:
         self.run.tokens.append(token)
         self.run.end = token.end
 
+    def _formula(self, token: Token) -> None:
+        """The formula before ends; the words between the two speak of the new one."""
+        if self.run is None or self.waiting or self.roles:
+            return
+        words = self.run.units[len(self.run.units) - self.run.trailing :]
+        self._finish(closed=True)
+        self.lead = words
+
     _percent = _postfix
     _factorial = _postfix
 
@@ -229,7 +237,8 @@ class _Reader:
                 begun.known = False  # the operand before the sign is a word or a symbol
             elif token.text == "-":
                 begun.tokens.append(token)
-                if begun.lead or spaced:
+                opens = self.position > self.first and self.tokens[self.position - 1].kind == "formula"
+                if (begun.lead or spaced) and not opens:
                     begun.doubt = begun.doubt or "minus_or_dash"
             return
         if self.waiting:

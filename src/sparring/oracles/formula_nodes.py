@@ -16,7 +16,8 @@ class Node(NamedTuple):
 
     Operations: sum, product, quotient, power, negative, plusminus, call (name: sqrt, sin, log, binom, ...),
     mixed (whole number and fraction side by side), percent, degrees, finite sum ``sigma`` (name: index; parts:
-    first, last, body), application (name: a function of the text).
+    first, last, body), application (name: a function of the text), either (two readings of the same signs, the usual
+    one first).
     """
 
     kind: str

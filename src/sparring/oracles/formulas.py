@@ -96,6 +96,8 @@ class Parser:
             sign = self.text
             self.position += 1
             terms.append(_signed(sign, self.product()))
+            if _is_share(terms[-1]) and not any(map(_is_share, terms[:-1])):
+                terms = [_changed_by_share(terms)]
         self.depth -= 1
         return terms[0] if len(terms) == 1 else Node("sum", tuple(terms))
 
@@ -107,9 +109,17 @@ class Parser:
                 divides = self.text == "/"
                 self.position += 1
                 factor = self.signed()
-                node = Node("quotient" if divides else "product", (node, factor))
-                slashed = divides
+                if divides and slashed:  # 25 / 1/3
+                    above, below = node.parts
+                    node = Node("either", (Node("quotient", (node, factor)),
+                                           Node("quotient", (above, Node("quotient", (below, factor))))))  # fmt: skip
+                    slashed = False
+                else:
+                    node = Node("quotient" if divides else "product", (node, factor))
+                    slashed = divides
             elif self.starts_atom():
+                if self.tokens[self.position - 1].text == "%":
+                    raise UnreadableError("a percentage or a remainder")
                 if slashed:
                     raise UnreadableError("what stands below the slash is not clear")
                 if self.kind == "number" and self.tokens[self.position - 1].kind in ("number", "letter"):
@@ -155,10 +165,25 @@ class Parser:
                 node = Node("power", (node, number(2 if self.text == "²" else 3)))
                 self.position += 1
             elif self.at("^"):
-                self.position += 1
-                node = Node("power", (node, self.script()))
+                node = self.tower(node)
             else:
                 return node
+
+    def tower(self, base: Node) -> Node:
+        """A power, or several that stand upon each other without braces."""
+        exponents = []
+        while self.at("^"):
+            self.position += 1
+            exponents.append(self.script())
+        upper = exponents[-1]
+        for exponent in reversed(exponents[:-1]):
+            upper = Node("power", (exponent, upper))
+        usual = Node("power", (base, upper))
+        if len(exponents) == 1:
+            return usual
+        for exponent in exponents:
+            base = Node("power", (base, exponent))
+        return Node("either", (usual, base))
 
     def script(self) -> Node:
         """An exponent: a group, one digit of LaTeX, a letter, or a signed number of plain text."""
@@ -352,6 +377,18 @@ class Parser:
         self.take("^")
         last = self.script()
         return Node("sigma", (first, last, self.product()), index)
+
+
+def _is_share(node: Node) -> bool:
+    """Whether a term is a percentage."""
+    return node.kind == "percent" or (node.kind == "negative" and _is_share(node.parts[0]))
+
+
+def _changed_by_share(terms: Sequence[Node]) -> Node:
+    """``40 - 25%``: the amount less a share of itself, or less a quarter of one."""
+    before = terms[0] if len(terms) == 2 else Node("sum", tuple(terms[:-1]))
+    changed = Node("product", (before, Node("sum", (number(1), terms[-1]))))
+    return Node("either", (changed, Node("sum", tuple(terms))))
 
 
 def _signed(sign: str, node: Node) -> Node:

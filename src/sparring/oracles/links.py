@@ -98,7 +98,8 @@ def _compare(
             rough = relation == "~"
             found.append(_values(first, second, rough, (left.unit, right.unit), reading))
         if found[-1][0] in ("identity", "value", "rounded"):
-            return found[-1]
+            by_sign = reading.degrees and not _has(first, "degrees", second)
+            return ("excused", "") if by_sign or not reading.usual else found[-1]
     return next((one for one in reversed(found) if one[0] in ("label", "equation", "excused")), found[0])
 
 

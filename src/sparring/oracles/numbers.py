@@ -110,7 +110,7 @@ def to_postfix(
         tokens: the expression; a bracket directly after an operand multiplies.
         strength: binding strengths in place of the usual ones (to test other readings of a sloppy
             expression).
-        right_first: read ``a / b / c`` as ``a / (b / c)`` (another such reading: "25 / 1/3").
+        right_first: read ``a / b / c`` as ``a / (b / c)``, and ``a ^ b ^ c`` as ``(a ^ b) ^ c`` (other such readings).
 
     Raises:
         EvaluationError: ``not_numeric`` where the tokens are no expression, ``too_large`` past a bound.
@@ -178,7 +178,7 @@ def _push(
     operator: str, stack: list[str], output: Postfix, strength: dict[str, int], right_first: bool
 ) -> None:
     own = strength[operator]
-    right_associative = operator == "^" or (right_first and operator == "/")
+    right_associative = (operator == "^") != right_first and operator in "^/"
     while stack and stack[-1] != "(":
         top = strength[stack[-1]]
         if top < own or (top == own and right_associative):
@@ -187,33 +187,52 @@ def _push(
     stack.append(operator)
 
 
-def value_of(postfix: Postfix, number: Callable[[Token], Fraction] | None = None) -> Fraction:
+def value_of(
+    postfix: Postfix, number: Callable[[Token], Fraction] | None = None, *, shares: bool = False
+) -> Fraction:
     """Return the exact value of a postfix expression.
 
     Args:
         postfix: as `to_postfix` returns it.
         number: replaces the value of a number token (to test how a result depends on its operands).
+        shares: read every percentage as its share of one; else ``40 - 25%`` takes a quarter of the 40 away.
 
     Raises:
         EvaluationError: ``division_by_zero``, ``too_large`` or ``not_numeric`` (a fractional exponent).
     """
     stack: list[Fraction] = []
+    percents: set[int] = set()  # places of the stack that hold percentages
     for item in postfix:
         if isinstance(item, Token):
             assert item.value is not None  # refused by to_postfix
+            percents.discard(len(stack))
             stack.append(item.value if number is None else number(item))
         elif item == "negative":
             stack.append(-stack.pop())
         elif item == "%":
             stack.append(stack.pop() / 100)
+            percents.add(len(stack) - 1)
         elif item == "!":
             stack.append(_factorial(stack.pop()))
         elif item == "root":
             stack.append(_square_root(stack.pop()))
         else:
-            right = stack.pop()
-            stack.append(_apply(item, stack.pop(), right))
+            right, left = stack.pop(), stack.pop()
+            place = len(stack)
+            changes = item in ("+", "-") and place + 1 in percents
+            if changes and place not in percents and not shares:
+                right *= left
+            elif not changes:
+                percents.discard(place)
+            stack.append(_apply(item, left, right))
     return stack.pop()
+
+
+def changes_by_share(tokens: Sequence[Token]) -> bool:
+    """Whether a percentage is added to, or taken from, anything."""
+    return any(token.kind == "percent" for token in tokens) and any(
+        token.text in ("+", "-") for token in tokens
+    )
 
 
 def _apply(operator: str, left: Fraction, right: Fraction) -> Fraction:

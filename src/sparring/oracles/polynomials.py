@@ -84,6 +84,8 @@ def rational(node: Node, reading: Reading) -> tuple[Polynomial, Polynomial]:
         if (node.name == "i" and reading.imaginary) or (node.name == "e" and reading.euler):
             raise UnreadableError("a constant that is no fraction")
         return {((node.name, 1),): Fraction(1)}, ONE
+    if kind == "either":
+        return rational(node.parts[0 if reading.usual else 1], reading)
     if kind == "power":
         base, below = rational(node.parts[0], reading)
         top, bottom = rational(node.parts[1], reading)

@@ -44,10 +44,12 @@ def value_or_none(
     strength: dict[str, int] | None = None,
     *,
     right_first: bool = False,
+    shares: bool = False,
 ) -> Fraction | None:
-    """Return the value of a run, possibly with other numbers or binding strengths, ``None`` without one."""
+    """Return the value of a run, possibly in another reading (see `numbers`), ``None`` without one."""
     try:
-        return value_of(to_postfix(run.tokens, strength=strength, right_first=right_first), number)
+        postfix = to_postfix(run.tokens, strength=strength, right_first=right_first)
+        return value_of(postfix, number, shares=shares)
     except EvaluationError:
         return None
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 Kind = Literal[
     "number", "operator", "open", "close", "percent", "factorial", "fraction", "root", "of",
-    "relation", "word", "unknown", "break", "approximate",
+    "relation", "word", "unknown", "break", "approximate", "formula",
 ]  # fmt: skip
 
 
@@ -41,7 +41,7 @@ class Token(NamedTuple):
 
     Attributes:
         kind: what it is; ``fraction`` is the LaTeX command, ``root`` a square root sign, ``approximate`` a mark
-            such as ``~`` or ``...``.
+            such as ``~`` or ``...``, ``formula`` the beginning of an inline formula that holds a relation of its own.
         text: normalised: operators are ``+ - * / ^``, relations ``=``, ``~``, ``is`` or one of `COMPARISONS`,
             words are lower case.
         start: first character in the step; `end` is one past the last.
@@ -150,12 +150,22 @@ _NUMBER_AHEAD = re.compile(
     r"\s*(?:\\?[$£€]\s*(?:\d|\.\d)|\d|\.\d|\(|\\[dt]?(?:frac|binom)|\\left\(|[½⅓⅔¼¾√]|\\sqrt|sqrt\()"
 )
 _ROUGHLY = re.compile(r"\s+(?:about|approximately|roughly|around|nearly|almost|exactly)\b")
-_SIGN_AHEAD = re.compile(r"\s*(?:[-+*/^=×·−<>]|\\(?:cdot|times|div)\b)|[(\d]")
+_SIGN_AHEAD = re.compile(
+    r"\s*(?:[-+*/^=×·−<>≤≥]|\\(?:cdot|times|div|left|[bB]igg?l?|[dt]?frac|sqrt|[lg]eq?|approx|pi)(?![a-z])|[(\[]\s*\d)|[(\[{_\d]"
+)
+# Straight after the beginning of a formula, or after a sign.
+_SIGN_BEHIND = re.compile(r"(?:(?<!\d)\$|\\\(|[=+/^({×·−]\s*|\*)$")
+_PROSE_AHEAD = re.compile(r"\s+[A-Za-z]{2}")
 _SEPARATED = re.compile(r",\d|, \d{3}(?!\d)")
 _SPACED_NUMBER = re.compile(r"\s+(?:\\?[$£€]\s*)?[(\d.]")
 _BY_NUMBER_AHEAD = re.compile(r"\s+by(?=\s*(?:\\?[$£€]|\d|\.\d|\())")
 _OPERATION_AHEAD = re.compile(r"\s+[=+*/×÷]")
 _POSTFIX_END = re.compile(r"\(|\d+!|[.,;]|\s*(?:[-+*/×÷=)}^$]|\\)")
+# As pandoc does: no space inside the dollars, no digit after them, so that prices are none.
+_INLINE = re.compile(
+    r"(?<![\\$])\$(?=[^\s$])(?P<dollar>[^$\n]{1,400})(?<!\s)\$(?![\d$])|\\\((?P<round>.{1,400}?)\\\)"
+)
+_OWN_RELATION = re.compile(r"\s*(?![=<>+*/×÷·^≈]|\\(?:times|cdot|div|approx|[lg]eq?)\b)[^=]*[^=\s][^=]*=")
 _VOWELS = frozenset("aeiouy")
 _OPERAND_KINDS = frozenset(("number", "close", "percent", "factorial"))
 # A lone x after one of these is the name of a variable, not a sign of multiplication.
@@ -174,7 +184,10 @@ def tokenize(text: str) -> list[Token]:
         raise TextTooLargeError(f"{len(text)} characters; at most {MAX_CHARACTERS} are read")
     tokens: list[Token] = []
     position, length, gap = 0, len(text), False
+    formulas = _formula_starts(text)
     while position < length:
+        if position in formulas and tokens and tokens[-1].kind not in ("relation", "operator"):
+            tokens.append(Token("formula", "", position, position, gap=gap))
         match = _SCAN.match(text, position)
         assert match is not None  # the last alternative takes any character
         group = match.lastgroup
@@ -195,6 +208,17 @@ def tokenize(text: str) -> list[Token]:
             continue
         gap = False
     return tokens
+
+
+def _formula_starts(text: str) -> frozenset[int]:
+    """Return where inline formulas begin that hold a relation between two sides of their own."""
+    if text.count("$") < 4 and text.count("\\(") < 2:
+        return frozenset()
+    return frozenset(
+        match.start()
+        for match in _INLINE.finditer(text)
+        if _OWN_RELATION.match(match["dollar"] or match["round"] or "")
+    )
 
 
 def _number(raw: str, start: int, end: int, gap: bool) -> Token:
@@ -241,7 +265,7 @@ def _read_word(text: str, match: re.Match[str], tokens: list[Token], gap: bool) 
         kind, word = "percent", "%"
     elif word == "equals" or (word in ("is", "are") and after_operand and _value_ahead(text, end)):
         kind, word = "relation", "=" if word == "equals" else "is"
-    elif _is_variable(match.group(), text, end):
+    elif _is_variable(match.group(), text, start, end):
         kind = "unknown"
     tokens.append(Token(kind, word, start, end, gap=gap))
     return end
@@ -253,12 +277,13 @@ def _value_ahead(text: str, position: int) -> bool:
     return _NUMBER_AHEAD.match(text, roughly.end() if roughly else position) is not None
 
 
-def _is_variable(raw: str, text: str, end: int) -> bool:
+def _is_variable(raw: str, text: str, start: int, end: int) -> bool:
     """Whether a word is rather a symbol: a single letter, points such as AB, a product such as bh."""
-    if raw in ("a", "A"):
-        return _SIGN_AHEAD.match(text, end) is not None
+    if raw in ("a", "A", "I"):
+        behind = _SIGN_BEHIND.search(text, max(0, start - 3), start) is not None
+        return _SIGN_AHEAD.match(text, end) is not None or (behind and not _PROSE_AHEAD.match(text, end))
     if len(raw) == 1:
-        return raw != "I"
+        return True
     if len(raw) > 3:
         return False
     if len(raw) == 2 and raw.islower() and raw not in SHORT_WORDS and raw not in _ATTACHED_UNITS:

@@ -25,6 +25,10 @@ MAX_TERMS = 1000
 NOISE = 1e-9
 
 Value = Fraction | complex
+_RATIOS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))
+_INVERSES = frozenset(("arcsin", "arccos", "arctan"))
+ANGULAR = _RATIOS | _INVERSES
+"""Functions that take or give an angle, in radians or in degrees."""
 
 
 class UndefinedError(ValueError):
@@ -33,12 +37,14 @@ class UndefinedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the writer means by signs with two meanings."""
+    """What the writer means by signs with two meanings; `usual` chooses in an ``either``."""
 
     mixed: bool = True
     percent: bool = True
     imaginary: bool = True
     euler: bool = True
+    usual: bool = True
+    degrees: bool = False
     sign: int = 1
 
 
@@ -48,10 +54,13 @@ def readings(nodes: Iterable[Node]) -> list[Reading]:
     for node in nodes:
         for one in walk(node):
             kinds.add(one.kind)
-            if one.kind == "variable":
+            if one.kind in ("variable", "call"):
                 names.add(one.name)
-    doubtful = ("mixed" in kinds, "percent" in kinds, "i" in names, "e" in names)
-    return [Reading(*choice) for choice in itertools.product(*((True, False)[: 1 + one] for one in doubtful))]
+    doubtful = ("mixed" in kinds, "percent" in kinds, "i" in names, "e" in names, "either" in kinds)
+    choices = [(True, False)[: 1 + one] for one in doubtful]
+    if names & ANGULAR:
+        choices.append((True, False) if "degrees" in kinds else (False, True))
+    return [Reading(*choice) for choice in itertools.product(*choices)]
 
 
 def unknowns(names: Iterable[str], reading: Reading) -> list[str]:
@@ -130,6 +139,8 @@ def _value(node: Node, point: Mapping[str, Value], reading: Reading, angle: bool
         return _finite_sum(node, point, reading)
     if kind == "call":
         return _call(node, point, reading)
+    if kind == "either":
+        return _value(node.parts[0 if reading.usual else 1], point, reading, angle)
     parts = [_value(part, point, reading, angle) for part in node.parts]
     if kind == "sum":
         total = parts[0]
@@ -250,9 +261,11 @@ def _call(node: Node, point: Mapping[str, Value], reading: Reading) -> Value:
         if base in (0, 1):
             raise UndefinedError("a logarithm to this base")
         return cmath.log(number) / cmath.log(base)
-    if any(one.kind == "degrees" for one in walk(node)):
+    in_degrees = reading.degrees or any(one.kind == "degrees" for one in walk(node))
+    if in_degrees and name in _RATIOS:
         number *= math.pi / 180
-    return _trigonometric(name, number)
+    value = _trigonometric(name, number)
+    return value * 180 / math.pi if reading.degrees and name in _INVERSES else value
 
 
 def _trigonometric(name: str, number: complex) -> complex:
