@@ -31,7 +31,7 @@ from sparring.oracles.numbers import (
     show,
 )
 from sparring.oracles.run import Run
-from sparring.oracles.scales import mixed_units
+from sparring.oracles.scales import between_systems, mixed_units
 from sparring.oracles.tokens import COMPARISONS, MAX_CHARACTERS, TextTooLargeError, kept
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
@@ -164,13 +164,19 @@ def check(equation: Equation, step: str) -> Check:
         return Check("too_large" if "too_large" in (one.failure, other.failure) else "not_numeric", equation)
     if equation.relation in COMPARISONS:
         return _compared(equation, left, right, left_value, right_value, step)
-    if equation.source != "printed" and left.operators == 0 and right.operators == 0:
+    compound = left.compound or right.compound
+    if equation.source != "printed" and left.operators == 0 and right.operators == 0 and not compound:
         return Check("label", equation, left=left_value, right=right_value)
     converted = mixed_units(left, right)
     if converted is not None and converted[0] == converted[1]:
         return Check("right", equation, "converted", left=left_value, right=right_value)
+    if converted is None and compound:
+        return Check("not_numeric", equation)
     if left_value == right_value and converted is None:
         return Check("right", equation, left=left_value, right=right_value)
+    if converted is not None and (left_value == right_value or between_systems(left, right)):
+        # "5 tens + 3 ones = 8" bills, "1 foot + 10 cm = 40.5 cm"
+        return Check("unclear", equation, "unit_or_percent_scale", left_value, right_value)
     if is_irrational(left.tokens + right.tokens) and close(left_value, right_value):
         return Check("right", equation, left=left_value, right=right_value)
     carried_on = equation.chained and not left.units and not right.units

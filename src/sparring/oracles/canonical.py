@@ -101,7 +101,7 @@ def canonical_of(postfix: Postfix, derived: Mapping[Fraction, Canonical]) -> Can
             stack.append(Canonical("other", (f"{stack.pop()}!",)))
         else:
             right, left = stack.pop(), stack.pop()
-            if item == "+":
+            if item in ("+", "and"):
                 stack.append(_joined("sum", left, right))
             elif item == "-":
                 stack.append(_joined("sum", left, _negated(right)))

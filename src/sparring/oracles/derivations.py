@@ -39,7 +39,7 @@ _DIRECTIONS = {"<": -1, "<=": -1, ">": 1, ">=": 1}
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """An equation: both sides, ``left - right`` as a polynomial where it is one, the step and the unit that it stands in."""
+    """An equation: both sides, ``left - right`` as a polynomial where it is one, its step and its unit."""
 
     left: Node
     right: Node

@@ -57,8 +57,8 @@ _FUNCTIONS = word_set(
 )
 _STATISTICS = word_set("mean average median mode range units digit digits remainder")
 _LOOK_AROUND = 120
-_LEFT_TO_RIGHT = {"+": 2, "-": 2, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4, "root": 5}
-_SLASH_LAST = {"+": 1, "-": 1, "*": 3, "/": 2, "of": 3, "negative": 4, "^": 5, "root": 6}
+_LEFT_TO_RIGHT = {"+": 2, "-": 2, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4, "root": 5, "and": 6}
+_SLASH_LAST = {"+": 1, "-": 1, "*": 3, "/": 2, "of": 3, "negative": 4, "^": 5, "root": 6, "and": 7}
 _OF_LAST = {**_LEFT_TO_RIGHT, "+": 1, "-": 1, "of": 0}
 _MANY_DECIMALS = 12
 
@@ -72,8 +72,9 @@ def excuse(
     rounding = rounding_excuse(equation, first, second, left, right)
     if rounding is not None:
         return rounding
-    if first.doubt or second.doubt:
-        return first.doubt or second.doubt
+    doubt, converted = first.doubt or second.doubt, mixed_units(first, second)
+    if doubt and (converted is None or doubt != "word_after"):
+        return doubt
     if equation.relation == "is" and (second.operators or not _plain_calculation(first)):
         return "loose_wording"
     if _function_of(equation.relation, first.lead):
@@ -83,7 +84,7 @@ def excuse(
     if _range(first):
         return "range"
     # where `arithmetic.py` has converted the sides, their units are no excuse
-    if mixed_units(first, second) is None and scale_differs(first, second, left, right, step):
+    if converted is None and scale_differs(first, second, left, right, step):
         return "unit_or_percent_scale"
     if second.operators and _first_number(second) == left:
         return "run_on_chain"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sparring.oracles.run import Run, is_share
 from sparring.oracles.tokens import Token
-from sparring.oracles.units import UNITS
+from sparring.oracles.units import PLACES, SHORT_UNITS, UNITS, Unit
 from sparring.oracles.words import (
     APPROXIMATE_WORDS,
     CLAUSE_WORDS,
@@ -72,7 +72,7 @@ class _Reader:
         run = self.run
         if run is not None:
             run.closed = closed
-            run.known = run.known and not self.waiting and not self.roles
+            run.known = run.known and not self.waiting and not self.roles and not _has_doubtful_short(run)
             self.runs.append(run)
         self.run, self.waiting = None, False
         self.roles.clear()
@@ -87,6 +87,9 @@ class _Reader:
         if self.roles:
             run.known = False  # two numbers without an operator inside brackets
             return run
+        if self._goes_on_smaller(self.position):
+            run.tokens.append(Token("operator", "and", token.start, token.start))
+            return run
         beside = run.trailing == 0
         self._finish(closed=False)
         begun = self._begin(token)
@@ -95,6 +98,30 @@ class _Reader:
         elif run.units[-1:] and run.units[-1] in GROUPING_WORDS and len(run.tokens) == 1:
             begun.group = run.tokens[0].value
         return begun
+
+    def _goes_on_smaller(self, index: int) -> bool:
+        """Whether the number at an index is the next part of "5 lb 4 oz" or "2 hours and 30 minutes"."""
+        run = self.run
+        last = run.measures.get(len(run.tokens) - 1) if run is not None and not self.waiting else None
+        if run is None or last is None or run.trailing != 1 or run.units[-1:] == ["/"] or index >= self.last:
+            return False
+        number, after = (
+            self.tokens[index],
+            [one for one in self.tokens[index + 1 : index + 3] if one.kind != "open"],
+        )
+        unit = self._unit_of(after[0].text, last) if after else None
+        return (
+            number.value is not None
+            and unit is not None
+            and unit.dimension == last.dimension
+            and unit.factor < last.factor
+        )
+
+    @staticmethod
+    def _unit_of(word: str, larger: Unit | None) -> Unit | None:
+        if larger is not None and larger.name == "hour" and word == "m":
+            return UNITS["minute"]
+        return UNITS.get(word) or PLACES.get(word) or SHORT_UNITS.get(word)
 
     def _took_operand(self, run: Run, token: Token) -> None:
         run.end = token.end
@@ -250,7 +277,11 @@ class _Reader:
             self._unit_power(run)  # "20 cm^2"
             return
         before = self.tokens[self.position - 1]
-        if before.kind == "word" and before.text in SPELLED_NUMBERS:
+        if (
+            before.kind == "word"
+            and before.text in SPELLED_NUMBERS
+            and len(run.tokens) - 1 not in run.measures
+        ):
             run.known = False
         spelled = after is not None and after.text in SPELLED_NUMBERS
         if token.text == "/" and after is not None and after.kind in ("word", "unknown") and not spelled:
@@ -289,6 +320,8 @@ class _Reader:
             if token.text not in LEAD_WORDS:
                 run.known = False
                 self.waiting = False
+        elif token.text == "and" and self._goes_on_smaller(self.position + 1):
+            return
         elif token.text in CLAUSE_WORDS and not self.roles:
             self._finish(closed=True)
             self.lead = [token.text]
@@ -309,11 +342,23 @@ class _Reader:
         after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
         return after is None or after.text not in ("to", "up", "down", "off")
 
-    @staticmethod
-    def _measure(run: Run, word: str) -> None:
-        unit = UNITS.get(word)
-        if unit is not None and run.tokens and run.tokens[-1].kind == "number":
-            run.measures[len(run.tokens) - 1] = unit
+    def _measure(self, run: Run, word: str) -> None:
+        if not run.tokens or run.tokens[-1].kind != "number" or run.units[-1:] == ["/"]:
+            return
+        place = len(run.tokens) - 1
+        larger = run.measures.get(place - 2) if run.tokens[place - 1].text == "and" else None
+        if word == "in" and larger is None and not self._ends_operand():
+            return
+        unit = self._unit_of(word, larger)
+        if unit is not None:
+            run.measures[place] = unit
+            if len(word) == 1:
+                run.short.add(place)
+
+    def _ends_operand(self) -> bool:
+        """Whether an operand ends after this token, so that "in" before it is no preposition."""
+        after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
+        return after is None or after.kind in ("operator", "close")
 
     def _unit_power(self, run: Run) -> None:
         """Pass over the exponent of a unit."""
@@ -325,6 +370,13 @@ class _Reader:
             self.position = after
 
     def _unknown(self, token: Token) -> None:
+        run = self.run
+        if run is not None and not self.waiting and not run.trailing and token.text in SHORT_UNITS:
+            self._measure(run, token.text)
+            if len(run.tokens) - 1 in run.measures:
+                run.units.append(token.text)
+                run.trailing += 1
+                return
         run = self.run or self._begin(token)
         run.known = False
         self._took_operand(run, token)
@@ -341,6 +393,14 @@ class _Reader:
         """A bracket without a partner ends what went before."""
         self._finish(closed=True)
         self.lead, self.approximate = [], False
+
+
+def _has_doubtful_short(run: Run) -> bool:
+    """Whether a letter that may be a unit or a variable stands beside no unit of its dimension."""
+    spelled = {unit.dimension for place, unit in run.measures.items() if place not in run.short}
+    numbers = sum(token.kind == "number" for token in run.tokens)
+    return bool(run.short) and (len(spelled) != 1 or len(run.measures) < numbers
+                                or any(unit.dimension not in spelled for unit in run.measures.values()))  # fmt: skip
 
 
 def _bracket(text: str, token: Token) -> Token:

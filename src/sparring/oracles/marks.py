@@ -1,4 +1,4 @@
-r"""Marks of layout: what stands in a text and says nothing of its subject, such as ``\tag{2}``, ``\label{eq:1}``, ``\quad (3)``.
+r"""Marks of layout: what stands in a text and says nothing of its subject: ``\tag{2}``, ``\label{eq:1}``, ``\quad (3)``.
 
 Contract: `without_marks` puts spaces in their place, so that all character ranges stay; one linear pass. Not here: commands
 that dress a formula and keep it (`tokens.py`, `formula_tokens.py`).

@@ -97,7 +97,7 @@ def expand_fractions(tokens: Sequence[Token]) -> list[Token]:
 
 
 # Binding strength. A unary minus binds looser than a power (-3^2 is -9) and tighter than a product.
-_STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4, "root": 5}
+_STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4, "root": 5, "and": 6}
 Postfix = list[Token | str]
 
 
@@ -256,7 +256,7 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
 
 
 _OPERATIONS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
-    "+": Fraction.__add__, "-": Fraction.__sub__, "*": Fraction.__mul__, "of": Fraction.__mul__,
+    "+": Fraction.__add__, "and": Fraction.__add__, "-": Fraction.__sub__, "*": Fraction.__mul__, "of": Fraction.__mul__,
     "/": Fraction.__truediv__, "^": _power,
 }  # fmt: skip
 

@@ -24,7 +24,9 @@ class Run:
         operators: how many operators it has (a fraction bar counts).
         doubt: why it can be read in more than one way, or empty.
         units: words inside and after it.
-        measures: the unit straight after an operand, by that operand's place in `tokens`; none for rates.
+        measures: the unit straight after an operand, by that operand's place in `tokens`; none for rates. Amounts such as
+            "5 lb 4 oz" are joined by the operator ``and``, which adds and binds closest.
+        short: places of `measures` whose unit is spelled as a variable could be ("500 g").
         lead: words between the clause's beginning (or the run before) and this run.
         approximate: a mark of approximation stands before or in it.
         closed: a word that ends expressions follows its units.
@@ -40,11 +42,17 @@ class Run:
     doubt: str = ""
     units: list[str] = field(default_factory=list)
     measures: dict[int, Unit] = field(default_factory=dict)
+    short: set[int] = field(default_factory=set)
     lead: list[str] = field(default_factory=list)
     approximate: bool = False
     closed: bool = False
     trailing: int = 0
     group: Fraction | None = None
+
+    @property
+    def compound(self) -> bool:
+        """Whether an amount in several units stands in it."""
+        return any(token.text == "and" for token in self.tokens)
 
 
 def is_share(run: Run) -> bool:

@@ -55,25 +55,60 @@ def value_or_none(
 
 
 def mixed_units(first: Run, second: Run) -> tuple[Fraction, Fraction] | None:
-    """Return both sides in base units where every number of a sum and its result carry a unit of one dimension.
+    """Return both sides in base units where every number that is added, and the result, carry units of one dimension.
 
-    "2 hours + 30 minutes = 150 minutes" gives (9000, 9000). ``None`` where that is not so, or all units agree.
+    "2 hours + 30 minutes = 150 minutes" and "5 lb 4 oz + 12 oz = 6 lb" give pairs of equal numbers. ``None`` where that is
+    not so, where all units agree, and where something is multiplied to another amount ("2 hours * 60 = 120 minutes").
+    Words for places ("5 tens + 3 ones = 53") are factors, and may stand beside plain numbers.
     """
     units = [*first.measures.values(), *second.measures.values()]
-    if len({unit.name for unit in units}) < 2 or len({unit.dimension for unit in units}) != 1:
+    dimensions = {unit.dimension for unit in units}
+    if len(dimensions) != 1 or (len({unit.name for unit in units}) < 2 and dimensions != {"count"}):
         return None
-    if not first.operators or second.operators or len(second.tokens) != 1 or not second.measures:
+    try:
+        (one, power), (other, other_power) = _in_base(first), _in_base(second)
+    except EvaluationError:
         return None
-    for place, token in enumerate(first.tokens):
-        if token.text not in "+-" and place not in first.measures:
-            return None
+    multiplied = any(token.text not in ("+", "-", "and") for run in (first, second) for token in run.tokens
+                     if token.kind != "number")  # fmt: skip
+    if power != other_power or (dimensions != {"count"} and power != 1) or (multiplied and one != other):
+        return None
+    return one, other
 
-    def in_base(run: Run) -> Fraction | None:
-        sizes = {id(run.tokens[place]): unit.factor for place, unit in run.measures.items()}
-        return value_or_none(run, lambda token: (token.value or Fraction(0)) * sizes[id(token)])
 
-    sides = in_base(first), in_base(second)
-    return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
+def between_systems(first: Run, second: Run) -> bool:
+    """Whether units of two sides are no multiples of each other, so that results are rounded."""
+    factors = {unit.factor for run in (first, second) for unit in run.measures.values()}
+    return any((max(factors) / factor).denominator != 1 for factor in factors)
+
+
+def _in_base(run: Run) -> tuple[Fraction, int]:
+    """Return the value of a run in base units, and the power of the unit.
+
+    Raises:
+        EvaluationError: it has no value, or different powers are added.
+    """
+    factors = {id(run.tokens[place]): unit for place, unit in run.measures.items()}
+    powers: list[int] = []
+    for item in (postfix := to_postfix(run.tokens)):
+        if isinstance(item, Token):
+            powers.append(id(item) in factors and factors[id(item)].dimension != "count")
+        elif item in ("*", "/", "of"):
+            right = powers.pop()
+            powers.append(powers.pop() + (-right if item == "/" else right))
+        elif item in ("+", "-", "and"):
+            right = powers.pop()
+            if powers[-1] != right:
+                raise EvaluationError("not_numeric")
+        elif powers[-1] or item == "^":
+            raise EvaluationError("not_numeric")
+    value = value_of(
+        postfix,
+        lambda token: (
+            (token.value or Fraction(0)) * (factors[id(token)].factor if id(token) in factors else 1)
+        ),
+    )
+    return value, powers.pop()
 
 
 def scale_differs(first: Run, second: Run, left: Fraction, right: Fraction, step: str) -> bool:

@@ -102,7 +102,7 @@ def _site_of(group: Sequence[Check], visible: Sequence[Token]) -> Site | None:
         end = max(end, right.end)
         for side in (left, right):
             if side.operators:
-                if any(token.kind not in _OPERAND_KINDS for token in side.tokens):
+                if side.compound or any(token.kind not in _OPERAND_KINDS for token in side.tokens):
                     return None
                 expressions[side.start] = tuple(side.tokens)
             elif len(side.tokens) == 1 and side.tokens[0].kind == "number":

@@ -70,6 +70,29 @@ def _read_table() -> dict[str, Unit]:
 UNITS: dict[str, Unit] = _read_table()
 """Spelling → unit."""
 
+SHORT_UNITS = {
+    short: UNITS[long]
+    for short, long in (
+        ("h", "hour"),
+        ("g", "gram"),
+        ("m", "meter"),
+        ("s", "second"),
+        ("l", "liter"),
+        ("in", "inch"),
+    )
+}
+"""Spellings that are units only beside another unit of their dimension: ``5 ft 7 in``, ``3 kg + 500 g``."""
+
+PLACES = {
+    spelling: Unit(name, "count", Fraction(value))
+    for name, value in (
+        ("one", "1"), ("ten", "10"), ("hundred", "100"), ("thousand", "1000"), ("million", "1000000"),
+        ("tenth", "1/10"), ("hundredth", "1/100"), ("thousandth", "1/1000"), ("dozen", "12"),
+    )
+    for spelling in (name, name + "s")
+}  # fmt: skip
+"""Words after a number that say what it counts: ``5 tens + 3 ones``."""
+
 
 @lru_cache(maxsize=64)
 def conversion_factors(dimensions: frozenset[str]) -> frozenset[Fraction]:
