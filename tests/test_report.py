@@ -186,9 +186,9 @@ def test_missing_metrics_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_an_unwritable_place_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(SparringError, match="cannot be written"):
+    with pytest.raises(SparringError, match="is not a folder"):
         write_demo_report(make_run(tmp_path), tmp_path / "metrics.json" / "where.html")
-    with pytest.raises(SparringError, match="cannot be written"):
+    with pytest.raises(SparringError, match="is not a folder"):
         write_result_picture(tmp_path, tmp_path / "metrics.json" / "where.png")
 
 

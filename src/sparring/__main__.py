@@ -1,8 +1,7 @@
 """The command line: a flat table from command to function.
 
-Contract: nothing is computed here. Errors that a user can mend are printed without a traceback and end with status 2.
-Heavy imports happen inside the commands, so that `--help` is instant. `sparring train …` and `sparring eval …` are in
-`cli/`.
+Contract: nothing is computed here; how a command ends is in `cli/ending.py`. Heavy imports happen inside the commands, so
+that `--help` is instant. `sparring train …` and `sparring eval …` are in `cli/`.
 """
 
 from __future__ import annotations
@@ -13,19 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from sparring.cli import evaluate, train
+from sparring.cli import ending, evaluate, train
 from sparring.cli.options import (
     Config,
     Explain,
     Out,
     Overrides,
     Work,
+    begin,
     load,
     settings_command,
 )
-from sparring.errors import SparringError
 
 if TYPE_CHECKING:
     from sparring.demo import DemoSettings
@@ -58,6 +56,7 @@ def attack_command(
     from sparring.evaluation.attack import AttackSettings
 
     settings = load(AttackSettings, config, overrides, explain=explain)
+    begin(out)
     from sparring.evaluation.attack_command import run_attack
 
     run_attack(prm, settings, out, console=Console())
@@ -84,6 +83,7 @@ def label_command(
     from sparring.labels.settings import LabelSettings
 
     settings = load(LabelSettings, config, overrides, explain=explain)
+    begin(out, after_stop="again")
     from sparring.labels.command import run_label
 
     console = Console(stderr=True)
@@ -108,6 +108,7 @@ def convert_command(
     threshold: Annotated[float, typer.Option(help="Label from which on a step counts as right.")] = 0.5,
 ) -> None:
     """Convert traces between formats; what cannot be written is counted and shown."""
+    begin(target, "file")
     from sparring.traces.convert import convert
 
     written, told = convert(source, target, to=to, data_format=data_format, threshold=threshold)
@@ -135,7 +136,9 @@ def convert_prm_command(
     """Turn a public PRM into a folder that every command can score with."""
     from sparring.models.families.command import ConvertPrmSettings, convert_prm
 
-    convert_prm(source, load(ConvertPrmSettings, config, overrides, explain=explain), out, Console())
+    settings = load(ConvertPrmSettings, config, overrides, explain=explain)
+    begin(out, "folder")
+    convert_prm(source, settings, out, Console())
 
 
 @app.command("score")
@@ -147,9 +150,10 @@ def score_command(
         str, typer.Option("--format", help="Format of the traces (docs/data-formats.md).")
     ] = "auto",
     limit: Annotated[int | None, typer.Option(help="Only the first so many traces.")] = None,
-    show: Annotated[int, typer.Option(help="Traces to show, with coloured steps, on a terminal.")] = 5,
+    show: Annotated[int, typer.Option(min=0, help="Traces to show, with coloured steps, on a terminal.")] = 5,
 ) -> None:
     """Score the steps of traces: JSONL out, and on a terminal a readable table."""
+    begin(out, "file", "again")
     from sparring.evaluation.commands import score_file
 
     score_file(data, model=model, out=out, data_format=data_format, limit=limit, show=show)
@@ -160,6 +164,7 @@ def report_command(
     run: Annotated[Path, typer.Argument(help="Directory of a finished evaluation or demo run.")],
 ) -> None:
     """Make the HTML page of a finished run again from its files."""
+    begin(run)
     from sparring.report.evaluation import write_report
 
     typer.echo(f"report: {write_report(run)}")
@@ -177,20 +182,14 @@ def migrate_command(
     from sparring.traces.formats.openrlhf import MigrateSettings
     from sparring.traces.migrate import show_migration
 
-    show_migration(data, out, load(MigrateSettings, config, overrides, explain=explain), Console())
+    settings = load(MigrateSettings, config, overrides, explain=explain)
+    begin(out, "file")
+    show_migration(data, out, settings, Console())
 
 
 def main() -> None:
-    """Run the command line."""
-    try:
-        app()
-    except SparringError as error:
-        Console(stderr=True).print(
-            f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False
-        )
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    """Run the command line and end the process with its status."""
+    sys.exit(ending.run(app))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Errors meant for people: what was wrong, where, and what to do.
 
-The command line prints them without a traceback; everything else that escapes is a bug and keeps its traceback.
+The command line prints them without a traceback; everything else that escapes is a bug, and its traceback goes to a file
+(`cli/ending.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ class SettingsError(SparringError):
 
 class CheckpointError(SparringError):
     """A model folder is missing, incomplete, or does not fit the request."""
+
+
+class OutputError(SparringError):
+    """A file or folder cannot be written: a full disk, a place that is read-only or a file, an impossible name."""
 
 
 class DataError(SparringError):

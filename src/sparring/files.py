@@ -1,7 +1,9 @@
 """Files and folders that appear whole or not at all, and the plain JSON that is written into them.
 
 Contract: a reader, or a process restarted after a kill -9 or a power cut, finds the old content or the new
-one and nothing in between. A draft is written under a hidden name beside the target, synced, and renamed.
+one and nothing in between. A draft is written under a hidden name beside the target, synced, and renamed. What the system
+refuses (a full disk, a read-only folder, a name too long) is an `OutputError` that names the place; `check_output` finds
+it out before hours of work.
 
 Not here: what a run writes with it (`runs.py`); locks (two writers of one path at a time are the caller's
 to avoid).
@@ -13,6 +15,7 @@ import contextlib
 import ctypes
 import dataclasses
 import enum
+import hashlib
 import json
 import math
 import os
@@ -23,11 +26,13 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sparring.errors import SparringError
+from sparring.errors import OutputError
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+_LONGEST_STEM = 100  # bytes of a target's name that its draft's name repeats
+_ROOM = 16  # bytes that a name leaves for the endings of journals beside it
 
 
 def to_json(value: Any) -> tuple[Any, int]:
@@ -74,28 +79,93 @@ def dumps(plain: Any, indent: int | None = None) -> str:
     return text
 
 
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn what the system refuses within the block into an `OutputError` that names `path`.
+
+    Libraries written in Rust (safetensors) pass on the system's errors as plain texts with ``(os error 28)``.
+    """
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"cannot write '{path}': '{error.filename}' is not a folder") from error
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
+    except Exception as error:
+        if found := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OutputError(f"cannot write '{path}': {os.strerror(int(found[1]))}") from error
+        raise
+
+
+def check_output(path: Path, kind: Literal["file", "folder", "run"]) -> None:
+    """Refuse a place where a command's output could not be written; nothing is left behind.
+
+    Args:
+        path: the file or folder; it need not exist, nor the folders above it.
+        kind: a file or a folder that appears whole, beside which drafts are written; or a run directory that is filled.
+
+    Raises:
+        OutputError: the name cannot be one, something of another kind is there, or a trial of some bytes failed.
+    """
+    if any(ord(character) < 32 or ord(character) == 127 for character in str(path)):
+        raise OutputError(f"cannot write {str(path)!r}: the name holds a control character")
+    with writing(path):
+        target = Path(os.path.realpath(path))
+        if target.is_symlink():
+            raise OutputError(f"cannot write '{path}': its symbolic links lead in a circle")
+        if kind == "file":
+            _refuse_no_file(path, target)
+        elif target.exists() and not target.is_dir():
+            raise OutputError(f"cannot write a folder at '{path}': it is a file")
+        place = target if kind == "run" else target.parent
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir():
+            raise OutputError(f"cannot write '{path}': '{place}' is not a folder")
+        limit = os.pathconf(place, "PC_NAME_MAX") - _ROOM
+        for part in target.relative_to(place).parts:
+            if len(os.fsencode(part)) > limit:
+                raise OutputError(f"cannot write '{path}': the name is longer than {limit} bytes")
+        (target / "x").exists()  # a path too long as a whole
+        trial = _draft_name(place / "trial")
+        try:
+            with trial.open("xb") as file:
+                file.write(bytes(1 << 16))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            trial.unlink(missing_ok=True)
+
+
+def _refuse_no_file(path: str | Path, target: Path) -> None:
+    if target.is_dir():
+        raise OutputError(f"cannot write a file at '{path}': it is a folder")
+    if target.exists() and not target.is_file():  # a device would be replaced by a file
+        raise OutputError(f"cannot write a file at '{path}': it is a device or a pipe")
+
+
 def atomic_write_text(path: str | Path, text: str) -> None:
     """Write `text` (UTF-8) to `path` so that it appears whole or not at all; parent folders are made.
 
     Raises:
-        SparringError: `path` is a folder.
+        OutputError: `path` is a folder or a device, or the system refuses.
     """
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise SparringError(f"{path}: cannot write a file here, it is a folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(target)
-    draft = _draft_name(target)
-    try:
-        with draft.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    _fsync(target.parent)
+    with writing(path):
+        target = Path(os.path.realpath(path))
+        _refuse_no_file(path, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target)
+        draft = _draft_name(target)
+        try:
+            with draft.open("x", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        _fsync(target.parent)
 
 
 def atomic_write_json(path: str | Path, value: Any) -> None:
@@ -119,26 +189,27 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     then kept beside it, and the next call, or `recover_directory`, puts it back.
 
     Raises:
-        SparringError: `path` exists and is not a folder.
+        OutputError: `path` exists and is not a folder, or the system refuses.
     """
-    target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    recover_directory(target)
-    if target.exists() and not target.is_dir():
-        raise SparringError(f"{path}: cannot write a folder here, it is a file")
-    _remove_leftovers(target)
-    draft = _draft_name(target)
-    draft.mkdir()
-    try:
-        yield draft
-        for folder, _, files in os.walk(draft):
-            for name in files:
-                _fsync(Path(folder) / name)
-            _fsync(Path(folder))
-        _put_in_place(draft, target)
-    finally:  # after a swap the draft's name holds the old folder
-        shutil.rmtree(draft, ignore_errors=True)
-    _fsync(target.parent)
+    with writing(path):
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        recover_directory(target)
+        if target.exists() and not target.is_dir():
+            raise OutputError(f"cannot write a folder at '{path}': it is a file")
+        _remove_leftovers(target)
+        draft = _draft_name(target)
+        draft.mkdir()
+        try:
+            yield draft
+            for folder, _, files in os.walk(draft):
+                for name in files:
+                    _fsync(Path(folder) / name)
+                _fsync(Path(folder))
+            _put_in_place(draft, target)
+        finally:  # after a swap the draft's name holds the old folder
+            shutil.rmtree(draft, ignore_errors=True)
+        _fsync(target.parent)
 
 
 def recover_directory(path: str | Path) -> bool:
@@ -176,12 +247,20 @@ def _swap(one: Path, other: Path) -> bool:
 
 def _draft_name(target: Path) -> Path:
     """Return a fresh hidden name beside `target` that says which process writes there."""
-    return target.parent / f".{target.name}.draft-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return target.parent / f"{_draft_stem(target)}{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _draft_stem(target: Path) -> str:
+    """Return what the names of all drafts of `target` on this machine begin with; bounded, as names are."""
+    name = os.fsencode(target.name)
+    if len(name) > _LONGEST_STEM:
+        name = hashlib.sha256(name).hexdigest().encode()
+    return f".{os.fsdecode(name)}.draft-{platform.node()[:64]}-"
 
 
 def _remove_leftovers(target: Path) -> None:
     """Remove the drafts of `target` whose process, on this machine, is no more."""
-    pattern = re.compile(re.escape(f".{target.name}.draft-{platform.node()}-") + r"(\d+)-[0-9a-f]{8}")
+    pattern = re.compile(re.escape(_draft_stem(target)) + r"(\d+)-[0-9a-f]{8}")
     for entry in list(target.parent.iterdir()):
         match = pattern.fullmatch(entry.name)
         if match is None or _alive(int(match[1])):

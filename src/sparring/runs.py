@@ -32,6 +32,7 @@ from sparring.files import (
     dumps,
     recover_directory,
     to_json,
+    writing,
 )
 
 __all__ = [
@@ -242,16 +243,27 @@ class JsonlLog:
         self.path = Path(path)
         self.non_finite = 0
         self.torn = False
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._mend()
-        self._file = self.path.open("a", encoding="utf-8", newline="")
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._mend()
+            self._file = self.path.open("a", encoding="utf-8", newline="")
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record and hand it to the system, so that it outlives this process."""
+        """Write one record and hand it to the system, so that it outlives this process.
+
+        Raises:
+            OutputError: the system refuses; the log takes no more records then.
+        """
         plain, non_finite = to_json(record)
         self.non_finite += non_finite
-        self._file.write(dumps(plain) + "\n")
-        self._file.flush()
+        with writing(self.path):
+            try:
+                self._file.write(dumps(plain) + "\n")
+                self._file.flush()
+            except OSError:
+                with contextlib.suppress(OSError):  # closing tries again to write what is left
+                    self._file.close()
+                raise
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the records in order.

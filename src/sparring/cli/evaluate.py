@@ -14,6 +14,7 @@ from sparring.cli.options import (
     Out,
     Overrides,
     Work,
+    begin,
     load,
     settings_command,
 )
@@ -63,7 +64,9 @@ def eval_compare_command(
     """Compare two score files on the same labelled traces."""
     from sparring.evaluation.compare import CompareSettings, compare_scores
 
-    compare_scores([a], [b], load(CompareSettings, config, overrides, explain=explain), out)
+    settings = load(CompareSettings, config, overrides, explain=explain)
+    begin(out)
+    compare_scores([a], [b], settings, out)
 
 
 @settings_command(commands, "oracle", out="runs/oracle")
@@ -96,6 +99,7 @@ def eval_processbench_command(
     ] = False,
 ) -> None:
     """Measure F1 of finding the first wrong step (ProcessBench's definition), with intervals."""
+    begin(out, after_stop="again")
     from sparring.evaluation.commands import evaluate_processbench
 
     evaluate_processbench(

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
 
 import typer
+
+from sparring.files import check_output
 
 if TYPE_CHECKING:
     from sparring.settings import Settings
@@ -21,6 +23,31 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key=val
 Out = Annotated[Path, typer.Option(help="Run directory.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
 Explain = Annotated[bool, typer.Option("--explain", help="List all settings with their meaning and stop.")]
+
+
+AfterStop = Literal["--resume", "again", "anew"]
+"""How a command that was stopped goes on: with `--resume`, called again as it was, or not at all."""
+
+
+class Job(NamedTuple):
+    """What the command at work writes, and how it goes on after a stop."""
+
+    out: Path
+    after_stop: AfterStop
+
+
+jobs: list[Job] = []
+"""The one command that this process has begun, for messages about its end (`ending.py`)."""
+
+
+def begin(out: Path, kind: Literal["file", "folder", "run"] = "run", after_stop: AfterStop = "anew") -> None:
+    """Check before any work that the output can be written, and note down what is at work.
+
+    Raises:
+        OutputError: it cannot (`files.check_output`).
+    """
+    check_output(out, kind)
+    jobs[:] = [Job(out, after_stop)]
 
 
 def load(cls: type[S], config: Path | None, overrides: list[str] | None, *, explain: bool) -> S:
@@ -49,7 +76,12 @@ Work = tuple[type[S], Callable[[S, Where], object]]
 
 
 def settings_command(
-    app: typer.Typer, name: str, *, out: str, resumable: bool = False
+    app: typer.Typer,
+    name: str,
+    *,
+    out: str,
+    kind: Literal["folder", "run"] = "run",
+    after_stop: AfterStop = "again",
 ) -> Callable[[Callable[[], Work[S]]], None]:
     """Register a command that takes settings and a run directory, and nothing else.
 
@@ -65,8 +97,10 @@ def settings_command(
             resume: Resume = False,
             explain: Explain = False,
         ) -> None:
-            settings, function = work()
-            function(load(settings, config, overrides, explain=explain), Where(out, resume))
+            cls, function = work()
+            settings = load(cls, config, overrides, explain=explain)
+            begin(out, kind, after_stop)
+            function(settings, Where(out, resume))
 
         def run_at_once(
             overrides: Overrides = None,
@@ -76,6 +110,6 @@ def settings_command(
         ) -> None:
             run(overrides, config, out, explain=explain)
 
-        app.command(name, help=work.__doc__)(run if resumable else run_at_once)
+        app.command(name, help=work.__doc__)(run if after_stop == "--resume" else run_at_once)
 
     return register

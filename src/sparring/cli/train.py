@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Train a model.", no_args_is_help=True)
 
 
-@settings_command(commands, "aprm", out="runs/aprm", resumable=True)
+@settings_command(commands, "aprm", out="runs/aprm", after_stop="--resume")
 def train_aprm() -> Work[AprmSettings]:
     """Train a PRM against an adversary that learns to make errors (APRM)."""
     from sparring.training.aprm_settings import AprmSettings
@@ -34,7 +34,7 @@ def train_aprm() -> Work[AprmSettings]:
     )
 
 
-@settings_command(commands, "chain-policy", out="runs/chain-policy")
+@settings_command(commands, "chain-policy", out="runs/chain-policy", kind="folder", after_stop="anew")
 def train_chain_policy() -> Work[ChainPolicySettings]:
     """Train the tiny policy of the chain-arithmetic world from generated problems."""
     from sparring.training.chain_policy import ChainPolicySettings, train_chain_policy
@@ -48,7 +48,7 @@ def train_chain_policy() -> Work[ChainPolicySettings]:
     return ChainPolicySettings, work
 
 
-@settings_command(commands, "rl", out="runs/rl", resumable=True)
+@settings_command(commands, "rl", out="runs/rl", after_stop="--resume")
 def train_rl() -> Work[RlSettings]:
     """Train a policy by reinforcement learning with step rewards."""
     from sparring.training.rl import show_rl
@@ -59,7 +59,7 @@ def train_rl() -> Work[RlSettings]:
     )
 
 
-@settings_command(commands, "prm", out="runs/prm", resumable=True)
+@settings_command(commands, "prm", out="runs/prm", after_stop="--resume")
 def train_prm() -> Work[PrmSettings]:
     """Train a process reward model on step labels."""
     from sparring.training.supervised_settings import PrmSettings
@@ -67,7 +67,7 @@ def train_prm() -> Work[PrmSettings]:
     return PrmSettings, _supervised
 
 
-@settings_command(commands, "orm", out="runs/orm", resumable=True)
+@settings_command(commands, "orm", out="runs/orm", after_stop="--resume")
 def train_orm() -> Work[OrmSettings]:
     """Train an outcome reward model on whether solutions end well."""
     from sparring.training.supervised_settings import OrmSettings
@@ -75,7 +75,7 @@ def train_orm() -> Work[OrmSettings]:
     return OrmSettings, _supervised
 
 
-@settings_command(commands, "value", out="runs/value", resumable=True)
+@settings_command(commands, "value", out="runs/value", after_stop="--resume")
 def train_value() -> Work[ValueSettings]:
     """Train a value model on the measured values of prefixes (PAV)."""
     from sparring.training.supervised_settings import ValueSettings

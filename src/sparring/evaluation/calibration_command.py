@@ -28,7 +28,7 @@ from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.evaluation.scoring import StepScorer
 from sparring.evaluation.tables import plain
 from sparring.evaluation.worst import WORST_FILE, show_worst, worst_disagreements
-from sparring.files import atomic_write_jsonl
+from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
@@ -102,8 +102,7 @@ def evaluate_calibration(
         ((case.id, named[case.id], case.scores, case.labels) for chosen in cases.values() for case in chosen),
         found.threshold.value,
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / PLOT_FILE).write_text(reliability_plot(tables), encoding="utf-8")
+    atomic_write_text(out / PLOT_FILE, reliability_plot(tables))
     atomic_write_jsonl(
         out / "cases.jsonl",
         (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sparring.errors import SparringError
 from sparring.files import atomic_write_text
 from sparring.report.comparisons import (
     SPLIT_NAMES,
@@ -47,10 +46,7 @@ def write_demo_report(run_dir: Path, out: Path | None = None) -> Path:
     """
     path = run_dir / "report.html" if out is None else out
     page = demo_page(read_demo_run(run_dir))
-    try:
-        atomic_write_text(path, page)
-    except OSError as error:
-        raise SparringError(f"the report cannot be written to {path}: {error}") from None
+    atomic_write_text(path, page)
     return path
 
 

@@ -74,10 +74,7 @@ def write_evaluation_report(run_directory: Path) -> Path:
     """
     path = run_directory / REPORT_FILE
     page = evaluation_page(read_evaluation(run_directory))
-    try:
-        atomic_write_text(path, page)
-    except OSError as error:
-        raise SparringError(f"the report cannot be written to {path}: {error}") from None
+    atomic_write_text(path, page)
     return path
 
 

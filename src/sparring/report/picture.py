@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from sparring.errors import SparringError
+from sparring.files import writing
 from sparring.report.comparisons import SPLIT_NAMES, samples_per_problem
 from sparring.report.contest import attack_curves, smoothing
 from sparring.report.plots import PALETTE, RC, draw_bars, draw_curves, set_title
@@ -41,10 +41,8 @@ def write_result_picture(run_dir: Path, out_png: Path) -> Path:
             heading(axes, f"Best of {samples_per_problem(run)}: {SPLIT_NAMES[split]}")
             draw_bars(axes, [("", solver_bars(run, split))])
         draw_attack(right, run)
-        try:
+        with writing(out_png):
             figure.savefig(out_png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        except OSError as error:
-            raise SparringError(f"the picture cannot be written to {out_png}: {error}") from None
     return out_png
 
 

@@ -223,7 +223,7 @@ def write_jsonl_objects(path: str | Path, records: Iterable[Mapping[str, Any]]) 
     """Write one object per line so that the file appears whole or not at all; return how many.
 
     Raises:
-        DataError: a value is not JSON (line: its place in `records`, from 1), or the file cannot be written.
+        DataError: a value is not JSON (line: its place in `records`, from 1). OutputError: the file cannot be written.
     """
     lines: list[str] = []
     for number, record in enumerate(records, start=1):
@@ -239,10 +239,7 @@ def write_jsonl_objects(path: str | Path, records: Iterable[Mapping[str, Any]]) 
         except (ValueError, RecursionError) as error:
             raise DataError(f"cannot be written as JSON: {error}", file=path, line=number) from error
         lines.append(line + "\n")
-    try:
-        atomic_write_text(path, "".join(lines))
-    except OSError as error:
-        raise DataError(f"cannot write the file: {error.strerror}", file=path) from error
+    atomic_write_text(path, "".join(lines))
     return len(lines)
 
 

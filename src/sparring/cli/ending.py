@@ -1,0 +1,225 @@
+"""How the process ends: exit status, last words, standard streams, signals.
+
+    0    done; also where the reader of a pipe (`| head -1`) left early
+    2    something that the user can mend, in one line
+    70   a fault of Sparring, in one line that names the file with the traceback
+    130  stopped by Ctrl-C, 143 by `kill`; the line says how to go on
+
+Contract: no traceback reaches a terminal. Standard streams that are closed, full, left by their reader or too narrow for
+Unicode never stop the work: files come first, what is printed is for convenience.
+
+Not here: checking the place of the output before any work (`options.begin`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shlex
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, TextIO, cast
+
+from rich.console import Console
+from rich.text import Text
+
+from sparring.cli.options import jobs
+from sparring.errors import SettingsError, SparringError
+
+MENDABLE, INTERNAL = 2, 70  # the latter as EX_SOFTWARE in sysexits.h
+TRACEBACK_FILE = "traceback.txt"
+_MEMORY = (
+    "not enough memory ({reason}); give the job less at once (smaller batches, fewer states or samples, a shorter "
+    "max_length, dtype=bfloat16), or a machine with more"
+)
+_AFTER_STOP = {
+    "--resume": "stopped; to go on, give the same command with --resume",
+    "again": "stopped; the same command goes on where it was",
+    "anew": "stopped; nothing was written, the same command starts anew",
+}
+
+
+def run(app: Callable[[], object]) -> int:
+    """Run the command line and return the exit status of the process."""
+    jobs.clear()
+    with _streams() as output, _signals() as stopped:
+        try:
+            app()
+            status = 0
+        except SystemExit as end:  # how typer ends
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except KeyboardInterrupt:
+            status = 128 + signal.SIGINT
+        except Exception as error:
+            status = _told(error)
+        if stopped and status:
+            status = 128 + stopped[0]
+            _say(_AFTER_STOP[jobs[0].after_stop] if jobs else "stopped", "yellow")
+        output.flush()
+        if output.failure is not None and not isinstance(output.failure, BrokenPipeError):
+            reason = output.failure.strerror
+            _say_error(
+                f"standard output cannot be written: {reason}"
+                + (f" ({jobs[0].out} is complete)" if jobs and not status else "")
+            )
+            status = status or MENDABLE
+    return status
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong in one line; return the exit status."""
+    text = str(error).strip()
+    if isinstance(error, SparringError):
+        lines = text.splitlines() if isinstance(error, SettingsError) else [text]
+        _say_error("\n".join(_one_line(line) for line in lines))
+    elif isinstance(error, MemoryError) or _is_torch_memory(error):
+        _say_error(_MEMORY.format(reason=_one_line(text.partition("\n")[0][:200] or type(error).__name__)))
+    elif isinstance(error, OSError) and error.errno is not None:  # the system refuses, and says why
+        _say_error(
+            _one_line(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
+        )
+    else:
+        first = _one_line(text.partition("\n")[0][:200])
+        _say_error(
+            f"this is a fault of Sparring, please report it: {type(error).__name__}{': ' * bool(first)}{first} "
+            f"(traceback: {_keep_traceback(error)})"
+        )
+        return INTERNAL
+    return MENDABLE
+
+
+def _is_torch_memory(error: Exception) -> bool:
+    """Whether torch ran out of memory: on a GPU it has a class for it, on the CPU a plain RuntimeError."""
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError)
+        and ("can't allocate memory" in str(error) or "out of memory" in str(error))
+    )
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write the traceback beside the run, else among temporary files; return where, or the text itself as last resort."""
+    command = shlex.join(sys.argv)
+    text = "".join(
+        (
+            f"{command}\npython {platform.python_version()}, {platform.platform()}\n\n",
+            *traceback.format_exception(error),
+        )
+    )
+    if jobs:
+        out = jobs[0].out
+        file = (out if out.is_dir() else out.parent) / TRACEBACK_FILE
+        with contextlib.suppress(OSError, ValueError):
+            file.write_text(text, encoding="utf-8", errors="backslashreplace")
+            return str(file)
+    with contextlib.suppress(OSError):
+        handle, name = tempfile.mkstemp(prefix="sparring-traceback-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as draft:
+            draft.write(text)
+        return name
+    return "it could be written nowhere: " + _one_line(text)
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def _say_error(message: str) -> None:
+    _say(Text.assemble(("error:", "bold red"), f" {message}"))
+
+
+def _say(message: str | Text, style: str = "") -> None:
+    Console(stderr=True).print(message, style=style, soft_wrap=True, highlight=False, markup=False)
+
+
+def _one_line(text: str) -> str:
+    """Return a text with its line breaks and other control characters written out: names of files may hold any."""
+    return "".join(
+        character if character.isprintable() or character == " " else repr(character)[1:-1]
+        for character in text
+    )
+
+
+# --- streams and signals ---------------------------------------------------------------------------------------------
+
+
+class _Output:
+    """A standard stream that keeps its first failure to itself, and writes nothing after it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, work: Callable[[], object]) -> None:
+        if self.failure is not None:
+            return
+        try:
+            work()
+        except OSError as error:
+            self.failure = error
+            with contextlib.suppress(
+                OSError, ValueError
+            ):  # what is still in its buffer must not fail again at exit
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self._stream.fileno())
+                os.close(null)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _streams() -> Iterator[_Output]:
+    """Put streams that never fail in place of the standard ones; yield that of the output."""
+    for descriptor in range(3):  # a closed one would be given to the next file that is opened
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    before = sys.stdout, sys.stderr
+    streams = [stream if stream is not None else open(os.devnull, "w") for stream in before]  # noqa: SIM115
+    for stream in streams:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    output, errors = (_Output(stream) for stream in streams)
+    sys.stdout, sys.stderr = cast(TextIO, output), cast(TextIO, errors)
+    try:
+        yield output
+    finally:
+        output.flush()
+        errors.flush()
+        sys.stdout, sys.stderr = before
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Let `kill` end the work as Ctrl-C does, once; yield the list that receives the signal's number."""
+    stopped: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopped.append(number)
+        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+        raise KeyboardInterrupt
+
+    before: dict[int, Any] = {}
+    with contextlib.suppress(ValueError):  # not the main thread
+        for number in map(int, (signal.SIGINT, signal.SIGTERM)):
+            if (
+                signal.getsignal(number) != signal.SIG_IGN
+            ):  # as under nohup, and in the background of a script
+                before[number] = signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
