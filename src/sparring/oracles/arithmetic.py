@@ -23,7 +23,7 @@ from sparring.oracles.equations import (
     may_hold_equation,
 )
 from sparring.oracles.excuses import comparison_excuse, excuse
-from sparring.oracles.facts import Fact, find_facts
+from sparring.oracles.facts import READ_WHOLE, Fact, find_facts
 from sparring.oracles.numbers import (
     close,
     evaluate_tokens,
@@ -76,12 +76,15 @@ def judge_text(step: str) -> Verdict:
 
 def with_facts(checks: Sequence[Check], facts: Sequence[Fact]) -> Verdict:
     """Combine equations and facts; an equation that a fact has read (``3:45 + 2 hours``) is not asked again."""
-    spans = [fact.span for fact in facts]
     left = [
         check
         for check in checks
-        if check.finding not in ("not_numeric", "label")
-        or not any(start < check.equation.span[1] and check.equation.span[0] < end for start, end in spans)
+        if not any(
+            (check.finding in ("not_numeric", "label") or fact.kind in READ_WHOLE)
+            and fact.span[0] < check.equation.span[1]
+            and check.equation.span[0] < fact.span[1]
+            for fact in facts
+        )
     ]
     verdict = verdict_of(left)
     false = next((fact for fact in facts if not fact.holds), None)

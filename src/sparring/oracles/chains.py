@@ -32,7 +32,7 @@ _MATHEMATICS = re.compile(
 _INNER = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|split|gathered|gather|equation)\*?\}")
 # Plain text: everything that may belong to a formula, words excepted.
 _WORD = re.compile(
-    r"\\?[A-Za-z]{2,}|(?<![\w\\^_=+*/(-])[aAI](?=\s+[A-Za-z]{2,})|[^\x00-\x7fα-ω×·÷−²³√π≤≥≠≈⇒→∴°…–]+"
+    r"\\?[A-Za-z]{2,}|(?<![\w\\^_=+*/(-])[aAI](?=\s+[A-Za-z]{2,})|[^\x00-\x7f\u00a0\u2009\u202fα-ω×·÷−²³√π≤≥≠≈⇒→∴°…–]+"
 )
 _PLAIN_NAMES = frozenset(["sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "pi"])
 _PLAIN_RELATION = re.compile(r"[=<>≤≥≠≈]|\\(?:le|ge|ne|approx|leq|geq)\b")
@@ -200,7 +200,7 @@ def _pieces(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], Joined]]:
         elif _is_arrow(token):
             yield piece, "implies"
             piece, depth = [], 0
-        elif depth <= 0 and _breaks(token, following):
+        elif depth <= 0 and _breaks(token, tokens[index - 1] if index else None, following):
             yield piece, ""
             piece = []
         else:
@@ -217,8 +217,15 @@ def _is_arrow(token: Token) -> bool:
     return _relation(token) == "implies" or (token.kind == "command" and token.text in _ARROWS)
 
 
-def _breaks(token: Token, following: Token | None) -> bool:
+def _breaks(token: Token, before: Token | None, following: Token | None) -> bool:
     if token.kind == "symbol":
+        if (
+            token.text == ","
+            and before is not None
+            and following is not None
+            and before.kind == following.kind == "number"
+        ):
+            return not before.end == token.start == following.start - 1  # 3,5 is no end of a formula
         if token.text in (".", ":") and following is not None and following.start == token.end:
             return False  # 3.\overline{6}, 1:2
         return token.text in (",", ";", ":", "?", "•", "#", ".")

@@ -2,11 +2,10 @@ r"""Facts about numbers that are stated without an equation between expressions:
 
 Contract: `find_facts` returns the statements of a step that are decidable, each true or false: ``3:45 pm + 2 hours = 5:45
 pm``, ``from 8:30 to 11:15 is 2 hours 45 minutes``, ``12:8 = 3:2``, ``half of 20 is 10``, ``51 is prime``, ``91 is divisible
-by 7``,
-``17 \equiv 2 \pmod{5}``, ``\gcd(12, 18) = 6``, ``2 hours = 120 minutes``, ``7 days after March 28 is April 4``, ``He needs
-7 because 8 - 2 = 6``. A false one that another reading, a denial or a supposition in the same step may save is left out.
-Each pattern is anchored to literal numbers of few digits, so that everything is bounded. Not here: equations between
-expressions (`equations.py`).
+by 7``, ``17 \equiv 2 \pmod{5}``, ``17 ÷ 5 = 3 R 2``, ``17 % 5 = 2``, ``1011_2 = 11``, ``0x1F = 31``, ``\gcd(12, 18) = 6``,
+``2 hours = 120 minutes``, ``7 days after March 28 is April 4``, ``He needs 7 because 8 - 2 = 6``. A false one that another
+reading, a denial or a supposition in the same step may save is left out. Each pattern is anchored to literal numbers of few
+digits, so that everything is bounded. Not here: equations between expressions (`equations.py`).
 """
 
 from __future__ import annotations
@@ -38,7 +37,8 @@ class Fact:
 
     Attributes:
         kind: of the error if it is false: ``wrong_time``, ``wrong_ratio``, ``wrong_share``, ``wrong_property``,
-            ``wrong_congruence``, ``wrong_conversion``, ``wrong_date``, ``wrong_reason``.
+            ``wrong_congruence``, ``wrong_conversion``, ``wrong_date``, ``wrong_reason``,
+            ``wrong_remainder``, ``wrong_base``.
         holds: whether it is true.
         detail: for people.
         span: its characters.
@@ -49,6 +49,9 @@ class Fact:
     detail: str
     span: tuple[int, int]
 
+
+READ_WHOLE = frozenset(("wrong_remainder", "wrong_base"))
+"""Kinds of facts that are equations: nobody has to read what stands in them again."""
 
 Reader = Callable[[re.Match[str], str], tuple[bool, str] | None]
 
@@ -195,6 +198,85 @@ def _congruence(match: re.Match[str], step: str) -> tuple[bool, str] | None:
     return (one - other) % modulus == 0, f"{one} and {other} differ modulo {modulus}"
 
 
+def _remainder(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    number, divisor, quotient, rest = (int(match.group(name).replace(",", "")) for name in "abqr")
+    if divisor == 0 or (number == divisor * quotient + rest and rest >= divisor):
+        return None
+    found = f"{number} is {number // divisor} times {divisor} and {number % divisor}"
+    return number == divisor * quotient + rest, found
+
+
+def _modulo(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    number, divisor, rest = evaluate(match["a"]).value, int(match["b"]), int(match["r"])
+    if number is None or number.denominator != 1 or divisor == 0:
+        return None
+    if (number - rest) % divisor == 0:
+        return (True, "the remainder") if abs(rest) < divisor else None
+    if "%" in match.group() and number * divisor == 100 * rest:
+        return None  # 50 % of 20
+    return False, f"the remainder is {number % divisor}, not {rest}"
+
+
+# --- number bases ---
+
+_BASE_NAMES = "two three four five six seven eight nine ten"
+_BASES = {name: base for base, name in enumerate(_BASE_NAMES.split(), 2)}
+_BASES |= {"twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "decimal": 10, "hexadecimal": 16}
+_PREFIXES = {"x": 16, "b": 2, "o": 8}
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_IN_BASE = (
+    r"(?:0[xbo][0-9a-f]{1,16}(?![\w.])|\(?[0-9a-f]{1,24}\)?"
+    rf"(?:_\{{?(?:\\text\{{)?(?:\d{{1,2}}|{'|'.join(_BASES)})\}}{{0,2}}|[₀-₉]{{1,2}})(?![\w.]))"
+)
+_BASE_TERM = re.compile(rf"{_IN_BASE}|\d{{1,18}}", re.IGNORECASE)
+
+
+def _in_base(text: str) -> int | None:
+    """Return the value of ``1011_2``, ``0x1F``, or of plain digits."""
+    text = text.lower().replace("\\text", "")
+    if text[:1] == "0" and text[1:2] in _PREFIXES:
+        digits, base = text[2:], _PREFIXES[text[1]]
+    else:
+        found = re.fullmatch(
+            r"\(?([0-9a-f]+)\)?(?:_?\W*(\w+)\W*)?",
+            re.sub(r"(?=[₀-₉])(?<![₀-₉])", "_", text).translate(_SUBSCRIPTS),
+        )
+        if found is None:
+            return None
+        digits, name = found.group(1), found.group(2) or "ten"
+        base = _BASES.get(name) or (int(name) if name.isdigit() else 0)
+    if not 2 <= base <= 16 or any(int(digit, 16) >= base for digit in digits):
+        return None
+    return int(digits, base)
+
+
+def _based(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    sides = [[_in_base(term) for term in _BASE_TERM.findall(side)] for side in match.group("left", "right")]
+    signs = re.findall(r"[-+*×]|\\times|\\cdot", match["left"])
+    if any(None in side for side in sides) or (signs and len({*signs}) > 1):
+        return None
+    left, (right,) = [value for value in sides[0] if value is not None], sides[1]
+    total, *others = left
+    for other in others:
+        total = total + other if signs[0] == "+" else total - other if signs[0] == "-" else total * other
+    assert right is not None
+    if total != right and _reads_otherwise(match, step, total):
+        return None
+    return total == right, f"it is {total}, not {right}"
+
+
+def _reads_otherwise(match: re.Match[str], step: str, total: int) -> bool:
+    """Whether ``0x10`` may be a product, or the right side be written in a base that is not named."""
+    if re.search(r"\b0x\d+\b", match.group()) and 0 in (total, _in_base(match["right"])):
+        return True
+    digits = match["right"]
+    if not digits.isalnum() or not digits.isdigit():
+        return False
+    bases = {2, 8, 16, *(int(base) for base in re.findall(r"(?:_\{?|\bbase )(\d{1,2})\b", step))}
+    largest = max(int(digit) for digit in digits)
+    return any(int(digits, base) == total for base in bases if largest < base <= 36)
+
+
 # --- units and dates ---
 
 _SCALE = re.compile(
@@ -263,6 +345,15 @@ def _reason(match: re.Match[str], step: str) -> tuple[bool, str] | None:
 
 
 _NUMBER = r"(?<![\w.,^/*+=-])(?<![-+*/^=×·] )(\d{1,3}(?:,\d{3})*|\d{1,7})(?![\w.,]*\d)"
+# Nothing before that the number would be a part of.
+_BARE = r"(?<![\w.,^/*+=(×÷·-])(?<![-+*/^=×÷·−] )"
+_WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d{1,9})"
+_DIVISION = (
+    rf"{_BARE}(?P<a>{_WHOLE})[\s$]*(?:÷|/|\\div|divided by)[\s$]*(?P<b>{_WHOLE})[\s$]*(?:=|is|equals)"
+    rf"[\s$]*(?P<q>{_WHOLE})"
+)
+_SPACING = r"(?:\\text\{|\\mathrm\{|\\[,;: ]|[\s$,(~}])*"
+_PRODUCT = r"-?\d{1,9}(?:\^\{?\d{1,3}\}?|\s*(?:\\cdot|\\times|[*×])\s*\d{1,6}){0,4}"
 _MONTH = rf"({'|'.join(_MONTHS)})"
 _AMOUNT = r"(\d{1,3}(?:,\d{3})+(?:\.\d{1,4})?|\d{1,7}(?:\.\d{1,4})?)"
 _SIDE = r"(-?\d{1,6}(?:(?:\^\{?\d{1,3}\}?|\s*(?:\\cdot|\\times|[-+*])\s*\d{1,6})){0,12})"
@@ -291,6 +382,19 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
     ("wrong_congruence", "mod", _congruence,
      rf"(?<![\w.^}})+*-])(?<![-+*/^=×·−] )(?<!cdot )(?<!times ){_SIDE}"
      rf"\s*(?:\\equiv|≡)\s*{_SIDE}\s*(?:\\pmod|\(\s*\\?mod|\\mod)\s*\{{?\s*(\d{{1,5}})\b"),
+    ("wrong_remainder", "", _remainder,
+     rf"{_DIVISION}{_SPACING}(?:with |and )?(?:an? )?(?:r|rem|remainder)\b(?: of)?[.:]?{_SPACING}(?P<r>{_WHOLE})"
+     r"(?![\d.,/^*]*\d)"),
+    ("wrong_remainder", "", _remainder, rf"{_DIVISION}[\s$]*R(?P<r>\d{{1,6}})(?![\d.,/^*]*\d)"),
+    ("wrong_remainder", "", _modulo,
+     rf"{_BARE}(?P<a>{_PRODUCT}|\(-?\d{{1,9}}(?:\s*[-+*×]\s*\d{{1,9}}){{1,4}}\))\s*"
+     r"(?:\\?%|\\operatorname\{mod\}|\\text\{ ?mod ?\}|\\?b?mod\b|modulo\b)\s*(?P<b>\d{1,7})[\s$]*"
+     r"(?:==?|is|equals)[\s$]*(?P<r>-?\d{1,7})(?![\w.,]*\d|\s*[-+*/^×÷%]|\s*mod)"),
+    ("wrong_base", "=", _based,
+     rf"{_BARE}(?P<left>{_IN_BASE}(?:\s*(?:[-+*×]|\\times|\\cdot)\s*(?:{_IN_BASE}|\d{{1,18}})){{0,6}})\s*=\s*"
+     rf"(?P<right>{_IN_BASE}|\d{{1,18}}(?![\w.,]*\d))(?!\s*[-+*/^×÷_])"),
+    ("wrong_base", "=", _based,
+     rf"{_BARE}(?P<left>\d{{1,18}})\s*=\s*(?P<right>{_IN_BASE})(?!\s*[-+*/^×÷])"),
     ("wrong_conversion", "=", _conversion,
      rf"(?<![\w.,/*+-])(?<![-+*/×] ){_AMOUNT}\s*([A-Za-z]+)\s*=\s*{_AMOUNT}\s*([A-Za-z]+)\b"
      r"(?!\s*(?:per\b|/|and\b|\d|[-+*^]))"),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from sparring.oracles.literals import SEPARATOR
+
 MAX_DIGITS = 60
 
 
@@ -32,7 +34,9 @@ class Token(NamedTuple):
 _SCAN = re.compile(
     r"""(?P<space>(?:\s|\\[,;:!\ ]|\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits|q?quad(?=\s*[-+*/=]))(?![A-Za-z])|~)+)
     |(?P<degrees>\^\s*\{?\s*\\circ\s*\}?|°)
-    |(?P<number>\d{1,3}(?:(?:,|\{,\}|,?\\!)\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
+    |(?P<number>\d{1,3}(?:"""
+    + SEPARATOR
+    + r"""\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
     |(?P<newline>\\\\(?:\[[^\]]{0,9}\])?)
     |(?P<words>\\(?:text|mbox|textrm|textbf|mathrm|operatorname|textit)\*?\s*\{(?P<inner>[^{}]*)\})
     |(?P<command>\\[A-Za-z]+)

@@ -21,7 +21,9 @@ VULGAR = {
     character: Fraction(*map(int, unicodedata.normalize("NFKC", character).split("⁄")))
     for character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 }
-_SEPARATORS = re.compile(r"[{},\\!]+")
+# Between groups of three digits: LaTeX's spaces and commas, and the spaces that do not break a line.
+SEPARATOR = r"(?:,|\{,\}|,?\\!|\\,|[\u00a0\u2009\u202f])"
+_SEPARATORS = re.compile(r"[{},\\!\u00a0\u2009\u202f]+")
 _DIGITS = re.compile(r"\d+")
 
 

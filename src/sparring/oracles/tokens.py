@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from sparring.oracles.literals import (
     PI,
+    SEPARATOR,
     VULGAR,
     binomial,
     decimals_shown,
@@ -125,7 +126,10 @@ _SCAN = re.compile(
     |(?P<nthroot>\\sqrt\s*\[[^\[\]\n]{0,12}\]\s*)
     |(?P<pi>\\pi(?![A-Za-z])|π)|(?P<radical>√)
     |(?P<mixed>(?<![\d./])\d{1,4}[ ]\d{1,2}/\d{1,2}(?![\d./]|,\d))
-    |(?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?
+    |(?P<radix>(?<![\w.])0(?:[xX][0-9A-Fa-f]+|[bB][01]+|[oO][0-7]+)(?![\w.]))
+    |(?P<number>(?:\d{1,3}(?:"""
+    + SEPARATOR
+    + r"""\d{3})+(?!\d)|\d+)(?:\.\d+)?
         (?:(?:(?<=\.\d)|(?<=\.\d\d)|(?<=\.\d{3})|(?=[eE][-+]?\d\d)|(?=[eE]\d))[eE][-+]?\d{1,2}(?![\w.]))?|\.\d+)
     |(?P<vulgar>[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])
     |(?P<digits>\\[dt]?frac\s*\d\s*\d)
