@@ -17,11 +17,12 @@ from functools import lru_cache
 
 from sparring.oracles.calculus import SIGNS, covers, defined, judge_calculus
 from sparring.oracles.chains import Chain, Member, find_chains
-from sparring.oracles.derivations import Fact, History, make_fact, same_bound
+from sparring.oracles.derivations import Fact, History, is_assignment, make_fact, same_bound
 from sparring.oracles.formula_nodes import variables
 from sparring.oracles.formula_tokens import TooLargeError
 from sparring.oracles.links import Link, check_chain
 from sparring.oracles.units import UNITS
+from sparring.oracles.words import word_set
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -61,6 +62,15 @@ _REWRITTEN = re.compile(
     r"\b(?:simplif\w*|divid\w*|multipl\w*|rearrang\w*|factor\w*|expand\w*|reduces?|isolat\w*|equivalent|combin\w*|"
     r"distribut\w*|becomes?|rewrit\w*|complet\w*|collect\w*|mov(?:e|ing))\b",
     re.IGNORECASE,
+)
+# Words around a derivation that say nothing of what it is about.
+_OF_DERIVATIONS = word_set(
+    """
+    the and both sides side equation equations this that these from into with now can which are value values left right hand
+    using term terms variable solution solutions find answer result use its our further finally next step also all above
+    expression following back inequality have has will must true where determine calculate compute let substituting
+    substitute value plugging evaluating evaluate simplifying dollars final number numbers need know problem each two one
+    """
 )
 _CASES = re.compile(
     r"\b(?:if|suppose|supposing|assum\w+|cases?|try|trying|tests?|testing|when|guess|would|possibilit\w+|possible|"
@@ -158,7 +168,7 @@ def _derivation_verdicts(background: Sequence[str], step: str, chains: Sequence[
             answer = history.judge(fact)
             if answer == "follows":
                 found.append(Verdict("correct", "algebra:follows", "", span))
-            elif answer == "conflict" and claimed:
+            elif answer == "conflict" and claimed and not _another_case(history, fact, step[: chain.span[0]]):
                 detail = "no solution of this equation solves what it is derived from"
                 found.append(Verdict("wrong", "algebra:does_not_follow", detail, span))
             elif answer == "slip" and claimed and _REWRITTEN.search(chain.prose):
@@ -166,6 +176,15 @@ def _derivation_verdicts(background: Sequence[str], step: str, chains: Sequence[
                 found.append(Verdict("wrong", "algebra:term_changed", detail, span))
         _include(history, chain, place)
     return found
+
+
+def _another_case(history: History, fact: Fact, before: str) -> bool:
+    """Whether a letter that had a value may stand for another thing now: the words before it name a subject."""
+    earlier = [old for old in history.facts if old.names == fact.names]
+    if not earlier or not all(map(is_assignment, (*earlier, fact))):
+        return False
+    words = re.findall(r"[a-z]{3,}", re.sub(r"\\[a-zA-Z]+", " ", before.lower()))
+    return any(word not in _OF_DERIVATIONS and not _DERIVED.fullmatch(word) for word in words)
 
 
 def facts_of(chain: Chain, place: int) -> Iterator[tuple[Fact, tuple[int, int]]]:

@@ -134,6 +134,16 @@ def make_fact(left: Node, right: Node, place: int, unit: str = "") -> Fact | Non
     return Fact(left, right, polynomial, found, place, approximate, unit)
 
 
+def is_assignment(fact: Fact) -> bool:
+    """Whether an equation gives one letter a value: ``n = 8``."""
+    kinds = {fact.left.kind, fact.right.kind}
+    return (
+        len(fact.names) == 1
+        and "variable" in kinds
+        and any(not variables(side) for side in (fact.left, fact.right))
+    )
+
+
 def _compare(old: Fact, new: Fact, name: str) -> Answer:
     """Compare two equations in one variable: do they share a solution?"""
     assert new.polynomial is not None

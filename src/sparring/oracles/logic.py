@@ -51,6 +51,12 @@ _QUANTIFIED = re.compile(
 _MEMBER = re.compile(
     r"^(?P<name>[A-Z][a-z]+)\s+is\s+(?P<negated>not\s+)?an?\s+(?P<predicate>[a-z][a-z' -]*)$"
 )
+# "It" of the weather and of the time of day stands for nothing.
+_PRONOUN = re.compile(
+    r"\b(?:this|that|these|those|he|she|they|him|them|it(?! (?:is |was |will |be |get )*(?:rain|snow|sun|cloud|wind|storm|hail"
+    r"|freez|cold|hot|warm|cool|wet|dry|dark|light|late|early|noon|day|night|morning|evening|weekend|winter|spring|summer"
+    r"|autumn|mon|tue|wed|thu|fri|sat)))\b"
+)
 
 
 class Formula(NamedTuple):
@@ -72,7 +78,7 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     if not claims:
         return Verdict("undecided", "logic:nothing_to_check")
     claim_text = claims[-1]
-    claim = read(claim_text)
+    claim = _said_in(len(texts) - 1, read(claim_text))
     place = step.find(claim_text)
     span = (place, place + len(claim_text)) if place >= 0 else None
     if claim is None:
@@ -114,10 +120,19 @@ def _premises(texts: Sequence[str], claim_text: str) -> tuple[list[Formula], boo
             itself = concluded and index == len(texts) - 1 and concluded["claim"] == claim_text
             if itself or _QUESTION.search(sentence):
                 continue
-            formula = read(concluded["claim"] if concluded else sentence)
+            formula = _said_in(index, read(concluded["claim"] if concluded else sentence))
             complete &= formula is not None
             premises += [formula] if formula is not None else []
     return premises, complete
+
+
+def _said_in(index: int, formula: Formula | None) -> Formula | None:
+    """Return the formula with its pronouns kept apart from those of other texts: "this" is not one thing for ever."""
+    if formula is None:
+        return None
+    names = tuple(f"{name} {index}" if _PRONOUN.search(name) else name for name in formula.names)
+    parts = tuple(part for part in (_said_in(index, one) for one in formula.parts) if part is not None)
+    return Formula(formula.kind, parts, names)
 
 
 # --- reading ---

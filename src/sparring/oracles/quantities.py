@@ -41,6 +41,9 @@ _CASES = re.compile(
     r"|values|new|now|next|then|each|another|other|sorry|setting|set|for)\b|\\pm|\?|\[asy\]",
     re.IGNORECASE,
 )
+_LINKING = re.compile(
+    r"^(?:(?:so|thus|hence|then|therefore|and|but|we|have|get|gives|giving|where|with|that|also)\s+)+"
+)
 _NAMED = re.compile(
     r"(?:^|\$|\\\(|\\\[|, )\s*([A-Za-z\\][A-Za-z0-9_\\{}()+\-* ]{0,30}?)\s*=\s*"
     r"(-?\d{1,12}(?:\.\d{1,9})?|-?\\[dt]?frac\{\d{1,9}\}\{\d{1,9}\})(?=\s*(?:[$.,;]|\\\]|\\\)|$))"
@@ -227,5 +230,5 @@ def _names(text: str) -> Iterable[tuple[str, Fraction, tuple[int, int]]]:
     for match in _NAMED.finditer(text):
         value = evaluate(match.group(2)).value
         if value is not None:
-            name = re.sub(r"\s|\\left|\\right|\\,", "", match.group(1))
+            name = re.sub(r"\s|\\left|\\right|\\,", "", _LINKING.sub("", match.group(1)))
             yield name, value, match.span(1)
