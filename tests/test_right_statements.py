@@ -15,9 +15,9 @@ MEMBERS = (arithmetic, algebra, quantities, preconditions, logic)
 SEEN, PASSED = True, False
 
 
-def truths(step: str, question: str = "A question in words.", *prefix: str) -> set[str]:
-    """Return what the members say of a step."""
-    problem = Problem("p", question)
+def truths(step: str, question: str = "", *prefix: str) -> set[str]:
+    """Return what the members say of a step to a question that gives its numbers."""
+    problem = Problem("p", question or step.replace("=", " "))
     return {member.judge(problem, prefix, step).truth for member in MEMBERS}
 
 
@@ -69,6 +69,37 @@ ROWS: dict[str, list[tuple[str, str, bool]]] = {
         ("6 tenths + 5 hundredths = 0.65", "6 tenths + 5 hundredths = 0.11", PASSED),
         ("He has 5 tens + 3 ones = 8 bills.", "53 = 5 tens + 2 ones", PASSED),
     ],
+    "remainders": [
+        ("10 % 4 = 2", "10 % 4 = 3", SEEN),
+        ("$17\\%5=2$", "$17\\%5=3$", SEEN),
+        ("17 ÷ 5 = 3 R 2", "17 ÷ 5 = 3 R 3", SEEN),
+        ("17 / 5 = 3 with a remainder of 2", "17 / 5 = 3 with a remainder of 1", SEEN),
+        ("$17 \\div 5 = 3 \\text{ R } 2$", "$17 \\div 5 = 2 \\text{ R } 2$", SEEN),
+        ("$2^5 \\bmod 7 = 4$", "$2^5 \\bmod 7 = 5$", SEEN),
+        ("So the inverse of 17 mod 83 is 44.", "50 % of 20 = 11", SEEN),
+    ],
+    "number bases": [
+        ("$1011_2 = 11$", "$1011_2 = 12$", SEEN),
+        ("$1011_{2} + 110_{2} = 10001_{2}$", "$1011_{2} + 110_{2} = 10011_{2}$", SEEN),
+        ("So $62_7=6\\cdot7^1+2\\cdot7^0=42+2=44$.", "$25_8 = 22$", SEEN),
+        ("\\[a_{14} = -2^{13}\\] \\[a_{14} = -8192\\]", "We get $FF_{16} = 254$.", SEEN),
+        ("0x10 = 16", "0x10 = 15", SEEN),
+        ("0x5 = 0", "0b1010 = 11", SEEN),
+    ],
+    "thousands apart": [
+        ("1\u2009000 + 2\u2009000 = 3\u2009000", "1\u2009000 + 2\u2009000 = 4\u2009000", SEEN),
+        ("12\u202f345 + 5 = 12\u202f350", "12\u202f345 + 5 = 12\u202f360", SEEN),
+        ("1\u00a0000 + 2\u00a0000 = 3\u00a0000", "$1\\,000 + 2\\,000 = 4\\,000$", SEEN),
+        ("3,5 · 2 = 7 and 1.200,50 + 1 = 1.201,50", "1 000 + 2 000 = 4 000", PASSED),
+    ],
+    "statements that are only reported": [
+        ("She wrongly wrote 2 + 2 = 5.", "She is right: 2 + 2 = 5.", SEEN),
+        ("Tom claims that 7 * 8 = 54.", "The chair costs 7 * 8 = 54 dollars.", SEEN),
+        ("The answer “7 * 8 = 54” is not his.", "The table costs 400 - 240 = 200. She is not wrong.", SEEN),
+        ("7 * 8 = 54. Wait, that is not right.", "7 * 8 = 54. That is the total.", SEEN),
+        ("Incorrect: $7 \\times 8 = 54$. Correct: $7 \\times 8 = 56$.", "Correct: $7 \\times 8 = 54$.", SEEN),
+        ("~~7 * 8 = 54~~ 7 * 8 = 56", "7 * 8 = 54 ✓", SEEN),
+    ],
 }  # fmt: skip
 CASES = [pytest.param(*row, id=f"{kind}: {row[0]}") for kind, rows in ROWS.items() for row in rows]
 
@@ -80,3 +111,23 @@ def test_a_right_statement_is_not_wrong_and_its_false_twin_not_correct(
     assert "wrong" not in truths(right)
     found = truths(false)
     assert "wrong" in found if seen else "correct" not in found
+
+
+@pytest.mark.parametrize(
+    ("before", "step", "wrong"),
+    [
+        ("A hexagon has 6 sides, so n = 6.", "An octagon has 8 sides, so n = 8.", False),
+        ("The pair (1, 99) gives a = 1, thus b = 99.", "The pair (3, 33) gives a = 3, thus b = 33.", False),
+        ("On Monday he has m = 10.", "On Tuesday he earns 5 more, so m = 15.", False),
+        ("We have $2x = 10$.", "So $x = 6$.", True),
+        ("Adding both sides gives x = 5.", "Therefore x = 6.", True),
+    ],
+)
+def test_a_letter_may_stand_for_something_else_in_another_case(before: str, step: str, wrong: bool) -> None:
+    assert ("wrong" in truths(step, "Find it.", before)) == wrong
+
+
+def test_this_is_not_one_thing_for_ever() -> None:
+    before = "Rex is a dog. This is an animal."
+    assert "wrong" not in truths("Rose is a flower. So this is not an animal.", "Decide.", before)
+    assert "wrong" in truths("This is an animal. So this is not an animal.", "Decide.")

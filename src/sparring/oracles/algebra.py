@@ -21,6 +21,7 @@ from sparring.oracles.derivations import Fact, History, is_assignment, make_fact
 from sparring.oracles.formula_nodes import variables
 from sparring.oracles.formula_tokens import TooLargeError
 from sparring.oracles.links import Link, check_chain
+from sparring.oracles.reported import is_only_reported
 from sparring.oracles.units import UNITS
 from sparring.oracles.words import word_set
 from sparring.traces.records import Problem
@@ -138,7 +139,7 @@ def _link_verdict(link: Link, chain: Chain, step: str) -> Verdict:
         return Verdict("correct", f"algebra:{kind}", "", link.span)
     if outcome not in ("slip", "false_value"):
         kind = {"label": "definition", "excused": "units_or_rounding"}.get(outcome, outcome)
-    elif RETRACTED.search(step):
+    elif RETRACTED.search(step) or is_only_reported(step, *link.span):
         kind = "retracted"
     elif outcome == "slip":
         return Verdict("wrong", "algebra:false_identity", link.detail, link.span)

@@ -200,7 +200,7 @@ def _pieces(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], Joined]]:
         elif _is_arrow(token):
             yield piece, "implies"
             piece, depth = [], 0
-        elif depth <= 0 and _breaks(token, tokens[index - 1] if index else None, following):
+        elif depth <= 0 and _breaks(token, following) and not _is_decimal_comma(tokens, index):
             yield piece, ""
             piece = []
         else:
@@ -217,15 +217,18 @@ def _is_arrow(token: Token) -> bool:
     return _relation(token) == "implies" or (token.kind == "command" and token.text in _ARROWS)
 
 
-def _breaks(token: Token, before: Token | None, following: Token | None) -> bool:
+def _is_decimal_comma(tokens: Sequence[Token], index: int) -> bool:
+    """Whether a comma stands between two numbers without a space, and in no list: "3,5" ends no formula."""
+    if tokens[index].text != "," or not 0 < index < len(tokens) - 1:
+        return False
+    before, after = tokens[index - 1], tokens[index + 1]
+    glued = before.end == tokens[index].start and after.start == tokens[index].end
+    listed = any(0 <= place < len(tokens) and tokens[place].text == "," for place in (index - 2, index + 2))
+    return glued and not listed and before.kind == after.kind == "number"
+
+
+def _breaks(token: Token, following: Token | None) -> bool:
     if token.kind == "symbol":
-        if (
-            token.text == ","
-            and before is not None
-            and following is not None
-            and before.kind == following.kind == "number"
-        ):
-            return not before.end == token.start == following.start - 1  # 3,5 is no end of a formula
         if token.text in (".", ":") and following is not None and following.start == token.end:
             return False  # 3.\overline{6}, 1:2
         return token.text in (",", ";", ":", "?", "•", "#", ".")

@@ -135,12 +135,16 @@ def make_fact(left: Node, right: Node, place: int, unit: str = "") -> Fact | Non
 
 
 def is_assignment(fact: Fact) -> bool:
-    """Whether an equation gives one letter a value: ``n = 8``."""
-    kinds = {fact.left.kind, fact.right.kind}
+    """Whether an equation gives one letter a value that is written as a number: ``n = 8``."""
+    sides = {fact.left.kind, fact.right.kind}
     return (
-        len(fact.names) == 1
-        and "variable" in kinds
-        and any(not variables(side) for side in (fact.left, fact.right))
+        "variable" in sides
+        and bool(sides & {"number", "negative", "quotient"})
+        and not any(
+            one.kind in ("sum", "product", "power", "call")
+            for side in (fact.left, fact.right)
+            for one in walk(side)
+        )
     )
 
 

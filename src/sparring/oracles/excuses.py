@@ -23,6 +23,7 @@ from sparring.oracles.numbers import (
     to_postfix,
     value_of,
 )
+from sparring.oracles.reported import HYPOTHETICAL, RETRACTED, is_called_mistaken, is_only_reported
 from sparring.oracles.run import Run
 from sparring.oracles.scales import FACTORS, mixed_units, scale_differs, value_or_none
 from sparring.oracles.tokens import Token
@@ -34,21 +35,6 @@ _OTHER_ARITHMETIC = re.compile(
     r"\\(?:#|star|ast|oplus|otimes|odot|diamond|bigcirc|[a-z]+suit)(?![a-z])|[@★⊕⊗⊙◇]",
     re.IGNORECASE,
 )
-_CLAUSE_START = re.compile(r"[.,;:!?\n](?!\d)|\bthen\b|\\\[", re.IGNORECASE)
-_HYPOTHETICAL = re.compile(
-    r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|don't|didn't|wrong"
-    r"|incorrect|incorrectly|instead|mistake|mistakenly|guess|unless|whether|neither|nor|(?:rather|other) than)\b|≠|\\ne",
-    re.IGNORECASE,
-)
-_RETRACTED = re.compile(
-    r"\b(?:not|isn't|wrong|incorrect|false|contradicts?|contradiction|impossible|mistake|invalid|doesn't"
-    r"|error|fails?|ruled out|no solutions?|reject(?:ed)?|discard(?:ed)?)\b|\?"
-    r"|\btoo (?:high|low|much|many|big|small|large)\b",
-    re.IGNORECASE,
-)
-_MISTAKEN = re.compile(
-    r"\b(?:wrong|incorrect|incorrectly|mistake|mistakenly|guess|false|invalid)\b", re.IGNORECASE
-)
 _FUNCTIONS = word_set(
     """
     digit digits number divisors divisor factor factors multiple multiples root remainder half inverse
@@ -56,7 +42,6 @@ _FUNCTIONS = word_set(
     """
 )
 _STATISTICS = word_set("mean average median mode range units digit digits remainder")
-_LOOK_AROUND = 120
 _LEFT_TO_RIGHT = {"+": 2, "-": 2, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4, "root": 5, "and": 6}
 _SLASH_LAST = {"+": 1, "-": 1, "*": 3, "/": 2, "of": 3, "negative": 4, "^": 5, "root": 6, "and": 7}
 _OF_LAST = {**_LEFT_TO_RIGHT, "+": 1, "-": 1, "of": 0}
@@ -102,7 +87,9 @@ def excuse(
         return "rounded_operands"
     if _OTHER_ARITHMETIC.search(step):
         return "other_arithmetic"
-    if _hypothetical(equation, step):
+    # a calculator's annotation is stated in any sentence: "20 - 10 = <<20-10=10>>10 are not red"
+    stated = is_only_reported if equation.source == "text" else is_called_mistaken
+    if stated(step, *equation.span):
         return "hypothetical"
     return None
 
@@ -117,7 +104,7 @@ def comparison_excuse(first: Run, second: Run, step: str) -> str | None:
     percent = any(token.kind == "percent" for token in first.tokens + second.tokens)
     if first.units or second.units or percent:
         return "unit_or_percent_scale"
-    if _HYPOTHETICAL.search(step) or _RETRACTED.search(step) or _OTHER_ARITHMETIC.search(step):
+    if HYPOTHETICAL.search(step) or RETRACTED.search(step) or _OTHER_ARITHMETIC.search(step):
         return "hypothetical"
     return None
 
@@ -307,22 +294,3 @@ def _is_unit_ratio(tokens: Sequence[Token]) -> bool:
 
 def _first_number(run: Run) -> Fraction | None:
     return next((token.value for token in run.tokens if token.kind == "number"), None)
-
-
-# --- what the sentence says about the equation ---
-
-
-def _hypothetical(equation: Equation, step: str) -> bool:
-    """Whether the clause supposes, denies or takes back the equation.
-
-    A calculator's annotation is stated even then, unless it is called a mistake: "20 - 10 = <<20-10=10>>10 are not red".
-    """
-    start, end = equation.span
-    if equation.source != "text":
-        return _MISTAKEN.search(step[max(0, start - _LOOK_AROUND) : end + _LOOK_AROUND]) is not None
-    before = step[max(0, start - _LOOK_AROUND) : start]
-    clause = _CLAUSE_START.split(before)[-1]
-    if _HYPOTHETICAL.search(clause):
-        return True
-    after = re.split(r"[.;!\n](?!\d)", step[end : end + _LOOK_AROUND])[0]
-    return _RETRACTED.search(after) is not None

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from sparring.oracles.numbers import evaluate
+from sparring.oracles.reported import is_only_reported
 from sparring.oracles.units import UNITS
 from sparring.oracles.words import SPELLED_NUMBERS
 
@@ -66,7 +67,8 @@ def find_facts(step: str) -> list[Fact]:
         if (answer := read(match, step)) is not None
     ]
     denied = not all(fact.holds for fact in found) and _DENIED.search(step)
-    return sorted((fact for fact in found if fact.holds or not denied), key=lambda fact: fact.span)
+    kept = (fact for fact in found if fact.holds or not (denied or is_only_reported(step, *fact.span)))
+    return sorted(kept, key=lambda fact: fact.span)
 
 
 # --- times of day ---
@@ -198,6 +200,9 @@ def _congruence(match: re.Match[str], step: str) -> tuple[bool, str] | None:
     return (one - other) % modulus == 0, f"{one} and {other} differ modulo {modulus}"
 
 
+_FUNCTION_OF = re.compile(r"\b(?!remainder|value|result)\w+ of[\s$(\\]*$", re.IGNORECASE)
+
+
 def _remainder(match: re.Match[str], step: str) -> tuple[bool, str] | None:
     number, divisor, quotient, rest = (int(match.group(name).replace(",", "")) for name in "abqr")
     if divisor == 0 or (number == divisor * quotient + rest and rest >= divisor):
@@ -210,6 +215,8 @@ def _modulo(match: re.Match[str], step: str) -> tuple[bool, str] | None:
     number, divisor, rest = evaluate(match["a"]).value, int(match["b"]), int(match["r"])
     if number is None or number.denominator != 1 or divisor == 0:
         return None
+    if _FUNCTION_OF.search(step[: match.start()]):
+        return None  # "the inverse of 17 mod 83 is 44"
     if (number - rest) % divisor == 0:
         return (True, "the remainder") if abs(rest) < divisor else None
     if "%" in match.group() and number * divisor == 100 * rest:
@@ -233,6 +240,8 @@ _BASE_TERM = re.compile(rf"{_IN_BASE}|\d{{1,18}}", re.IGNORECASE)
 
 def _in_base(text: str) -> int | None:
     """Return the value of ``1011_2``, ``0x1F``, or of plain digits."""
+    if text[:1].isalpha() and not re.match(r"[A-F]{2,}[_\W]+16\b", text):
+        return None  # a_{14}
     text = text.lower().replace("\\text", "")
     if text[:1] == "0" and text[1:2] in _PREFIXES:
         digits, base = text[2:], _PREFIXES[text[1]]
@@ -346,7 +355,7 @@ def _reason(match: re.Match[str], step: str) -> tuple[bool, str] | None:
 
 _NUMBER = r"(?<![\w.,^/*+=-])(?<![-+*/^=×·] )(\d{1,3}(?:,\d{3})*|\d{1,7})(?![\w.,]*\d)"
 # Nothing before that the number would be a part of.
-_BARE = r"(?<![\w.,^/*+=(×÷·-])(?<![-+*/^=×÷·−] )"
+_BARE = r"(?<![\w.,^/*+=(×÷·-])(?<![-+*/^=×÷·−] )(?<!\d )(?<!cdot)(?<!cdot )(?<!times)(?<!times )(?<!div)(?<!div )"
 _WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d{1,9})"
 _DIVISION = (
     rf"{_BARE}(?P<a>{_WHOLE})[\s$]*(?:÷|/|\\div|divided by)[\s$]*(?P<b>{_WHOLE})[\s$]*(?:=|is|equals)"
@@ -392,9 +401,9 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
      r"(?:==?|is|equals)[\s$]*(?P<r>-?\d{1,7})(?![\w.,]*\d|\s*[-+*/^×÷%]|\s*mod)"),
     ("wrong_base", "=", _based,
      rf"{_BARE}(?P<left>{_IN_BASE}(?:\s*(?:[-+*×]|\\times|\\cdot)\s*(?:{_IN_BASE}|\d{{1,18}})){{0,6}})\s*=\s*"
-     rf"(?P<right>{_IN_BASE}|\d{{1,18}}(?![\w.,]*\d))(?!\s*[-+*/^×÷_])"),
+     rf"(?P<right>{_IN_BASE}|\d{{1,18}}(?![\w.,]*\d))(?!\s*(?:[-+*/^×÷_]|\\(?:cdot|times|div)))"),
     ("wrong_base", "=", _based,
-     rf"{_BARE}(?P<left>\d{{1,18}})\s*=\s*(?P<right>{_IN_BASE})(?!\s*[-+*/^×÷])"),
+     rf"{_BARE}(?P<left>\d{{1,18}})\s*=\s*(?P<right>{_IN_BASE})(?!\s*(?:[-+*/^×÷]|\\(?:cdot|times|div)))"),
     ("wrong_conversion", "=", _conversion,
      rf"(?<![\w.,/*+-])(?<![-+*/×] ){_AMOUNT}\s*([A-Za-z]+)\s*=\s*{_AMOUNT}\s*([A-Za-z]+)\b"
      r"(?!\s*(?:per\b|/|and\b|\d|[-+*^]))"),

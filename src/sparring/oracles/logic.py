@@ -53,8 +53,8 @@ _MEMBER = re.compile(
 )
 # "It" of the weather and of the time of day stands for nothing.
 _PRONOUN = re.compile(
-    r"\b(?:this|that|these|those|he|she|they|him|them|it(?! (?:is |was |will |be |get )*(?:rain|snow|sun|cloud|wind|storm|hail"
-    r"|freez|cold|hot|warm|cool|wet|dry|dark|light|late|early|noon|day|night|morning|evening|weekend|winter|spring|summer"
+    r"\b(?:this|that|these|those|he|she|they|him|them|it(?! (?:is |was |will |be |get )*(?:rain|snow|sun|cloud|wind|storm"
+    r"|hail|freez|cold|hot|warm|cool|wet|dry|dark|light|late|early|noon|day|night|morning|evening|weekend|winter|spring|summer"
     r"|autumn|mon|tue|wed|thu|fri|sat)))\b"
 )
 

@@ -9,6 +9,7 @@ Not here: what the tokens mean together (`numbers.py`, `equations.py`).
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache, wraps
@@ -309,6 +310,7 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
     before = tokens[-1] if tokens else None
     touching = before is not None and before.end == start
     after_number = touching and tokens[-1].kind == "number"
+    after_operand = before is not None and before.kind in _OPERAND_KINDS
     kind: Kind = "unknown"
     shown, value = "", None
     if group == "operator":
@@ -373,6 +375,12 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
         kind, shown = "break", "\\\\" if raw[0] == "\\" else "\n"
     elif group in _PLAIN:
         kind, shown = _PLAIN[group]
+    elif (
+        group == "other"
+        and unicodedata.category(raw) == "So"
+        and not (after_operand and _NUMBER_AHEAD.match(text, end))
+    ):
+        kind = "break"  # a tick or a picture, and no sign between two operands
     tokens.append(Token(kind, shown or raw, start, end, value, 0, gap))
     return end
 

@@ -1,0 +1,78 @@
+"""Reported statements: does a sentence state an equation, or suppose, deny, quote, ask or take it back?
+
+Contract: `is_only_reported` looks at the clause before a passage, the rest of its sentence, the beginning of the next one,
+and at quotation marks around it. It answers about one passage, so that a denial elsewhere in a step excuses nothing. Not
+here: whether the passage is true.
+"""
+
+from __future__ import annotations
+
+import re
+
+_LOOK_AROUND = 120
+_CLAUSE_START = re.compile(r"[.,;:!?\n](?!\d)|\bthen\b|\\\[", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"[.;!?](?!\d)|\n")
+HYPOTHETICAL = re.compile(
+    r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|don't|didn't|wrong"
+    r"|incorrect|incorrectly|instead|mistake|mistakenly|guess|unless|whether|neither|nor|(?:rather|other) than)\b|≠|\\ne",
+    re.IGNORECASE,
+)
+"""Words before a statement, in its clause, that suppose or deny it."""
+RETRACTED = re.compile(
+    r"\b(?:not|isn't|wrong|incorrect|false|contradicts?|contradiction|impossible|mistake|mistaken|invalid|doesn't"
+    r"|error|fails?|ruled out|no solutions?|reject(?:ed)?|discard(?:ed)?)\b|\?"
+    r"|\btoo (?:high|low|much|many|big|small|large)\b",
+    re.IGNORECASE,
+)
+"""Words after a statement, in its sentence, that take it back."""
+_MISTAKEN = re.compile(
+    r"\b(?:wrong(?:ly)?|incorrect(?:ly)?|mistake(?:n(?:ly)?|s)?|mistook|erroneous(?:ly)?|errors?|false(?:ly)?|invalid|guess(?:ed)?"
+    r"|misconceptions?|fallac\w+|miscalculat\w+|misread\w*|accidentally|typo|absurd)\b|[❌✗✘]",
+    re.IGNORECASE,
+)
+_SAID_BY_OTHERS = re.compile(
+    r"\b(?:claim(?:s|ed|ing)?|thinks|thought|believe[sd]|alleg\w+|pretend\w*|imagin\w+|argue[sd]|insist(?:s|ed))\b"
+    r"|\b(?:might|may|could|would|tempted to) (?:\w+ )?(?:think|say|write|guess|believe|expect)\b|^\s*had\b"
+    r"|^\s*\(?[A-E][).]\s|\b(?:option|choice|statement)\s+\(?[A-E\d]\b",
+    re.IGNORECASE,
+)
+_CORRECTED = re.compile(
+    r"\s*(?:this|that|it|but|however|actually|no|wait|oops|hmm|here|clearly|which|the (?:mistake|error|correct|right))\b"
+    r"[^.!?\n]*?\b(?:wrong|incorrect|false|mistaken?|error|not|isn't|impossible|contradict\w*|invalid|should|typo|absurd)\b",
+    re.IGNORECASE,
+)
+_QUOTES = (("“", "”"), ('"', '"'), ("«", "»"), ("‘", "’"), ("~~", "~~"), ("\\cancel{", "}"), ("\\sout{", "}"))
+
+
+def is_only_reported(step: str, start: int, end: int) -> bool:
+    """Whether the step does not itself state what stands from `start` to `end`."""
+    before = step[max(0, start - _LOOK_AROUND) : start]
+    if HYPOTHETICAL.search(_CLAUSE_START.split(before)[-1]):
+        return True
+    sentence = _SENTENCE_END.split(before)[-1]
+    if _MISTAKEN.search(sentence) or _SAID_BY_OTHERS.search(sentence):
+        return True
+    after = step[end : end + _LOOK_AROUND]
+    rest = re.split(r"[.;!\n](?!\d)", after)[0]
+    return RETRACTED.search(rest) is not None or _corrected(after[len(rest) + 1 :]) or _quoted(before, after)
+
+
+def is_called_mistaken(step: str, start: int, end: int) -> bool:
+    """Whether the words around a passage call it a mistake."""
+    return _MISTAKEN.search(step[max(0, start - _LOOK_AROUND) : end + _LOOK_AROUND]) is not None
+
+
+def _corrected(following: str) -> bool:
+    return _CORRECTED.match(following) is not None
+
+
+def _quoted(before: str, after: str) -> bool:
+    """Whether a mark of quotation opens on the line before and closes on the line after."""
+    before, after = before.rpartition("\n")[2], after.partition("\n")[0]
+    for opening, closing in _QUOTES:
+        opened = (
+            before.count(opening) % 2 if opening == closing else before.rfind(opening) > before.rfind(closing)
+        )
+        if opened and closing in after:
+            return True
+    return False
