@@ -32,7 +32,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from transformers import AutoModelForCausalLM
 
 from gsm8k_measures import SPLITS, Tables, best_of_four, data_facts, measure, report
 from sparring.errors import DataError, SettingsError
@@ -43,7 +42,7 @@ from sparring.labels.label_run import labelled_values
 from sparring.labels.posterior import estimate
 from sparring.labels.settings import LabelSettings
 from sparring.models.batching import length_sorted_batches
-from sparring.models.loading import load_causal_model, load_tokenizer, quiet
+from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.prompts import layout_for
 from sparring.models.scorer import load_scorer
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, machine, read_metrics, source_commit, write_metrics
@@ -292,8 +291,9 @@ def first_layers(options: Options) -> Path:
     """Write the first layers of the backbone as an ordinary folder, once."""
     folder: Path = options.run / f"backbone-{options.layers}"
     if not folder.exists():
-        with quiet():
-            model = AutoModelForCausalLM.from_pretrained(options.backbone, num_hidden_layers=options.layers)
+        model = load_causal_model(options.backbone, device=torch.device("cpu"), dtype=torch.float32)
+        del model.model.layers[options.layers :]
+        model.config.num_hidden_layers = options.layers
         with atomic_directory(folder) as draft:
             model.save_pretrained(draft)
             load_tokenizer(options.backbone).save_pretrained(draft)

@@ -32,7 +32,12 @@ from safetensors.torch import load_file
 
 from sparring.files import atomic_write_text
 from sparring.models.checkpoint import token_classifier
-from sparring.models.loading import TINY_POLICY, load_new_token_classifier, load_tokenizer
+from sparring.models.loading import (
+    TINY_POLICY,
+    load_new_token_classifier,
+    load_token_classifier,
+    load_tokenizer,
+)
 from sparring.models.players import LABELS
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import LayoutFields, Sidecar, write_sidecar
@@ -198,7 +203,7 @@ def train_theirs(
     """Return TRL's model folder with a sidecar, the CPU seconds of the whole call, and the loss of every update."""
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     from datasets import Dataset, disable_progress_bars
-    from transformers import AutoModelForTokenClassification, AutoTokenizer, PrinterCallback
+    from transformers import AutoTokenizer, PrinterCallback
     from trl.experimental.prm import PRMConfig, PRMTrainer
 
     disable_progress_bars()
@@ -232,7 +237,7 @@ def train_theirs(
         seed=seed,
     )
     trainer = PRMTrainer(
-        model=AutoModelForTokenClassification.from_pretrained(start),
+        model=load_token_classifier(start, device=torch.device("cpu"), dtype=torch.float32),
         args=config,
         train_dataset=data,
         processing_class=tokenizer,

@@ -291,6 +291,8 @@ def convert(gguf: Path, folder: Path, weights: Weights, dtype: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    from sparring.models.loading import refuse_other_weights
+
     place, name = str(gguf.parent), gguf.name
     tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name)
     repair_tokenizer(tokenizer.backend_tokenizer, weights.tokenizer)
@@ -298,12 +300,14 @@ def convert(gguf: Path, folder: Path, weights: Weights, dtype: str) -> None:
         raise WeightsError(f"the GGUF file of {weights.title} has no chat template")
     tokenizer.save_pretrained(folder)
     check_tokenizer(tokenizer, folder)
-    model = AutoModelForCausalLM.from_pretrained(
+    model, info = AutoModelForCausalLM.from_pretrained(
         place,
         gguf_file=name,
         quantization_config=GgufConfig(dequantize=True),
         dtype=getattr(torch, dtype),
+        output_loading_info=True,
     )
+    refuse_other_weights(gguf, model, info["missing_keys"], info["unexpected_keys"])
     model.config.name_or_path = weights.title
     model.save_pretrained(folder)
 
@@ -355,9 +359,12 @@ def check_loads(folder: Path) -> str:
         WeightsError: the model's next-token scores are not finite, or the end tokens disagree.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    from sparring.models.loading import load_causal_model
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = load_causal_model(folder, device=torch.device("cpu"), dtype=torch.float32)
     ends, expected = model.generation_config.eos_token_id, tokenizer.eos_token_id
     if ends != expected:
         raise WeightsError(f"the model ends at token {ends}, its tokenizer at {expected}")

@@ -157,7 +157,7 @@ def test_a_classifier_whose_head_has_another_size_is_refused(tmp_path, tiny_fold
     AutoModelForTokenClassification.from_pretrained(tiny_folder, num_labels=3).save_pretrained(other)
     for file in tiny_folder.glob("tokenizer*"):
         shutil.copy(file, other)
-    with pytest.raises(CheckpointError, match="cannot load"):
+    with pytest.raises(CheckpointError, match=r"score.bias \(3,\)"):
         train_supervised(quick("prm", other, data_file(tmp_path)), tmp_path / "run")
 
 

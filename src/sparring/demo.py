@@ -24,7 +24,7 @@ from sparring.evaluation.best_of_n import Candidate, best_of_n_accuracies, best_
 from sparring.evaluation.cross_play import cross_play
 from sparring.evaluation.processbench import Case, Threshold, best_threshold, evaluate, make_case
 from sparring.files import atomic_write_json, atomic_write_jsonl
-from sparring.models.loading import TINY_POLICY, load_causal_model, load_tokenizer, pick_device, pick_dtype
+from sparring.models.loading import TINY_POLICY, load_policy, pick_device, pick_dtype
 from sparring.models.scorer import Scorer, load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.report.demo import write_demo_report
@@ -196,8 +196,9 @@ def solve_and_judge(settings: DemoSettings, out: Path, bar: Progress) -> dict[st
 class _Solver:
     def __init__(self, settings: DemoSettings) -> None:
         device = pick_device("cpu")
-        self.model = load_causal_model(settings.policy, device=device, dtype=pick_dtype("auto", device))
-        self.tokenizer = load_tokenizer(settings.policy)
+        self.model, self.tokenizer = load_policy(
+            settings.policy, device=device, dtype=pick_dtype("auto", device)
+        )
         self.seed, self.temperature = settings.seed, settings.temperature
 
     def solve(

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 
 from sparring.evaluation.scoring import StepScorer
-from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
+from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.players import Players
 from sparring.runs import JsonlLog, Metric
 from sparring.statistics import bootstrap_mean, bootstrap_weighted
@@ -213,14 +213,15 @@ def attack(
 def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.Optimizer]:
     device = pick_device(settings.device)
     torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    model, tokenizer = load_policy(settings.backbone, device=device, dtype=pick_dtype(settings.dtype, device))
     players = Players(
-        load_causal_model(settings.backbone, device=device, dtype=pick_dtype(settings.dtype, device)),
+        model,
         adapter=settings.adapter,
         lora_rank=settings.lora_rank,
         lora_targets=settings.lora_targets,
         players=("adversary",),
     )
-    adversary = Adversary(players, load_tokenizer(settings.backbone), settings, device)
+    adversary = Adversary(players, tokenizer, settings, device)
     parameters = list(players.parameters("adversary").values())
     return adversary, torch.optim.Adam(parameters, lr=settings.adversary_learning_rate, betas=(0.9, 0.99))
 

@@ -14,7 +14,7 @@ from sparring.fingerprints import folder_identity
 from sparring.labels.settings import LabelSettings, parse_prover
 from sparring.models.loading import (
     TINY_POLICY,
-    load_causal_model,
+    load_policy,
     load_tokenizer,
     pick_device,
     pick_dtype,
@@ -46,8 +46,7 @@ def load_engine(policy: str, settings: LabelSettings) -> Engine:
     if is_server(policy):
         return _server(policy, settings)
     device = pick_device(settings.device)
-    tokenizer = load_tokenizer(policy)
-    model = load_causal_model(policy, device=device, dtype=pick_dtype(settings.dtype, device))
+    model, tokenizer = load_policy(policy, device=device, dtype=pick_dtype(settings.dtype, device))
     name = policy if policy == TINY_POLICY else Path(policy).name
     layout = layout_for(tokenizer, settings.style)
     return LocalEngine(model, tokenizer, layout, row_budget=settings.row_budget, name=name)

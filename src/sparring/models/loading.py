@@ -1,23 +1,33 @@
-"""Loading Hugging Face folders: one place for every call into transformers that may change between its versions.
+"""Loading models and tokenizers: the one door between a checkpoint and everything that computes with it.
 
-Contract: native classes only (never remote code), safetensors only (never pickle), and a clear error when a folder is
-missing or is not a model.
+Contract: native classes only (never remote code), safetensors only (never pickle). A model comes out with the
+checkpoint's weights and no others: a weight that is missing (tied ones excepted), left over, of another shape, or not
+finite is a `CheckpointError` that names it. Only `load_new_token_classifier` makes new weights: the head, as a whole.
+Every call into transformers that may change between its versions is here.
 """
 
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.utils.tqdm import disable_progress_bars
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 from transformers.utils import logging as transformers_logging
 
-from sparring.errors import CheckpointError
+from sparring.errors import CheckpointError, SettingsError
+from sparring.models.folder import TOKENIZER_TEXTS, check_files, check_texts, json_object, some
 
 TINY_POLICY = "tiny-chain-policy"
 """Name under which the policy that ships with the package can be given wherever a model folder is expected."""
@@ -44,23 +54,88 @@ def resolve_model(name: str | Path) -> str:
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """Return the device for a setting: `auto` takes a GPU where there is one."""
+    """Return the device for a setting: `auto` takes a GPU where there is one.
+
+    Raises:
+        SettingsError: there is no such device here.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+    try:
+        chosen = torch.device(device)
+        if chosen.type == "meta":
+            raise ValueError("it holds no numbers")
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError, ImportError) as error:
+        raise SettingsError(
+            f"device: '{device}' cannot be used here ({_first_line(error)}); take auto, cpu, or cuda where there is a GPU"
+        ) from None
+    return chosen
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the data type of frozen weights: `auto` is bfloat16 on a GPU and float32 elsewhere."""
+    """Return the data type of frozen weights: `auto` is bfloat16 on a GPU and float32 elsewhere.
+
+    Raises:
+        SettingsError: no such type.
+    """
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in known:
+        raise SettingsError(f"dtype: '{dtype}' is none of auto, {', '.join(known)}")
+    return known[dtype]
+
+
+def positions(config: Any) -> int | None:
+    """Return how many tokens a model takes by its own word; None where it names no limit.
+
+    That is `max_position_embeddings`, or what a rotary scaling stretches it to (`factor` times
+    `original_max_position_embeddings`, which YaRN configurations leave to be multiplied).
+
+    Raises:
+        CheckpointError: its word is no number of tokens.
+    """
+    text = config.get_text_config()
+    limit: int | None = getattr(text, "max_position_embeddings", None)
+    if limit is not None and limit < 1:
+        raise CheckpointError(f"the model's configuration says max_position_embeddings {limit}")
+    rope = getattr(text, "rope_parameters", None) or {}
+    for scaling in (rope, *rope.values()):  # one for all layers, or one per kind of layer
+        if (
+            limit is not None
+            and isinstance(scaling, dict)
+            and scaling.get("original_max_position_embeddings")
+        ):
+            limit = max(limit, int(scaling.get("factor", 1) * scaling["original_max_position_embeddings"]))
+    return limit
+
+
+def load_config(folder: Path) -> Any:
+    """Return the configuration of a model folder, of a native class.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or not of an architecture of transformers.
+    """
+    json_object(folder / "config.json", constants=True)
+    with _refusing(str(folder), "AutoConfig"):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def load_tokenizer(name: str | Path) -> Any:
-    """Return the tokenizer of a model; it always has a padding id (the end token's where it has none of its own)."""
+    """Return the tokenizer of a model; it always has a padding id (the end token's where it has none of its own).
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or it has neither a padding nor an end token.
+    """
     folder = resolve_model(name)
-    tokenizer = _load(AutoTokenizer, folder)
+    check_texts(Path(folder), TOKENIZER_TEXTS)
+    try:
+        with _refusing(folder, "AutoTokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except CheckpointError:
+        check_texts(Path(folder), ["tokenizer.json"])  # large; says more where it is damaged
+        raise
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise CheckpointError(f"the tokenizer of '{folder}' has neither a padding nor an end token")
@@ -68,22 +143,42 @@ def load_tokenizer(name: str | Path) -> Any:
     return tokenizer
 
 
+def load_policy(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Return a causal language model and its tokenizer, checked to fit each other."""
+    tokenizer = load_tokenizer(name)
+    model = load_causal_model(name, device=device, dtype=dtype)
+    check_vocabulary(model, tokenizer, name)
+    return model, tokenizer
+
+
+def check_vocabulary(model: Any, tokenizer: Any, name: str | Path) -> None:
+    """Refuse a tokenizer that can give ids for which the model has no embedding (the reverse is common and harmless).
+
+    Raises:
+        CheckpointError: there is such an id.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    text, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if largest >= rows:
+        raise CheckpointError(
+            f"the tokenizer of '{name}' has the token {text!r} with id {largest}, the model has embeddings for "
+            f"{rows} ids only: resize its embeddings, or take the tokenizer that it was trained with"
+        )
+
+
 def load_causal_model(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:
     """Return a causal language model in evaluation mode on the device."""
-    return (
-        _load(AutoModelForCausalLM, resolve_model(name), dtype=dtype, use_safetensors=True).to(device).eval()
-    )
+    return _load(AutoModelForCausalLM, name, device, dtype)
 
 
 def load_backbone(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:
     """Return a model without a head, in evaluation mode on the device."""
-    return _load(AutoModel, resolve_model(name), dtype=dtype, use_safetensors=True).to(device).eval()
+    return _load(AutoModel, name, device, dtype)
 
 
 def load_token_classifier(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:
     """Return a token classifier in evaluation mode on the device."""
-    model = _load(AutoModelForTokenClassification, resolve_model(name), dtype=dtype, use_safetensors=True)
-    return model.to(device).eval()
+    return _load(AutoModelForTokenClassification, name, device, dtype)
 
 
 def load_new_token_classifier(
@@ -91,27 +186,27 @@ def load_new_token_classifier(
 ) -> Any:
     """Return a token classifier on a backbone; a head that the folder does not have starts at zero (no opinion).
 
+    A language-model head in the folder is left out.
+
     Raises:
-        CheckpointError: the model cannot be loaded, has a head of another size, or lacks more than a head.
+        CheckpointError: the model cannot be loaded, has a head of another size or half of one, or lacks more than a head.
     """
     named = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-    model, info = _load(
-        AutoModelForTokenClassification,
-        resolve_model(name),
-        dtype=dtype,
-        use_safetensors=True,
-        output_loading_info=True,
-        num_labels=len(labels),
-        **named,
+
+    def without_head(model: Any, missing: set[str], unexpected: set[str]) -> None:
+        head = _outside_backbone(model)
+        if head <= missing:
+            missing -= head
+            with torch.no_grad():
+                for key, parameter in model.named_parameters():
+                    if key in head:
+                        parameter.zero_()
+        if unexpected and not missing:
+            unexpected &= _unexpected_in_language_model(resolve_model(name))
+
+    return _load(
+        AutoModelForTokenClassification, name, device, dtype, without_head, num_labels=len(labels), **named
     )
-    missing = set(info["missing_keys"])
-    if any(key.startswith(f"{model.base_model_prefix}.") for key in missing):
-        raise CheckpointError(f"'{name}' lacks weights of the backbone: {sorted(missing)[:4]}")
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            if key in missing:
-                parameter.zero_()
-    return model.to(device).eval()
 
 
 def load_label_token_model(
@@ -170,10 +265,157 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
 
 
-def _load(factory: Any, folder: str, **options: object) -> Any:
+def _load(
+    factory: Any,
+    name: str | Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    excuse: Callable[[Any, set[str], set[str]], None] | None = None,
+    **options: object,
+) -> Any:
+    """Return a model with all its weights from the checkpoint and all the checkpoint's weights in it.
+
+    Args:
+        factory: a class of transformers with `from_pretrained`.
+        name: folder or hub name.
+        device: where to put it; on `meta` names and shapes are compared and no number is read.
+        dtype: of the weights.
+        excuse: takes out of the sets of missing and unexpected names those that are as they should be.
+        options: for `from_pretrained`.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the weights are not those of the model.
+    """
+    folder = resolve_model(name)
+    if Path(folder).is_dir():
+        check_files(Path(folder))
+    if device.type == "meta":
+        options["device_map"] = "meta"
+    with _refusing(folder, factory.__name__):
+        model, info = factory.from_pretrained(
+            folder,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they come back by name, and are refused below
+            **options,
+        )
+    missing, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
+    if excuse is not None:
+        excuse(model, missing, unexpected)
+    refuse_other_weights(folder, model, missing, unexpected, info["mismatched_keys"])
+    _refuse_untied(folder, model)
+    with _refusing(folder, factory.__name__):
+        model = model.to(device).eval()
+    if device.type != "meta":
+        _refuse_not_finite(folder, model)
+    return model
+
+
+def refuse_other_weights(
+    folder: str | Path,
+    model: Any,
+    missing: Iterable[str],
+    unexpected: Iterable[str],
+    mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]] = (),
+) -> None:
+    """Refuse a checkpoint whose weights are not those of the model; the message names them.
+
+    Args:
+        folder: the checkpoint.
+        model: what it was to be.
+        missing: names of the model's weights that the checkpoint lacks.
+        unexpected: names of the checkpoint's weights that the model does not have.
+        mismatched: name, shape in the checkpoint, shape in the model.
+
+    Raises:
+        CheckpointError: there is any.
+    """
+    lost, left = sorted(missing), sorted(unexpected)
+    shapes = sorted(
+        f"{key} {tuple(there)} where the model has {tuple(wanted)}" for key, there, wanted in mismatched
+    )
+    found = [
+        f"{len(names)} {what} ({some(names)})"
+        for what, names in (("missing", lost), ("unexpected", left), ("of another shape", shapes))
+        if names
+    ]
+    if not found:
+        return
+    advice = ""
+    wrappers = [
+        key[: -len(name)]
+        for key in left
+        for name in (key.split(".", count)[-1] for count in range(1, 5))
+        if name in lost
+    ]
+    if any("lora_" in key for key in left):
+        advice = "; an adapter was saved beside its base: merge it into the weights and save again"
+    elif wrappers:
+        advice = f"; names begin with '{wrappers[0]}': save the model itself, not what it is wrapped in"
+    raise CheckpointError(
+        f"'{folder}' does not hold the weights of its {type(model).__name__}: {', '.join(found)}{advice}"
+    )
+
+
+def _refuse_untied(folder: str, model: Any) -> None:
+    """Refuse two different matrices where the configuration says that they are one: versions of transformers differ."""
+    output = model.get_output_embeddings()
+    if output is None or not getattr(model.config.get_text_config(), "tie_word_embeddings", False):
+        return
+    if output.weight is not model.get_input_embeddings().weight:
+        raise CheckpointError(
+            f"'{folder}': config.json says that input and output embeddings are the same (tie_word_embeddings), the "
+            "checkpoint holds two different ones; if both are meant, set tie_word_embeddings to false"
+        )
+
+
+def _refuse_not_finite(folder: str, model: torch.nn.Module) -> None:
+    for key, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_floating_point() and tensor.itemsize > 1 and tensor.numel():
+            smallest, largest = torch.aminmax(tensor.detach())  # NaN wins in both, and no mask is made
+            if not (torch.isfinite(smallest) & torch.isfinite(largest)).item():
+                kind = str(tensor.dtype).removeprefix("torch.")
+                raise CheckpointError(f"'{folder}': {key} holds numbers that are not finite (as {kind})")
+
+
+def _outside_backbone(model: Any) -> set[str]:
+    return {key for key in model.state_dict() if not key.startswith(f"{model.base_model_prefix}.")}
+
+
+def _unexpected_in_language_model(folder: str) -> set[str]:
+    """Return the names in a checkpoint for which the language model of its configuration has no place."""
+    with _refusing(folder, "AutoModelForCausalLM"):
+        _, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            trust_remote_code=False,
+            use_safetensors=True,
+            device_map="meta",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    return set(info["unexpected_keys"])
+
+
+@contextmanager
+def _refusing(folder: str, what: str) -> Iterator[None]:
+    """Turn whatever a folder makes transformers raise into one line."""
     try:
         with quiet():
-            return factory.from_pretrained(folder, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"cannot load '{folder}' with {factory.__name__}: {first_line}") from error
+            yield
+    # Of any type: tokenizers raises plain ones, wrong types in a configuration the rest.
+    except Exception as error:
+        reason = _first_line(error)
+        if "automatic conversion" in reason:
+            reason = (
+                "of weights that are joined when loading (experts, …) some are missing or of another shape"
+            )
+        raise CheckpointError(f"cannot load '{folder}' with {what}: {reason}") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, KeyError) or not lines:
+        return f"{type(error).__name__} {error}".strip()
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

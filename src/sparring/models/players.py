@@ -16,11 +16,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
-from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from sparring.models.branches import BranchedBatch, hidden_states
+from sparring.models.lora import lora_config
 
 Player = Literal["adversary", "prm"]
 Role = Literal["adversary", "prm", "adversary_reference", "prm_reference"]
@@ -63,13 +63,11 @@ class Players:
         if adapter == "lora":
             backbone.requires_grad_(False)
             # Every role has an adapter of the same shape, so that references can be copied over.
+            config = lora_config(backbone, lora_rank, lora_targets)
             for role in roles:
-                config = LoraConfig(
-                    r=lora_rank, lora_alpha=2 * lora_rank, lora_dropout=0.0, target_modules=lora_targets
-                )
                 with warnings.catch_warnings():  # several adapters in one model are just what is meant
                     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-                    backbone.add_adapter(config, adapter_name=role)
+                    backbone.add_adapter(copy.deepcopy(config), adapter_name=role)
             for name, parameter in backbone.named_parameters():
                 if "lora_" in name:
                     parameter.data = parameter.data.float()

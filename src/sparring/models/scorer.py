@@ -20,15 +20,17 @@ from sparring.models.families.heads import load_step_head
 from sparring.models.families.log_ratio import LogRatioScorer
 from sparring.models.families.text_layout import encode_trace
 from sparring.models.loading import (
+    check_vocabulary,
     load_causal_model,
     load_label_token_model,
     load_token_classifier,
     load_tokenizer,
     pick_device,
     pick_dtype,
+    positions,
     resolve_model,
 )
-from sparring.models.sidecar import Sidecar, read_sidecar
+from sparring.models.sidecar import SIDECAR_NAME, Sidecar, read_sidecar
 from sparring.traces.records import Trace
 from sparring.traces.spans import Encoded
 
@@ -142,21 +144,56 @@ def load_scorer(
     """Return the scorer of a checkpoint folder.
 
     Raises:
-        CheckpointError: the folder, its sidecar or its weights are missing or do not fit together.
+        CheckpointError: the folder, its sidecar or its weights are missing, damaged, or do not fit together.
+        SettingsError: there is no such device or type here.
     """
-    place = Path(resolve_model(folder))
-    sidecar = read_sidecar(place)
     target = pick_device(device)
-    number = pick_dtype(dtype, target)
+    return _loaded(Path(resolve_model(folder)), target, pick_dtype(dtype, target), batch_tokens, overflow)
+
+
+def check_scorer(folder: Path) -> None:
+    """Refuse a checkpoint folder that `load_scorer` would refuse by names, shapes or sidecar, reading no weights.
+
+    Raises:
+        CheckpointError: as `load_scorer`.
+    """
+    _loaded(folder, torch.device("meta"), torch.float32, BATCH_TOKENS, "refuse")
+
+
+def _loaded(
+    place: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    batch_tokens: int,
+    overflow: Literal["refuse", "drop_steps"],
+) -> Scorer:
+    sidecar = read_sidecar(place)
     tokenizer = load_tokenizer(place)
-    if sidecar.log_ratio is not None:
-        policy = load_causal_model(place, device=target, dtype=number)
-        reference = load_causal_model(place / sidecar.log_ratio.reference, device=target, dtype=number)
-        return LogRatioScorer(policy, reference, tokenizer, sidecar, overflow=overflow)
+    model: Any
     if sidecar.head == "mlp":
-        model: Any = load_step_head(place, device=target, dtype=number)
+        model = load_step_head(place, device=device, dtype=dtype)
     elif sidecar.label_tokens is not None:
-        model = load_label_token_model(place, sidecar.label_tokens, device=target, dtype=number)
+        model = load_label_token_model(place, sidecar.label_tokens, device=device, dtype=dtype)
+    elif sidecar.log_ratio is not None:
+        model = load_causal_model(place, device=device, dtype=dtype)
     else:
-        model = load_token_classifier(place, device=target, dtype=number)
-    return TokenHeadScorer(model, tokenizer, sidecar, batch_tokens=batch_tokens, overflow=overflow)
+        model = load_token_classifier(place, device=device, dtype=dtype)
+    check_vocabulary(model, tokenizer, place)
+    sidecar = _within(positions(model.config), sidecar, place)
+    if sidecar.log_ratio is None:
+        return TokenHeadScorer(model, tokenizer, sidecar, batch_tokens=batch_tokens, overflow=overflow)
+    reference = load_causal_model(place / sidecar.log_ratio.reference, device=device, dtype=dtype)
+    _within(positions(reference.config), sidecar, place / sidecar.log_ratio.reference)
+    return LogRatioScorer(model, reference, tokenizer, sidecar, overflow=overflow)
+
+
+def _within(limit: int | None, sidecar: Sidecar, place: Path) -> Sidecar:
+    """Return the sidecar with a length that the model takes; one that is given and too large is refused."""
+    if limit is None or sidecar.max_length <= limit:
+        return sidecar
+    if "max_length" in sidecar.model_fields_set:
+        raise CheckpointError(
+            f"'{place}': {SIDECAR_NAME} says max_length {sidecar.max_length}, the model has {limit} positions "
+            f"(max_position_embeddings): set max_length to {limit} or less"
+        )
+    return sidecar.model_copy(update={"max_length": limit})

@@ -1,23 +1,37 @@
 """The sidecar `sparring.json`: what a checkpoint needs in order to be scored, beside its weights.
 
-Contract: the sidecar alone decides how a checkpoint is read; no table of model names does. Unknown fields and newer
-versions are refused, never ignored.
+Contract: the sidecar alone decides how a checkpoint is read; no table of model names does. It is read strictly: unknown
+or repeated fields, other types than the field's (no text or true for a number), numbers that are not finite and newer
+versions are refused, never ignored or converted.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Literal
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sparring.errors import CheckpointError
+from sparring.files import dumps
+from sparring.models.folder import json_object
 from sparring.runs import atomic_write_json
 from sparring.traces.spans import Layout
 
 SIDECAR_NAME = "sparring.json"
 SIDECAR_VERSION = 1
+MAX_LENGTH = 2048
+"""Most tokens of a trace where the sidecar does not say."""
+_LARGE = 1e30
+"""Bound of numbers that are computed with in float32."""
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or ".." in parts or PurePosixPath(path).is_absolute() or "\0" in path:
+        raise ValueError("must be a folder inside the checkpoint")
+    return path
 
 
 class LayoutFields(BaseModel):
@@ -46,16 +60,16 @@ class Calibration(BaseModel):
     """Score = sigmoid(scale · logit + shift), with logit = log-odds of "correct"."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    scale: float = Field(1.0, gt=0)
-    shift: float = 0.0
+    scale: float = Field(1.0, ge=1 / _LARGE, le=_LARGE)
+    shift: float = Field(0.0, ge=-_LARGE, le=_LARGE)
 
 
 class LogRatio(BaseModel):
     """An implicit PRM: a step's log-odds are beta · log(p(answer so far) / p_reference(answer so far))."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    beta: float = Field(gt=0)
-    reference: str = "reference"
+    beta: float = Field(ge=1 / _LARGE, le=_LARGE)
+    reference: Annotated[str, AfterValidator(_inside)] = "reference"
     """Folder of the reference model, relative to the checkpoint."""
     end: str = ""
     """Text after the last step; its log ratio counts towards that step."""
@@ -65,7 +79,7 @@ class Sidecar(BaseModel):
     """How to score a checkpoint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    version: int = SIDECAR_VERSION
+    version: int = Field(SIDECAR_VERSION, ge=1)
     head: Literal["token_classification", "label_tokens", "mlp", "log_ratio"] = "token_classification"
     correct_label: int = Field(1, ge=0)
     """Index of the class that means "this step is correct" (token classification)."""
@@ -80,7 +94,8 @@ class Sidecar(BaseModel):
     threshold: float = Field(0.5, ge=0, le=1)
     threshold_rule: str = "fixed 0.5"
     calibration: Calibration = Calibration()
-    max_length: int = Field(2048, gt=0)
+    max_length: int = Field(MAX_LENGTH, gt=0)
+    """Most tokens of a trace; more than the model's positions are refused, and where it is not given, fewer count."""
 
     @model_validator(mode="after")
     def _check_head(self) -> Sidecar:
@@ -122,8 +137,8 @@ def read_sidecar(folder: Path) -> Sidecar:
     """Return the sidecar of a model folder.
 
     Raises:
-        CheckpointError: the folder or the file is missing, is not JSON, has an unknown or ill-typed field, or was
-            written by a newer version.
+        CheckpointError: the folder or the file is missing, is not strict JSON, has an unknown or ill-typed field, or
+            was written by a newer version.
     """
     if not folder.is_dir():
         raise CheckpointError(f"no model folder at '{folder}'")
@@ -133,19 +148,30 @@ def read_sidecar(folder: Path) -> Sidecar:
             f"'{folder}' has no {SIDECAR_NAME}, so it is not known where its step scores are; "
             "write one as docs/checkpoints.md describes"
         )
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: not valid JSON: {error}") from None
-    version = fields.get("version") if isinstance(fields, dict) else None
-    if isinstance(version, int) and version > SIDECAR_VERSION:
+    fields = json_object(path)
+    version = fields.get("version")
+    if type(version) is int and version > SIDECAR_VERSION:
         raise CheckpointError(
             f"{path}: version {version} is newer than this Sparring reads ({SIDECAR_VERSION}); update it"
         )
     try:
-        return Sidecar.model_validate(fields)
+        return checked_sidecar(fields)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()
-        )
-        raise CheckpointError(f"{path}: {problems}") from None
+        raise CheckpointError(f"{path}: {problems(error)}") from None
+
+
+def checked_sidecar(fields: Mapping[str, Any]) -> Sidecar:
+    """Return the sidecar with these fields, of plain JSON types.
+
+    Raises:
+        pydantic.ValidationError: a field is unknown, of another type, or out of range; `problems` says it in one line.
+    """
+    return Sidecar.model_validate_json(dumps(fields), strict=True)
+
+
+def problems(error: ValidationError) -> str:
+    """Return what is wrong with a sidecar, field by field."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors()
+    )

@@ -16,6 +16,7 @@ from typing import Any
 
 from sparring.errors import DataError
 from sparring.models.decoding import KeptStates, tokens_to_keep
+from sparring.models.loading import positions
 from sparring.models.sampling import Sampled, ids_containing, sample_seeded
 from sparring.rollouts.engine import (
     Completion,
@@ -49,7 +50,7 @@ class LocalEngine:
         self.model, self.tokenizer, self.layout = model, tokenizer, layout
         self.row_budget, self.name, self.usage = row_budget, name, Usage()
         self._ends = end_ids(model, tokenizer)
-        self._positions = getattr(model.config, "max_position_embeddings", None)
+        self._positions = positions(model.config)
         self._containing = cache(lambda text: ids_containing(tokenizer, text))
         self._kept: KeptStates | None = None
 

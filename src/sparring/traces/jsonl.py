@@ -252,15 +252,18 @@ def decoded(raw: bytes, path: str | Path, line: int | None) -> str:
         raise DataError(message, file=path, line=line) from error
 
 
-def parse_json(text: str, path: str | Path, line: int | None) -> Any:
-    """Return the value of a JSON text, strictly.
+def parse_json(text: str, path: str | Path, line: int | None, *, constants: bool = False) -> Any:
+    """Return the value of a JSON text, strictly; `constants` lets NaN and Infinity stand, as in files of other programs.
 
     Raises:
         DataError: broken or cut off, a repeated key, NaN or infinity, half a surrogate pair, nested too deep.
     """
     try:
         value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite_float
+            text,
+            object_pairs_hook=_object,
+            parse_constant=float if constants else _refuse_constant,
+            parse_float=_finite_float,
         )
         if "\\ud" in text.lower():  # only an escape can make half a pair: the bytes are valid UTF-8
             json.dumps(value, ensure_ascii=False).encode()

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
+from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.players import PLAYERS, Player, Players
 from sparring.models.prompts import layout_for
 from sparring.runs import JsonlLog
@@ -122,9 +122,9 @@ def setup(settings: AprmSettings, out: Path) -> Run:
     accelerator = make_accelerator(settings.trackers, out, device, mixed=dtype)
     torch.manual_seed(seed_for(settings.seed, 0, "weights"))
     task = load_task(settings)
-    tokenizer = load_tokenizer(settings.backbone)
+    model, tokenizer = load_policy(settings.backbone, device=device, dtype=dtype)
     players = Players(
-        load_causal_model(settings.backbone, device=device, dtype=dtype),
+        model,
         adapter=settings.adapter,
         lora_rank=settings.lora_rank,
         lora_targets=settings.lora_targets,

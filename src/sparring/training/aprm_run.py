@@ -14,6 +14,7 @@ from accelerate import Accelerator
 
 from sparring.errors import CheckpointError
 from sparring.models.checkpoint import model_card, save_prm
+from sparring.models.families.source import context
 from sparring.models.players import PLAYERS, Player, Players
 from sparring.models.prompts import layout_for
 from sparring.models.sidecar import sidecar_for
@@ -121,9 +122,7 @@ def load_player(players: Players, player: Player, tensors: dict[str, torch.Tenso
 def export_prm(run: Run, folder: Path) -> None:
     """Write the PRM as it is now as a Hugging Face folder."""
     settings = run.settings
-    sidecar = sidecar_for(
-        layout_for(run.tokenizer, settings.style), max_length=run.players.config.max_position_embeddings
-    )
+    sidecar = sidecar_for(layout_for(run.tokenizer, settings.style), max_length=context(run.players.config))
     facts = {
         "adversary": settings.adversary,
         "updates": settings.updates,

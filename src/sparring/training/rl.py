@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sparring.models.batching import length_sorted_batches
-from sparring.models.loading import load_causal_model, load_tokenizer, pick_device, pick_dtype
+from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.prompts import layout_for
 from sparring.models.scorer import SHORTEST
 from sparring.runs import JsonlLog
@@ -142,11 +142,11 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
     accelerator = make_accelerator(settings.trackers, out, device, mixed=dtype)
     torch.manual_seed(seed_for(settings.seed, 0, "weights"))
     subject = load_subject(settings)
-    tokenizer = load_tokenizer(settings.policy)
-    layout = layout_for(tokenizer, settings.style)
     kept = dtype if settings.adapter == "lora" else torch.float32
+    model, tokenizer = load_policy(settings.policy, device=device, dtype=kept)
+    layout = layout_for(tokenizer, settings.style)
     policy = Policy(
-        load_causal_model(settings.policy, device=device, dtype=kept),
+        model,
         pad_id=tokenizer.pad_token_id,
         adapter=settings.adapter,
         lora_rank=settings.lora_rank,

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from torch import nn
 
 from sparring.files import atomic_directory
 from sparring.models.batching import pad_right
 from sparring.models.loading import quiet
+from sparring.models.lora import lora_config
 
 Row = tuple[tuple[int, ...], tuple[int, ...]]
 """Ids of a prompt and of the answer that was sampled after it."""
@@ -79,10 +80,8 @@ class Policy:
         self.version = 0
         self._adapted: Any = None
         if adapter == "lora":
-            config = LoraConfig(
-                r=lora_rank, lora_alpha=2 * lora_rank, lora_dropout=0.0, target_modules=lora_targets
-            )
-            self._adapted = get_peft_model(model, config)  # trains the adapter only
+            # trains the adapter only
+            self._adapted = get_peft_model(model, lora_config(model, lora_rank, lora_targets))
             model = self._adapted.get_base_model()
             for parameter in model.parameters():
                 if parameter.requires_grad:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -20,7 +19,13 @@ from transformers import AutoModelForCausalLM
 from sparring.errors import CheckpointError, SettingsError
 from sparring.models.batching import pad_right
 from sparring.models.checkpoint import token_classifier, write_folder
-from sparring.models.loading import checkpoint_activations, load_label_token_model, load_new_token_classifier
+from sparring.models.loading import (
+    checkpoint_activations,
+    load_label_token_model,
+    load_new_token_classifier,
+    positions,
+)
+from sparring.models.lora import lora_config
 from sparring.models.players import CORRECT, LABELS
 from sparring.models.scorer import correct_log_odds
 from sparring.models.sidecar import Sidecar
@@ -89,15 +94,7 @@ class StepModel:
         _remove_dropout(self.model)
         if adapter == "lora":
             self.model.requires_grad_(False)
-            self.model.add_adapter(
-                LoraConfig(
-                    r=lora_rank,
-                    lora_alpha=2 * lora_rank,
-                    lora_dropout=0.0,
-                    target_modules=lora_targets,
-                    exclude_modules=list(_HEADS),
-                )
-            )
+            self.model.add_adapter(lora_config(self.model, lora_rank, lora_targets, exclude=_HEADS))
             for name, parameter in self.model.named_parameters():
                 new_head = label_tokens is None and name.split(".")[0] in _HEADS
                 parameter.requires_grad_("lora_" in name or new_head)
@@ -157,7 +154,7 @@ def context_length(config: Any, wanted: int | None) -> int:
     Raises:
         CheckpointError: more is wanted than the backbone takes, or neither says a number.
     """
-    limit: int | None = getattr(config, "max_position_embeddings", None)
+    limit = positions(config)
     if wanted is None:
         if limit is None:
             raise CheckpointError("the backbone does not say how many tokens it takes: set max_length")

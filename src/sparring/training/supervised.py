@@ -31,7 +31,7 @@ from rich.markup import escape
 
 from sparring.errors import DataError
 from sparring.models.batching import length_sorted_batches
-from sparring.models.loading import load_tokenizer, pick_device, pick_dtype
+from sparring.models.loading import check_vocabulary, load_tokenizer, pick_device, pick_dtype
 from sparring.models.prompts import layout_for
 from sparring.models.sidecar import Calibration
 from sparring.runs import JsonlLog, Metric, write_metrics
@@ -143,6 +143,7 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
         pad_id=tokenizer.pad_token_id,
         gradient_checkpointing=settings.gradient_checkpointing,
     )
+    check_vocabulary(model.model, tokenizer, settings.backbone)
     layout = layout_for(tokenizer, settings.style, settings.separator)
     if settings.layout is not None:
         layout = Layout(settings.layout.before, settings.layout.after, settings.layout.separator)

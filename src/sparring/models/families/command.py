@@ -12,12 +12,13 @@ from typing import Any
 from pydantic import Field, ValidationError
 from rich.console import Console
 
-from sparring.errors import SettingsError, did_you_mean
+from sparring.errors import CheckpointError, SettingsError, did_you_mean
 from sparring.files import atomic_directory, dumps
 from sparring.models.families.registry import FAMILIES
 from sparring.models.families.source import copy_files, source_config
 from sparring.models.loading import load_tokenizer
-from sparring.models.sidecar import Sidecar, write_sidecar
+from sparring.models.scorer import check_scorer
+from sparring.models.sidecar import Sidecar, checked_sidecar, problems, write_sidecar
 from sparring.settings import Settings
 
 
@@ -39,7 +40,7 @@ def convert_prm(
 
     Raises:
         SettingsError: no such family, a reference that is missing or not wanted, a bad sidecar field.
-        CheckpointError: the source is not of this family.
+        CheckpointError: the source is not of this family, or its weights are not those of its model.
     """
     if settings.family not in FAMILIES:
         raise SettingsError(f"unknown family '{settings.family}'{did_you_mean(settings.family, FAMILIES)}")
@@ -49,10 +50,9 @@ def convert_prm(
         raise SettingsError(f"the family '{settings.family}' {wanted} (reference=FOLDER)")
     preset = family.preset(source_config(source), load_tokenizer(source))
     try:
-        sidecar = Sidecar.model_validate(_over(preset.model_dump(mode="json"), settings.sidecar))
+        sidecar = checked_sidecar(_over(preset.model_dump(mode="json"), settings.sidecar))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise SettingsError(f"sidecar.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise SettingsError(f"sidecar.{problems(error)}") from None
     with atomic_directory(out) as folder:
         family.write(source, folder)
         if settings.reference is not None and sidecar.log_ratio is not None:
@@ -60,6 +60,10 @@ def convert_prm(
             (folder / sidecar.log_ratio.reference).mkdir()
             copy_files(settings.reference, folder / sidecar.log_ratio.reference, weights=True)
         write_sidecar(folder, sidecar)
+        try:
+            check_scorer(folder)
+        except CheckpointError as error:
+            raise CheckpointError(str(error).replace(str(folder), str(source))) from error
         (folder / "README.md").write_text(
             f"# {source.name}\n\nConverted by `sparring convert-prm`, family `{settings.family}`. "
             "How it is scored stands in `sparring.json`.\n",

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sparring.errors import CheckpointError
+from sparring.models.folder import tensor_names
 from sparring.models.loading import load_backbone
 
 HEAD_FILE = "step_head.safetensors"
@@ -27,7 +28,13 @@ class StepHead(nn.Module):
     def __init__(self, backbone: Any, layers: list[nn.Linear]) -> None:
         super().__init__()
         self.backbone, self.layers = backbone, nn.ModuleList(layers)
-        self.config = SimpleNamespace(num_labels=layers[-1].out_features)
+        self.config = backbone.config
+        self.config.num_labels = layers[-1].out_features
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """Return the backbone's input embedding."""
+        embedding: nn.Embedding = self.backbone.get_input_embeddings()
+        return embedding
 
     def forward(self, input_ids: torch.Tensor, use_cache: bool = False) -> SimpleNamespace:
         """Return logits of shape (rows, tokens, labels)."""
@@ -67,6 +74,11 @@ def load_step_head(folder: Path, *, device: torch.device, dtype: torch.dtype) ->
     path = folder / HEAD_FILE
     if not path.is_file():
         raise CheckpointError(f"'{folder}' has no {HEAD_FILE}")
+    tensor_names(path)
+    weights = load_file(path)
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor.to(dtype)).all():
+            raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
     backbone = load_backbone(folder, device=device, dtype=dtype)
-    layers = head_layers(load_file(path), backbone.config.hidden_size)
+    layers = head_layers(weights, backbone.config.hidden_size)
     return StepHead(backbone, layers).to(device=device, dtype=dtype).eval()

@@ -23,6 +23,7 @@ from sparring.models.sidecar import LayoutFields, Sidecar
 
 SEPARATOR = "<extra_0>"
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
+_HEAD = "head/"
 _LAYERS = {"score.0.": "0.", "score.2.": "1."}
 
 
@@ -42,19 +43,21 @@ def preset(config: Any, tokenizer: Any) -> Sidecar:
 def write(source: Path, target: Path) -> None:
     """Write the backbone as `Qwen2Model`, the head beside it, and the tokenizer."""
     config = source_config(source)
-    backbone = source_weights(
-        source, lambda name: name.removeprefix("model.") if name.startswith("model.") else None
-    )
-    head = source_weights(source, _head_name)
+    weights = source_weights(source, _name)
+    head = {name.removeprefix(_HEAD): weights.pop(name) for name in list(weights) if name.startswith(_HEAD)}
     head_layers(head, config.hidden_size)
-    config.dtype = next(iter(backbone.values())).dtype
+    config.dtype = next(iter(weights.values())).dtype if weights else None
     with torch.device("meta"):
         model = AutoModel.from_config(config)
     with quiet():
-        filled(model, backbone, source).save_pretrained(target)
+        filled(model, weights, source).save_pretrained(target)
     save_file(head, target / HEAD_FILE)
     copy_files(source, target, weights=False)
 
 
-def _head_name(name: str) -> str | None:
-    return next((new + name.removeprefix(old) for old, new in _LAYERS.items() if name.startswith(old)), None)
+def _name(name: str) -> str | None:
+    """Return the native name in the backbone, or `head/` and the name in the head's file."""
+    if name.startswith("lm_head."):  # no score is read from it
+        return None
+    heads = (_HEAD + new + name.removeprefix(old) for old, new in _LAYERS.items() if name.startswith(old))
+    return next(heads, name.removeprefix("model."))

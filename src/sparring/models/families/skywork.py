@@ -47,4 +47,4 @@ def _name(name: str) -> str | None:
     name = name.removeprefix("pretrained_model.")
     if name.startswith("v_head.summary."):
         return "score." + name.removeprefix("v_head.summary.")
-    return name if name.startswith("model.") else None
+    return None if name.startswith("lm_head.") else name  # no score is read from it

@@ -6,7 +6,6 @@ Contract: safetensors only; a folder with nothing but pickled weights is refused
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -15,10 +14,9 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig
 
-from sparring.errors import CheckpointError
-from sparring.models.loading import quiet
+from sparring.models.folder import check_files, weight_files
+from sparring.models.loading import load_config, positions, refuse_other_weights
 
 _TEXTS = {".json", ".model", ".txt", ".jinja"}
 
@@ -29,13 +27,8 @@ def source_config(source: Path) -> Any:
     Raises:
         CheckpointError: there is no configuration, or not one of a native architecture.
     """
-    if not (source / "config.json").is_file():
-        raise CheckpointError(f"'{source}' has no config.json, so it is not a Hugging Face model folder")
-    try:
-        with quiet():
-            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"cannot read the configuration of '{source}': {error}") from error
+    check_files(source)
+    config = load_config(source)
     config.architectures = None
     if hasattr(config, "auto_map"):
         del config.auto_map
@@ -43,28 +36,13 @@ def source_config(source: Path) -> Any:
 
 
 def source_weights(source: Path, rename: Callable[[str], str | None]) -> dict[str, torch.Tensor]:
-    """Return the tensors that `rename` gives a name, by that name; it returns None for those to leave.
+    """Return the tensors of a folder by the name that `rename` gives them; it returns None for those to leave.
 
     Raises:
-        CheckpointError: there are no safetensors, or one that the index names is missing.
+        CheckpointError: a file is missing or damaged.
     """
-    index = source / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        files = [source / Path(name).name for name in names]
-    else:
-        files = sorted(source.glob("*.safetensors"))
-    if not files:
-        pickled = bool([*source.glob("*.bin"), *source.glob("*.pt")])
-        advice = (
-            "it has pickled weights only, which can run code when they are read: ask the hub for its safetensors "
-            "version (revision refs/convert or an open pull request), or save it again with safetensors where you trust it"
-        )
-        raise CheckpointError(f"'{source}' has no safetensors; {advice if pickled else 'nothing to convert'}")
     weights: dict[str, torch.Tensor] = {}
-    for file in files:
-        if not file.is_file():
-            raise CheckpointError(f"'{source}' lacks {file.name}, which its index names")
+    for file in weight_files(source):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 (it is not a mapping)
                 new = rename(name)
@@ -79,17 +57,19 @@ def filled(model: torch.nn.Module, weights: dict[str, torch.Tensor], source: Pat
     Raises:
         CheckpointError: a weight is missing, left over, or of another shape.
     """
-    try:
-        missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"the weights of '{source}' do not fit: {str(error).splitlines()[-1]}"
-        ) from None
-    if missing or unexpected:
-        raise CheckpointError(
-            f"the weights of '{source}' do not fit {type(model).__name__}: "
-            f"missing {missing[:3]}, left over {unexpected[:3]}"
-        )
+    wanted = model.state_dict()
+    refuse_other_weights(
+        source,
+        model,
+        missing=wanted.keys() - weights.keys(),
+        unexpected=weights.keys() - wanted.keys(),
+        mismatched=[
+            (name, weights[name].shape, wanted[name].shape)
+            for name in wanted.keys() & weights.keys()
+            if weights[name].shape != wanted[name].shape
+        ],
+    )
+    model.load_state_dict(weights, assign=True)
     return model.eval()
 
 
@@ -122,4 +102,4 @@ def begin_text(tokenizer: Any) -> str:
 
 def context(config: Any) -> int:
     """Return the most tokens that the model takes."""
-    return int(getattr(config, "max_position_embeddings", None) or 2048)
+    return positions(config) or 2048

@@ -1,0 +1,143 @@
+"""The files of a Hugging Face model folder, read strictly before transformers sees them.
+
+Contract: JSON files are whole, UTF-8, and objects; weights are safetensors whose headers can be read, and a sharded
+checkpoint has every file and tensor that its index names. What is wrong is one `CheckpointError` that names the file.
+Not here: whether the weights are those of the model (`loading.py`); anything on the hub, which transformers fetches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from sparring.errors import CheckpointError, DataError
+from sparring.traces.jsonl import decoded, parse_json
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+MODEL_TEXTS = ("config.json", "generation_config.json")
+TOKENIZER_TEXTS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+
+
+def json_object(path: Path, *, constants: bool = False) -> dict[str, Any]:
+    """Return the object in a JSON file; `constants` lets NaN and Infinity stand, which configurations may hold.
+
+    Raises:
+        CheckpointError: the file cannot be read, is not strict JSON, or holds something else than an object.
+    """
+    try:
+        value = parse_json(decoded(path.read_bytes(), path, None), path, None, constants=constants)
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read the file: {error.strerror}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: must be a JSON object, it is {_kind(value)}")
+    return value
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a model folder, as transformers chooses them.
+
+    Raises:
+        CheckpointError: there are none, or the index is damaged or names what is not there.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).is_file():
+        if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
+            advice = (
+                "it has pickled weights only, which can run code when they are read: ask the hub for its safetensors "
+                "version (revision refs/convert or an open pull request), or save it as safetensors where you trust it"
+            )
+        else:
+            advice = f"a model folder has {WEIGHTS}, or {INDEX} and the files that it names"
+        raise CheckpointError(f"'{folder}' has no safetensors: {advice}")
+    index = folder / INDEX
+    fields = json_object(index)
+    places = fields.get("weight_map")
+    if not isinstance(fields.get("metadata"), dict):  # transformers reads it
+        raise CheckpointError(f"{index}: 'metadata' must be an object (it may be empty)")
+    if not isinstance(places, dict) or not places:
+        raise CheckpointError(f"{index}: 'weight_map' must be an object from tensor to file")
+    named: dict[str, set[str]] = {}
+    for tensor, name in places.items():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(
+                f"{index}: the file of '{tensor}' must be a name in this folder, not {name!r}"
+            )
+        named.setdefault(name, set()).add(tensor)
+    owner: dict[str, str] = {}
+    for name, tensors in sorted(named.items()):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"'{folder}' lacks {name}, which its index names")
+        held = tensor_names(folder / name)
+        if lost := sorted(tensors - held):
+            raise CheckpointError(f"{folder / name} lacks {some(lost)}, which {INDEX} places there")
+        for tensor in held:
+            if tensor in owner:
+                raise CheckpointError(f"'{folder}': {owner[tensor]} and {name} both hold '{tensor}'")
+            owner[tensor] = name
+    return [folder / name for name in sorted(named)]
+
+
+def tensor_names(path: Path) -> set[str]:
+    """Return the names of the tensors in a safetensors file.
+
+    Raises:
+        CheckpointError: it is not a whole safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            return set(tensors.keys())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({error}): copy or download it again"
+        ) from None
+
+
+def check_files(folder: Path) -> None:
+    """Refuse a folder that is no model, before anything large is read.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the folder holds an adapter.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise CheckpointError(
+            f"'{folder}' holds an adapter of peft, not a model: merge it into its base model (merge_and_unload) and "
+            "save that, so that all weights that are used are in the folder"
+        )
+    check_texts(folder, MODEL_TEXTS)
+    tensors = sum(len(tensor_names(file)) for file in weight_files(folder))
+    config = json_object(folder / "config.json", constants=True)
+    for name in _LAYER_COUNTS:
+        count = config.get(name, 0)
+        if isinstance(count, int) and count > tensors:  # else as many layers would be made first
+            raise CheckpointError(
+                f"{folder / 'config.json'}: {name} is {count}, but the weights are only {tensors} tensors"
+            )
+
+
+def check_texts(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder in which one of these JSON files is damaged; they may also be missing.
+
+    Raises:
+        CheckpointError: there is one.
+    """
+    for name in names:
+        if (folder / name).is_file():
+            json_object(folder / name, constants=True)
+
+
+def some(names: list[str], most: int = 4) -> str:
+    """Return the first names of a list and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _kind(value: object) -> str:
+    names = {list: "an array", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
