@@ -182,7 +182,7 @@ def _derivation_verdicts(background: Sequence[str], step: str, chains: Sequence[
 def _another_case(history: History, fact: Fact, before: str) -> bool:
     """Whether a letter that had a value may stand for another thing now: the words before it name a subject."""
     earlier = [old for old in history.facts if old.names == fact.names]
-    if not earlier or not all(map(is_assignment, (*earlier, fact))):
+    if not earlier or not (is_assignment(earlier[0]) and is_assignment(fact)):
         return False
     words = re.findall(r"[a-z]{3,}", re.sub(r"\\[a-zA-Z]+", " ", before.lower()))
     return any(word not in _OF_DERIVATIONS and not _DERIVED.fullmatch(word) for word in words)

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from sparring.oracles.formula_nodes import Node
+from sparring.oracles.formula_nodes import Node, walk
 from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError, tokenize
 from sparring.oracles.formulas import parse
 from sparring.oracles.marks import without_marks
-from sparring.oracles.words import word_set
+from sparring.oracles.words import NUMBERED_WORDS, word_set
 
 MAX_CHARACTERS = 20_000
 MAX_CHAINS = 120
@@ -55,6 +55,7 @@ _LINKING_WORD = re.compile(
 )
 _VALUE_WORDS = re.compile(
     r"(?:\b(?:of|times|minus|plus|by|per|mod|modulo|root|than|divided|over|percent|sum|product|choose|to|base|"
+    rf"{'|'.join(sorted(NUMBERED_WORDS))}|"
     r"remainder|log|minutes?|hours?|cents?|dollars?|feet|inches|d(?:\^?\d)?/d[a-z])|[-+*/^])\s*$",
     re.IGNORECASE,
 )
@@ -256,10 +257,15 @@ def _chain(
     if not relations or len(sides) > MAX_MEMBERS:
         return None
     members = [_member(side, place) for side, place in zip(sides, places, strict=True)]
+    if _is_listed(text, piece[0], sides[0], passage):  # "- 5 + 3 = 8": a list mark, or a minus
+        members[0] = _either(_member(sides[0][1:], places[0]), members[0])
     if _is_numbered(sides[-1]):  # "x + y = 5 (2)": the number of the equation, or a factor
-        plain, factor = _member(sides[-1][:-3], places[-1]), members[-1]
-        if plain.node is not None and factor.node is not None:
-            members[-1] = plain._replace(node=Node("either", (plain.node, factor.node)))
+        members[-1] = _either(_member(sides[-1][:-3], places[-1]), members[-1])
+    if not passage.latex:  # "12(x + 1) = 12 3x = 0": rows that have lost their ends
+        members = [
+            member._replace(node=None) if 0 < place < len(sides) - 1 and _may_be_two(side) else member
+            for place, (member, side) in enumerate(zip(members, sides, strict=True))
+        ]
     if _VALUE_WORDS.search(text[max(0, piece[0].start - 30) : piece[0].start].rstrip(" $\\([\n")) or (
         piece[0].text in "+-" and not passage.latex and re.search(r"\w[\s]*$", text[: piece[0].start])
     ):
@@ -271,6 +277,40 @@ def _chain(
         members[-1] = members[-1]._replace(node=None)
     prose = text[prose_from : piece[0].start].lower()
     return Chain(tuple(members), tuple(relations), prose, joined, passage.latex, after.lower())
+
+
+def _may_be_two(side: Sequence[Token]) -> bool:
+    """Whether a side may be the end of one equation and the beginning of the next."""
+    for place in range(1, len(side)):
+        before, token = side[place - 1], side[place]
+        apart = token.start > before.end
+        operands = (
+            before.kind in ("number", "letter") or before.text in ")}",
+            token.kind in ("number", "letter"),
+        )
+        if apart and all(operands):
+            return True
+        glued = place + 1 < len(side) and side[place + 1].start == token.end
+        if apart and glued and token.text == "-" and operands[0]:
+            return True
+    return False
+
+
+def _either(usual: Member, other: Member) -> Member:
+    """Return a side that can be read in two ways; the usual one, where that has two readings itself."""
+    if usual.node is None or other.node is None:
+        return other
+    if any(one.kind == "either" for one in walk(usual.node)):
+        return usual
+    return usual._replace(node=Node("either", (usual.node, other.node)))
+
+
+def _is_listed(text: str, first: Token, side: Sequence[Token], passage: _Passage) -> bool:
+    """Whether a side begins with a dash that opens a line and stands apart."""
+    opens = text[text.rfind("\n", 0, first.start) + 1 : first.start].isspace() or text[: first.start][
+        -1:
+    ] in ("", "\n")
+    return not passage.latex and first.text == "-" and opens and len(side) > 1 and side[1].start > first.end
 
 
 def _is_numbered(side: Sequence[Token]) -> bool:

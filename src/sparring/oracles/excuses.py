@@ -212,14 +212,25 @@ def _other_reading(run: Run, wanted: Fraction) -> bool:
     """Whether another order of operations gives the wanted value, such as left to right."""
     if _products_of_mixed(run, wanted):
         return True
+    if (
+        run.listed
+        and value_or_none(run, _replaced(run.tokens[0], -(run.tokens[0].value or Fraction(0)))) == wanted
+    ):
+        return True
     if changes_by_share(run.tokens) and value_or_none(run, shares=True) == wanted:
         return True
     if run.operators < 2:
         return False
     orders = (value_or_none(run, None, one) for one in (_LEFT_TO_RIGHT, _SLASH_LAST, _OF_LAST))
-    if _tight_slashes(run, wanted) or any(value == wanted for value in orders):
+    if _tight_slashes(run, wanted) or _before_of(run, wanted) or any(value == wanted for value in orders):
         return True
     return value_or_none(run, right_first=True) == wanted
+
+
+def _before_of(run: Run, wanted: Fraction) -> bool:
+    """Whether the equation begins after "of": "she saves 10% of the $400 + $1580 = $1980"."""
+    place = next((place for place, token in enumerate(run.tokens) if token.kind == "of"), None)
+    return place is not None and value_or_none(Run(tokens=run.tokens[place + 1 :])) == wanted
 
 
 def _tight_slashes(run: Run, wanted: Fraction) -> bool:

@@ -21,6 +21,7 @@ from sparring.oracles.words import (
     GROUPING_WORDS,
     HARMLESS_AFTER,
     LEAD_WORDS,
+    NUMBERED_WORDS,
     SPELLED_NUMBERS,
 )
 
@@ -47,6 +48,7 @@ class _Reader:
         self.roles: list[str] = []  # open brackets of the run: plain, numerator, denominator
         self.lead: list[str] = []
         self.approximate = False
+        self.listed = False
 
     def read(self) -> list[Run]:
         while self.position < self.last:
@@ -60,13 +62,21 @@ class _Reader:
 
     def _begin(self, token: Token) -> Run:
         self.run = Run(start=token.start, end=token.end, lead=self.lead, approximate=self.approximate)
-        if any(word in DOUBTFUL_WORDS for word in self.lead[-3:]):
+        if any(word in DOUBTFUL_WORDS for word in self.lead[-3:]) or NUMBERED_WORDS & set(
+            self._word_before()
+        ):
             self.run.doubt = "word_before"
         elif self.runs and self.runs[-1].operators and (not self.runs[-1].closed or self.lead == ["and"]):
             # "20 + 10 added to the 29 + 24", "12 x 1 and 1/4"
             self.run.doubt = "two_calculations_side_by_side"
+        self.run.listed, self.listed = self.listed and not self.lead, False
         self.lead, self.approximate, self.waiting = [], False, True
         return self.run
+
+    def _word_before(self) -> list[str]:
+        """Return the word straight before the token that is read."""
+        before = self.tokens[self.position - 1] if self.position > self.first else None
+        return [before.text] if before is not None and before.kind == "word" else []
 
     def _finish(self, *, closed: bool) -> None:
         run = self.run
@@ -256,6 +266,7 @@ class _Reader:
             if (after is not None and after.kind == "operator" and token.text == "*") or self._is_bullet(
                 after
             ):
+                self.listed = token.text == "-"
                 return  # emphasis, or a list mark
             begun = self._begin(token)
             signed = after is not None and after.kind in ("number", "open", "fraction") and token.text in "+-"

@@ -233,7 +233,8 @@ _PREFIXES = {"x": 16, "b": 2, "o": 8}
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _IN_BASE = (
     r"(?:0[xbo][0-9a-f]{1,16}(?![\w.])|\(?[0-9a-f]{1,24}\)?"
-    rf"(?:_\{{?(?:\\text\{{)?(?:\d{{1,2}}|{'|'.join(_BASES)})\}}{{0,2}}|[₀-₉]{{1,2}})(?![\w.]))"
+    rf"(?:_\{{?(?:\\text\{{)?(?:base )?\}}?(?:\d{{1,2}}|{'|'.join(_BASES)})\}}{{0,2}}|[₀-₉]{{1,2}}"
+    rf"|,? (?:\(|in )?base[ -](?:\d{{1,2}}|{'|'.join(_BASES)})\)?)(?![\w.]))"
 )
 _BASE_TERM = re.compile(rf"{_IN_BASE}|\d{{1,18}}", re.IGNORECASE)
 
@@ -246,10 +247,8 @@ def _in_base(text: str) -> int | None:
     if text[:1] == "0" and text[1:2] in _PREFIXES:
         digits, base = text[2:], _PREFIXES[text[1]]
     else:
-        found = re.fullmatch(
-            r"\(?([0-9a-f]+)\)?(?:_?\W*(\w+)\W*)?",
-            re.sub(r"(?=[₀-₉])(?<![₀-₉])", "_", text).translate(_SUBSCRIPTS),
-        )
+        marked = re.sub(r"(?=[₀-₉])(?<![₀-₉])", "_", text).translate(_SUBSCRIPTS)
+        found = re.fullmatch(r"\(?([0-9a-f]+)\)?(?:[\W_]+(?:in[\W_]+)?(?:base[\W_]*)?(\w+?)[\W_]*)?", marked)
         if found is None:
             return None
         digits, name = found.group(1), found.group(2) or "ten"
@@ -355,8 +354,12 @@ def _reason(match: re.Match[str], step: str) -> tuple[bool, str] | None:
 
 _NUMBER = r"(?<![\w.,^/*+=-])(?<![-+*/^=×·] )(\d{1,3}(?:,\d{3})*|\d{1,7})(?![\w.,]*\d)"
 # Nothing before that the number would be a part of.
-_BARE = r"(?<![\w.,^/*+=(×÷·-])(?<![-+*/^=×÷·−] )(?<!\d )(?<!cdot)(?<!cdot )(?<!times)(?<!times )(?<!div)(?<!div )"
+_BARE = (
+    r"(?<![\w.,^/+=×÷·-])(?:(?<!\*)|(?<=^\*\*)|(?<=\s\*\*))(?:(?<![-+*/^=×÷·−] )|(?<=^[-*] )|(?<=\n[-*] ))(?<!\d )"
+    r"(?<!cdot)(?<!cdot )(?<!times)(?<!times )(?<!div)(?<!div )"
+)
 _WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d{1,9})"
+_SAYS = r"\s*(?:=|equals|is(?=\s*[\da-f]+\s*(?:[.,;$)]|$)))\s*"
 _DIVISION = (
     rf"{_BARE}(?P<a>{_WHOLE})[\s$]*(?:÷|/|\\div|divided by)[\s$]*(?P<b>{_WHOLE})[\s$]*(?:=|is|equals)"
     rf"[\s$]*(?P<q>{_WHOLE})"
@@ -399,11 +402,11 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
      rf"{_BARE}(?P<a>{_PRODUCT}|\(-?\d{{1,9}}(?:\s*[-+*×]\s*\d{{1,9}}){{1,4}}\))\s*"
      r"(?:\\?%|\\operatorname\{mod\}|\\text\{ ?mod ?\}|\\?b?mod\b|modulo\b)\s*(?P<b>\d{1,7})[\s$]*"
      r"(?:==?|is|equals)[\s$]*(?P<r>-?\d{1,7})(?![\w.,]*\d|\s*[-+*/^×÷%]|\s*mod)"),
-    ("wrong_base", "=", _based,
-     rf"{_BARE}(?P<left>{_IN_BASE}(?:\s*(?:[-+*×]|\\times|\\cdot)\s*(?:{_IN_BASE}|\d{{1,18}})){{0,6}})\s*=\s*"
+    ("wrong_base", "", _based,
+     rf"{_BARE}(?P<left>{_IN_BASE}(?:\s*(?:[-+*×]|\\times|\\cdot)\s*(?:{_IN_BASE}|\d{{1,18}})){{0,6}}){_SAYS}"
      rf"(?P<right>{_IN_BASE}|\d{{1,18}}(?![\w.,]*\d))(?!\s*(?:[-+*/^×÷_]|\\(?:cdot|times|div)))"),
-    ("wrong_base", "=", _based,
-     rf"{_BARE}(?P<left>\d{{1,18}})\s*=\s*(?P<right>{_IN_BASE})(?!\s*(?:[-+*/^×÷]|\\(?:cdot|times|div)))"),
+    ("wrong_base", "", _based,
+     rf"{_BARE}(?P<left>\d{{1,18}}){_SAYS}(?P<right>{_IN_BASE})(?!\s*(?:[-+*/^×÷]|\\(?:cdot|times|div)))"),
     ("wrong_conversion", "=", _conversion,
      rf"(?<![\w.,/*+-])(?<![-+*/×] ){_AMOUNT}\s*([A-Za-z]+)\s*=\s*{_AMOUNT}\s*([A-Za-z]+)\b"
      r"(?!\s*(?:per\b|/|and\b|\d|[-+*^]))"),

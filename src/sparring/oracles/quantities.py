@@ -44,6 +44,7 @@ _CASES = re.compile(
 _LINKING = re.compile(
     r"^(?:(?:so|thus|hence|then|therefore|and|but|we|have|get|gives|giving|where|with|that|also)\s+)+"
 )
+_OF_LETTERS = re.compile(r"(?:[-+*\d^{}/]|(?<![A-Za-z])[A-Za-z](?![A-Za-z]))+")  # n, 2k, x+y
 _NAMED = re.compile(
     r"(?:^|\$|\\\(|\\\[|, )\s*([A-Za-z\\][A-Za-z0-9_\\{}()+\-* ]{0,30}?)\s*=\s*"
     r"(-?\d{1,12}(?:\.\d{1,9})?|-?\\[dt]?frac\{\d{1,9}\}\{\d{1,9}\})(?=\s*(?:[$.,;]|\\\]|\\\)|$))"
@@ -217,7 +218,7 @@ def _contradiction(question: str, prefix: Sequence[str], step: str) -> Verdict |
     for name, value, span in named:
         values = earlier.get(name, set())
         # A single letter may run through solutions, unless the problem gives its value.
-        if len(values) == 1 and value not in values and (len(name) > 1 or name in given):
+        if len(values) == 1 and value not in values and (name in given or not _OF_LETTERS.fullmatch(name)):
             (old,) = values
             return _wrong("contradicts_earlier", f"{name} was {show(old)}, not {show(value)}", span)
     return None

@@ -14,7 +14,8 @@ _CLAUSE_START = re.compile(r"[.,;:!?\n](?!\d)|\bthen\b|\\\[", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.;!?](?!\d)|\n")
 HYPOTHETICAL = re.compile(
     r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|don't|didn't|wrong"
-    r"|incorrect|incorrectly|instead|mistake|mistakenly|guess|unless|whether|neither|nor|(?:rather|other) than)\b|≠|\\ne",
+    r"|incorrect|incorrectly|instead|mistake|mistakenly|guess|unless|whether|neither|nor|nobody"
+    r"|no one|(?:rather|other) than)\b|≠|\\ne",
     re.IGNORECASE,
 )
 """Words before a statement, in its clause, that suppose or deny it."""
@@ -31,7 +32,9 @@ _MISTAKEN = re.compile(
     re.IGNORECASE,
 )
 _SAID_BY_OTHERS = re.compile(
-    r"\b(?:claim(?:s|ed|ing)?|thinks|thought|believe[sd]|alleg\w+|pretend\w*|imagin\w+|argue[sd]|insist(?:s|ed))\b"
+    r"\b(?:claim(?:s|ed)|thinks|thought|believe[sd]"
+    r"|(?:people|students|some|many|others) (?:claim|think|believe|say|write)"
+    r"|alleg\w+|pretend\w*|imagin\w+|argue[sd]|insist(?:s|ed))\b"
     r"|\b(?:might|may|could|would|tempted to) (?:\w+ )?(?:think|say|write|guess|believe|expect)\b|^\s*had\b"
     r"|^\s*\(?[A-E][).]\s|\b(?:option|choice|statement)\s+\(?[A-E\d]\b",
     re.IGNORECASE,

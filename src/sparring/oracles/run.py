@@ -31,6 +31,7 @@ class Run:
         approximate: a mark of approximation stands before or in it.
         closed: a word that ends expressions follows its units.
         trailing: number of words after the last operand.
+        listed: a list mark that could be a minus stands before it.
         group: the number of an enclosing group that the first operand belongs to (8 in "8 packs of 5 bags *").
     """
 
@@ -48,6 +49,7 @@ class Run:
     closed: bool = False
     trailing: int = 0
     group: Fraction | None = None
+    listed: bool = False
 
     @property
     def compound(self) -> bool:

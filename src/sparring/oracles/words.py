@@ -34,6 +34,13 @@ APPROXIMATE_WORDS = word_set(
     closest nearest estimate estimated
     """
 )
+# After these a number is a name: "on day 1 * 2".
+NUMBERED_WORDS = word_set(
+    """
+    day week month year hour minute round level grade page chapter step question problem number no room bus line part
+    section exercise phase stage game team box row column case item option equation figure table group player trial
+    """
+)
 # Words around a number that change its value in ways that are not modelled.
 DOUBTFUL_WORDS = word_set(
     """
