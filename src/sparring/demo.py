@@ -24,6 +24,7 @@ from sparring.evaluation.best_of_n import Candidate, best_of_n_accuracies, best_
 from sparring.evaluation.cross_play import cross_play
 from sparring.evaluation.processbench import Case, Threshold, best_threshold, evaluate, make_case
 from sparring.files import atomic_write_json, atomic_write_jsonl
+from sparring.locks import writes
 from sparring.models.loading import TINY_POLICY, load_policy, pick_device, pick_dtype
 from sparring.models.scorer import Scorer, load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
@@ -82,6 +83,7 @@ class DemoSettings(Settings):
     """From step scores to a solution's score."""
 
 
+@writes("out")
 def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = None) -> Path:
     """Run the demo in `out` and return the path of its report."""
     console = console or Console()

@@ -5,8 +5,7 @@ one and nothing in between. A draft is written under a hidden name beside the ta
 refuses (a full disk, a read-only folder, a name too long) is an `OutputError` that names the place; `check_output` finds
 it out before hours of work.
 
-Not here: what a run writes with it (`runs.py`); locks (two writers of one path at a time are the caller's
-to avoid).
+Not here: what a run writes with it (`runs.py`); who may write (`locks.py`).
 """
 
 from __future__ import annotations

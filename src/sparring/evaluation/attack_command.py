@@ -18,6 +18,7 @@ from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustnes
 from sparring.evaluation.tables import plain
 from sparring.evaluation.worst import MOST_WORST, WORST_FILE
 from sparring.files import atomic_write_jsonl, atomic_write_text
+from sparring.locks import writes
 from sparring.models.scorer import load_scorer
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
@@ -34,6 +35,7 @@ _MEANINGS = {
 _COLUMNS = ("fool_rate", "miss_rate", "failed", "undecided", "malformed")
 
 
+@writes("out")
 def run_attack(prm: Path, settings: AttackSettings, out: Path, *, console: Console) -> dict[str, Metric]:
     """Attack a PRM folder; write `metrics.json`, `attack.jsonl` (the trained adversary's curve) and `cases.jsonl`.
 

@@ -19,6 +19,7 @@ from sparring.evaluation.scoring import StepScorer
 from sparring.evaluation.tables import plain
 from sparring.evaluation.worst import MOST_WORST, WORST_FILE, candidate_record
 from sparring.files import atomic_write_jsonl
+from sparring.locks import writes
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.search.aggregation import AGGREGATIONS
@@ -48,6 +49,7 @@ class BonSettings(ScoredSettings):
         return self
 
 
+@writes("out")
 def evaluate_bon(
     settings: BonSettings, out: Path, *, scorer: StepScorer | None = None, console: Console | None = None
 ) -> dict[str, Metric]:

@@ -29,6 +29,7 @@ from sparring.evaluation.scoring import StepScorer
 from sparring.evaluation.tables import plain
 from sparring.evaluation.worst import WORST_FILE, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl, atomic_write_text
+from sparring.locks import writes
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
@@ -58,6 +59,7 @@ class CalibrationSettings(ScoredSettings):
         return self
 
 
+@writes("out")
 def evaluate_calibration(
     settings: CalibrationSettings,
     out: Path,

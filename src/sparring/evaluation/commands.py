@@ -38,6 +38,7 @@ from sparring.evaluation.tables import print_scored_traces, processbench_table
 from sparring.evaluation.worst import WORST_FILE, Judged, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl
 from sparring.fingerprints import folder_identity
+from sparring.locks import writes
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.statistics import RESAMPLES
@@ -47,6 +48,7 @@ from sparring.traces.records import Trace
 CASES_FILE = "cases.jsonl"
 
 
+@writes("out")
 def evaluate_processbench(
     data: Sequence[Path],
     *,
@@ -154,6 +156,7 @@ def evaluate_processbench(
     return metrics
 
 
+@writes("out", inside=False)
 def score_file(
     data: Path,
     *,

@@ -36,6 +36,7 @@ from sparring.evaluation.score_files import read_scores
 from sparring.evaluation.tables import HEADINGS, plain
 from sparring.evaluation.worst import MOST_WORST, WORST_FILE
 from sparring.files import atomic_write_jsonl
+from sparring.locks import writes
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
@@ -66,6 +67,7 @@ class CompareSettings(Settings):
     """Seed of the bootstrap."""
 
 
+@writes("out")
 def compare_scores(
     a: Sequence[Path],
     b: Sequence[Path],

@@ -34,6 +34,7 @@ from sparring.evaluation.oracle_tables import (
 )
 from sparring.evaluation.tables import plain
 from sparring.files import atomic_write_jsonl, atomic_write_text
+from sparring.locks import writes
 from sparring.oracles.members import MEMBERS, check_members
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import PERTURBATIONS
@@ -88,6 +89,7 @@ class OracleAuditSettings(Settings):
         return self
 
 
+@writes("out")
 def audit_oracles(
     settings: OracleAuditSettings, out: Path, *, console: Console | None = None
 ) -> dict[str, Metric]:

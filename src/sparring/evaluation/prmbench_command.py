@@ -16,6 +16,7 @@ from sparring.evaluation.scoring import StepScorer
 from sparring.evaluation.tables import plain
 from sparring.evaluation.worst import WORST_FILE, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl
+from sparring.locks import writes
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
@@ -30,6 +31,7 @@ class PrmbenchSettings(ScoredSettings):
     """Settings of `sparring eval prmbench`; `data` may also be the folder of the classes' files."""
 
 
+@writes("out")
 def evaluate_prmbench(
     settings: PrmbenchSettings, out: Path, *, scorer: StepScorer | None = None, console: Console | None = None
 ) -> dict[str, Metric]:

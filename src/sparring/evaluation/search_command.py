@@ -32,6 +32,7 @@ from sparring.labels.command import load_subjects, pick_checker
 from sparring.labels.label_run import Subject
 from sparring.labels.provers import load_engine, policy_identity
 from sparring.labels.settings import LabelSettings, ServerSettings, parse_prover
+from sparring.locks import writes
 from sparring.models.loading import TINY_POLICY
 from sparring.models.scorer import load_scorer
 from sparring.report.evaluation import show_evaluation_report
@@ -119,6 +120,7 @@ class Models:
     prover: StepScorer | None = None
 
 
+@writes("out")
 def run_search_command(
     settings: SearchSettings, out: Path, *, console: Console, models: Models | None = None
 ) -> dict[str, Metric]:

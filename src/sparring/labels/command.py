@@ -25,6 +25,7 @@ from sparring.labels.label_run import Progress as JobProgress
 from sparring.labels.posterior import interval
 from sparring.labels.provers import load_engines, policy_identity
 from sparring.labels.settings import LabelSettings
+from sparring.locks import writes
 from sparring.rollouts.engine import Engine
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
@@ -41,6 +42,7 @@ _NOT_OF_THE_SERVER = {"concurrency", "timeout", "retries", "key_variable"}
 _LINE_EVERY = 30.0  # seconds between lines of progress where there is no terminal
 
 
+@writes("out")
 def run_label(
     settings: LabelSettings, out: Path, console: Console, engines: tuple[Engine, Engine] | None = None
 ) -> list[Trace]:

@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from sparring.locks import writes
 from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.players import PLAYERS, Player, Players
 from sparring.models.prompts import layout_for
@@ -55,6 +56,7 @@ from sparring.training.state import (
 from sparring.training.tasks import State, TextTask, load_task
 
 
+@writes("out")
 def train_aprm(
     settings: AprmSettings, out: Path, *, resume: bool = False, progress: Progress | None = None
 ) -> Path:

@@ -30,6 +30,7 @@ from transformers import LlamaForCausalLM
 
 from sparring.errors import SettingsError
 from sparring.files import atomic_directory
+from sparring.locks import writes
 from sparring.models.loading import load_causal_model, quiet
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
@@ -98,6 +99,7 @@ class ChainPolicySettings(Settings):
         return max(1, self.problems // self.batch) if self.start is None else 0
 
 
+@writes("out", inside=False)
 def train_chain_policy(
     settings: ChainPolicySettings, out: Path, progress: Callable[[int, dict[str, Any]], None] | None = None
 ) -> Path:

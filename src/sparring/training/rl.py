@@ -33,6 +33,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from sparring.locks import writes
 from sparring.models.batching import length_sorted_batches
 from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.prompts import layout_for
@@ -54,6 +55,7 @@ from sparring.training.running import Progress, make_accelerator, resumes, track
 from sparring.training.state import random_for, seed_for
 
 
+@writes("out")
 def train_rl(
     settings: RlSettings,
     out: Path,

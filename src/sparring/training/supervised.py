@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sparring.errors import DataError
+from sparring.locks import writes
 from sparring.models.batching import length_sorted_batches
 from sparring.models.loading import check_vocabulary, load_tokenizer, pick_device, pick_dtype
 from sparring.models.prompts import layout_for
@@ -78,6 +79,7 @@ from sparring.training.validation import (
 )
 
 
+@writes("out")
 def train_supervised(
     settings: SupervisedSettings, out: Path, *, resume: bool = False, progress: Progress | None = None
 ) -> Path:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from sparring.errors import CheckpointError, SettingsError, did_you_mean
 from sparring.files import atomic_directory, dumps
+from sparring.locks import writes
 from sparring.models.families.registry import FAMILIES
 from sparring.models.families.source import copy_files, source_config
 from sparring.models.loading import load_tokenizer
@@ -33,6 +34,7 @@ class ConvertPrmSettings(Settings):
     """Fields of `sparring.json` that differ from the family's preset, such as ``sidecar.threshold=0.4``."""
 
 
+@writes("out", inside=False)
 def convert_prm(
     source: Path, settings: ConvertPrmSettings, out: Path, console: Console | None = None
 ) -> Sidecar:
