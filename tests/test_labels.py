@@ -295,7 +295,7 @@ def test_a_threshold_on_best_of_k_is_one_on_the_policy():
         (["x = 3", "#### 42"], "42"),
         (["A: 1,234"], "1,234"),
         (["The answer is 7."], "7"),
-        (["Therefore the answer is: $x+1$."], "$x+1$"),
+        (["Therefore the answer is: $x+1$."], "x+1"),
         (["She has 3 + 4 = 7 apples"], "7"),
         (["It costs $1,200.50 in all."], "$1,200.50"),
         (["no idea"], None),

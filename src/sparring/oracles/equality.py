@@ -1,21 +1,65 @@
-"""One equality of answers: `equal`, `different` or `unreadable`, for judging, labels, rewards and votes.
+r"""One equality of answers for judging, labels, rewards and votes: `equal`, `different` or `unreadable`.
 
-Contract: see `compare_answers`. Not here: where a solution states its answer (`traces/answers.py`).
+Contract: symmetric; two answers of one text are equal; never raises on bad text; nothing is rounded and nothing is passed
+to `eval`. The rules where people disagree, each of them one rule:
+
+- **Units**: one side may leave its unit out (``29`` and ``29 dollars``). Two known units are converted (``$5`` is ``500
+  cents``, not ``5 cents``). Nouns that are no units count where both sides have some: other nouns are `unreadable`.
+- **Percent is a unit**: ``25\%`` is ``25``, and not ``0.25``. **A base is one too**: ``1011_2`` is ``1011``, not ``11``.
+- **Angles**: without a unit they are degrees, but radians where the number holds π: ``\frac{\pi}{3}`` is ``60^\circ``.
+- **Decimals are exact**: ``0.33`` is not ``1/3``; ``0.\overline{3}`` and ``0.333...`` are.
+- **(0,1)** is a point or an interval, whichever the other side is. Sets and bare lists have no order, tuples have.
+- **Names may be left out** (``x = 5`` and ``5``), not exchanged (``y = 5``). A time may leave out its half of the day.
+- **Lists with an ellipsis** are equal only as texts, else `unreadable`.
+
+How: `answer_values.py` reads both sides by a grammar, here their kinds are compared, numbers as `precise.py` does. What
+the grammar does not understand goes to math-verify in the bounded workers, by its LaTeX grammar alone (its plain reader
+hands text to sympy's parser, which calls `eval`) and without its fallback to any number inside; its tolerance decides
+nothing, and `different` needs a difference in value.
+
+Not here: where a solution states its answer (`traces/answers.py`).
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
-from sparring.oracles.answer import equivalent
+from sparring.oracles.answer_units import Unit
+from sparring.oracles.answer_values import (
+    MAX_CHARACTERS,
+    Amount,
+    Answer,
+    Choice,
+    Clock,
+    Digits,
+    End,
+    Equation,
+    Items,
+    Matrix,
+    Named,
+    Range,
+    Ratio,
+    Words,
+    read,
+    undress,
+)
+from sparring.oracles.formula_nodes import Node, number, walk
+from sparring.oracles.precise import same_equations, same_expressions
 from sparring.oracles.sandbox import Sandbox
 from sparring.traces.records import Problem
-from sparring.traces.verdict import Verdict
+from sparring.traces.verdict import Truth, Verdict
 
 Sameness = Literal["equal", "different", "unreadable"]
+_WORDS: dict[bool | None, Sameness] = {True: "equal", False: "different", None: "unreadable"}
+_UNBOUNDED = re.compile(
+    r"\d{40,}|\^\s*\{?\s*(?:\d{3,}|[^{}]*\^)|!\s*!|\d{3,}\s*!|\*\*|\\(?:int|sum|prod|lim)|(?:\^.*){9}", re.S
+)
+"""Text that sympy could compute on without end; it is not shown to math-verify."""
 
 
 def compare_answers(reference: str, stated: str) -> Sameness:
@@ -24,41 +68,402 @@ def compare_answers(reference: str, stated: str) -> Sameness:
 
 
 def compare_many(pairs: Sequence[tuple[str, str]]) -> list[Sameness]:
-    """Return `compare_answers` of each (reference, stated), the hard ones together in the bounded workers."""
-    questions = [json.dumps(["-", reference, [], None, stated]) for reference, stated in pairs]
+    """Return `compare_answers` of each (reference, stated); what is hard is compared in the bounded workers, together."""
+    found = [compare_exactly(reference, stated) for reference, stated in pairs]
+    hard = [
+        place
+        for place, (pair, same) in enumerate(zip(pairs, found, strict=True))
+        if same is None and _worth_asking(*pair)
+    ]
+    questions = [json.dumps(["-", pairs[place][0], [], None, pairs[place][1]]) for place in hard]
     verdicts = _sandbox().verdicts(questions) if questions else []
-    words: dict[str, Sameness] = {"correct": "equal", "wrong": "different", "undecided": "unreadable"}
-    return [words[verdict[0].truth] for verdict in verdicts]
+    for place, [verdict] in zip(hard, verdicts, strict=True):
+        found[place] = {"correct": True, "wrong": False, "undecided": None}[verdict.truth]
+    return [_WORDS[same] for same in found]
+
+
+def compare_in_worker(reference: str, stated: str) -> bool | None:
+    """Return the same in this process, for members of the sandbox: they are in a bounded worker already."""
+    same = compare_exactly(reference, stated)
+    return _verified(reference, stated) if same is None and _worth_asking(reference, stated) else same
 
 
 def answer_groups(answers: Sequence[str | None]) -> list[int]:
     """Return a class number per answer of one problem: equal answers share one, None has -1.
 
-    Classes are numbered from 0 in the order of their first answers.
+    Classes are numbered from 0 in the order of their first answers. Equality that leaves units out is not transitive (``5``
+    is ``5 m`` and ``5 cm``), classes are: in order of appearance an answer joins the first class in which some answer is
+    equal to it and none is different; unreadable answers stay alone.
     """
     distinct = list(dict.fromkeys(answer for answer in answers if answer is not None))
     pairs = [(one, other) for place, one in enumerate(distinct) for other in distinct[:place]]
     found = dict(zip(pairs, compare_many(pairs), strict=True))
     classes: list[list[str]] = []
     for answer in distinct:
-        fitting = [
-            group
-            for group in classes
-            if any(found[answer, other] == "equal" for other in group)
-            and not any(found[answer, other] == "different" for other in group)
-        ]
-        if fitting:
-            fitting[0].append(answer)
+        for group in classes:
+            same = {found[answer, other] for other in group}
+            if "equal" in same and "different" not in same:
+                group.append(answer)
+                break
         else:
             classes.append([answer])
-    number = {answer: place for place, group in enumerate(classes) for answer in group}
-    return [-1 if answer is None else number[answer] for answer in answers]
+    number_of = {answer: place for place, group in enumerate(classes) for answer in group}
+    return [-1 if answer is None else number_of[answer] for answer in answers]
+
+
+@lru_cache(maxsize=16384)
+def compare_exactly(reference: str, stated: str) -> bool | None:
+    """Return what the grammar alone says, in this process; None where it cannot tell."""
+    if not reference.strip() or not stated.strip():
+        return None
+    if reference == stated:
+        return True
+    if max(len(reference), len(stated)) > MAX_CHARACTERS:
+        return None
+    if _squeezed(reference) == _squeezed(stated):
+        return True
+    return _any(read(reference), read(stated))
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s+", "", undress(text))
+
+
+def _any(ones: Sequence[Answer], others: Sequence[Answer]) -> bool | None:
+    """Equal if some readings are; different if all are of which both sides have the kind, or all where there is no such."""
+    pairs = [(one, other) for one in ones for other in others]
+    verdicts = [_same(*pair) for pair in pairs]
+    if True in verdicts:
+        return True
+    shared = [same for (one, other), same in zip(pairs, verdicts, strict=True) if type(one) is type(other)]
+    if not shared:  # an equation is compared with equations, its value with everything else
+        named = any(isinstance(one, Named) for one in (*ones, *others))
+        shared = [
+            same
+            for pair, same in zip(pairs, verdicts, strict=True)
+            if not (named and any(isinstance(one, Equation) for one in pair))
+        ]
+    return False if shared and None not in shared else None
+
+
+def _all(verdicts: Sequence[bool | None]) -> bool | None:
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def _same(one: Answer, other: Answer) -> bool | None:
+    """Compare two readings."""
+    if _ORDER[type(one)] > _ORDER[type(other)]:
+        one, other = other, one
+    if isinstance(one, Named):
+        return _same_named(one, other)
+    if isinstance(one, Choice):
+        return _same_choices(one, other)
+    if isinstance(one, Words):
+        return _same_words(one, other)
+    if isinstance(one, Items):
+        return _same_items(one, other)
+    if isinstance(one, Equation):
+        if isinstance(other, Equation):
+            return same_equations((one.left, one.right), (other.left, other.right))
+        return None
+    if isinstance(one, Digits):
+        return _same_digits(one, other)
+    if isinstance(one, Clock):
+        return _same_times(one, other)
+    if isinstance(one, Ratio):
+        return _same_ratios(one, other)
+    if isinstance(one, Range) and isinstance(other, Range):
+        return _same_ranges(one, other)
+    if isinstance(one, Matrix) and isinstance(other, Matrix):
+        if [len(row) for row in one.rows] != [len(row) for row in other.rows]:
+            return False
+        pairs = zip(sum(one.rows, ()), sum(other.rows, ()), strict=True)
+        return _all([same_expressions(*pair) for pair in pairs])
+    if isinstance(one, Amount) and isinstance(other, Amount):
+        return _same_amounts(one, other)
+    return False
+
+
+_ORDER: dict[type, int] = {
+    kind: place
+    for place, kind in enumerate(
+        (Named, Choice, Words, Items, Equation, Digits, Clock, Ratio, Range, Matrix, Amount)
+    )
+}
+
+
+def _same_named(one: Named, other: Answer) -> bool | None:
+    if not isinstance(other, Named):
+        same = _any(one.value, [other])
+        return None if isinstance(other, Equation) and same is False else same
+    if one.name == other.name:
+        return _any(one.value, other.value)
+    same = _any(one.value, other.value)
+    # Two letters are two quantities, but a word and a letter may be one: Area and A.
+    return (
+        False
+        if len(one.name) == len(other.name) == 1
+        else same
+        if same is not True or _alike(one, other)
+        else None
+    )
+
+
+def _alike(one: Named, other: Named) -> bool:
+    return (
+        one.name.lower()[:1] == other.name.lower()[:1] or one.name.split("(")[0] == other.name.split("(")[0]
+    )
+
+
+def _same_choices(one: Choice, other: Answer) -> bool | None:
+    if not isinstance(other, Choice):
+        return _any(read(one.text), [other]) if one.text else None
+    texts = compare_exactly(one.text, other.text) if one.text and other.text else None
+    if one.letter == other.letter:
+        return None if texts is False else True
+    return None if texts is True else False
+
+
+def _same_words(one: Words, other: Answer) -> bool | None:
+    if isinstance(other, Words):
+        if one.words == other.words or [_singular(w) for w in one.words] == [
+            _singular(w) for w in other.words
+        ]:
+            return True
+        mine, theirs = set(one.words), set(other.words)
+        return None if mine <= theirs or theirs <= mine else False
+    if (
+        isinstance(other, Items)
+        and not other.items
+        and one.words in (("empty", "set"), ("no", "solution"), ("none",))
+    ):
+        return True if one.words == ("empty", "set") else None
+    plain = not _UNCLEAR & set(one.words) and not re.search(r"\d", " ".join(one.words))
+    return False if isinstance(other, Amount) and len(one.words) <= 3 and plain else None
+
+
+_UNCLEAR = frozenset(("no", "none", "not", "nothing", "never", "infinite", "neither"))
+"""Words that may mean a number, or deny one."""
+
+
+def _singular(word: str) -> str:
+    return word.removesuffix("s")
+
+
+def _same_items(one: Items, other: Answer) -> bool | None:
+    if isinstance(other, Matrix):
+        flat = [[Amount(node)] for row in other.rows for node in row]
+        if (
+            one.kind != "tuple"
+            or 1 not in (len(other.rows), len(other.rows[0]))
+            or len(flat) != len(one.items)
+        ):
+            return False
+        return _all([_any(mine, theirs) for mine, theirs in zip(one.items, flat, strict=True)])
+    if not isinstance(other, Items):
+        if len(one.items) == 1 and one.kind != "tuple":
+            return _any(one.items[0], [other])
+        return False if isinstance(other, (Amount, Range)) else None
+    kinds = {one.kind, other.kind}
+    if kinds in ({"set", "tuple"}, {"bracket", "tuple"}):
+        return False
+    ordered = "tuple" in kinds or kinds == {"bracket"}
+    if ordered:
+        if len(one.items) != len(other.items):
+            return False
+        return _all([_any(mine, theirs) for mine, theirs in zip(one.items, other.items, strict=True)])
+    if "set" in kinds:  # nothing counts twice
+        forth = _all([_found_in(mine, other.items) for mine in one.items])
+        return _all([forth, _all([_found_in(mine, one.items) for mine in other.items])])
+    return _matched(one.items, other.items)
+
+
+def _found_in(item: Sequence[Answer], others: Sequence[Sequence[Answer]]) -> bool | None:
+    same = [_any(item, other) for other in others]
+    return True if True in same else None if None in same else False
+
+
+def _matched(ones: Sequence[Sequence[Answer]], others: Sequence[Sequence[Answer]]) -> bool | None:
+    """Compare lists without order: every item has a partner of its own."""
+    if len(ones) != len(others):
+        return False
+    left, unclear = list(others), False
+    for item in ones:
+        same = [_any(item, other) for other in left]
+        if True in same:
+            del left[same.index(True)]
+        elif None in same:
+            unclear = True
+        else:
+            return False
+    return None if unclear else True
+
+
+def _same_digits(one: Digits, other: Answer) -> bool | None:
+    if isinstance(other, Digits):
+        return one.value() == other.value()
+    if isinstance(other, Amount) and other.unit is None:
+        if not one.digits.replace(".", "").isdigit():
+            return False
+        return same_expressions(number(one.value(10)), other.node)
+    return False
+
+
+def _same_times(one: Clock, other: Answer) -> bool | None:
+    if isinstance(other, Clock):
+        if one.minutes != other.minutes or (one.half and other.half and one.half != other.half):
+            return False
+        return not ((one.of_24 and other.half is None) or (other.of_24 and one.half is None))
+    if isinstance(other, Amount) and other.unit is None and one.minutes % 60 == 0:
+        return same_expressions(number(one.minutes // 60 or 12), other.node)
+    return False
+
+
+def _same_ratios(one: Ratio, other: Answer) -> bool | None:
+    if isinstance(other, Ratio):
+        if len(one.parts) != len(other.parts):
+            return False
+        first = [Node("product", (part, other.parts[0])) for part in one.parts]
+        second = [Node("product", (part, one.parts[0])) for part in other.parts]
+        return _all([same_expressions(*pair) for pair in zip(first, second, strict=True)])
+    if isinstance(other, Amount) and other.unit is None and len(one.parts) == 2:
+        return same_expressions(Node("quotient", one.parts), other.node)
+    return False
+
+
+def _same_ranges(one: Range, other: Range) -> bool | None:
+    if len(one.pieces) != len(other.pieces):
+        return False
+    verdicts: list[bool | None] = []
+    for mine, theirs in zip(one.pieces, other.pieces, strict=True):
+        verdicts.append((mine.low_closed, mine.high_closed) == (theirs.low_closed, theirs.high_closed))
+        verdicts += [_same_ends(mine.low, theirs.low), _same_ends(mine.high, theirs.high)]
+    same = _all(verdicts)
+    named = one.variable is not None and other.variable is not None and one.variable != other.variable
+    return None if named and same is True else same
+
+
+def _same_ends(one: End, other: End) -> bool | None:
+    return one == other if isinstance(one, str) or isinstance(other, str) else same_expressions(one, other)
+
+
+def _same_amounts(one: Amount, other: Amount) -> bool | None:
+    if one.unit is None or other.unit is None:
+        same = same_expressions(one.node, other.node)
+        angles = [
+            amount for amount in (one, other) if amount.unit is not None and amount.unit.dimensions == _ANGLE
+        ]
+        bare = [amount for amount in (one, other) if amount.unit is None]
+        if angles and bare and any(node.kind == "constant" for node in walk(bare[0].node)):
+            return same_expressions(angles[0].node, _in_degrees(bare[0].node))
+        return same
+    first, second = one.unit, other.unit
+    if first.dimensions != second.dimensions:
+        if not first.dimensions or not second.dimensions:
+            # "29 dollars" and "29 apples"
+            return None if same_expressions(one.node, other.node) else False
+        times = {frozenset(name for name, _ in unit.dimensions) for unit in (first, second)}
+        return None if any(names & {"calendar", "celsius", "fahrenheit"} for names in times) else False
+    same = same_expressions(_scaled(one, first), _scaled(other, second))
+    alike = first.nouns <= second.nouns or second.nouns <= first.nouns
+    return same if alike or same is False else None
+
+
+_ANGLE = (("angle", 1),)
+
+
+def _scaled(amount: Amount, unit: Unit) -> Node:
+    return amount.node if unit.scale == 1 else Node("product", (amount.node, number(unit.scale)))
+
+
+def _in_degrees(radians: Node) -> Node:
+    return Node("quotient", (Node("product", (radians, number(180))), Node("constant", name="pi")))
+
+
+# --- what the grammar does not understand: math-verify, in the workers ---
+
+
+def _worth_asking(reference: str, stated: str) -> bool:
+    """Whether math-verify may look at a pair: mathematics that the grammar could not read, within bounds."""
+    if not (reference.strip() and stated.strip()) or (read(reference) and read(stated)):
+        return False
+    if max(len(reference), len(stated)) > MAX_CHARACTERS:
+        return False
+    return all("\\" in text or re.search(r"[\d=^]", text) for text in (reference, stated)) and not any(
+        _UNBOUNDED.search(text) or _LISTED_ON.search(text) for text in (reference, stated)
+    )
+
+
+_LISTED_ON = re.compile(r"\\[lcdv]?dots|\.\.\.|…")
 
 
 def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
-    """Return, as a member for the sandbox, whether `step` is an answer equal to the problem's."""
-    same = equivalent(problem.answer or "", step)
-    return Verdict("undecided" if same is None else "correct" if same else "wrong", "equality:compared")
+    """Return, as a member for the sandbox, whether `step` is an answer equal to the problem's: by math-verify."""
+    same = _verified(problem.answer or "", step)
+    truths: dict[bool | None, Truth] = {True: "correct", False: "wrong", None: "undecided"}
+    return Verdict(truths[same], "equality:math_verify")
+
+
+def _verified(reference: str, stated: str) -> bool | None:
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    parsed: list[Any] = []
+    for text in (reference, stated):
+        # The plain reader would pass text to sympy's parser and so to `eval`: only the LaTeX grammar reads.
+        found = parse(
+            f"${undress(text)}$",
+            (LatexExtractionConfig(boxed_match_priority=-1),),
+            fallback_mode="no_fallback",
+            parsing_timeout=None,
+            raise_on_error=False,
+        )
+        if not found:
+            return None
+        parsed.append(found[0])
+    one, other = parsed
+    difference = _difference(one, other)
+    if difference is not None:
+        return difference
+    if type(one) is type(other) and str(one) == str(other):
+        return True
+    # Without numbers to check it by, its word counts only where it says so in both directions.
+    if (
+        _exact_kind(one)
+        and _exact_kind(other)
+        and all(
+            verify(*pair, timeout_seconds=None, raise_on_error=False) for pair in ((one, other), (other, one))
+        )
+    ):
+        return True
+    return None
+
+
+def _exact_kind(parsed: Any) -> bool:
+    from sympy import Float
+
+    return not isinstance(parsed, str) and not parsed.atoms(Float) and bool(parsed.free_symbols)
+
+
+def _difference(one: Any, other: Any) -> bool | None:
+    """Return whether two expressions of sympy have one value, to fifty digits at fixed points; None if unclear."""
+    from sympy import Expr, Rational
+
+    if not (isinstance(one, Expr) and isinstance(other, Expr)):
+        return None
+    names = sorted(one.free_symbols | other.free_symbols, key=str)
+    agree: set[bool] = set()
+    for shift in range(3):
+        point = {
+            name: Rational(17 + 10 * shift + 3 * place, 7 + 2 * place + shift)
+            for place, name in enumerate(names)
+        }
+        values = [expression.subs(point).evalf(60) for expression in (one, other)]
+        if not all(value.is_number and value.is_finite for value in values):
+            return None
+        size = max(abs(value) for value in values)
+        agree.add(bool(abs(values[0] - values[1]) <= size * Rational(1, 10**45)))
+    return agree.pop() if len(agree) == 1 else None
 
 
 @lru_cache(maxsize=1)

@@ -1,38 +1,291 @@
 r"""The answer that a solution states: ``\boxed{…}``, ``#### …``, "the answer is …", else its last number.
 
-Not here: whether two answers are equal (`oracles/equality.py`).
+Contract, in this order:
+
+1. What comes after a new exercise has begun (a line ``Question:``, ``Problem:``, a speaker's turn) behind a solution is
+   not looked at.
+2. The last statement counts, wherever it stands and whatever text follows: a box, ``####``, ``Answer: …``, ``A: …``,
+   "the answer is …", "… is the answer". Boxes joined by commas, "and" or "or" are one answer. A statement in a question,
+   a condition or a denial is none. Words ("the answer is blue") count only where nothing mathematical is stated.
+3. Without a statement, and with `last_number`, the last number of the last step that has one: as a whole (``1/2``,
+   ``3 1/2``, ``10:30``, ``1.0e6``, ``1 million``, ``$1,200.50``), or, where only a part of something could be read
+   (``10-15``, ``x^2``), none. Of a formula it is what follows the last ``=``.
+
+The result is without the signs around mathematics and the full stop behind it. Time is linear in the text. Not here:
+whether two answers are equal (`oracles/equality.py`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from sparring.traces.boxed import last_boxed
+from sparring.traces.boxed import Box, boxes
 
-_LONGEST = 300  # characters of an answer; longer ones are not read
-_TAIL = 4000  # characters at the end of a solution in which its answer is looked for
-_STATED = re.compile(
-    r"(?:####|\bA:|(?i:\banswer(?: is)?\s*[:=]?))\s*(?P<answer>\S[^\n]*)\Z|(?i:\banswer is:?)\s*(?P<inside>\$[^$\n]+\$)"
+LONGEST = 300
+"""Characters of an answer; longer ones are none."""
+MOST_BOXES = 30
+"""Boxes that are joined to one answer."""
+
+_EXERCISE = re.compile(
+    r"^[ \t#*_>]*(?:(?:new |next )?(?:question|problem|exercise|q)(?: \d+)?\s*[:.][*_ \t]*(?=\S|$)"
+    r"|(?:user|human|student|instruction)\s*:)",
+    re.I | re.M,
 )
-_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?")
+_SAID = re.compile(
+    r"####[ \t]*(?P<hashes>[^\n]*)"
+    r"|^[ \t>*_#-]*(?:A|(?:the )?(?:final |correct )?(?:answer|ans))[ \t*_]*(?::|=)[ \t*_]*"
+    r"(?P<line>[^\n]*(?:\n\s*(?=\S)[^\n]*)?)"
+    r"|\b(?:final |correct |required )?(?:answer|ans|solution)(?: (?:to|for) [^.\n:?]{1,80}?)?,?"
+    r"(?: is| are| was| will be| would be| must be| should be| comes (?:out )?to(?: be)?|:|[ \t]*=)[ \t]*"
+    r"(?P<said>[^\n]*(?:\n\s*(?=\\\[|\$\$)[^\n]*(?:\n[^\n]*)?)?)",
+    re.I | re.M,
+)  # fmt: skip
+_AS_ANSWER = re.compile(
+    r"(?P<value>\S+(?: \S+)?) (?:is|as) (?:the|our|my) (?:final |correct )?answer\b", re.I
+)
+_OPENING = re.compile(
+    r"(?:(?:therefore|thus|hence|then|so|also|indeed|simply|just|clearly|now|that|is|be|equal to|given by|exactly|"
+    r"approximately|about|the (?:final )?answer is|"
+    r"(?:option|choice)(?= \(?[A-Z]\)?(?:\W|$)))[:,]?\s+|[:=,]\s*|[*_]{1,3}(?=\S)\s*)*",
+    re.I,
+)  # fmt: skip
+_NO_VALUE = re.compile(
+    r"(?:not|n't|correct|right|wrong|incorrect|clear|obvious|obviously|as follows|below|above|the same|in|given|found|"
+    r"obtained|wanted|unknown|expected|supposed|therefore|a|an|to|that|what|this|it|we|you|i|either|probably|hidden|"
+    r"simple|easy|rounded|close)\b",
+    re.I,
+)  # fmt: skip
+_DENIED = re.compile(
+    r"\b(?:if|whether|suppose|supposing|assume|assuming|not|unless|check(?:s|ed)? that|would|isn't|wrong|"
+    r"incorrect|says?)\b",
+    re.I,
+)
+_JOINED = re.compile(
+    r"[\s$,;\\()\[\]]*(?:(?:and|or)\b)?[\s$,;\\()\[\]]*(?:[A-Za-z]\s*=\s*)?\\?[(\[]?\s*", re.I
+)
+_SENTENCE_END = re.compile(
+    r"(?<![\s.][A-Z])(?<!^[A-Z])(?<!\b[ap]\.m)(?<!\b(?:vs|eg|ie|st|Mr|Dr))[.!]"
+    r"(?=\s+[\"'(*]*[A-Z$\\]|\s*\n|\s+\d+[.)]\s|$)|\n\s*\n"
+)
+_PROSE = re.compile(
+    r"\s+(?:I hope|Hope|Let me|This is|Please|Note that|We can|To check|Check)\b"
+    r"|(?<=[\d})$*\]])\s+(?=(?:I|The|So|We|Thus|It)\s)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """An answer that a text states: its text without dress, the character range it was read from, and whether it is
+    mathematics rather than words."""
+
+    answer: str
+    start: int
+    end: int
+    mathematical: bool = True
 
 
 def stated_answer(steps: Sequence[str] | str, *, last_number: bool = True) -> str | None:
-    r"""Return the answer that a solution states: ``\boxed{…}``, ``#### …``, ``A: …``, ``answer is …``.
+    """Return the answer that a solution states, None where it states none.
 
-    Without any of these, and with `last_number`, it is the last number of the last step.
+    Args:
+        steps: of the solution, or its text.
+        last_number: where no answer is stated, take the last number.
     """
-    steps = [steps] if isinstance(steps, str) else steps
-    text = "\n".join(steps)[-_TAIL:]
-    boxed = last_boxed(text)
-    if boxed is not None:
-        return boxed if len(boxed) <= _LONGEST else None
-    last = steps[-1][-_TAIL:].strip() if steps else ""
-    statements = list(_STATED.finditer(last))
-    if statements:
-        stated = statements[-1]
-        answer = (stated["answer"] or stated["inside"]).strip().removeprefix("is ").rstrip(".").strip()
-        return answer if 0 < len(answer) <= _LONGEST else None
-    numbers = _NUMBER.findall(last) if last_number else []
-    return numbers[-1] if numbers and len(numbers[-1]) <= _LONGEST else None
+    steps = [steps] if isinstance(steps, str) else list(steps)
+    text = _own_part("\n".join(steps))
+    statement = last_statement(text)
+    answer = None if statement is None else statement.answer
+    if answer is None and last_number:
+        answer = _last_number(_kept(steps, len(text)))
+    return answer if answer is not None and 0 < len(answer) <= LONGEST else None
+
+
+def last_statement(text: str) -> Statement | None:
+    """Return the last mathematical statement of an answer in a text, else the last in words."""
+    found = [*_boxed(text), *_spoken(text)]
+    mathematical = [one for one in found if one.mathematical]
+    return max(mathematical or found, key=lambda one: (one.start, one.end), default=None)
+
+
+def _own_part(text: str) -> str:
+    """Return the text before another exercise begins."""
+    for mark in _EXERCISE.finditer(text):
+        if re.search(r"\d|\\boxed", text[: mark.start()]):
+            return text[: mark.start()]
+    return text
+
+
+def _kept(steps: Sequence[str], length: int) -> list[str]:
+    kept: list[str] = []
+    for step in steps:
+        kept.append(step[: max(0, length)])
+        length -= len(step) + 1
+    return kept
+
+
+# --- statements ---
+
+
+def _boxed(text: str) -> Iterator[Statement]:
+    run: list[Box] = []
+    for box in boxes(text):
+        if not box.content.strip():
+            continue
+        if run and (box.start - run[-1].end > 40 or not _JOINED.fullmatch(text, run[-1].end, box.start)):
+            run = []
+        run.append(box)
+        contents = list(dict.fromkeys(one.content.strip() for one in run))
+        yield Statement(", ".join(contents[-MOST_BOXES:]), run[0].start, box.end)
+
+
+def _spoken(text: str) -> Iterator[Statement]:
+    for match in _SAID.finditer(text):
+        group = match.lastgroup or "said"
+        value = _value(match[group], group)
+        before = text[max(0, match.start() - 60) : match.start()]
+        if value is None or (group == "said" and _unasserted(before, match[group])):
+            continue
+        yield Statement(value, *match.span(group), group != "said" or _mathematical(value))
+    for match in _AS_ANSWER.finditer(text):
+        value = _bare(match["value"].split(" ")[-1])
+        before, after = text[max(0, match.start() - 60) : match.start()], text[match.end() : match.end() + 80]
+        if re.search(r"\d", value) and not _unasserted(before, after):
+            yield Statement(value, *match.span("value"))
+
+
+def _unasserted(before: str, after: str) -> bool:
+    """Whether the sentence of a statement asks, denies or supposes."""
+    sentence = re.split(r"[.!?\n:]", before)[-1]
+    head = re.split(r"[.!\n]\s", after, maxsplit=1)[0]
+    return (
+        bool(_DENIED.search(sentence))
+        or head.rstrip().endswith("?")
+        or bool(re.match(r"\s*(?:not|n't)\b", after))
+    )
+
+
+def _mathematical(value: str) -> bool:
+    return bool(re.search(r"\d|\\|[=^$]", value)) or bool(
+        re.fullmatch(r"[-+]?\(?[A-Za-z]\)?|[a-z]([-+*/][a-z])+", value)
+    )
+
+
+def _value(text: str, kind: str) -> str | None:
+    """Return what a statement states: up to the end of the sentence, without dress."""
+    text = text.strip()
+    text = text[_OPENING.match(text).end() :]  # type: ignore[union-attr]
+    if not text or (kind == "said" and _NO_VALUE.match(text)):
+        return None
+    found = boxes(text)
+    if found and found[0].start < 20:
+        return found[0].content.strip() or None
+    display = re.match(
+        r"(?:\\\[|\$\$)\s*(.*?)\s*(?:\\\]|\$\$)|\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)|\\\((.*?)\\\)", text, re.S
+    )
+    if display is not None:
+        rest = text[display.end() :].split("\n")[0]
+        tail = re.match(
+            r"\s*(?:\\%|%|[A-Za-z²³°]+(?:[ -/][A-Za-z]+){0,3}|(?:,|and|or|\s|\$|\\\(|\\\[).*?)(?=[*_]*(?:[.,;!]|\s*$))",
+            rest,
+        )
+        several = re.match(r"\s*(?:,\s*(?:and|or)?|and|or)\s*(?:\$|\\\()", rest)
+        if several:
+            return _cut(text.split("\n")[0])
+        unit = (
+            tail[0]
+            if tail is not None
+            and not re.match(r"\s*(?:,|because|since|which|so|as|by|and|or|is|I|The)\b|\s*,", tail[0])
+            else ""
+        )
+        return _bare(next(filter(None, display.groups())) + unit)
+    text = text.split("\n")[0] if kind != "line" or not text.startswith("\n") else text.strip()
+    return _cut(text)
+
+
+def _cut(text: str) -> str | None:
+    for pattern in (_SENTENCE_END, _PROSE):
+        end = pattern.search(text, 1)
+        if end is not None:
+            text = text[: end.start()]
+    return _bare(text) or None
+
+
+def _bare(text: str) -> str:
+    """Return an answer without signs of mathematics and markdown around it, and without a full stop."""
+    while True:
+        before = text
+        text = text.strip().strip('*_`"').strip().rstrip(",;:").strip()
+        if text.endswith(".") and not text.endswith("..") and not re.search(r"\b[ap]\.m\.$", text, re.I):
+            text = text[:-1]
+        for opening, closing in (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$")):
+            inside = text[len(opening) : len(text) - len(closing)]
+            enough = len(text) > len(opening) + len(closing)
+            if (
+                enough
+                and text.startswith(opening)
+                and text.endswith(closing)
+                and opening not in inside
+                and closing not in inside
+            ):
+                text = inside
+        if text == before:
+            return text
+
+
+# --- the last number ---
+
+_NUMBER = re.compile(
+    r"(?P<sign>(?<![\w)\]}.%])[-−–+](?=[\d.$\\]))?(?P<money>(?:\\?\$|[€£¥])\s?[-−]?)?"
+    r"(?P<body>\d{1,3}(?:[,\u2009\u202f\u00a0 ]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"(?P<rest>(?:[eE][-+]?\d+(?![\w.])|:\d{2}(?!\d)|\s?/\s?\d+(?:\.\d+)?|[ ]\d+\s?/\s?\d+|\s?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])*)"
+    r"(?P<word>\s?(?:[AaPp]\.?[Mm]\b\.?|(?:hundred|thousand|million|billion|trillion|dozen)\b)|\s?\\?%|\s?percent\b)?"
+    r"|(?P<vulgar>[-−]?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])"
+)
+_MATHS = re.compile(
+    r"(?<![\\$])\$(?![\s$])([^$\n]*[^$\s\\])\$(?!\d)|\\\((.*?)\\\)|\\\[(.*?)\\\]|\$\$(.*?)\$\$", re.S
+)
+
+
+def _last_number(steps: Sequence[str]) -> str | None:
+    step = next((step for step in reversed(steps) if re.search(r"[\d½⅓⅔¼¾]", step)), "")
+    line = next((line for line in reversed(step.splitlines()) if re.search(r"[\d½⅓⅔¼¾]", line)), "")[-4000:]
+    line = re.sub(r"(?<=\d)(\s?(?:sq )?[A-Za-z]{1,3})\^\{?[23]\}?(?![\w{])", r"\1", line)  # units: 18 m^2
+    maths = [match for match in _MATHS.finditer(line) if re.search(r"\d", match[0])]
+    numbers = list(_NUMBER.finditer(line))
+    if not numbers:
+        return None
+    last = numbers[-1]
+    if maths and maths[-1].start() <= last.start() < maths[-1].end():
+        return _result(next(filter(None, maths[-1].groups())))
+    if "\\" in line[max(0, last.start() - 12) : last.start()].replace("\\$", "") or line.endswith("\\]"):
+        return _result(line.strip().strip("[]\\() "))
+    if not _stands_alone(line, last):
+        return None
+    return last[0].strip()
+
+
+def _result(formula: str) -> str | None:
+    """Return what a formula ends with: all of it, or what follows its last relation."""
+    result = re.split(r"=|\\approx|≈|\\Rightarrow|\\implies", formula)[-1].strip().rstrip(".,;")
+    return _bare(result) or None if re.search(r"\d", result) and len(result) <= LONGEST else None
+
+
+def _stands_alone(line: str, number: re.Match[str]) -> bool:
+    """Whether a number is no part of something larger: a range, a power, a product with letters, an operation."""
+    before, after = line[: number.start()], line[number.end() :]
+    if number["sign"] and re.search(r"[\w)\]]\s*$", before) and not re.search(r"[A-Za-z]{2}\s$", before):
+        return False
+    if re.search(
+        r"(?:[\w.)\]}][-−–—/:^_*×·.,]|[\w)]\s[-−–—+*/×·÷^]\s?|[A-Za-z_^\\{(\[<]|\d\s?to|\bbetween .* and)\s?$",
+        before,
+    ) and not (
+        re.search(r"[(\[]\s?$|\b[A-Za-z]+\s$|=\s?$", before)
+        and not re.search(r"\d\s?to\s$|\bbetween .* and\s$", before)
+    ):
+        return False
+    return not re.match(
+        r"\s?[-−–—]\s?\d|[A-Za-z]\b(?<![msghlLx])|[A-Za-z]?\^|\s?[*×·÷+/^_]\s?[\d(A-Za-z\\]|[xyz]\b|\s(?:to|or) \d",
+        after,
+    )

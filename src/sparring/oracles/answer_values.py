@@ -1,0 +1,985 @@
+r"""What an answer is: text, LaTeX or plain, → a number with a unit, a set, an interval, an option, words, …
+
+Contract: `read` returns the readings of an answer, most likely first; several where a writing means several things
+(``(0,1)`` is a point and an interval, ``10:30`` a time and a ratio), none where it is not understood. All of the text is
+read or nothing: numbers in a sentence that says more than them are not fished out. Nothing is evaluated; length and
+nesting are bounded. Dress does not count: mathematics signs, markdown, spacing commands, separators of thousands,
+``\text``, a lead ("the answer is", "approximately"), a clause, noun or full stop behind.
+
+Not here: whether two answers are equal (`equality.py`); units (`answer_units.py`); single formulas (`formulas.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
+from typing import Literal
+
+from sparring.oracles.answer_units import Unit, is_unit, read_unit
+from sparring.oracles.formula_nodes import Node, number, variables, walk
+from sparring.oracles.formula_tokens import UnreadableError, tokenize
+from sparring.oracles.formulas import parse
+from sparring.oracles.precise import approximate
+from sparring.oracles.words import word_set
+from sparring.traces.boxed import boxes
+
+MAX_CHARACTERS = 400
+_MAX_ITEMS = 60
+SMALL_NUMBERS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number or an expression, with what it counts where that is said."""
+
+    node: Node
+    unit: Unit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An option of a multiple choice: its capital letter, and the option's text where it is repeated."""
+
+    letter: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words without a number: lower case, without articles and punctuation."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A time of day: minutes after twelve, the half of the day (None: not said), and whether 24 hours are counted."""
+
+    minutes: int
+    half: Literal["am", "pm"] | None
+    of_24: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Numbers with colons between."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Several answers: ``{…}`` set, ``(…)`` or ``<…>`` tuple, ``[…]`` bracket, or a bare list."""
+
+    kind: Literal["set", "tuple", "bracket", "list"]
+    items: tuple[tuple[Answer, ...], ...]
+
+
+End = Node | Literal["-inf", "inf"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An interval: ends, and whether they belong to it."""
+
+    low: End
+    low_closed: bool
+    high: End
+    high_closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A union of intervals in order, and the variable that an inequality names."""
+
+    variable: str | None
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A value given to a name: ``x = 5``, ``f(x) = x^2``, ``Area = 12``."""
+
+    name: str
+    value: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """Two sides that are equal for some values of the variables."""
+
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows of expressions."""
+
+    rows: tuple[tuple[Node, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """A number written in a base."""
+
+    sign: int
+    digits: str
+    base: int
+
+    def value(self, base: int | None = None) -> Fraction:
+        """Return the number, or what the digits mean in another base."""
+        whole, _, part = self.digits.partition(".")
+        return self.sign * (int(whole + part, base or self.base) / Fraction(base or self.base) ** len(part))
+
+
+Answer = Amount | Choice | Words | Clock | Ratio | Items | Range | Named | Equation | Matrix | Digits
+
+
+# --- dress ---
+
+_VULGAR = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5),
+           "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅐": (1, 7), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8),
+           "⅑": (1, 9), "⅒": (1, 10)}  # fmt: skip
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ", "0123456789+-()n")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_SIGNS = {
+    **dict.fromkeys("−–‒﹣－", "-"),
+    **dict.fromkeys("\u00a0\u2009\u202f\u2007\u2008\u200a\u2002\u2003\u2004\u2005\u2006\u3000", "\u2009"),
+    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", ""),
+    **dict.fromkeys("×✕", "*"), **dict.fromkeys("·⋅∙", "*"), "÷": "/", "⁄": "/", "∕": "/",
+    "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ",
+    "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∓": r"\mp ", "ℝ": r"\mathbb{R}", "°": r"^\circ ", "º": r"^\circ ",
+    "∅": r"\emptyset ", "⟨": r"\langle ", "⟩": r"\rangle ", "…": "...", "’": "'", "‘": "'", "“": '"', "”": '"', "％": "%",
+    "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ", "θ": r"\theta ", "λ": r"\lambda ", "π": r"\pi ",
+    "φ": r"\phi ", "ω": r"\omega ", "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "∠": r"\angle ",
+}  # fmt: skip
+_RENAMED = [
+    (re.compile(r"\\(?:left|right|big|Big|bigg|Bigg)[lrm]?\s*\.?"
+                r"(?=\\?[()\[\]{}|<>]|\\[lr]angle|\\[lr](?:brace|brack|vert))"), ""),
+    (re.compile(r"\\(?:displaystyle|textstyle|limits|boldsymbol|bm|phantom|hspace\{[^{}]*\})(?![A-Za-z])"), ""),
+    (re.compile(r"\\(?:degree|textdegree)(?![A-Za-z])"), r"^\\circ "),
+    (re.compile(r"\{\s*\}\s*(?=\^)"), ""),
+    (re.compile(r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ"), r"^\\circ "),
+    (re.compile(r"\\(?:leqslant|leq|le)(?![A-Za-z])"), r"\\le "),
+    (re.compile(r"\\(?:geqslant|geq|ge)(?![A-Za-z])"), r"\\ge "),
+    (re.compile(r"\\lt(?![A-Za-z])"), "<"),
+    (re.compile(r"\\gt(?![A-Za-z])"), ">"),
+    (re.compile(r"\\(?:neq|ne)(?![A-Za-z])|!=|\\not\s*="), r"\\ne "),
+    (re.compile(r"<="), r"\\le "),
+    (re.compile(r">="), r"\\ge "),
+    (re.compile(r"\\lbrace(?![A-Za-z])"), r"\\{"),
+    (re.compile(r"\\rbrace(?![A-Za-z])"), r"\\}"),
+    (re.compile(r"\\(?:dfrac|tfrac|cfrac)(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\(?:varnothing)(?![A-Za-z])"), r"\\emptyset "),
+    (re.compile(r"\\(?:Bbb|mathbf\s*\{?R\}?|mathbb)\s*\{?\s*R\s*\}?"), r"\\mathbb{R}"),
+    (re.compile(r"\\ang\s*\{([^{}]*)\}"), r"\1^\\circ "),
+    (re.compile(r"\\%"), "%"),
+    (re.compile(r"\\#|\\&(?=\s*\d)"), ""),
+]  # fmt: skip
+_WORDY = re.compile(
+    r"\\(?:text(?:rm|bf|it|sf|tt|normal)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|operatorname\*?|emph)\s*\{([^{}]*)\}"
+)
+_GAP = r"(?:(?<!\\)\\[,!;:> ]|\{\s*,\s*\}|,\s*\\!|\\,|\u2009|\\thinspace\s?|~)"
+_THOUSANDS = re.compile(rf"(?<![\d.])(\d{{1,3}})((?:{_GAP}+\s*\d{{3}})+)(?!\d)")
+_SPACED_THOUSANDS = re.compile(r"(?<![\d.,/:^] )(?<![\d.,/:^])\b[1-9]\d{0,2}(?: \d{3})+\b(?![\d/,:])")
+_COMMA_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,]|\.\d*,)")
+_SPACES = re.compile(r"(?:(?<!\\)\\[,!;:> ]|\\q?quad(?![A-Za-z])|\\thinspace|\\enspace|~|\s|\u2009)+")
+_MATHS = re.compile(
+    r"(?<![\\$])\$(?![\s$])((?:[^$\\]|\\.)*?)(?<![\s\\])\$(?!\d)|\\\((.*?)\\\)|\\\[(.*?)\\\]|\$\$(.*?)\$\$",
+    re.S,
+)
+_EMPHASIS = re.compile(r"(?<![\w*])(\*\*|__|\*|`)(?=\S)(.+?)(?<=\S)\1(?![\w*])")
+_LEAD = re.compile(
+    r"(?:(?:so|thus|hence|therefore|then|and|we get|we have|this is|that is|that's|it is|it's|i think|it equals),?\s+)*"
+    r"(?:(?:the|my|our)\s+)?(?:(?:final|correct|required|desired)\s+)?(?:(?:answer|result|solution|value|total|sum)\s*"
+    r"(?:is|are|was|:|=|equals|would be|comes to)\s*:?\s*)?(?:(?:therefore|thus|hence)\s+)?(?:equal to|=)?\s*",
+    re.I,
+)
+_APPROXIMATELY = re.compile(
+    r"(?:approximately|approx\.?|about|around|roughly|nearly|exactly|precisely|\\approx|\\sim|~|≈)\s*(?=[\d$.\\(-])",
+    re.I,
+)
+_SENTENCE = re.compile(
+    r"[A-Za-z][A-Za-z' -]{1,60}?\s(?:is|are|was|were|equals|costs?|needs?|has|have|had|got|gets|earned|earns|"
+    r"spent|paid|pays|sold|left):?\s+(?=[-$\d(\\])",
+    re.I,
+)
+_COLON_LEAD = re.compile(r"[A-Za-z][A-Za-z' -]{2,40}:\s+(?=[-$\d(\\])")
+_HEDGE = re.compile(
+    r"\b(?:not|n't|isn't|if|unless|cannot|can't|never|nor|neither|or|without|except|than)\b", re.I
+)
+_CLAUSE = re.compile(
+    r"(?:\s*,\s+(?:which|so|because|since|as|where|and so|thus|hence|therefore|that|this|i|we|he|she|it|they|giving|making|"
+    r"given|who|assuming|after|before|in|the|for|with|not counting|including|rounded|total|altogether)\b"
+    r"|\s*;\s+(?=[A-Za-z]{2})|\s+(?:-|—)+\s+(?=[A-Za-z]{2})"
+    r"|\s+because\s|\s+since\s+|\s+so\s+that\s|\s+which\s|\.\s+(?=[A-Z][a-z]*[ ,'])|!\s+(?=[A-Z])"
+    r"|\.?\s*\n\s*\n|\s+\((?=[A-Za-z]{2}[^()]*\)\.?$)|\s+(?:in total|altogether|overall)\b).*$",
+    re.S,
+)  # fmt: skip
+_FUNCTION_WORDS = {
+    "sin",
+    "cos",
+    "tan",
+    "cot",
+    "sec",
+    "csc",
+    "log",
+    "ln",
+    "exp",
+    "sqrt",
+    "pi",
+    "arcsin",
+    "arccos",
+    "arctan",
+}
+
+
+def undress(text: str) -> str:
+    """Return an answer without its dress: one line of mathematics and words."""
+    text = _plain_signs(text.strip())
+    found = boxes(text)
+    if found and not (text[: found[0].start] + text[found[-1].end :]).strip(" $.\\()[]*\n"):
+        text = found[-1].content
+    for _ in range(3):
+        before = text
+        text = _EMPHASIS.sub(r"\2", text.strip())
+        text = _MATHS.sub(lambda match: f" {next(filter(None, match.groups()), '')} ", text).strip()
+        if text == before:
+            break
+    for _ in range(3):
+        text = _WORDY.sub(lambda match: f" {match[1]} ", text)
+    for pattern, instead in _RENAMED:
+        text = pattern.sub(instead, text)
+    text = _THOUSANDS.sub(lambda match: match[1] + re.sub(r"\D", "", match[2]), text)
+    text = _SPACES.sub(lambda match: "\n\n" if match[0].count("\n") > 1 else " ", text).strip()
+    text = re.sub(r"\\\$", "$", text)
+    text = _clean_ends(text)
+    lead = _LEAD.match(text)
+    if lead is not None and lead.end() < len(text) and lead.end():
+        text = text[lead.end() :]
+    text = _APPROXIMATELY.sub("", text, count=1) if _APPROXIMATELY.match(text) else text
+    clause = _CLAUSE.search(text, 1)
+    if (
+        clause is not None
+        and not re.search(r"\d|\\|=", clause[0])
+        and not re.match(r"\W*(?:or|and)\b(?! so)", clause[0])
+    ):
+        text = text[: clause.start()]
+    for pattern in (_SENTENCE, _COLON_LEAD):
+        sentence = pattern.match(text)
+        if sentence is not None and not _HEDGE.search(sentence[0]):
+            text = text[sentence.end() :]
+    return _clean_ends(text)
+
+
+def _plain_signs(text: str) -> str:
+    text = re.sub(r"(\d?)\s?([" + "".join(_VULGAR) + "])", _vulgar, text)
+    text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ]+", lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
+    text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉]+", lambda match: f"_{{{match[0].translate(_SUBSCRIPTS)}}}", text)
+    text = "".join(_SIGNS.get(character, character) for character in text)
+    return unicodedata.normalize("NFKC", text.replace("\u2009", "\ue000")).replace("\ue000", "\u2009")
+
+
+def _vulgar(match: re.Match[str]) -> str:
+    above, below = _VULGAR[match[2]]
+    return f"{match[1]}\\frac{{{above}}}{{{below}}}"
+
+
+def _clean_ends(text: str) -> str:
+    text = text.strip()
+    while True:
+        before = text
+        text = text.strip("*_`\"' \n").rstrip(",;:").strip()
+        if (
+            text.endswith(".")
+            and not text.endswith("..")
+            and not re.search(r"(?<![A-Za-z])[ap]\.m\.$", text, re.I)
+        ):
+            text = text[:-1]
+        if re.search(r"[a-z]{2}!+$", text):
+            text = text.rstrip("!")
+        if text[:1] == "{" and text[-1:] == "}" and _closes(text) == len(text) - 1:
+            text = text[1:-1]
+        if text == before:
+            return text
+
+
+# --- readings ---
+
+_ELLIPSIS = re.compile(r"\\[lcdv]?dots[cbmio]?(?![A-Za-z])|\.\.\.|…")
+_TRUE, _FALSE = {"true", "yes"}, {"false", "no"}
+
+
+@lru_cache(maxsize=8192)
+def read(text: str) -> tuple[Answer, ...]:
+    """Return the readings of an answer, most likely first; empty where it is not understood. Never raises."""
+    if len(text) > MAX_CHARACTERS:
+        return ()
+    try:
+        return tuple(_readings(undress(text), 0))
+    except RecursionError:
+        return ()
+
+
+def _readings(text: str, depth: int) -> Iterator[Answer]:
+    if not text or depth > 4:
+        return
+    if _ELLIPSIS.search(text):
+        repeating = _repeating(text)
+        if repeating is not None:
+            yield Amount(number(repeating))
+        return
+    if (choice := _choice(text)) is not None:
+        yield choice
+    if (clock := _clock(text)) is not None:
+        yield clock
+    if (based := _based(text)) is not None:
+        yield based
+        return
+    structured = list(_structures(text, depth))
+    if structured:
+        yield from structured
+        return
+    amount = _amount(text)
+    if amount is not None:
+        yield amount
+        return
+    words = _words(text)
+    if words is not None:
+        yield words
+
+
+def _structures(text: str, depth: int) -> Iterator[Answer]:
+    """Everything with parts: intervals, unions, inequalities, matrices, sets, tuples, lists, ratios, equations."""
+    found = False
+    for reader in (_range, _matrix, _ratio):
+        value = reader(text)
+        if value is not None:
+            yield value
+            found = True
+    items = _bracketed(text, depth) or (None if found else _listed(text, depth))
+    if items is not None:
+        yield items
+        found = True
+    if not found:
+        yield from _equation(text, depth)
+
+
+def _choice(text: str) -> Choice | None:
+    match = re.fullmatch(r"(?:(?:option|choice|answer)\s+)?\(?\s*([A-Za-e])\s*\)?\.?", text) or re.fullmatch(
+        r"(?:(?:option|choice)\s+)?\(\s*([A-Za-h])\s*\)|(?:option|choice)\s+([A-Za-h])", text, re.I
+    )
+    if match is not None:
+        return Choice(next(filter(None, match.groups())).upper())
+    match = re.fullmatch(
+        r"(?:(?:option|choice)\s+)?(?:\(\s*([A-Za-h])\s*\)\s*[:.,-]?|([A-Z])\s*[).:])\s*(\S.*)", text, re.S
+    )
+    return None if match is None else Choice((match[1] or match[2]).upper(), match[3])
+
+
+def _clock(text: str) -> Clock | None:
+    match = re.fullmatch(
+        r"(?:at\s+)?(\d{1,2})(?:[:.](\d{2}))?\s*(?:(a|p)\.?\s?m\.?|(o'?clock)|hours|h)?"
+        r"(?:\s+in the (morning|afternoon|evening))?",
+        text, re.I,
+    )  # fmt: skip
+    if match is None or (match[2] is None and not (match[3] or match[4] or match[5])):
+        return None
+    if "." in text and not match[3] and not match[5]:
+        return None
+    hour, minute = int(match[1]), int(match[2] or 0)
+    if hour > 24 or minute > 59:
+        return None
+    half: Literal["am", "pm"] | None = None
+    if match[3] or match[5]:
+        half = "am" if (match[3] or "").lower() == "a" or match[5] == "morning" else "pm"
+    elif hour > 12 or (hour == 0 and len(match[1]) == 2):
+        half = "am" if hour in (0, 24) else "pm"
+    return Clock(hour % 12 * 60 + minute, half, half is not None and not match[3] and not match[5])
+
+
+_BASES = {word: value for value, word in enumerate(SMALL_NUMBERS[:17]) if value > 1}
+_BASE = re.compile(
+    r"(?P<sign>-?)\(?(?P<digits>[0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)?)\)?\s*(?:_\s*\{?\s*(?P<low>\d{1,2}|[a-z]+)\s*\}?"
+    r"|\(?\s*(?:in\s+)?base[\s-]*(?P<said>\d{1,2}|[a-z]+)\s*\)?)"
+)
+
+
+def _based(text: str) -> Digits | None:
+    match = _BASE.fullmatch(re.sub(r"(?<=[0-9A-F]) (?=[0-9A-F])", "", text))
+    if match is None:
+        return None
+    said = match["low"] or match["said"]
+    base = int(said) if said.isdigit() else _BASES.get(said, 0)
+    digits = match["digits"].upper()
+    if not 2 <= base <= 36 or any(int(digit, 16) >= base for digit in digits if digit != "."):
+        return None
+    digits = digits.lstrip("0") or "0"
+    return Digits(-1 if match["sign"] else 1, digits, base)
+
+
+# --- parts ---
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split at a pattern outside of brackets."""
+    parts, depth, start, position = [], 0, 0, 0
+    pattern = re.compile(separator)
+    while position < len(text):
+        character = text[position]
+        if character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+        elif depth == 0 and (match := pattern.match(text, position)) is not None and match.end() > position:
+            parts.append(text[start:position])
+            start = position = match.end()
+            continue
+        position += 1
+    return [*parts, text[start:]]
+
+
+def _closes(text: str) -> int:
+    """Return the place of the bracket that closes the one at the beginning; -1 where there is none."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0:
+            return position
+    return -1
+
+
+_OPEN = {
+    "\\{": ("set", "\\}"),
+    "\\langle": ("tuple", "\\rangle"),
+    "<": ("tuple", ">"),
+    "(": ("tuple", ")"),
+    "[": ("bracket", "]"),
+}
+
+
+def _bracketed(text: str, depth: int) -> Items | None:
+    for opening, (kind, closing) in _OPEN.items():  # noqa: B007  used below
+        if text.startswith(opening) and text.endswith(closing) and len(text) >= len(opening) + len(closing):
+            inside = text[len(opening) : len(text) - len(closing)]
+            break
+    else:
+        if not (text[:1] == "{" and text[-1:] == "}" and "," in text):
+            return None
+        kind, inside = "set", text[1:-1]
+    if opening in "([" and _closes(text) != len(text) - 1:
+        return None
+    if kind == "set" and re.search(r"\\mid|(?<!\|)\|(?!.*\|)|\\vert|:", inside):
+        return None
+    parts = _split(inside, r"\s*[,;]\s*")
+    if len(parts) == 1 and kind != "set":
+        return None
+    if kind == "set" and not inside.strip():
+        return Items("set", ())
+    return _items(kind, parts, depth)
+
+
+def _items(kind: str, parts: list[str], depth: int) -> Items | None:
+    items: list[tuple[Answer, ...]] = []
+    for part in parts[: _MAX_ITEMS + 1]:
+        for one in _signs(part.strip()):
+            readings = tuple(_readings(_clean_ends(one), depth + 1))
+            if not readings:
+                return None
+            items.append(readings)
+    return None if len(items) > _MAX_ITEMS else Items(kind, tuple(items))  # type: ignore[arg-type]
+
+
+def _signs(text: str) -> list[str]:
+    r"""Return both answers of one with ``\pm``."""
+    if len(re.findall(r"\\pm(?![A-Za-z])|\+/-|\+-", text)) != 1 or "\\mp" in text:
+        return [text]
+    return [
+        re.sub(r"\\pm(?![A-Za-z])|\+/-|\+-", sign, text, count=1).strip().removeprefix("+").strip()
+        for sign in "+-"
+    ]
+
+
+def _listed(text: str, depth: int) -> Items | None:
+    if re.search(r"\\pm(?![A-Za-z])|\+/-", text) and "," not in text:
+        both = _signs(text)
+        named = re.match(r"\s*[A-Za-z]\s*=\s*", text)
+        return _items("list", both, depth) if len(both) == 2 or named else None
+    if _COMMA_THOUSANDS.search(text):
+        text = _COMMA_THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
+    parts = _split(
+        text,
+        r"\s*(?:[,;](?:\s*(?:and|or)\b)?|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\(?:wedge|vee|land|lor)\b)\s*",
+    )
+    if len(parts) < 2:
+        return None
+    parts = [part for part in parts if part.strip()]
+    if len(parts) < 2 or not all(map(_is_item, parts)):
+        return None
+    return _items("list", parts, depth)
+
+
+def _is_item(part: str) -> bool:
+    """Whether something between commas is an answer of its own: a sentence is not."""
+    part = part.strip()
+    return (
+        bool(
+            re.search(
+                r"\d|\\|^[A-Za-z]$|^\(?[A-Z]\)?$|^[-+A-Za-z]([-+*/^][A-Za-z0-9]+)+$|^[A-Za-z]+$|=", part
+            )
+        )
+        and len(part.split()) <= 12
+    )
+
+
+def _matrix(text: str) -> Matrix | None:
+    match = re.fullmatch(
+        r"(?:\\left)?\s*[(\[]?\s*\\begin\s*\{([pbv]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\s*\{\1\}\s*[)\]]?",
+        text,
+    )
+    if match is None or match[1] == "vmatrix":
+        return None
+    rows = [
+        row
+        for row in re.split(r"\\\\(?:\[[^\]]{0,9}\])?", match[2])
+        if row.strip() and row.strip() != "\\hline"
+    ]
+    nodes = [[_formula(cell) for cell in row.split("&")] for row in rows]
+    if not nodes or len({len(row) for row in nodes}) != 1:
+        return None
+    made = tuple(tuple(node for node in row if node is not None) for row in nodes)
+    return Matrix(made) if all(len(row) == len(nodes[0]) for row in made) else None
+
+
+def _ratio(text: str) -> Ratio | None:
+    parts = re.split(r"\s*(?::|\\colon)\s*|(?<=\d) to (?=\d)", text)
+    if not 2 <= len(parts) <= 6:
+        return None
+    nodes = [_formula(part) for part in parts]
+    return Ratio(tuple(node for node in nodes if node is not None)) if None not in nodes else None
+
+
+# --- intervals and inequalities ---
+
+_VARIABLE = (
+    r"(?:[A-Za-z](?:_\{?\w\}?)?|\\(?:alpha|beta|gamma|theta|lambda|phi|omega|mu|sigma|tau|rho)\s?"
+    r"|[fghP]\([a-z]\)|\|[a-z]\|)"
+)
+_RELATION = r"(?:<|>|\\le |\\ge |\\le(?![a-z])|\\ge(?![a-z]))"
+
+
+def _end(text: str) -> End | None:
+    text = text.strip()
+    if re.fullmatch(r"[-+]?\s*(?:\\infty|infinity|infty|inf|oo)", text):
+        return "-inf" if text.startswith("-") else "inf"
+    node = _formula(text)
+    return None if node is None or variables(node) - {"e"} else node
+
+
+def _place(end: End) -> float | None:
+    return float(end) if isinstance(end, str) else approximate(end)
+
+
+def _range(text: str) -> Range | None:
+    text = text.strip()
+    if re.fullmatch(
+        r"(?:all )?(?:the )?real numbers?|\\mathbb\{R\}|all reals|(?:[a-z] \\in )?\\mathbb\{R\}", text, re.I
+    ):
+        return Range(None, (Piece("-inf", False, "inf", False),))
+    variable = None
+    match = re.match(rf"({_VARIABLE})\s*\\in\s*", text)
+    if match is not None:
+        variable, text = match[1].strip(), text[match.end() :]
+    elif (
+        match := re.fullmatch(
+            r"\\\{\s*([a-z])\s*(?:\\in\s*\\mathbb\{R\})?\s*(?:\\mid|\\vert|\||:)\s*(.*?)\\\}", text
+        )
+    ) is not None:
+        text = match[2].strip()
+    without = re.fullmatch(r"\\mathbb\{R\}\s*(?:\\setminus|\\backslash|-)\s*\\\{(.*)\\\}", text)
+    if without is not None:
+        return _excluding(None, [without[1]])
+    pieces: list[Piece] = []
+    for part in _split(text, r"\s*(?:\\cup|\bor\b|\bU\b|\\vee|\\lor)\s*"):
+        made = _inequality(part.strip())
+        if made is not None:
+            name, piece = made
+            if variable is not None and name is not None and name != variable:
+                return None
+            variable = variable or name
+            pieces.extend(piece)
+            continue
+        interval = _interval(part.strip())
+        if interval is None:
+            return None
+        pieces.append(interval)
+    return Range(variable, _ordered(pieces)) if pieces and _ordered(pieces) else None
+
+
+def _interval(text: str) -> Piece | None:
+    single = re.fullmatch(r"\\\{(.*)\\\}", text)
+    if single is not None:
+        node = _end(single[1])
+        return None if node is None or isinstance(node, str) else Piece(node, True, node, True)
+    if text[:1] not in ("(", "[", "]") or text[-1:] not in (")", "]", "["):
+        return None
+    parts = _split(text[1:-1], r"[,;]")
+    if len(parts) != 2:
+        return None
+    low, high = map(_end, parts)
+    if low is None or high is None:
+        return None
+    piece = Piece(low, text[0] == "[", high, text[-1] == "]")
+    places = _place(low), _place(high)
+    return piece if None not in places and places[0] < places[1] else None  # type: ignore[operator]
+
+
+def _inequality(text: str) -> tuple[str | None, list[Piece]] | None:
+    not_equal = re.fullmatch(rf"({_VARIABLE})\s*\\ne\s*(.+)", text)
+    if not_equal is not None:
+        made = _excluding(not_equal[1].strip(), _split(not_equal[2], r"\s*,\s*"))
+        return None if made is None else (made.variable, list(made.pieces))
+    parts = re.split(rf"\s*({_RELATION})\s*", text)
+    if len(parts) not in (3, 5):
+        return None
+    sides, signs = parts[::2], [sign.strip() for sign in parts[1::2]]
+    if len(signs) == 2 and ("<" in signs[0] or "le" in signs[0]) != ("<" in signs[1] or "le" in signs[1]):
+        return None
+    if ">" in signs[0] or "ge" in signs[0]:
+        sides, signs = sides[::-1], signs[::-1]
+    closed = ["e" in sign for sign in signs]
+    places = [place for place, side in enumerate(sides) if re.fullmatch(_VARIABLE, side.strip())]
+    if len(places) != 1:
+        return None
+    [place] = places
+    ends = [None if index == place else _end(side) for index, side in enumerate(sides)]
+    low = ends[place - 1] if place > 0 else "-inf"
+    high = ends[place + 1] if place + 1 < len(sides) else "inf"
+    if (len(sides) == 3 and place != 1) or low is None or high is None:
+        return None
+    low_closed = closed[place - 1] if place > 0 else False
+    high_closed = closed[place] if place < len(closed) else False
+    # "x < infinity" bounds nothing
+    piece = Piece(low, low_closed and low != "-inf", high, high_closed and high != "inf")
+    return sides[place].strip(), [piece]
+
+
+def _excluding(variable: str | None, points: list[str]) -> Range | None:
+    ends = [_end(point) for point in points]
+    placed = [(place, end) for end in ends if end is not None and (place := _place(end)) is not None]
+    if len(placed) != len(points) or any(isinstance(end, str) for end in ends):
+        return None
+    placed.sort(key=lambda one: one[0])
+    borders: list[End] = ["-inf", *(end for _, end in placed), "inf"]
+    return Range(
+        variable,
+        tuple(Piece(low, False, high, False) for low, high in pairwise(borders)),
+    )
+
+
+def _ordered(pieces: list[Piece]) -> tuple[Piece, ...]:
+    placed = [(_place(piece.low), index, piece) for index, piece in enumerate(pieces)]
+    if any(place is None for place, _, _ in placed):
+        return ()
+    return tuple(piece for _, _, piece in sorted(placed, key=lambda one: one[:2]))
+
+
+# --- equations and amounts ---
+
+_NAME = re.compile(
+    r"(?:\\(?:angle|triangle|vec|overline|overrightarrow|mathbf|widehat)\s*)?\{?\s*"
+    r"(?:[A-Za-z]+(?:[ -][A-Za-z]+){0,4}|\\[a-z]+)\s*\}?"
+    r"(?:_\{?\w+\}?)?"
+    r"(?:\^\{-1\})?(?:\([A-Za-z](?:\s*,\s*[A-Za-z])*\))?'?|\|[A-Za-z]{1,2}\||m\s?\\angle\s?[A-Z]{1,3}|[A-Za-z]+\(\d\)"
+)
+
+
+def _equation(text: str, depth: int) -> Iterator[Answer]:
+    parts = [part.strip() for part in _split(text, r"(?<![<>!\\])=(?![=>])")]
+    if len(parts) < 2 or not all(parts):
+        return
+    if _NAME.fullmatch(parts[0]):
+        value = tuple(_readings(_clean_ends(parts[-1]), depth + 1))
+        if value:
+            yield Named(re.sub(r"[\s{}]+", "", parts[0]), value)
+    nodes = [_formula(part) for part in parts[:2]]
+    if (
+        len(parts) == 2
+        and nodes[0] is not None
+        and nodes[1] is not None
+        and variables(nodes[0]) | variables(nodes[1])
+    ):
+        yield Equation(nodes[0], nodes[1])
+    elif nodes[0] is not None and not variables(nodes[0]) - {"e", "i"}:
+        last = _amount(parts[-1])
+        if last is not None:
+            yield last
+
+
+_SCIENTIFIC = re.compile(r"(?<![A-Za-z\d.^_\\{])(\d+(?:\.\d+)?)[eE]([-+]?)(\d{1,4})(?![\d.A-Za-z])")
+_LETTER_TIMES = re.compile(r"(?<=[\d)])\s*[xX]\s*(?=10\s*\^|10\*\*)")
+_MULTIPLIERS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+
+
+@lru_cache(maxsize=8192)
+def _formula(text: str) -> Node | None:
+    """Return the tree of an expression; None where it is none that is understood."""
+    text = text.strip()
+    text = _SCIENTIFIC.sub(lambda match: f"({match[1]}*10^{{{match[2].strip('+')}{int(match[3])}}})", text)
+    text = _LETTER_TIMES.sub("*", text)
+    if _SPACED_THOUSANDS.fullmatch(text.lstrip("-+")):
+        text = text.replace(" ", "")
+    text = re.sub(r"(?<![\d.,])0+(?=\d)", "", text) if re.fullmatch(r"[-+]?[\d.,]+", text) else text
+    plain_mixed = re.fullmatch(r"([-+]?)\s*(\d+)(?:\s+and\s+|\s+|-|\s*\+\s*)(\d+)\s*/\s*(\d+)", text)
+    if plain_mixed is not None and int(plain_mixed[3]) < int(plain_mixed[4]):
+        value = int(plain_mixed[2]) + Fraction(int(plain_mixed[3]), int(plain_mixed[4]))
+        return number(-value if plain_mixed[1] == "-" else value)
+    repeating = _repeating(text)
+    if repeating is not None:
+        return number(repeating)
+    if re.search(r"[A-Za-z]{3,}", re.sub(r"\\[A-Za-z]+|sqrt|sin|cos|tan|log", "", text)):
+        return None  # words are no products of letters
+    try:
+        node = parse(tokenize(text))
+    except (UnreadableError, ValueError, RecursionError):
+        return None
+    return _proper(node)
+
+
+def _proper(node: Node) -> Node | None:
+    """Return the tree with whole numbers before improper fractions as factors; None for what an answer cannot hold."""
+    kinds = {one.kind for one in walk(node)}
+    if "plusminus" in kinds:
+        return None
+    if "application" in kinds or "mixed" in kinds:
+        parts = tuple(_proper(part) for part in node.parts)
+        if any(part is None for part in parts):
+            return None
+        node = node._replace(parts=tuple(part for part in parts if part is not None))
+        if node.kind == "application":
+            if len(node.parts) != 1 or len(node.name) > 1 or node.name in "fghFGHP":
+                return None
+            return Node("product", (Node("variable", name=node.name), node.parts[0]))
+        if node.kind == "mixed":
+            above, below = node.parts[1].parts
+            if not above.value < below.value:
+                return node._replace(kind="product")
+    return node
+
+
+def _repeating(text: str) -> Fraction | None:
+    r"""Return the value of ``0.1\overline{6}``, ``0.(3)`` or ``0.333...``, None for anything else."""
+    match = re.fullmatch(
+        r"(-?)\s*(\d*)\.(\d*)(?:\\overline\s*\{?\s*(\d+)\s*\}?|\((\d+)\)|\\bar\s*\{?\s*(\d+)\s*\}?)", text
+    )
+    if match is not None:
+        whole, start, again = match[2] or "0", match[3], match[4] or match[5] or match[6]
+    else:
+        match = re.fullmatch(r"(-?)\s*(\d*)\.(\d*?)(\d{1,6}?)(\4{2,})(?:\.\.\.|\\[lcd]?dots)", text)
+        if match is None:
+            return None
+        whole, start, again = match[2] or "0", match[3], match[4]
+    value = Fraction(int(whole + start), 10 ** len(start)) + Fraction(
+        int(again), 10 ** len(start) * (10 ** len(again) - 1)
+    )
+    return -value if match[1] else value
+
+
+def _amount(text: str) -> Amount | None:
+    """Return the number or expression that a text is, with its unit."""
+    if text.count("%") + text.count("$") > 2:
+        return None
+    money = re.fullmatch(r"([-+]?)\s*(US\s?\$|USD|\$|€|£|¥)\s*([-+]?[\d.\\(].*)", text)
+    if money is not None:
+        inner = _amount(money[1] + money[3])
+        unit = read_unit(money[2].replace("US", "").strip() or "USD")
+        if inner is None or unit is None:
+            return None
+        if inner.unit is None or (not inner.unit.dimensions and unit.dimensions):
+            return replace(inner, unit=replace(unit, nouns=inner.unit.nouns if inner.unit else frozenset()))
+        if inner.unit.dimensions == unit.dimensions:
+            return inner
+        combined = read_unit(f"$ {money[3][re.search('[A-Za-z/]', money[3]).start() :]}")  # type: ignore[union-attr]
+        return None if combined is None else replace(inner, unit=combined)
+    compound = _compound(text)
+    if compound is not None:
+        return compound
+    spelled = _spelled(text)
+    if spelled is not None:
+        return spelled
+    for match in _tails(text):
+        node = _formula(match[0])
+        if node is None:
+            continue
+        behind = _unit_behind(match[1])
+        if behind is None:
+            continue
+        factor, unit = behind
+        return Amount(node if factor == 1 else Node("product", (node, number(factor))), unit)
+    node = _formula(text)
+    return None if node is None else Amount(node)
+
+
+def _tails(text: str) -> Iterator[tuple[str, str]]:
+    """Yield (number, unit) for every place where a unit may begin."""
+    for match in re.finditer(
+        r"(?<=[\d)}!|A-Za-z. ])\s*(?=[A-Za-zμµΩ%$¢€£¥/]|\^\\circ|\\(?:cdot|times) )|(?<=\d)-(?=[a-z]{3})",
+        text,
+    ):
+        head, tail = text[: match.start()].strip(), text[match.end() :].strip()
+        if not head or not re.search(r"\d|\\pi|\\sqrt|\\frac|^[a-z]$", head) or head[-1] in "+-*/^_=(,":
+            continue
+        if re.search(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![a-z])", head) and text.startswith("^", match.end()):
+            continue  # an angle inside
+        if re.search(r"\\[A-Za-z]+$", head) and not re.search(r"\\(?:pi|circ)$", head):
+            continue  # inside of a command
+        if re.search(r"[A-Za-z]$", head) and re.match(r"[A-Za-z]", text[match.start() :]):
+            continue  # inside of a word
+        yield head, tail
+
+
+def _unit_behind(tail: str) -> tuple[Fraction, Unit | None] | None:
+    """Return the factor ("million") and the unit that stand behind a number; None if it is something else."""
+    factor = Fraction(1)
+    while (
+        word := re.match(r"(hundred|thousand|million|billion|trillion|dozen)s?\b\s*(?:of\s+)?", tail, re.I)
+    ) is not None:
+        name = word[1].lower()
+        factor *= 12 if name == "dozen" else Fraction(10) ** _MULTIPLIERS[name]
+        tail = tail[word.end() :].strip()
+        if not tail:
+            return factor, None
+    tail = re.sub(r"\^\\circ\s*(?:F|Fahrenheit)\b", " fahrenheit", tail)
+    tail = re.sub(r"\^\\circ\s*(?:C|Celsius)\b|degrees? celsius", " celsius", tail, flags=re.I)
+    tail = re.sub(r"\^\\circ", " ° ", tail).strip()
+    if re.search(r"\d", re.sub(r"\^\s*\{?\s*[-+]?\d\s*\}?", "", tail)) or "\\" in re.sub(
+        r"\\(?:cdot|times)", "", tail
+    ):
+        return None
+    words = re.findall(r"[A-Za-zμµΩ]+", tail)
+    if any(word in _FUNCTION_WORDS for word in words):
+        return None
+    if len(words) == 1 and tail == words[0] and len(tail) < 3 and not is_unit(tail):
+        return None  # letters: factors of an expression
+    if words and all(len(word) == 1 for word in words) and not all(map(is_unit, words)):
+        return None
+    unit = read_unit(tail)
+    return None if unit is None else (factor, unit)
+
+
+def _compound(text: str) -> Amount | None:
+    """Return "5 feet 3 inches", "2 hours and 30 minutes", "3 dollars and 50 cents" as one amount."""
+    found = re.findall(r"(\d[\d,]*(?:\.\d+)?)\s*([A-Za-z]+|\$|%)\.?(?:\s*,?\s*(?:and\s+)?|$)", text)
+    if len(found) < 2 or "".join(re.findall(r"[\dA-Za-z.$%]", text)).replace("and", "") != "".join(
+        a.replace(",", "") + b for a, b in found
+    ).replace("and", ""):
+        return None
+    total, dimensions = Fraction(0), set()
+    for count, word in found:
+        unit = read_unit(word)
+        if unit is None or not unit.dimensions or unit.nouns:
+            return None
+        total += Fraction(count.replace(",", "")) * unit.scale
+        dimensions.add(unit.dimensions)
+    if len(dimensions) != 1:
+        return None
+    return Amount(number(total), Unit(dimensions.pop(), Fraction(1)))
+
+
+# --- words ---
+
+_PARTS = {
+    "half": 2, "halves": 2, "third": 3, "fourth": 4, "quarter": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
+    "ninth": 9, "tenth": 10, "thirds": 3, "fourths": 4, "quarters": 4, "fifths": 5, "sixths": 6, "sevenths": 7,
+    "eighths": 8, "ninths": 9, "tenths": 10,
+}  # fmt: skip
+_ARTICLES = word_set("the a an is are it its it's on in at be to by he she they this that would will")
+_SYNONYMS = {"dne": "not exist", "does not exist": "not exist", "undefined": "undefined", "no solutions": "no solution",
+             "no real solution": "no solution", "no real solutions": "no solution", "no such": "no solution",
+             "infinitely many": "infinite", "infinite number": "infinite", "infinitely many solutions": "infinite",
+             "nonexistent": "not exist", "doesn't exist": "not exist", "there no solution": "no solution"}  # fmt: skip
+
+
+def _spelled(text: str) -> Amount | None:
+    """Return a number in words, with a unit behind: "twenty-five", "one half", "three apples", "5 and a half"."""
+    half = re.fullmatch(r"(-?\d+) and (?:a|one) (half|third|quarter)\b\s*(.*)", text)
+    words = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text.lower()).split()
+    if half is not None:
+        value: Fraction | None = Fraction(int(half[1])) + Fraction(1, _PARTS[half[2]]) * (
+            -1 if half[1][0] == "-" else 1
+        )
+        rest = half[3]
+    else:
+        taken, value = _spelled_value(words)
+        rest = " ".join(words[taken:])
+    if value is None:
+        return None
+    if not rest:
+        return Amount(number(value))
+    unit = read_unit(rest)
+    return None if unit is None or re.search(r"\d", rest) else Amount(number(value), unit)
+
+
+def _spelled_value(words: list[str]) -> tuple[int, Fraction | None]:
+    sign, place = (-1, 1) if words[:1] in (["minus"], ["negative"]) else (1, 0)
+    total = part = None
+    position = place
+    for position in range(place, len(words) + 1):
+        word = words[position] if position < len(words) else ""
+        if word in SMALL_NUMBERS:
+            part = (part or 0) + SMALL_NUMBERS.index(word)
+        elif word in TENS:
+            part = (part or 0) + 10 * (TENS.index(word) + 2)
+        elif word == "hundred" and part:
+            part *= 100
+        elif word in _MULTIPLIERS and part:
+            total, part = (total or 0) + part * 10 ** _MULTIPLIERS[word], None
+        elif (
+            word == "and"
+            and (part or total)
+            and position + 1 < len(words)
+            and words[position + 1] in (*SMALL_NUMBERS, *TENS)
+        ):
+            continue
+        else:
+            break
+    if total is None and part is None:
+        if words[place:] in (["half"], ["a", "half"]):
+            return len(words), Fraction(sign, 2)
+        return 0, None
+    value = Fraction((total or 0) + (part or 0))
+    if (
+        position < len(words)
+        and words[position] in _PARTS
+        and (len(words) == position + 1 or words[position + 1] == "of")
+    ):
+        return len(words), sign * value / _PARTS[words[position]]
+    return position, sign * value
+
+
+def _words(text: str) -> Words | None:
+    """Return the words of a text without numbers and mathematics."""
+    bare = re.sub(r"\\emptyset", " empty set ", text)
+    if re.search(r"[\\=<>^_{}+*/|$%]", bare):
+        return None
+    found = re.findall(r"[\w']+", bare.lower())
+    if not found or not re.search(r"[a-z]", bare, re.I):
+        return None
+    if re.search(r"\d", bare) and (not re.search(r"[a-z]{3}", bare, re.I) or "(" in bare):
+        return None
+    kept = [word for word in found if word not in _ARTICLES] or found
+    said = " ".join(kept)
+    said = _SYNONYMS.get(said, said)
+    if said in _TRUE or said in _FALSE:
+        said = "true" if said in _TRUE else "false"
+    return Words(tuple(said.split()))

@@ -1,0 +1,272 @@
+"""Are two expression trees equal? Exactly where they are rational, else to more than a hundred digits; no tolerance.
+
+Contract: `same_expressions` and `same_equations` say True, False, or None where that cannot be told within the bounds.
+Numbers are compared as fractions where they are, so that tiny and huge ones differ by any digit; expressions in
+variables as rational functions, else at fixed rational points of which the first have positive values only: what holds
+there and fails where signs differ (``\\sqrt{x^2}`` and ``x``) is different where both have real values, else not looked at.
+Irrational values are computed at two precisions: noise shrinks with the second, a difference does not. ``i`` and ``e``
+are the constants. Everything is bounded; nothing is ever expanded. Not here: reading (`formulas.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+
+from sparring.oracles.formula_nodes import Node, variables, walk
+from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
+from sparring.oracles.polynomials import Polynomial, add, cross_difference, multiply, rational
+from sparring.oracles.values import Reading, UndefinedError, evaluate
+
+MAX_NODES = 400
+_DIGITS = (80, 170)
+_LARGEST_EXPONENT = 10**14
+_LARGEST_ANGLE_BITS = 300
+_MAX_TERMS = 300
+_EXACT = Reading()
+_CONSTANTS = frozenset(("i", "e"))
+_lock = threading.Lock()  # contexts of mpmath change their precision while they work
+_contexts = []
+for _digits in _DIGITS:
+    _contexts.append(mpmath.mp.__class__())
+    _contexts[-1].dps = _digits
+
+
+def same_expressions(one: Node, other: Node) -> bool | None:
+    """Return whether two expressions are equal for all values of their variables; None where that cannot be told."""
+    if one == other:
+        return True
+    if len(walk(one)) + len(walk(other)) > MAX_NODES:
+        return None
+    exact = _exactly(one, other)
+    if exact is not None:
+        return exact
+    names = sorted((variables(one) | variables(other)) - _CONSTANTS)
+    found = [_same_at(one, other, point, bool(names)) for point in _points(names)]
+    if False in found[:_POSITIVE] or not names:
+        return found[0] if not names else False
+    if False in found:
+        return False
+    return True if found.count(True) >= 3 else None
+
+
+def same_equations(one: tuple[Node, Node], other: tuple[Node, Node]) -> bool | None:
+    """Return whether two equations say the same: their differences of sides are equal up to a constant factor."""
+    sides = (*one, *other)
+    if sum(len(walk(side)) for side in sides) > MAX_NODES:
+        return None
+    names = [variables(left) | variables(right) for left, right in (one, other)]
+    if names[0] - _CONSTANTS != names[1] - _CONSTANTS:
+        return False
+    try:
+        first, second = cross_difference(*one, _EXACT)[0], cross_difference(*other, _EXACT)[0]
+        if not first or not second:
+            return bool(first) == bool(second)
+        key = min(first)
+        scale: Polynomial = {(): second.get(key, Fraction(0))}
+        return not add(multiply(first, scale), second, -first[key])
+    except (UnreadableError, UndefinedError):
+        pass
+    one_side, other_side = (Node("sum", (left, Node("negative", (right,)))) for left, right in (one, other))
+    ratio = Node("quotient", (one_side, other_side))
+    points = [point for point in _points(sorted(names[0] - _CONSTANTS)) if point]
+    values = [
+        value for value in (_value_at(ratio, point) for point in points) if value is not None and value != 0
+    ]
+    if len(values) < 3:
+        return None
+    return all(abs(value - values[0]) <= abs(values[0]) * mpmath.mpf(10) ** -50 for value in values[1:])
+
+
+def approximate(node: Node) -> float | None:
+    """Return the value of a real constant as a float, for putting bounds in order; None where there is none."""
+    value = _value_at(node, {})
+    try:
+        return None if value is None or mpmath.im(value) != 0 else float(mpmath.re(value))
+    except (OverflowError, ValueError):
+        return None
+
+
+_POSITIVE = 3
+
+
+def _points(names: list[str]) -> list[dict[str, Fraction]]:
+    """Return fixed points: the first with positive values, then with mixed signs; a single empty one for constants."""
+    if not names:
+        return [{}]
+    rng = random.Random(20_261)
+    points = []
+    for index in range(2 * _POSITIVE):
+        values = [Fraction(rng.randint(80, 900), 7 * rng.randint(11, 60) + 1) for _ in names]
+        signs = [1] * len(names) if index < _POSITIVE else [rng.choice((-1, 1)) for _ in names]
+        if index == 2 * _POSITIVE - 1:
+            signs = [-1] * len(names)
+        points.append({name: value * sign for name, value, sign in zip(names, values, signs, strict=True)})
+    return points
+
+
+def _exactly(one: Node, other: Node) -> bool | None:
+    rounds = any(
+        node.kind == "call" and node.name in ("floor", "ceil")
+        for node in itertools.chain(walk(one), walk(other))
+    )
+    try:
+        if not variables(one) | variables(other):
+            values = evaluate(one, {}), evaluate(other, {})
+            exact = all(isinstance(value, Fraction) for value in values)
+            return values[0] == values[1] if exact and not rounds else None
+        return not cross_difference(one, other, _EXACT)[0]
+    except (UnreadableError, UndefinedError):
+        return None
+
+
+def _same_at(one: Node, other: Node, point: Mapping[str, Fraction], real: bool) -> bool | None:
+    gaps, sizes = [], []
+    with _lock:
+        for context in _contexts:
+            try:
+                pair = [_Evaluation(context, point, real).value(node) for node in (one, other)]
+            except (UnreadableError, UndefinedError, OverflowError, ValueError, ZeroDivisionError):
+                return None
+            if not all(context.isfinite(value) for value in pair):
+                return None
+            gaps.append(abs(pair[0] - pair[1]))
+            sizes.append(max(map(abs, pair)))
+        fine = _contexts[1]
+        size = sizes[1]
+        if gaps[1] <= size * fine.mpf(10) ** -130 or gaps[1] <= gaps[0] * fine.mpf(10) ** -60:
+            return True if fine.mag(size) < 400 else None  # beyond, a unit more or less is not seen
+        return False if abs(gaps[0] - gaps[1]) <= gaps[1] * fine.mpf(10) ** -6 else None
+
+
+def _value_at(node: Node, point: Mapping[str, Fraction]) -> Any:
+    with _lock:
+        context = _contexts[0]
+        try:
+            value = _Evaluation(context, point, bool(point)).value(node)
+        except (UnreadableError, UndefinedError, OverflowError, ValueError, ZeroDivisionError):
+            return None
+        return value if context.isfinite(value) else None
+
+
+class _Evaluation:
+    """The value of trees at one point in one precision; `real`: what is not real on the way has no value."""
+
+    def __init__(self, context: Any, point: Mapping[str, Fraction], real: bool) -> None:
+        self.context, self.point, self.real = context, point, real
+
+    def value(self, node: Node) -> Any:
+        value = self._value(node)
+        if self.real and getattr(value, "imag", 0) != 0 and node.name != "i":
+            imaginary = any(one.kind == "variable" and one.name == "i" for one in walk(node))
+            if not imaginary:
+                raise UndefinedError("not real")
+        return value
+
+    def _value(self, node: Node) -> Any:
+        context, kind = self.context, node.kind
+        if kind == "number":
+            return context.mpf(node.value.numerator) / node.value.denominator
+        if kind == "variable":
+            if node.name in self.point:
+                return context.mpf(self.point[node.name].numerator) / self.point[node.name].denominator
+            if node.name == "i":
+                return context.mpc(0, 1)
+            if node.name == "e":
+                return +context.e
+            raise UnreadableError(f"{node.name} has no value")
+        if kind == "constant":
+            return +context.pi
+        if kind == "sigma":
+            return self._finite_sum(node)
+        parts = [self.value(part) for part in node.parts]
+        if kind == "call":
+            return self._call(node.name, parts)
+        if kind == "sum":
+            return context.fsum(parts)
+        if kind == "product":
+            return parts[0] * parts[1]
+        if kind == "quotient":
+            if parts[1] == 0:
+                raise UndefinedError("division by zero")
+            return parts[0] / parts[1]
+        if kind == "power":
+            return self._power(node, parts[0], parts[1])
+        if kind == "negative":
+            return -parts[0]
+        if kind == "mixed":
+            return parts[0] + parts[1]
+        if kind == "percent":
+            return parts[0] / 100
+        if kind == "degrees":
+            return parts[0] * context.pi / 180
+        raise UnreadableError(kind)
+
+    def _power(self, node: Node, base: Any, exponent: Any) -> Any:
+        context = self.context
+        if base == 0:
+            if context.re(exponent) <= 0:
+                raise UndefinedError("a power of zero")
+            return context.mpf(0)
+        if abs(exponent) * (1 + abs(context.log(abs(base)))) > _LARGEST_EXPONENT:
+            raise TooLargeError("a power is too large")
+        try:
+            above, below = rational(node.parts[1], _EXACT)
+            fraction = above.get((), Fraction(0)) / below[()] if set(above) | set(below) <= {()} else None
+        except (UnreadableError, KeyError):
+            fraction = None
+        negative = context.im(base) == 0 and context.re(base) < 0
+        if fraction is not None and negative and fraction.denominator % 2 and fraction.denominator > 1:
+            size = (-base) ** exponent  # the real root
+            return -size if fraction.numerator % 2 else size
+        return base ** (
+            fraction.numerator if fraction is not None and fraction.denominator == 1 else exponent
+        )
+
+    def _finite_sum(self, node: Node) -> Any:
+        first, last = (self.value(part) for part in node.parts[:2])
+        if not (self.context.isint(first) and self.context.isint(last)):
+            raise UnreadableError("a sum without whole numbers as bounds")
+        if last - first > _MAX_TERMS:
+            raise TooLargeError("a sum of too many terms")
+        total = self.context.mpf(0)
+        for index in range(int(first), int(last) + 1):
+            inner = _Evaluation(self.context, {**self.point, node.name: Fraction(index)}, self.real)
+            total += inner.value(node.parts[2])
+        return total
+
+    def _call(self, name: str, parts: list[Any]) -> Any:
+        context, value = self.context, parts[0]
+        if name == "sqrt":
+            return context.sqrt(value)
+        if name == "abs":
+            return abs(value)
+        if name in ("floor", "ceil"):
+            return context.floor(value) if name == "floor" else context.ceil(value)
+        if name in ("factorial", "binom"):
+            if not all(context.isint(part) and 0 <= part <= 10**6 for part in parts):
+                raise UndefinedError("needs whole numbers of a bounded size")
+            return context.factorial(value) if name == "factorial" else context.binomial(*parts)
+        if name in ("log", "ln"):
+            base = parts[1] if len(parts) > 1 else 10 if name == "log" else context.e
+            if value == 0 or base in (0, 1):
+                raise UndefinedError("a logarithm")
+            return context.log(value) / context.log(base)
+        if context.mag(value) > _LARGEST_ANGLE_BITS or context.mag(context.im(value) or 0) > 10:
+            raise TooLargeError("an argument is too large")
+        if name == "exp":
+            return context.exp(value)
+        functions = {"arcsin": "asin", "arccos": "acos", "arctan": "atan"}
+        if name not in (*functions, "sin", "cos", "tan", "cot", "sec", "csc"):
+            raise UnreadableError(name)
+        if name in ("tan", "sec") and abs(context.cos(value)) < context.mpf(10) ** (8 - context.dps):
+            raise UndefinedError("a pole")
+        if name in ("cot", "csc") and abs(context.sin(value)) < context.mpf(10) ** (8 - context.dps):
+            raise UndefinedError("a pole")
+        return getattr(context, functions.get(name, name))(value)
