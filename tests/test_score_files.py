@@ -212,7 +212,7 @@ def test_identities_tell_contents_apart(tmp_path: Path) -> None:
     assert traces_digest(some_traces(2)) != traces_digest(some_traces(3))
     assert traces_digest(some_traces(2)) != traces_digest(some_traces(2)[::-1])
     before = folder_identity(tmp_path)
-    (tmp_path / "weights").write_text("x")
+    (tmp_path / "model.safetensors").write_text("x")
     assert folder_identity(tmp_path) != before
     assert folder_identity(tmp_path) == folder_identity(tmp_path)
 

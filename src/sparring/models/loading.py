@@ -305,7 +305,7 @@ def _load(
     if excuse is not None:
         excuse(model, missing, unexpected)
     refuse_other_weights(folder, model, missing, unexpected, info["mismatched_keys"])
-    _refuse_untied(folder, model)
+    _tie(folder, model)
     with _refusing(folder, factory.__name__):
         model = model.to(device).eval()
     if device.type != "meta":
@@ -359,16 +359,24 @@ def refuse_other_weights(
     )
 
 
-def _refuse_untied(folder: str, model: Any) -> None:
-    """Refuse two different matrices where the configuration says that they are one: versions of transformers differ."""
+def _tie(folder: str, model: Any) -> None:
+    """Make embeddings one matrix where the configuration says so; two different ones are read differently by versions.
+
+    Raises:
+        CheckpointError: the checkpoint holds two different ones.
+    """
     output = model.get_output_embeddings()
     if output is None or not getattr(model.config.get_text_config(), "tie_word_embeddings", False):
         return
-    if output.weight is not model.get_input_embeddings().weight:
+    shared = model.get_input_embeddings().weight
+    if output.weight is shared or shared.device.type == "meta":
+        return
+    if not torch.equal(output.weight, shared):
         raise CheckpointError(
             f"'{folder}': config.json says that input and output embeddings are the same (tie_word_embeddings), the "
             "checkpoint holds two different ones; if both are meant, set tie_word_embeddings to false"
         )
+    output.weight = shared  # transformers 5.0 leaves equal ones apart
 
 
 def _refuse_not_finite(folder: str, model: torch.nn.Module) -> None:
