@@ -11,15 +11,15 @@ solutions that are used for nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 from rich.console import Console
-from rich.progress import Progress
 
-from sparring.evaluation.attack import AttackResult, AttackSettings, attack
+from sparring.evaluation.attack import ON_PRM, AttackResult, AttackSettings, attack
 from sparring.evaluation.best_of_n import Candidate, best_of_n_accuracies, best_of_n_metrics
 from sparring.evaluation.cross_play import cross_play
 from sparring.evaluation.processbench import Case, Threshold, best_threshold, evaluate, make_case
@@ -29,10 +29,12 @@ from sparring.models.loading import TINY_POLICY, load_policy, pick_device, pick_
 from sparring.models.scorer import Scorer, load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.report.demo import write_demo_report
-from sparring.rollouts.local import sample_solutions
+from sparring.rollouts.engine import Limits, Prefix, seed_from, solutions
+from sparring.rollouts.local import LocalEngine
 from sparring.runs import Metric, read_metrics, write_metrics
 from sparring.settings import Settings, dump_settings
-from sparring.terminal import progress_bar
+from sparring.side_by_side import Part, Report, Workers, processes
+from sparring.terminal import PartsProgress
 from sparring.traces.records import Trace
 from sparring.training.aprm import setup, train_aprm
 from sparring.training.aprm_settings import AprmSettings
@@ -51,6 +53,8 @@ from sparring.worlds.chain_model import CHAIN_LAYOUT
 
 Method = Literal["rules_prm", "aprm"]
 METHODS: dict[Method, Literal["rules", "trained"]] = {"rules_prm": "rules", "aprm": "trained"}
+Group = list[Trace | None]
+_ROWS = 512  # solutions in flight at once
 SPLITS = {"in_distribution": IN_DISTRIBUTION, "longer": LONGER}
 
 
@@ -85,16 +89,40 @@ class DemoSettings(Settings):
 
 @writes("out")
 def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = None) -> Path:
-    """Run the demo in `out` and return the path of its report."""
+    """Run the demo in `out` and return the path of its report; a script that calls it must guard its start (`Workers`)."""
     console = console or Console()
     out.mkdir(parents=True, exist_ok=True)
-    metrics: dict[str, Metric] = {}
-    with progress_bar(console) as bar:
-        for method, adversary in METHODS.items():
-            metrics |= train(method, adversary, settings, out, bar)
-        _cross_play(settings, out, bar)
-        metrics |= solve_and_judge(settings, out, bar)
-        attacks = {method: attack_prm(method, settings, out, bar) for method in METHODS}
+    count = processes()
+    with Workers(count) as workers, PartsProgress(console, _plan(settings)) as progress:
+        console.print(
+            f"{count} process{'es' * (count > 1)} of one thread; how long this takes is measured first ..."
+        )
+
+        def compute(*parts: Part) -> list[Any]:
+            return workers.run(
+                parts,
+                done=lambda place, units: progress.done(parts[place].title, units),
+                ended=lambda place: progress.ended(parts[place].title),
+                tick=progress.tick,
+            )
+
+        _, _, *sampled = compute(
+            # The longest first: what takes less time fills the gaps.
+            Part(_TRAINING["aprm"], train, (settings, "aprm", out)),
+            Part(_TRAINING["rules_prm"], train, (settings, "rules_prm", out)),
+            *(Part(_solving(split), sample_split, (settings, split)) for split in reversed(SPLITS)),
+        )
+        samples = dict(zip(reversed(SPLITS), sampled, strict=True))
+        scores = compute(
+            *(Part(_scoring(method), score_split, (method, samples, out)) for method in METHODS),
+        )
+        metrics = _training_metrics(out)
+        metrics |= judge_solutions(settings, samples, dict(zip(METHODS, scores, strict=True)), out)
+        *found, _ = compute(
+            *(Part(_attacking(method), attack_prm, (settings, method, out)) for method in METHODS),
+            Part("cross-play", play_across, (settings, out)),
+        )
+    attacks: dict[Method, AttackResult] = dict(zip(METHODS, found, strict=True))
     for method, result in attacks.items():
         metrics |= {f"attack.{method}.{name}": metric for name, metric in result.metrics.items()}
     write_examples(attacks, settings, out)
@@ -104,16 +132,57 @@ def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = Non
     return report
 
 
-def train(
-    method: Method, adversary: Literal["rules", "trained"], settings: DemoSettings, out: Path, bar: Progress
-) -> dict[str, Metric]:
+def _plan(settings: DemoSettings) -> dict[str, list[float]]:
+    """Return the relative cost of every unit of every part, in seconds of one quiet core of 2026."""
+    rewrites = settings.states_per_update * settings.samples_per_state / 64
+    warm_prm, warm_adversary = (
+        [0.6 * rewrites] * settings.prm_warm_steps,
+        [0.4] * settings.adversary_warm_steps,
+    )
+    samples = (settings.best_of_n + 1) * settings.problems
+    attack = [*warm_adversary, 4 * rewrites, *[rewrites] * settings.attack_updates, 8.0]
+    return {
+        _TRAINING["rules_prm"]: [*warm_prm, *[0.8 * rewrites] * settings.updates],
+        _TRAINING["aprm"]: [*warm_prm, *warm_adversary, *[1.7 * rewrites] * settings.updates],
+        _solving("in_distribution"): [0.008] * (samples + settings.problems),
+        _solving("longer"): [0.016] * samples,
+        **{_scoring(method): [7e-5 * samples] * 100 for method in METHODS},
+        **{_attacking(method): attack for method in METHODS},
+        "cross-play": [2.0] * 2 * len(range(0, settings.updates + 1, _snapshot_every(settings))),
+    }
+
+
+_TRAINING: dict[Method, str] = {
+    "rules_prm": "training, PRM on rules",
+    "aprm": "training, PRM against an adversary",
+}
+
+
+def _solving(split: str) -> str:
+    return f"solving, {split.replace('_', ' ')}"
+
+
+def _scoring(method: Method) -> str:
+    return f"scoring, {_title(method)}"
+
+
+def _attacking(method: Method) -> str:
+    return f"attacking, {_title(method)}"
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def train(report: Report, settings: DemoSettings, method: Method, out: Path) -> None:
     """Train one of the two PRMs, or go on with it."""
-    own = aprm_settings(settings, adversary)
-    task = bar.add_task(f"training, {_title(method)}", total=own.total_steps)
-    train_aprm(own, out / method, resume=True, progress=lambda step, _: bar.update(task, completed=step))
-    bar.update(task, completed=own.total_steps)
+    own = aprm_settings(settings, METHODS[method])
+    train_aprm(own, out / method, resume=True, progress=lambda step, _: report(step))
+
+
+def _training_metrics(out: Path) -> dict[str, Metric]:
     return {
         name.replace("training.", f"training.{method}."): metric
+        for method in METHODS
         for name, metric in read_metrics(out / method / "metrics.json").items()
     }
 
@@ -128,16 +197,20 @@ def aprm_settings(settings: DemoSettings, adversary: Literal["rules", "trained"]
         updates=settings.updates,
         states_per_update=settings.states_per_update,
         samples_per_state=settings.samples_per_state,
-        snapshot_every=max(1, settings.updates // 5) if adversary == "trained" else 0,
+        snapshot_every=_snapshot_every(settings) if adversary == "trained" else 0,
         seed=settings.seed,
         device="cpu",
     )
 
 
-def _cross_play(settings: DemoSettings, out: Path, bar: Progress) -> None:
-    task = bar.add_task("cross-play", total=1)
+def _snapshot_every(settings: DemoSettings) -> int:
+    return max(1, settings.updates // 5)
+
+
+def play_across(report: Report, settings: DemoSettings, out: Path) -> None:
+    """Let every snapshot of the adversary meet every snapshot of the PRM."""
     run = setup(aprm_settings(settings, "trained"), out / "aprm")
-    result = cross_play(run, states=64, seed=settings.seed)
+    result = cross_play(run, states=64, seed=settings.seed, progress=report)
     atomic_write_json(
         out / "cross_play.json",
         {
@@ -147,31 +220,86 @@ def _cross_play(settings: DemoSettings, out: Path, bar: Progress) -> None:
             "n": result.n,
         },
     )
-    bar.advance(task)
 
 
 # --- the solver ------------------------------------------------------------------------------------------------------
 
 
-def solve_and_judge(settings: DemoSettings, out: Path, bar: Progress) -> dict[str, Metric]:
-    """Sample solutions, let both PRMs choose among them and look for their errors."""
+@dataclass(frozen=True, slots=True)
+class Solutions:
+    """The solver's judged solutions of one split, per problem; None where one has no step."""
+
+    validation: list[Group]
+    greedy: list[Group]
+    groups: list[Group]
+
+
+def sample_split(report: Report, settings: DemoSettings, split: str) -> Solutions:
+    """Sample solutions of one split, and for the first also those that choose the thresholds."""
     solver = _Solver(settings)
-    scorers = {method: load_scorer(out / method / "prm", device="cpu") for method in METHODS}
-    thresholds = {}
-    validation = solver.solve(IN_DISTRIBUTION, "validation", samples=1, problems=settings.problems)
-    for method, scorer in scorers.items():
-        cases = _cases([group[0] for group in validation], scorer, "validation")
-        thresholds[method] = _store_threshold(out / method / "prm", _chosen(cases))
+    done = 0
+
+    def solve(steps: tuple[int, int], name: str, samples: int, *, greedy: bool = False) -> list[Group]:
+        nonlocal done
+        groups: list[Group] = []
+        for part in solver.solve(steps, name, samples=samples, problems=settings.problems, greedy=greedy):
+            groups += part
+            done += samples * len(part)
+            report(done)
+        return groups
+
+    steps = SPLITS[split]
+    return Solutions(
+        solve(IN_DISTRIBUTION, "validation", 1) if split == next(iter(SPLITS)) else [],
+        solve(steps, split, 1, greedy=True),
+        solve(steps, split, settings.best_of_n),
+    )
+
+
+def score_split(
+    report: Report, method: Method, samples: dict[str, Solutions], out: Path
+) -> dict[str, list[list[list[float] | None]]]:
+    """Choose the threshold of a finished PRM and store it; return its scores of all solutions by split."""
+    scorer = load_scorer(out / method / "prm", device="cpu")
+    (validation,) = (given.validation for given in samples.values() if given.validation)
+    cases = _cases([group[0] for group in validation], scorer, "validation")
+    _store_threshold(out / method / "prm", _chosen(cases))
+    # Many of a problem's solutions are the same text.
+    distinct = {
+        (trace.problem.question, trace.steps): trace
+        for given in samples.values()
+        for group in given.groups
+        for trace in group
+        if trace is not None
+    }
+    rows: list[list[float]] = []
+    traces = list(distinct.values())
+    for start in range(0, len(traces), _ROWS):
+        rows += scorer.score(traces[start : start + _ROWS])
+        report(100 * len(rows) // len(traces))
+    scores = dict(zip(distinct, rows, strict=True))
+    return {
+        split: [
+            [None if t is None else scores[t.problem.question, t.steps] for t in group]
+            for group in given.groups
+        ]
+        for split, given in samples.items()
+    }
+
+
+def judge_solutions(
+    settings: DemoSettings,
+    samples: dict[str, Solutions],
+    scored: dict[Method, dict[str, list[list[list[float] | None]]]],
+    out: Path,
+) -> dict[str, Metric]:
+    """Let both PRMs choose among the solutions and look for their errors."""
+    thresholds = {method: _stored_threshold(out / method / "prm") for method in METHODS}
     metrics: dict[str, Metric] = {}
     shown: list[dict[str, Any]] = []
-    for split, steps in SPLITS.items():
-        task = bar.add_task(f"solving, {split.replace('_', ' ')}", total=4)
-        greedy = solver.solve(steps, split, samples=1, problems=settings.problems, greedy=True)
-        bar.advance(task)
-        groups = solver.solve(steps, split, samples=settings.best_of_n, problems=settings.problems)
-        bar.advance(task)
-        scores = {method: _score_groups(groups, scorer) for method, scorer in scorers.items()}
-        bar.advance(task)
+    for split in SPLITS:
+        greedy, groups = samples[split].greedy, samples[split].groups
+        scores = {method: scored[method][split] for method in METHODS}
         metrics |= _best_of_n(settings, split, greedy, groups, scores)
         for method in METHODS:
             firsts = [group[0] for group in groups]
@@ -188,7 +316,6 @@ def solve_and_judge(settings: DemoSettings, out: Path, bar: Progress) -> dict[st
                 if name.startswith(split + ".")
             }
         shown += _solutions_to_show(split, groups, scores)
-        bar.advance(task)
     for method, threshold in thresholds.items():
         metrics[f"step_error.threshold.{method}"] = Metric(threshold.value)
     atomic_write_jsonl(out / "solutions.jsonl", shown)
@@ -198,35 +325,28 @@ def solve_and_judge(settings: DemoSettings, out: Path, bar: Progress) -> dict[st
 class _Solver:
     def __init__(self, settings: DemoSettings) -> None:
         device = pick_device("cpu")
-        self.model, self.tokenizer = load_policy(
-            settings.policy, device=device, dtype=pick_dtype("auto", device)
-        )
+        model, tokenizer = load_policy(settings.policy, device=device, dtype=pick_dtype("auto", device))
+        self.engine = LocalEngine(model, tokenizer, CHAIN_LAYOUT, row_budget=_ROWS, name="tiny policy")
         self.seed, self.temperature = settings.seed, settings.temperature
 
     def solve(
         self, steps: tuple[int, int], name: str, *, samples: int, problems: int, greedy: bool = False
-    ) -> list[list[Trace | None]]:
-        """Return judged solutions of held-out problems."""
+    ) -> Iterator[list[Group]]:
+        """Yield judged solutions of held-out problems, as many problems at a time as are sampled together."""
         held_out = generate_problems(problems, steps=steps, seed=self.seed, name=f"demo-{name}")
-        groups = sample_solutions(
-            self.model,
-            self.tokenizer,
-            CHAIN_LAYOUT,
-            held_out,
-            samples=samples,
-            max_new_tokens=16 * (steps[1] + 2),
-            seed=seed_for(self.seed, samples, name),
-            temperature=0.0 if greedy else self.temperature,
-            source="tiny policy",
-            row_budget=512,
-        )
-        return [[None if trace is None else judged(trace) for trace in group] for group in groups]
-
-
-def _score_groups(groups: Sequence[Sequence[Trace | None]], scorer: Scorer) -> list[list[list[float] | None]]:
-    flat = [trace for group in groups for trace in group if trace is not None]
-    scores = iter(scorer.score(flat))
-    return [[None if trace is None else next(scores) for trace in group] for group in groups]
+        seed = seed_for(self.seed, samples, name)
+        together = max(1, _ROWS // samples)
+        for start in range(0, problems, together):
+            chosen = held_out[start : start + together]
+            groups = solutions(
+                self.engine,
+                [Prefix(problem) for problem in chosen],
+                samples,
+                limits=Limits(16 * (steps[1] + 2), 0.0 if greedy else self.temperature),
+                seeds=[seed_from(seed, start + place) for place in range(len(chosen))],
+                separator="\n",
+            )
+            yield [[None if trace is None else judged(trace) for trace in group] for group in groups]
 
 
 def _cases(traces: Sequence[Trace | None], scorer: Scorer, subset: str) -> list[Case]:
@@ -240,12 +360,16 @@ def _chosen(cases: Sequence[Case]) -> Threshold:
     return best_threshold(cases, "validation solutions")
 
 
-def _store_threshold(folder: Path, threshold: Threshold) -> Threshold:
+def _store_threshold(folder: Path, threshold: Threshold) -> None:
     sidecar = read_sidecar(folder)
     write_sidecar(
         folder, sidecar.model_copy(update={"threshold": threshold.value, "threshold_rule": threshold.rule})
     )
-    return threshold
+
+
+def _stored_threshold(folder: Path) -> Threshold:
+    sidecar = read_sidecar(folder)
+    return Threshold(sidecar.threshold, sidecar.threshold_rule)
 
 
 def _best_of_n(
@@ -282,7 +406,7 @@ def _solved(trace: Trace | None) -> bool:
 # --- attacks and examples --------------------------------------------------------------------------------------------
 
 
-def attack_prm(method: Method, settings: DemoSettings, out: Path, bar: Progress) -> AttackResult:
+def attack_prm(report: Report, settings: DemoSettings, method: Method, out: Path) -> AttackResult:
     """Attack one frozen PRM with rules, a frozen and a freshly trained adversary."""
     own = AttackSettings(
         backbone=settings.policy,
@@ -296,13 +420,13 @@ def attack_prm(method: Method, settings: DemoSettings, out: Path, bar: Progress)
         seed=settings.seed + 1,
         device="cpu",
     )
-    task = bar.add_task(f"attacking {_title(method)}", total=own.warm_steps + own.updates)
+    warm = own.warm_steps
     return attack(
         load_scorer(out / method / "prm", device="cpu"),
         ChainTask(),
         own,
         out / f"attack_{method}.jsonl",
-        progress=lambda phase, done, total: bar.advance(task),
+        progress=lambda phase, done, total: report(done + (warm + 1) * (phase == ON_PRM)),
     )
 
 

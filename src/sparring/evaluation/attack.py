@@ -31,6 +31,7 @@ from sparring.training.state import random_for, seed_for, torch_generator_for
 from sparring.training.tasks import State, Task
 
 Attacker = Literal["rules", "frozen", "trained"]
+IMITATION, ON_PRM = "imitating the rules", "training against the frozen PRM"
 
 
 class AttackSettings(GameSettings):
@@ -162,7 +163,7 @@ def attack(
         )
         step()
         if progress is not None:
-            progress("imitating the rules", update + 1, settings.warm_steps)
+            progress(IMITATION, update + 1, settings.warm_steps)
     adversary.players.freeze_references()
     optimizer.state.clear()
     rewrites["frozen"] = _rewrite(adversary, task, states, settings, "attack-frozen")
@@ -189,7 +190,7 @@ def attack(
             shares = made.outcome_shares(scores, ground.threshold)
             log.append({"update": update + 1, "labelled_steps": labelled, **shares, **stats})
             if progress is not None:
-                progress("training against the frozen PRM", update + 1, settings.updates)
+                progress(ON_PRM, update + 1, settings.updates)
     rewrites["trained"] = _rewrite(adversary, task, states, settings, "attack-trained")
 
     scores_of = {name: ground.score(made) for name, made in rewrites.items()}

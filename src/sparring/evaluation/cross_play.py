@@ -8,6 +8,7 @@ cells differ only by the PRM. A step is accepted from a score of 0.5 on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +31,17 @@ class CrossPlay:
     n: int
 
 
-def cross_play(run: Run, *, states: int, seed: int) -> CrossPlay:
-    """Return the matrix for the snapshots in the run's directory; the run's players are left as the last snapshot."""
+def cross_play(
+    run: Run, *, states: int, seed: int, progress: Callable[[int], None] = lambda units: None
+) -> CrossPlay:
+    """Return the matrix for the snapshots in the run's directory; the run's players are left as the last snapshot.
+
+    Args:
+        run: whose snapshots meet.
+        states: held-out states on which they meet.
+        seed: of states and rewrites.
+        progress: called with how many units are done, two for each snapshot.
+    """
     folders = sorted(path for path in (run.out / "snapshots").iterdir() if path.is_dir())
     held_out = run.task.draw(random_for(seed, 0, "cross-play"), states)
     rewrites: list[Rewrites] = []
@@ -39,10 +49,12 @@ def cross_play(run: Run, *, states: int, seed: int) -> CrossPlay:
         load_player(run.players, "adversary", load_state(folder)[0]["adversary"])
         generator = torch_generator_for(seed, 0, "cross-play", run.device)
         rewrites.append(run.adversary.rewrite(run.task, held_out, generator))
-    matrix = []
+        progress(len(rewrites))
+    matrix: list[list[float | None]] = []
     for folder in folders:
         load_player(run.players, "prm", load_state(folder)[0]["prm"])
         matrix.append([made.outcome_shares(_scores(run, made))["fool_rate"] for made in rewrites])
+        progress(len(folders) + len(matrix))
     return CrossPlay(
         [int(Path(folder).name) for folder in folders], matrix, n=states * run.settings.samples_per_state
     )

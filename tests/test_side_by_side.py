@@ -1,0 +1,115 @@
+"""Parts of a job in worker processes: order, errors, deaths, and how long all will take."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import parts
+from sparring.errors import DataError, SparringError
+from sparring.side_by_side import Part, Workers
+from sparring.terminal import PartsProgress
+
+HERE = Path(__file__).parent
+
+
+def run(*chosen: Part) -> tuple[list[object], list[tuple[int, int]], list[int]]:
+    told: list[tuple[int, int]] = []
+    ended: list[int] = []
+    with Workers(2) as workers:
+        results = workers.run(
+            chosen,
+            done=lambda place, units: told.append((place, units)),
+            ended=ended.append,
+            tick=lambda: None,
+        )
+    return results, told, ended
+
+
+def test_results_come_in_order_with_reports_from_processes_of_one_thread():
+    before = os.environ.get("OMP_NUM_THREADS")
+    numbered = [Part(str(n), parts.doubled, (n,)) for n in range(5)]
+    results, told, ended = run(*numbered, Part("threads", parts.threads, ()))
+    assert results == [0, 2, 4, 6, 8, "1"]
+    assert {(n, -1) for n in range(6)} | {(n, 1) for n in range(5)} == set(told)
+    assert sorted(ended) == list(range(6))
+    assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+def test_the_error_of_a_part_keeps_its_place_and_carries_its_traceback():
+    with pytest.raises(DataError, match=r"x\.jsonl:3: no") as caught:
+        run(Part("bad", parts.refused, ("x.jsonl",)))
+    assert "parts.py" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("work", "message"), [(parts.faulty, "cannot be pickled"), (parts.killed, "bad: its process was killed")]
+)
+def test_a_part_that_dies_is_named(work, message):
+    with pytest.raises((RuntimeError, SparringError), match=message):
+        run(Part("bad", work, ()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_its_parent(number, tmp_path):
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import signal, sys, parts\nfrom pathlib import Path\nfrom sparring.cli import ending\n"
+        "from sparring.side_by_side import Part, Workers\n"
+        "def work():\n"
+        "    with Workers(2) as workers:\n"
+        "        files = [Path(name) for name in sys.argv[1:]]\n"
+        "        workers.run([Part('p', parts.endless, (file,)) for file in files], done=lambda *_: None,\n"
+        "                    ended=print, tick=lambda: None)\n"
+        "if __name__ == '__main__':\n    sys.exit(ending.run(work))\n"
+    )
+    files = [tmp_path / "a", tmp_path / "b"]
+    path = os.pathsep.join([str(HERE), *sys.path])
+    parent = subprocess.Popen(
+        [sys.executable, script, *files],
+        env=os.environ | {"PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not all(file.exists() and file.read_text() for file in files):
+        assert parent.poll() is None
+        time.sleep(0.02)
+    parent.send_signal(number)
+    _, errors = parent.communicate()
+    assert "Traceback" not in errors
+    assert parent.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    for file in files:
+        while alive(int(file.read_text())):
+            time.sleep(0.02)
+
+
+def alive(process: int) -> bool:
+    state = Path(f"/proc/{process}/stat")
+    if state.parent.parent.joinpath("self").exists():  # a system with /proc: nobody may have collected it yet
+        return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_what_is_left_is_estimated_from_the_pace_of_this_start():
+    progress = PartsProgress(Console(file=io.StringIO()), {"a": [1.0] * 10, "b": [2.0] * 5, "c": [4.0]})
+    assert progress.seconds_left(0.0) is None
+    for title in ("a", "b"):
+        progress.done(title, -1)
+    progress.done("a", 6)  # an earlier start made five of them
+    progress.done("a", 7)
+    assert progress._started is not None
+    assert progress.seconds_left(progress._started + 4) == pytest.approx((24 - 7) * 4 / 2)
+    progress.ended("b")  # had been finished earlier: it tells nothing of the pace
+    assert progress.seconds_left(progress._started + 4) == pytest.approx((24 - 17) * 4 / 2)
