@@ -1,10 +1,12 @@
-"""Right statements as people write them are never called wrong, and their false twins never correct.
+"""Right statements as people and language models write them are never called wrong, and their false twins never correct.
 
 One row per kind of notation: (what a step may say, the same with a mistake, whether the mistake must be seen). Every
-member that reads calculations is asked.
+member that reads calculations is asked. `right_and_false_steps.txt` holds more of such twins, one pair a line.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +133,15 @@ def test_this_is_not_one_thing_for_ever() -> None:
     before = "Rex is a dog. This is an animal."
     assert "wrong" not in truths("Rose is a flower. So this is not an animal.", "Decide.", before)
     assert "wrong" in truths("This is an animal. So this is not an animal.", "Decide.")
+
+
+def test_steps_in_the_styles_of_today_are_not_wrong_and_their_false_twins_not_correct() -> None:
+    lines = (Path(__file__).parent / "right_and_false_steps.txt").read_text(encoding="utf-8").splitlines()
+    twins = [line.replace("\\n", "\n").split(" ||| ") for line in lines]
+    assert [right for right, _ in twins if "wrong" in truths(right)] == []
+    found = [truths(false) for _, false in twins]
+    seen = sum("wrong" in one for one in found)
+    assert [
+        false for (_, false), one in zip(twins, found, strict=True) if one == {"correct", "undecided"}
+    ] == []
+    assert seen >= 0.7 * len(twins)

@@ -183,7 +183,7 @@ def check(equation: Equation, step: str) -> Check:
     if is_irrational(left.tokens + right.tokens) and close(left_value, right_value):
         return Check("right", equation, left=left_value, right=right_value)
     carried_on = equation.chained and not left.units and not right.units
-    if left.operators == 0 and equation.source == "text" and not carried_on:
+    if left.operators == 0 and equation.source == "text" and not carried_on and converted is None:
         # "2 pizzas = 2 * 8 slices", "Step 2 = ...": an amount renamed, not a calculation
         return Check("label", equation, left=left_value, right=right_value)
     found = excuse(equation, left, right, left_value, right_value, step)

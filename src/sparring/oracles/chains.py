@@ -9,6 +9,7 @@ what the relations mean (`algebra.py`).
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -34,7 +35,9 @@ _INNER = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|split|gathered|gather|equ
 _WORD = re.compile(
     r"\\?[A-Za-z]{2,}|(?<![\w\\^_=+*/(-])[aAI](?=\s+[A-Za-z]{2,})|[^\x00-\x7f\u00a0\u2009\u202fα-ω×·÷−²³√π≤≥≠≈⇒→∴°…–]+"
 )
-_PLAIN_NAMES = frozenset(["sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "pi"])
+_PLAIN_NAMES = frozenset(
+    ["sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "pi"]
+)
 _PLAIN_RELATION = re.compile(r"[=<>≤≥≠≈]|\\(?:le|ge|ne|approx|leq|geq)\b")
 _ARROWS = word_set(
     "implies Rightarrow Longrightarrow iff Leftrightarrow Longleftrightarrow rightarrow longrightarrow therefore"
@@ -55,10 +58,10 @@ _LINKING_WORD = re.compile(
 )
 _VALUE_WORDS = re.compile(
     r"(?:\b(?:of|times|minus|plus|by|per|mod|modulo|root|than|divided|over|percent|sum|product|choose|to|base|"
-    rf"{'|'.join(sorted(NUMBERED_WORDS))}|"
     r"remainder|log|minutes?|hours?|cents?|dollars?|feet|inches|d(?:\^?\d)?/d[a-z])|[-+*/^])\s*$",
     re.IGNORECASE,
 )
+_NUMBERED = re.compile(rf"\b(?:{'|'.join(sorted(NUMBERED_WORDS))})\s*$", re.IGNORECASE)
 _WORDS_AFTER = re.compile(
     r"\s*(?:times|mod|modulo|percent|plus|minus|divided|of|squared|cubed|more|less|choose|base|over|remainder|r)\b",
     re.I,
@@ -266,11 +269,18 @@ def _chain(
             member._replace(node=None) if 0 < place < len(sides) - 1 and _may_be_two(side) else member
             for place, (member, side) in enumerate(zip(members, sides, strict=True))
         ]
-    if _VALUE_WORDS.search(text[max(0, piece[0].start - 30) : piece[0].start].rstrip(" $\\([\n")) or (
-        piece[0].text in "+-" and not passage.latex and re.search(r"\w[\s]*$", text[: piece[0].start])
-    ):
+    lead = text[max(0, piece[0].start - 30) : piece[0].start].rstrip(" $\\([\n")
+    continues = piece[0].text in "+-" and not passage.latex and re.search(r"\w[\s]*$", text[: piece[0].start])
+    numbered = piece[0].kind == "number" and _NUMBERED.search(lead)  # "on day 1 * 2"
+    if _VALUE_WORDS.search(lead) or continues or numbered:
         members[0] = members[0]._replace(node=None)
     if not passage.latex and _UNFINISHED.match(text, piece[-1].end):
+        members[-1] = members[-1]._replace(node=None)
+    if not passage.latex and piece[0].text == "(" and text[: piece[0].start][-1:].isalpha():
+        members[0] = members[0]._replace(node=None)  # "max(3, 7) = 7"
+    if not passage.latex and piece[-1].text == "!":  # "= 25!": a factorial, or the end of a cry
+        members[-1] = _either(_member(sides[-1][:-1], places[-1]), members[-1])
+    if unicodedata.combining(text[piece[-1].end : piece[-1].end + 1] or " "):
         members[-1] = members[-1]._replace(node=None)
     after = text[piece[-1].end : piece[-1].end + 40].lstrip(" $)]\\.")
     if _WORDS_AFTER.match(after):

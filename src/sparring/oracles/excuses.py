@@ -235,7 +235,10 @@ def _before_of(run: Run, wanted: Fraction) -> bool:
 
 def _tight_slashes(run: Run, wanted: Fraction) -> bool:
     """Whether slashes without spaces bind tighter than spaced ones: "7/12 / 1/12" as two fractions."""
+    slashes = [place for place, token in enumerate(run.tokens) if token.text == "/"]
     spaced = [token.text == "/" and token.gap for token in run.tokens]
+    if len(slashes) == 3 and not any(spaced):  # 3/4÷1/2
+        spaced[slashes[1]] = True
     if not any(spaced):
         return False
     tokens = [

@@ -41,10 +41,10 @@ _SCAN = re.compile(
     |(?P<words>\\(?:text|mbox|textrm|textbf|mathrm|operatorname|textit)\*?\s*\{(?P<inner>[^{}]*)\})
     |(?P<command>\\[A-Za-z]+)
     |(?P<escaped>\\.)
-    |(?P<name>[A-Z]{2,}(?![a-z])|sqrt|sin|cos|tan|cot|sec|csc|log|ln|pi(?![a-z]))
+    |(?P<name>[A-Z]{2,}(?![a-z])|sqrt|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|pi(?![a-z]))
     |(?P<letter>[A-Za-zα-ω])
     |(?P<relation><=|>=|(?<![\d)}])!=|==|=>|->|:=|[=<>≤≥≠≈→⇒≡])
-    |(?P<dots>\.\.\.+|…)
+    |(?P<dots>\.\.\.+|…|---+)
     |(?P<symbol>\*\*|.)""",
     re.VERBOSE | re.DOTALL,
 )
@@ -52,7 +52,7 @@ _SYMBOLS = {
     "×": "*",
     "·": "*",
     "⋅": "*",
-    "÷": "/",
+    "÷": "÷",
     "−": "-",
     "–": "-",
     "**": "^",
@@ -60,7 +60,7 @@ _SYMBOLS = {
     "√": "√",
     "π": "π",
 }
-_SAME = {"cdot": "*", "times": "*", "div": "/", "pm": "±", "mp": "∓", "lbrack": "[", "rbrack": "]",
+_SAME = {"cdot": "*", "times": "*", "div": "÷", "pm": "±", "mp": "∓", "lbrack": "[", "rbrack": "]",
          "lvert": "|", "rvert": "|", "vert": "|", "cdotp": "*"}  # fmt: skip
 
 

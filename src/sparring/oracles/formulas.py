@@ -105,18 +105,11 @@ class Parser:
         node = self.signed()
         slashed = False
         while True:
-            if self.at("*", "/"):
-                divides = self.text == "/"
+            if self.at("*"):
                 self.position += 1
-                factor = self.signed()
-                if divides and slashed:  # 25 / 1/3
-                    above, below = node.parts
-                    node = Node("either", (Node("quotient", (node, factor)),
-                                           Node("quotient", (above, Node("quotient", (below, factor))))))  # fmt: skip
-                    slashed = False
-                else:
-                    node = Node("quotient" if divides else "product", (node, factor))
-                    slashed = divides
+                node, slashed = Node("product", (node, self.signed())), False
+            elif self.at("/", "÷"):
+                node, slashed = self.divided(node, slashed)
             elif self.starts_atom():
                 if self.tokens[self.position - 1].text == "%":
                     raise UnreadableError("a percentage or a remainder")
@@ -129,6 +122,30 @@ class Parser:
                 node = _juxtaposed(node, factor) if bare else Node("product", (node, factor))
             else:
                 return node
+
+    def divided(self, node: Node, slashed: bool) -> tuple[Node, bool]:
+        """A quotient, and whether what stands below may go on; several slashes are read from the left, or as fractions."""
+        loose = self.loose()
+        self.position += 1
+        factor = self.signed()
+        if loose and self.at("/") and not self.loose():  # 3/4 ÷ 1/2
+            self.position += 1
+            below = self.signed()
+            from_left = Node("quotient", (Node("quotient", (node, factor)), below))
+            return Node(
+                "either", (from_left, Node("quotient", (node, Node("quotient", (factor, below)))))
+            ), False
+        quotient = Node("quotient", (node, factor))
+        if slashed and node.kind == "quotient":  # 25 / 1 / 3
+            above, below = node.parts
+            other = Node("quotient", (above, Node("quotient", (below, factor))))
+            return Node("either", (quotient, other)), False
+        return quotient, True
+
+    def loose(self) -> bool:
+        """Whether the division sign here stands apart, so that slashes beside it bind closer."""
+        token, before = self.tokens[self.position], self.tokens[self.position - 1]
+        return token.text == "÷" or token.start > before.end
 
     def signed(self) -> Node:
         if not self.at("-", "+", "±", "∓"):

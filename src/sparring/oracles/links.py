@@ -8,6 +8,7 @@ under every reading. Rounding, units and percent are excuses. Not here: whether 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -116,13 +117,15 @@ def _values(
     a, b = pairs[0]
     if any(same(*pair) for pair in pairs):
         return "value", show(a)
+    if _same_angle(first, a, second, b) or _same_angle(second, b, first, a):
+        return "value", show(a)
     detail = f"{show(a)} is not {show(b)}"
     apart = abs(as_complex(a) - as_complex(b))
     distance = apart / max(abs(as_complex(a)), abs(as_complex(b)), 1e-12)
     with_decimals = [side for side in (first, second) if _has_decimals(side)]
     if rough or with_decimals or _has(first, "constant") != _has(second, "constant"):
-        places = min(map(_places, with_decimals), default=0)
-        if distance <= ROUNDING or apart <= 0.51 * 10.0**-places:
+        shown = with_decimals or [side for side in (first, second) if side.kind == "number"]
+        if distance <= ROUNDING or (shown and apart <= 0.51 * 10.0 ** -min(map(_places, shown))):
             return "rounded", ""
         if rough or distance <= ROUGH:
             return "excused", detail
@@ -133,10 +136,27 @@ def _values(
         # another branch of a root
         or (isinstance(a, complex) and same(abs(a), abs(as_complex(b))) and _has(first, "call", second))
         or _is_imaginary(a) != _is_imaginary(b)  # rather a letter misread than a number that is no real one
+        or _runs_on(a, second)  # "5 + 3 = 8 - 2 = 6"
         or _rounds_to_whole(a, second)  # "11 / 5 = 2 trays", "4 / 3 = 1 and 1/3"
         or _rounds_to_whole(b, first)
     )
     return ("excused" if excused else "false_value"), detail
+
+
+def _same_angle(first: Node, degrees: Value, second: Node, radians: Value) -> bool:
+    """Whether an angle in degrees is given in radians, as a multiple of pi."""
+    if not _has(first, "degrees") or _has(second, "degrees") or not _has(second, "constant"):
+        return False
+    return same(as_complex(degrees) * math.pi / 180, radians)
+
+
+def _runs_on(value: Value, written: Node) -> bool:
+    """Whether a calculation goes on with the result before it."""
+    while written.kind in ("sum", "product", "quotient"):
+        written = written.parts[0]
+        if written.kind == "number":
+            return same(value, written.value)
+    return False
 
 
 def _is_imaginary(value: Value) -> bool:

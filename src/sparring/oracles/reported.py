@@ -21,20 +21,22 @@ HYPOTHETICAL = re.compile(
 """Words before a statement, in its clause, that suppose or deny it."""
 RETRACTED = re.compile(
     r"\b(?:not|isn't|wrong|incorrect|false|contradicts?|contradiction|impossible|mistake|mistaken|invalid|doesn't"
-    r"|error|fails?|ruled out|no solutions?|reject(?:ed)?|discard(?:ed)?)\b|\?"
-    r"|\btoo (?:high|low|much|many|big|small|large)\b",
+    r"|error|fails?|off by|should (?:be|have)|cannot (?:be|hold|happen|occur)"
+    r"|ruled out|no solutions?|reject(?:ed)?|discard(?:ed)?)\b|\?"
+    r"|\btoo (?:high|low|much|many|big|small|large)\b|[❌✗✘]",
     re.IGNORECASE,
 )
 """Words after a statement, in its sentence, that take it back."""
 _MISTAKEN = re.compile(
     r"\b(?:wrong(?:ly)?|incorrect(?:ly)?|mistake(?:n(?:ly)?|s)?|mistook|erroneous(?:ly)?|errors?|false(?:ly)?|invalid|guess(?:ed)?"
-    r"|misconceptions?|fallac\w+|miscalculat\w+|misread\w*|accidentally|typo|absurd)\b|[❌✗✘]",
+    r"|misconceptions?|fallac\w+|miscalculat\w+|misread\w*|accidentally|typo|absurd|oops|forg[eo]t\w*|overlook\w*|neglect\w*"
+    r"|instead of\b.*\b(?:wrote|got|computed|calculated|answered|put|used))\b|[❌✗✘]",
     re.IGNORECASE,
 )
 _SAID_BY_OTHERS = re.compile(
     r"\b(?:claim(?:s|ed)|thinks|thought|believe[sd]"
     r"|(?:people|students|some|many|others) (?:claim|think|believe|say|write)"
-    r"|alleg\w+|pretend\w*|imagin\w+|argue[sd]|insist(?:s|ed))\b"
+    r"|alleg\w+|pretend\w*|imagin\w+|argue[sd]|insist(?:s|ed)|according to)\b"
     r"|\b(?:might|may|could|would|tempted to) (?:\w+ )?(?:think|say|write|guess|believe|expect)\b|^\s*had\b"
     r"|^\s*\(?[A-E][).]\s|\b(?:option|choice|statement)\s+\(?[A-E\d]\b",
     re.IGNORECASE,

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from sparring.oracles.numbers import EvaluationError, to_postfix, value_of
+from sparring.oracles.literals import PI
+from sparring.oracles.numbers import IRRATIONAL_PRECISION, EvaluationError, to_postfix, value_of
 from sparring.oracles.run import Run
 from sparring.oracles.tokens import Token
 from sparring.oracles.words import word_set
@@ -33,6 +34,7 @@ _FAMILIES = [
     )
 ]
 _CONVERTIBLE = frozenset().union(*_FAMILIES)
+_ANGLE = re.compile(r"°|\\circ|degrees?|radians?")
 _SCALED = re.compile(
     r"%|percent|cents?\b|¢|\$|pennies|dimes?|nickels?|quarters?|thousand|million|dollar", re.IGNORECASE
 )
@@ -117,7 +119,11 @@ def scale_differs(first: Run, second: Run, left: Fraction, right: Fraction, step
     ratio = max(left / right, right / left) if left and right else Fraction(0)
     adds = any(token.kind == "operator" and token.text in "+-" for token in first.tokens)
     several = any(len({_singular(unit) for unit in units if unit in family}) > 1 for family in _FAMILIES)
+    if adds and "cents" in units and "$" in step:
+        return True  # "$2.75 + 50¢"
     if several and (ratio in FACTORS or adds):
+        return True
+    if abs(ratio - 180 / PI) < IRRATIONAL_PRECISION and _ANGLE.search(step):
         return True
     if ratio in (100, 1000, 1_000_000) and _SCALED.search(step):
         return True

@@ -114,7 +114,7 @@ _ATTACHED_UNITS = word_set(
     """
     hr hrs min mins sec secs kg kgs mg gm gms lb lbs oz km kms cm mm ft in inches inch ml mi mph kph am pm
     hours hour minutes minute seconds days day weeks week months month years year yrs yr miles mile feet
-    foot meters meter gb mb kb dollars cents gallons pounds sq
+    foot meters meter gb mb kb dollars cents gallons pounds sq gal qt yd
     """
 )
 _SCAN = re.compile(
@@ -136,7 +136,7 @@ _SCAN = re.compile(
     |(?P<digits>\\[dt]?frac\s*\d\s*\d)
     |(?P<command>\\[A-Za-z]+|\\.)
     |(?P<ellipsis>\.\.\.+|…)
-    |(?P<power>\*\*)
+    |(?P<power>\*\*)|(?P<rule>---+)
     |(?P<comparison><=|>=|=<|!=|=>|->|-->|[<>≤≥≠→⇒⟹∴≡]+)
     |(?P<approximate>≈|≅|≃|=~|~=)
     |(?P<relation>:=|==|=)
@@ -371,6 +371,8 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
             kind = "break"  # a range dash or a colon ends the expression
     elif group == "comparison" and raw == "!=" and after_number:
         kind = "unknown"  # "5!=120" or "5 is not 6"
+    elif group == "rule":
+        kind = "break"
     elif group == "line":
         kind, shown = "break", "\\\\" if raw[0] == "\\" else "\n"
     elif group in _PLAIN:

@@ -25,7 +25,7 @@ length    meter    1          meters metre metres
 length    kilometer 1000      kilometers kilometre kilometres km kms
 length    inch     254/10000  inches
 length    foot     3048/10000 feet ft
-length    yard     9144/10000 yards
+length    yard     9144/10000 yards yd yds
 length    mile     1609344/1000 miles
 mass      milligram 1/1000    milligrams mg
 mass      gram     1          grams
@@ -38,8 +38,8 @@ volume    teaspoon 492892159375/100000000000000 teaspoons tsp
 volume    tablespoon 1478676478125/100000000000000 tablespoons tbsp
 volume    cup      2365882365/10000000000 cups
 volume    pint     473176473/1000000000 pints
-volume    quart    946352946/1000000000 quarts
-volume    gallon   3785411784/1000000000 gallons
+volume    quart    946352946/1000000000 quarts qt qts
+volume    gallon   3785411784/1000000000 gallons gal gals
 money     cent     1          cents penny pennies
 money     nickel   5          nickels
 money     dime     10         dimes
