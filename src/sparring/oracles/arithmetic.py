@@ -38,6 +38,7 @@ from sparring.traces.verdict import Verdict
 
 MAX_EQUATIONS = 200
 MAX_FALSE_EQUATIONS = 20
+NOTHING = "arithmetic:nothing_to_check"
 Finding = Literal["right", "wrong", "unclear", "label", "not_numeric", "too_large"]
 _WORST_FIRST: tuple[Finding, ...] = ("wrong", "too_large", "unclear", "not_numeric", "right")
 
@@ -87,11 +88,16 @@ def with_facts(checks: Sequence[Check], facts: Sequence[Fact]) -> Verdict:
         )
     ]
     verdict = verdict_of(left)
-    false = next((fact for fact in facts if not fact.holds), None)
-    if verdict.truth == "wrong" or (false is None and verdict.reason != "arithmetic:nothing_to_check"):
+    false = next((fact for fact in facts if fact.holds is False), None)
+    if verdict.truth == "wrong":
         return verdict
     if false is not None:
         return Verdict("wrong", f"arithmetic:{false.kind}", false.detail, false.span)
+    open_fact = next((fact for fact in facts if fact.holds is None), None)
+    if open_fact is not None and (verdict.truth == "correct" or verdict.reason == NOTHING):
+        return Verdict("undecided", "arithmetic:open_statement", open_fact.detail, open_fact.span)
+    if verdict.reason != NOTHING:
+        return verdict
     count = f"{len(facts)} statement{'s' if len(facts) > 1 else ''} checked"
     return Verdict("correct", "arithmetic:calculations_hold", count, facts[0].span)
 
@@ -123,7 +129,7 @@ def verdict_of(checks: Sequence[Check]) -> Verdict:
         by_finding.setdefault(one.finding, one)
     worst = next((by_finding[kind] for kind in _WORST_FIRST if kind in by_finding), None)
     if worst is None:
-        return Verdict("undecided", "arithmetic:nothing_to_check")
+        return Verdict("undecided", NOTHING)
     span = worst.equation.span
     if worst.finding == "wrong":
         return Verdict("wrong", "arithmetic:wrong_result", describe(worst), span)
@@ -145,6 +151,8 @@ def describe(failed: Check) -> str:
         return f"{show(failed.left)} {failed.equation.relation} {show(failed.right)} does not hold"
     if mixed_units(left, right) is not None:
         return "the sum is wrong after conversion of its units"
+    if left.operators == 0 and right.operators == 0:
+        return f"{expression_text(left)} is not {expression_text(right)}"
     if left.operators == 0:
         return f"{expression_text(right)} is {show(failed.right)}, not {show(failed.left)}"
     return f"{expression_text(left)} is {show(failed.left)}, not {show(failed.right)}"
@@ -167,8 +175,8 @@ def check(equation: Equation, step: str) -> Check:
         return Check("too_large" if "too_large" in (one.failure, other.failure) else "not_numeric", equation)
     if equation.relation in COMPARISONS:
         return _compared(equation, left, right, left_value, right_value, step)
-    compound = left.compound or right.compound
-    if equation.source != "printed" and left.operators == 0 and right.operators == 0 and not compound:
+    plain = left.operators == 0 and right.operators == 0 and not (left.compound or right.compound)
+    if plain and not _claims_equality(equation):
         return Check("label", equation, left=left_value, right=right_value)
     converted = mixed_units(left, right)
     if converted is not None and converted[0] == converted[1]:
@@ -185,12 +193,21 @@ def check(equation: Equation, step: str) -> Check:
     carried_on = equation.chained and not left.units and not right.units
     if left.operators == 0 and equation.source == "text" and not carried_on and converted is None:
         # "2 pizzas = 2 * 8 slices", "Step 2 = ...": an amount renamed, not a calculation
-        return Check("label", equation, left=left_value, right=right_value)
+        renamed = bool(left.lead or left.units or right.units or left.doubt) or right.operators == 0
+        return Check("label" if renamed else "unclear", equation, "renamed", left_value, right_value)
     found = excuse(equation, left, right, left_value, right_value, step)
     if found is None:
         return Check("wrong", equation, left=left_value, right=right_value)
     finding: Finding = "right" if found == "rounded" else "unclear"
     return Check(finding, equation, found, left_value, right_value)
+
+
+def _claims_equality(equation: Equation) -> bool:
+    """Whether two plain numbers are said to be equal: in or after an annotation, or as the end of a chain without units."""
+    left, right = equation.left, equation.right
+    if equation.source != "text" or left is None or right is None:
+        return equation.source != "text"
+    return equation.chained and not left.units and not right.units
 
 
 def _compared(
@@ -202,4 +219,4 @@ def _compared(
         calculates = first.operators or second.operators
         return Check("right" if calculates else "label", equation, left=left, right=right)
     found = comparison_excuse(first, second, step)
-    return Check("label" if found else "wrong", equation, found or "", left, right)
+    return Check("unclear" if found else "wrong", equation, found or "", left, right)

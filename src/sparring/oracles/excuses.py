@@ -18,12 +18,12 @@ from sparring.oracles.literals import PI
 from sparring.oracles.numbers import (
     EvaluationError,
     changes_by_share,
-    decimal_places,
     is_float_noise,
     to_postfix,
     value_of,
 )
 from sparring.oracles.reported import HYPOTHETICAL, RETRACTED, is_called_mistaken, is_only_reported
+from sparring.oracles.rounding import rounding_excuse
 from sparring.oracles.run import Run
 from sparring.oracles.scales import FACTORS, mixed_units, scale_differs, value_or_none
 from sparring.oracles.tokens import Token
@@ -109,44 +109,7 @@ def comparison_excuse(first: Run, second: Run, step: str) -> str | None:
     return None
 
 
-# --- rounding ---
-
-
-def rounding_excuse(
-    equation: Equation, first: Run, second: Run, left: Fraction, right: Fraction
-) -> str | None:
-    """``rounded`` for a correct rounding to the digits shown, another name where it may be one."""
-    if second.operators and not first.operators:
-        return rounding_excuse(equation, second, first, right, left)
-    shown = second.tokens[-1] if not second.operators else None
-    number = next((token for token in second.tokens if token.kind == "number"), None)
-    if shown is None or number is None:
-        return None
-    scale = Fraction(1, 100) if shown.kind == "percent" else Fraction(1)
-    places = 0 if number.text.endswith(".0") else number.places  # "4.0" is a float's way to write 4
-    unit = Fraction(1, 10**places) * scale
-    error = abs(left - right)
-    if equation.relation == "~" or first.approximate or second.approximate:
-        return _marked_rounding(number, unit, error, left)
-    if places == 0:
-        # a share of whole things: 7 / 2 = 3 may be meant, 100 * 6 = 601 is not
-        return "unmarked_rounding" if error < unit and (left / scale).denominator != 1 else None
-    if error <= unit / 2:
-        return "rounded"
-    if error < unit:
-        exact = decimal_places(left / scale)
-        return "rounded" if exact is None else "truncated"
-    return None
-
-
-def _marked_rounding(number: Token, unit: Fraction, error: Fraction, left: Fraction) -> str | None:
-    digits = number.text.replace(",", "")
-    zeros = len(digits) - len(digits.rstrip("0")) if number.places == 0 else 0
-    step = unit * 10**zeros
-    up_or_down = error < step and error <= abs(left) / 2  # 67 is about 100, 10 is not
-    if error <= step / 2 or up_or_down or error <= abs(left) / 100:
-        return "rounded"
-    return "rough_approximation" if error <= abs(left) / 10 else None
+# --- rounding of operands ---
 
 
 def _within_operand_rounding(first: Run, second: Run, left: Fraction, right: Fraction) -> bool:

@@ -10,22 +10,28 @@ judged; one that can be read in more than one way carries a `doubt`. Not here: r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 from sparring.oracles.run import Run, is_share
 from sparring.oracles.tokens import Token
 from sparring.oracles.units import PLACES, SHORT_UNITS, UNITS, Unit
 from sparring.oracles.words import (
-    APPROXIMATE_WORDS,
     CLAUSE_WORDS,
     DOUBTFUL_WORDS,
     GROUPING_WORDS,
     HARMLESS_AFTER,
+    HEDGES_AFTER,
+    HEDGES_BEFORE,
     LEAD_WORDS,
     NUMBERED_WORDS,
+    ROUNDED_TO,
     SPELLED_NUMBERS,
 )
 
 MAX_UNIT_WORDS = 6
+MAX_WORDS_TO_HEDGE = 3
+MAX_HEDGE_WORDS = 8
+_AFTER_HEDGE = frozenset(("to", "up", "down", "off"))
 
 
 def read_runs(tokens: Sequence[Token], first: int, last: int, partners: dict[int, int]) -> list[Run]:
@@ -215,8 +221,8 @@ class _Reader:
                 self._measure(self.run, words[0])
             self.run.units += words
             self.run.trailing += 1
-        if any(word in APPROXIMATE_WORDS for word in words):
-            self._approximate(inside[0])
+        if self.run is not None and words and self._hedges_after(words):
+            self._hedge_after(self.run, words)
         self.position = partner
 
     def _close(self, token: Token) -> None:
@@ -323,11 +329,12 @@ class _Reader:
 
     def _word(self, token: Token) -> None:
         run = self.run
-        if token.text in APPROXIMATE_WORDS and not self._counts_rounds(token):
-            self._approximate(token)
+        hedge = token.text in HEDGES_BEFORE and self._number_follows()
+        self.approximate = hedge and not (run is not None and self.waiting)
         if run is None:
             self.lead.append(token.text)
         elif self.waiting:
+            run.approximate = run.approximate or hedge
             if token.text not in LEAD_WORDS:
                 run.known = False
                 self.waiting = False
@@ -337,6 +344,10 @@ class _Reader:
             self._finish(closed=True)
             self.lead = [token.text]
         else:
+            if token.text in HEDGES_AFTER and run.trailing <= MAX_WORDS_TO_HEDGE and not self.roles:
+                words = [part.text for part in self.tokens[self.position : self.last][:MAX_HEDGE_WORDS]]
+                if self._hedges_after(words):
+                    self._hedge_after(run, words)
             if run.trailing == 0:
                 self._measure(run, token.text)
             elif token.text not in CLAUSE_WORDS:
@@ -346,12 +357,26 @@ class _Reader:
             if token.text in DOUBTFUL_WORDS and token.text not in HARMLESS_AFTER:
                 run.doubt = run.doubt or "word_after"
 
-    def _counts_rounds(self, token: Token) -> bool:
-        """Whether "rounds" are what is counted ("10 rounds") and not what is done ("3.7 rounds to 4")."""
-        if token.text not in ("round", "rounds") or self.run is None or self.waiting or self.run.trailing:
-            return False
-        after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
-        return after is None or after.text not in ("to", "up", "down", "off")
+    def _number_follows(self) -> bool:
+        """Whether a number stands straight after the present token, its sign or bracket aside."""
+        after = self.tokens[self.position + 1 : min(self.position + 3, self.last)]
+        kinds = [token.kind for token in after]
+        opens = bool(kinds) and (kinds[0] in ("open", "fraction", "root") or after[0].text == "-")
+        return kinds[:1] == ["number"] or (opens and kinds[1:] in (["number"], ["open"]))
+
+    @staticmethod
+    def _hedges_after(words: Sequence[str]) -> bool:
+        """Whether words after a number begin a hedge: "rounded up", "approximately" at the end; not "rounded corners"."""
+        return words[0] in HEDGES_AFTER and (len(words) == 1 or words[1] in _AFTER_HEDGE)
+
+    @staticmethod
+    def _hedge_after(run: Run, words: Sequence[str]) -> None:
+        run.approximate = True
+        nearest = next((place for place, word in enumerate(words) if word in ("nearest", "closest")), None)
+        named = (
+            ROUNDED_TO.get(words[nearest + 1]) if nearest is not None and nearest + 1 < len(words) else None
+        )
+        run.digit = run.digit if named is None else Fraction(str(named))
 
     def _measure(self, run: Run, word: str) -> None:
         if not run.tokens or run.tokens[-1].kind != "number" or run.units[-1:] == ["/"]:
@@ -393,12 +418,19 @@ class _Reader:
         self._took_operand(run, token)
 
     def _approximate(self, token: Token) -> None:
-        if self.run is not None and not self.waiting:
-            self.run.approximate = True
-        else:
-            self.approximate = True
-            if self.run is not None:
+        """``~`` hedges the number that follows it, an ellipsis the decimal before it; ``200~km`` only holds words together."""
+        if token.text != "~":
+            if self.run is not None and not self.waiting:
                 self.run.approximate = True
+        elif self._number_follows() and not (self.position > self.first and self._touches(token)):
+            if self.run is not None and self.waiting:
+                self.run.approximate = True
+            else:
+                self.approximate = True
+
+    def _touches(self, token: Token) -> bool:
+        before = self.tokens[self.position - 1]
+        return before.kind not in ("operator", "open") and before.end == token.start
 
     def _boundary(self) -> None:
         """A bracket without a partner ends what went before."""

@@ -1,11 +1,11 @@
 r"""Facts about numbers that are stated without an equation between expressions: times of day, ratios, properties.
 
-Contract: `find_facts` returns the statements of a step that are decidable, each true or false: ``3:45 pm + 2 hours = 5:45
+Contract: `find_facts` returns the statements of a step that are decidable, each true, false or open: ``3:45 pm + 2 hours = 5:45
 pm``, ``from 8:30 to 11:15 is 2 hours 45 minutes``, ``12:8 = 3:2``, ``half of 20 is 10``, ``51 is prime``, ``91 is divisible
 by 7``, ``17 \equiv 2 \pmod{5}``, ``17 ÷ 5 = 3 R 2``, ``17 % 5 = 2``, ``1011_2 = 11``, ``0x1F = 31``, ``\gcd(12, 18) = 6``,
-``2 hours = 120 minutes``, ``7 days after March 28 is April 4``, ``He needs 7 because 8 - 2 = 6``. A false one that another
-reading, a denial or a supposition in the same step may save is left out. Each pattern is anchored to literal numbers of few
-digits, so that everything is bounded. Not here: equations between expressions (`equations.py`).
+``2 hours = 120 minutes``, ``7 days after March 28 is April 4``, ``He needs 7 because 8 - 2 = 6``. One that is false
+as written, but that another reading, a denial or a supposition in the same step may save, is open. Each pattern is anchored
+to literal numbers of few digits, so that everything is bounded. Not here: equations between expressions (`equations.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from sparring.oracles.numbers import evaluate
@@ -40,13 +40,14 @@ class Fact:
         kind: of the error if it is false: ``wrong_time``, ``wrong_ratio``, ``wrong_share``, ``wrong_property``,
             ``wrong_congruence``, ``wrong_conversion``, ``wrong_date``, ``wrong_reason``,
             ``wrong_remainder``, ``wrong_base``.
-        holds: whether it is true.
+        holds: whether it is true; None where it is false as written, and another reading, a denial or a supposition in
+            the same step may save it.
         detail: for people.
         span: its characters.
     """
 
     kind: str
-    holds: bool
+    holds: bool | None
     detail: str
     span: tuple[int, int]
 
@@ -54,7 +55,7 @@ class Fact:
 READ_WHOLE = frozenset(("wrong_remainder", "wrong_base"))
 """Kinds of facts that are equations: nobody has to read what stands in them again."""
 
-Reader = Callable[[re.Match[str], str], tuple[bool, str] | None]
+Reader = Callable[[re.Match[str], str], tuple[bool | None, str] | None]
 
 
 def find_facts(step: str) -> list[Fact]:
@@ -66,9 +67,14 @@ def find_facts(step: str) -> list[Fact]:
         for match in pattern.finditer(step)
         if (answer := read(match, step)) is not None
     ]
-    denied = not all(fact.holds for fact in found) and _DENIED.search(step)
-    kept = (fact for fact in found if fact.holds or not (denied or is_only_reported(step, *fact.span)))
-    return sorted(kept, key=lambda fact: fact.span)
+    denied = any(fact.holds is False for fact in found) and _DENIED.search(step)
+    found = [
+        replace(fact, holds=None)
+        if fact.holds is False and (denied or is_only_reported(step, *fact.span))
+        else fact
+        for fact in found
+    ]
+    return sorted(found, key=lambda fact: fact.span)
 
 
 # --- times of day ---
@@ -98,7 +104,7 @@ def _same_time(one: int, other: int, exact: bool) -> bool:
     return (one - other) % (DAY if exact else DAY // 2) == 0
 
 
-def _time_shifted(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+def _time_shifted(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     start, end = _minutes(*match.group(1, 2, 3)), _minutes(*match.group(8, 9, 10))
     span = _duration(*match.group(5, 6, 7))
     if start is None or end is None or span is None:
@@ -114,7 +120,7 @@ def _time_shifted(match: re.Match[str], step: str) -> tuple[bool, str] | None:
     return holds, f"the time is {found}, not {match.group(8)}:{match.group(9)}"
 
 
-def _time_between(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+def _time_between(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     first, second = _minutes(*match.group(1, 2, 3)), _minutes(*match.group(4, 5, 6))
     span = _duration(*match.group(7, 8, 9))
     if first is None or second is None or span is None:
@@ -128,7 +134,7 @@ def _time_between(match: re.Match[str], step: str) -> tuple[bool, str] | None:
 # --- ratios and shares ---
 
 
-def _ratio(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+def _ratio(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     one, other = ([int(part) for part in side.split(":")] for side in match.group(1, 2))
     if len(one) != len(other) or 0 in one or 0 in other:
         return None
@@ -143,12 +149,11 @@ _SHARES = {"half": Fraction(1, 2), "third": Fraction(1, 3), "quarter": Fraction(
            "triple": Fraction(3)}  # fmt: skip
 
 
-def _share(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+def _share(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     whole, part = (Fraction(match.group(group).replace(",", "")) for group in (2, 3))
     found = _SHARES[match.group(1).lower()] * whole
-    if found != part and abs(found - part) < 1:
-        return None  # rounded to whole things
-    return found == part, f"it is {found}, not {part}"
+    close = found != part and abs(found - part) < 1  # rounded to whole things
+    return None if close else found == part, f"it is {found}, not {part}"
 
 
 # --- properties of whole numbers ---
@@ -173,26 +178,26 @@ _PROPERTIES: dict[str, Callable[[int], bool]] = {
 }
 
 
-def _property(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+def _property(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     number = int(match.group(1).replace(",", ""))
     holds = _PROPERTIES[match.group(2).lower()](number)
     return holds, f"{number} is {'' if holds else 'not '}{match.group(2).lower()}"
 
 
-def _divisible(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+def _divisible(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     number, divisor = int(match.group(1).replace(",", "")), int(match.group(2))
     holds = divisor > 0 and number % divisor == 0
     return holds, f"{number} is {'' if holds else 'not '}divisible by {divisor}"
 
 
-def _common(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+def _common(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     name, shown = match.group(1).lower(), int(match.group(3).replace(",", ""))
     numbers = [int(digits) for digits in re.findall(r"\d+", match.group(2))]
     found = math.gcd(*numbers) if name[0] == "g" else math.lcm(*numbers)
     return found == shown, f"it is {found}, not {shown}"
 
 
-def _congruence(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+def _congruence(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     modulus = int(match.group(3))
     one, other = (evaluate(side).value for side in match.group(1, 2))
     if one is None or other is None or one.denominator != 1 or other.denominator != 1 or modulus == 0:
@@ -292,7 +297,7 @@ _SCALE = re.compile(
 )
 
 
-def _conversion(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+def _conversion(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     one, other = UNITS.get(match.group(2).lower()), UNITS.get(match.group(4).lower())
     if one is None or other is None or one.dimension != other.dimension or one == other:
         return None
@@ -305,12 +310,14 @@ def _conversion(match: re.Match[str], step: str) -> tuple[bool, str] | None:
     # Rounded, between systems, or a scale ("1 inch = 4 feet"): only a multiple of a definition can be wrong.
     if wanted.denominator != 1 and (wanted * 100).denominator != 1:
         return None
-    if abs(wanted - right) < 1 or _SCALE.search(step) or (left == 1 and one.dimension == "length"):
+    if abs(wanted - right) < 1:
+        return None, "rounded"
+    if _SCALE.search(step) or (left == 1 and one.dimension == "length"):
         return None
     return False, f"{match.group(1)} {one.name} is {float(wanted):g} {other.name}, not {match.group(3)}"
 
 
-def _date_shifted(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+def _date_shifted(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     count, unit, direction, month, day, month_after, day_after = match.groups()
     days = int(count) * (7 if unit.lower().startswith("week") else 1)
     if direction.lower() == "before":
@@ -320,7 +327,7 @@ def _date_shifted(match: re.Match[str], step: str) -> tuple[bool, str] | None:
         return None
     off = (starts[0] + days - starts[1]) % 365
     # A leap day or counting the first day may make one day of difference.
-    return None if off in (1, 364) else (off == 0, f"the date is {min(off, 365 - off)} days off")
+    return (None if off in (1, 364) else off == 0), f"the date is {min(off, 365 - off)} days off"
 
 
 def _day_of_year(month: str, day: str) -> int | None:
@@ -338,7 +345,7 @@ _OTHER_COUNT = re.compile(
 )
 
 
-def _reason(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+def _reason(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     """Compare the only number of a sentence with the result after its "because"."""
     lead = re.split(r"[.;:!?](?!\d)", step[: match.start()])[-1]
     counts, words = _COUNT.findall(lead), set(re.findall(r"[a-z]+", lead.lower()))

@@ -45,6 +45,7 @@ class Claim:
         operands: the numbers of the left side, sorted.
         result: its value: the exact one of the left side where the right side is that, correctly rounded.
         shown: the right side's value as written.
+        error: how far a rounded right side is from the exact result, 0 elsewhere.
         span: characters of the equation.
     """
 
@@ -53,6 +54,7 @@ class Claim:
     operands: tuple[Fraction, ...]
     result: Fraction
     shown: Fraction
+    error: Fraction
     span: tuple[int, int]
 
 
@@ -165,7 +167,10 @@ def claims_of(step: str) -> tuple[Claim, ...]:
             continue
         numbers = (item.value for item in postfix if isinstance(item, Token) and item.value is not None)
         expanded = canonical_of(postfix, derived)
-        claims.append(Claim(expanded, direct, tuple(sorted(numbers)), result, shown, check.equation.span))
+        error = abs(result - shown) if check.reason == "rounded" else Fraction(0)
+        claims.append(
+            Claim(expanded, direct, tuple(sorted(numbers)), result, shown, error, check.equation.span)
+        )
         if len(str(expanded)) <= MAX_WRITTEN_OUT:
             derived.setdefault(shown, expanded)
     return tuple(claims)

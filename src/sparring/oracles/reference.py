@@ -23,6 +23,7 @@ from sparring.oracles.equations import ANNOTATION
 from sparring.oracles.numbers import decimal_places, show
 from sparring.oracles.readings import CONNECTIVES, Claim, Reading, read
 from sparring.oracles.rewordings import Context, different_unit, doubt_about
+from sparring.oracles.rounding import usual_error
 from sparring.oracles.tokens import TextTooLargeError
 from sparring.oracles.words import word_set
 from sparring.traces.records import Problem
@@ -51,7 +52,7 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
     An identical text is correct by assumption; otherwise wrong arithmetic is wrong, and the rest is
     comparison.
     """
-    if plain(original) == plain(step):
+    if plain(original) == plain(step) and _same_annotations(original, step):
         return Verdict("correct", "reference:same_text")
     try:
         verdict = judge_text(step)
@@ -68,6 +69,8 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
             return Verdict("undecided", "reference:incomparable")
         if verdict.truth != "correct":
             return verdict
+        if _rounds_further(old, new):
+            return Verdict("undecided", "reference:rounded_further")
         return doubt_about(old, new, Context(problem, prefix, original, step)) or verdict
     except TextTooLargeError as error:
         return Verdict("undecided", "reference:too_large", str(error))
@@ -100,6 +103,12 @@ def is_malformed(original: str, step: str) -> str | None:
 def plain(text: str) -> str:
     """Return the text without differences of case, white space, annotations and end marks."""
     return " ".join(ANNOTATION.sub("", text).lower().split()).rstrip(" .!")
+
+
+def _same_annotations(original: str, step: str) -> bool:
+    """Whether a text has the calculator annotations of another, or none: what a changed one says is to be compared."""
+    old, new = (["".join(found.split()) for found in ANNOTATION.findall(text)] for text in (original, step))
+    return not new or old == new
 
 
 def _compare_claims(old: Reading, new: Reading) -> Verdict:
@@ -135,6 +144,17 @@ def _compare_claims(old: Reading, new: Reading) -> Verdict:
     if last_old.result != last_new.result:
         return _contradiction(last_old, last_new, old, new)
     return Verdict("undecided", "reference:same_result")
+
+
+def _rounds_further(old: Reading, new: Reading) -> bool:
+    """Whether a result is rounded more coarsely than in the original (whose results are exact where it has them not)."""
+    errors: dict[Fraction, Fraction] = {}
+    for claim in old.claims:
+        errors[claim.result] = max(errors.get(claim.result, Fraction(0)), claim.error)
+    return any(
+        claim.error > max(errors.get(claim.result, Fraction(0)), usual_error(claim.result))
+        for claim in new.claims
+    )
 
 
 def _is_used(claim: Claim, reading: Reading) -> bool:

@@ -28,7 +28,9 @@ class Run:
             "5 lb 4 oz" are joined by the operator ``and``, which adds and binds closest.
         short: places of `measures` whose unit is spelled as a variable could be ("500 g").
         lead: words between the clause's beginning (or the run before) and this run.
-        approximate: a mark of approximation stands before or in it.
+        approximate: a hedge ("about", "~", "rounded") governs it: it stands straight before it or one of its numbers, or
+            after it as a phrase of its own.
+        digit: the digit that such a phrase names: 100 in "rounded to the nearest hundred".
         closed: a word that ends expressions follows its units.
         trailing: number of words after the last operand.
         listed: a list mark that could be a minus stands before it.
@@ -46,6 +48,7 @@ class Run:
     short: set[int] = field(default_factory=set)
     lead: list[str] = field(default_factory=list)
     approximate: bool = False
+    digit: Fraction | None = None
     closed: bool = False
     trailing: int = 0
     group: Fraction | None = None

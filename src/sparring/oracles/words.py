@@ -28,12 +28,6 @@ CLAUSE_WORDS = word_set(
 )
 # Words that may stand between an operator or a relation and its number.
 LEAD_WORDS = word_set("a an the his her their its our my about only just exactly another all total of")
-APPROXIMATE_WORDS = word_set(
-    """
-    about approximately approx around roughly nearly almost approximate rounded rounds round rounding
-    closest nearest estimate estimated
-    """
-)
 # After these a number is a name: "on day 1 * 2".
 NUMBERED_WORDS = word_set(
     """
@@ -41,6 +35,17 @@ NUMBERED_WORDS = word_set(
     section exercise phase stage game team box row column case item option equation figure table group player trial
     """
 )
+# Hedges. Before a number: "about 200"; "the round table" and "the second round" hedge nothing.
+HEDGES_BEFORE = word_set("about approximately approx around roughly nearly almost estimated")
+# After a number, where nothing but "to ...", "up" or the end follows: "200 rounded up", "200 (approximately)".
+HEDGES_AFTER = word_set("approximately approx roughly rounded rounding rounds estimated")
+# Digits that a rounding may name: "rounded to the nearest hundred".
+ROUNDED_TO = {
+    "cent": 0.01, "hundredth": 0.01, "tenth": 0.1, "whole": 1, "integer": 1, "one": 1, "dollar": 1, "ten": 10,
+    "tens": 10, "hundred": 100, "hundreds": 100, "thousand": 1000, "thousands": 1000, "million": 1_000_000,
+}  # fmt: skip
+# All words of approximation: they change no quantity, wherever they stand.
+APPROXIMATE_WORDS = HEDGES_BEFORE | HEDGES_AFTER | word_set("approximate round closest nearest estimate")
 # Words around a number that change its value in ways that are not modelled.
 DOUBTFUL_WORDS = word_set(
     """
