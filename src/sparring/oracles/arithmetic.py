@@ -175,8 +175,8 @@ def check(equation: Equation, step: str) -> Check:
         return Check("too_large" if "too_large" in (one.failure, other.failure) else "not_numeric", equation)
     if equation.relation in COMPARISONS:
         return _compared(equation, left, right, left_value, right_value, step)
-    plain = left.operators == 0 and right.operators == 0 and not (left.compound or right.compound)
-    if plain and not _claims_equality(equation):
+    compound = left.compound or right.compound
+    if left.operators == 0 and right.operators == 0 and not compound and not _claims_equality(equation):
         return Check("label", equation, left=left_value, right=right_value)
     converted = mixed_units(left, right)
     if converted is not None and converted[0] == converted[1]:

@@ -418,7 +418,7 @@ class _Reader:
         self._took_operand(run, token)
 
     def _approximate(self, token: Token) -> None:
-        """``~`` hedges the number that follows it, an ellipsis the decimal before it; ``200~km`` only holds words together."""
+        """``~`` hedges the number that follows it, an ellipsis the decimal before it; ``200~km`` hedges nothing."""
         if token.text != "~":
             if self.run is not None and not self.waiting:
                 self.run.approximate = True

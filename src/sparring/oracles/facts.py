@@ -1,6 +1,6 @@
 r"""Facts about numbers that are stated without an equation between expressions: times of day, ratios, properties.
 
-Contract: `find_facts` returns the statements of a step that are decidable, each true, false or open: ``3:45 pm + 2 hours = 5:45
+Contract: `find_facts` returns the statements of a step that are decidable, true, false or open: ``3:45 pm + 2 hours = 5:45
 pm``, ``from 8:30 to 11:15 is 2 hours 45 minutes``, ``12:8 = 3:2``, ``half of 20 is 10``, ``51 is prime``, ``91 is divisible
 by 7``, ``17 \equiv 2 \pmod{5}``, ``17 ÷ 5 = 3 R 2``, ``17 % 5 = 2``, ``1011_2 = 11``, ``0x1F = 31``, ``\gcd(12, 18) = 6``,
 ``2 hours = 120 minutes``, ``7 days after March 28 is April 4``, ``He needs 7 because 8 - 2 = 6``. One that is false

@@ -19,6 +19,7 @@ from sparring.oracles.chains import Chain, Member
 from sparring.oracles.formula_nodes import Functions, Node, inlined, variables, walk
 from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import Monomial, Polynomial, cross_difference, multiply, rational
+from sparring.oracles.rounding import FINE, NEAR_PI, ROUGH
 from sparring.oracles.values import (
     Reading,
     UndefinedError,
@@ -34,8 +35,6 @@ from sparring.oracles.values import (
 Outcome = Literal[
     "identity", "value", "rounded", "label", "equation", "slip", "false_value", "excused", "unread", "too_large",
 ]  # fmt: skip
-ROUNDING = 0.012
-ROUGH = 0.12
 _SCALES = (10, 12, 60, 100, 1000, 3600, 16, 24, 7, 36, 3, 365)
 
 
@@ -124,8 +123,7 @@ def _values(
     distance = apart / max(abs(as_complex(a)), abs(as_complex(b)), 1e-12)
     with_decimals = [side for side in (first, second) if _has_decimals(side)]
     if rough or with_decimals or _has(first, "constant") != _has(second, "constant"):
-        shown = with_decimals or [side for side in (first, second) if side.kind == "number"]
-        if distance <= ROUNDING or (shown and apart <= 0.51 * 10.0 ** -min(map(_places, shown))):
+        if _is_rounded(first, second, a, b, rough) or (not with_decimals and distance <= NEAR_PI):
             return "rounded", ""
         if rough or distance <= ROUGH:
             return "excused", detail
@@ -159,8 +157,26 @@ def _runs_on(value: Value, written: Node) -> bool:
     return False
 
 
+def _is_rounded(first: Node, second: Node, a: Value, b: Value, rough: bool) -> bool:
+    """Whether one side is a plain number that is the other, rounded to the digits that it shows."""
+    for shown, value in ((first, b), (second, a)):
+        if _is_literal(shown) and (rough or _has_decimals(shown)):
+            error = abs(as_complex(a) - as_complex(b))
+            percent = 100 if _has(shown, "percent") else 1
+            if error * percent <= 0.5 * 10.0 ** -_places(shown) * (1 + 1e-9):
+                return True
+            zeros = 0 if _has_decimals(shown) else len(_digits(shown)) - len(_digits(shown).rstrip("0"))
+            if zeros and error <= min(0.5 * 10.0**zeros, float(FINE) * abs(as_complex(value))):
+                return True
+    return False
+
+
+def _digits(node: Node) -> str:
+    return "".join(one.name for one in walk(node) if one.kind == "number").replace(",", "")
+
+
 def _is_imaginary(value: Value) -> bool:
-    return isinstance(value, complex) and abs(value.imag) > ROUNDING * max(abs(value), 1)
+    return isinstance(value, complex) and abs(value.imag) > 0.01 * max(abs(value), 1)
 
 
 def _rounds_to_whole(value: Value, written: Node) -> bool:
@@ -231,10 +247,10 @@ def _numeric_identity(
             a, b = as_complex(evaluate(first, point, reading)), as_complex(evaluate(second, point, reading))
         except (UndefinedError, TooLargeError):
             continue
-        if abs(a.imag) < 1e-9:  # else outside the real domain
+        if abs(a.imag) < 1e-9 and abs(b.imag) < 1e-9:  # else outside the real domain
             compared += 1
             agreed += same(a, b, 1e-7)
-    if agreed >= 2 and 2 * agreed >= compared:
+    if agreed >= 2 and agreed == compared:
         return "identity", ""
     return "equation", ""
 

@@ -1,0 +1,136 @@
+"""Words that license results: none makes a false result right unless it hedges that very number, within its rounding."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+import sparring.oracles
+from sparring.oracles.algebra import judge as judge_algebra
+from sparring.oracles.arithmetic import judge_text
+from sparring.oracles.members import Question, ask, load_member
+from sparring.oracles.panel import combine
+from sparring.traces.records import Problem
+
+PROBLEM = Problem("p", "Each of 17 tables costs 23 dollars. How much do they cost?")
+STEP = "The tables cost 17 * 23 = 391 dollars."
+FALSE_RESULTS = ("392", "381", "319", "3911", "39.1")
+FRAMES = (
+    "The {} one: {}",
+    "Mr. {} counts. {}",
+    "For the second {}, {}",
+    "It is {} {}",
+    "Nearly all {} people agree that {}",
+)
+INSIDE = (
+    ("tables", "{} tables"),
+    ("tables", "tables {}"),
+    ("dollars.", "dollars {}."),
+    ("dollars.", "dollars for the {} page."),
+    ("dollars.", "dollars (the {} one)."),
+    ("cost 17", "cost {} 17"),
+)
+MEMBERS = [load_member(name) for name in ("arithmetic", "reference")]
+
+
+def trigger_words() -> list[str]:
+    """Return all words in all word lists and patterns of the oracles, so that a new excuse is tried too."""
+    found: set[str] = set()
+    for module in pkgutil.iter_modules(sparring.oracles.__path__, "sparring.oracles."):
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, re.Pattern):
+                found |= set(re.findall(r"[a-z]{2,}", value.pattern))
+            elif isinstance(value, frozenset | dict):
+                found |= {word for word in value if isinstance(word, str)}
+    return sorted(word for word in found if len(word) < 25 and not re.search(r"[\s\d=<>$]", word))
+
+
+def framed(word: str) -> Iterator[tuple[str, str]]:
+    """Yield (true, false) steps with a word in many places, never beside the result."""
+    for number, false in enumerate(FALSE_RESULTS):
+        wrong = STEP.replace("391", false)
+        for frame in FRAMES[number::5]:
+            yield frame.format(word, STEP), frame.format(word, wrong)
+        old, new = INSIDE[(number + len(word)) % len(INSIDE)]
+        yield STEP.replace(old, new.format(word)), wrong.replace(old, new.format(word))
+
+
+def panel_says(original: str | None, step: str) -> str:
+    question = Question(PROBLEM, (), original, step)
+    verdicts = {member.name: ask(member, question) for member in MEMBERS}
+    return combine(verdicts, compared=original is not None).truth
+
+
+def test_no_trigger_word_makes_a_false_result_right() -> None:
+    words = trigger_words()
+    assert {"about", "round", "nearly", "mod", "if", "percent", "clock", "each", "hours"} <= set(words)
+    found: Counter[str] = Counter()
+    for word in words:
+        rng = random.Random(word)
+        tried = rng.choice(list(framed(word)))
+        for original in (None, rng.choice((STEP, tried[0]))):
+            truth = panel_says(original, tried[1])
+            assert truth != "correct", (word, tried[1], original)
+            found[f"{'against ' if original else ''}{truth}"] += 1
+    assert found["against undecided"] < 0.05 * (found["against wrong"] + found["against undecided"])
+
+
+@pytest.mark.parametrize(
+    ("step", "truth"),
+    [
+        ("The round table costs 400 - 240 = 200 dollars.", "wrong"),
+        ("In the second round he won 400 - 240 = 200 points.", "wrong"),
+        ("The house around the corner costs 400 - 240 = 200 dollars.", "wrong"),
+        ("It costs 400 - 240 = 200 dollars around the corner.", "wrong"),
+        ("It costs 400 - 240 = 200~dollars.", "wrong"),
+        ("16 * 3 = 50 rounded corners", "wrong"),
+        ("16 * 3 = about 50", "correct"),
+        ("16 * 3 = $50 (rounded to the nearest ten)", "correct"),
+        ("400 - 240 = 200 dollars rounded to the nearest hundred", "correct"),
+        ("400 - 240 ≈ 200", "undecided"),
+        ("1234 * 1 ≈ 1230", "correct"),
+        ("1234 * 1 ≈ 1236", "undecided"),
+        ("1234 * 1 ≈ 1500", "wrong"),
+        ("10 / 3 = 3 (approximately)", "correct"),
+        ("nearly 48 * 1 = 50", "undecided"),
+        ("3 + 4 = 7 = 8", "wrong"),
+        ("It is <<156=157>>157", "wrong"),
+        ("51 is prime, if anything, and 3 + 4 = 7", "undecided"),
+        ("Half of 21 is 10 and 3 + 4 = 7", "undecided"),
+        ("3 + 4 = 7 and not 5 - 1 > 8", "undecided"),
+        ("15 = 5 + 5 and 3 + 4 = 7", "undecided"),
+    ],
+)
+def test_hedges_and_links(step: str, truth: str) -> None:
+    assert judge_text(step).truth == truth, judge_text(step)
+
+
+@pytest.mark.parametrize(
+    ("original", "step", "truth"),
+    [
+        ("It is 16 * 3 = 48", "It is 16 * 3 = about 50", "undecided"),
+        ("It is 2.5 + 2.26 = 4.76", "It is 2.5 + 2.26 = 4.8", "undecided"),
+        ("It is 10 / 3 = 3.3", "It is 10 / 3 = 3.33", "correct"),
+        ("It is 10 / 3 = 3.333", "It is 10 / 3 = 3.33", "correct"),
+        ("It is 10 / 3 = 3.33", "It is 10 / 3 = 3.3", "undecided"),
+        ("It is $18 x 10 = $<<18*10=180>>180", "It is $18 x 10 = $<<18*10=182>>180", "wrong"),
+        ("It is $18 x 10 = $<<18*10=180>>180", "It is $18 x 10 = $<<18*9=162>>180", "wrong"),
+        ("It is $18 x 10 = $<<18*10=180>>180", "It is $18 x 10 = $<<20*9=180>>180", "undecided"),
+        ("It is $18 x 10 = $<<18*10=180>>180", "It is $18 x 10 = $180", "correct"),
+        ("It is $18 x 10 = $180", "It is $18 x 10 = $<<18*10=182>>180", "wrong"),
+        ("It is $18 x 10 = $<<18*10=180>>180", "It is $18 x 10 = $<<180=182>>180", "wrong"),
+    ],
+)
+def test_rounding_and_annotations_beside_the_original(original: str, step: str, truth: str) -> None:
+    assert panel_says(original, step) == truth
+
+
+@pytest.mark.parametrize("step", ["$0.5 \\cdot 3 = 1.52$", "$|x - 3| = x - 3$", "$2.5 + 1.5 = 4.03$"])
+def test_algebra_confirms_no_near_miss(step: str) -> None:
+    assert judge_algebra(PROBLEM, (), step).truth != "correct"
