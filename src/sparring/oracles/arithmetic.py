@@ -77,6 +77,7 @@ def judge_text(step: str) -> Verdict:
 
 def with_facts(checks: Sequence[Check], facts: Sequence[Fact]) -> Verdict:
     """Combine equations and facts; an equation that a fact has read (``3:45 + 2 hours``) is not asked again."""
+    facts = [fact for fact in facts if fact.holds or not _is_part(fact, checks)]
     left = [
         check
         for check in checks
@@ -100,6 +101,18 @@ def with_facts(checks: Sequence[Check], facts: Sequence[Fact]) -> Verdict:
         return verdict
     count = f"{len(facts)} statement{'s' if len(facts) > 1 else ''} checked"
     return Verdict("correct", "arithmetic:calculations_hold", count, facts[0].span)
+
+
+def _is_part(fact: Fact, checks: Sequence[Check]) -> bool:
+    """Whether a conversion is the end of a sum: "5 pounds plus 12 ounces = 6 pounds"."""
+    return fact.kind == "wrong_conversion" and any(
+        side is not None
+        and (side.operators or side.compound)
+        and side.start < fact.span[1]
+        and fact.span[0] < side.end
+        for check in checks
+        for side in (check.equation.left, check.equation.right)
+    )
 
 
 @kept

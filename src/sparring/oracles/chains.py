@@ -18,6 +18,7 @@ from sparring.oracles.formula_nodes import Node, walk
 from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError, tokenize
 from sparring.oracles.formulas import parse
 from sparring.oracles.marks import without_marks
+from sparring.oracles.units import UNITS
 from sparring.oracles.words import NUMBERED_WORDS, word_set
 
 MAX_CHARACTERS = 20_000
@@ -62,6 +63,7 @@ _VALUE_WORDS = re.compile(
     re.IGNORECASE,
 )
 _NUMBERED = re.compile(rf"\b(?:{'|'.join(sorted(NUMBERED_WORDS))})\s*$", re.IGNORECASE)
+_AFTER_UNIT = re.compile(rf"\d\s*(?:{'|'.join(sorted(UNITS))})\.?,?\s*(?:and\s*)?$", re.IGNORECASE)
 _WORDS_AFTER = re.compile(
     r"\s*(?:times|mod|modulo|percent|plus|minus|divided|of|squared|cubed|more|less|choose|base|over|remainder|r)\b",
     re.I,
@@ -271,7 +273,7 @@ def _chain(
         ]
     lead = text[max(0, piece[0].start - 30) : piece[0].start].rstrip(" $\\([\n")
     continues = piece[0].text in "+-" and not passage.latex and re.search(r"\w[\s]*$", text[: piece[0].start])
-    numbered = piece[0].kind == "number" and _NUMBERED.search(lead)  # "on day 1 * 2"
+    numbered = piece[0].kind == "number" and (_NUMBERED.search(lead) or _AFTER_UNIT.search(lead))
     if _VALUE_WORDS.search(lead) or continues or numbered:
         members[0] = members[0]._replace(node=None)
     if not passage.latex and _UNFINISHED.match(text, piece[-1].end):

@@ -184,10 +184,23 @@ def _other_reading(run: Run, wanted: Fraction) -> bool:
         return True
     if run.operators < 2:
         return False
+    if _less_fraction(run, wanted):
+        return True
     orders = (value_or_none(run, None, one) for one in (_LEFT_TO_RIGHT, _SLASH_LAST, _OF_LAST))
     if _tight_slashes(run, wanted) or _before_of(run, wanted) or any(value == wanted for value in orders):
         return True
     return value_or_none(run, right_first=True) == wanted
+
+
+def _less_fraction(run: Run, wanted: Fraction) -> bool:
+    """Whether "90 - 1/3" takes away a third of the 90."""
+    tokens = run.tokens
+    if [token.text for token in tokens[1::2]] not in (["-", "/"], ["+", "/"]) or len(tokens) != 5:
+        return False
+    amount, above, below = (token.value for token in tokens[::2])
+    if amount is None or above is None or not below or not above < below:
+        return False
+    return wanted == amount * (1 + above / below * (1 if tokens[1].text == "+" else -1))
 
 
 def _before_of(run: Run, wanted: Fraction) -> bool:

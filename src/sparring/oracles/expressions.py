@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from sparring.oracles.run import Run, is_share
 from sparring.oracles.tokens import Token
-from sparring.oracles.units import PLACES, SHORT_UNITS, UNITS, Unit
+from sparring.oracles.units import SHORT_UNITS, UNITS, Unit, unit_or_place
 from sparring.oracles.words import (
     CLAUSE_WORDS,
     DOUBTFUL_WORDS,
@@ -104,6 +104,8 @@ class _Reader:
             run.known = False  # two numbers without an operator inside brackets
             return run
         if self._goes_on_smaller(self.position):
+            if token.start > self.tokens[self.position - 1].end + 1:
+                run.doubt = run.doubt or "list_or_amount"  # "2 hours, 30 minutes"
             run.tokens.append(Token("operator", "and", token.start, token.start))
             return run
         beside = run.trailing == 0
@@ -137,7 +139,7 @@ class _Reader:
     def _unit_of(word: str, larger: Unit | None) -> Unit | None:
         if larger is not None and larger.name == "hour" and word == "m":
             return UNITS["minute"]
-        return UNITS.get(word) or PLACES.get(word) or SHORT_UNITS.get(word)
+        return unit_or_place(word) or SHORT_UNITS.get(word)
 
     def _took_operand(self, run: Run, token: Token) -> None:
         run.end = token.end

@@ -14,23 +14,28 @@ _CLAUSE_START = re.compile(r"[.,;:!?\n](?!\d)|\bthen\b|\\\[", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.;!?](?!\d)|\n")
 HYPOTHETICAL = re.compile(
     r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|don't|didn't|wrong"
-    r"|incorrect|incorrectly|instead|mistake|mistakenly|guess|unless|whether|neither|nor|nobody"
-    r"|no one|(?:rather|other) than)\b|≠|\\ne",
+    r"|incorrect|incorrectly|instead|mistake|mistakenly|guess|unless|whether|neither|nor|nobody|no one"
+    r"|(?:rather|other) than|provided|imagine|in a world|only when|even if|as (?:if|though)"
+    r"|would (?:mean|imply|require))\b|≠|\\ne",
     re.IGNORECASE,
 )
 """Words before a statement, in its clause, that suppose or deny it."""
 RETRACTED = re.compile(
     r"\b(?:not|isn't|wrong|incorrect|false|contradicts?|contradiction|impossible|mistake|mistaken|invalid|doesn't"
     r"|error|fails?|off by|should (?:be|have)|cannot (?:be|hold|happen|occur)"
-    r"|ruled out|no solutions?|reject(?:ed)?|discard(?:ed)?)\b|\?"
+    r"|ruled out|no solutions?|absurd|broken|nonsense|reject(?:ed)?|discard(?:ed)?)\b|\?"
     r"|\btoo (?:high|low|much|many|big|small|large)\b|[❌✗✘]",
     re.IGNORECASE,
 )
 """Words after a statement, in its sentence, that take it back."""
+# In a whole sentence, so no word that a story uses of things: "He got 5 wrong, so 20 - 5 = 15".
 _MISTAKEN = re.compile(
-    r"\b(?:wrong(?:ly)?|incorrect(?:ly)?|mistake(?:n(?:ly)?|s)?|mistook|erroneous(?:ly)?|errors?|false(?:ly)?|invalid|guess(?:ed)?"
-    r"|misconceptions?|fallac\w+|miscalculat\w+|misread\w*|accidentally|typo|absurd|oops|forg[eo]t\w*|overlook\w*|neglect\w*"
-    r"|instead of\b.*\b(?:wrote|got|computed|calculated|answered|put|used))\b|[❌✗✘]",
+    r"\b(?:wrongly|wrong (?:to|line|step|answer|result|equation|calculation|claim|statement|work)|wrong:|incorrect(?:ly)?"
+    r"|mistake(?:nly?)?|mistook|erroneous(?:ly)?|error|false(?:ly)?|misconception|fallac\w+|accidentally|typo|absurd|oops"
+    r"|faulty|flawed|bogus|nonsense|confus\w+|cross(?:ed|es) out|calculator \w+ broken"
+    r"|mis(?:remember|read|calculat|comput|copi|add|multipl|count|underst|stat|quot|appli)\w*"
+    r"|(?:forgot|forgets|forgetting|neglected|failed) to (?:carry|borrow|add|subtract|multiply|divide|square|include|count)"
+    r"|instead of\b.*\b(?:wrote|got|computed|calculated|answered|put|used))(?!\w)|[❌✗✘]",
     re.IGNORECASE,
 )
 _SAID_BY_OTHERS = re.compile(

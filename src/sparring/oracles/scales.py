@@ -14,7 +14,8 @@ from sparring.oracles.literals import PI
 from sparring.oracles.numbers import IRRATIONAL_PRECISION, EvaluationError, to_postfix, value_of
 from sparring.oracles.run import Run
 from sparring.oracles.tokens import Token
-from sparring.oracles.words import word_set
+from sparring.oracles.units import PLACES
+from sparring.oracles.words import DOUBTFUL_WORDS, word_set
 
 # Ratios between units that people pass over without writing them down.
 FACTORS = frozenset(
@@ -66,6 +67,10 @@ def mixed_units(first: Run, second: Run) -> tuple[Fraction, Fraction] | None:
     units = [*first.measures.values(), *second.measures.values()]
     dimensions = {unit.dimension for unit in units}
     if len(dimensions) != 1 or (len({unit.name for unit in units}) < 2 and dimensions != {"count"}):
+        return None
+    if dimensions == {"count"} and any(
+        word in DOUBTFUL_WORDS - PLACES.keys() for word in first.units + second.units
+    ):
         return None
     try:
         (one, power), (other, other_power) = _in_base(first), _in_base(second)

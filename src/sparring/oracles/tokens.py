@@ -25,6 +25,7 @@ from sparring.oracles.literals import (
     proper_fraction,
     two_numbers,
 )
+from sparring.oracles.units import unit_or_place
 from sparring.oracles.words import SHORT_WORDS, SPELLED_NUMBERS, word_set
 
 MAX_CHARACTERS = 10_000
@@ -171,6 +172,7 @@ _INLINE = re.compile(
     r"(?<![\\$])\$(?=[^\s$])(?P<dollar>[^$\n]{1,400})(?<!\s)\$(?![\d$])|\\\((?P<round>.{1,400}?)\\\)"
 )
 _OWN_RELATION = re.compile(r"\s*(?![=<>+*/×÷·^≈]|\\(?:times|cdot|div|approx|[lg]eq?)\b)[^=]*[^=\s][^=]*=")
+_PART = re.compile(r"\s*\d+(?:\.\d+)?\s*([A-Za-z-]+)")
 _VOWELS = frozenset("aeiouy")
 _OPERAND_KINDS = frozenset(("number", "close", "percent", "factorial"))
 # A lone x after one of these is the name of a variable, not a sign of multiplication.
@@ -365,6 +367,8 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
         joins = touching and tokens[-1].kind in (*_OPERAND_KINDS, "unknown")
         if raw in "–—" and gap and before and _SPACED_NUMBER.match(text, end):
             kind, shown = "operator", "-"
+        elif raw in ",." and before is not None and _part_follows(text, before, end):
+            return end  # "3 feet, 9 inches", "5 lb. 4 oz."
         elif raw == "." and (before is None or before.kind != "number") and _OPERATION_AHEAD.match(text, end):
             return end  # "5 lbs. * 3": the point of an abbreviation
         elif raw != "#" and not (raw == "–" and joins):  # "9–5", "56k–21" are unknown
@@ -385,6 +389,15 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
         kind = "break"  # a tick or a picture, and no sign between two operands
     tokens.append(Token(kind, shown or raw, start, end, value, 0, gap))
     return end
+
+
+def _part_follows(text: str, before: Token, end: int) -> bool:
+    """Whether the next part of an amount in several units follows its unit."""
+    unit, part = unit_or_place(before.text), _PART.match(text, end)
+    smaller = unit_or_place(part.group(1).lower()) if part else None
+    if before.kind != "word" or unit is None or smaller is None:
+        return False
+    return unit.dimension == smaller.dimension and smaller.factor < unit.factor
 
 
 _COMPARISON_SIGNS = {

@@ -86,12 +86,20 @@ SHORT_UNITS = {
 PLACES = {
     spelling: Unit(name, "count", Fraction(value))
     for name, value in (
-        ("one", "1"), ("ten", "10"), ("hundred", "100"), ("thousand", "1000"), ("million", "1000000"),
-        ("tenth", "1/10"), ("hundredth", "1/100"), ("thousandth", "1/1000"), ("dozen", "12"),
+        ("one", "1"), ("ten", "10"), ("hundred", "100"), ("thousand", "1000"), ("ten-thousand", "10000"),
+        ("hundred-thousand", "100000"), ("million", "1000000"), ("billion", "1000000000"), ("half", "1/2"),
+        ("third", "1/3"),
+        ("fourth", "1/4"), ("fifth", "1/5"), ("sixth", "1/6"), ("eighth", "1/8"), ("tenth", "1/10"), ("hundredth", "1/100"),
+        ("thousandth", "1/1000"), ("dozen", "12"), ("score", "20"), ("gross", "144"),
     )
-    for spelling in (name, name + "s")
+    for spelling in (name, "halves" if name == "half" else name + "s")
 }  # fmt: skip
 """Words after a number that say what it counts: ``5 tens + 3 ones``."""
+
+
+def unit_or_place(word: str) -> Unit | None:
+    """Return what a word after a number says of it."""
+    return UNITS.get(word) or PLACES.get(word)
 
 
 @lru_cache(maxsize=64)
