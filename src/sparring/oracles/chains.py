@@ -282,7 +282,10 @@ def _chain(
         members[0] = members[0]._replace(node=None)  # "max(3, 7) = 7"
     if not passage.latex and piece[-1].text == "!":  # "= 25!": a factorial, or the end of a cry
         members[-1] = _either(_member(sides[-1][:-1], places[-1]), members[-1])
-    if unicodedata.combining(text[piece[-1].end : piece[-1].end + 1] or " "):
+    following = text[piece[-1].end : piece[-1].end + 1] or " "
+    if unicodedata.combining(following) or (
+        piece[-1].text == "0" and following in "xXbBoO"
+    ):  # 0.3 with a bar, 0x1F
         members[-1] = members[-1]._replace(node=None)
     after = text[piece[-1].end : piece[-1].end + 40].lstrip(" $)]\\.")
     if _WORDS_AFTER.match(after):
