@@ -137,6 +137,11 @@ DAMAGE: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
         spoiled("layers.1.mlp.down_proj", float("nan")),
         "layers.1.mlp.down_proj.weight holds numbers",
     ),
+    "integers": (
+        lambda state: {n: t.long() if "up_proj" in n else t for n, t in state.items()},
+        r"integers .*layers\.0\.mlp\.up_proj\.weight \(I64\)",
+    ),
+    "truth values": (lambda state: {n: t > 0 if "down_proj" in n else t for n, t in state.items()}, "BOOL"),
     "infinite": (spoiled("layers.0.input_layernorm", float("-inf")), "layers.0.input_layernorm.weight holds"),
 }
 
@@ -198,6 +203,17 @@ def test_more_layers_in_the_configuration_than_in_the_weights(tmp_path):
         (folder / "config.json").write_text(json.dumps(fields | {"num_hidden_layers": count}))
         with pytest.raises(CheckpointError, match=message):
             LOADERS["policy"][1](folder)
+
+
+def test_old_constants_in_a_checkpoint_are_no_weights(tmp_path):
+    config = AutoConfig.for_model("gpt2", vocab_size=40, n_embd=16, n_layer=1, n_head=2, n_positions=8)
+    folder = written(tmp_path / "model", AutoModelForCausalLM, config)
+    constants = {"h.0.attn.bias": torch.ones(1, 1, 8, 8).bool(), "h.0.attn.masked_bias": torch.tensor(-1e4)}
+    change(folder, lambda state: {n.removeprefix("transformer."): t for n, t in state.items()} | constants)
+    LOADERS["policy"][1](folder)
+    change(folder, lambda state: state | {"transformer.ln_f.weight": torch.ones(16)})
+    with pytest.raises(CheckpointError, match=r"under two names: ln_f\.weight"):
+        LOADERS["policy"][1](folder)
 
 
 def test_embeddings_that_are_said_to_be_tied_are(tmp_path):

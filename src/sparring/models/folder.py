@@ -74,7 +74,7 @@ def weight_files(folder: Path) -> list[Path]:
     for name, tensors in sorted(named.items()):
         if not (folder / name).is_file():
             raise CheckpointError(f"'{folder}' lacks {name}, which its index names")
-        held = tensor_names(folder / name)
+        held = tensor_types(folder / name).keys()
         if lost := sorted(tensors - held):
             raise CheckpointError(f"{folder / name} lacks {some(lost)}, which {INDEX} places there")
         for tensor in held:
@@ -84,15 +84,15 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(named)]
 
 
-def tensor_names(path: Path) -> set[str]:
-    """Return the names of the tensors in a safetensors file.
+def tensor_types(path: Path) -> dict[str, str]:
+    """Return the names of the tensors in a safetensors file, and their types as safetensors writes them (F32, I64, …).
 
     Raises:
         CheckpointError: it is not a whole safetensors file.
     """
     try:
         with safe_open(path, framework="pt") as tensors:
-            return set(tensors.keys())
+            return {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}): copy or download it again"
@@ -111,7 +111,7 @@ def check_files(folder: Path) -> None:
             "save that, so that all weights that are used are in the folder"
         )
     check_texts(folder, MODEL_TEXTS)
-    tensors = sum(len(tensor_names(file)) for file in weight_files(folder))
+    tensors = sum(len(tensor_types(file)) for file in weight_files(folder))
     config = json_object(folder / "config.json", constants=True)
     for name in _LAYER_COUNTS:
         count = config.get(name, 0)

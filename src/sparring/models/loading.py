@@ -27,7 +27,15 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from sparring.errors import CheckpointError, SettingsError
-from sparring.models.folder import TOKENIZER_TEXTS, check_files, check_texts, json_object, some
+from sparring.models.folder import (
+    TOKENIZER_TEXTS,
+    check_files,
+    check_texts,
+    json_object,
+    some,
+    tensor_types,
+    weight_files,
+)
 
 TINY_POLICY = "tiny-chain-policy"
 """Name under which the policy that ships with the package can be given wherever a model folder is expected."""
@@ -301,10 +309,15 @@ def _load(
             ignore_mismatched_sizes=True,  # they come back by name, and are refused below
             **options,
         )
-    missing, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
+    missing = set(info["missing_keys"])
+    unexpected = {
+        key for key in info["unexpected_keys"] if not key.endswith(".masked_bias")
+    }  # an old constant
     if excuse is not None:
         excuse(model, missing, unexpected)
     refuse_other_weights(folder, model, missing, unexpected, info["mismatched_keys"])
+    if Path(folder).is_dir():
+        _refuse_ambiguous(Path(folder), model)
     _tie(folder, model)
     with _refusing(folder, factory.__name__):
         model = model.to(device).eval()
@@ -357,6 +370,33 @@ def refuse_other_weights(
     raise CheckpointError(
         f"'{folder}' does not hold the weights of its {type(model).__name__}: {', '.join(found)}{advice}"
     )
+
+
+def _refuse_ambiguous(folder: Path, model: Any) -> None:
+    """Refuse what transformers would choose between or round without a word: two names of a weight, integers for numbers.
+
+    Raises:
+        CheckpointError: there is such a weight.
+    """
+    types = {name: kind for file in weight_files(folder) for name, kind in tensor_types(file).items()}
+    prefix = f"{model.base_model_prefix}."
+    twice = sorted(name for name in types if prefix + name in types)
+    if twice:
+        raise CheckpointError(
+            f"'{folder}' holds weights under two names: {some(twice)}, with and without '{prefix}'"
+        )
+    if getattr(model.config, "quantization_config", None) is not None:
+        return
+    wanted = {name for name, parameter in model.named_parameters() if parameter.is_floating_point()}
+    whole = sorted(
+        f"{name} ({kind})"
+        for name, kind in types.items()
+        if "F" not in kind and wanted & {name, prefix + name, name.removeprefix(prefix)}
+    )
+    if whole:
+        raise CheckpointError(
+            f"'{folder}' holds integers or truth values where the model has numbers: {some(whole)}"
+        )
 
 
 def _tie(folder: str, model: Any) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sparring.errors import CheckpointError
-from sparring.models.folder import tensor_names
+from sparring.models.folder import tensor_types
 from sparring.models.loading import load_backbone
 
 HEAD_FILE = "step_head.safetensors"
@@ -74,11 +74,11 @@ def load_step_head(folder: Path, *, device: torch.device, dtype: torch.dtype) ->
     path = folder / HEAD_FILE
     if not path.is_file():
         raise CheckpointError(f"'{folder}' has no {HEAD_FILE}")
-    tensor_names(path)
+    tensor_types(path)
     weights = load_file(path)
     for name, tensor in weights.items():
-        if not torch.isfinite(tensor.to(dtype)).all():
-            raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
+        if not tensor.is_floating_point() or not torch.isfinite(tensor.to(dtype)).all():
+            raise CheckpointError(f"{path}: {name} holds something else than finite numbers")
     backbone = load_backbone(folder, device=device, dtype=dtype)
     layers = head_layers(weights, backbone.config.hidden_size)
     return StepHead(backbone, layers).to(device=device, dtype=dtype).eval()
