@@ -180,8 +180,10 @@ def _other_reading(run: Run, wanted: Fraction) -> bool:
         and value_or_none(run, _replaced(run.tokens[0], -(run.tokens[0].value or Fraction(0)))) == wanted
     ):
         return True
-    if changes_by_share(run.tokens) and value_or_none(run, shares=True) == wanted:
-        return True
+    if changes_by_share(run.tokens):
+        literal, amount = value_or_none(run, shares=True), _first_number(run)
+        if literal is not None and amount and wanted in (literal, amount * (1 + literal - amount)):
+            return True  # each of 1,000 + 10% + 10% may be of the 1,000
     if run.operators < 2:
         return False
     if _less_fraction(run, wanted):

@@ -97,6 +97,8 @@ class Parser:
             self.position += 1
             terms.append(_signed(sign, self.product()))
             if _is_share(terms[-1]) and not any(map(_is_share, terms[:-1])):
+                if terms[0].kind == "either":
+                    raise UnreadableError("percentages of the first amount or of the last one")
                 terms = [_changed_by_share(terms)]
         self.depth -= 1
         return terms[0] if len(terms) == 1 else Node("sum", tuple(terms))

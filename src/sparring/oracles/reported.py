@@ -21,7 +21,8 @@ HYPOTHETICAL = re.compile(
 )
 """Words before a statement, in its clause, that suppose or deny it."""
 RETRACTED = re.compile(
-    r"\b(?:not|isn't|wrong|incorrect|false|contradicts?|contradiction|impossible|mistake|mistaken|invalid|doesn't"
+    r"\b(?:not|isn't|wrong|incorrect|false|untrue|silly|to (?:be true|hold)|contradicts?|contradiction"
+    r"|impossible|mistake|mistaken|invalid|doesn't"
     r"|error|fails?|off by|should (?:be|have)|cannot (?:be|hold|happen|occur)"
     r"|ruled out|no solutions?|absurd|broken|nonsense|reject(?:ed)?|discard(?:ed)?)\b|\?"
     r"|\btoo (?:high|low|much|many|big|small|large)\b|[❌✗✘]",
@@ -30,7 +31,8 @@ RETRACTED = re.compile(
 """Words after a statement, in its sentence, that take it back."""
 # In a whole sentence, so no word that a story uses of things: "He got 5 wrong, so 20 - 5 = 15".
 _MISTAKEN = re.compile(
-    r"\b(?:wrongly|wrong (?:to|line|step|answer|result|equation|calculation|claim|statement|work)|wrong:|incorrect(?:ly)?"
+    r"\b(?:wrongly|wrong (?:to|line|step|approach|way|method|solution|attempt|answer|result|equation|calculation|claim"
+    r"|statement|work)|wrong:|incorrect(?:ly)?"
     r"|mistake(?:nly?)?|mistook|erroneous(?:ly)?|error|false(?:ly)?|misconception|fallac\w+|accidentally|typo|absurd|oops"
     r"|faulty|flawed|bogus|nonsense|confus\w+|cross(?:ed|es) out|calculator \w+ broken"
     r"|mis(?:remember|read|calculat|comput|copi|add|multipl|count|underst|stat|quot|appli)\w*"
@@ -41,6 +43,8 @@ _MISTAKEN = re.compile(
 _SAID_BY_OTHERS = re.compile(
     r"\b(?:claim(?:s|ed)|thinks|thought|believe[sd]"
     r"|(?:people|students|some|many|others) (?:claim|think|believe|say|write)"
+    r"|to (?:claim|believe)|disprove"
+    r"|(?:test|check|examine) the (?:claim|statement|hypothesis)"
     r"|alleg\w+|pretend\w*|imagin\w+|argue[sd]|insist(?:s|ed)|according to)\b"
     r"|\b(?:might|may|could|would|tempted to) (?:\w+ )?(?:think|say|write|guess|believe|expect)\b|^\s*had\b"
     r"|^\s*\(?[A-E][).]\s|\b(?:option|choice|statement)\s+\(?[A-E\d]\b",
