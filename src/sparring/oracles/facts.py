@@ -62,8 +62,8 @@ def find_facts(step: str) -> list[Fact]:
     """Return the decided statements of a step of at most `tokens.MAX_CHARACTERS` characters, in reading order."""
     found = [
         Fact(kind, *answer, match.span())
-        for kind, hint, pattern, read in _PATTERNS
-        if hint in step
+        for kind, hints, pattern, read in _PATTERNS
+        if any(hint in step for hint in hints)
         for match in pattern.finditer(step)
         if (answer := read(match, step)) is not None
     ]
@@ -378,7 +378,7 @@ _AMOUNT = r"(\d{1,3}(?:,\d{3})+(?:\.\d{1,4})?|\d{1,7}(?:\.\d{1,4})?)"
 _SIDE = r"(-?\d{1,6}(?:(?:\^\{?\d{1,3}\}?|\s*(?:\\cdot|\\times|[-+*])\s*\d{1,6})){0,12})"
 _EQUALS = r"\s*(?:=|is|equals)\s*"
 _PARTS = r"(\d{1,5}(?::\d{1,5}){1,3})"
-# (kind, a text that every match holds, reader, pattern)
+# (kind, texts of which every match holds one, reader, pattern)
 _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
     ("wrong_time", ":", _time_shifted,
      rf"(?<![\d:.]){_CLOCK}\s*(\+|-|−|–|plus|minus)\s*{_SPAN}{_EQUALS}{_CLOCK}(?![\d:])"),
@@ -401,20 +401,20 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
     ("wrong_congruence", "mod", _congruence,
      rf"(?<![\w.^}})+*-])(?<![-+*/^=×·−] )(?<!cdot )(?<!times ){_SIDE}"
      rf"\s*(?:\\equiv|≡)\s*{_SIDE}\s*(?:\\pmod|\(\s*\\?mod|\\mod)\s*\{{?\s*(\d{{1,5}})\b"),
-    ("wrong_remainder", "", _remainder,
+    ("wrong_remainder", "R| r|rem|{r", _remainder,
      rf"{_DIVISION}{_SPACING}(?:with |and )?(?:an? )?(?:r|rem|remainder)\b(?: of)?[.:]?{_SPACING}(?P<r>{_WHOLE})"
      r"(?![\d.,/^*]*\d)"),
-    ("wrong_remainder", "", _remainder,
+    ("wrong_remainder", "left|remaining", _remainder,
      rf"{_DIVISION}[\s$,]*(?:with|and) (?P<r>{_WHOLE}) (?:left over|leftover|left|remaining)\b"),
-    ("wrong_remainder", "", _remainder, rf"{_DIVISION}[\s$]*R(?P<r>\d{{1,6}})(?![\d.,/^*]*\d)"),
-    ("wrong_remainder", "", _modulo,
+    ("wrong_remainder", "R", _remainder, rf"{_DIVISION}[\s$]*R(?P<r>\d{{1,6}})(?![\d.,/^*]*\d)"),
+    ("wrong_remainder", "%|mod|MOD", _modulo,
      rf"{_BARE}(?P<a>{_PRODUCT}|\(-?\d{{1,9}}(?:\s*[-+*×]\s*\d{{1,9}}){{1,4}}\))\s*"
      r"(?:\\?%|\\operatorname\{mod\}|\\text\{ ?mod ?\}|\\?b?mod\b|modulo\b)\s*(?P<b>\d{1,7})[\s$]*"
      r"(?:==?|is|equals)[\s$]*(?P<r>-?\d{1,7})(?![\w.,]*\d|\s*[-+*/^×÷%]|\s*mod)"),
-    ("wrong_base", "", _based,
+    ("wrong_base", "_|0x|0b|0o|0X|base|₂|₃|₄|₅|₆|₇|₈|₉|₁", _based,
      rf"{_BARE}(?P<left>{_IN_BASE}(?:\s*(?:[-+*×]|\\times|\\cdot)\s*(?:{_IN_BASE}|\d{{1,18}})){{0,6}}){_SAYS}"
      rf"(?P<right>{_IN_BASE}|\d{{1,18}}(?![\w.,]*\d))(?!\s*(?:[-+*/^×÷_]|\\(?:cdot|times|div)))"),
-    ("wrong_base", "", _based,
+    ("wrong_base", "_|0x|0b|0o|0X|base|₂|₃|₄|₅|₆|₇|₈|₉|₁", _based,
      rf"{_BARE}(?P<left>\d{{1,18}}){_SAYS}(?P<right>{_IN_BASE})(?!\s*(?:[-+*/^×÷]|\\(?:cdot|times|div)))"),
     ("wrong_conversion", "=", _conversion,
      rf"(?<![\w.,/*+-])(?<![-+*/×] ){_AMOUNT}\s*([A-Za-z]+)\s*=\s*{_AMOUNT}\s*([A-Za-z]+)\b"
@@ -425,4 +425,6 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
      r"\bbecause\s+(?=[\d$(.])[\d.,$%()xX×*+/÷ -]{3,60}=\s*\$?(?:<<[^<>\n]{0,80}>>)?\$?"
      r"(\d[\d,]*(?:\.\d{1,6})?)(?=\.?\s*$|\.\s)"),
 )  # fmt: skip
-_PATTERNS = [(kind, hint, re.compile(pattern, re.IGNORECASE), read) for kind, hint, read, pattern in _ROWS]
+_PATTERNS = [
+    (kind, hints.split("|"), re.compile(pattern, re.IGNORECASE), read) for kind, hints, read, pattern in _ROWS
+]
