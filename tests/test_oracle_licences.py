@@ -134,3 +134,66 @@ def test_rounding_and_annotations_beside_the_original(original: str, step: str, 
 @pytest.mark.parametrize("step", ["$0.5 \\cdot 3 = 1.52$", "$|x - 3| = x - 3$", "$2.5 + 1.5 = 4.03$"])
 def test_algebra_confirms_no_near_miss(step: str) -> None:
     assert judge_algebra(PROBLEM, (), step).truth != "correct"
+
+
+@pytest.mark.parametrize(
+    ("original", "step"),
+    [
+        ("It is 3 cm * 4 cm = 12 cm^2", "It is 3 cm * 4 cm = 12 cm"),
+        ("It is 3 ft * 2 ft * 4 ft = 24 cubic ft", "It is 3 ft * 2 ft * 4 ft = 24 square ft"),
+        ("It is 12 cm / 3 cm = 4", "It is 12 cm / 3 cm = 4 cm"),
+        ("It is 12 cm^2 / 4 cm = 3 cm", "It is 12 cm^2 / 4 cm = 3 cm^2"),
+        ("It is $5 + $5 = $10", "It is $5 + $5 = 10 cents"),
+        ("It is $5 * 3 = $15", "It is $5 * 3 = 15 cents"),
+        ("It is 10 cents * 20 = 200 cents", "It is 10 cents * 20 = $200"),
+        ("It is 2 hours + 3 hours = 5 hours", "It is 2 hours + 3 minutes = 5 hours"),
+        ("It is 2 hours + 3 = 5 hours", "It is 2 hours + 3 = 5 minutes"),
+        ("It is 5 hours * 3 = 15 hours", "It is 5 hours * 3 = 15 minutes"),
+        ("It is 3 kg + 4 kg = 7 kg", "It is 3 kg + 4 kg = 7 miles"),
+        ("It is $5*3 = $15", "It is 5*3 = 15 cents"),
+    ],
+)
+def test_units_do_not_change_in_silence(original: str, step: str) -> None:
+    assert panel_says(original, original) == "correct"
+    assert judge_text(original).truth == "correct"
+    assert panel_says(original, step) != "correct"
+    if "5*3 =" not in step:
+        assert judge_text(step).truth != "correct"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "2 hours * 60 = 120 minutes",
+        "3 hours * 60 minutes = 180 minutes",
+        "2 days * 24 * 60 = 2880 minutes",
+        "10 cents * 20 = $2",
+        "$2.75 + 50 cents = $3.25",
+        "$5 per ticket * 3 tickets = $15",
+        "$5/hour * 3 hours = $15",
+        "$3 + 4 = 7$ cents",
+        "3 cm * 4 cm = 12 square cm",
+    ],
+)
+def test_units_that_fit_are_confirmed(step: str) -> None:
+    assert judge_text(step).truth == "correct", judge_text(step)
+
+
+@pytest.mark.parametrize(
+    ("step", "truth"),
+    [
+        ("x/x = 1 for x = 0", "wrong"),
+        (r"$\frac{2t}{t} = 2$ where $t = 0$", "wrong"),
+        (r"Since $a = b$, $\frac{a^2-b^2}{a-b} = a+b$.", "wrong"),
+        ("x/x = 1 when x is zero", "wrong"),
+        (r"$\frac{x^2-1}{x-1} = x+1$, so at $x = 1$ there is a hole", "undecided"),
+        ("x/x = 1 for x = 2", "correct"),
+        ("2x/x = 2, so x = 0", "correct"),
+    ],
+)
+def test_no_divisor_is_zero_where_the_step_says_so(step: str, truth: str) -> None:
+    verdicts = {
+        name: ask(load_member(name), Question(PROBLEM, (), None, step))
+        for name in ("algebra", "preconditions")
+    }
+    assert combine(verdicts).truth == truth, verdicts

@@ -18,16 +18,19 @@ from functools import lru_cache
 from sparring.oracles.calculus import SIGNS, covers, defined, judge_calculus
 from sparring.oracles.chains import Chain, Member, find_chains
 from sparring.oracles.derivations import Fact, History, is_assignment, make_fact, same_bound
-from sparring.oracles.formula_nodes import variables
-from sparring.oracles.formula_tokens import TooLargeError
+from sparring.oracles.formula_nodes import Node, replaced, variables, walk
+from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.links import Link, check_chain
+from sparring.oracles.polynomials import cross_difference
 from sparring.oracles.reported import is_only_reported
 from sparring.oracles.units import UNITS
+from sparring.oracles.values import Reading
 from sparring.oracles.words import word_set
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
 MAX_PREFIX = 60
+ZERO = Node("number")
 
 RETRACTED = re.compile(
     r"\b(?:not|isn't|wrong|incorrect|false|contradict\w*|impossible|mistake|invalid|doesn't|don't|error|cannot|can't|"
@@ -80,6 +83,10 @@ _CASES = re.compile(
 )
 _HYPOTHETICAL = re.compile(r"\b(?:if|suppose|assum\w+|case|try|trying|test\w*|when|guess|would)\b")
 _NO_CLAIM_AFTER = re.compile(r"\s*(?:or|and|if|when|for|works|as|is|in)\b")
+_CASE = re.compile(r"\b(?:for|when|where|with|since|because|as|at|if|given)(?: that)?\W*$")
+_ZERO_CASE = re.compile(
+    r"\b(?:for|when|where|with|since|because|as|at|if|given)(?: that)? \$?(?P<name>[a-z])\$? (?:is|equals|was) (?:zero|0)\b"
+)
 _INTRODUCED = re.compile(r"\b(?:let|denote|define|suppose|call)\b[^.]{0,40}$", re.IGNORECASE)
 
 
@@ -117,7 +124,40 @@ def _judge(problem: Problem, prefix: Sequence[str], step: str, chains: Sequence[
         ]
         if any(relation in ("<", "<=", ">", ">=") for relation in chain.relations):
             findings = [*findings, _inequality_verdict(chains, number, background, step)]
+    if any(True for _ in zero_divisors(chains, step)):
+        findings = [
+            *findings,
+            Verdict("undecided", "algebra:division_by_zero", "a divisor is zero where the step says so"),
+        ]
     return _combined([*findings, *_derivation_verdicts(background, step, chains)])
+
+
+def zero_divisors(chains: Sequence[Chain], step: str) -> Iterator[Chain]:
+    """Yield the equations with a divisor that is zero in the case of which the step speaks: ``x/x = 1 for x = 0``."""
+    cases = [(match["name"], ZERO) for match in _ZERO_CASE.finditer(step)]
+    for case in chains:
+        left, right = case.members[0].node, case.members[-1].node
+        if left is None or right is None or left.kind != "variable" or case.relations != ("=",):
+            continue
+        if _CASE.search(case.prose):
+            cases.append((left.name, right))
+    for chain in chains if cases else ():
+        trees = [member.node for member in chain.members if member.node is not None]
+        divisors = [one.parts[1] for tree in trees for one in walk(tree) if one.kind == "quotient"]
+        if "=" in chain.relations and any(
+            _vanishes(divisor, *case) for divisor in divisors for case in cases
+        ):
+            yield chain
+
+
+def _vanishes(divisor: Node, name: str, value: Node) -> bool:
+    """Whether a divisor is zero where a letter of it has a value."""
+    if name not in variables(divisor):
+        return False
+    try:
+        return not cross_difference(replaced(divisor, name, value), ZERO, Reading())[0]
+    except UnreadableError:
+        return False
 
 
 @lru_cache(maxsize=512)
@@ -247,6 +287,11 @@ def _inequality_verdict(
 # --- the verdict ---
 
 
+_OPEN = (
+    "too_large", "retracted", "trial", "units_or_rounding", "division_by_zero", "unread", "inequality", "equation",
+)  # fmt: skip
+
+
 def _combined(findings: Sequence[Verdict]) -> Verdict:
     """One wrong finding makes the step wrong; correct needs one verified and nothing open."""
     wrong = next((finding for finding in findings if finding.truth == "wrong"), None)
@@ -254,7 +299,16 @@ def _combined(findings: Sequence[Verdict]) -> Verdict:
         return wrong
     verified = [finding for finding in findings if finding.truth == "correct"]
     settled = {finding.span for finding in verified}
-    for kind in ("too_large", "retracted", "trial", "units_or_rounding", "unread", "inequality", "equation"):
+    for kind in (
+        "too_large",
+        "retracted",
+        "trial",
+        "units_or_rounding",
+        "division_by_zero",
+        "unread",
+        "inequality",
+        "equation",
+    ):
         for finding in findings:
             if finding.reason == f"algebra:{kind}" and finding.span not in settled:
                 return finding

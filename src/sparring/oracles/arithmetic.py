@@ -31,7 +31,7 @@ from sparring.oracles.numbers import (
     show,
 )
 from sparring.oracles.run import Run
-from sparring.oracles.scales import between_systems, mixed_units
+from sparring.oracles.scales import between_systems, loses_its_unit, mixed_units
 from sparring.oracles.tokens import COMPARISONS, MAX_CHARACTERS, TextTooLargeError, kept
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
@@ -162,6 +162,8 @@ def describe(failed: Check) -> str:
         return f"the calculation gives {show(failed.left)}, the text says {show(failed.right)}"
     if failed.equation.relation in COMPARISONS:
         return f"{show(failed.left)} {failed.equation.relation} {show(failed.right)} does not hold"
+    if failed.reason == "unit_of_result":
+        return "the result has a unit that the calculation does not give"
     if mixed_units(left, right) is not None:
         return "the sum is wrong after conversion of its units"
     if left.operators == 0 and right.operators == 0:
@@ -197,6 +199,8 @@ def check(equation: Equation, step: str) -> Check:
     if converted is None and compound:
         return Check("not_numeric", equation)
     if left_value == right_value and converted is None:
+        if loses_its_unit(left, right):
+            return Check("unclear", equation, "unit_of_result", left_value, right_value)
         return Check("right", equation, left=left_value, right=right_value)
     if converted is not None and (left_value == right_value or between_systems(left, right)):
         # "5 tens + 3 ones = 8" bills, "1 foot + 10 cm = 40.5 cm"

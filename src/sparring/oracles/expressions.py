@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from sparring.oracles.run import Run, is_share
 from sparring.oracles.tokens import Token
-from sparring.oracles.units import SHORT_UNITS, UNITS, Unit, unit_or_place
+from sparring.oracles.units import POWER_WORDS, SHORT_UNITS, UNITS, Unit, raised, unit_or_place
 from sparring.oracles.words import (
     CLAUSE_WORDS,
     DOUBTFUL_WORDS,
@@ -24,6 +24,7 @@ from sparring.oracles.words import (
     HEDGES_BEFORE,
     LEAD_WORDS,
     NUMBERED_WORDS,
+    RATE_WORDS,
     ROUNDED_TO,
     SPELLED_NUMBERS,
 )
@@ -151,6 +152,8 @@ class _Reader:
     def _number(self, token: Token) -> None:
         run = self._factor(token) if token.text == "π" else self._operand(token)
         run.tokens.append(token)
+        if token.dollars:
+            run.measures[len(run.tokens) - 1] = UNITS["dollar"]
         if "/" in token.text or "frac" in token.text or "binom" in token.text:
             run.operators += 1
         self._took_operand(run, token)
@@ -350,8 +353,10 @@ class _Reader:
                 words = [part.text for part in self.tokens[self.position : self.last][:MAX_HEDGE_WORDS]]
                 if self._hedges_after(words):
                     self._hedge_after(run, words)
-            if run.trailing == 0:
+            if run.trailing == 0 and token.text not in RATE_WORDS:
                 self._measure(run, token.text)
+            elif run.trailing == 1 and run.units[-1] in POWER_WORDS:
+                self._measure(run, token.text, POWER_WORDS[run.units[-1]])
             elif token.text not in CLAUSE_WORDS:
                 run.measures.pop(len(run.tokens) - 1, None)  # "5 hours per day", "2 cups flour"
             run.units.append(token.text)
@@ -380,7 +385,7 @@ class _Reader:
         )
         run.digit = run.digit if named is None else Fraction(str(named))
 
-    def _measure(self, run: Run, word: str) -> None:
+    def _measure(self, run: Run, word: str, power: int = 1) -> None:
         if not run.tokens or run.tokens[-1].kind != "number" or run.units[-1:] == ["/"]:
             return
         place = len(run.tokens) - 1
@@ -389,7 +394,7 @@ class _Reader:
             return
         unit = self._unit_of(word, larger)
         if unit is not None:
-            run.measures[place] = unit
+            run.measures[place] = raised(unit, power)
             if len(word) == 1:
                 run.short.add(place)
 
@@ -400,8 +405,13 @@ class _Reader:
 
     def _unit_power(self, run: Run) -> None:
         """Pass over the exponent of a unit."""
-        run.measures.pop(len(run.tokens) - 1, None)
+        unit = run.measures.pop(len(run.tokens) - 1, None)
         after = self.position + 1
+        inner = self.tokens[
+            after + 1 if after < self.last and self.tokens[after].kind == "open" else after : self.last
+        ]
+        if unit is not None and inner and inner[0].value in (2, 3):
+            run.measures[len(run.tokens) - 1] = raised(unit, int(inner[0].value))
         if after in self.partners and self.partners[after] < self.last:
             self.position = self.partners[after]
         elif after < self.last and self.tokens[after].kind == "number":

@@ -1,8 +1,9 @@
 r"""The preconditions oracle: is a step allowed where it is made?
 
 Contract: ``wrong`` for (1) an inequality whose direction changes between two lines that say the same bound, (2) a
-quotient by zero that is given a value, (3) a variable cancelled by an explicit division although zero solves the
-equation before, where nothing says that it is not zero, (4) a theorem whose hypothesis the text contradicts. All other
+quotient by zero that is given a value, also in the case of which the step speaks (``x/x = 1 for x = 0``), (3) a variable
+cancelled by an explicit division although zero solves the equation before, where nothing says that it is not zero, (4) a
+theorem whose hypothesis the text contradicts. All other
 doubts (a root of a square without ``|x|``, squaring, a logarithm, a hypothesis that is nowhere stated) are
 ``undecided`` with the doubt as reason; nothing is ever called ``correct``: that no precondition is seen to fail is no
 proof. Not here: whether the calculation is right.
@@ -14,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from sparring.oracles.algebra import RETRACTED, chains_of, is_claim
+from sparring.oracles.algebra import RETRACTED, chains_of, is_claim, zero_divisors
 from sparring.oracles.chains import Chain, find_chains
 from sparring.oracles.derivations import bounds, make_fact, same_bound
 from sparring.oracles.formula_nodes import Node, variables, walk
@@ -31,6 +32,7 @@ _UNDEFINED = re.compile(
     r"undefin|infinit|\\infty|∞|not exist|does not|division by zero|divide by zero|asymptot|zero in",
     re.IGNORECASE,
 )
+_LIMIT = re.compile(r"\\?lim(?:it)?\b|approach|tends|hole|removable|continu|exclud|\\to\b|→", re.IGNORECASE)
 _NOT_ZERO = re.compile(
     r"positive|non-?zero|not zero|not (?:be |equal (?:to )?)0|\\ne|≠|!=|>\s*0|natural|length|sides? of|radius|distance|speed|age|area|"  # noqa: E501
     r"number of|triangle|width|height|price|cost|distinct|greater than|ratio",
@@ -89,6 +91,12 @@ def _zero_denominators(chains: Sequence[Chain], step: str) -> Iterator[Verdict]:
             if sum(undefined) == 1:
                 truth: Truth = "undecided" if _UNDEFINED.search(step) or RETRACTED.search(step) else "wrong"
                 yield Verdict(truth, "preconditions:division_by_zero", "", (pair[0].start, pair[1].end))
+
+    for chain in zero_divisors(chains, step):
+        excused = _UNDEFINED.search(step) or RETRACTED.search(step) or _LIMIT.search(step)
+        detail = "a divisor is zero in the case of which the step speaks"
+        found: Truth = "undecided" if excused else "wrong"
+        yield Verdict(found, "preconditions:division_by_zero", detail, chain.span)
 
 
 def _is_undefined(node: Node) -> bool:

@@ -102,6 +102,8 @@ def read(step: str) -> Reading:
     tokens, _ = read_step(step)
     all_words = [token.text for token in tokens if token.kind in ("word", "of", "unknown")]
     units = Counter(unit[0] for word in all_words if (unit := unit_of(word)) is not None)
+    units["dollar"] += sum(token.dollars for token in tokens)
+    units = +units
     spans = iter(sorted(claim.span for claim in claims))
     span = next(spans, None)
     numbers: list[Fraction] = []

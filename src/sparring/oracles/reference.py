@@ -38,6 +38,7 @@ _INFERENCES = CONNECTIVES | word_set(
     finally first next also because since simplifies becomes equals
     """
 )
+_DOUBTFUL_UNITS = ("arithmetic:unit_of_result", "arithmetic:unit_or_percent_scale")
 _REVERSED = (("+", "-"), ("-", "+"), ("<", ">"), (">", "<"), ("<=", ">="), (">=", "<="))
 _ECHO = re.compile(
     r"<\|[^|>]*\|>|</?s>|\[/?INST\]|^\s*(?:question|problem|original|rewritten|corrupted|modified|step|prompt"
@@ -55,11 +56,11 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
     if plain(original) == plain(step) and _same_annotations(original, step):
         return Verdict("correct", "reference:same_text")
     try:
-        verdict = judge_text(step)
-        if verdict.truth == "wrong":
+        judged = judge_text(step)
+        if judged.truth == "wrong":
             if judge_text(original).truth == "wrong":
-                return Verdict("undecided", "reference:original_fails", verdict.detail, verdict.span)
-            return verdict
+                return Verdict("undecided", "reference:original_fails", judged.detail, judged.span)
+            return judged
         old, new = read(original), read(step)
         if not old.claims and not new.claims:
             verdict = _compare_texts(old, new)
@@ -71,6 +72,8 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
             return verdict
         if _rounds_further(old, new):
             return Verdict("undecided", "reference:rounded_further")
+        if judged.reason in _DOUBTFUL_UNITS and judge_text(original).truth == "correct":
+            return Verdict("undecided", "reference:other_unit", judged.detail, judged.span)
         return doubt_about(old, new, Context(problem, prefix, original, step)) or verdict
     except TextTooLargeError as error:
         return Verdict("undecided", "reference:too_large", str(error))

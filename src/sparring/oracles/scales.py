@@ -7,14 +7,14 @@ be true after a conversion that its writer passed over. Not here: the table of u
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from sparring.oracles.literals import PI
 from sparring.oracles.numbers import IRRATIONAL_PRECISION, EvaluationError, to_postfix, value_of
 from sparring.oracles.run import Run
 from sparring.oracles.tokens import Token
-from sparring.oracles.units import PLACES
+from sparring.oracles.units import PLACES, Unit
 from sparring.oracles.words import DOUBTFUL_WORDS, word_set
 
 # Ratios between units that people pass over without writing them down.
@@ -81,6 +81,74 @@ def mixed_units(first: Run, second: Run) -> tuple[Fraction, Fraction] | None:
     if power != other_power or (dimensions != {"count"} and power != 1) or (multiplied and one != other):
         return None
     return one, other
+
+
+def loses_its_unit(first: Run, second: Run) -> bool:
+    """Whether an equation of equal numbers has a result in a unit that its calculation does not give.
+
+    ``3 cm * 4 cm = 12 cm``, ``12 cm / 3 cm = 4 cm``, ``$5 * 3 = 15 cents``, ``2 hours + 3 = 5 minutes``. A conversion is
+    allowed where the number for it is there: ``2 hours * 60 = 120 minutes``.
+    """
+    if second.operators:
+        first, second = second, first
+    result = second.measures.get(len(second.tokens) - 1)
+    if second.operators or result is None or not first.operators:
+        return False
+    base, _, exponent = result.dimension.partition("^")
+    units = {
+        place: unit for place, unit in first.measures.items() if unit.dimension.partition("^")[0] == base
+    }
+    if base == "count":
+        return False
+    if all(token.text in ("+", "-", "and") for token in first.tokens if token.kind != "number"):
+        return any(unit.dimension != "count" and unit.name != result.name for unit in first.measures.values())
+    if not units:
+        return False
+    try:
+        power = _power_of(first, units)
+    except EvaluationError:
+        return False
+    same = {unit.name.partition("^")[0] for unit in units.values()} == {result.name.partition("^")[0]}
+    if power != int(exponent or 1):
+        return same and (base in ("length", "money") or power == 0 or len(units) > 1)
+    if same or exponent or any("^" in unit.name for unit in units.values()):
+        return False
+    ratios = {max(unit.factor / result.factor, result.factor / unit.factor) for unit in units.values()}
+    return not _products(first) & (ratios - {Fraction(1)})
+
+
+def _power_of(run: Run, units: Mapping[int, Unit]) -> int:
+    """Return to which power the dimension of these units is raised in a run's value.
+
+    Raises:
+        EvaluationError: different powers are added, or something is raised.
+    """
+    powers_of = {
+        id(run.tokens[place]): int(unit.dimension.partition("^")[2] or 1) for place, unit in units.items()
+    }
+    powers: list[int] = []
+    for item in to_postfix(run.tokens):
+        if isinstance(item, Token):
+            powers.append(powers_of.get(id(item), 0))
+        elif item in ("*", "/", "of"):
+            right = powers.pop()
+            powers[-1] += -right if item == "/" else right
+        elif item in ("+", "-", "and"):
+            right = powers.pop()
+            if powers[-1] != right:
+                raise EvaluationError("not_numeric")
+        elif powers[-1] or item == "^":
+            raise EvaluationError("not_numeric")
+    return powers.pop()
+
+
+def _products(run: Run) -> set[Fraction]:
+    """Return the products of some of a run's numbers (of at most eight of them): the factors of conversions among them."""
+    found = {Fraction(1)}
+    for token in [one for one in run.tokens if one.value][:8]:
+        value = token.value or Fraction(1)
+        found |= {product * value for product in found}
+    return found | {1 / product for product in found}
 
 
 def between_systems(first: Run, second: Run) -> bool:

@@ -51,6 +51,7 @@ class Token(NamedTuple):
         value: exact value of a number; ``None`` for other kinds and for numbers with too many digits.
         places: digits after the decimal point of a number as written.
         gap: whether white space (or something skipped) lies before it.
+        dollars: whether it is a number with a dollar sign before it that begins no formula.
     """
 
     kind: Kind
@@ -60,6 +61,7 @@ class Token(NamedTuple):
     value: Fraction | None = None
     places: int = 0
     gap: bool = False
+    dollars: bool = False
 
 
 def kept(read: Callable[[str], T]) -> Callable[[str], T]:
@@ -171,6 +173,11 @@ _POSTFIX_END = re.compile(r"\(|\d+!|[.,;]|\s*(?:[-+*/×÷=)}^$]|\\)")
 _INLINE = re.compile(
     r"(?<![\\$])\$(?=[^\s$])(?P<dollar>[^$\n]{1,400})(?<!\s)\$(?![\d$])|\\\((?P<round>.{1,400}?)\\\)"
 )
+_DOLLARS = re.compile(r"\$[ ]?(?=[\d.])")
+_UNESCAPED = re.compile(r"(?<!\\)\$")
+_CLOSED_FORMULA = re.compile(
+    r"(?<![$\\])[\w})\]]\$(?![\d$])"
+)  # "$5 + 5$": there are no prices in such a text
 _OWN_RELATION = re.compile(r"\s*(?![=<>+*/×÷·^≈]|\\(?:times|cdot|div|approx|[lg]eq?)\b)[^=]*[^=\s][^=]*=")
 _PART = re.compile(r"\s*\d+(?:\.\d+)?\s*([A-Za-z-]+)")
 _VOWELS = frozenset("aeiouy")
@@ -192,6 +199,7 @@ def tokenize(text: str) -> list[Token]:
     tokens: list[Token] = []
     position, length, gap = 0, len(text), False
     formulas = _formula_starts(text)
+    signs = _dollar_signs(text) if "$" in text else frozenset()
     while position < length:
         if position in formulas and tokens and tokens[-1].kind not in ("relation", "operator"):
             tokens.append(Token("formula", "", position, position, gap=gap))
@@ -204,6 +212,7 @@ def tokenize(text: str) -> list[Token]:
         if group == "number":
             position = match.end()
             number = _number(match.group(), match.start(), position, gap)
+            number = number._replace(dollars=match.start() in signs)
             malformed = _is_malformed(text, match, tokens)
             tokens.append(number._replace(kind="unknown", value=None, places=0) if malformed else number)
         elif group == "word":
@@ -225,6 +234,21 @@ def _formula_starts(text: str) -> frozenset[int]:
         match.start()
         for match in _INLINE.finditer(text)
         if _OWN_RELATION.match(match["dollar"] or match["round"] or "")
+    )
+
+
+def _dollar_signs(text: str) -> frozenset[int]:
+    """Return where numbers begin that stand after a dollar sign, which is no delimiter of a formula."""
+    delimiters = {
+        place
+        for match in _INLINE.finditer(text)
+        if match["dollar"]
+        for place in (match.start(), match.end() - 1)
+    }
+    if _CLOSED_FORMULA.search(text):
+        delimiters.update(match.end() - 1 for match in _UNESCAPED.finditer(text))
+    return frozenset(
+        match.end() for match in _DOLLARS.finditer(text) if text.find("$", match.start()) not in delimiters
     )
 
 

@@ -102,6 +102,17 @@ def unit_or_place(word: str) -> Unit | None:
     return UNITS.get(word) or PLACES.get(word)
 
 
+POWER_WORDS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
+"""Words before a unit that raise it: ``12 square feet``."""
+
+
+def raised(unit: Unit, power: int) -> Unit:
+    """Return the square or cube of a unit, a unit of its own dimension."""
+    if power == 1:
+        return unit
+    return Unit(f"{unit.name}^{power}", f"{unit.dimension}^{power}", unit.factor**power)
+
+
 @lru_cache(maxsize=64)
 def conversion_factors(dimensions: frozenset[str]) -> frozenset[Fraction]:
     """Return the whole-number ratios between two units of one of the dimensions: 60, 3600, 24, 7, 12, 16, 100, …"""
