@@ -21,10 +21,10 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from sparring.errors import SettingsError, did_you_mean
@@ -44,6 +44,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @model_validator(mode="after")
+    def _paths_without_control_characters(self) -> Self:
+        for name, value in self:
+            for path in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(path, Path) and any(ord(character) < 32 for character in str(path)):
+                    raise ValueError(f"{name}: {str(path)!r} holds a control character, so it is no path")
+        return self
 
 
 S = TypeVar("S", bound=Settings)

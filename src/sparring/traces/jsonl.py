@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,8 @@ from sparring.traces.records import Estimate, Problem, Trace
 
 T = TypeVar("T")
 
+DEEPEST = 100
+"""Levels of objects and lists that a record may hold."""
 PROBLEM_FIELDS = ("id", "problem", "answer", "solution", "meta")
 TRACE_FIELDS = (*PROBLEM_FIELDS, "problem_meta", "steps", "labels", "outcome", "source", "estimates")
 _ESTIMATE_FIELDS = ("value", "count", "low", "high")
@@ -246,10 +249,27 @@ def write_jsonl_objects(path: str | Path, records: Iterable[Mapping[str, Any]]) 
 def decoded(raw: bytes, path: str | Path, line: int | None) -> str:
     """Return UTF-8 bytes as text, or raise DataError."""
     try:
-        return raw.decode("utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        message = f"not UTF-8 text (byte {error.start + 1}): convert the file to UTF-8"
+        known = next((advice for start, advice in _OTHER_FILES.items() if raw.startswith(start)), None)
+        message = known or f"not UTF-8 text (byte {error.start + 1}): convert the file to UTF-8"
         raise DataError(message, file=path, line=line) from error
+    if text.startswith("PAR1"):
+        raise DataError(_OTHER_FILES[b"PAR1"], file=path, line=line)
+    return text
+
+
+_OTHER_FILES = {
+    b"\x1f\x8b": "the file is compressed: unpack it first (gunzip)",
+    b"BZh": "the file is compressed: unpack it first (bunzip2)",
+    b"\xfd7zXZ": "the file is compressed: unpack it first (unxz)",
+    b"\x28\xb5\x2f\xfd": "the file is compressed: unpack it first (unzstd)",
+    b"PK\x03\x04": "the file is an archive: unpack it first (unzip)",
+    b"PAR1": "a Parquet file, which only `sparring migrate` reads, by its ending",
+    b"\xff\xfe": "the file is UTF-16 text: convert it to UTF-8",
+    b"\xfe\xff": "the file is UTF-16 text: convert it to UTF-8",
+}
+"""What the first bytes of a file that is no UTF-8 text say of it."""
 
 
 def parse_json(text: str, path: str | Path, line: int | None, *, constants: bool = False) -> Any:
@@ -274,17 +294,41 @@ def parse_json(text: str, path: str | Path, line: int | None, *, constants: bool
     except UnicodeEncodeError as error:
         raise DataError(_HALF_PAIR, file=path, line=line) from error
     except RecursionError as error:
-        raise DataError("the JSON is nested too deeply", file=path, line=line) from error
+        raise DataError(_TOO_DEEP, file=path, line=line) from error
     except ValueError as error:  # an integer with thousands of digits
         raise DataError(f"not usable JSON: {error}", file=path, line=line) from error
+    _refuse_deep(text, path, line)
     return value
 
 
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+
+
+def _refuse_deep(text: str, path: str | Path, line: int | None) -> None:
+    """Raise DataError where the brackets of a valid JSON text are nested too deeply: code further down is recursive."""
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", _TEXT.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > DEEPEST:
+            raise DataError(_TOO_DEEP, file=path, line=line)
+
+
+_TOO_DEEP = f"the JSON is nested more than {DEEPEST} levels deep"
 _HALF_PAIR = "a text holds half of a surrogate pair, which is not valid Unicode"
+
+
+def refuse_pipe(path: str | Path) -> None:
+    """Raise DataError where a file cannot be read more than once, as readers do."""
+    file = Path(path)
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise DataError("it is a pipe or a device: write what it holds to a file first", file=path)
 
 
 def _raw_lines(path: str | Path) -> Iterator[bytes]:
     """Yield the file's lines; only a line feed ends one, so that texts may hold other Unicode line ends."""
+    refuse_pipe(path)
     try:
         with Path(path).open("rb") as file:
             yield from file

@@ -100,5 +100,12 @@ def _records(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         file = pyarrow.parquet.ParquetFile(source)
         rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
         yield from enumerate(rows, start=1)
+    except FileNotFoundError:
+        raise DataError("no such file", file=source) from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the Parquet file holds a text that is not UTF-8 ({error.reason})", file=source
+        ) from None
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot read the Parquet file: {error}", file=source) from None
+        reason = " ".join(str(error).split())
+        raise DataError(f"cannot read the Parquet file: {reason}", file=source) from None

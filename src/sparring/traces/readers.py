@@ -28,6 +28,7 @@ from sparring.traces.jsonl import (
     read_jsonl_objects,
     record_to_problem,
     record_to_trace,
+    refuse_pipe,
 )
 from sparring.traces.records import Problem, Trace
 
@@ -261,6 +262,7 @@ def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _begins_as_array(path: str | Path) -> bool:
+    refuse_pipe(path)
     try:
         with Path(path).open("rb") as file:
             for raw in file:

@@ -50,7 +50,7 @@ class Problem:
     """A question with, where known, its reference answer and a reference solution split into steps.
 
     Raises:
-        DataError: the question is empty, or the solution holds an empty step.
+        DataError: the question is empty, the solution holds an empty step, or a text is not valid Unicode.
     """
 
     id: str
@@ -62,6 +62,9 @@ class Problem:
     def __post_init__(self) -> None:
         if not self.question.strip():
             raise DataError("the question is empty", field="problem")
+        for name, text in (("id", self.id), ("problem", self.question), ("answer", self.answer)):
+            if isinstance(text, str):
+                refuse_half_pair(text, name)
         if self.solution is not None:
             object.__setattr__(self, "solution", checked_steps(self.solution, "solution"))
 
@@ -80,8 +83,8 @@ class Trace:
         estimates: the measured value of the prefix that ends with each step, ``None`` where it was not measured.
 
     Raises:
-        DataError: no step, an empty step, a label count or estimate count that differs from the step count, a label
-            outside [0, 1].
+        DataError: no step, an empty step, one that is not valid Unicode, a label count or estimate count that differs
+            from the step count, a label outside [0, 1].
     """
 
     problem: Problem
@@ -150,7 +153,19 @@ def checked_steps(steps: Sequence[str], name: str) -> tuple[str, ...]:
             raise DataError(f"expected a text, got {type(step).__name__}", field=f"{name}[{index}]")
         if not step.strip():
             raise DataError("the step is empty", field=f"{name}[{index}]")
+        refuse_half_pair(step, f"{name}[{index}]")
     return tuple(steps)
+
+
+def refuse_half_pair(text: str, field: str) -> None:
+    """Raise DataError for a text that is not valid Unicode: no tokenizer takes it, and no file."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                "the text holds half of a surrogate pair, which is not valid Unicode", field=field
+            ) from None
 
 
 def checked_labels(labels: Sequence[Label], length: int) -> tuple[Label, ...]:
