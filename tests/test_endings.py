@@ -135,6 +135,15 @@ def test_a_file_that_is_no_data_is_one_line_with_its_name(command, tmp_path, end
             assert data.name in errors, (kind, errors)
 
 
+def test_a_path_with_a_nul_or_a_line_break_in_settings_is_refused_by_name(tmp_path, end):
+    for command, key in ((["train", "aprm", "task=text"], "data"), (["eval", "calibration"], "data[0]")):
+        for path in ("a\\0b", "a\\nb"):
+            given = f'data: ["{path}"]' if "[" in key else f'data: "{path}"'
+            (tmp_path / "c.yaml").write_text(given)
+            status, errors = end(*command, "--config", tmp_path / "c.yaml", "--out", tmp_path / "out")
+            assert status == 2 and errors.startswith("error: ") and errors.count("\n") == 1, errors
+
+
 @pytest.mark.parametrize("content", ["cut", "empty", "text", "latin"])
 def test_a_parquet_file_that_cannot_be_read_is_one_line(content, tmp_path, end):
     file = tmp_path / "data.parquet"

@@ -90,7 +90,7 @@ def eval_processbench_command(
     threshold_split: Annotated[
         str | None, typer.Option(help="Choose the best threshold on this subset.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     limit: Annotated[
         int | None, typer.Option(help="Only a random sample of so many cases per subset.")
     ] = None,

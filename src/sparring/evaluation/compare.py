@@ -63,7 +63,7 @@ class CompareSettings(Settings):
     """Compare on the cases that both have scores for, and count the others."""
     resamples: int = Field(RESAMPLES, gt=0)
     """Bootstrap draws."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of the bootstrap."""
 
 

@@ -320,7 +320,9 @@ _HALF_PAIR = "a text holds half of a surrogate pair, which is not valid Unicode"
 
 
 def refuse_pipe(path: str | Path) -> None:
-    """Raise DataError where a file cannot be read more than once, as readers do."""
+    """Raise DataError where a file cannot be read more than once, as readers do, or the path can be no file's."""
+    if "\0" in str(path):
+        raise DataError("a path holds no NUL character", file=path)
     file = Path(path)
     if file.exists() and not file.is_file() and not file.is_dir():
         raise DataError("it is a pipe or a device: write what it holds to a file first", file=path)
