@@ -120,7 +120,12 @@ BAD_DATA = {
     "long number": lambda path: path.write_text('{"id": ' + "9" * 5000 + "}\n"),
     "cut off": lambda path: path.write_text('{"id": "1", "problem": "x", "ste'),
 }
-READERS = [name for name, words in COMMANDS.items() if any("{data}" in word for word in words)]
+SAME_READER = ("train orm", "train value")  # as train prm's
+READERS = [
+    name
+    for name, words in COMMANDS.items()
+    if any("{data}" in word for word in words) and name not in SAME_READER
+]
 
 
 @pytest.mark.parametrize("command", READERS)
@@ -223,7 +228,7 @@ def test_a_stop_says_how_to_go_on(tmp_path, data, end, monkeypatch):
 
 @pytest.mark.parametrize(
     ("redirection", "status"),
-    [("> /dev/full", 2), (">&-", 0), ("| head -1", 0), ("> /dev/full 2> /dev/full", 2), ("2>&-", 0)],
+    [("> /dev/full 2> /dev/full", 2), (">&- 2>&-", 0), ("| head -1", 0)],
 )
 def test_the_work_is_done_whatever_becomes_of_standard_output(redirection, status, tmp_path, data):
     rows = [json.loads(line) for line in data.open()]
