@@ -222,7 +222,7 @@ class _Reader:
             self.run.known = False
             self.waiting = False
         elif self.run is not None:
-            if words and self.run.trailing == 0:
+            if words and words[0] in UNITS and self.run.trailing == 0:
                 self._measure(self.run, words[0])
             self.run.units += words
             self.run.trailing += 1

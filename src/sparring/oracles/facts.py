@@ -413,9 +413,9 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
      r"(?:==?|is|equals)[\s$]*(?P<r>-?\d{1,7})(?![\w.,]*\d|\s*[-+*/^×÷%]|\s*mod)"),
     ("wrong_base", "_|0x|0b|0o|0X|base|₂|₃|₄|₅|₆|₇|₈|₉|₁", _based,
      rf"{_BARE}(?P<left>{_IN_BASE}(?:\s*(?:[-+*×]|\\times|\\cdot)\s*(?:{_IN_BASE}|\d{{1,18}})){{0,6}}){_SAYS}"
-     rf"(?P<right>{_IN_BASE}|\d{{1,18}}(?![\w.,]*\d))(?!\s*(?:[-+*/^×÷_]|\\(?:cdot|times|div)))"),
+     rf"(?P<right>{_IN_BASE}|\d{{1,18}}(?![\w.,]*\d))(?!\s*(?:[-+*/^×÷_(]|\\(?:cdot|times|div|left)))"),
     ("wrong_base", "_|0x|0b|0o|0X|base|₂|₃|₄|₅|₆|₇|₈|₉|₁", _based,
-     rf"{_BARE}(?P<left>\d{{1,18}}){_SAYS}(?P<right>{_IN_BASE})(?!\s*(?:[-+*/^×÷]|\\(?:cdot|times|div)))"),
+     rf"{_BARE}(?P<left>\d{{1,18}}){_SAYS}(?P<right>{_IN_BASE})(?!\s*(?:[-+*/^×÷(]|\\(?:cdot|times|div|left)))"),
     ("wrong_conversion", "=", _conversion,
      rf"(?<![\w.,/*+-])(?<![-+*/×] ){_AMOUNT}\s*([A-Za-z]+)\s*=\s*{_AMOUNT}\s*([A-Za-z]+)\b"
      r"(?!\s*(?:per\b|/|and\b|\d|[-+*^]))"),

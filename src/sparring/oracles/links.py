@@ -21,6 +21,7 @@ from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import Monomial, Polynomial, cross_difference, multiply, rational
 from sparring.oracles.rounding import FINE, NEAR_PI, ROUGH
 from sparring.oracles.values import (
+    NOISE,
     Reading,
     UndefinedError,
     Value,
@@ -123,7 +124,8 @@ def _values(
     distance = apart / max(abs(as_complex(a)), abs(as_complex(b)), 1e-12)
     with_decimals = [side for side in (first, second) if _has_decimals(side)]
     if rough or with_decimals or _has(first, "constant") != _has(second, "constant"):
-        if _is_rounded(first, second, a, b, rough) or (not with_decimals and distance <= NEAR_PI):
+        noise = distance <= NOISE  # 48 / 2 = 24.00000000000001
+        if noise or _is_rounded(first, second, a, b, rough) or (not with_decimals and distance <= NEAR_PI):
             return "rounded", ""
         if rough or distance <= ROUGH:
             return "excused", detail

@@ -195,7 +195,11 @@ def _incompatible(equations: Sequence[Equation]) -> Iterator[Verdict]:
             continue
         if any(token.kind not in ("number", "operator") or token.text in "*/^" for token in side.tokens):
             continue
-        units = [unit for _, unit in sorted(side.measures.items()) if unit.name not in AMBIGUOUS]
+        units = [
+            unit
+            for _, unit in sorted(side.measures.items())
+            if unit.name not in AMBIGUOUS and unit.dimension != "count"
+        ]
         other = next((unit for unit in units if unit.dimension != units[0].dimension), None)
         if other is not None:
             names = [f"{unit.name} ({unit.dimension})" for unit in (units[0], other)]

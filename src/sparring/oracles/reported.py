@@ -40,6 +40,12 @@ _MISTAKEN = re.compile(
     r"|instead of\b.*\b(?:wrote|got|computed|calculated|answered|put|used))(?!\w)|[❌✗✘]",
     re.IGNORECASE,
 )
+# What the step itself does: "Incorrectly calculate the area as 3 * 4 = 13."
+_OWN_MISTAKE = re.compile(
+    r"\W*(?:using (?:an? )?(?:wrong|incorrect|faulty)[^,.]*,?|(?:wrongly|incorrectly|mistakenly|erroneously)),?\s+(?:we )?"
+    r"(?:calculate|compute|simplify|evaluate|conclude|apply|substitute|add|subtract|multiply|divide|find|state)\b",
+    re.IGNORECASE,
+)
 _SAID_BY_OTHERS = re.compile(
     r"\b(?:claim(?:s|ed)|thinks|thought|believe[sd]"
     r"|(?:people|students|some|many|others) (?:claim|think|believe|say|write)"
@@ -61,10 +67,9 @@ _QUOTES = (("“", "”"), ('"', '"'), ("«", "»"), ("‘", "’"), ("~~", "~~"
 def is_only_reported(step: str, start: int, end: int) -> bool:
     """Whether the step does not itself state what stands from `start` to `end`."""
     before = step[max(0, start - _LOOK_AROUND) : start]
-    if HYPOTHETICAL.search(_CLAUSE_START.split(before)[-1]):
-        return True
     sentence = _SENTENCE_END.split(before)[-1]
-    if _MISTAKEN.search(sentence) or _SAID_BY_OTHERS.search(sentence):
+    mistaken = HYPOTHETICAL.search(_CLAUSE_START.split(before)[-1]) or _MISTAKEN.search(sentence)
+    if (mistaken and not _OWN_MISTAKE.match(sentence)) or _SAID_BY_OTHERS.search(sentence):
         return True
     after = step[end : end + _LOOK_AROUND]
     rest = re.split(r"[.;!\n](?!\d)", after)[0]
