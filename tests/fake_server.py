@@ -64,9 +64,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def plain_answer(body: dict[str, Any]) -> dict[str, Any]:
-    """Text that tells the seed and the prompt, so that tests see where it belongs."""
+    """Text that tells the seed and, in other letters than those of an echo, the prompt: tests see where it belongs."""
     choices = [
-        {"text": f"{body['prompt']}|{body['seed']}|{i}", "finish_reason": "stop"}
+        {"text": f"{body['seed']}|{str(body['prompt']).swapcase()}|{i}", "finish_reason": "stop"}
         for i in range(body.get("n", 1))
     ]
     return {"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 3 * len(choices)}}

@@ -17,7 +17,17 @@ FOLDER = Path(__file__).resolve().parents[1] / "configs"
 CONFIGS = sorted(p for p in FOLDER.glob("*.yaml") if "sparring train aprm" in p.read_text(encoding="utf-8"))
 REAL = ("gsm8k-smollm2.yaml", "gsm8k-qwen-1.5b.yaml")
 # Defaults that suit everyone, and the one-epoch updates in which PPO's clip has no effect.
-UNWRITTEN = {"device", "trackers", "max_problems", "data_format", "prm_epochs", "adversary_epochs", "clip"}
+UNWRITTEN = {
+    "device",
+    "trackers",
+    "max_problems",
+    "data_format",
+    "prm_epochs",
+    "adversary_epochs",
+    "clip",
+    "template_kwargs",
+    "template_date",
+}
 CHAIN_UNWRITTEN = {
     "data",
     "keep_annotations",

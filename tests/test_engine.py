@@ -65,6 +65,33 @@ def prefix(steps: tuple[str, ...] = (), question: str = "mod 13 : a is 7 ; find 
     return Prefix(Problem("p", question), steps)
 
 
+def test_without_a_wish_completions_fill_what_their_prompts_leave(engine):
+    """Each prompt has its own room, and what fits there is what would be written with more."""
+    prefixes = [Prefix(Problem(str(n), "a is 7 " * n)) for n in (1, 60, 120)]
+    wanted = Limits.wanted(None, 500, 1.0)
+    groups = engine.sample(prefixes, 2, limits=wanted, seeds=[1, 2, 3])
+    alone = [
+        engine.sample([prefix], 2, limits=wanted, seeds=[seed])[0]
+        for prefix, seed in zip(prefixes, (1, 2, 3), strict=True)
+    ]
+    texts = [[[one.token_ids for one in group] for group in found] for found in (groups, alone)]
+    assert texts[0] == texts[1]
+    for prefix, group in zip(prefixes, groups, strict=True):
+        used = len(encode(prefix.problem.question, (), engine.tokenizer, engine.layout).input_ids)
+        for one in group:
+            assert used + len(one.token_ids) <= 512
+            assert one.finish == ("end" if one.token_ids[-1] in engine._ends else "length")
+            assert one.finish == "end" or used + len(one.token_ids) == 512 or len(one.token_ids) == 500
+    short = engine.sample(prefixes, 2, limits=Limits(20), seeds=[1, 2, 3])
+    assert [[one.token_ids[:20] for one in group] for group in groups] == [
+        [one.token_ids for one in group] for group in short
+    ]
+    with pytest.raises(DataError, match="lower max_new_tokens"):
+        engine.sample(prefixes, 1, limits=Limits.wanted(500, 500, 1.0), seeds=[1, 2, 3])
+    with pytest.raises(DataError, match="leave the problem out"):
+        engine.sample([Prefix(Problem("4", "a is 7 " * 200))], 1, limits=wanted, seeds=[1])
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.tuples(STEPS, st.integers(0, 2**63 - 1)), min_size=1, max_size=5), st.integers(1, 9))
 def test_a_completion_depends_on_prefix_seed_and_number_alone(engine, drawn, row_budget):

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from sparring.models.branches import collate
-from sparring.models.prompts import layout_for
 from sparring.training.adversary import Rewrites
 from sparring.training.aprm_run import Run, load_player
 from sparring.training.prm_rows import fresh_row
@@ -62,9 +61,8 @@ def cross_play(
 
 @torch.inference_mode()
 def _scores(run: Run, rewrites: Rewrites) -> list[list[float]]:
-    layout = layout_for(run.tokenizer, run.settings.style)
     rows = [
-        fresh_row(s, texts, run.tokenizer, layout)
+        fresh_row(s, texts, run.tokenizer, run.layout)
         for s, texts in zip(rewrites.states, rewrites.texts, strict=True)
     ]
     scores: list[list[float]] = []

@@ -28,15 +28,16 @@ from sparring.evaluation.worst import MOST_WORST, WORST_FILE, misled_searches
 from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.fingerprints import folder_identity
 from sparring.labels.answers import ChainChecker, Checker
-from sparring.labels.command import load_subjects, pick_checker
+from sparring.labels.command import load_subjects, pick_checker, show_doubts
 from sparring.labels.label_run import Subject
 from sparring.labels.provers import load_engine, policy_identity
-from sparring.labels.settings import LabelSettings, ServerSettings, parse_prover
+from sparring.labels.settings import LabelSettings, PolicySettings, ServerSettings, parse_prover
 from sparring.locks import writes
 from sparring.models.loading import TINY_POLICY
+from sparring.models.prompts import prompt_digest
 from sparring.models.scorer import load_scorer
 from sparring.report.evaluation import show_evaluation_report
-from sparring.rollouts.engine import Engine
+from sparring.rollouts.engine import Engine, room_note
 from sparring.runs import Metric, write_metrics
 from sparring.search.driver import METHODS, Found, run_search
 from sparring.search.scoring import StepScorer
@@ -60,8 +61,6 @@ class SearchSettings(MethodSettings):
     """Who writes: model folder, hub name, or a server's address (`http://…/v1`)."""
     prm: str
     """Who scores: a PRM folder."""
-    style: Literal["plain", "chat"] = "plain"
-    """`chat`: the question goes through the policy's chat template; `plain`: bare text."""
     server: ServerSettings = ServerSettings()
     """How to speak to a policy that is a server."""
 
@@ -107,8 +106,17 @@ class SearchSettings(MethodSettings):
 
     def labelling(self) -> LabelSettings:
         """Return the settings that labels share with search: policy, data and answers."""
-        names = "policy style server data data_format problems chain_steps checker last_number device dtype row_budget seed"
-        return LabelSettings(**{name: getattr(self, name) for name in names.split()})
+        names = {
+            *PolicySettings.model_fields,
+            "policy",
+            "server",
+            "data",
+            "data_format",
+            "problems",
+            "chain_steps",
+        }
+        names |= {"checker", "last_number", "device", "dtype", "row_budget", "seed"}
+        return LabelSettings(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +156,8 @@ def run_search_command(
         *((method, n) for method in settings.methods for n in sorted(settings.n)),
     ]
     cases: dict[tuple[str, int], list[Case]] = {one: [] for one in plan}
+    if note := room_note(models.engine, settings.limits(whole=True, greedy=False)):
+        console.print(note, highlight=False)
     started = time.perf_counter()
     with progress_bar(console) as bar:
         for repeat in range(settings.repeats):
@@ -163,7 +173,7 @@ def run_search_command(
                     n=n,
                     prover=models.prover,
                     journal=out / "journals" / f"{method}-{n}-{repeat}.jsonl",
-                    identity=_identity(settings),
+                    identity=_identity(settings, models.engine),
                     progress=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
                 )
                 cases[method, n] += judged(problems, found, checker, repeat, settings.last_number)
@@ -178,8 +188,12 @@ def run_search_command(
     counts = {f"{method}.n_{n}": _counts(found) for (method, n), found in every.items()}
     misled = misled_searches(every, {problem.id: problem.question for problem in problems})
     extra = {
-        "left_out": left_out, "counts": counts, "reproducible": models.engine.reproducible, "worst_of": len(misled)
-    }  # fmt: skip
+        "left_out": left_out,
+        "counts": counts,
+        "reproducible": models.engine.reproducible,
+        "doubts": models.engine.usage.doubts,
+        "worst_of": len(misled),
+    }
     atomic_write_jsonl(out / CASES_FILE, _records(every))
     atomic_write_jsonl(out / WORST_FILE, misled[:MOST_WORST])
     atomic_write_text(out / CURVES_FILE, curves_svg(metrics, settings))
@@ -191,6 +205,7 @@ def run_search_command(
     for name, odd in counts.items():
         for what, count in odd.items():
             console.print(f"{name}: {what}: {count}", style="yellow", highlight=False)
+    show_doubts(console, models.engine.usage.doubts)
     show_evaluation_report(out, console)
     return metrics
 
@@ -287,14 +302,14 @@ def _svg(figure: Figure) -> str:
     return text.getvalue()
 
 
-def _identity(settings: SearchSettings) -> dict[str, Any]:
+def _identity(settings: SearchSettings, engine: Engine) -> dict[str, Any]:
     """Return what must agree for a journal to be continued, beside method, settings and problems."""
     prover = parse_prover(settings.prover).policy
     return {
         "policy": policy_identity(settings.policy),
         "prm": folder_identity(Path(settings.prm)),
         "prover_model": None if prover is None else folder_identity(Path(prover)),
-        "style": settings.style,
+        "prompts": prompt_digest(getattr(engine, "layout", None)),
         "dtype": settings.dtype,
     }
 

@@ -20,13 +20,14 @@ from rich.console import Console
 from sparring.errors import DataError
 from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
 from sparring.labels.journal import Journal
-from sparring.labels.label_run import JOURNAL_FILE, TRACES_FILE, LabelJob, Subject
+from sparring.labels.label_run import JOURNAL_FILE, REPEATED, TRACES_FILE, LabelJob, Subject
 from sparring.labels.label_run import Progress as JobProgress
 from sparring.labels.posterior import interval
 from sparring.labels.provers import load_engines, policy_identity
 from sparring.labels.settings import LabelSettings
 from sparring.locks import writes
-from sparring.rollouts.engine import Engine
+from sparring.models.prompts import prompt_digest
+from sparring.rollouts.engine import Engine, room_note
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.terminal import progress_bar
@@ -62,12 +63,14 @@ def run_label(
     """
     subjects, left_out = load_subjects(settings)
     checker = pick_checker(settings, subjects)
-    journal = Journal(out / JOURNAL_FILE, _job(settings))
+    cover, prover = engines or load_engines(settings)
+    journal = Journal(out / JOURNAL_FILE, _job(settings, (cover, prover)))
     try:
         before = journal.rollouts
         if before:
             console.print(f"continuing: {before} rollouts are made already", highlight=False)
-        cover, prover = engines or load_engines(settings)
+        if note := room_note(prover, settings.limits()):
+            console.print(note, highlight=False)
         started = time.perf_counter()
         with _shown_progress(console) as progress:
             job = LabelJob(
@@ -102,10 +105,18 @@ def run_label(
             "counts": dict(sorted(counts.items())),
             "walks": dict(sorted(job.kinds.items())),
             "reproducible": cover.reproducible and prover.reproducible,
+            "doubts": journal.doubts,
         },
     )
     _summarise(console, traces, job, counts, journal.rollouts, out)
+    show_doubts(console, journal.doubts)
     return traces
+
+
+def show_doubts(console: Console, doubts: Sequence[str]) -> None:
+    """Print what makes an engine's completions doubtful."""
+    for doubt in doubts:
+        console.print(f"warning: {doubt}", style="bold yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def load_subjects(settings: LabelSettings) -> tuple[list[Subject], Counter[str]]:
@@ -158,7 +169,7 @@ def pick_checker(settings: LabelSettings, subjects: Sequence[Subject]) -> Checke
     return ChainChecker()
 
 
-def _job(settings: LabelSettings) -> dict[str, Any]:
+def _job(settings: LabelSettings, engines: Sequence[Engine]) -> dict[str, Any]:
     """Return what must agree for a journal to be continued."""
     dumped = {name: value for name, value in dump_settings(settings).items() if name not in _NOT_OF_THE_JOB}
     dumped["server"] = {k: v for k, v in dumped["server"].items() if k not in _NOT_OF_THE_SERVER}
@@ -166,6 +177,7 @@ def _job(settings: LabelSettings) -> dict[str, Any]:
     names = {settings.policy, *((settings.prover,) if settings.prover.strip() else ())}
     return {
         **dumped,
+        "prompts": prompt_digest(*(getattr(engine, "layout", None) for engine in engines)),
         "data_digest": hashlib.sha256(content).hexdigest(),
         "models": sorted(
             policy_identity(name) for name in names if name != "base" and "best-of-" not in name
@@ -189,11 +201,20 @@ def _metrics(traces: Sequence[Trace], job: LabelJob, journal: Journal) -> dict[s
         "label.rollouts": Metric(journal.rollouts, unit="rollouts"),
         "label.mean_label": Metric(sum(known) / len(known) if known else None, n=len(known), unit="fraction"),
         "label.unknown_labels": Metric(len(labels) - len(known), unit="steps"),
+        "label.rollouts_distinct": _distinct(journal),
         "label.rollouts_unfinished": Metric(journal.counts["rollout unfinished"], unit="rollouts"),
         "label.rollouts_empty": Metric(journal.counts["rollout empty"], unit="rollouts"),
         "label.rollouts_without_answer": Metric(journal.counts["rollout without an answer"], unit="rollouts"),
         "label.prefixes_refused": Metric(journal.counts["prefix refused"], unit="prefixes"),
     }
+
+
+def _distinct(journal: Journal) -> Metric:
+    """Return the share of rollouts that say what no earlier one of the same prefix and round says."""
+    if not journal.rollouts:
+        return Metric(None, n=0, unit="fraction")
+    repeated = journal.counts[REPEATED]
+    return Metric(1 - repeated / journal.rollouts, n=journal.rollouts, unit="fraction")
 
 
 @contextmanager
@@ -236,4 +257,6 @@ def _summarise(
     for kind, count in sorted(job.kinds.items()):
         console.print(f"  {kind}: {count}", highlight=False)
     for reason, count in sorted((+counts).items()):
+        if reason == REPEATED:  # a policy that is sure of itself repeats itself
+            continue
         console.print(f"  {reason}: {count}", style="yellow", highlight=False)

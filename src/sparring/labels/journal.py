@@ -4,6 +4,7 @@
     {"problem": 3, "solutions": [{"steps": [...], "outcome": false}, ...], "counts": {"unfinished": 1}}
     {"problem": 3, "prefix": "9f…", "length": 2, "rollouts": 8, "successes": 5, "counts": {...}}
     {"problem": 3, "prefix": "9f…", "length": 2, "refused": "the question alone has …"}
+    {"doubt": "the server …"}
 
 Contract: a line is handed to the system before the job goes on. A journal of another job is refused, never mixed.
 """
@@ -29,10 +30,14 @@ Key = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """A finished solution to be labelled; `outcome` None: finished, but nobody can tell whether it is right."""
+    """A finished solution to be labelled; `outcome` None: finished, but nobody can tell whether it is right.
+
+    `whole` is the text with the policy's thinking, where that was kept apart from the steps.
+    """
 
     steps: tuple[str, ...]
     outcome: bool | None
+    whole: str | None = None
 
 
 def prefix_digest(steps: Sequence[str]) -> str:
@@ -57,6 +62,7 @@ class Journal:
         self.tallies: dict[Key, Tally] = {}
         self.counts: Counter[str] = Counter()
         self.rollouts = 0
+        self.doubts: list[str] = []
         self._log = JsonlLog(path)
         plain, _ = to_json(job)
         for number, record in enumerate(self._log.records(), start=1):
@@ -76,7 +82,11 @@ class Journal:
 
     def add_solutions(self, problem: int, solutions: Sequence[Solution], counts: Mapping[str, int]) -> None:
         """Write down the solutions of a problem, and what was left out of them."""
-        written = [{"steps": list(one.steps), "outcome": one.outcome} for one in solutions]
+        written = [
+            {"steps": list(one.steps), "outcome": one.outcome}
+            | ({} if one.whole is None else {"whole": one.whole})
+            for one in solutions
+        ]
         self._write({"problem": problem, "solutions": written, "counts": dict(counts)})
 
     def add_rollouts(
@@ -100,6 +110,11 @@ class Journal:
         problem, prefix = key
         self._write({"problem": problem, "prefix": prefix, "length": length, "refused": reason})
 
+    def add_doubt(self, doubt: str) -> None:
+        """Write down what makes an engine's completions doubtful, once."""
+        if doubt not in self.doubts:
+            self._write({"doubt": doubt})
+
     def close(self) -> None:
         """Close the file."""
         self._log.close()
@@ -109,12 +124,15 @@ class Journal:
         self._take(record)
 
     def _take(self, record: Mapping[str, Any]) -> None:
+        if "doubt" in record:
+            self.doubts.append(record["doubt"])
+            return
         problem = record["problem"]
         for name, count in record.get("counts", {}).items():
             self.counts[name] += count
         if "solutions" in record:
             self.solutions[problem] = [
-                Solution(tuple(one["steps"]), one["outcome"]) for one in record["solutions"]
+                Solution(tuple(one["steps"]), one["outcome"], one.get("whole")) for one in record["solutions"]
             ]
             return
         key = (problem, record["prefix"])

@@ -32,8 +32,8 @@ from sparring.rollouts.engine import (
     Completion,
     Engine,
     EngineError,
-    Limits,
     Prefix,
+    repeats,
     seed_from,
     split_completion,
 )
@@ -41,6 +41,7 @@ from sparring.traces.jsonl import read_traces
 from sparring.traces.records import Estimate, Problem, Trace
 
 TRACES_FILE, JOURNAL_FILE = "traces.jsonl", "journal.jsonl"
+REPEATED = "rollout repeats another of its prefix"
 _REFUSALS_BEFORE_GIVING_UP = 20
 
 
@@ -88,7 +89,7 @@ class LabelJob:
     ) -> None:
         self.settings, self.subjects, self.journal = settings, subjects, journal
         self._cover, self._prover, self._checker, self._progress = cover, prover, checker, progress
-        self._limits = Limits(settings.max_new_tokens, settings.temperature)
+        self._limits = settings.limits()
         self._refused: list[str] = []
         self._answered = False
         self._needs, self._findings = _mode(settings)
@@ -149,11 +150,11 @@ class LabelJob:
                 elif not steps:
                     counts["solution empty"] += 1
                 else:
-                    finished.append(steps)
-            outcomes = self._checker.judge([(prefix.problem, steps) for steps in finished])
-            for steps, outcome in zip(finished, outcomes, strict=True):
+                    finished.append((steps, completion.whole))
+            outcomes = self._checker.judge([(prefix.problem, steps) for steps, _ in finished])
+            for (steps, whole), outcome in zip(finished, outcomes, strict=True):
                 counts["solution without an answer"] += outcome is None
-                solutions.append(Solution(steps, bool(outcome)))
+                solutions.append(Solution(steps, bool(outcome), whole))
             self.journal.add_solutions(index, solutions, counts)
 
     # --- values ----------------------------------------------------------------------------------------------
@@ -210,7 +211,10 @@ class LabelJob:
         odd: list[Counter[str]] = [Counter() for _ in keys]
         finished: list[tuple[int, tuple[str, ...]]] = []
         for place, (prefix, group) in enumerate(zip(prefixes, groups, strict=True)):
-            for completion in group if not isinstance(group, str) else ():
+            if isinstance(group, str):
+                continue
+            odd[place][REPEATED] += repeats(group) if self._limits.temperature > 0 else 0
+            for completion in group:
                 steps = split_completion(completion.text)
                 odd[place]["rollout empty"] += not steps
                 if completion.finish == "length":
@@ -239,6 +243,8 @@ class LabelJob:
         try:
             groups = engine.sample(prefixes, n, limits=self._limits, seeds=seeds)
             self._answered = True
+            for doubt in engine.usage.doubts:
+                self.journal.add_doubt(doubt)
             return list(groups)
         except DataError as error:
             if len(prefixes) > 1:  # find out which one it was; the others are fine
@@ -270,6 +276,8 @@ class LabelJob:
         fresh = Trace(subject.problem, solution.steps, source=self._cover.name)
         trace = subject.given[number] if subject.given else fresh
         meta: dict[str, Any] = {**trace.meta, "walk": findings.kind}
+        if solution.whole is not None:
+            meta["written"] = solution.whole
         if findings.root is not None:
             meta |= {"root_value": findings.root.value, "root_count": findings.root.count}
         if all(label is None for label in findings.labels) and self.settings.mode != "montecarlo":

@@ -48,7 +48,7 @@ def load_engine(policy: str, settings: LabelSettings) -> Engine:
     device = pick_device(settings.device)
     model, tokenizer = load_policy(policy, device=device, dtype=pick_dtype(settings.dtype, device))
     name = policy if policy == TINY_POLICY else Path(policy).name
-    layout = layout_for(tokenizer, settings.style)
+    layout = layout_for(tokenizer, settings.style, template=settings.template)
     return LocalEngine(model, tokenizer, layout, row_budget=settings.row_budget, name=name)
 
 
@@ -67,7 +67,7 @@ def _server(url: str, settings: LabelSettings) -> ServerEngine:
     return ServerEngine(
         url,
         server.model,
-        Layout() if tokenizer is None else layout_for(tokenizer, settings.style),
+        Layout() if tokenizer is None else layout_for(tokenizer, settings.style, template=settings.template),
         tokenizer=None if server.kind == "transformers" else tokenizer,
         kind=server.kind,
         concurrency=server.concurrency,

@@ -6,13 +6,17 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sparring.labels.allocation import Adaptive, Allocation, Uniform
 from sparring.models.loading import TINY_POLICY
+from sparring.models.prompts import PromptSettings
+from sparring.rollouts.engine import Limits
 from sparring.rollouts.server import ServerKind
 from sparring.settings import Settings
 from sparring.worlds.chain import IN_DISTRIBUTION
+
+USUAL_NEW_TOKENS = 128
 
 
 class ServerSettings(Settings):
@@ -36,7 +40,29 @@ class ServerSettings(Settings):
     """Environment variable that holds the server's API key."""
 
 
-class LabelSettings(Settings):
+class PolicySettings(PromptSettings):
+    """How a policy is asked, and what of its writing is no step."""
+
+    think: Literal["steps", "apart"] = "steps"
+    """What a policy writes between `think_tags`: `steps` like all else, or kept `apart`: no step, never scored, and no
+    answer is read from it."""
+    think_tags: tuple[str, str] = ("<think>", "</think>")
+    """What opens and closes thinking."""
+
+    @field_validator("think_tags")
+    @classmethod
+    def _check_tags(cls, tags: tuple[str, str]) -> tuple[str, str]:
+        if not all(tag.strip() for tag in tags) or tags[0] == tags[1]:
+            raise ValueError("two different texts are needed")
+        return tags
+
+    @property
+    def thinking(self) -> tuple[str, str] | None:
+        """The tags between which nothing is a step; None: all is."""
+        return self.think_tags if self.think == "apart" else None
+
+
+class LabelSettings(PolicySettings):
     """Settings of `sparring label`."""
 
     # Who solves, and who finishes
@@ -46,8 +72,6 @@ class LabelSettings(Settings):
     """Under whom values are measured: `base`, `best-of-K` (of the policy, by the closed form), or another policy."""
     cover_with: Literal["policy", "prover"] = "policy"
     """Who writes the solutions that are labelled (the paper: the policy for its value model, the prover for a PAV)."""
-    style: Literal["plain", "chat"] = "plain"
-    """`chat`: the question goes through the tokenizer's chat template; `plain`: bare text."""
     server: ServerSettings = ServerSettings()
     """How to speak to policies that are servers."""
 
@@ -96,8 +120,9 @@ class LabelSettings(Settings):
     """Who judges answers: the chain world, or equality with the reference answer; `auto` goes by `data`."""
     last_number: bool = True
     """Where a solution states no answer, take the last number of its last step (`answer`)."""
-    max_new_tokens: int = Field(128, gt=0)
-    """Longest completion; one that reaches it counts as wrong, and is counted."""
+    max_new_tokens: int | None = Field(None, gt=0)
+    """Longest completion; one that reaches it counts as wrong, and is counted. Without it 128, or what a prefix leaves of
+    the policy's positions."""
     temperature: float = Field(1.0, ge=0)
     """Of the sampling; 0 is greedy, and then one rollout says all."""
     seed: int = Field(0, ge=0)
@@ -126,6 +151,10 @@ class LabelSettings(Settings):
     def best_of(self) -> int:
         """K of a best-of-K prover, else 1."""
         return parse_prover(self.prover).best_of
+
+    def limits(self) -> Limits:
+        """Return how completions are sampled."""
+        return Limits.wanted(self.max_new_tokens, USUAL_NEW_TOKENS, self.temperature, self.thinking)
 
     def allocation(self) -> Allocation:
         """Return how rollouts are given to prefixes."""

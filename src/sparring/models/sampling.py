@@ -82,7 +82,7 @@ def sample(
             model,
             [tuple(prompts[index]) for index in chunk],
             samples=samples,
-            max_new_tokens=max_new_tokens,
+            limits=[max_new_tokens] * len(chunk),
             ends=lambda ids: ids[-1] in stop_ids,
             pad_id=pad_id,
             choose=choose,
@@ -99,7 +99,7 @@ def sample_seeded(
     *,
     seeds: Sequence[int],
     samples: int,
-    max_new_tokens: int,
+    max_new_tokens: int | Sequence[int],
     ends: Callable[[Sequence[int]], bool],
     pad_id: int,
     temperature: float = 1.0,
@@ -113,7 +113,7 @@ def sample_seeded(
         prompts: token ids, none empty.
         seeds: one per prompt, each in [0, 2**63).
         samples: continuations per prompt.
-        max_new_tokens: limit per continuation.
+        max_new_tokens: limit per continuation, one for all or one per prompt.
         ends: whether a continuation is over, asked after every token.
         pad_id: any valid id; it is masked.
         temperature: 0 for greedy; log-probabilities are then those of the model's own distribution.
@@ -121,15 +121,15 @@ def sample_seeded(
         kept: keys and values of earlier calls with the same weights; those of this one are added.
     """
     texts = [tuple(prompt) for prompt in prompts]
+    limits = [max_new_tokens] * len(texts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     device = next(model.parameters()).device
     wide = torch.float32 if device.type == "mps" else torch.float64
     results: list[list[Sampled]] = [[] for _ in prompts]
     for first in range(0, samples, row_budget):
         count = min(row_budget, samples - first)
         for chunk in _apart(texts, max(1, row_budget // count), kept):
-            numbers = np.concatenate(
-                [uniforms(seeds[i], first + np.arange(count), max_new_tokens) for i in chunk]
-            )
+            most = max(limits[i] for i in chunk)
+            numbers = np.concatenate([uniforms(seeds[i], first + np.arange(count), most) for i in chunk])
             drawn = torch.from_numpy(numbers).to(device=device, dtype=wide)
 
             def choose(
@@ -150,7 +150,7 @@ def sample_seeded(
                 model,
                 [texts[index] for index in chunk],
                 samples=count,
-                max_new_tokens=max_new_tokens,
+                limits=[limits[index] for index in chunk],
                 ends=ends,
                 pad_id=pad_id,
                 choose=choose,
@@ -208,12 +208,13 @@ def _sample_batch(
     prompts: Sequence[Ids],
     *,
     samples: int,
-    max_new_tokens: int,
+    limits: Sequence[int],
     ends: Callable[[Sequence[int]], bool],
     pad_id: int,
     choose: Choose,
     kept: KeptStates | None = None,
 ) -> list[Sampled]:
+    max_new_tokens = max(limits)
     rows, logits = begin(
         model, prompts, samples=samples, max_new_tokens=max_new_tokens, pad_id=pad_id, kept=kept
     )
@@ -240,14 +241,15 @@ def _sample_batch(
             found[slot].ids.append(token)
             if log_probability is not None:
                 found[slot].log_probabilities.append(log_probability)
-            over[slot] = ends(found[slot].ids)
+            over[slot] = ends(found[slot].ids) or step + 1 == limits[slot // samples]
         done = [all(over[slot] for slot in row) for row in slots]
         if step + 1 == max_new_tokens or all(done):
             leave(slots, range(len(slots)))
             break
-        # Finished rows leave once they are worth the copy of the others.
+        # Finished rows leave once they are worth the copy of the others; one at its own limit may have no position left.
         left = len(done) - sum(done)
-        if left < len(done) and (left <= 0.75 * len(done) or len(done) <= 8):
+        spent = any(step + 1 == limits[row[0] // samples] for row in slots)
+        if left < len(done) and (left <= 0.75 * len(done) or len(done) <= 8 or spent):
             leave(slots, [row for row, one in enumerate(done) if one])
             stay = torch.tensor([row for row, one in enumerate(done) if not one], device=alive.device)
             rows.select(stay)

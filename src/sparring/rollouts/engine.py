@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from sparring.errors import SparringError
+from sparring.rollouts.thinking import Tags
 from sparring.traces.records import Problem, Trace
 
 Finish = Literal["stop", "end", "length"]
@@ -39,35 +40,58 @@ class Completion:
     """One continuation of a prefix.
 
     Attributes:
-        text: what was written, without the stop text and without the end token.
+        text: what was written, without the stop text and without the end token; thinking is blanked out where asked for.
         token_ids: sampled ids, those that hold a stop text or the end included; empty where the engine does not say.
         log_probabilities: natural logarithms, one per sampled token, under the distribution that was sampled from (at
             temperature 0 under the model's own); empty where unknown.
         finish: a stop text was met, the text ended, or the limit came first. A server that does not tell the first two
             apart says `stop` for both.
+        whole: the text with its thinking, where that was blanked out.
     """
 
     text: str
     token_ids: tuple[int, ...]
     log_probabilities: tuple[float, ...]
     finish: Finish
+    whole: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is written and how: at most `max_new_tokens` per completion; temperature 0 is greedy."""
+    """How much is written and how.
+
+    Attributes:
+        max_new_tokens: most tokens of a completion.
+        temperature: 0 is greedy.
+        fit: a prompt that leaves less room in the model's positions gets what it leaves, instead of being refused.
+        thinking: the tags between which a policy thinks; what it writes there is blanked out, and stop texts in it do not
+            count.
+    """
 
     max_new_tokens: int
     temperature: float = 1.0
+    fit: bool = False
+    thinking: Tags | None = None
+
+    @classmethod
+    def wanted(
+        cls, tokens: int | None, usual: int, temperature: float, thinking: Tags | None = None
+    ) -> Limits:
+        """Return the limits of a setting: a number that is given must fit, the usual one fits itself to the model."""
+        return cls(tokens or usual, temperature, fit=tokens is None, thinking=thinking)
 
 
 @dataclass(slots=True)
 class Usage:
-    """What an engine has done so far; tokens are counted exactly where the engine knows them, else not at all."""
+    """What an engine has done so far; tokens are counted exactly where the engine knows them, else not at all.
+
+    `doubts` says what makes its completions doubtful, one sentence each: commands show them and write them down.
+    """
 
     tokens_generated: int = 0
     tokens_prefilled: int = 0
     requests: int = 0
+    doubts: list[str] = field(default_factory=list)
 
 
 class Engine(Protocol):
@@ -159,6 +183,22 @@ def seed_from(*parts: int | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def room_note(engine: Engine, limits: Limits) -> str | None:
+    """Return what to tell a user whose policy has hardly room for completions as long as they may be by default."""
+    positions = getattr(engine, "positions", None)
+    if not limits.fit or positions is None or positions >= 2 * limits.max_new_tokens:
+        return None
+    return (
+        f"completions have at most {limits.max_new_tokens} tokens, and no more than their prompts leave of the {positions} "
+        f"positions of {engine.name}"
+    )
+
+
+def repeats(group: Sequence[Completion]) -> int:
+    """Return how many of a prefix's completions say what an earlier one of them says."""
+    return len(group) - len({one.whole or one.text for one in group})
+
+
 def checked_seeds(prefixes: Sequence[Prefix], seeds: Sequence[int], n: int, limits: Limits) -> None:
     """Raise ValueError where a caller's arguments do not fit together."""
     if len(seeds) != len(prefixes):
@@ -179,6 +219,8 @@ __all__ = [
     "as_trace",
     "checked_seeds",
     "next_steps",
+    "repeats",
+    "room_note",
     "seed_from",
     "solutions",
     "split_completion",

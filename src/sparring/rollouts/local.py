@@ -2,7 +2,7 @@
 
 Contract: prompts are built by the step contract (`traces/spans.py`), so a prefix is exactly what a PRM would read;
 batches are of similar length, a prefix is computed once for its samples, finished rows leave. A prompt that does not
-fit into the model's positions is refused, never cut.
+fit into the model's positions is refused, never cut; with `Limits.fit` its completions get the room that it leaves.
 
 Not here: the loop over tokens (`models/sampling.py`), servers (`server.py`).
 """
@@ -27,8 +27,12 @@ from sparring.rollouts.engine import (
     seed_from,
     solutions,
 )
+from sparring.rollouts.thinking import layout_of, opens_thinking, up_to_stop
 from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import Layout, encode
+
+Cut = Callable[[str], tuple[str, str, bool]]
+"""From what was written to the answer up to a stop text, the whole text up to there, and whether one was met."""
 
 
 class LocalEngine:
@@ -50,7 +54,7 @@ class LocalEngine:
         self.model, self.tokenizer, self.layout = model, tokenizer, layout
         self.row_budget, self.name, self.usage = row_budget, name, Usage()
         self._ends = end_ids(model, tokenizer)
-        self._positions = positions(model.config)
+        self.positions = positions(model.config)
         self._containing = cache(lambda text: ids_containing(tokenizer, text))
         self._kept: KeptStates | None = None
 
@@ -81,38 +85,53 @@ class LocalEngine:
     ) -> list[list[Completion]]:
         """Return `n` completions of each prefix (see `Engine.sample`)."""
         checked_seeds(prefixes, seeds, n, limits)
-        prompts = [self._prompt(prefix, limits) for prefix in prefixes]
-        groups = sample_seeded(
-            self.model,
-            prompts,
-            seeds=seeds,
-            samples=n,
-            max_new_tokens=limits.max_new_tokens,
-            ends=self._over(tuple(stop)),
-            pad_id=self.tokenizer.pad_token_id,
-            temperature=limits.temperature,
-            row_budget=self.row_budget,
-            kept=self._kept,
-        )
-        self.usage.requests += 1
-        self.usage.tokens_prefilled += sum(len(prompt) for prompt in prompts)
-        self.usage.tokens_generated += sum(len(row.ids) for group in groups for row in group)
-        return [[self._completion(row, stop) for row in group] for group in groups]
+        asked = [self._prompt(prefix, limits) for prefix in prefixes]
+        groups: list[list[Completion]] = [[] for _ in prefixes]
+        # Where the prompt opens a block of thinking, what comes before a first step is read otherwise than what follows.
+        opened = [opens_thinking(self.layout, prefix.steps, limits.thinking) for prefix in prefixes]
+        for kind in sorted(set(opened)):
+            places = [place for place, one in enumerate(opened) if one is kind]
 
-    def _prompt(self, prefix: Prefix, limits: Limits) -> Sequence[int]:
+            def cut(text: str, kind: bool = kind) -> tuple[str, str, bool]:
+                return up_to_stop(text, stop, limits.thinking, opened=kind)
+
+            rows = sample_seeded(
+                self.model,
+                [asked[place][0] for place in places],
+                seeds=[seeds[place] for place in places],
+                samples=n,
+                max_new_tokens=[asked[place][1] for place in places],
+                ends=self._over(stop, cut),
+                pad_id=self.tokenizer.pad_token_id,
+                temperature=limits.temperature,
+                row_budget=self.row_budget,
+                kept=self._kept,
+            )
+            for place, group in zip(places, rows, strict=True):
+                groups[place] = [self._completion(row, cut) for row in group]
+        self.usage.requests += 1
+        self.usage.tokens_prefilled += sum(len(ids) for ids, _ in asked)
+        self.usage.tokens_generated += sum(len(one.token_ids) for group in groups for one in group)
+        return groups
+
+    def _prompt(self, prefix: Prefix, limits: Limits) -> tuple[Sequence[int], int]:
+        """Return a prefix's ids, and how many tokens may be written after them."""
+        layout = layout_of(self.layout, prefix.steps, limits.thinking)
         try:
-            ids = encode(prefix.problem.question, prefix.steps, self.tokenizer, self.layout).input_ids
+            ids = encode(prefix.problem.question, prefix.steps, self.tokenizer, layout).input_ids
         except DataError as error:
             raise DataError(f"problem {prefix.problem.id!r}: {error.message}", field=error.field) from error
-        needed = len(ids) + limits.max_new_tokens
-        if self._positions is not None and needed > self._positions:
+        wanted = limits.max_new_tokens
+        room = wanted if self.positions is None else min(wanted, self.positions - len(ids))
+        if room < (1 if limits.fit else wanted):
             raise DataError(
-                f"problem {prefix.problem.id!r}: {len(ids)} tokens and up to {limits.max_new_tokens} new ones do not "
-                f"fit into the model's {self._positions} positions; lower max_new_tokens or leave the problem out"
+                f"problem {prefix.problem.id!r}: {len(ids)} tokens and up to {wanted} new ones do not "
+                f"fit into the model's {self.positions} positions; "
+                + ("leave the problem out" if limits.fit else "lower max_new_tokens or leave the problem out")
             )
-        return ids
+        return ids, room
 
-    def _over(self, stop: tuple[str, ...]) -> Callable[[Sequence[int]], bool]:
+    def _over(self, stop: Sequence[str], cut: Cut) -> Callable[[Sequence[int]], bool]:
         """Return the test whether a completion is over: an end token, or a stop text in what is written."""
         # Only a token that holds a stop text's last character can complete it; only then is the text decoded.
         completing = frozenset[int]().union(*(self._containing(text[-1]) for text in stop))
@@ -122,22 +141,20 @@ class LocalEngine:
                 return True
             if ids[-1] not in completing:
                 return False
-            text = self.tokenizer.decode(ids, skip_special_tokens=False)
-            return any(wanted in text for wanted in stop)
+            return cut(self.tokenizer.decode(ids, skip_special_tokens=False))[2]
 
         return over
 
-    def _completion(self, row: Sampled, stop: Sequence[str]) -> Completion:
+    def _completion(self, row: Sampled, cut: Cut) -> Completion:
         ended = row.ids[-1] in self._ends
         text = self.tokenizer.decode(row.ids[:-1] if ended else row.ids, skip_special_tokens=False)
-        places = [text.find(wanted) for wanted in stop if wanted in text]
-        if places:
-            text = text[: min(places)]
+        answer, whole, met = cut(text)
         return Completion(
-            text,
+            answer,
             tuple(row.ids),
             tuple(row.log_probabilities),
-            "stop" if places else "end" if ended else "length",
+            "stop" if met else "end" if ended else "length",
+            None if answer == whole else whole,
         )
 
 

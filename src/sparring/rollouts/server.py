@@ -9,6 +9,10 @@ bounded and every field is checked. Nothing is kept between calls, so a job is r
 Seeds: every request carries a seed made from (seed, completion number). Whether the same seed gives the same text is
 the server's affair, hence `reproducible` is False: see docs/engines.md.
 
+What a server does otherwise than it is asked is noticed in its answers. One that repeats the prompt cannot be used; one
+that seems to ignore seeds, stop texts or limits, or answers as several models, is a doubt (`Usage.doubts`). Where an
+answer alone does not tell (a policy may be sure of itself, or restate a question), a made-up question is asked once.
+
 Not here: chat completions (a prefix must be continued in the middle of an answer), streaming, starting servers.
 """
 
@@ -22,7 +26,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import httpx
@@ -36,8 +40,11 @@ from sparring.rollouts.engine import (
     Prefix,
     Usage,
     checked_seeds,
+    repeats,
     seed_from,
 )
+from sparring.rollouts.thinking import layout_of, opens_thinking, up_to_stop
+from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, Tokenizer, encode
 
 ServerKind = Literal["vllm", "llama.cpp", "transformers", "openai"]
@@ -126,6 +133,11 @@ class ServerEngine:
         )
         self.concurrency, self.choices_per_request = concurrency, choices_per_request
         self.patience, self.usage = patience or Patience(), Usage()
+        self._noticed: set[str] = (
+            set()
+        )  # kinds of misbehaviour that are reported, or asked after and ruled out
+        self._restated = False  # whether a text had its question near its beginning
+        self._models: set[str] = set()
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     def sample(
@@ -139,7 +151,7 @@ class ServerEngine:
     ) -> list[list[Completion]]:
         """Return `n` completions of each prefix (see `Engine.sample`)."""
         checked_seeds(prefixes, seeds, n, limits)
-        prompts = [self._prompt(prefix) for prefix in prefixes]
+        prompts = [self._prompt(prefix, limits) for prefix in prefixes]
         work = self._sample_all(prefixes, prompts, n, limits, seeds, stop)
         try:
             asyncio.get_running_loop()
@@ -148,12 +160,13 @@ class ServerEngine:
         with ThreadPoolExecutor(1) as pool:  # called from a notebook, whose loop is running already
             return pool.submit(asyncio.run, work).result()
 
-    def _prompt(self, prefix: Prefix) -> str | list[int]:
+    def _prompt(self, prefix: Prefix, limits: Limits) -> str | list[int]:
         question, steps = prefix.problem.question, prefix.steps
+        layout = layout_of(self.layout, steps, limits.thinking)
         if self.tokenizer is not None:
-            return list(encode(question, steps, self.tokenizer, self.layout).input_ids)
-        written = "".join(step + self.layout.separator for step in steps)
-        return self.layout.before + question + self.layout.after + written
+            return list(encode(question, steps, self.tokenizer, layout).input_ids)
+        written = "".join(step + layout.separator for step in steps)
+        return layout.before + question + layout.after + written
 
     async def _sample_all(
         self,
@@ -172,11 +185,14 @@ class ServerEngine:
 
             async def ask(index: int, first: int) -> list[Completion]:
                 count = min(self.choices_per_request, n - first)
-                body = self._body(
-                    prompts[index], count, limits, seed_from(seeds[index], first) & 0x7FFFFFFF, stop
-                )
+                prefix = prefixes[index]
+                # A stop text inside thinking does not count, which no server knows: there it is cut off here.
+                sent = () if limits.thinking is not None and not prefix.steps else stop
+                seed = seed_from(seeds[index], first) & 0x7FFFFFFF
+                body = self._body(prompts[index], count, limits, seed, sent)
+                wish = _Wish(count, limits, tuple(stop), bool(sent), prefix)
                 async with gate:
-                    return await self._ask(client, body, count, limits, stop, prefixes[index].problem.id)
+                    return await self._ask(client, body, wish)
 
             places = [
                 (i, first) for i in range(len(prompts)) for first in range(0, n, self.choices_per_request)
@@ -188,10 +204,70 @@ class ServerEngine:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-        groups: list[list[Completion]] = [[] for _ in prompts]
-        for (index, _), answer in zip(places, answers, strict=True):
-            groups[index] += answer
+            groups: list[list[Completion]] = [[] for _ in prompts]
+            for (index, _), answer in zip(places, answers, strict=True):
+                groups[index] += answer
+            await self._look(client, prefixes, groups, limits)
         return groups
+
+    async def _look(
+        self,
+        client: httpx.AsyncClient,
+        prefixes: Sequence[Prefix],
+        groups: Sequence[Sequence[Completion]],
+        limits: Limits,
+    ) -> None:
+        """Notice what completions say about the server.
+
+        Raises:
+            EngineError: it repeats the prompt in front of what it writes.
+        """
+        pairs = [(prefix, one) for prefix, group in zip(prefixes, groups, strict=True) for one in group]
+        if self._restated and self._first("echo"):
+            told = await self._asked_aside(client, Limits(1), seeds=(1,))
+            if any(_ASIDE_MARK in one.text for one in told):
+                raise EngineError(
+                    f"the server at {self.url} repeats the prompt in front of every completion: switch that off "
+                    "(`echo`, `return_full_text`), for the question would be taken for the first step"
+                )
+        alike = any(len(group) > 1 and group[0].text and repeats(group) == len(group) - 1 for group in groups)
+        if limits.temperature > 0 and alike and self._first("copies"):
+            texts = [
+                one.text for one in await self._asked_aside(client, Limits(32, temperature=2.0), seeds=(1, 2))
+            ]
+            if len(texts) > len(set(texts)) and texts[0].strip():
+                self.usage.doubts.append(
+                    f"the server at {self.url} gives one text for different seeds, even at temperature 2: it ignores them, "
+                    "samples greedily or answers from a cache; rollouts are copies of one, and counts and intervals say "
+                    "too much"
+                )
+        bare = [one for prefix, one in pairs if not prefix.steps]
+        if (
+            len(bare) > 1
+            and not any((one.whole or one.text).strip() for one in bare)
+            and self._first("empty")
+        ):
+            self.usage.doubts.append(
+                f"the server at {self.url} answered {len(bare)} questions with empty texts"
+            )
+
+    def _first(self, kind: str) -> bool:
+        """Whether this kind of misbehaviour is met for the first time."""
+        met = kind in self._noticed
+        self._noticed.add(kind)
+        return not met
+
+    async def _asked_aside(
+        self, client: httpx.AsyncClient, limits: Limits, seeds: Sequence[int]
+    ) -> list[Completion]:
+        """Return what the server answers to a made-up question that no policy knows; nothing where it does not."""
+        prefix = Prefix(Problem("made-up question", _ASIDE))
+        wish = _Wish(1, limits, (), False, prefix)
+        bodies = [self._body(self._prompt(prefix, limits), 1, limits, seed, ()) for seed in seeds]
+        try:
+            return [(await self._ask(client, body, wish, retries=1))[0] for body in bodies]
+        except (DataError, EngineError):
+            return []
 
     def _body(
         self, prompt: str | list[int], count: int, limits: Limits, seed: int, stop: Sequence[str]
@@ -217,13 +293,11 @@ class ServerEngine:
         self,
         client: httpx.AsyncClient,
         body: Mapping[str, Any],
-        count: int,
-        limits: Limits,
-        stop: Sequence[str],
-        problem: str,
+        wish: _Wish,
+        retries: int | None = None,
     ) -> list[Completion]:
         """Return one request's completions, trying again where that may help."""
-        patience = self.patience
+        patience = self.patience if retries is None else replace(self.patience, retries=retries)
         reason = ""
         for attempt in range(patience.retries + 1):
             wait: float | None = None
@@ -231,10 +305,12 @@ class ServerEngine:
             try:
                 status, headers, content = await self._post(client, body)
                 if status == 200:
-                    return self._completions(content, count, limits, stop)
+                    return self._completions(content, wish)
                 reason = f"status {status}: {_excerpt(content)}"
                 if status in _REFUSED:
-                    raise DataError(f"problem {problem!r}: the server refused the request with {reason}")
+                    raise DataError(
+                        f"problem {wish.prefix.problem.id!r}: the server refused the request with {reason}"
+                    )
                 if status not in _PASSING and status < 500:
                     raise EngineError(f"the server at {self.url} answered with {reason}")
                 wait = _retry_after(headers.get("retry-after"))
@@ -269,30 +345,47 @@ class ServerEngine:
                     raise httpx.ReadTimeout("too slow") from None
                 raise
 
-    def _completions(
-        self, content: bytes, count: int, limits: Limits, stop: Sequence[str]
-    ) -> list[Completion]:
+    def _completions(self, content: bytes, wish: _Wish) -> list[Completion]:
         try:
             answer = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise _UnusableError(f"not JSON ({_excerpt(content)})") from error
         choices = answer.get("choices") if isinstance(answer, dict) else None
-        if not isinstance(choices, list) or len(choices) != count:
+        if not isinstance(choices, list) or len(choices) != wish.count:
             found = len(choices) if isinstance(choices, list) else "no"
-            raise _UnusableError(f"{found} choices instead of {count}")
-        completions = [self._completion(choice, limits, stop) for choice in choices]
+            hint = "; does it ignore `n`? Then set choices_per_request=1" if wish.count > 1 else ""
+            raise _UnusableError(f"{found} choices instead of {wish.count}{hint}")
+        completions = [self._completion(choice, wish) for choice in choices]
+        if isinstance(answer.get("model"), str):
+            self._models.add(answer["model"])
+            if len(self._models) > 1 and self._first("models"):
+                names = ", ".join(sorted(self._models))
+                self.usage.doubts.append(f"the server at {self.url} answers as several models: {names}")
         usage = answer.get("usage")
         if isinstance(usage, dict):
             generated = _whole(usage.get("completion_tokens"))
             self.usage.tokens_prefilled += _whole(usage.get("prompt_tokens"))
             self.usage.tokens_generated += generated
             # llama.cpp leaves out tokens that are part of a character: an incomplete list is worth nothing.
+            if wish.count == 1:
+                completions = [self._within(completions[0], generated, wish.limits)]
             listed = sum(max(len(one.token_ids), len(one.log_probabilities)) for one in completions)
             if listed != generated:
-                completions = [Completion(one.text, (), (), one.finish) for one in completions]
+                completions = [replace(one, token_ids=(), log_probabilities=()) for one in completions]
         return completions
 
-    def _completion(self, choice: Any, limits: Limits, stop: Sequence[str]) -> Completion:
+    def _within(self, completion: Completion, tokens: int, limits: Limits) -> Completion:
+        """Return the completion, cut by its own word where it is longer than was asked for."""
+        if tokens <= limits.max_new_tokens:
+            return completion
+        if self._first("limit"):
+            self.usage.doubts.append(
+                f"the server at {self.url} wrote {tokens} tokens where at most {limits.max_new_tokens} were asked for "
+                "(max_tokens); longer completions count as cut"
+            )
+        return replace(completion, finish="length")
+
+    def _completion(self, choice: Any, wish: _Wish) -> Completion:
         text = choice.get("text") if isinstance(choice, dict) else None
         reason = choice.get("finish_reason") if isinstance(choice, dict) else None
         if not isinstance(text, str) or reason not in ("stop", "length"):
@@ -301,21 +394,57 @@ class ServerEngine:
             text.encode()
         except UnicodeEncodeError:
             raise _UnusableError("a text that is not valid Unicode") from None
-        places = [text.find(wanted) for wanted in stop if wanted in text]
+        self._restated = self._restated or _restates(wish.prefix.problem.question, text)
+        limits = wish.limits
+        opened = opens_thinking(self.layout, wish.prefix.steps, limits.thinking)
+        answer, whole, met = up_to_stop(text, wish.stop, limits.thinking, opened=opened)
         finish: Finish = "length" if reason == "length" else "end"
-        if places:
-            text, finish = text[: min(places)], "stop"
-        elif reason == "stop" and stop and not self._says_end(choice):
+        if met:
+            finish = "stop"
+            more = text[len(whole) :]
+            if (
+                wish.sent
+                and not any(not more.removeprefix(one).strip() for one in wish.stop)
+                and self._first("stop")
+            ):
+                self.usage.doubts.append(
+                    f"the server at {self.url} writes on after stop texts; what comes after them is left out, yet has "
+                    "to be waited for"
+                )
+        elif reason == "stop" and wish.sent and not self._says_end(choice):
             finish = "stop"
         ids, log_probabilities = _tokens(choice)
         # Servers report the model's own distribution, which is the one sampled from only at these temperatures.
-        return Completion(text, ids, log_probabilities if limits.temperature in (0.0, 1.0) else (), finish)
+        known = log_probabilities if limits.temperature in (0.0, 1.0) else ()
+        completion = Completion(answer, ids, known, finish, None if answer == whole else whole)
+        return self._within(completion, len(ids), limits)
 
     def _says_end(self, choice: Mapping[str, Any]) -> bool:
         """Whether a choice that stopped, and whose text holds no stop text, can only have met the end token."""
         if self.kind == "vllm":
             return not isinstance(choice.get("stop_reason"), str)
         return self.kind == "transformers"  # it leaves the stop text in
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What was asked for: so many completions of a prefix, cut at stop texts that were `sent` to the server, or not."""
+
+    count: int
+    limits: Limits
+    stop: tuple[str, ...]
+    sent: bool
+    prefix: Prefix
+
+
+_ASIDE_MARK = "48151623"
+_ASIDE = f"Tell a long story about the number {_ASIDE_MARK}."
+
+
+def _restates(question: str, text: str) -> bool:
+    """Whether a text has the question's first line near its beginning, as if the prompt were repeated."""
+    line = "".join(question.strip().split("\n")[0].split())
+    return bool(line) and line in "".join(text[: 2 * len(question) + 2000].split())[: len(line) + 300]
 
 
 class _UnusableError(Exception):

@@ -25,7 +25,7 @@ from sparring.errors import DataError, SettingsError, did_you_mean
 from sparring.files import to_json
 from sparring.fingerprints import records_digest
 from sparring.labels.settings import parse_prover
-from sparring.rollouts.engine import Completion, Engine, Limits, Prefix
+from sparring.rollouts.engine import Completion, Engine, Prefix
 from sparring.runs import JsonlLog
 from sparring.search.beam import beam
 from sparring.search.budget import Spent, measured, spent_from
@@ -240,10 +240,7 @@ class _Run:
         count: int,
     ) -> list[list[Completion] | DataError]:
         settings = self.settings
-        limits = Limits(
-            settings.max_new_tokens if whole else settings.max_step_tokens,
-            0.0 if greedy else settings.temperature,
-        )
+        limits = settings.limits(whole=whole, greedy=greedy)
         items = []
         for index, place in places:
             question = flights[index].question

@@ -6,11 +6,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sparring.labels.settings import parse_prover
-from sparring.settings import Settings
+from sparring.labels.settings import PolicySettings, parse_prover
+from sparring.rollouts.engine import Limits
+
+USUAL_NEW_TOKENS = 512
 
 
-class MethodSettings(Settings):
+class MethodSettings(PolicySettings):
     """How a method searches; N is given beside it, since curves vary it."""
 
     expansions: int = Field(4, gt=0)
@@ -23,10 +25,12 @@ class MethodSettings(Settings):
     """From step scores to Q; `auto`: the last score where scores are values, else as the PRM's sidecar says."""
     max_steps: int = Field(40, gt=0)
     """Steps after which a solution is not continued."""
-    max_step_tokens: int = Field(128, gt=0)
-    """Longest step; a longer one is cut, and its solution is over."""
-    max_new_tokens: int = Field(512, gt=0)
-    """Longest solution of the method `independent`, which writes solutions in one go."""
+    max_step_tokens: int | None = Field(None, gt=0)
+    """Longest step; a longer one is cut, and its solution is over. Without it 128, or what a prefix leaves of the policy's
+    positions."""
+    max_new_tokens: int | None = Field(None, gt=0)
+    """Longest solution of the method `independent`, which writes solutions in one go. Without it 512, or what the question
+    leaves of the policy's positions."""
     temperature: float = Field(1.0, ge=0)
     """Of the sampling; 0 is greedy."""
     separator: str = Field("\n", min_length=1)
@@ -50,3 +54,8 @@ class MethodSettings(Settings):
     def _check_prover(self) -> MethodSettings:
         parse_prover(self.prover)
         return self
+
+    def limits(self, *, whole: bool, greedy: bool) -> Limits:
+        """Return how a step, or a whole solution, is sampled."""
+        tokens, usual = (self.max_new_tokens, USUAL_NEW_TOKENS) if whole else (self.max_step_tokens, 128)
+        return Limits.wanted(tokens, usual, 0.0 if greedy else self.temperature, self.thinking)

@@ -194,11 +194,16 @@ class Adversary:
         self, players: Players, tokenizer: Any, settings: GameSettings, device: torch.device
     ) -> None:
         self.players, self.tokenizer, self.settings, self.device = players, tokenizer, settings, device
-        self._prompt = AdversaryPrompt(tokenizer, settings.style, settings.mistake_cue)
+        self._prompt = AdversaryPrompt(tokenizer, settings.style, settings.mistake_cue, settings.template)
         self._line_break = trusted_ids(tokenizer, "\n")
         ends = players.config.eos_token_id
         self._end_ids = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
         self._stop_ids = ids_containing(tokenizer, "\n") | self._end_ids
+
+    @property
+    def prompt_texts(self) -> Sequence[str]:
+        """The fixed texts of its prompts."""
+        return self._prompt.texts
 
     def prompt_ids(self, state: State) -> list[int]:
         """Return the prompt for a state."""

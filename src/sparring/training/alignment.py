@@ -22,7 +22,12 @@ _BROKEN = "\ufffd"  # what decoding gives for a part of a character's bytes
 
 
 def step_spans(
-    tokenizer: Any, token_ids: Sequence[int], text: str, separator: str = SEPARATOR
+    tokenizer: Any,
+    token_ids: Sequence[int],
+    text: str,
+    separator: str = SEPARATOR,
+    *,
+    answer: str | None = None,
 ) -> list[tuple[int, int]]:
     """Return the range of tokens of every step of an answer.
 
@@ -31,8 +36,9 @@ def step_spans(
         token_ids: the answer's ids as they were sampled; those after the text's end (an end token) go to the last step.
         text: the answer's text.
         separator: what is between steps; steps are those of `rollouts.engine.split_completion`.
+        answer: the text with its thinking blanked out, where there is any; the first step's tokens begin with the thinking.
     """
-    starts = step_starts(text, separator)
+    starts = step_starts(text if answer is None else answer, separator)
     if not starts:
         return []
     ends = token_ends(tokenizer, token_ids, text)

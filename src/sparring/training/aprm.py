@@ -139,13 +139,13 @@ def setup(settings: AprmSettings, out: Path) -> Run:
         task,
         players,
         tokenizer,
+        layout_for(tokenizer, settings.style, template=settings.template),
         Adversary(players, tokenizer, settings, device),
         ReplayPool(settings.pool_states),
     )
     if isinstance(task, TextTask):
-        layout = layout_for(tokenizer, settings.style)
         fits = [
-            len(fresh_row(state, [state.step] * settings.samples_per_state, tokenizer, layout).row)
+            len(fresh_row(state, [state.step] * settings.samples_per_state, tokenizer, run.layout).row)
             <= settings.max_length
             and run.adversary.prompt_length(state) + settings.max_step_tokens <= settings.max_length
             for state in task.states
@@ -222,8 +222,7 @@ def update_prm(
     run: Run, rewrites: Rewrites, replayed: Sequence[tuple[State, list[tuple[str, bool]]]], *, warming: bool
 ) -> tuple[dict[str, Any], list[list[float]]]:
     """Update R once per epoch; return statistics and its scores of the rewrites before the update."""
-    settings, tokenizer = run.settings, run.tokenizer
-    layout = layout_for(tokenizer, settings.style)
+    settings, tokenizer, layout = run.settings, run.tokenizer, run.layout
     rows: list[PrmRow] = [
         fresh_row(state, texts, tokenizer, layout)
         for state, texts in zip(rewrites.states, rewrites.texts, strict=True)

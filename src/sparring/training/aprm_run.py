@@ -16,10 +16,11 @@ from sparring.errors import CheckpointError
 from sparring.models.checkpoint import model_card, save_prm
 from sparring.models.families.source import context
 from sparring.models.players import PLAYERS, Player, Players
-from sparring.models.prompts import layout_for
+from sparring.models.prompts import prompt_digest
 from sparring.models.sidecar import sidecar_for
 from sparring.runs import JsonlLog, Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.traces.spans import Layout
 from sparring.training.adversary import Adversary
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.optimism import OptimisticGradient
@@ -45,6 +46,7 @@ class Run:
     task: ChainTask | TextTask
     players: Players
     tokenizer: Any
+    layout: Layout
     adversary: Adversary
     pool: ReplayPool
     optimizers: dict[Player, torch.optim.Optimizer] = field(default_factory=dict)
@@ -76,6 +78,7 @@ def save_checkpoint(run: Run) -> None:
         "tokens": run.tokens,
         "settings": dump_settings(run.settings),
         "digest": run.task.digest,
+        "prompt": prompt_digest(run.layout, run.adversary.prompt_texts),
         "pool": run.pool.records(),
     }
     save_state(run.out / "checkpoint", tensors, values)
@@ -84,7 +87,8 @@ def save_checkpoint(run: Run) -> None:
 def restore(run: Run) -> None:
     """Load the run's checkpoint; settings and data must be those of this run."""
     tensors, values = load_state(run.out / "checkpoint")
-    refuse_changes(run.out, run.settings, run.task.digest, values)
+    prompt = prompt_digest(run.layout, run.adversary.prompt_texts)
+    refuse_changes(run.out, run.settings, run.task.digest, values, prompt=prompt)
     for player in PLAYERS:
         named = run.players.parameters(player)
         load_player(run.players, player, tensors[player])
@@ -122,7 +126,7 @@ def load_player(players: Players, player: Player, tensors: dict[str, torch.Tenso
 def export_prm(run: Run, folder: Path) -> None:
     """Write the PRM as it is now as a Hugging Face folder."""
     settings = run.settings
-    sidecar = sidecar_for(layout_for(run.tokenizer, settings.style), max_length=context(run.players.config))
+    sidecar = sidecar_for(run.layout, max_length=context(run.players.config))
     facts = {
         "adversary": settings.adversary,
         "updates": settings.updates,

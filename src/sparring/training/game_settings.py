@@ -11,11 +11,11 @@ from pydantic import Field, field_validator, model_validator
 
 from sparring.errors import SettingsError
 from sparring.models.loading import TINY_POLICY
+from sparring.models.prompts import PromptSettings
 from sparring.oracles.members import check_members
-from sparring.settings import Settings
 
 
-class GameSettings(Settings):
+class GameSettings(PromptSettings):
     """Subject, adversary, budget per update, and the adversary's utility."""
 
     # Subject
@@ -41,8 +41,6 @@ class GameSettings(Settings):
     """Rank of the adapters."""
     lora_targets: str | list[str] = "all-linear"
     """Names of the linear layers that get adapters, or `all-linear`."""
-    style: Literal["plain", "chat"] = "plain"
-    """`chat`: question and requests go through the tokenizer's chat template; `plain`: bare text."""
     mistake_cue: str = "mistake :"
     """What asks a plain-style adversary for a mistake; the warm start teaches its meaning."""
     max_step_tokens: int = Field(24, gt=0)

@@ -146,7 +146,7 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
     subject = load_subject(settings)
     kept = dtype if settings.adapter == "lora" else torch.float32
     model, tokenizer = load_policy(settings.policy, device=device, dtype=kept)
-    layout = layout_for(tokenizer, settings.style)
+    layout = layout_for(tokenizer, settings.style, template=settings.template)
     policy = Policy(
         model,
         pad_id=tokenizer.pad_token_id,

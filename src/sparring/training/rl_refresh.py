@@ -28,10 +28,8 @@ import numpy as np
 from sparring.errors import DataError, SettingsError
 from sparring.labels.posterior import estimate, exact
 from sparring.models.loading import load_tokenizer, resolve_model
-from sparring.models.prompts import layout_for
 from sparring.models.sidecar import Calibration, Sidecar, read_sidecar
 from sparring.oracles.panel import Panel
-from sparring.rollouts.engine import Limits
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Label, Trace
 from sparring.training import aprm, aprm_run
@@ -143,7 +141,7 @@ def label_answers(run: Run, panel: Panel | None) -> list[Trace]:
                 run.subject.checker,
                 [(trace.problem, trace.steps, float(trace.outcome is True)) for trace in traces],
                 rollouts=settings.prover_rollouts,
-                limits=Limits(settings.max_new_tokens, settings.temperature),
+                limits=settings.limits(settings.temperature),
                 seed=seed_for(settings.seed, run.step, "refresh values"),
             )
         count = settings.prover_rollouts
@@ -321,11 +319,10 @@ def _task(game: aprm_run.Run, traces: Sequence[Trace], panel: Panel | None) -> C
     ]
     if not problems:
         raise DataError("no step of the latest answers is known to be correct")
-    layout = layout_for(game.tokenizer, game.settings.style)
     reason = "no correct step of the latest answers fits into the game's max_length"
 
     def fits(state: State) -> bool:
-        row = fresh_row(state, [state.step] * game.settings.samples_per_state, game.tokenizer, layout)
+        row = fresh_row(state, [state.step] * game.settings.samples_per_state, game.tokenizer, game.layout)
         asked = game.adversary.prompt_length(state) + game.settings.max_step_tokens
         return max(len(row.row), asked) <= game.settings.max_length
 

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 
 from sparring.errors import CheckpointError
 from sparring.files import atomic_directory
+from sparring.models.prompts import prompt_digest
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.traces.jsonl import record_to_trace, trace_to_record
@@ -57,6 +58,12 @@ class Run:
     recent: deque[Trace] = field(default_factory=deque)
     refreshed: int = 0
 
+    @property
+    def prompt(self) -> str:
+        """Names the texts that the policy, and a prover, are prompted with."""
+        prover = getattr(self.scores, "engine", None)
+        return prompt_digest(self.sampler.layout, getattr(prover, "layout", None))
+
     def track(self, prefix: str, record: Mapping[str, Any]) -> None:
         """Send a record's numbers to the trackers."""
         numbers = {f"{prefix}/{name}": value for name, value in record.items() if isinstance(value, float)}
@@ -91,7 +98,13 @@ def save_checkpoint(run: Run) -> None:
     save_state(
         run.out / "checkpoint",
         tensors,
-        {**values, "recent": recent, "settings": settings, "digest": run.subject.digest},
+        {
+            **values,
+            "recent": recent,
+            "settings": settings,
+            "digest": run.subject.digest,
+            "prompt": run.prompt,
+        },
     )
     for folder in (run.out / "refresh").glob("*"):  # earlier PRMs: no checkpoint needs them any more
         if folder.name != f"{run.refreshed:06d}":
@@ -101,7 +114,7 @@ def save_checkpoint(run: Run) -> None:
 def restore(run: Run) -> None:
     """Load the run's checkpoint; settings and data must be those of this run."""
     tensors, values = load_state(run.out / "checkpoint")
-    refuse_changes(run.out, run.settings, run.subject.digest, values)
+    refuse_changes(run.out, run.settings, run.subject.digest, values, prompt=run.prompt)
     named = run.policy.parameters()
     if named.keys() != tensors["policy"].keys():
         raise CheckpointError("the checkpoint's policy has other parameters than the model")

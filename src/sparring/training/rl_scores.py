@@ -158,7 +158,7 @@ class ProverScores:
                 self.checker,
                 [(*answer.solution, answer.outcome) for group in groups for answer in group],
                 rollouts=settings.prover_rollouts,
-                limits=Limits(settings.max_new_tokens, settings.prover_temperature),
+                limits=settings.limits(settings.prover_temperature),
                 seed=seed,
             )
         )
@@ -249,7 +249,8 @@ def load_scores(settings: RlSettings, checker: Checker, prm: str | Path | None) 
     engine = load_engine(
         settings.prover or settings.policy,
         LabelSettings(
-            style=settings.style, server=settings.server, row_budget=settings.row_budget,
+            style=settings.style, template_kwargs=settings.template_kwargs, template_date=settings.template_date,
+            server=settings.server, row_budget=settings.row_budget,
             device=settings.device, dtype=settings.dtype,
         ),
     )  # fmt: skip

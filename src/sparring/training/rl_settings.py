@@ -11,13 +11,15 @@ from pydantic import Field, field_validator, model_validator
 
 from sparring.errors import SettingsError
 from sparring.labels.provers import is_server
-from sparring.labels.settings import ServerSettings
+from sparring.labels.settings import PolicySettings, ServerSettings
 from sparring.models.loading import TINY_POLICY
 from sparring.oracles.members import check_members
-from sparring.settings import Settings
+from sparring.rollouts.engine import Limits
+
+USUAL_NEW_TOKENS = 160
 
 
-class RlSettings(Settings):
+class RlSettings(PolicySettings):
     """Settings of `sparring train rl`."""
 
     # Subject
@@ -41,14 +43,13 @@ class RlSettings(Settings):
     """Rank of the adapter."""
     lora_targets: str | list[str] = "all-linear"
     """Names of the linear layers that get adapters, or `all-linear`."""
-    style: Literal["plain", "chat"] = "plain"
-    """`chat`: the question goes through the tokenizer's chat template; `plain`: bare text."""
     problems_per_update: int = Field(16, gt=0)
     """Problems per update."""
     samples_per_problem: int = Field(8, ge=2)
     """Answers per problem and update: a group, whose members are each other's baseline."""
-    max_new_tokens: int = Field(160, gt=0)
-    """Longest answer; one that has not ended by then is cut and trains nobody."""
+    max_new_tokens: int | None = Field(None, gt=0)
+    """Longest answer; one that has not ended by then is cut and trains nobody. Without it 160, or what the question leaves
+    of the policy's positions."""
     temperature: float = Field(1.0, gt=0)
     """Temperature of the rollouts; the policy that is trained is the one at this temperature."""
     row_budget: int = Field(256, gt=0)
@@ -193,6 +194,10 @@ class RlSettings(Settings):
         if self.outcome_weight == 0 and (self.process_weight == 0 or self.credit == "outcome"):
             raise ValueError("without outcome and without step credit there is nothing to learn from")
         return self
+
+    def limits(self, temperature: float) -> Limits:
+        """Return how answers are sampled at a temperature."""
+        return Limits.wanted(self.max_new_tokens, USUAL_NEW_TOKENS, temperature, self.thinking)
 
     def learning_rate_factor(self, step: int) -> float:
         """Return the share of the step sizes to use at an update, counted from 0."""

@@ -17,7 +17,7 @@ from typing import Any
 from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import records_digest
 from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
-from sparring.rollouts.engine import Completion, Engine, Limits, Prefix, seed_from, split_completion
+from sparring.rollouts.engine import Completion, Engine, Prefix, seed_from, split_completion
 from sparring.rollouts.local import LocalEngine
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
@@ -130,7 +130,7 @@ class Sampler:
     ) -> None:
         self.policy, self.tokenizer, self.layout = policy, tokenizer, layout
         self.checker, self.other = checker, other
-        self.limits = Limits(settings.max_new_tokens, settings.temperature)
+        self.limits = settings.limits(settings.temperature)
         self.engine: Engine = (
             LocalEngine(policy.model, tokenizer, layout, row_budget=settings.row_budget)
             if other is None
@@ -181,7 +181,7 @@ class Sampler:
                 prompt,
                 one,
                 split_completion(one.text),
-                step_spans(self.tokenizer, one.token_ids, one.text),
+                step_spans(self.tokenizer, one.token_ids, one.whole or one.text, answer=one.text),
             )
             for one in completions
         ]

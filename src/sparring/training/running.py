@@ -79,7 +79,9 @@ def resumes(out: Path, logs: Iterable[JsonlLog], *, resume: bool) -> bool:
     return False
 
 
-def refuse_changes(out: Path, settings: Settings, digest: str, then: Mapping[str, Any], *others: str) -> None:
+def refuse_changes(
+    out: Path, settings: Settings, digest: str, then: Mapping[str, Any], *others: str, prompt: str
+) -> None:
     """Refuse to go on with a run with other settings or data than it was started with.
 
     Args:
@@ -88,6 +90,7 @@ def refuse_changes(out: Path, settings: Settings, digest: str, then: Mapping[str
         digest: of the data of now.
         then: the checkpoint's values, `settings` and `digest` among them.
         others: further changes, in words.
+        prompt: names the texts of prompts of now (`models.prompts.prompt_digest`), `prompt` in the checkpoint's values.
 
     Raises:
         SettingsError: something differs that may not.
@@ -100,6 +103,11 @@ def refuse_changes(out: Path, settings: Settings, digest: str, then: Mapping[str
     ]
     if others or changed:
         raise SettingsError(f"cannot resume '{out}' with other settings: " + "; ".join([*others, *changed]))
+    if then.get("prompt", prompt) != prompt:
+        raise SettingsError(
+            f"cannot resume '{out}': prompts are other texts than when it was started (another tokenizer, chat template or "
+            "version of transformers), and a run must not mix them"
+        )
     if then["digest"] != digest:
         raise SettingsError(f"cannot resume '{out}': the data files have changed since it was started")
 

@@ -146,7 +146,7 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
         gradient_checkpointing=settings.gradient_checkpointing,
     )
     check_vocabulary(model.model, tokenizer, settings.backbone)
-    layout = layout_for(tokenizer, settings.style, settings.separator)
+    layout = layout_for(tokenizer, settings.style, settings.separator, template=settings.template)
     if settings.layout is not None:
         layout = Layout(settings.layout.before, settings.layout.after, settings.layout.separator)
     max_length = context_length(model.config, settings.max_length)

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from sparring.models.checkpoint import model_card
+from sparring.models.prompts import prompt_digest
 from sparring.models.sidecar import Calibration, sidecar_for
 from sparring.runs import Metric
 from sparring.settings import dump_settings
@@ -89,7 +90,13 @@ def save_checkpoint(run: Run) -> None:
     save_state(
         run.out / "checkpoint",
         tensors,
-        {**values, "digest": run.digest, "kind": run.settings.title, "settings": dump_settings(run.settings)},
+        {
+            **values,
+            "digest": run.digest,
+            "prompt": prompt_digest(run.layout),
+            "kind": run.settings.title,
+            "settings": dump_settings(run.settings),
+        },
     )
 
 
@@ -98,7 +105,7 @@ def restore(run: Run) -> None:
     tensors, values = load_state(run.out / "checkpoint")
     kind = values["kind"]
     others = [] if kind == run.settings.title else [f"it trains a {kind}"]
-    refuse_changes(run.out, run.settings, run.digest, values, *others)
+    refuse_changes(run.out, run.settings, run.digest, values, *others, prompt=prompt_digest(run.layout))
     load_parameters(run, tensors["model"])
     load_optimizer_tensors(run.optimizer, run.model.parameters(), tensors.get("optimizer", {}))
     for name in _COUNTERS:

@@ -11,11 +11,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from sparring.models.prompts import PromptSettings
 from sparring.models.sidecar import LayoutFields
-from sparring.settings import Settings
 
 
-class SupervisedSettings(Settings):
+class SupervisedSettings(PromptSettings):
     """What `train prm`, `train orm` and `train value` have in common."""
 
     title: ClassVar[str]
@@ -58,8 +58,6 @@ class SupervisedSettings(Settings):
     """Rank of the adapters; their scale alpha is twice the rank."""
     lora_targets: str | list[str] = "all-linear"
     """Names of the linear layers that get adapters, or `all-linear`."""
-    style: Literal["plain", "chat"] = "plain"
-    """`chat`: the question goes through the tokenizer's chat template; `plain`: bare text."""
     separator: str = "\n"
     """Text after every step; the step is scored at its last token."""
     layout: LayoutFields | None = None

@@ -11,7 +11,7 @@ from typing import Any
 from sparring.errors import CheckpointError
 from sparring.models.families import math_shepherd
 from sparring.models.families.source import context
-from sparring.models.prompts import layout_for
+from sparring.models.prompts import layout_for, render_chat
 from sparring.models.sidecar import LayoutFields, LogRatio, Sidecar
 
 BETA = 0.001
@@ -29,7 +29,7 @@ def preset(config: Any, tokenizer: Any) -> Sidecar:
     """
     chat = layout_for(tokenizer, "chat")
     turns = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False)
+    text = render_chat(tokenizer, turns)
     header, _, end = text.partition(_ANSWER)
     if header != chat.before + _QUESTION + chat.after or not end.strip():
         raise CheckpointError("the chat template begins or ends answers in a way that is not understood")

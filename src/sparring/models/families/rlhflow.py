@@ -12,6 +12,7 @@ from typing import Any
 from sparring.errors import CheckpointError
 from sparring.models.families import math_shepherd
 from sparring.models.families.source import context
+from sparring.models.prompts import render_chat
 from sparring.models.sidecar import LayoutFields, Sidecar
 
 _MARKS = ("\ue000", "\ue001", "\ue002", "\ue003")  # private-use characters: no template contains them
@@ -26,13 +27,9 @@ def preset(config: Any, tokenizer: Any) -> Sidecar:
     Raises:
         CheckpointError: there is no chat template, or it does not repeat turns alike.
     """
-    if not tokenizer.chat_template:
-        raise CheckpointError("the tokenizer has no chat template")
     first, answer, second, last = _MARKS
     turns = [("user", first), ("assistant", answer), ("user", second), ("assistant", last)]
-    text = tokenizer.apply_chat_template(
-        [{"role": role, "content": content} for role, content in turns], tokenize=False
-    )
+    text = render_chat(tokenizer, [{"role": role, "content": content} for role, content in turns])
     pieces = []
     for mark in _MARKS:
         piece, found, text = text.partition(mark)
