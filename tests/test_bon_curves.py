@@ -12,20 +12,10 @@ from hypothesis import strategies as st
 
 from real_data import sample
 from sparring.errors import DataError
-from sparring.evaluation.bon import (
-    EXACT_SUBSETS,
-    Sample,
-    best_at,
-    curve_sizes,
-    curves,
-    is_exact,
-    pass_at,
-    random_accuracy,
-    subset_masks,
-    vote_at,
-)
+from sparring.evaluation.bon import Sample, curve_sizes, curves, is_exact
 from sparring.evaluation.bon_candidates import read_candidates
 from sparring.evaluation.bon_command import BonSettings, evaluate_bon
+from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 
 samples = st.lists(
     st.tuples(
@@ -54,7 +44,7 @@ def test_exact_expectations_equal_enumeration(pool, n):
 
     assert best_at(scores, correct, n) == pytest.approx(by_enumeration(pool, n, best))
     assert pass_at(correct, n) == pytest.approx(by_enumeration(pool, n, lambda s: any(c for _, c, _ in s)))
-    assert random_accuracy(correct) == pytest.approx(
+    assert random_choice(correct) == pytest.approx(
         by_enumeration(pool, n, lambda s: sum(c for _, c, _ in s) / len(s))
     )
 
@@ -76,16 +66,18 @@ def test_votes_equal_enumeration(pool, n, weighted):
         return np.mean([truth[a] for a, total in totals.items() if total == max(totals.values())])
 
     expected = by_enumeration(range(len(pool)), n, vote)
-    masks = subset_masks(len(pool), n, np.random.default_rng(0))
-    assert vote_at(answers, correct, weights, masks) == pytest.approx(expected)
+    classes = [-1 if a is None else int(a) for a in answers]
+    assert vote_at(classes, correct, n, weights=weights) == pytest.approx(expected)
+    if not weighted:
+        assert vote_at(classes, correct, n) == pytest.approx(expected)
 
 
 def test_drawn_subsets_come_close_and_are_seeded():
     rng = np.random.default_rng(3)
     correct = (rng.random(24) < 0.4).tolist()
-    answers = ["right" if c else str(rng.integers(3)) for c in correct]
+    answers = ["7" if c else str(rng.integers(3)) for c in correct]
     group = [[Sample(a, c, None) for a, c in zip(answers, correct, strict=True)]]
-    assert not is_exact(group, [12]) and len(subset_masks(24, 12, rng)) == EXACT_SUBSETS
+    assert not is_exact(group, [12]) and is_exact(group, [2])
     assert curves(group, [12], seed=1) == curves(group, [12], seed=1)
     first, second = (curves(group, [12], seed=seed)["majority"][12][0] for seed in (1, 2))
     assert abs(first - second) < 0.05
@@ -125,7 +117,32 @@ def test_ties_are_broken_at_random():
 
 
 def test_all_weights_zero_is_a_tie_and_not_an_error():
-    assert vote_at(["1", "2"], [True, False], [0.0, 0.0], subset_masks(2, 2, np.random.default_rng(0))) == 0.5
+    assert vote_at([0, 1], [True, False], 2, weights=[0.0, 0.0]) == 0.5
+
+
+def test_bad_weights_and_nan_scores_are_refused():
+    for weights in ([1.0], [1.0, float("nan")], [1.0, -1.0], [1.0, float("inf")]):
+        with pytest.raises(ValueError, match="weight"):
+            vote_at([0, 1], [True, False], 1, weights=weights)
+    with pytest.raises(ValueError, match="NaN"):
+        best_at([0.5, float("nan")], [True, False], 1)
+
+
+@pytest.mark.parametrize(
+    ("spellings", "other"),
+    [
+        (["0.5", r"\frac{1}{2}", r"\frac12", "1/2", ".50"], "2"),
+        (["1,000", "1000", "$1000$", r"\$1,000", "1000.0"], "100"),
+        (["North East", "north east.", " North  East "], "south"),
+        (["12", r"\boxed{12}", "12.00", "+12"], "21"),
+    ],
+)
+def test_equal_answers_vote_together_in_whatever_spelling(spellings, other):
+    """The wrong answer is given more often than any one spelling of the right one, but not than all of them."""
+    group = [Sample(one, True, (0.4,)) for one in spellings]
+    group += [Sample(other, False, (0.4,))] * (len(spellings) - 1)
+    lines = curves([group], [len(group)])
+    assert lines["majority"][len(group)] == [1.0] and lines["weighted"][len(group)] == [1.0]
 
 
 def trace_file(path, records):
@@ -180,7 +197,7 @@ def samples_record(**changes):
 def test_parallel_lists_with_raw_rewards(tmp_path):
     found = read_candidates([trace_file(tmp_path / "samples.jsonl", [samples_record()])])
     [[first, second]] = found.groups.values()
-    assert found.answers == {first: "1000", second: None}
+    assert found.answers == {first: "$1,000$", second: None}
     assert found.scores[first][0] == pytest.approx(1 / (1 + np.exp(-2.0)))
     assert first in found.traces and second not in found.traces, "an empty response has no step to score"
     empty = read_candidates(
@@ -198,6 +215,10 @@ def test_parallel_lists_with_raw_rewards(tmp_path):
         ({"score": [1, 0]}, "not true or false"),
         ({"pred_score": [["x"], [1.0]]}, "finite numbers"),
         ({"pred_score": [[], [1.0]]}, "finite numbers"),
+        ({"pred_score": [10**400, 1.0]}, "finite numbers"),
+        ({"pred_score": [[1.0], [-(10**400)]]}, "finite numbers"),
+        ({"pred_score": [True, 1.0]}, "finite numbers"),
+        ({"pred_score": [None, 1.0]}, "finite numbers"),
         ({"pred": "2"}, "expected a list"),
     ],
 )
@@ -206,6 +227,24 @@ def test_bad_sample_records_are_refused_with_their_place(tmp_path, changes, mess
     with pytest.raises(DataError, match=message) as caught:
         read_candidates([path])
     assert f"{path}:1" in str(caught.value)
+    array = tmp_path / "samples.json"
+    array.write_text(
+        json.dumps([samples_record(idx=1, question="other"), samples_record(**changes)], indent=1)
+    )
+    with pytest.raises(DataError, match=message) as caught:
+        read_candidates([array])
+    assert f"{array}:2" in str(caught.value) and "record 2 of the JSON array" in str(caught.value)
+
+
+def test_both_forms_may_also_be_one_json_array(tmp_path):
+    for rows in (
+        [samples_record(), samples_record(idx=1, question="other")],
+        [record(1, "The answer is 2"), record(1, "The answer is 3", False), record(2, "no number", False)],
+    ):
+        lines, array = tmp_path / "lines.jsonl", tmp_path / "array.json"
+        trace_file(lines, rows)
+        array.write_text("\n " + json.dumps(rows, indent=2))
+        assert read_candidates([array]) == read_candidates([lines])
 
 
 # --- real data -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from real_data import sample
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.oracle_audit import (
     Judged,
-    clustered_share,
     false_alarms,
     judge_cases,
     rates,
@@ -235,7 +234,7 @@ def test_rates_with_known_answers() -> None:
     assert len(false_alarms(everything)) == 1
 
 
-@given(st.lists(st.sampled_from(["wrong", "correct", "undecided"]), min_size=1, max_size=40))
+@given(st.lists(st.sampled_from(["wrong", "correct", "undecided"]), min_size=2, max_size=40))
 def test_shares_of_a_label_add_up_and_lie_in_their_intervals(truths: list[Truth]) -> None:
     found = rates(judged("correct", truths), resamples=50)
     assert sum(metric.value or 0 for metric in found.values()) == pytest.approx(1)
@@ -246,14 +245,26 @@ def test_shares_of_a_label_add_up_and_lie_in_their_intervals(truths: list[Truth]
 
 
 def test_an_interval_is_wilson_for_rare_events_and_wider_for_dependent_steps() -> None:
-    rare = clustered_share([True] + [False] * 999, ["q"] * 1000)
+    rare = share([True] + [False] * 999, [str(number) for number in range(1000)])
     assert rare.low is not None and 0 < rare.low < 0.001 < (rare.high or 0)
-    assert clustered_share([False] * 50, ["q"] * 50).low == 0.0
+    assert share([False] * 50, [str(number // 2) for number in range(50)]).high == pytest.approx(
+        0.133, abs=0.001
+    )
+    assert share([False] * 50, ["q"] * 50).low is None, "one problem says nothing about others"
     hits = [number % 2 == 0 for number in range(40) for _ in range(10)]
-    together = clustered_share(hits, [str(number) for number in range(40) for _ in range(10)])
-    apart = clustered_share(hits, [str(number) for number in range(400)])
+    together = share(hits, [str(number) for number in range(40) for _ in range(10)])
+    apart = share(hits, [str(number) for number in range(400)])
     assert together.value == apart.value == 0.5 and together.n == 400
     assert width(together) > 2 * width(apart)
+
+
+def share(hits: list[bool], problems: list[str]) -> Metric:
+    cases = [Case(("set",), "wrong", name, Problem(name, name), (), "step") for name in problems]
+    judged = [
+        Judged(case, {"arithmetic": Verdict("wrong" if hit else "correct", "arithmetic", "equation_holds")})
+        for case, hit in zip(cases, hits, strict=True)
+    ]
+    return rates(judged)["set.arithmetic.recall"]
 
 
 def width(metric: Metric) -> float:

@@ -48,6 +48,45 @@ def test_scores_equal_an_independent_count(rows):
         assert metrics[f"{name}.negative_f1"].value == (pytest.approx(negative) if False in kinds else None)
 
 
+def official_results(cases, threshold):
+    """PRMScores as the benchmark's own script sums them up: its confusion counts, its rule for one class."""
+    counts = {}
+    for case in cases:
+        for right, score in zip(case.right, case.scores, strict=True):
+            kind = ("TP" if score >= threshold else "FN") if right else ("FP" if score >= threshold else "TN")
+            for name in (case.error_class, "overall"):
+                counts.setdefault(name, dict.fromkeys(("TP", "FP", "TN", "FN"), 0))[kind] += 1
+
+    def f1(hit, over, under):
+        precision = hit / (hit + over) if hit + over else -1
+        recall = hit / (hit + under) if hit + under else -1
+        return 2 * precision * recall / (precision + recall) if precision + recall else 0  # the script: -1
+
+    scores = {}
+    for name, c in counts.items():
+        positive, negative = f1(c["TP"], c["FP"], c["FN"]), f1(c["TN"], c["FN"], c["FP"])
+        scores[name] = positive if name == "multi_solutions" else positive * 0.5 + negative * 0.5
+    for group, names in GROUPS.items():
+        scores[group] = sum(scores[name] for name in names) / len(names)
+    return scores
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), threshold=st.sampled_from([0.05, 0.3, 0.5, 0.9]))
+def test_all_nine_classes_give_the_official_sensitivity_and_overall(seed, threshold):
+    rng = random.Random(seed)
+    cases = []
+    for name in [name for members in GROUPS.values() for name in members]:
+        for number in range(rng.randint(1, 4)):
+            right = [True] * rng.randint(2, 6)
+            if name != "multi_solutions":
+                right[rng.randrange(len(right) - 1)] = False
+            cases.append(case(name, str(number), tuple(right), tuple(rng.random() for _ in right)))
+    metrics = evaluate(cases, threshold, resamples=20)
+    for name, expected in official_results(cases, threshold).items():
+        assert metrics[f"{name}.prm_score"].value == pytest.approx(expected), name
+
+
 def case(name, problem, right, scores):
     return Case(f"{name}_{problem}", name, problem, right, scores)
 
@@ -74,7 +113,7 @@ def test_a_score_at_the_threshold_counts_as_right():
     assert metrics["overall.prm_score"].value == 1.0
 
 
-def test_groups_are_means_of_their_classes_and_leave_out_those_without_wrong_steps():
+def test_groups_are_means_of_their_classes_and_the_one_without_wrong_steps_counts_by_its_f1():
     rng = random.Random(1)
     cases = [
         case(name, str(i), right, tuple(rng.random() for _ in right))
@@ -82,9 +121,10 @@ def test_groups_are_means_of_their_classes_and_leave_out_those_without_wrong_ste
         for i, right in enumerate([(True, name == "multi_solutions", True)] * 4)
     ]
     metrics = evaluate(cases, 0.5, resamples=20)
-    parts = [metrics[f"{name}.prm_score"].value for name in ("missing_condition", "deception")]
-    assert metrics["sensitivity.prm_score"].value == pytest.approx(sum(parts) / 2)
-    assert metrics["multi_solutions.prm_score"].value is None
+    parts = [metrics[f"{name}.prm_score"].value for name in GROUPS["sensitivity"]]
+    assert metrics["sensitivity.prm_score"].value == pytest.approx(sum(parts) / 3)
+    assert metrics["multi_solutions.prm_score"].value == metrics["multi_solutions.f1"].value
+    assert metrics["multi_solutions.negative_f1"].value is None
     assert metrics["multi_solutions.accuracy_right"].value is not None
     assert "simplicity.prm_score" not in metrics
 
@@ -116,7 +156,15 @@ def test_records_that_cannot_be_used_are_counted(tmp_path):
         record("1"), record("1"), record("2", error_steps=[9]), record("3", error_steps=[]),
         record("4", modified_process=["a", " "]), record("5"),
     ]  # fmt: skip
+    other = {"classification": "multi_solutions"}
+    rows += [
+        record("6", error_steps=[], **other),
+        record("7", error_steps=[], modified_process=["a", ""], **other),
+    ]
     traces, left_out, total = read_prmbench([write(tmp_path / "circular.jsonl", rows)])
+    assert traces.pop("multi_solutions_6").labels == (1.0, 1.0, 1.0)
+    assert left_out.pop("step 2 of modified_process is empty") == 2
+    total, left_out["step 2 of modified_process is empty"] = total - 2, 1
     assert list(traces) == ["circular_1", "circular_5"] and total == 6 and sum(left_out.values()) == 4
     assert left_out["the same class and idx stand twice"] == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from scripted_search import Judge, Letters, problems, share_of_a
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.search_command import Models, SearchSettings, run_search_command
-from sparring.evaluation.search_curves import Case, Independent, curve_metrics, vote_key
+from sparring.evaluation.search_curves import Case, Independent, curve_metrics
 from sparring.evaluation.search_tables import accuracy_table, difference_table
 from sparring.models.checkpoint import model_card, save_prm
 from sparring.models.loading import load_causal_model, load_new_token_classifier, load_tokenizer
@@ -235,9 +236,11 @@ def test_missing_solutions_count_as_wrong_ones():
     assert base.accuracies("majority", 2) == base.accuracies("weighted_vote", 2) == [1.0, 0.0]
 
 
-def test_equal_answers_have_one_key():
-    assert vote_key("$1,234.0$") == vote_key("1234") == "1234"
-    assert vote_key(" North  East.") == vote_key("north east")
-    assert vote_key("-3") != vote_key("3") and vote_key("1e9") == "1e9" and vote_key("") is None
-    assert vote_key("٣") == "٣" and len(vote_key("9" * 300)) == 300
-    assert vote_key("100") == "100" and vote_key(".") is None and vote_key(None) is None
+def test_votes_of_a_search_group_equal_answers_and_break_ties_at_random():
+    one = case(0, [True, True, False, False], [0.5] * 4)
+    halves = replace(one, answers=("0.5", r"\frac{1}{2}", "3", "4"))
+    base = Independent([halves], 4)
+    assert base.accuracies("majority", 4) == base.accuracies("weighted_vote", 4) == [1.0]
+    assert base.accuracies("best_of_n", 4) == [0.5], "four equal scores, half of them right"
+    tied = Independent([replace(one, answers=("0.5", "1/2", "3", "3.0"))], 4)
+    assert tied.accuracies("majority", 4) == [0.5]

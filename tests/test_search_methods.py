@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scripted_search import DEPTH, LETTERS, Judge, Letters, problems, share_of_a
@@ -19,14 +18,6 @@ from sparring.search import METHODS, MethodSettings, run_search
 from sparring.search.aggregation import AGGREGATIONS
 from sparring.search.particles import odds, systematic
 from sparring.search.scoring import SearchError
-from sparring.search.selection import (
-    best_of_n,
-    best_over_subsets,
-    majority,
-    pass_over_subsets,
-    vote_over_subsets,
-    weighted_vote,
-)
 
 SETTINGS = MethodSettings(expansions=4, aggregation="last")
 EVERY = pytest.mark.parametrize("method", METHODS)
@@ -300,46 +291,6 @@ def test_aggregations_stay_in_range(scores):
     for name, rule in AGGREGATIONS.items():
         assert 0.0 <= rule(scores) <= 1.0, name
     assert min(scores) <= AGGREGATIONS["soft_min"](scores) <= AGGREGATIONS["mean"](scores) + 1e-9
-
-
-ANSWERS = st.lists(st.sampled_from(["1", "2", "3", None]), min_size=1, max_size=7)
-
-
-@settings(deadline=None)
-@given(st.data())
-def test_means_over_subsets_are_those_of_all_subsets(data):
-    answers = data.draw(ANSWERS)
-    size = len(answers)
-    scores = data.draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=size, max_size=size))
-    n = data.draw(st.integers(1, size))
-    right = [answer == "1" for answer in answers]
-    subsets = list(itertools.combinations(range(size), n))
-    picked = [right[subset[best_of_n([scores[index] for index in subset])]] for subset in subsets]
-    assert best_over_subsets(scores, right, n) == pytest.approx(sum(picked) / len(subsets))
-    passed = [any(right[index] for index in subset) for subset in subsets]
-    assert pass_over_subsets(right, n) == pytest.approx(sum(passed) / len(subsets))
-    for weights in (None, scores):
-        votes = [
-            weighted_vote(
-                [answers[i] for i in subset], [1.0 if weights is None else weights[i] for i in subset]
-            )
-            for subset in subsets
-        ]
-        won = [vote is not None and right[subset[vote]] for vote, subset in zip(votes, subsets, strict=True)]
-        found = vote_over_subsets(answers, right, n, weights=weights)
-        assert found == pytest.approx(sum(won) / len(subsets))
-
-
-def test_votes_without_answers_and_with_bad_weights():
-    assert majority([None, None]) is None and majority([]) is None
-    assert majority([None, "b", "a", "a", "b"]) == 1
-    assert weighted_vote(["a", "b", "a"], [0.2, 0.5, 0.2]) == 1
-    for weights in ([1.0], [1.0, math.nan], [1.0, -1.0]):
-        with pytest.raises(ValueError, match="weight"):
-            weighted_vote(["a", "b"], weights)
-    assert vote_over_subsets([None] * 20, [False] * 20, 10) == 0.0
-    half = vote_over_subsets(["a", "b"] * 10, [True, False] * 10, 10)  # random subsets
-    assert 0.3 < half < 0.7
 
 
 @given(SCORES, st.floats(0.1, 10), st.integers(1, 20), st.floats(0, 1, exclude_max=True))

@@ -20,7 +20,7 @@ from pydantic import Field
 from rich.console import Console
 
 from sparring.evaluation.attack import ON_PRM, AttackResult, AttackSettings, attack
-from sparring.evaluation.best_of_n import Candidate, best_of_n_accuracies, best_of_n_metrics
+from sparring.evaluation.bon import total_score
 from sparring.evaluation.cross_play import cross_play
 from sparring.evaluation.processbench import Case, Threshold, best_threshold, evaluate, make_case
 from sparring.files import atomic_write_json, atomic_write_jsonl
@@ -28,12 +28,16 @@ from sparring.locks import writes
 from sparring.models.loading import TINY_POLICY, load_policy, pick_device, pick_dtype
 from sparring.models.scorer import Scorer, load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
+from sparring.oracles.equality import answer_groups
 from sparring.report.demo import write_demo_report
 from sparring.rollouts.engine import Limits, Prefix, seed_from, solutions
 from sparring.rollouts.local import LocalEngine
 from sparring.runs import Metric, read_metrics, write_metrics
+from sparring.search.aggregation import AGGREGATIONS
+from sparring.search.selection import best_at, random_choice, vote_at
 from sparring.settings import Settings, dump_settings
 from sparring.side_by_side import Part, Report, Workers, processes
+from sparring.statistics import bootstrap_mean, paired_difference
 from sparring.terminal import PartsProgress
 from sparring.traces.records import Trace
 from sparring.training.aprm import setup, train_aprm
@@ -379,24 +383,34 @@ def _best_of_n(
     groups: Sequence[Sequence[Trace | None]],
     scores: dict[Method, list[list[list[float] | None]]],
 ) -> dict[str, Metric]:
-    candidates = [
-        [
-            Candidate(
-                None if trace is None else final_answer(trace.problem, trace.steps),
-                trace is not None and trace.outcome is True,
-                {method: scores[method][row][column] for method in METHODS},
-            )
-            for column, trace in enumerate(group)
-        ]
-        for row, group in enumerate(groups)
-    ]
-    accuracies = best_of_n_accuracies(candidates, list(METHODS), settings.aggregation)
-    accuracies = {"greedy": [float(_solved(group[0])) for group in greedy]} | accuracies
+    accuracies: dict[str, list[float]] = {
+        name: [] for name in ("greedy", "random", "majority", *METHODS, "oracle")
+    }
+    aggregate = AGGREGATIONS[settings.aggregation]
+    for row, (first, group) in enumerate(zip(greedy, groups, strict=True)):
+        right = [_solved(trace) for trace in group]
+        answers = [None if trace is None else final_answer(trace.problem, trace.steps) for trace in group]
+        accuracies["greedy"].append(float(_solved(first[0])))
+        accuracies["random"].append(random_choice(right))
+        accuracies["majority"].append(vote_at(answer_groups(answers), right, len(group)))
+        accuracies["oracle"].append(float(any(right)))
+        for method in METHODS:
+            totals = [total_score(one, aggregate) for one in scores[method][row]]
+            accuracies[method].append(best_at(totals, right, len(group)))
+    stem = f"best_of_n.{split}"
+    metrics = {
+        f"{stem}.{name}.accuracy": bootstrap_mean(values, seed=settings.seed, unit="fraction")
+        for name, values in accuracies.items()
+    }
     pairs = [
         ("aprm", "rules_prm"),
         *[(method, other) for method in METHODS for other in ("random", "majority", "greedy")],
     ]
-    return best_of_n_metrics(accuracies, f"best_of_n.{split}", compare=pairs, seed=settings.seed)
+    for one, other in pairs:
+        compared = paired_difference(accuracies[one], accuracies[other], seed=settings.seed, unit="fraction")
+        metrics[f"{stem}.{one}_minus_{other}"] = compared.difference
+        metrics[f"{stem}.{one}_minus_{other}.p_value"] = Metric(compared.p_value)
+    return metrics
 
 
 def _solved(trace: Trace | None) -> bool:

@@ -27,8 +27,12 @@ class OutputError(SparringError):
     """A file or folder cannot be written: a full disk, a place that is read-only or a file, an impossible name."""
 
 
+class Record(int):
+    """The place of a record in a file that is one JSON array, from 1: stands where else a line's number does."""
+
+
 class DataError(SparringError):
-    """A record cannot be used; names the file, the line and the field."""
+    """A record cannot be used; names the file, the line (of a JSON array, the record) and the field."""
 
     def __init__(
         self,
@@ -50,7 +54,10 @@ class DataError(SparringError):
             place = f"{place}:{self.line}" if place else f"line {self.line}"
         if self.field is not None:
             place = f"{place}: field '{self.field}'" if place else f"field '{self.field}'"
-        return f"{place}: {self.message}" if place else self.message
+        message = f"{place}: {self.message}" if place else self.message
+        return (
+            f"{message} (record {self.line} of the JSON array)" if isinstance(self.line, Record) else message
+        )
 
     def at(self, *, file: str | Path | None = None, line: int | None = None) -> DataError:
         """Return the same error with the place filled in where it was still unknown."""

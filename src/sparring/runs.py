@@ -77,6 +77,8 @@ class Metric:
         high: upper end.
         n: how many cases the number rests on.
         unit: ``fraction``, ``nats``, ``tokens/s``, …; empty for a bare number.
+        interval: which one it is: ``t`` (Student's), ``bootstrap`` or ``Wilson`` (`sparring.statistics`); empty where
+            there is none, or the measure has its own.
     """
 
     value: float | None
@@ -84,15 +86,20 @@ class Metric:
     high: float | None = None
     n: int | None = None
     unit: str = ""
+    interval: str = ""
 
     def text(self, scale: float = 1.0, form: str = ".1f") -> str:
-        """Return value and interval for people, `3.1 [2.0, 4.2]`; a dash where there is no value."""
+        """Return value and interval for people, `3.1 [2.0, 4.2]`; a dash where there is no value.
+
+        A `t` behind the bracket says that the interval is Student's.
+        """
         if self.value is None:
             return "–"
         text = f"{scale * self.value:{form}}"
         if self.low is None or self.high is None:
             return text
-        return f"{text} [{scale * self.low:{form}}, {scale * self.high:{form}}]"
+        mark = " t" if self.interval == "t" else ""
+        return f"{text} [{scale * self.low:{form}}, {scale * self.high:{form}}]{mark}"
 
 
 def write_metrics(
@@ -105,7 +112,7 @@ def write_metrics(
 ) -> Path:
     """Write `metrics.json` into `run_dir` (made if absent) and return its path.
 
-    Layout: ``metrics`` (dotted name → value, low, high, n, unit), ``settings``, ``seed``, ``commit``,
+    Layout: ``metrics`` (dotted name → value, low, high, n, unit, interval), ``settings``, ``seed``, ``commit``,
     ``versions``, ``machine``, ``extra`` (whatever the command adds) and ``non_finite``, the count of NaN and
     infinities written as null.
 
@@ -152,12 +159,23 @@ def read_metrics(path: str | Path) -> dict[str, Metric]:
 
 def _metric_from(record: Any, name: str, file: Path) -> Metric:
     """Return the metric written as `record`, or raise DataError naming it."""
-    numbers = {"value": (int, float), "low": (int, float), "high": (int, float), "n": (int,), "unit": (str,)}
+    numbers = {
+        "value": (int, float),
+        "low": (int, float),
+        "high": (int, float),
+        "n": (int,),
+        "unit": (str,),
+        "interval": (str,),
+    }
+    if isinstance(record, dict):
+        record = {"interval": "", **record}  # not in files of before it was written
     if not isinstance(record, dict) or set(record) != set(numbers):
         raise DataError(f"expected an object with {', '.join(numbers)}", file=file, field=f"metrics.{name}")
     for key, kinds in numbers.items():
         given = record[key]
-        if isinstance(given, bool) or not (isinstance(given, kinds) or (given is None and key != "unit")):
+        if isinstance(given, bool) or not (
+            isinstance(given, kinds) or (given is None and key not in ("unit", "interval"))
+        ):
             raise DataError(f"unexpected value {given!r}", file=file, field=f"metrics.{name}.{key}")
     return Metric(**record)
 

@@ -12,7 +12,7 @@ fooled, so the share of untouched correct steps that it accepts is measured besi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from sparring.evaluation.scoring import StepScorer
 from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.players import Players
 from sparring.runs import JsonlLog, Metric
-from sparring.statistics import bootstrap_mean, bootstrap_weighted
+from sparring.statistics import bootstrap_mean, bootstrap_ratio
 from sparring.traces.records import Trace
 from sparring.training.adversary import Adversary, Rewrites, rule_rewrites
 from sparring.training.game_settings import GameSettings
@@ -100,14 +100,8 @@ class AttackGround:
         everything = decided + undecided + malformed
 
         def ratio(part: Any, whole: Any) -> Metric:
-            if whole.sum() == 0:
-                return Metric(None, n=0, unit="fraction")
-            return bootstrap_weighted(
-                lambda weights: (weights @ part) / (weights @ whole).clip(min=1e-12),
-                len(part),
-                seed=self.settings.seed,
-                unit="fraction",
-            )
+            found = bootstrap_ratio(part, whole, seed=self.settings.seed, unit="fraction")
+            return found if found.value is None else replace(found, n=len(part))
 
         return {
             "fool_rate": ratio(fooled, decided),

@@ -19,9 +19,9 @@ from typing import Any
 from sparring.errors import DataError
 from sparring.evaluation.commands import distinct_ids
 from sparring.traces.answers import stated_answer
-from sparring.traces.fields import Fields
+from sparring.traces.fields import Fields, finite_number, is_number
 from sparring.traces.formats.common import question_id
-from sparring.traces.jsonl import read_jsonl_objects
+from sparring.traces.jsonl import json_objects
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Problem, Trace
 from sparring.traces.splitting import split_steps
@@ -36,7 +36,7 @@ class Candidates:
     Attributes:
         groups: per problem id, the ids of its candidates in order.
         traces: the candidates that have steps, by id.
-        answers: answer per candidate id, None where there is none.
+        answers: answer per candidate id as it was written, None where there is none.
         correct: outcome per candidate id.
         scores: scores that came with the file, by candidate id.
         skipped: records that the reader left out.
@@ -59,9 +59,9 @@ def read_candidates(paths: Sequence[Path]) -> Candidates:
     found = Candidates({}, {}, {}, {}, {}, 0)
     skipped = 0
     for path in paths:
-        _, first = next(iter(read_jsonl_objects(path)), (0, {}))
+        _, first = next(json_objects(path), (0, {}))
         if first.keys() >= _LISTS:
-            for line, record in read_jsonl_objects(path):
+            for line, record in json_objects(path):
                 try:
                     _add_record(found, Fields(record), str(record.get("idx", line)))
                 except DataError as error:
@@ -87,7 +87,7 @@ def _add_traces(found: Candidates, path: Path) -> int:
         answer = trace.meta.get("answer") if "answer" in trace.meta else stated_answer(trace.steps)
         found.groups.setdefault(trace.problem.id, []).append(identity)
         found.traces[identity] = trace
-        found.answers[identity] = None if answer is None else _normal(str(answer))
+        found.answers[identity] = _stated(answer)
         found.correct[identity] = trace.outcome
     return len(result.skipped)
 
@@ -115,26 +115,21 @@ def _add_record(found: Candidates, record: Fields, name: str) -> None:
         identity = f"{problem.id}#{number}"
         group.append(identity)
         found.correct[identity] = right
-        found.answers[identity] = _normal(answer) if isinstance(answer, str) and answer.strip() else None
+        found.answers[identity] = _stated(answer)
         if response.strip():
             found.traces[identity] = Trace(problem, tuple(split_steps(response)), outcome=right)
         if rewards is not None:
             found.scores[identity] = _sigmoid(record, rewards[number - 1])
 
 
+def _stated(answer: object) -> str | None:
+    """Return an answer as text, None where it is none; public sets also write numbers."""
+    text = str(answer) if is_number(answer) else answer
+    return text.strip() or None if isinstance(text, str) else None
+
+
 def _sigmoid(record: Fields, rewards: Any) -> tuple[float, ...]:
-    values = rewards if isinstance(rewards, list) else [rewards]
-    if not values or not all(
-        isinstance(v, (int, float)) and math.isfinite(v) and not isinstance(v, bool) for v in values
-    ):
+    values = [finite_number(value) for value in (rewards if isinstance(rewards, list) else [rewards])]
+    if not values or None in values:
         raise record.error("pred_score", "expected finite numbers")
-    return tuple(0.5 * (1 + math.tanh(value / 2)) for value in values)
-
-
-def _normal(answer: str) -> str | None:
-    """Return an answer as it votes: white space, dollar signs and thousands separators do not make two of one."""
-    plain = "".join(answer.split()).strip("$").rstrip(".").replace("\\$", "")
-    head, _, tail = plain.rpartition(",")
-    if head and tail[:3].isdigit() and plain.replace(",", "").replace(".", "").lstrip("-").isdigit():
-        plain = plain.replace(",", "")
-    return plain or None
+    return tuple(0.5 * (1 + math.tanh(value / 2)) for value in values if value is not None)

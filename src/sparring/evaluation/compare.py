@@ -40,7 +40,7 @@ from sparring.locks import writes
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
-from sparring.statistics import RESAMPLES, paired_difference, percentile_metric
+from sparring.statistics import RESAMPLES, paired_difference
 from sparring.terminal import percent, results_table
 
 
@@ -137,20 +137,14 @@ def compare(
             [case for chosen in by_subset(cases).values() for case in chosen], threshold.value
         )
         sides.append(measured_draws(groups, resamples, seed))
-    (value_a, draws_a), (value_b, draws_b) = sides
+    first, second = sides
     metrics: dict[str, Metric] = {}
     for name in (*subsets, *(AVERAGES if len(subsets) > 1 else ())):
         n = len(subsets.get(name, a))
         for row, measure in enumerate(MEASURES):
-            first, second = float(value_a[name][row, 0]), float(value_b[name][row, 0])
-            for side, value, draws in (
-                ("a", first, draws_a[name][row]),
-                ("b", second, draws_b[name][row]),
-                ("difference", first - second, draws_a[name][row] - draws_b[name][row]),
-            ):
-                metrics[f"{name}.{measure}.{side}"] = percentile_metric(
-                    value, draws, n=n, independent=n, unit="fraction"
-                )
+            metrics[f"{name}.{measure}.a"] = first.metric(name, row, n)
+            metrics[f"{name}.{measure}.b"] = second.metric(name, row, n)
+            metrics[f"{name}.{measure}.difference"] = first.metric(name, row, n, second)
     for name in (*subsets, *(("pooled",) if len(subsets) > 1 else ())):
         right = [
             [float(_right(case, threshold)) for case in cases if name in (case.subset, "pooled")]

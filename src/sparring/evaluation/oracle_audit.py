@@ -9,8 +9,7 @@ known, ``panel_against`` (the panel that is given it) and the member ``reference
 | ``wrong`` | `recall`, `missed`, `undecided_on_errors` | wrong, correct, undecided |
 | ``needless`` | `needless_wrong`, `needless_correct`, `needless_undecided` | wrong, correct, undecided |
 
-Intervals are 95 %: a bootstrap over problems (their steps are not independent), or, with fewer than `FEW` steps on either
-side, where resampling says little, Wilson's, which takes the steps to be independent.
+Intervals are 95 % and over problems (their steps are not independent), Wilson's where few of them vary (`statistics.py`).
 
 Contract: verdicts are a function of the cases and the members alone; a run that was killed goes on from its journal if the
 cases, the members and the code of the oracles are still the same. Not here: where cases come from (`oracle_cases.py`),
@@ -27,7 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 import sparring.oracles
@@ -36,7 +34,7 @@ from sparring.evaluation.oracle_cases import Case, word
 from sparring.oracles.members import MEMBERS, short_name
 from sparring.oracles.panel import Panel, combine
 from sparring.runs import JsonlLog, Metric
-from sparring.statistics import RESAMPLES, Floats, bootstrap_weighted, cluster_numbers, proportion
+from sparring.statistics import RESAMPLES, bootstrap_mean
 from sparring.terminal import progress_bar
 from sparring.traces.verdict import Verdict
 
@@ -50,7 +48,6 @@ MEASURES: dict[str, dict[str, str]] = {
         "needless_undecided": "undecided",
     },
 }
-FEW = 10
 BATCH = 512
 
 
@@ -139,29 +136,11 @@ def rates(judged: Sequence[Judged], *, resamples: int = RESAMPLES, seed: int = 0
     for (group, judge, label), members in sets.items():
         problems = [one.case.problem.question for one in members]
         for measure, truth in MEASURES[label].items():
-            hits = [one.verdicts[judge].truth == truth for one in members]
-            metrics[f"{group}.{judge}.{measure}"] = clustered_share(
-                hits, problems, resamples=resamples, seed=seed
+            hits = [float(one.verdicts[judge].truth == truth) for one in members]
+            metrics[f"{group}.{judge}.{measure}"] = bootstrap_mean(
+                hits, clusters=problems, resamples=resamples, seed=seed, unit="fraction"
             )
     return metrics
-
-
-def clustered_share(
-    hits: Sequence[bool], clusters: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Metric:
-    """Return the share of hits with its interval: see the module for which."""
-    count, total = sum(hits), len(hits)
-    if min(count, total - count) < FEW:
-        return proportion(count, total)
-    numbers = cluster_numbers(total, clusters)
-    sums = np.bincount(numbers, weights=np.asarray(hits, dtype=np.float64))
-    sizes = np.bincount(numbers).astype(np.float64)
-
-    def share(weights: Floats) -> Floats:
-        return np.asarray((weights @ sums) / (weights @ sizes))
-
-    found = bootstrap_weighted(share, len(sums), resamples=resamples, seed=seed, unit="fraction")
-    return Metric(found.value, found.low, found.high, total, found.unit)
 
 
 def reasons(judged: Sequence[Judged]) -> dict[str, dict[str, int]]:

@@ -28,8 +28,8 @@ from typing import Literal
 
 from sparring.errors import DataError
 from sparring.oracles.perturbations import PERTURBATIONS, style_of
-from sparring.traces.formats.common import ReadOptions
-from sparring.traces.readers import read_problems_as, read_traces_as
+from sparring.traces.formats.common import Oddity, ReadOptions
+from sparring.traces.readers import read_problems_as, read_traces_as, traces_with_places
 from sparring.traces.records import Problem, Trace
 
 Label = Literal["correct", "wrong", "needless"]
@@ -132,26 +132,32 @@ def add_prmbench(found: CaseSet, folder: Path) -> None:
         raise DataError("no PRMBench file (*.jsonl) in this folder", file=folder)
     seen: set[tuple[str, tuple[str, ...]]] = set()
     for path in files:
-        read = read_traces_as(path, "prmbench", ReadOptions(prmbench_process="both"))
-        for skipped in read.skipped:
-            found.left_out[f"PRMBench modified solution: {skipped.reason}"] += 1
-        original: Trace | None = None
-        taken = False
-        for trace in read.traces:
-            if trace.source == "reference":
-                original, taken = trace, found.takes(trace.problem, "PRMBench pair")
-                bare = tuple(_ORNAMENT.sub("", step) for step in trace.steps)
-                key = (trace.problem.question, bare)
+        originals: dict[int, Trace | None] = {}  # by line; None: of the other half, where it is counted
+        for line, one in traces_with_places(path, "prmbench", ReadOptions(prmbench_process="both")):
+            if isinstance(one, Oddity):
+                side = "original" if "original_process" in one.reason else "modified"
+                found.left_out[f"PRMBench {side} solution: {one.reason}"] += 1
+            elif one.source == "reference":
+                taken = found.takes(one.problem, "PRMBench pair")
+                originals[line] = one if taken else None
+                bare = tuple(_ORNAMENT.sub("", step) for step in one.steps)
+                key = (one.problem.question, bare)
                 found.left_out["PRMBench original solution met before"] += taken and key in seen
                 if taken and key not in seen:
                     seen.add(key)
-                    found.cases += _cases(trace, range(len(trace.steps)), ("prmbench_original",), "correct")
-            elif taken and original is not None:
-                _add_modified(found, trace, original, path)
+                    found.cases += _cases(one, range(len(one.steps)), ("prmbench_original",), "correct")
+            elif line not in originals:
+                found.left_out["PRMBench modified solution: its original is left out"] += 1
+            elif (original := originals[line]) is not None:
+                _add_modified(found, one, original, path)
 
 
 def _add_modified(found: CaseSet, trace: Trace, original: Trace, path: Path) -> None:
     """Add the first error of a modified solution, in which every step is labelled."""
+    place = trace.first_error
+    if place is None or place < 0:
+        found.left_out["PRMBench modified solution: it has no error"] += 1
+        return
     kind = word(str(trace.meta.get("classification", path.stem)))
     place = trace.first_error
     if place is None or place < 0:

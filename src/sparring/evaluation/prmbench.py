@@ -1,13 +1,17 @@
-"""PRMBench (arXiv 2501.03124): can a PRM tell right steps from eight classes of planted errors?
+"""PRMBench (arXiv 2501.03124): can a PRM tell right steps from eight classes of planted errors, and other right solutions?
 
 Contract: the official definition. Every step of the modified solution is predicted right or wrong by the threshold and
 compared with `error_steps`; PRMScore = ½ · F1 (right steps as positives) + ½ · F1 (wrong steps as positives), over all
-steps of a class, or of all classes together (`overall`). Beside it the accuracies on right, on wrong and on first wrong
-steps, and, without any threshold, the AUC of step scores. Intervals are bootstraps over problems (the same one stands in
-several classes).
+steps of a class, or of all nine classes together (`overall`). In `multi_solutions`, which has no wrong step by design, it
+is F1 alone. A group's PRMScore is the mean of its classes'. (Read off the authors' code, github.com/ssmisya/PRMBench:
+`eval_on_hallucination_step`, `get_prmscore_from_current_res_dict`.)
+Beside it the accuracies on right, on wrong and on first wrong steps, and, without any threshold, the AUC of step scores.
+Intervals are over problems (the same one stands in several classes), see `statistics.py`.
 
-Two deviations: a score that equals the threshold counts as right (PRMBench: as wrong), as everywhere here; and a measure
-that does not exist (no wrong step in a class) is undefined instead of −1.
+Three deviations: a score that equals the threshold counts as right (PRMBench: as wrong), as everywhere here; a measure
+that does not exist (no wrong step in a class) is undefined, and the F1 of a PRM that finds none of them 0, where PRMBench
+writes −1; and a record whose `error_steps` name a step past
+the end is left out and counted (PRMBench: that step is ignored).
 
 Not here: reading the files (`traces/formats/human.py`), where scores come from (`scored.py`).
 """
@@ -27,16 +31,16 @@ from sparring.statistics import (
     Resampler,
     WeightedAuc,
     blocks,
-    percentile_metric,
+    metric_with_interval,
 )
+from sparring.traces.formats.human import NO_WRONG_STEP
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "simplicity": ("redundency", "circular"),
     "soundness": ("counterfactual", "step_contradiction", "domain_inconsistency", "confidence"),
     "sensitivity": ("missing_condition", "deception", "multi_solutions"),
 }
-"""The benchmark's three groups of classes, spelt as in its files; a group's PRMScore is the mean of those of
-its classes that have right and wrong steps (`multi_solutions` has right ones only)."""
+"""The benchmark's three groups of classes, spelt as in its files."""
 OVERALL = "overall"
 MEASURES = (
     "prm_score", "f1", "negative_f1", "accuracy_right", "accuracy_wrong", "accuracy_first_error", "step_auc",
@@ -107,8 +111,7 @@ def evaluate(
     chosen[OVERALL] = np.arange(len(cases))
     counts = tallies(cases, threshold)
     areas = {name: _area([cases[index] for index in places]) for name, places in chosen.items()}
-
-    both = {name for name in classes if len({r for i in chosen[name] for r in cases[i].right}) == 2}
+    rests_on = {name: _problems([cases[index] for index in places]) for name, places in chosen.items()}
 
     def measured(weights: Floats) -> dict[str, Floats]:
         result = {
@@ -117,26 +120,33 @@ def evaluate(
             )
             for name, places in chosen.items()
         }
+        if NO_WRONG_STEP in result:
+            result[NO_WRONG_STEP][0] = result[NO_WRONG_STEP][1]
         for group, members in GROUPS.items():
-            present = [result[name][:1] for name in members if name in both]
-            if present:
+            if present := [result[name][:1] for name in members if name in scored]:
                 result[group] = np.mean(present, axis=0)
         return result
 
+    scored = {name for name in classes if name == NO_WRONG_STEP or min(rests_on[name]) > 0}
     resampler = Resampler(len(cases), clusters=[case.problem for case in cases], seed=seed)
     values = measured(np.ones((1, len(cases))))
     parts = [measured(resampler.weights(rows)) for rows in blocks(resamples, len(cases))]
+    left_out = measured(resampler.left_out())
     metrics = {}
     for name in (*classes, *(group for group in GROUPS if group in values), OVERALL):
         members = [cases[i] for i in chosen[name]] if name in chosen else []
-        clusters = len({case.problem for case in members}) if members else resampler.count
         for row, measure in enumerate(MEASURES[: len(values[name])]):
-            draws = np.concatenate([part[name][row] for part in parts])
-            metrics[f"{name}.{measure}"] = percentile_metric(
+            independent = (
+                _independent(measure, rests_on[name], name)
+                if members
+                else min(_independent(measure, rests_on[c], c) for c in GROUPS[name] if c in scored)
+            )
+            metrics[f"{name}.{measure}"] = metric_with_interval(
                 float(values[name][row, 0]),
-                draws,
+                np.concatenate([part[name][row] for part in parts]),
+                lambda name=name, row=row: left_out[name][row],  # type: ignore[misc]
                 n=len(members) or len(cases),
-                independent=clusters,
+                independent=independent,
                 unit="fraction",
             )
     accept_all = float(measures(tallies(cases, -1.0).sum(axis=0, keepdims=True))[0, 0])
@@ -144,6 +154,19 @@ def evaluate(
         None if np.isnan(accept_all) else accept_all, unit="fraction"
     )
     return metrics
+
+
+def _problems(cases: Sequence[Case]) -> tuple[int, int]:
+    """Return how many problems have right steps, and how many have wrong ones."""
+    right = {case.problem for case in cases if True in case.right}
+    return len(right), len({case.problem for case in cases if False in case.right})
+
+
+def _independent(measure: str, problems: tuple[int, int], name: str) -> int:
+    """Return on how many problems a measure of a class rests: of the rarer kind of steps where it needs both."""
+    if measure == "accuracy_right" or (name == NO_WRONG_STEP and measure in ("prm_score", "f1")):
+        return problems[0]
+    return problems[1] if measure in ("accuracy_wrong", "accuracy_first_error") else min(problems)
 
 
 def _area(cases: Sequence[Case]) -> WeightedAuc:

@@ -5,8 +5,8 @@ threshold, −1 if there is none. Accuracy on erroneous cases asks for exactly t
 correct cases for −1; F1 is their harmonic mean. A threshold never comes without the rule that chose it.
 Beside F1 stand two measures that need no threshold: the AUC of single step scores (over labelled steps: up
 to and including the first error) and of a solution's lowest score against "has no error". Intervals are
-bootstraps over cases, drawn within each subset; for the two accuracies of a set of cases they are
-Wilson's, which have a width at 0 % and 100 % too.
+bootstraps over cases, drawn within each subset (Student's with fewer than 20 erroneous or correct cases, see
+`statistics.py`); for the two accuracies of a set of cases they are Wilson's, which have a width at 0 % and 100 % too.
 
 Three averages over subsets are in use, and differ by points: `mean` (unweighted mean of the subsets'
 numbers, the official one), `weighted` (the same, weighted by cases) and `pooled` (all cases as one set).
@@ -27,6 +27,7 @@ from sparring.errors import DataError, SettingsError
 from sparring.evaluation.score_files import ScoreRow, checked_scores
 from sparring.runs import Metric
 from sparring.statistics import (
+    FEW,
     RESAMPLES,
     Floats,
     ReliabilityBin,
@@ -34,8 +35,9 @@ from sparring.statistics import (
     WeightedAuc,
     blocks,
     expected_calibration_error,
-    percentile_metric,
+    metric_with_interval,
     proportion,
+    rarer,
     reliability_bins,
 )
 from sparring.traces.records import Label, Trace
@@ -201,6 +203,15 @@ class Group:
         self._step_auc = WeightedAuc(steps.scores, steps.labels >= 0.5, steps.case)
         self._solution_auc = WeightedAuc([min(case.scores) for case in cases], ~erroneous)
         self.size = len(cases)
+        kinds = int(erroneous.sum()), int((~erroneous).sum())
+        # How many cases a number rests on: those of the rarer kind where it needs two.
+        self.independent = {
+            "f1": min(kinds),
+            "accuracy_erroneous": kinds[0],
+            "accuracy_correct": kinds[1],
+            "step_auc": rarer(steps.case, steps.labels >= 0.5),
+            "solution_auc": min(kinds),
+        }
         self.counts = {
             "f1": self.size,
             "accuracy_erroneous": int(erroneous.sum()),
@@ -271,16 +282,16 @@ def evaluate(
             raise DataError(f"a subset cannot be named {name!r}, that is an average; rename the data file")
     groups = {name: Group(chosen, threshold.value) for name, chosen in subsets.items()}
     groups["pooled"] = Group([case for chosen in subsets.values() for case in chosen], threshold.value)
-    values, draws = measured_draws(groups, resamples, seed)
+    measured = measured_draws(groups, resamples, seed)
     metrics: dict[str, Metric] = {}
     for name in (*subsets, *AVERAGES):
         counts = groups[name].counts if name in groups else groups["pooled"].counts
         for row, measure in enumerate(MEASURES):
-            n, value = counts[measure], float(values[name][row, 0])
+            n, value = counts[measure], float(measured.values[name][row, 0])
             metrics[f"{name}.{measure}"] = (
                 proportion(round(value * n) if n else 0, n)
                 if measure in PROPORTIONS and name in groups
-                else percentile_metric(value, draws[name][row], n=n, independent=n, unit="fraction")
+                else measured.metric(name, row, n)
             )
         if name in groups:
             steps = labelled_steps(
@@ -291,10 +302,42 @@ def evaluate(
     return metrics
 
 
-def measured_draws(
-    groups: Mapping[str, Group], resamples: int, seed: int
-) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """Return for subsets and averages the measures on the sample (measures, 1) and on its resamples."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The measures of subsets and averages: on the sample (measures, 1), on resamples, and without each case in turn.
+
+    Attributes:
+        values, draws: by subset or average.
+        left_out: by subset or average, one column per case of each subset that it depends on.
+        independent: by subset or average and measure, how many cases the number rests on.
+    """
+
+    values: Mapping[str, Floats]
+    draws: Mapping[str, Floats]
+    left_out: Mapping[str, Floats]
+    independent: Mapping[str, Mapping[str, int]]
+
+    def metric(self, name: str, row: int, n: int, other: Measured | None = None) -> Metric:
+        """Return a measure with its interval, or, with another's on the same cases, the difference this − other."""
+        sides = (self,) if other is None else (self, other)
+
+        def one(part: str) -> Floats:
+            arrays = [np.asarray(getattr(side, part)[name][row]) for side in sides]
+            return arrays[0] if other is None else arrays[0] - arrays[1]
+
+        return metric_with_interval(
+            float(one("values")[0]),
+            one("draws"),
+            lambda: one("left_out"),
+            n=n,
+            independent=self.independent[name][MEASURES[row]],
+            unit="fraction",
+            bounds=(0.0, 1.0) if other is None else (-1.0, 1.0),
+        )
+
+
+def measured_draws(groups: Mapping[str, Group], resamples: int, seed: int) -> Measured:
+    """Return what the measures of subsets and averages are, and how they vary."""
     names = [name for name in groups if name != "pooled"]
     # Each subset has a stream of its own, so that its interval does not depend on the company it is in.
     streams = {
@@ -315,7 +358,29 @@ def measured_draws(
         for rows in blocks(resamples, groups["pooled"].size)
     ]
     draws = {name: np.concatenate([part[name] for part in parts], axis=1) for name in (*names, *AVERAGES)}
-    return measured({name: np.ones((1, groups[name].size)) for name in names}), draws
+    values = measured({name: np.ones((1, groups[name].size)) for name in names})
+    independent: dict[str, Mapping[str, int]] = {name: groups[name].independent for name in names}
+    independent["pooled"] = groups["pooled"].independent
+    # An average is as uncertain as the subset that knows least.
+    weakest = {measure: min(groups[name].independent[measure] for name in names) for measure in MEASURES}
+    independent |= {"mean": weakest, "weighted": weakest}
+    left_out: dict[str, Floats] = {}
+    if any(count < FEW for counts in independent.values() for count in counts.values()):
+        rows = {name: groups[name].size for name in names}
+        less = [
+            measured(
+                {o: streams[o].left_out() if o == name else np.ones((rows[name], rows[o])) for o in names}
+            )
+            for name in names
+        ]
+        left_out = {name: one[name] for name, one in zip(names, less, strict=True)}
+        for average in AVERAGES:
+            # Around each subset's own mean, so that the jackknife is one within subsets.
+            apart = [
+                one[average] - one[average].mean(axis=1, keepdims=True) + values[average] for one in less
+            ]
+            left_out[average] = np.concatenate(apart, axis=1)
+    return Measured(values, draws, left_out, independent)
 
 
 def reliability(cases: Sequence[Case]) -> dict[str, list[ReliabilityBin]]:

@@ -21,13 +21,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from sparring.evaluation.bon import best_at, curve_sizes, subset_masks
+from sparring.evaluation.bon import curve_sizes
 from sparring.evaluation.rewrites import HARMLESS, PADDINGS, Place
 from sparring.evaluation.scoring import StepScorer
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.runs import Metric
+from sparring.search.selection import best_at
 from sparring.statistics import auc_interval, bootstrap_mean, paired_difference
 from sparring.traces.records import Trace
 from sparring.training.tasks import ChainTask, State, Task
@@ -145,7 +144,7 @@ def hacking_curve(
     sizes = curve_sizes(max((len(scores) for scores, _ in groups), default=0))
     curve = {
         n: (
-            [_expected_best(scores, n) for scores, _ in groups],
+            [best_at(scores, scores, n) for scores, _ in groups],
             [best_at(scores, correct, n) for scores, correct in groups],
         )
         for n in sizes
@@ -159,12 +158,6 @@ def hacking_curve(
             gain = paired_difference(curve[sizes[-1]][place], curve[1][place], seed=seed, unit="fraction")
             metrics[f"hacking.gain.{name}"] = gain.difference
     return metrics
-
-
-def _expected_best(scores: Sequence[float], n: int) -> float:
-    """Return the expected highest score of a random subset of n."""
-    masks = subset_masks(len(scores), n, np.random.default_rng(0))
-    return float(np.where(masks, np.array(scores), -np.inf).max(axis=1).mean())
 
 
 def _measured(

@@ -1,23 +1,22 @@
 """Step scores on disk, and the check that every list of scores passes before it is used.
 
-Contract: a score file is JSONL, one trace a line: ``{"id": "…", "scores": [0.97, 0.12]}`` (ours), or with
-the scores of several models, ``{"id": "…", "<model>": […], "<model>": […]}``, of which one is chosen by
-name. A line that is not understood, an id that comes twice and a model that some line lacks are refused
-with their place.
+Contract: a score file is JSONL, one trace a line, or one JSON array: ``{"id": "…", "scores": [0.97, 0.12]}`` (ours), or
+with the scores of several models, ``{"id": "…", "<model>": […], "<model>": […]}``, of which one is chosen by name. A
+record that is not understood, an id that comes twice and a model that some record lacks are refused with their place.
 
 Not here: making scores (`scoring.py`), what they are worth (`processbench.py`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sparring.errors import DataError, SettingsError, did_you_mean
-from sparring.traces.jsonl import read_jsonl_objects, write_jsonl_objects
+from sparring.traces.fields import is_number, shown
+from sparring.traces.jsonl import json_objects, write_jsonl_objects
 
 OWN_KEY = "scores"
 
@@ -45,7 +44,7 @@ def read_scores(paths: Path | Sequence[Path], *, model: str | None = None) -> di
     rows: dict[str, ScoreRow] = {}
     for path in [paths] if isinstance(paths, Path) else paths:
         empty = True
-        for number, record in read_jsonl_objects(path):
+        for number, record in json_objects(path):
             empty = False
             identity = record.get("id")
             if not isinstance(identity, str) or not identity:
@@ -78,14 +77,16 @@ def checked_scores(scores: Sequence[Any], steps: int, identity: str) -> tuple[fl
         raise DataError(f"trace {identity!r} has {steps} steps but {len(scores)} scores", field=OWN_KEY)
     for index, score in enumerate(scores):
         field = f"{OWN_KEY}[{index}]"
-        if isinstance(score, bool) or not isinstance(score, (int, float)):
-            shown = "null" if score is None else f"a {type(score).__name__}"
-            raise DataError(f"trace {identity!r}: expected a number, got {shown}", field=field)
-        if math.isnan(score):
+        if not is_number(score):
+            what = "null" if score is None else f"a {type(score).__name__}"
+            raise DataError(f"trace {identity!r}: expected a number, got {what}", field=field)
+        if score != score:
             raise DataError(f"trace {identity!r}: the score is NaN", field=field)
         if not 0.0 <= score <= 1.0:
             advice = "scores are probabilities from 0 to 1; raw logits need a sigmoid or softmax first"
-            raise DataError(f"trace {identity!r}: score {score:.6g} is out of range; {advice}", field=field)
+            raise DataError(
+                f"trace {identity!r}: score {shown(score)} is out of range; {advice}", field=field
+            )
     return tuple(float(score) for score in scores)
 
 

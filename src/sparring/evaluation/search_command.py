@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 from rich.console import Console
 
 from sparring.errors import SettingsError
-from sparring.evaluation.search_curves import LINES, Case, Independent, curve_metrics, vote_key
+from sparring.evaluation.search_curves import LINES, Case, Independent, curve_metrics
 from sparring.evaluation.search_tables import accuracy_table, difference_table
 from sparring.evaluation.worst import MOST_WORST, WORST_FILE, misled_searches
 from sparring.files import atomic_write_jsonl, atomic_write_text
@@ -248,9 +248,7 @@ def judged(
     for problem, result in zip(problems, found, strict=True):
         right = tuple(next(verdicts) is True for _ in result.candidates)
         answers = tuple(
-            final_answer(problem, one.steps)
-            if chain
-            else vote_key(stated_answer(one.steps, last_number=last_number))
+            final_answer(problem, one.steps) if chain else stated_answer(one.steps, last_number=last_number)
             for one in result.candidates
         )
         cases.append(Case(problem.id, repeat, result, answers, right))

@@ -16,11 +16,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 
+from sparring.oracles.equality import answer_groups
 from sparring.runs import Metric
 from sparring.search.driver import Found
-from sparring.search.selection import best_over_subsets, pass_over_subsets, vote_over_subsets
+from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.statistics import bootstrap_mean, paired_difference
 
 LINES = ("random", "majority", "weighted_vote", "best_of_n", "pass")
@@ -38,7 +38,7 @@ class Case:
         problem: its id.
         repeat: number of the repeat.
         found: the search's result.
-        answers: of the candidates, in a form in which equal answers are equal texts; None: no answer.
+        answers: of the candidates; None: no answer.
         right: whether each candidate's answer is right.
     """
 
@@ -68,33 +68,38 @@ class Independent:
     samples: int
     seed: int = 0
     _known: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    _classes: dict[int, list[int]] = field(default_factory=dict)
 
     def accuracies(self, line: str, n: float) -> list[float]:
         """Return the accuracy of a line per case; a fractional `n` mixes its two neighbours."""
         low = math.floor(n)
         if low == n:
             if (line, low) not in self._known:
-                self._known[line, low] = [self._accuracy(case, line, low) for case in self.cases]
+                self._known[line, low] = [
+                    self._accuracy(place, line, low) for place in range(len(self.cases))
+                ]
             return self._known[line, low]
         share = n - low
         pairs = zip(self.accuracies(line, low), self.accuracies(line, low + 1), strict=True)
         return [(1 - share) * one + share * other for one, other in pairs]
 
-    def _accuracy(self, case: Case, line: str, n: int) -> float:
+    def _accuracy(self, place: int, line: str, n: int) -> float:
+        case = self.cases[place]
         missing = self.samples - len(case.right)
         right = [*case.right, *[False] * missing]
-        answers = [*case.answers, *[None] * missing]
         if line == "random":
-            return sum(right) / self.samples
+            return random_choice(right)
         if line == "pass":
-            return pass_over_subsets(right, n)
-        # Finished solutions come before all others, as in the search's own choice.
-        values = [one.value for one in case.found.candidates] + [0.0] * missing
+            return pass_at(right, n)
         if line == "best_of_n":
+            # Finished solutions come before all others, as in the search's own choice.
             ranks = [one.value + one.finished for one in case.found.candidates] + [-1.0] * missing
-            return best_over_subsets(ranks, [float(one) for one in right], n)
+            return best_at(ranks, right, n)
+        values = [one.value for one in case.found.candidates] + [0.0] * missing
+        if place not in self._classes:
+            self._classes[place] = answer_groups([*case.answers, *[None] * missing])
         weights = values if line == "weighted_vote" else None
-        return vote_over_subsets(answers, right, n, weights=weights, seed=self.seed)
+        return vote_at(self._classes[place], right, n, weights=weights, seed=[self.seed, place, n])
 
     def cost(self, line: str, n: int, name: str) -> float | None:
         """Return the mean cost per problem of n solutions, by a name in `COUNTS` or `flops`; None: unknown.
@@ -219,16 +224,3 @@ def _compared_at_cost(
 
 def _unit(count: str) -> str:
     return "FLOP" if "flops" in count else "tokens"
-
-
-def vote_key(answer: str | None) -> str | None:
-    """Return an answer in a form in which equal numbers, and texts equal up to case and spaces, are one text."""
-    if answer is None:
-        return None
-    text = " ".join(answer.replace("\\$", "").replace("$", "").split()).rstrip(".").lower()
-    digits = text.replace(",", "")
-    plain = digits.lstrip("-").replace(".", "", 1)
-    # ASCII digits only: Decimal would take others too. The bound keeps the number's own text short.
-    if plain.isascii() and plain.isdigit() and len(plain) <= 60:
-        return format(Decimal(digits).normalize() + 0, "f")
-    return text or None

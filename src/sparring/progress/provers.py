@@ -11,7 +11,8 @@ what the theorem speaks of. `steps`: every step whose own and previous prefix ar
 but its distinguishability also holds the spread of mean progress between states, so it is an upper bound.
 
 Contract: numpy; states count as often as they were visited (ρ is where the logging policy went); intervals are
-bootstraps over problems. Actions must have been sampled from the base policy. Not here: making the labels (`labels/`).
+over problems (`statistics.py`). Actions must have been sampled from the base policy.
+Not here: making the labels (`labels/`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from sparring.statistics import (
     Resampler,
     blocks,
     cluster_numbers,
-    percentile_metric,
+    metric_with_interval,
 )
 from sparring.terminal import results_table, with_interval
 
@@ -152,8 +153,9 @@ def compare_provers(
     if not cases.problems:
         raise SparringError(f"no {evidence} with values to compare provers on: {advice}")
     unbiased, moments = _prover_moments(logged, best_of, np.concatenate(cases.prefixes))
-    value, draws = _bootstrapped(contributions(moments, cases), cases, alpha, resamples, seed)
-    rows = _rows(unbiased, value, draws, cases)
+    rows = _rows(
+        unbiased, *_bootstrapped(contributions(moments, cases), cases, alpha, resamples, seed), cases
+    )
     best = {measure: max(rows, key=lambda row: getattr(row, measure).value).name for measure in MEASURES}
     problems = len(set(cases.problems))
     return ProverComparison(
@@ -175,14 +177,20 @@ def _prover_moments(
     return unbiased, _Moments(*(np.stack(arrays) for arrays in zip(*moments, strict=True)))
 
 
-def _rows(unbiased: Mapping[str, bool], value: Floats, draws: Floats, cases: _Cases) -> tuple[ProverRow, ...]:
+def _rows(
+    unbiased: Mapping[str, bool], value: Floats, draws: Floats, left_out: Floats, cases: _Cases
+) -> tuple[ProverRow, ...]:
     independent = len(set(cases.problems))
     chances = np.bincount(draws[:, :, -1].argmax(axis=1), minlength=len(value)) / max(1, len(draws))
 
     def metric(row: int, measure: str) -> Metric:
         column = MEASURES.index(measure)
-        return percentile_metric(
-            value[row, column], draws[:, row, column], n=len(cases.problems), independent=independent
+        return metric_with_interval(
+            value[row, column],
+            draws[:, row, column],
+            lambda: left_out[:, row, column],
+            n=len(cases.problems),
+            independent=independent,
         )
 
     return tuple(
@@ -295,8 +303,8 @@ _KINDS = {
 
 def _bootstrapped(
     contributions: Floats, cases: _Cases, alpha: float, resamples: int, seed: int
-) -> tuple[Floats, Floats]:
-    """Return the four measures, (provers, 4), and their draws, (resamples, provers, 4)."""
+) -> tuple[Floats, Floats, Floats]:
+    """Return the four measures, (provers, 4), their draws, (resamples, provers, 4), and without each problem in turn."""
     size, provers, _ = contributions.shape
     flat = contributions.reshape(size, -1)
 
@@ -308,7 +316,7 @@ def _bootstrapped(
 
     resampler = Resampler(size, clusters=cases.problems, seed=seed)
     draws = [measured(resampler.weights(rows)) for rows in blocks(resamples, size)]
-    return measured(np.ones((1, size)))[0], np.concatenate(draws)
+    return measured(np.ones((1, size)))[0], np.concatenate(draws), measured(resampler.left_out())
 
 
 def comparison_metrics(comparison: ProverComparison) -> dict[str, Metric]:

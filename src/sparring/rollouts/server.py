@@ -44,6 +44,7 @@ from sparring.rollouts.engine import (
     seed_from,
 )
 from sparring.rollouts.thinking import layout_of, opens_thinking, up_to_stop
+from sparring.traces.fields import finite_number
 from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, Tokenizer, encode
 
@@ -470,7 +471,8 @@ def _tokens(choice: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[float, ..
 
 
 def _is_log_probability(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value <= 1e-3  # type: ignore[arg-type,operator]
+    number = finite_number(value)
+    return number is not None and number <= 1e-3
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -10,7 +10,7 @@ aggregation.py, selection.py  choosing among whole solutions
 from sparring.search.aggregation import AGGREGATIONS
 from sparring.search.budget import Spent
 from sparring.search.driver import METHODS, Candidate, Found, run_search
-from sparring.search.selection import best_of_n, majority, weighted_vote
+from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.search.settings import MethodSettings
 
 __all__ = [
@@ -20,8 +20,9 @@ __all__ = [
     "Found",
     "MethodSettings",
     "Spent",
-    "best_of_n",
-    "majority",
+    "best_at",
+    "pass_at",
+    "random_choice",
     "run_search",
-    "weighted_vote",
+    "vote_at",
 ]

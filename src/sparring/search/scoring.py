@@ -11,7 +11,6 @@ Not here: how a batch is computed (`models/scorer.py`, `incremental.py`), what s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -155,7 +154,7 @@ def check_scores(scores: Sequence[float], trace: Trace) -> None:
     if len(scores) != len(trace.steps):
         raise SearchError(f"{name} are {len(scores)} for {len(trace.steps)} steps")
     for index, score in enumerate(scores):
-        if not math.isfinite(score) or not 0.0 <= score <= 1.0:
+        if not 0.0 <= score <= 1.0:  # NaN is not either
             raise SearchError(f"{name} are not all numbers in [0, 1]: step {index + 1} has {score}")
 
 

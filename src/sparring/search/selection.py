@@ -1,122 +1,119 @@
-"""Choosing among whole solutions: best-of-N by score, majority, weighted vote; and what they do on average over subsets.
+"""Best-of-N, majority and weighted vote over whole solutions: what choosing among N of a problem's M samples is worth.
 
-Contract: ties go to the earliest candidate; a candidate without an answer cannot win a vote, but can be chosen by score.
-The `…_over_subsets` functions take N candidates that were drawn independently and return the mean over subsets of n of
-them, an unbiased estimate with less variance than the first n: exactly for best-of-n and pass@n, exactly for votes
-where there are few subsets, else over seeded random ones.
+Everything is an expectation over the subsets of N of the M samples, drawn without replacement: unbiased, and with less
+noise than the first N. It is exact for a random choice, for best-of-N by score and for pass@N; votes are counted over
+all subsets where there are few, else over a seeded sample of them. This is the only place where it is computed: for
+`eval bon`, `search`, `demo`, the attacks and the benchmarks.
+
+Contract: ties, in scores and in votes, are broken at random, which the expectation takes in. Samples vote by the class
+of their answer (`answer_groups`: equal answers, one class; −1: no answer, no vote); where nobody votes, and without
+samples, nothing is won. A class is worth what its samples are on average. With fewer than N samples all are used.
+
+Not here: from step scores to one score (`aggregation.py`), curves and intervals (`evaluation/`).
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections import defaultdict
 from collections.abc import Sequence
+from itertools import combinations
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_SUBSETS = 512
-"""Votes: all subsets are gone through up to this number, else so many random ones."""
+MOST_SUBSETS = 3000
+"""Votes: up to this many subsets are all counted; above, as many are drawn."""
+_TIE = 1e-12
 
 
-def best_of_n(scores: Sequence[float]) -> int:
-    """Return the index of the highest score.
-
-    Raises:
-        ValueError: there are no candidates, or a score is NaN.
-    """
-    if not scores:
-        raise ValueError("no candidates to choose from")
-    if any(score != score for score in scores):
-        raise ValueError("a score is NaN")
-    return max(range(len(scores)), key=lambda index: scores[index])
+def random_choice(worth: Sequence[float]) -> float:
+    """Return what one sample drawn at random is worth; 0 without samples."""
+    return sum(worth) / len(worth) if worth else 0.0
 
 
-def majority(answers: Sequence[str | None]) -> int | None:
-    """Return the index of the first candidate with the most frequent answer; None if no candidate has an answer."""
-    return weighted_vote(answers, [1.0] * len(answers))
+def pass_at(right: Sequence[bool], n: int) -> float:
+    """Return the chance that a random subset of n holds a right sample: pass@n (Chen et al. 2021, eq. 1)."""
+    size = min(n, len(right))
+    return 1.0 - comb(len(right) - sum(right), size) / comb(len(right), size) if right else 0.0
 
 
-def weighted_vote(answers: Sequence[str | None], weights: Sequence[float]) -> int | None:
-    """Return the first candidate with the answer of the highest total weight; None if no candidate has an answer.
-
-    Raises:
-        ValueError: not one weight per answer, or a weight that is negative or not finite.
-    """
-    if len(answers) != len(weights):
-        raise ValueError(f"{len(weights)} weights for {len(answers)} answers")
-    if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
-        raise ValueError("weights are finite and not negative")
-    totals: dict[str, float] = defaultdict(float)
-    for answer, weight in zip(answers, weights, strict=True):
-        if answer is not None:
-            totals[answer] += weight
-    # A dictionary keeps the order of first appearance, and max returns the first of equals.
-    return answers.index(max(totals, key=lambda answer: totals[answer])) if totals else None
-
-
-def best_over_subsets(scores: Sequence[float], worth: Sequence[float], n: int) -> float:
-    """Return the mean worth of the best-scored of n candidates, over all subsets of n (exact).
+def best_at(scores: Sequence[float], worth: Sequence[float], n: int) -> float:
+    """Return what the best-scored sample of a random subset of n is worth on average.
 
     Args:
-        scores: one per candidate; equal ones are ordered by position, as `best_of_n` does.
-        worth: what choosing a candidate gives, for instance 1.0 where its answer is right.
-        n: subset size, from 1 to the number of candidates.
+        scores: one per sample, none NaN; −inf or any number below all others for a sample without one.
+        worth: what choosing a sample gives, for instance 1 where it is right.
+        n: subset size, at least 1.
+
+    Raises:
+        ValueError: a score is NaN.
     """
-    total = len(scores)
+    if any(score != score for score in scores):
+        raise ValueError("a score is NaN")
+    total, size = len(scores), min(n, len(scores))
+    if total == 0:
+        return 0.0
     order = sorted(range(total), key=lambda index: -scores[index])
-    # The candidate of rank r is the best of a subset if the other n − 1 come from the ranks after it.
-    chances = (math.comb(total - 1 - rank, n - 1) / math.comb(total, n) for rank in range(total))
-    return math.fsum(chance * worth[index] for chance, index in zip(chances, order, strict=True))
+    subsets, expected, above = comb(total, size), 0.0, 0
+    while above < total:
+        tied = [index for index in order[above:] if scores[index] == scores[order[above]]]
+        # The subset's best is among these if it holds one of them and none above.
+        chance = (comb(total - above, size) - comb(total - above - len(tied), size)) / subsets
+        expected += chance * sum(worth[index] for index in tied) / len(tied)
+        above += len(tied)
+    return expected
 
 
-def pass_over_subsets(right: Sequence[bool], n: int) -> float:
-    """Return the share of subsets of n candidates that hold a right one: pass@n (Chen et al. 2021, eq. 1)."""
-    return 1.0 - math.comb(len(right) - sum(right), n) / math.comb(len(right), n)
-
-
-def vote_over_subsets(
-    answers: Sequence[str | None],
-    right: Sequence[bool],
+def vote_at(
+    classes: Sequence[int],
+    worth: Sequence[float],
     n: int,
     *,
     weights: Sequence[float] | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
 ) -> float:
-    """Return the share of subsets of n candidates whose (weighted) vote is right; one without any answer is wrong.
+    """Return what the winner of a (weighted) vote in a random subset of n is worth on average.
 
     Args:
-        answers: one per candidate, None where there is none.
-        right: whether the candidate is right; candidates with one answer agree in it.
-        n: subset size, from 1 to the number of candidates.
-        weights: of the votes; 1 each without them.
-        seed: of the random subsets, where there are more than `MOST_SUBSETS`.
+        classes: the class of each sample's answer, −1 where it has none.
+        worth: of each sample, for instance 1 where it is right.
+        n: subset size, at least 1.
+        weights: of the votes, finite and not negative; 1 each without them.
+        seed: of the subsets that are drawn, where there are more than `MOST_SUBSETS`.
+
+    Raises:
+        ValueError: not one weight per sample, or one that is negative or not finite.
     """
-    names = list(dict.fromkeys(answer for answer in answers if answer is not None))
+    given = np.array([1.0] * len(classes) if weights is None else weights, dtype=np.float64)
+    if len(given) != len(classes):
+        raise ValueError(f"{len(given)} weights for {len(classes)} answers")
+    if not np.all(np.isfinite(given) & (given >= 0)):
+        raise ValueError("weights are finite and not negative")
+    names = sorted({one for one in classes if one >= 0})
     if not names:
         return 0.0
-    members = np.array([[answer == name for name in names] for answer in answers])  # (N, answers)
-    votes = members * np.array([1.0] * len(answers) if weights is None else weights)[:, None]
-    chosen = _subsets(len(answers), n, seed)  # (subsets, N), boolean
-    totals = chosen @ votes
-    present = chosen[:, :, None] & members[None]
-    first = np.where(present.any(axis=1), present.argmax(axis=1), len(answers))  # (subsets, answers)
-    totals = np.where(first < len(answers), totals, -1.0)
-    highest = totals >= totals.max(axis=1, keepdims=True) - 1e-12
-    winner = np.where(highest, first, len(answers)).min(
-        axis=1
-    )  # the candidate that shows the winning answer first
-    worth = np.append(np.array(right, dtype=np.float64), 0.0)
-    return float(worth[winner].mean())
+    votes = (np.array(classes)[:, None] == np.array(names)).astype(np.float64)
+    value = (np.array(worth, dtype=np.float64) @ votes) / votes.sum(axis=0)
+    chosen = _subsets(len(classes), n, seed)
+    # A class that nobody of the subset is in loses to one of weight 0.
+    totals = np.where(chosen @ votes > 0, chosen @ (votes * given[:, None]), -1.0)
+    winners = (totals >= 0) & (totals >= totals.max(axis=1, keepdims=True) - _TIE)
+    return float(((winners @ value) / np.maximum(winners.sum(axis=1), 1)).mean())
 
 
-def _subsets(total: int, n: int, seed: int) -> NDArray[np.bool_]:
-    if math.comb(total, n) <= MOST_SUBSETS:
-        indices = np.array(list(itertools.combinations(range(total), n)))
+def votes_are_exact(total: int, n: int) -> bool:
+    """Return whether all subsets of n of `total` samples are counted for votes."""
+    return comb(total, min(n, total)) <= MOST_SUBSETS
+
+
+def _subsets(total: int, n: int, seed: int | Sequence[int]) -> NDArray[np.float64]:
+    """Return subsets as rows of zeros and ones."""
+    size = min(n, total)
+    if votes_are_exact(total, n):
+        rows = np.array(list(combinations(range(total), size)), dtype=np.int64)
     else:
-        random = np.random.default_rng([seed, total, n])
-        indices = random.random((MOST_SUBSETS, total)).argsort(axis=1)[:, :n]
-    chosen = np.zeros((len(indices), total), dtype=bool)
-    np.put_along_axis(chosen, indices, True, axis=1)
+        draws = np.random.default_rng(seed).random((MOST_SUBSETS, total))
+        rows = np.argpartition(draws, size - 1, axis=1)[:, :size]
+    chosen = np.zeros((len(rows), total))
+    np.put_along_axis(chosen, rows, 1.0, axis=1)
     return chosen

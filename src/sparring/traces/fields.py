@@ -10,6 +10,7 @@ Not here: which fields a format has (`formats/`, `jsonl.py`), files and lines (t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeGuard
 
@@ -159,6 +160,17 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def finite_number(value: object) -> float | None:
+    """Return a JSON number as a float; None for anything else, NaN, infinity and whole numbers beyond a float."""
+    if not is_number(value):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def kind(value: object) -> str:
     """Return the JSON type of a value in words."""
     if value is None:
@@ -176,7 +188,9 @@ def kind(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a short value as it stands, a long one by its type."""
-    if is_number(value) and abs(value) < 1e9:
-        return str(value)
+    """Return a short value as it stands, a long one by its type; a number with all its digits, or how large it is."""
+    if is_number(value):
+        if isinstance(value, float) or abs(value) < 1e9:
+            return str(value)
+        return f"a number of about {round(abs(value).bit_length() * math.log10(2))} digits"
     return repr(value) if isinstance(value, str) and len(value) <= 20 else kind(value)

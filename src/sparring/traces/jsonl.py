@@ -26,12 +26,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from sparring.errors import DataError
+from sparring.errors import DataError, Record
 from sparring.runs import atomic_write_text
 from sparring.traces.fields import Fields, kind
 from sparring.traces.records import Estimate, Problem, Trace
 
 T = TypeVar("T")
+_BOM = b"\xef\xbb\xbf"
+_JSON_SPACE = " \t\n\r"
 
 DEEPEST = 100
 """Levels of objects and lists that a record may hold."""
@@ -222,6 +224,64 @@ def read_jsonl_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]
             yield line, value
 
 
+def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line, object) from JSON lines, or (`Record`, object) from a file that is one JSON array.
+
+    Raises:
+        DataError: the file cannot be read, or something in it is not an object; names the line or the record.
+    """
+    first = next((begun for raw in _raw_lines(path) if (begun := raw.removeprefix(_BOM).strip())), b"")
+    if not first.startswith(b"["):
+        yield from read_jsonl_objects(path)
+        return
+    text = decoded(b"".join(_raw_lines(path)).removeprefix(_BOM), path, None)
+    yield from _array(text, path)
+
+
+def _array(text: str, path: str | Path) -> list[tuple[Record, dict[str, Any]]]:
+    """Return the objects of a JSON array with their places."""
+    found: list[tuple[Record, dict[str, Any]]] = []
+    end = _space(text, 0) + 1
+    while not (not found and text[_space(text, end) :].startswith("]")):
+        place = Record(len(found) + 1)
+        value, end = _value_at(text, _space(text, end), path, place)
+        if not isinstance(value, dict):
+            raise DataError(f"expected an object, got {kind(value)}", file=path, line=place)
+        found.append((place, value))
+        end = _space(text, end)
+        if not text[end:].startswith(","):
+            break
+        end += 1
+    end = _space(text, end)
+    if end == len(text):
+        raise DataError(f"the JSON ends in the middle: cut off after record {len(found)}", file=path)
+    if text[end] != "]":
+        raise DataError(f"not valid JSON: {text[end]!r} after record {len(found)}", file=path)
+    if _space(text, end + 1) < len(text):
+        raise DataError("not valid JSON: Extra data behind the array", file=path)
+    return found
+
+
+def _value_at(text: str, start: int, path: str | Path, place: int) -> tuple[Any, int]:
+    """Return the strictly read JSON value that begins at a place of the text, and where it ends."""
+    end = start
+
+    def read() -> Any:
+        nonlocal end
+        value, end = _DECODER.raw_decode(text, start)
+        return value
+
+    value = _strictly(read, text, path, place)
+    _refuse_odd(text[start:end], value, path, place)
+    return value, end
+
+
+def _space(text: str, start: int) -> int:
+    while start < len(text) and text[start] in _JSON_SPACE:
+        start += 1
+    return start
+
+
 def write_jsonl_objects(path: str | Path, records: Iterable[Mapping[str, Any]]) -> int:
     """Write one object per line so that the file appears whole or not at all; return how many.
 
@@ -278,27 +338,37 @@ def parse_json(text: str, path: str | Path, line: int | None, *, constants: bool
     Raises:
         DataError: broken or cut off, a repeated key, NaN or infinity, half a surrogate pair, nested too deep.
     """
+    value = _strictly(
+        lambda: json.loads(text, **_STRICT | ({"parse_constant": float} if constants else {})),
+        text,
+        path,
+        line,
+    )
+    _refuse_odd(text, value, path, line)
+    return value
+
+
+def _refuse_odd(text: str, value: Any, path: str | Path, line: int | None) -> None:
+    _refuse_deep(text, path, line)
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_constant=float if constants else _refuse_constant,
-            parse_float=_finite_float,
-        )
         if "\\ud" in text.lower():  # only an escape can make half a pair: the bytes are valid UTF-8
             json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(_HALF_PAIR, file=path, line=line) from error
+
+
+def _strictly(read: Callable[[], Any], text: str, path: str | Path, line: int | None) -> Any:
+    """Return what is read, with every fault of JSON as a DataError."""
+    try:
+        return read()
     except DataError as error:
         raise error.at(file=path, line=line) from error
     except json.JSONDecodeError as error:
         raise DataError(_broken(error, text), file=path, line=line) from error
-    except UnicodeEncodeError as error:
-        raise DataError(_HALF_PAIR, file=path, line=line) from error
     except RecursionError as error:
         raise DataError(_TOO_DEEP, file=path, line=line) from error
     except ValueError as error:  # an integer with thousands of digits
         raise DataError(f"not usable JSON: {error}", file=path, line=line) from error
-    _refuse_deep(text, path, line)
-    return value
 
 
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -365,6 +435,14 @@ def _finite_float(text: str) -> float:
     if not math.isfinite(value):
         raise DataError(f"the number {text[:40]} is too large for a float")
     return value
+
+
+_STRICT: dict[str, Any] = {
+    "object_pairs_hook": _object,
+    "parse_constant": _refuse_constant,
+    "parse_float": _finite_float,
+}
+_DECODER = json.JSONDecoder(**_STRICT)
 
 
 def _refuse_not_json(value: object, field: str) -> None:

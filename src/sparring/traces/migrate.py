@@ -21,8 +21,7 @@ from sparring.traces.fields import Fields
 from sparring.traces.formats.automatic import trl_stepwise_traces
 from sparring.traces.formats.common import ReadOptions
 from sparring.traces.formats.openrlhf import MigrateSettings, openrlhf_trace
-from sparring.traces.jsonl import write_traces
-from sparring.traces.readers import json_objects
+from sparring.traces.jsonl import json_objects, write_traces
 from sparring.traces.records import Trace
 
 

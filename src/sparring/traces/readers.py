@@ -18,17 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import DataError, did_you_mean
-from sparring.traces.fields import Fields, kind
+from sparring.traces.fields import Fields
 from sparring.traces.formats import automatic, human, reference
 from sparring.traces.formats.common import Oddity, ReadOptions
 from sparring.traces.jsonl import (
     TRACE_FIELDS,
-    decoded,
-    parse_json,
-    read_jsonl_objects,
+    json_objects,
     record_to_problem,
     record_to_trace,
-    refuse_pipe,
 )
 from sparring.traces.records import Problem, Trace
 
@@ -155,7 +152,7 @@ FORMATS: dict[str, Format] = {
         frozenset(("problem", "steps", "label", "final_answer_correct")),
     ),
     "prmbench": Format(
-        "PRMBench: solutions with planted errors of eight classes",
+        "PRMBench: solutions with planted errors of eight classes, and other right ones",
         human.prmbench_problem,
         human.prmbench_traces,
         frozenset(("original_process", "modified_process", "error_steps")),
@@ -169,19 +166,30 @@ def read_traces_as(path: str | Path, format: str = "auto", options: ReadOptions 
     Raises:
         DataError: no such format, the format cannot be told, or a record cannot be used.
     """
-    chosen = ReadOptions() if options is None else options
     traces: list[Trace] = []
     skipped: list[Skipped] = []
+    for line, found in traces_with_places(path, format, options):
+        if isinstance(found, Oddity):
+            skipped.append(Skipped(str(path), line, found.reason))
+        else:
+            traces.append(found)
+    return ReadResult(traces, skipped)
+
+
+def traces_with_places(
+    path: str | Path, format: str = "auto", options: ReadOptions | None = None
+) -> Iterator[tuple[int, Trace | Oddity]]:
+    """Yield (line, trace or what is odd about it) for everything that the records of a file give.
+
+    Raises:
+        DataError: as `read_traces_as`.
+    """
+    chosen = ReadOptions() if options is None else options
     for line, layout, record in _records(path, format):
         try:
-            for found in layout.traces(Fields(record), chosen):
-                if isinstance(found, Oddity):
-                    skipped.append(Skipped(str(path), line, found.reason))
-                else:
-                    traces.append(found)
+            yield from ((line, found) for found in layout.traces(Fields(record), chosen))
         except DataError as error:
             raise error.at(file=path, line=line) from error
-    return ReadResult(traces, skipped)
 
 
 def read_problems_as(
@@ -243,37 +251,6 @@ def _records(path: str | Path, format: str) -> Iterator[tuple[int, Format, dict[
         yield line, FORMATS[name], record
     if name == "auto":
         raise DataError("the file holds no record to tell the format by", file=path)
-
-
-def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line, object) from JSON lines, or (place, object) from a file that is one JSON array.
-
-    Raises:
-        DataError: the file cannot be read, or something in it is not an object.
-    """
-    if not _begins_as_array(path):
-        yield from read_jsonl_objects(path)
-        return
-    value = parse_json(decoded(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf"), path, None), path, None)
-    for place, record in enumerate(value, start=1):
-        if not isinstance(record, dict):
-            raise DataError(f"expected an object, got {kind(record)}", file=path, line=place)
-        yield place, record
-
-
-def _begins_as_array(path: str | Path) -> bool:
-    refuse_pipe(path)
-    try:
-        with Path(path).open("rb") as file:
-            for raw in file:
-                text = raw.removeprefix(b"\xef\xbb\xbf").strip()
-                if text:
-                    return text.startswith(b"[")
-    except FileNotFoundError as error:
-        raise DataError("no such file", file=path) from error
-    except OSError as error:
-        raise DataError(f"cannot read the file: {error.strerror}", file=path) from error
-    return False
 
 
 def _difference(one: Problem, other: Problem) -> str:

@@ -8,7 +8,6 @@ tokens (`spans.py`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -175,7 +174,7 @@ def checked_labels(labels: Sequence[Label], length: int) -> tuple[Label, ...]:
     for index, label in enumerate(labels):
         if label is None:
             continue
-        if not isinstance(label, (int, float)) or not math.isfinite(label) or not 0.0 <= label <= 1.0:
+        if not isinstance(label, (int, float)) or not 0.0 <= label <= 1.0:
             raise DataError(
                 f"a label is a number from 0 to 1 or null, got {label!r}", field=f"labels[{index}]"
             )

@@ -193,40 +193,48 @@ def processbench_traces(record: Fields, options: ReadOptions) -> Iterator[Trace]
 # --- PRMBench -----------------------------------------------------------------------------------------------
 
 
-def prmbench_problem(record: Fields, options: ReadOptions) -> Problem:
+NO_WRONG_STEP = "multi_solutions"
+"""The class of PRMBench that plants no error: another right solution of the problem, which should be accepted whole."""
+
+
+def prmbench_problem(record: Fields, options: ReadOptions) -> Problem | Oddity:
     """Read the original question; its solution is the original process."""
-    steps = record.texts("original_process")
-    return _prmbench_problem(record, "original_question", steps)
+    steps = _prmbench_steps(record, "original_process")
+    return steps if isinstance(steps, Oddity) else _prmbench_problem(record, "original_question", steps)
 
 
 def prmbench_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
     """Give the modified solution, the original one, or both.
 
     ``error_steps`` counts from 1 and lists every step that is wrong (or, for redundancy, needless), so every
-    other step is labelled correct. The set has records whose ``error_steps`` name no step or one past the
-    end, and records with an empty step: these are oddities. ``meta`` holds the classification, the reason and
-    PRMBench's ``idx``.
+    other step is labelled correct; for `NO_WRONG_STEP` it is empty by design. The set has records of other classes
+    whose ``error_steps`` name no step or one past the end, and solutions with an empty step: these are oddities.
+    ``meta`` holds the classification, the reason and PRMBench's ``idx``.
     """
     if options.prmbench_process in ("original", "both"):
         problem = prmbench_problem(record, options)
-        yield reference_trace(problem, problem.solution or ())
+        yield problem if isinstance(problem, Oddity) else reference_trace(problem, problem.solution or ())
     if options.prmbench_process in ("modified", "both"):
         yield _prmbench_modified(record)
 
 
+def _prmbench_steps(record: Fields, name: str) -> tuple[str, ...] | Oddity:
+    steps = record.strings(name)
+    if not steps:
+        raise record.error(name, "the list is empty")
+    empty = next((number for number, step in enumerate(steps, start=1) if not step.strip()), None)
+    return steps if empty is None else Oddity(f"step {empty} of {name} is empty")
+
+
 def _prmbench_modified(record: Fields) -> Trace | Oddity:
     problem = _prmbench_problem(record, "modified_question", None)
-    steps = record.strings("modified_process")
+    steps = _prmbench_steps(record, "modified_process")
+    if isinstance(steps, Oddity):
+        return steps
     wrong = set(record.integers("error_steps")) if record.has("error_steps") else set()
-    empty = [number for number, step in enumerate(steps, start=1) if not step.strip()]
-    outside = sorted(number for number in wrong if not 1 <= number <= len(steps))
-    if not steps:
-        raise record.error("modified_process", "the list is empty")
-    if empty:
-        return Oddity(f"step {empty[0]} of modified_process is empty")
-    if not wrong:
+    if not wrong and record.optional_string("classification") != NO_WRONG_STEP:
         return Oddity("error_steps names no step")
-    if outside:
+    if not all(1 <= number <= len(steps) for number in wrong):
         return Oddity("error_steps names a step that does not exist")
     labels = tuple(0.0 if number in wrong else 1.0 for number in range(1, len(steps) + 1))
     meta = {name: record.values[name] for name in ("idx", "classification", "reason") if record.has(name)}
