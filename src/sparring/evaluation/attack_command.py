@@ -23,7 +23,7 @@ from sparring.models.scorer import load_scorer
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
-from sparring.terminal import percent, progress_bar, results_table
+from sparring.terminal import interval_caption, percent, progress_bar, results_table
 from sparring.training.tasks import load_task
 
 _MEANINGS = {
@@ -149,7 +149,9 @@ def robustness_table(
 
 
 def _probe_table(metrics: Mapping[str, Metric]) -> Table:
-    table = results_table("Robustness", "percent [95 % interval over problems]", "measure", "value")
+    table = results_table(
+        "Robustness", interval_caption(metrics.values(), over="problems"), "measure", "value"
+    )
     for said, name in probe_rows(metrics):
         if name.split(".")[0] not in ("rules", "frozen", "trained", "clean_accepted"):
             table.add_row(said, percent(metrics[name]))

@@ -26,7 +26,7 @@ from sparring.search.aggregation import AGGREGATIONS
 from sparring.search.driver import aggregation_for
 from sparring.settings import dump_settings
 from sparring.statistics import bootstrap_mean, paired_difference
-from sparring.terminal import percent, results_table
+from sparring.terminal import interval_caption, percent, results_table
 
 _BASELINES = ("majority", "random")
 
@@ -196,7 +196,7 @@ def _best(group: Sequence[Sample], totals: Sequence[float | None], correct: bool
 
 def _table(metrics: Mapping[str, Metric], lines: Sequence[str], sizes: Sequence[int], exact: bool) -> Table:
     how = "exact expectation over subsets" + ("" if exact else "; votes: drawn subsets")
-    caption = f"percent [95 % interval over problems]; {how}"
+    caption = f"{interval_caption(metrics.values(), over='problems')}; {how}"
     table = results_table("Best of N", caption, "line", *(f"N = {n}" for n in sizes), "minus majority")
     for line in lines:
         table.add_row(

@@ -39,7 +39,7 @@ from sparring.statistics import (
     expected_calibration_error,
     reliability_bins,
 )
-from sparring.terminal import percent, results_table
+from sparring.terminal import interval_caption, percent, results_table
 
 PLOT_FILE = "reliability.svg"
 
@@ -222,7 +222,7 @@ def reliability_plot(tables: Mapping[str, Sequence[ReliabilityBin]]) -> str:
 
 
 def _table(metrics: Mapping[str, Metric], names: Sequence[str], fit_on: str | None) -> Table:
-    title, caption = "Calibration of step scores", "percent [95 % interval over traces]"
+    title, caption = "Calibration of step scores", interval_caption(metrics.values(), over="traces")
     table = results_table(title, caption, "subset", "ECE", "Brier", "mean score", "share right")
     for name in (*names, "pooled", "held_out"):
         for suffix in ("", ".fitted"):

@@ -41,7 +41,7 @@ from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
 from sparring.statistics import RESAMPLES, paired_difference
-from sparring.terminal import percent, results_table
+from sparring.terminal import interval_caption, percent, results_table
 
 
 class CompareSettings(Settings):
@@ -188,7 +188,7 @@ def _records(cases: Sequence[Sequence[Case]], thresholds: Sequence[Threshold]) -
 def _table(metrics: Mapping[str, Metric], subsets: Sequence[str], thresholds: Sequence[Threshold]) -> Table:
     table = results_table(
         "A minus B, same cases, same resamples",
-        f"percent [95 % interval]; thresholds {thresholds[0].value:.4g} and {thresholds[1].value:.4g} "
+        f"{interval_caption(metrics.values())}; thresholds {thresholds[0].value:.4g} and {thresholds[1].value:.4g} "
         f"({thresholds[0].rule}; {thresholds[1].rule})",
         "subset", *(HEADINGS[measure] for measure in MEASURES), "cases right", "p",
     )  # fmt: skip

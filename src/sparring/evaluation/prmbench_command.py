@@ -20,7 +20,7 @@ from sparring.locks import writes
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
-from sparring.terminal import percent, results_table
+from sparring.terminal import interval_caption, percent, results_table
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Trace
 
@@ -130,7 +130,7 @@ def _table(metrics: dict[str, Metric], cases: list[Case], threshold: Threshold) 
     accept_all = metrics[f"{OVERALL}.prm_score_accept_all"].text(100)
     table = results_table(
         f"PRMBench, threshold {threshold.value:.4g} ({threshold.rule})",
-        f"percent [95 % interval over problems]; accepting every step has PRMScore {accept_all}",
+        f"{interval_caption(metrics.values(), over='problems')}; accepting every step has PRMScore {accept_all}",
         "class", "n", *(column.replace("_", " ") for column in _COLUMNS),
     )  # fmt: skip
     counts = Counter(case.error_class for case in cases)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sparring.evaluation.search_curves import BASELINES
 from sparring.runs import Metric
-from sparring.terminal import percent, results_table
+from sparring.terminal import interval_caption, percent, results_table
 
 COSTS = {"tokens_generated": "written", "tokens_scored": "scored", "flops": "FLOPs"}
 
@@ -21,7 +21,7 @@ def accuracy_table(
     metrics: Mapping[str, Metric], names: Sequence[str], sizes: Sequence[int], title: str
 ) -> Table:
     """Return accuracies in percent, and mean costs per problem."""
-    caption = "percent [95 % interval]; tokens and FLOPs per problem"
+    caption = f"{interval_caption(metrics.values(), over='problems')}; tokens and FLOPs per problem"
     table = results_table(title, caption, "method", "N", "accuracy", *COSTS.values())
     for name, n, key in _measured(metrics, names, sizes):
         costs = (metrics[f"{key}.{cost}"].value for cost in COSTS)

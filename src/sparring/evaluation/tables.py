@@ -16,7 +16,7 @@ from rich.text import Text
 
 from sparring.evaluation.processbench import AVERAGES, MEASURES, Case, Threshold
 from sparring.runs import Metric
-from sparring.terminal import percent, results_table
+from sparring.terminal import interval_caption, percent, results_table
 from sparring.traces.records import Trace
 
 HEADINGS = {
@@ -33,7 +33,7 @@ def processbench_table(
 ) -> Table:
     """Return the table of one evaluation: percentages with intervals, case counts, threshold and its rule."""
     title = f"ProcessBench, threshold {threshold.value:.4g} ({threshold.rule})"
-    caption = "percent [95 % interval]; n: erroneous + correct cases"
+    caption = f"{interval_caption(metrics.values())}; n: erroneous + correct cases"
     table = results_table(title, caption, "subset", "n", *(HEADINGS[measure] for measure in MEASURES))
     everything = [case for cases in subsets.values() for case in cases]
     for name in (*subsets, *(AVERAGES if len(subsets) > 1 else ())):

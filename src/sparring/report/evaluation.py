@@ -40,7 +40,7 @@ from sparring.report.run_files import Metric, Record, count, mapping, metric, re
 from sparring.report.wording import plain
 
 REPORT_FILE, METRICS_FILE = "report.html", "metrics.json"
-UNITS = "Shares are in percent; brackets hold 95\u202f% intervals."
+UNITS = "Shares are in percent; brackets hold 95\u202f% intervals over independent cases, a t behind them says Student's."
 MOST_CASES, MOST_ROWS, MOST_METRICS, LARGEST_PLOT = 20, 60, 600, 500_000  # the last in bytes
 
 
@@ -265,7 +265,8 @@ def value(found: Metric, *, signed: bool = False) -> str:
 
     if found.low is None or found.high is None:
         return write(found.value)
-    return f"{write(found.value)} [{write(found.low)},\u00a0{write(found.high)}]"
+    mark = "\u00a0t" if found.interval == "t" else ""
+    return f"{write(found.value)} [{write(found.low)},\u00a0{write(found.high)}]{mark}"
 
 
 def plot_panel(run: EvaluationRun, file: str, content: bytes | None) -> Html:
@@ -294,7 +295,13 @@ def disagreements(run: EvaluationRun) -> list[Html]:
 def about(run: EvaluationRun) -> list[Html]:
     """Return settings, surroundings, and all numbers."""
     everything = [
-        (name, plain(found.value), plain(found.low), plain(found.high), plain(found.n), found.unit or "–")
+        (
+            name,
+            *(plain(one) for one in (found.value, found.low, found.high)),
+            found.interval or "–",
+            plain(found.n),
+            found.unit or "–",
+        )
         for name, found in list(run.metrics.items())[:MOST_METRICS]
     ]
     more = len(run.metrics) - len(everything)
@@ -309,7 +316,7 @@ def about(run: EvaluationRun) -> list[Html]:
             f"All numbers ({len(run.metrics)})",
             table(
                 "Metrics with 95\u202f% intervals",
-                ["metric", "value", "low", "high", "n", "unit"],
+                ["metric", "value", "low", "high", "interval", "n", "unit"],
                 everything,
             ),
             *([paragraph(f"{more} more are in {METRICS_FILE}.", class_="small")] if more else []),

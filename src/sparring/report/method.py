@@ -33,7 +33,9 @@ def method_section(run: DemoRun) -> Html:
         details(
             f"All metrics ({len(metrics)})",
             table(
-                "Metrics with 95\u202f% intervals", ["metric", "value", "low", "high", "n", "unit"], metrics
+                "Metrics with 95\u202f% intervals",
+                ["metric", "value", "low", "high", "interval", "n", "unit"],
+                metrics,
             ),
         ),
         element("h3", "What the words mean"),

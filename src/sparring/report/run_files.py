@@ -31,6 +31,7 @@ class Metric:
     high: float | None
     n: int | None
     unit: str
+    interval: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,11 @@ def metric(name: str, entry: Any) -> Metric | None:
     if low is not None and high is not None and low > high:
         raise DataError(f"the interval runs from {low} down to {high}", field=f"metrics.{name}.low")
     unit = entry.get("unit")
-    return None if value is None else Metric(value, low, high, n, "" if unit is None else str(unit))
+    return (
+        None
+        if value is None
+        else Metric(value, low, high, n, str(unit or ""), str(entry.get("interval") or ""))
+    )
 
 
 def curve_record(record: Record) -> Record:

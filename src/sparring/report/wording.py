@@ -79,7 +79,7 @@ def as_share(metric: Metric | None) -> Metric | None:
         return metric
     low = None if metric.low is None else metric.low / 100
     high = None if metric.high is None else metric.high / 100
-    return Metric(metric.value / 100, low, high, metric.n, "share")
+    return Metric(metric.value / 100, low, high, metric.n, "share", metric.interval)
 
 
 def percent(share: float | None) -> str:
@@ -178,8 +178,8 @@ def share_or_nothing(metric: Metric | None) -> str:
     return "not measured" if metric is None else percent(metric.value)
 
 
-def metric_cells(name: str, metric: Metric) -> tuple[str, str, str, str, str]:
-    """Return value, low, high, n and unit of any metric as table cells; shares are shown in per cent."""
+def metric_cells(name: str, metric: Metric) -> tuple[str, ...]:
+    """Return value, low, high, kind of interval, n and unit of any metric as table cells; shares are shown in per cent."""
     is_difference = "_minus_" in name
     if name.rsplit(".", 1)[-1].endswith(SHARE_ENDINGS) or (is_difference and metric.unit != "seconds"):
         share = as_share(metric) or metric
@@ -189,7 +189,13 @@ def metric_cells(name: str, metric: Metric) -> tuple[str, str, str, str, str]:
             show(share.value),
             low,
             high,
+            metric.interval or "–",
             plain(metric.n),
             "percentage points" if is_difference else "share",
         )
-    return plain(metric.value), plain(metric.low), plain(metric.high), plain(metric.n), metric.unit or "–"
+    return (
+        *(plain(one) for one in (metric.value, metric.low, metric.high)),
+        metric.interval or "–",
+        plain(metric.n),
+        metric.unit or "–",
+    )

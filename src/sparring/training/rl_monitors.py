@@ -94,12 +94,12 @@ def hacked(looks: Sequence[Mapping[str, Any]]) -> str | None:
         before_rewards = now.get("best_rewards") or best["rewards"]
         fall = paired_difference(now["right"], best["right"], resamples=_RESAMPLES).difference
         rise = paired_difference(now["rewards"], before_rewards, resamples=_RESAMPLES).difference
-        if not (_high(fall) < 0 < _low(rise)):
+        if fall.high is None or rise.low is None or not fall.high < 0 < rise.low:
             return None
     return (
         f"reward hacking: since update {best['update']} the PRM's reward rose by {rise.value:.3f} "
-        f"({_low(rise):.3f} to {_high(rise):.3f}) while verified accuracy on {len(now['right'])} held-out problems "
-        f"changed by {fall.value:.3f} ({_low(fall):.3f} to {_high(fall):.3f})"
+        f"({rise.low:.3f} to {rise.high:.3f}) while verified accuracy on {len(now['right'])} held-out problems "
+        f"changed by {fall.value:.3f} ({fall.low:.3f} to {fall.high:.3f})"
     )
 
 
@@ -132,13 +132,3 @@ def look_metrics(record: Mapping[str, Any], prefix: str) -> dict[str, Metric]:
 
 def _words(text: str) -> set[str]:
     return set(_WORD.findall(text.casefold()))
-
-
-def _low(metric: Metric) -> float:
-    assert metric.low is not None
-    return metric.low
-
-
-def _high(metric: Metric) -> float:
-    assert metric.high is not None
-    return metric.high
