@@ -112,7 +112,8 @@ def write_metrics(
 ) -> Path:
     """Write `metrics.json` into `run_dir` (made if absent) and return its path.
 
-    Layout: ``metrics`` (dotted name → value, low, high, n, unit, interval), ``settings``, ``seed``, ``commit``,
+    Layout: ``metrics`` (dotted name → value, low, high, n, unit), ``intervals`` (name → which
+    interval, where there is one), ``settings``, ``seed``, ``commit``,
     ``versions``, ``machine``, ``extra`` (whatever the command adds) and ``non_finite``, the count of NaN and
     infinities written as null.
 
@@ -123,7 +124,11 @@ def write_metrics(
         if not _METRIC_NAME.fullmatch(name):
             raise ValueError(f"a metric's name is dotted words of letters, digits and _ + @ -, got {name!r}")
     content = {
-        "metrics": {name: dataclasses.asdict(metric) for name, metric in metrics.items()},
+        "metrics": {
+            name: {key: value for key, value in dataclasses.asdict(metric).items() if key != "interval"}
+            for name, metric in metrics.items()
+        },
+        "intervals": {name: metric.interval for name, metric in metrics.items() if metric.interval},
         "settings": settings,
         "seed": seed,
         "commit": source_commit(),
@@ -154,30 +159,23 @@ def read_metrics(path: str | Path) -> dict[str, Metric]:
     records = content.get("metrics") if isinstance(content, dict) else None
     if not isinstance(records, dict):
         raise DataError("expected an object with the metrics by name", file=file, field="metrics")
-    return {name: _metric_from(record, name, file) for name, record in records.items()}
-
-
-def _metric_from(record: Any, name: str, file: Path) -> Metric:
-    """Return the metric written as `record`, or raise DataError naming it."""
-    numbers = {
-        "value": (int, float),
-        "low": (int, float),
-        "high": (int, float),
-        "n": (int,),
-        "unit": (str,),
-        "interval": (str,),
+    intervals = content.get("intervals")  # not in files of before it was written
+    kinds = intervals if isinstance(intervals, dict) else {}
+    return {
+        name: _metric_from(record, name, file, str(kinds.get(name, ""))) for name, record in records.items()
     }
-    if isinstance(record, dict):
-        record = {"interval": "", **record}  # not in files of before it was written
+
+
+def _metric_from(record: Any, name: str, file: Path, interval: str) -> Metric:
+    """Return the metric written as `record`, or raise DataError naming it."""
+    numbers = {"value": (int, float), "low": (int, float), "high": (int, float), "n": (int,), "unit": (str,)}
     if not isinstance(record, dict) or set(record) != set(numbers):
         raise DataError(f"expected an object with {', '.join(numbers)}", file=file, field=f"metrics.{name}")
     for key, kinds in numbers.items():
         given = record[key]
-        if isinstance(given, bool) or not (
-            isinstance(given, kinds) or (given is None and key not in ("unit", "interval"))
-        ):
+        if isinstance(given, bool) or not (isinstance(given, kinds) or (given is None and key != "unit")):
             raise DataError(f"unexpected value {given!r}", file=file, field=f"metrics.{name}.{key}")
-    return Metric(**record)
+    return Metric(**record, interval=interval)
 
 
 def source_commit() -> str | None:

@@ -36,7 +36,7 @@ from sparring.report.page import (
     section,
     table,
 )
-from sparring.report.run_files import Metric, Record, count, mapping, metric, read_json, read_lines
+from sparring.report.run_files import Metric, Record, count, mapping, metrics_of, read_json, read_lines
 from sparring.report.wording import plain
 
 REPORT_FILE, METRICS_FILE = "report.html", "metrics.json"
@@ -130,7 +130,7 @@ def read_evaluation(run_directory: Path) -> EvaluationRun:
                 f"{path}: no evaluation's numbers; reports are made of {', '.join(KINDS)} and demo"
             )
         [name] = names
-        measured = {key: metric(key, entry) for key, entry in mapping(written, "metrics").items()}
+        measured = metrics_of(written)
         settings, extra = (mapping(written, key, required=False) for key in ("settings", "extra"))
         worst_of = count(extra, "worst_of")
     except DataError as error:

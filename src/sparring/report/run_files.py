@@ -100,7 +100,7 @@ def read_demo_run(run_dir: Path) -> DemoRun:
         )
     written = read_json(path)
     try:
-        metrics = {name: metric(name, entry) for name, entry in mapping(written, "metrics").items()}
+        metrics = metrics_of(written)
         settings = mapping(written, "settings", required=False)
     except DataError as error:
         raise error.at(file=path) from None
@@ -174,7 +174,16 @@ def read_cross_play(path: Path) -> CrossPlay | None:
         raise error.at(file=path) from None
 
 
-def metric(name: str, entry: Any) -> Metric | None:
+def metrics_of(written: Record) -> dict[str, Metric | None]:
+    """Return the checked numbers of a `metrics.json`; raises DataError."""
+    kinds = mapping(written, "intervals", required=False)
+    return {
+        name: metric(name, entry, str(kinds.get(name, "")))
+        for name, entry in mapping(written, "metrics").items()
+    }
+
+
+def metric(name: str, entry: Any, interval: str = "") -> Metric | None:
     """Check one measured number; ``None`` where its value is null or not finite (it was not measured)."""
     if not isinstance(entry, dict):
         raise DataError("expected an object with value, low, high, n and unit", field=f"metrics.{name}")
@@ -186,11 +195,7 @@ def metric(name: str, entry: Any) -> Metric | None:
     if low is not None and high is not None and low > high:
         raise DataError(f"the interval runs from {low} down to {high}", field=f"metrics.{name}.low")
     unit = entry.get("unit")
-    return (
-        None
-        if value is None
-        else Metric(value, low, high, n, str(unit or ""), str(entry.get("interval") or ""))
-    )
+    return None if value is None else Metric(value, low, high, n, str(unit or ""), interval)
 
 
 def curve_record(record: Record) -> Record:
