@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sparring.errors import DataError
@@ -311,13 +311,6 @@ def test_stated_answers(steps, stated):
 
 def test_the_last_number_counts_only_where_asked_for():
     assert stated_answer(["That makes 7 apples"], last_number=False) is None
-
-
-@settings(max_examples=200)
-@given(st.lists(st.text(max_size=60), max_size=3))
-def test_any_text_has_an_answer_or_none(steps):
-    found = stated_answer(steps)
-    assert found is None or 0 < len(found) <= 300
 
 
 def test_mathematics_is_compared_in_the_sandbox_within_bounds():

@@ -23,6 +23,7 @@ m length:1 1
 s time:1 1
 h time:1 3600
 g mass:1 1
+gm mass:1 1
 t mass:1 1000000
 tonne mass:1 1000000
 l length:3 1/1000
@@ -80,6 +81,9 @@ centuries calendar:1 1200
 ° angle:1 1
 degree angle:1 1
 deg angle:1 1
+unit unit:1 1
+rad radian:1 1
+radian radian:1 1
 % percent:1 1
 percent percent:1 1
 percentage percent:1 1
@@ -114,7 +118,7 @@ _LONG_PREFIXES = {
 _BASE = {"time": "time", "length": "length", "mass": "mass", "money": "money"}
 _FILLERS = word_set(
     """
-    the a an of in total altogether all each more left remaining per for unit units whole exactly long wide high tall
+    the a an of in total altogether all each more left remaining per for whole exactly long wide high tall
     old away on at his her their its it overall combined approximately about roughly only way ways
     """
 )

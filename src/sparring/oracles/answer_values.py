@@ -25,7 +25,7 @@ from sparring.oracles.formula_nodes import Node, number, variables, walk
 from sparring.oracles.formula_tokens import UnreadableError, tokenize
 from sparring.oracles.formulas import parse
 from sparring.oracles.precise import approximate
-from sparring.oracles.words import word_set
+from sparring.oracles.words import SHORT_WORDS, word_set
 from sparring.traces.boxed import boxes
 
 MAX_CHARACTERS = 400
@@ -136,10 +136,13 @@ class Digits:
     digits: str
     base: int
 
-    def value(self, base: int | None = None) -> Fraction:
-        """Return the number, or what the digits mean in another base."""
+    def value(self, base: int | None = None) -> Fraction | None:
+        """Return the number, or what the digits mean in another base; None where it has no such digits."""
+        base = base or self.base
         whole, _, part = self.digits.partition(".")
-        return self.sign * (int(whole + part, base or self.base) / Fraction(base or self.base) ** len(part))
+        if any(int(digit, 16) >= base for digit in whole + part):
+            return None
+        return self.sign * (int(whole + part, base) / Fraction(base) ** len(part))
 
 
 Answer = Amount | Choice | Words | Clock | Ratio | Items | Range | Named | Equation | Matrix | Digits
@@ -187,7 +190,11 @@ _RENAMED = [
     (re.compile(r"\\#|\\&(?=\s*\d)"), ""),
 ]  # fmt: skip
 _WORDY = re.compile(
-    r"\\(?:text(?:rm|bf|it|sf|tt|normal)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|operatorname\*?|emph)\s*\{([^{}]*)\}"
+    r"\\(?:text(?:rm|bf|it|sf|tt|normal)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|operatorname\*?|emph)"
+    r"\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+)
+_OUTER = re.compile(
+    r"\\(?:text(?:rm|bf|it)?|math(?:rm|bf|it)|boldsymbol|bm|emph|underline|displaystyle)\s*\{"
 )
 _GAP = r"(?:(?<!\\)\\[,!;:> ]|\{\s*,\s*\}|,\s*\\!|\\,|\u2009|\\thinspace\s?|~)"
 _THOUSANDS = re.compile(rf"(?<![\d.])(\d{{1,3}})((?:{_GAP}+\s*\d{{3}})+)(?!\d)")
@@ -252,6 +259,10 @@ def undress(text: str) -> str:
         text = found[-1].content
     for _ in range(3):
         before = text
+        while (outer := _OUTER.match(text)) is not None and _closes(text[outer.end() - 1 :]) == len(
+            text
+        ) - outer.end():
+            text = text[outer.end() : -1].strip()
         text = _EMPHASIS.sub(r"\2", text.strip())
         text = _MATHS.sub(lambda match: f" {next(filter(None, match.groups()), '')} ", text).strip()
         if text == before:
@@ -267,6 +278,7 @@ def undress(text: str) -> str:
     lead = _LEAD.match(text)
     if lead is not None and lead.end() < len(text) and lead.end():
         text = text[lead.end() :]
+    text = re.sub(r"^(?:minus|negative)\s+(?=[\d$\\])", "-", text, flags=re.I)
     text = _APPROXIMATELY.sub("", text, count=1) if _APPROXIMATELY.match(text) else text
     clause = _CLAUSE.search(text, 1)
     if (
@@ -299,7 +311,7 @@ def _clean_ends(text: str) -> str:
     text = text.strip()
     while True:
         before = text
-        text = text.strip("*_`\"' \n").rstrip(",;:").strip()
+        text = text.strip("*_`\"' \n").rstrip(",;:").removesuffix("\\\\").strip()
         if (
             text.endswith(".")
             and not text.endswith("..")
@@ -388,6 +400,8 @@ def _choice(text: str) -> Choice | None:
 
 
 def _clock(text: str) -> Clock | None:
+    if text.lower() in ("noon", "midnight", "12 noon", "12 midnight"):
+        return Clock(0, "pm" if "noon" in text.lower() else "am")
     match = re.fullmatch(
         r"(?:at\s+)?(\d{1,2})(?:[:.](\d{2}))?\s*(?:(a|p)\.?\s?m\.?|(o'?clock)|hours|h)?"
         r"(?:\s+in the (morning|afternoon|evening))?",
@@ -421,10 +435,9 @@ def _based(text: str) -> Digits | None:
         return None
     said = match["low"] or match["said"]
     base = int(said) if said.isdigit() else _BASES.get(said, 0)
-    digits = match["digits"].upper()
-    if not 2 <= base <= 36 or any(int(digit, 16) >= base for digit in digits if digit != "."):
+    digits = match["digits"].upper().lstrip("0") or "0"
+    if not 2 <= base <= 36:
         return None
-    digits = digits.lstrip("0") or "0"
     return Digits(-1 if match["sign"] else 1, digits, base)
 
 
@@ -494,7 +507,7 @@ def _items(kind: str, parts: list[str], depth: int) -> Items | None:
     for part in parts[: _MAX_ITEMS + 1]:
         for one in _signs(part.strip()):
             readings = tuple(_readings(_clean_ends(one), depth + 1))
-            if not readings:
+            if not readings or (isinstance(readings[0], Words) and re.search(r"\d", one)):
                 return None
             items.append(readings)
     return None if len(items) > _MAX_ITEMS else Items(kind, tuple(items))  # type: ignore[arg-type]
@@ -740,6 +753,12 @@ def _formula(text: str) -> Node | None:
     if _SPACED_THOUSANDS.fullmatch(text.lstrip("-+")):
         text = text.replace(" ", "")
     text = re.sub(r"(?<![\d.,])0+(?=\d)", "", text) if re.fullmatch(r"[-+]?[\d.,]+", text) else text
+    mixed = re.fullmatch(r"([-+]?)\s*(\d+)\s*\\frac\s*(?:\{(\d+)\}|(\d))\s*(?:\{(\d+)\}|(\d))", text)
+    if mixed is not None:
+        above, below = int(mixed[3] or mixed[4]), int(mixed[5] or mixed[6])
+        if above < below:
+            value = int(mixed[2]) + Fraction(above, below)
+            return number(-value if mixed[1] == "-" else value)
     plain_mixed = re.fullmatch(r"([-+]?)\s*(\d+)(?:\s+and\s+|\s+|-|\s*\+\s*)(\d+)\s*/\s*(\d+)", text)
     if plain_mixed is not None and int(plain_mixed[3]) < int(plain_mixed[4]):
         value = int(plain_mixed[2]) + Fraction(int(plain_mixed[3]), int(plain_mixed[4]))
@@ -749,6 +768,8 @@ def _formula(text: str) -> Node | None:
         return number(repeating)
     if re.search(r"[A-Za-z]{3,}", re.sub(r"\\[A-Za-z]+|sqrt|sin|cos|tan|log", "", text)):
         return None  # words are no products of letters
+    if any(word in SHORT_WORDS for word in re.findall(r"(?<= )[a-z]{2}(?![A-Za-z])", text)):
+        return None
     try:
         node = parse(tokenize(text))
     except (UnreadableError, ValueError, RecursionError):
@@ -970,7 +991,10 @@ def _spelled_value(words: list[str]) -> tuple[int, Fraction | None]:
 def _words(text: str) -> Words | None:
     """Return the words of a text without numbers and mathematics."""
     bare = re.sub(r"\\emptyset", " empty set ", text)
-    if re.search(r"[\\=<>^_{}+*/|$%]", bare):
+    bare = re.sub(
+        r"^\+?\s*\\infty$", "infinity", re.sub(r"^-\s*(?:\\infty|infinity)$", "minus_infinity", bare)
+    )
+    if re.search(r"[\\=<>^{}+*/|$%]", bare):
         return None
     found = re.findall(r"[\w']+", bare.lower())
     if not found or not re.search(r"[a-z]", bare, re.I):

@@ -13,8 +13,8 @@ to `eval`. The rules where people disagree, each of them one rule:
 - **Lists with an ellipsis** are equal only as texts, else `unreadable`.
 
 How: `answer_values.py` reads both sides by a grammar, here their kinds are compared, numbers as `precise.py` does. What
-the grammar does not understand goes to math-verify in the bounded workers, by its LaTeX grammar alone (its plain reader
-hands text to sympy's parser, which calls `eval`) and without its fallback to any number inside; its tolerance decides
+the grammar does not understand goes to math-verify in the bounded workers, by its LaTeX grammar alone and without its
+fallback to any number inside; sympy's own parser, which calls `eval`, gets no text; math-verify's tolerance decides
 nothing, and `different` needs a difference in value.
 
 Not here: where a solution states its answer (`traces/answers.py`).
@@ -25,7 +25,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -51,13 +52,15 @@ from sparring.oracles.answer_values import (
 from sparring.oracles.formula_nodes import Node, number, walk
 from sparring.oracles.precise import same_equations, same_expressions
 from sparring.oracles.sandbox import Sandbox
+from sparring.oracles.words import word_set
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Truth, Verdict
 
 Sameness = Literal["equal", "different", "unreadable"]
 _WORDS: dict[bool | None, Sameness] = {True: "equal", False: "different", None: "unreadable"}
-_UNBOUNDED = re.compile(
-    r"\d{40,}|\^\s*\{?\s*(?:\d{3,}|[^{}]*\^)|!\s*!|\d{3,}\s*!|\*\*|\\(?:int|sum|prod|lim)|(?:\^.*){9}", re.S
+UNBOUNDED = re.compile(
+    r"\d{40,}|\^\s*\{?\s*(?:\d{3,}|[^{}]*\^)|!\s*!|\d{3,}\s*!|\*\*|\\(?:int|sum|prod|lim)|\d\s*_|(?:\^.*){9}",
+    re.S,
 )
 """Text that sympy could compute on without end; it is not shown to math-verify."""
 
@@ -85,7 +88,7 @@ def compare_many(pairs: Sequence[tuple[str, str]]) -> list[Sameness]:
 def compare_in_worker(reference: str, stated: str) -> bool | None:
     """Return the same in this process, for members of the sandbox: they are in a bounded worker already."""
     same = compare_exactly(reference, stated)
-    return _verified(reference, stated) if same is None and _worth_asking(reference, stated) else same
+    return verified(reference, stated) if same is None and _worth_asking(reference, stated) else same
 
 
 def answer_groups(answers: Sequence[str | None]) -> list[int]:
@@ -126,7 +129,7 @@ def compare_exactly(reference: str, stated: str) -> bool | None:
 
 
 def _squeezed(text: str) -> str:
-    return re.sub(r"\s+", "", undress(text))
+    return re.sub(r"(?<!\d)\s+|\s+(?![\d.])", "", undress(text))
 
 
 def _any(ones: Sequence[Answer], others: Sequence[Answer]) -> bool | None:
@@ -242,7 +245,9 @@ def _same_words(one: Words, other: Answer) -> bool | None:
     return False if isinstance(other, Amount) and len(one.words) <= 3 and plain else None
 
 
-_UNCLEAR = frozenset(("no", "none", "not", "nothing", "never", "infinite", "neither"))
+_UNCLEAR = word_set(
+    "no none not nothing never infinite neither know don't can't cannot unknown unsure sorry unclear wrong"
+)
 """Words that may mean a number, or deny one."""
 
 
@@ -301,11 +306,11 @@ def _matched(ones: Sequence[Sequence[Answer]], others: Sequence[Sequence[Answer]
 
 def _same_digits(one: Digits, other: Answer) -> bool | None:
     if isinstance(other, Digits):
-        return one.value() == other.value()
+        values = one.value(), other.value()
+        return values[0] == values[1] if None not in values else False
     if isinstance(other, Amount) and other.unit is None:
-        if not one.digits.replace(".", "").isdigit():
-            return False
-        return same_expressions(number(one.value(10)), other.node)
+        value = one.value(10)  # without its base
+        return False if value is None else same_expressions(number(value), other.node)
     return False
 
 
@@ -350,26 +355,29 @@ def _same_ends(one: End, other: End) -> bool | None:
 def _same_amounts(one: Amount, other: Amount) -> bool | None:
     if one.unit is None or other.unit is None:
         same = same_expressions(one.node, other.node)
-        angles = [
-            amount for amount in (one, other) if amount.unit is not None and amount.unit.dimensions == _ANGLE
-        ]
-        bare = [amount for amount in (one, other) if amount.unit is None]
-        if angles and bare and any(node.kind == "constant" for node in walk(bare[0].node)):
-            return same_expressions(angles[0].node, _in_degrees(bare[0].node))
+        bare, angle = (one, other) if one.unit is None else (other, one)
+        radians = bare.unit is None and any(node.kind == "constant" for node in walk(bare.node))
+        if radians and angle.unit is not None and angle.unit.dimensions == _DEGREES:
+            return same_expressions(angle.node, _in_degrees(bare.node))
         return same
     first, second = one.unit, other.unit
+    if {first.dimensions, second.dimensions} == {_DEGREES, _RADIANS}:
+        degrees, radian = (one, other) if first.dimensions == _DEGREES else (other, one)
+        return same_expressions(degrees.node, _in_degrees(radian.node))
     if first.dimensions != second.dimensions:
         if not first.dimensions or not second.dimensions:
             # "29 dollars" and "29 apples"
             return None if same_expressions(one.node, other.node) else False
         times = {frozenset(name for name, _ in unit.dimensions) for unit in (first, second)}
-        return None if any(names & {"calendar", "celsius", "fahrenheit"} for names in times) else False
+        return (
+            None if any(names & {"calendar", "celsius", "fahrenheit", "unit"} for names in times) else False
+        )
     same = same_expressions(_scaled(one, first), _scaled(other, second))
     alike = first.nouns <= second.nouns or second.nouns <= first.nouns
     return same if alike or same is False else None
 
 
-_ANGLE = (("angle", 1),)
+_DEGREES, _RADIANS = (("angle", 1),), (("radian", 1),)
 
 
 def _scaled(amount: Amount, unit: Unit) -> Node:
@@ -389,54 +397,78 @@ def _worth_asking(reference: str, stated: str) -> bool:
         return False
     if max(len(reference), len(stated)) > MAX_CHARACTERS:
         return False
+    if any(_PROSE.search(text) for text in (reference, stated)):
+        return False
     return all("\\" in text or re.search(r"[\d=^]", text) for text in (reference, stated)) and not any(
-        _UNBOUNDED.search(text) or _LISTED_ON.search(text) for text in (reference, stated)
+        UNBOUNDED.search(text) or _LISTED_ON.search(text) for text in (reference, stated)
     )
 
 
+_PROSE = re.compile(r"\$|(?<![\\A-Za-z])[A-Za-z]{3}|\\(?:text|mathrm|mbox)|(?<![\\A-Za-z])[A-Za-z]{2}\s")
+"""Words and units, which are no letters of a formula."""
 _LISTED_ON = re.compile(r"\\[lcdv]?dots|\.\.\.|…")
 
 
 def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     """Return, as a member for the sandbox, whether `step` is an answer equal to the problem's: by math-verify."""
-    same = _verified(problem.answer or "", step)
+    same = verified(problem.answer or "", step)
     truths: dict[bool | None, Truth] = {True: "correct", False: "wrong", None: "undecided"}
     return Verdict(truths[same], "equality:math_verify")
 
 
-def _verified(reference: str, stated: str) -> bool | None:
+def verified(reference: str, stated: str) -> bool | None:
+    """Return what math-verify makes of two answers: for the sandbox alone, it has no bounds of its own."""
     from math_verify import LatexExtractionConfig, parse, verify
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    parsed: list[Any] = []
-    for text in (reference, stated):
-        # The plain reader would pass text to sympy's parser and so to `eval`: only the LaTeX grammar reads.
-        found = parse(
-            f"${undress(text)}$",
-            (LatexExtractionConfig(boxed_match_priority=-1),),
-            fallback_mode="no_fallback",
-            parsing_timeout=None,
-            raise_on_error=False,
-        )
-        if not found:
+    with _without_parser():
+        parsed: list[Any] = []
+        for text in (reference, stated):
+            found = parse(
+                f"${undress(text)}$",
+                (LatexExtractionConfig(boxed_match_priority=-1),),
+                fallback_mode="no_fallback",
+                extraction_mode="first_match",  # all of it, not a fraction somewhere inside
+                parsing_timeout=None,
+                raise_on_error=False,
+            )
+            if not found:
+                return None
+            parsed.append(found[0])
+        one, other = parsed
+        difference = _difference(one, other)
+        if difference is not None:
+            return difference
+        if not (_exact_kind(one) and _exact_kind(other)):
             return None
-        parsed.append(found[0])
-    one, other = parsed
-    difference = _difference(one, other)
-    if difference is not None:
-        return difference
-    if type(one) is type(other) and str(one) == str(other):
-        return True
-    # Without numbers to check it by, its word counts only where it says so in both directions.
-    if (
-        _exact_kind(one)
-        and _exact_kind(other)
-        and all(
-            verify(*pair, timeout_seconds=None, raise_on_error=False) for pair in ((one, other), (other, one))
+        # Without values to check it by, its word counts only where it says so in both directions.
+        pairs = (one, other), (other, one)
+        return (
+            True if all(verify(*pair, timeout_seconds=None, raise_on_error=False) for pair in pairs) else None
         )
-    ):
-        return True
-    return None
+
+
+@contextmanager
+def _without_parser() -> Iterator[None]:
+    """Keep text from sympy's own parser, which calls `eval`, while math-verify works: of it only digits are numbers."""
+    import math_verify.parser
+    from sympy import Rational
+    from sympy.parsing import sympy_parser
+
+    def digits_only(text: str, *_: object, **__: object) -> Any:
+        if not re.fullmatch(r"-?\d{1,60}(?:\.\d{0,60})?", text):
+            raise ValueError("not a plain number")
+        return Rational(text)
+
+    homes = (sympy_parser, math_verify.parser)
+    own = [home.parse_expr for home in homes]
+    for home in homes:
+        home.parse_expr = digits_only
+    try:
+        yield
+    finally:
+        for home, function in zip(homes, own, strict=True):
+            home.parse_expr = function
 
 
 def _exact_kind(parsed: Any) -> bool:

@@ -62,12 +62,13 @@ _DENIED = re.compile(
     r"incorrect|says?)\b",
     re.I,
 )
+_CLAUSE = re.compile(r"\s*(?:because|since|which|so|as|by|and|or|is)\b")
 _JOINED = re.compile(
     r"[\s$,;\\()\[\]]*(?:(?:and|or)\b)?[\s$,;\\()\[\]]*(?:[A-Za-z]\s*=\s*)?\\?[(\[]?\s*", re.I
 )
 _SENTENCE_END = re.compile(
     r"(?<![\s.][A-Z])(?<!^[A-Z])(?<!\b[ap]\.m)(?<!\b(?:vs|eg|ie|st|Mr|Dr))[.!]"
-    r"(?=\s+[\"'(*]*[A-Z$\\]|\s*\n|\s+\d+[.)]\s|$)|\n\s*\n"
+    r"(?=\s+[\"'(*]*[A-Z$\\]|\s*\n|\s+\d+[.)]\s|$)|\n\s*\n|(?<=\b[ap]\.m\.)\s+(?=[A-Z])"
 )
 _PROSE = re.compile(
     r"\s+(?:I hope|Hope|Let me|This is|Please|Note that|We can|To check|Check)\b"
@@ -186,19 +187,12 @@ def _value(text: str, kind: str) -> str | None:
     )
     if display is not None:
         rest = text[display.end() :].split("\n")[0]
-        tail = re.match(
-            r"\s*(?:\\%|%|[A-Za-z²³°]+(?:[ -/][A-Za-z]+){0,3}|(?:,|and|or|\s|\$|\\\(|\\\[).*?)(?=[*_]*(?:[.,;!]|\s*$))",
-            rest,
-        )
-        several = re.match(r"\s*(?:,\s*(?:and|or)?|and|or)\s*(?:\$|\\\()", rest)
-        if several:
+        if re.match(r"\s*(?:,\s*(?:and|or)?|and|or)\s*(?:\$|\\\()", rest):  # several formulas
             return _cut(text.split("\n")[0])
-        unit = (
-            tail[0]
-            if tail is not None
-            and not re.match(r"\s*(?:,|because|since|which|so|as|by|and|or|is|I|The)\b|\s*,", tail[0])
-            else ""
+        behind = re.match(
+            r"\s*(?:\\%|%|(?:[a-zμΩ°]\S*?|[A-Z])(?:[ /-][a-z]+){0,3})(?=[*_]*(?:[.,;!]|\s*$))", rest
         )
+        unit = "" if behind is None or _CLAUSE.match(behind[0]) else behind[0]
         return _bare(next(filter(None, display.groups())) + unit)
     text = text.split("\n")[0] if kind != "line" or not text.startswith("\n") else text.strip()
     return _cut(text)
@@ -239,7 +233,7 @@ def _bare(text: str) -> str:
 _NUMBER = re.compile(
     r"(?P<sign>(?<![\w)\]}.%])[-−–+](?=[\d.$\\]))?(?P<money>(?:\\?\$|[€£¥])\s?[-−]?)?"
     r"(?P<body>\d{1,3}(?:[,\u2009\u202f\u00a0 ]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"(?P<rest>(?:[eE][-+]?\d+(?![\w.])|:\d{2}(?!\d)|\s?/\s?\d+(?:\.\d+)?|[ ]\d+\s?/\s?\d+|\s?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])*)"
+    r"(?P<rest>(?:[eE][-+]?\d+(?!\w|\.\d)|:\d{2}(?!\d)|\s?/\s?\d+(?:\.\d+)?|[ ]\d+\s?/\s?\d+|\s?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])*)"
     r"(?P<word>\s?(?:[AaPp]\.?[Mm]\b\.?|(?:hundred|thousand|million|billion|trillion|dozen)\b)|\s?\\?%|\s?percent\b)?"
     r"|(?P<vulgar>[-−]?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])"
 )
