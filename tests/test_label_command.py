@@ -126,6 +126,24 @@ def test_values_are_shares_of_right_rollouts(tmp_path, sums):
     assert metrics["label.rollouts"].value == 16 * len(prefixes)
 
 
+def test_stop_texts_reach_the_engine_and_unread_answers_are_counted(tmp_path, sums):
+    asked = set()
+
+    class Watched(Solver):
+        def sample(self, prefixes, n, *, stop=(), **rest):
+            asked.add(tuple(stop))
+            return super().sample(prefixes, n, **rest)
+
+    engine = Watched(
+        lambda prefix, number: ("#### no idea of it" if prefix.steps else "so\n#### 1, 2, ...", "end")
+    )
+    options = (f"data={sums}", "n_cov=1", "n_mc=2", "problems=2")
+    _, shown = label(tmp_path / "run", *options, 'stop=["\\n\\nQuestion:"]', engine=engine)
+    assert asked == {("\n\nQuestion:",)}
+    assert read_metrics(tmp_path / "run")["label.rollouts_without_answer"].value > 0
+    assert "solution without an answer: 2" in shown
+
+
 def test_hard_labels_best_of_k_and_posterior_means(tmp_path, sums):
     common = (f"data={sums}", "n_cov=2", "n_mc=8", "problems=4")
     soft, _ = label(tmp_path / "soft", *common, engine=Solver())

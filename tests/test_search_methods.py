@@ -96,6 +96,15 @@ def test_a_beam_of_one_with_one_expansion_is_one_sample():
         assert [one.steps for one in found.candidates] == [steps]
 
 
+def test_a_stop_text_ends_a_solution_in_whatever_step_it_begins():
+    texts = ("a", "Question: c", "b Question: d")
+    engine = Letters(lambda prefix, seed, j: texts[j % 3] if prefix.steps else "a")
+    for method in ("beam", "puct"):
+        options = SETTINGS.model_copy(update={"stop": ("\nQuestion:", " Question:")})
+        for found in search(method, engine, n=8, options=options):
+            assert found.candidates and not any("Q" in text for one in found.candidates for text in one.steps)
+
+
 def test_alpha_zero_is_beam_by_q_and_alpha_keeps_progress():
     # From "a" (0.5) progress to 0.55 is small; from "b" (0.1) to 0.5 it is large.
     tree = {("a",): 0.5, ("b",): 0.1, ("a", "a"): 0.55, ("b", "b"): 0.5}

@@ -241,7 +241,7 @@ class LabelJob:
             EngineError: the engine is out of order, or takes nothing at all.
         """
         try:
-            groups = engine.sample(prefixes, n, limits=self._limits, seeds=seeds)
+            groups = engine.sample(prefixes, n, limits=self._limits, seeds=seeds, stop=self.settings.stop)
             self._answered = True
             for doubt in engine.usage.doubts:
                 self.journal.add_doubt(doubt)

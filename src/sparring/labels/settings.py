@@ -48,6 +48,8 @@ class PolicySettings(PromptSettings):
     answer is read from it."""
     think_tags: tuple[str, str] = ("<think>", "</think>")
     """What opens and closes thinking."""
+    stop: tuple[str, ...] = ()
+    """Texts at which a solution ends, such as the beginning of another exercise."""
 
     @field_validator("think_tags")
     @classmethod

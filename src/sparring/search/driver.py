@@ -254,7 +254,7 @@ class _Run:
                 count,
                 limits=limits,
                 seeds=[seed for _, seed in part],
-                stop=() if whole else (settings.separator,),
+                stop=settings.stop if whole else (settings.separator,),
             ),
             items,
         )

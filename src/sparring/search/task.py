@@ -218,9 +218,11 @@ class Task:
         return answer
 
     def _child(self, steps: Steps, completion: Completion) -> State | None:
-        text = completion.text.strip()
-        if not text and completion.finish == "end" and steps:
+        text, ended = _before_stop(completion.text, self.settings.stop)
+        if not text and (ended or completion.finish == "end") and steps:
             return State(steps, "finished")
+        if text and ended:
+            return State((*steps, text), "finished")
         if not text:
             self.counts["empty solution" if completion.finish == "end" else "blank line"] += 1
             return None
@@ -231,6 +233,12 @@ class Task:
 
     def _seed(self, steps: Steps, number: int = 0) -> int:
         return seed_from(self.settings.seed, self.problem.id, number, json.dumps(steps))
+
+
+def _before_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """Return a step up to the first stop text, whose line breaks are those between steps, and whether there was one."""
+    places = [place for one in stop if (place := text.find(one.strip() or one)) >= 0]
+    return text[: min(places, default=len(text))].strip(), bool(places)
 
 
 def merged(states: Sequence[State]) -> list[State]:

@@ -35,7 +35,7 @@ _EXERCISE = re.compile(
 )
 _SAID = re.compile(
     r"####[ \t]*(?P<hashes>[^\n]*)"
-    r"|^[ \t>*_#-]*(?:A|(?:the )?(?:final |correct )?(?:answer|ans))[ \t*_]*(?::|=)[ \t*_]*"
+    r"|^[ \t>*_#-]*(?:A[ \t*_]*:|(?:the )?(?:final |correct )?(?:answer|ans)[ \t*_]*[:=])[ \t*_]*"
     r"(?P<line>[^\n]*(?:\n\s*(?=\S)[^\n]*)?)"
     r"|\b(?:final |correct |required )?(?:answer|ans|solution)(?: (?:to|for) [^.\n:?]{1,80}?)?,?"
     r"(?: is| are| was| will be| would be| must be| should be| comes (?:out )?to(?: be)?|:|[ \t]*=)[ \t]*"

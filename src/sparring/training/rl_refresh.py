@@ -143,6 +143,7 @@ def label_answers(run: Run, panel: Panel | None) -> list[Trace]:
                 rollouts=settings.prover_rollouts,
                 limits=settings.limits(settings.temperature),
                 seed=seed_for(settings.seed, run.step, "refresh values"),
+                stop=settings.stop,
             )
         count = settings.prover_rollouts
         return [

@@ -160,6 +160,7 @@ class ProverScores:
                 rollouts=settings.prover_rollouts,
                 limits=settings.limits(settings.prover_temperature),
                 seed=seed,
+                stop=settings.stop,
             )
         )
         return [[best_of_k(next(found), settings.best_of) for _ in group] for group in groups]
@@ -176,6 +177,7 @@ def prefix_values(
     rollouts: int,
     limits: Limits,
     seed: int,
+    stop: Sequence[str] = (),
 ) -> list[Floats]:
     """Return the share of right rollouts from every prefix of whole solutions, the empty one first: (steps + 1,) each.
 
@@ -189,6 +191,7 @@ def prefix_values(
         rollouts: per prefix.
         limits: of a rollout.
         seed: of the rollouts.
+        stop: texts at which a rollout ends.
     """
     places: dict[tuple[str, tuple[str, ...]], Prefix] = {}
     for problem, steps, _ in solutions:
@@ -197,7 +200,7 @@ def prefix_values(
             places.setdefault((problem.question, start), Prefix(problem, start))
     prefixes = list(places.values())
     seeds = [seed_from(seed, place) for place in range(len(prefixes))]
-    sampled = engine.sample(prefixes, rollouts, limits=limits, seeds=seeds) if prefixes else []
+    sampled = engine.sample(prefixes, rollouts, limits=limits, seeds=seeds, stop=stop) if prefixes else []
     ended = [
         (prefix.problem, (*prefix.steps, *split_completion(completion.text)))
         for prefix, group in zip(prefixes, sampled, strict=True)

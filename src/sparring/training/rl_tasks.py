@@ -131,6 +131,7 @@ class Sampler:
         self.policy, self.tokenizer, self.layout = policy, tokenizer, layout
         self.checker, self.other = checker, other
         self.limits = settings.limits(settings.temperature)
+        self.stop = settings.stop
         self.engine: Engine = (
             LocalEngine(policy.model, tokenizer, layout, row_budget=settings.row_budget)
             if other is None
@@ -157,6 +158,7 @@ class Sampler:
                 [Prefix(problem) for problem in problems],
                 samples,
                 limits=self.limits,
+                stop=self.stop,
                 seeds=[seed_from(seed, place) for place in range(len(problems))],
             )
         groups = [self._group(problem, group) for problem, group in zip(problems, completions, strict=True)]
