@@ -90,6 +90,20 @@ def test_the_same_process_is_refused_too_and_nothing_is_left(tmp_path):
         json.dumps({"process": 1, "host": "elsewhere", "started": "another boot/1"}).encode(),
         json.dumps({"process": os.getpid(), "host": platform.node(), "started": "x"}).encode(),
     ],
+    ids=[
+        "empty",
+        "no text",
+        "deep",
+        "a list",
+        "a word",
+        "below 1",
+        "too large",
+        "no JSON",
+        "no host",
+        "parent",
+        "elsewhere",
+        "earlier start",
+    ],  # of their own: process ids differ between the test runner's workers
 )
 def test_what_a_dead_process_left_is_taken_over(tmp_path, content):
     (tmp_path / LOCK_FILE).write_bytes(content)
