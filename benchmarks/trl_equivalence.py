@@ -45,7 +45,7 @@ from sparring.runs import Metric, write_metrics
 from sparring.statistics import auc, auc_interval, bootstrap_mean, paired_difference
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Trace
-from sparring.training.state import random_for, seed_for
+from sparring.training.run import random_for, seed_for
 from sparring.training.supervised import train_supervised
 from sparring.training.supervised_settings import PrmSettings
 from sparring.training.validation import log_loss

@@ -49,7 +49,8 @@ def label(out: Path, *overrides: str, engine: Any = None) -> tuple[list[Trace], 
 
 
 def journal(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    lines = map(json.loads, (out / "journal.jsonl").read_text().splitlines())
+    return [entry for line in lines for entry in line.get("done", [])]
 
 
 class Solver:

@@ -344,7 +344,9 @@ def test_a_killed_audit_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def run(out: Path, *overrides: str) -> dict[str, Metric]:
-    settings = load_settings(OracleAuditSettings, None, [MEMBERS, "workers=1", "resamples=50", *overrides])
+    members = [] if any(text.startswith("members=") for text in overrides) else [MEMBERS]
+    given = [*members, "workers=1", "resamples=50", *overrides]
+    settings = load_settings(OracleAuditSettings, None, given)
     return audit_oracles(settings, out, console=Console(quiet=True))
 
 

@@ -303,12 +303,14 @@ def test_log_cut_back_equals_log_that_stopped_there(
         with JsonlLog(folder / name) as log:
             for number, record in enumerate(chosen):
                 log.append({"content": record, "step": number})
+            position = log.position()
     with (folder / "whole").open("ab") as file:
         file.write(tail)
     with JsonlLog(folder / "whole") as log:
         assert log.torn == (tail != b"")
-        assert log.truncate_after(lambda record: record["step"] < kept) == max(0, len(records) - kept)
+        log.cut_back(position)
         assert log.path.read_bytes() == (folder / "short").read_bytes()
+        assert log.position() == position
         log.append({"step": "next"})
         assert list(log.records())[-1] == {"step": "next"}
 
@@ -318,7 +320,20 @@ def test_broken_line_is_named(tmp_path: Path, line: str | bytes) -> None:
     raw = line.encode() if isinstance(line, str) else line
     (tmp_path / "log").write_bytes(b"{}\n" + raw + b"\n{}\n")
     with JsonlLog(tmp_path / "log") as log, pytest.raises(DataError, match="log:2"):
-        log.truncate_after(lambda record: True)
+        list(log.records())
+
+
+def test_a_log_that_was_changed_before_the_place_is_not_cut_back(tmp_path: Path) -> None:
+    with JsonlLog(tmp_path / "log") as log:
+        log.append({"step": 1})
+        position = log.position()
+        log.append({"step": 2})
+    whole = (tmp_path / "log").read_bytes()
+    for content in (b"", whole[:5] + b"\n", whole.replace(b"1", b"3"), whole[12:], whole[12:] * 2):
+        (tmp_path / "log").write_bytes(content)
+        with JsonlLog(tmp_path / "log") as log, pytest.raises(DataError, match=r"ends after|was changed"):
+            log.cut_back(position)
+        assert (tmp_path / "log").read_bytes() == content
 
 
 def test_record_is_on_disk_when_the_process_is_killed(tmp_path: Path) -> None:

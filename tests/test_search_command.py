@@ -159,7 +159,7 @@ def test_the_command_writes_everything_and_goes_on(tiny_folder, prm, tmp_path):
         k: v for k, v in metrics.items() if timed not in k
     }
     assert {path.name: path.read_text() for path in (tmp_path / "journals").iterdir()} == journals
-    with pytest.raises(SettingsError, match="another search"):
+    with pytest.raises(SettingsError, match="another job; what differs"):
         run(tmp_path, prm, *small, "temperature=0.5")
 
 

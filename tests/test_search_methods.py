@@ -185,7 +185,7 @@ def test_killed_and_resumed_is_the_same(method, tmp_path: Path):
     assert done[0] > 0 and sum(done) == 6
     assert "p0" not in {prefix.problem.id for call in engine.calls for prefix in call}
     assert stripped(search(method, count=6, options=options, journal=journal)) == stripped(whole)
-    with pytest.raises(SettingsError, match="another search"):
+    with pytest.raises(SettingsError, match="another job; what differs: problems"):
         search(method, count=5, options=options, journal=journal)
 
 
@@ -194,7 +194,7 @@ def test_damaged_journals_are_named(tmp_path: Path):
     search("beam", journal=journal)
     with JsonlLog(journal) as log:
         log.append({"problem": "p0"})
-    with pytest.raises(DataError, match="search journal"):
+    with pytest.raises(DataError, match="was changed"):
         search("beam", journal=journal)
 
 

@@ -75,9 +75,35 @@ def test_an_empty_or_commented_out_file_gives_the_defaults(tmp_path: Path) -> No
     assert load(tmp_path, "") == load(tmp_path, "# updates: 3\n") == Training()
 
 
-def test_overrides_win_over_the_file_and_the_last_over_the_first(tmp_path: Path) -> None:
-    settings = load(tmp_path, "updates: 5\nname: file\n", "updates=6", "updates=7")
-    assert (settings.updates, settings.name) == (7, "file")
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    settings = load(tmp_path, "updates: 5\nname: file\n", "updates=6")
+    assert (settings.updates, settings.name) == (6, "file")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("updates=6", "updates=7"),
+        ("updates=6", "updates=6"),
+        ("updates=6", "name=x", " updates =7"),
+        ("optimizer.betas=[0, 0]", "optimizer={betas: [1, 1]}"),
+        ("optimizer={betas: [1, 1]}", "optimizer.betas=[0, 0]"),
+        ("optimizer={learning_rate: 1.0, betas: [1, 1]}", "optimizer={learning_rate: 1.0}"),
+        ("optimizer.betas=[0, 0]", "optimizer={}"),
+        ("phase.optimizer.betas=[1, 1]", "phase={optimizer: {betas: [1, 1]}}"),
+        ("weights.a=1", "weights.a=2"),
+    ],
+)
+def test_a_setting_given_twice_is_refused(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    assert f"is given twice, before by {overrides[0]!r}" in refusal(tmp_path, "updates: 5\n", *overrides)
+
+
+def test_members_of_one_group_may_come_in_several_overrides(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path, "", "optimizer={betas: [0, 0]}", "optimizer.learning_rate=2.0", "weights.a=1", "weights.b=2"
+    )
+    assert settings.optimizer == Optimizer(learning_rate=2.0, betas=(0.0, 0.0))
+    assert settings.weights == {"a": 1.0, "b": 2.0}
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:

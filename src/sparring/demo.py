@@ -42,7 +42,7 @@ from sparring.terminal import PartsProgress
 from sparring.traces.records import Trace
 from sparring.training.aprm import setup, train_aprm
 from sparring.training.aprm_settings import AprmSettings
-from sparring.training.state import seed_for
+from sparring.training.run import seed_for
 from sparring.training.tasks import ChainTask
 from sparring.worlds.chain import (
     IN_DISTRIBUTION,

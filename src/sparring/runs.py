@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import platform
@@ -18,7 +19,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -259,6 +260,7 @@ class JsonlLog:
         self.path = Path(path)
         self.non_finite = 0
         self.torn = False
+        self._digest: Any = None  # running, once somebody has asked for it
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._mend()
@@ -272,14 +274,17 @@ class JsonlLog:
         """
         plain, non_finite = to_json(record)
         self.non_finite += non_finite
+        line = dumps(plain) + "\n"
         with writing(self.path):
             try:
-                self._file.write(dumps(plain) + "\n")
+                self._file.write(line)
                 self._file.flush()
             except OSError:
                 with contextlib.suppress(OSError):  # closing tries again to write what is left
                     self._file.close()
                 raise
+        if self._digest is not None:
+            self._digest.update(line.encode("utf-8"))
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the records in order.
@@ -289,27 +294,27 @@ class JsonlLog:
         """
         return (record for _, record in self._lines())
 
-    def truncate_after(self, predicate: Callable[[dict[str, Any]], bool]) -> int:
-        """Keep all up to the last record for which `predicate` holds, cut the rest; return how many were cut.
+    def position(self) -> dict[str, Any]:
+        """Return how far the log is, for `cut_back`: its bytes and their digest."""
+        if self._digest is None:
+            self._digest = hashlib.sha256(self.path.read_bytes())
+        return {"bytes": self.path.stat().st_size, "sha256": self._digest.hexdigest()}
 
-        On resume: ``log.truncate_after(lambda record: record["step"] <= checkpoint_step)``. With no such
-        record the log becomes empty. Atomic.
+    def cut_back(self, position: Mapping[str, Any] | None) -> None:
+        """Cut off what was written after `position`, as `position()` once gave it; without one, everything.
 
         Raises:
-            DataError: a line is not a JSON object.
+            DataError: what was written before is no longer there, or was changed.
         """
-        kept: list[str] = []
-        pending: list[str] = []
-        for line, record in self._lines():
-            pending.append(line)
-            if predicate(record):
-                kept += pending
-                pending = []
-        if pending:
-            self._file.close()
-            atomic_write_text(self.path, "".join(kept))
-            self._file = self.path.open("a", encoding="utf-8", newline="")
-        return len(pending)
+        kept = 0 if position is None else position["bytes"]
+        content = self.path.read_bytes()
+        if len(content) < kept:
+            raise DataError(f"ends after {len(content)} of {kept} bytes", file=self.path)
+        self._digest = hashlib.sha256(content[:kept])
+        if position is not None and self._digest.hexdigest() != position["sha256"]:
+            raise DataError("was changed since it was written", file=self.path)
+        with writing(self.path):
+            os.truncate(self.path, kept)
 
     def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
         with self.path.open("rb") as file:

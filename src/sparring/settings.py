@@ -71,14 +71,16 @@ def load_settings(cls: type[S], config: Path | None, overrides: Sequence[str] = 
     """Return the settings of `config` (a YAML file; ``None``: the defaults) overlaid by `overrides`.
 
     An override is ``key=value``: the key may be dotted to reach into a group, the value is YAML and replaces
-    what was there; the last of several for one key counts.
+    what was there in the file.
 
     Raises:
-        SettingsError: the file cannot be read, or keys or values cannot be used; all of these are listed.
+        SettingsError: the file cannot be read, or keys or values cannot be used; all of these are listed. Or two
+            overrides give the same setting.
     """
     given = _Given({}, "settings") if config is None else _read_file(config)
+    before: dict[tuple[str, ...], str] = {}
     for override in overrides:
-        _overlay(given, override)
+        _overlay(given, override, before)
     return _validated(cls, given)
 
 
@@ -275,8 +277,11 @@ def _read_file(config: Path) -> _Given:
     )
 
 
-def _overlay(given: _Given, override: str) -> None:
-    """Write one ``key=value`` override into `given`; refuse it if malformed or if its group is not one."""
+def _overlay(given: _Given, override: str, before: dict[tuple[str, ...], str]) -> None:
+    """Write one ``key=value`` override into `given`; refuse it if malformed or if its group is not one.
+
+    `before` holds the settings that earlier overrides gave, and receives those of this one: none is given twice.
+    """
     place = f"override {override if len(override) <= 80 else override[:77] + '...'!r}"
     key, equals, text = override.partition("=")
     path = tuple(part.strip() for part in key.split("."))
@@ -285,6 +290,12 @@ def _overlay(given: _Given, override: str) -> None:
     value, _, end = _parse_yaml(text, place)
     if rest := text[end:].strip():
         raise SettingsError(f"{place}: {rest!r} would be lost as a comment; put the value in quotes")
+    for leaf in _leaves(path, value):
+        for other, first in before.items():
+            if leaf == other[: len(leaf)] or other == leaf[: len(other)]:
+                name = ".".join(leaf if len(leaf) > len(other) else other)
+                raise SettingsError(f"{place}: '{name}' is given twice, before by {first!r}")
+    before.update(dict.fromkeys(_leaves(path, value), override))
     group = given.values
     for depth, part in enumerate(path[:-1], start=1):
         if part not in group:
@@ -297,6 +308,13 @@ def _overlay(given: _Given, override: str) -> None:
     group[path[-1]] = value
     given.places = {known: at for known, at in given.places.items() if known[: len(path)] != path}
     given.places[path] = place
+
+
+def _leaves(path: tuple[str, ...], value: Any) -> list[tuple[str, ...]]:
+    """Return the names of the settings that an override gives: its own, or those within the group that it writes."""
+    if not isinstance(value, dict) or not value:
+        return [path]
+    return [leaf for name, inner in value.items() for leaf in _leaves((*path, name), inner)]
 
 
 def _validated(cls: type[S], given: _Given) -> S:

@@ -27,7 +27,7 @@ from sparring.statistics import bootstrap_mean, bootstrap_ratio
 from sparring.traces.records import Trace
 from sparring.training.adversary import Adversary, Rewrites, rule_rewrites
 from sparring.training.game_settings import GameSettings
-from sparring.training.state import random_for, seed_for, torch_generator_for
+from sparring.training.run import Divergence, random_for, seed_for, torch_generator_for
 from sparring.training.tasks import State, Task
 
 Attacker = Literal["rules", "frozen", "trained"]
@@ -142,14 +142,22 @@ def attack(
         )
     }
 
+    divergence = Divergence(
+        "adversary", adversary.players.parameters("adversary").values(), "adversary_learning_rate"
+    )
+    done = 0
+
     def step() -> float:
         named = adversary.players.parameters("adversary")
-        norm = torch.nn.utils.clip_grad_norm_(list(named.values()), settings.max_gradient_norm)
+        norm = float(torch.nn.utils.clip_grad_norm_(list(named.values()), settings.max_gradient_norm))
+        divergence.check_gradient(done + 1, norm)
         optimizer.step()
+        divergence.check_weights(done + 1)
         optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        return norm
 
     for update in range(settings.warm_steps):
+        done = update
         rng = random_for(settings.seed, update, "attack-warm")
         batch = task.draw(rng, settings.states_per_update)
         adversary.imitate(
@@ -169,6 +177,7 @@ def attack(
     curve: dict[int, Metric] = {}
     with JsonlLog(log_path) as log:
         for update in range(settings.updates):
+            done = settings.warm_steps + update
             batch = task.draw(random_for(settings.seed, update, "attack-states"), settings.states_per_update)
             generator = torch_generator_for(settings.seed, update, "attack-samples", adversary.device)
             made = adversary.rewrite(task, batch, generator)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -30,6 +28,7 @@ from sparring.evaluation.tables import plain
 from sparring.evaluation.worst import WORST_FILE, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.locks import writes
+from sparring.pictures import svg_of
 from sparring.report.evaluation import show_evaluation_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
@@ -199,26 +198,23 @@ def _measured(
 
 def reliability_plot(tables: Mapping[str, Sequence[ReliabilityBin]]) -> str:
     """Return an SVG: mean score against share of right steps per bin, dots as large as the bin is full."""
-    with matplotlib.rc_context({"svg.hashsalt": "sparring", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(5.2, 4.6), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
-        for name, bins in tables.items():
-            filled = [row for row in bins if row.count]
-            total = sum(row.count for row in filled)
-            sizes = [10 + 160 * float(np.sqrt(row.count / total)) for row in filled]
-            scores = [row.mean_score or 0.0 for row in filled]
-            shares = [row.share_correct or 0.0 for row in filled]
-            [line] = axes.plot(scores, shares, linewidth=1)
-            axes.scatter(scores, shares, s=sizes, alpha=0.5, color=line.get_color(), label=name)
-        axes.set(
-            xlabel="mean score", ylabel="share of right steps", xlim=(0, 1), ylim=(0, 1), title="Reliability"
-        )
-        axes.legend(fontsize=8)
-        text = StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
+    for name, bins in tables.items():
+        filled = [row for row in bins if row.count]
+        total = sum(row.count for row in filled)
+        sizes = [10 + 160 * float(np.sqrt(row.count / total)) for row in filled]
+        scores = [row.mean_score or 0.0 for row in filled]
+        shares = [row.share_correct or 0.0 for row in filled]
+        [line] = axes.plot(scores, shares, linewidth=1)
+        axes.scatter(scores, shares, s=sizes, alpha=0.5, color=line.get_color(), label=name)
+    axes.set(
+        xlabel="mean score", ylabel="share of right steps", xlim=(0, 1), ylim=(0, 1), title="Reliability"
+    )
+    axes.legend(fontsize=8)
+    return svg_of(figure)
 
 
 def _table(metrics: Mapping[str, Metric], names: Sequence[str], fit_on: str | None) -> Table:

@@ -16,9 +16,9 @@ import torch
 
 from sparring.models.branches import collate
 from sparring.training.adversary import Rewrites
-from sparring.training.aprm_run import Run, load_player
+from sparring.training.aprm_run import Run, load_snapshot
 from sparring.training.prm_rows import fresh_row
-from sparring.training.state import load_state, random_for, torch_generator_for
+from sparring.training.run import random_for, torch_generator_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ def cross_play(
     held_out = run.task.draw(random_for(seed, 0, "cross-play"), states)
     rewrites: list[Rewrites] = []
     for folder in folders:
-        load_player(run.players, "adversary", load_state(folder)[0]["adversary"])
+        load_snapshot(run, run.out, int(folder.name), "adversary")
         generator = torch_generator_for(seed, 0, "cross-play", run.device)
         rewrites.append(run.adversary.rewrite(run.task, held_out, generator))
         progress(len(rewrites))
     matrix: list[list[float | None]] = []
     for folder in folders:
-        load_player(run.players, "prm", load_state(folder)[0]["prm"])
+        load_snapshot(run, run.out, int(folder.name), "prm")
         matrix.append([made.outcome_shares(_scores(run, made))["fool_rate"] for made in rewrites])
         progress(len(folders) + len(matrix))
     return CrossPlay(

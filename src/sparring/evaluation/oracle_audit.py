@@ -22,6 +22,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,12 @@ from typing import Any
 from rich.console import Console
 
 import sparring.oracles
-from sparring.errors import DataError
 from sparring.evaluation.oracle_cases import Case, word
+from sparring.fingerprints import records_digest
+from sparring.journals import Journal
 from sparring.oracles.members import MEMBERS, short_name
 from sparring.oracles.panel import Panel, combine
-from sparring.runs import JsonlLog, Metric
+from sparring.runs import Metric
 from sparring.statistics import RESAMPLES, bootstrap_mean
 from sparring.terminal import progress_bar
 from sparring.traces.verdict import Verdict
@@ -66,30 +68,35 @@ def judge_cases(
 
     Raises:
         SettingsError: a member cannot be loaded.
+        DataError: a line of the journal is damaged.
     """
     console = console or Console(stderr=True)
-    header = {"cases": _digest(cases, panel.members)}
-    done = [] if journal is None else _continued(journal, header, len(cases))
-    if journal is not None and done:
-        console.print(f"continuing: {len(done)} of {len(cases)} steps are judged already", highlight=False)
-    log = None if journal is None else JsonlLog(journal)
-    try:
-        if log is not None and not done:
-            log.truncate_after(lambda record: False)
-            log.append(header)
-        with progress_bar(console) as progress:
-            task = progress.add_task("judging", total=len(cases), completed=len(done))
-            for start in range(len(done), len(cases), BATCH):
-                part = _judged(cases[start : start + BATCH], panel)
-                done += part
-                for verdicts in part if log is not None else ():
-                    assert log is not None
-                    log.append({name: _plain(verdict) for name, verdict in verdicts.items()})
-                progress.advance(task, len(part))
-    finally:
-        if log is not None:
-            log.close()
-    return [Judged(case, verdicts) for case, verdicts in zip(cases, done, strict=True)]
+    keys = [_case_digest(case) for case in cases]
+    done: dict[str, dict[str, Verdict]] = {}
+    with ExitStack() as stack:
+        kept = None
+        if journal is not None:
+            job = {"cases": _digest(cases, panel.members)}
+            kept = stack.enter_context(Journal(journal, job, lambda record: record["case"], anew=True))
+            for record in kept.found.values():
+                done[record["case"]] = {name: _verdict(plain) for name, plain in record["verdicts"].items()}
+        if done:
+            console.print(
+                f"continuing: {sum(key in done for key in keys)} of {len(cases)} steps are judged already",
+                highlight=False,
+            )
+        waiting = [place for place, key in enumerate(keys) if key not in done]
+        progress = stack.enter_context(progress_bar(console))
+        task = progress.add_task("judging", total=len(cases), completed=len(cases) - len(waiting))
+        for start in range(0, len(waiting), BATCH):
+            part = waiting[start : start + BATCH]
+            for place, verdicts in zip(part, _judged([cases[place] for place in part], panel), strict=True):
+                done[keys[place]] = verdicts
+                if kept is not None:
+                    plain = {name: _plain(verdict) for name, verdict in verdicts.items()}
+                    kept.add({"case": keys[place], "verdicts": plain})
+            progress.advance(task, len(part))
+    return [Judged(case, done[key]) for case, key in zip(cases, keys, strict=True)]
 
 
 def _judged(cases: Sequence[Case], panel: Panel) -> list[dict[str, Verdict]]:
@@ -175,9 +182,15 @@ def _digest(cases: Sequence[Case], members: Sequence[str]) -> str:
     for file in [*files, *(file for file in own if file.is_file())]:
         digest.update(file.name.encode() + b"\n" + file.read_bytes())
     for case in cases:
-        seen = [case.problem.question, case.problem.answer, case.prefix, case.step, case.original]
-        digest.update(json.dumps(seen).encode() + b"\n")
+        digest.update(_case_digest(case).encode())
     return digest.hexdigest()
+
+
+def _case_digest(case: Case) -> str:
+    """Return a SHA-256 of what the judges see of a case."""
+    return records_digest(
+        [[case.problem.question, case.problem.answer, case.prefix, case.step, case.original]]
+    )
 
 
 def _plain(verdict: Verdict) -> list[Any]:
@@ -187,17 +200,3 @@ def _plain(verdict: Verdict) -> list[Any]:
 def _verdict(plain: Sequence[Any]) -> Verdict:
     truth, reason, detail, span = plain
     return Verdict(truth, reason, detail, None if span is None else (span[0], span[1]))
-
-
-def _continued(journal: Path, header: Mapping[str, str], most: int) -> list[dict[str, Verdict]]:
-    """Return the verdicts of a journal that fits, none where it does not."""
-    if not journal.exists():
-        return []
-    with JsonlLog(journal) as log:
-        try:
-            records = list(log.records())
-            if not records or records[0] != header or len(records) - 1 > most:
-                return []
-            return [{name: _verdict(plain) for name, plain in record.items()} for record in records[1:]]
-        except (DataError, TypeError, ValueError):
-            return []

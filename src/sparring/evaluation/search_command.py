@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
@@ -36,6 +35,7 @@ from sparring.locks import writes
 from sparring.models.loading import TINY_POLICY
 from sparring.models.prompts import prompt_digest
 from sparring.models.scorer import load_scorer
+from sparring.pictures import svg_of
 from sparring.report.evaluation import show_evaluation_report
 from sparring.rollouts.engine import Engine, room_note
 from sparring.runs import Metric, write_metrics
@@ -259,45 +259,34 @@ def curves_svg(metrics: dict[str, Metric], settings: SearchSettings) -> str:
     """Return the picture of accuracy against cost: FLOPs per problem, or sampled tokens where those are unknown."""
     known = all(metric.value is not None for name, metric in metrics.items() if name.endswith(".flops"))
     count, label = ("flops", "FLOPs per problem") if known else ("tokens_generated", "tokens per problem")
-    with matplotlib.rc_context({"svg.hashsalt": "sparring", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(9, 5), layout="constrained")
-        axes = figure.subplots()
-        for place, name in enumerate((*LINES, *settings.methods)):
-            keys = [f"search.{name}.n_{n}" for n in sorted(settings.n)]
-            points = [
-                (metrics[f"{key}.{count}"].value, metrics[f"{key}.accuracy"])
-                for key in keys
-                if f"{key}.accuracy" in metrics
-            ]
-            line = [
-                (x, one.value, one.low, one.high)
-                for x, one in points
-                if x is not None and one.value is not None
-            ]
-            if not line:
-                continue
-            xs, ys, lows, highs = zip(*line, strict=True)
-            look: dict[str, Any] = {
-                "marker": "os^Dvp*XP<"[place % 10],
-                "linestyle": "--" if name in LINES else "-",
-            }
-            # Bars, not bands: the bands of ten lines would hide one another.
-            if None not in (*lows, *highs):
-                bars = np.abs(np.array([lows, highs], dtype=float) - np.array(ys, dtype=float))
-                look |= {"yerr": bars, "elinewidth": 0.7, "capsize": 2}
-            axes.errorbar(xs, ys, label=name.replace("_", " "), **look)
-        axes.set(xscale="log", xlabel=label, ylabel="accuracy")
-        axes.grid(alpha=0.25)
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-        return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    from io import StringIO
-
-    text = StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for place, name in enumerate((*LINES, *settings.methods)):
+        keys = [f"search.{name}.n_{n}" for n in sorted(settings.n)]
+        points = [
+            (metrics[f"{key}.{count}"].value, metrics[f"{key}.accuracy"])
+            for key in keys
+            if f"{key}.accuracy" in metrics
+        ]
+        line = [
+            (x, one.value, one.low, one.high) for x, one in points if x is not None and one.value is not None
+        ]
+        if not line:
+            continue
+        xs, ys, lows, highs = zip(*line, strict=True)
+        look: dict[str, Any] = {
+            "marker": "os^Dvp*XP<"[place % 10],
+            "linestyle": "--" if name in LINES else "-",
+        }
+        # Bars, not bands: the bands of ten lines would hide one another.
+        if None not in (*lows, *highs):
+            bars = np.abs(np.array([lows, highs], dtype=float) - np.array(ys, dtype=float))
+            look |= {"yerr": bars, "elinewidth": 0.7, "capsize": 2}
+        axes.errorbar(xs, ys, label=name.replace("_", " "), **look)
+    axes.set(xscale="log", xlabel=label, ylabel="accuracy")
+    axes.grid(alpha=0.25)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return svg_of(figure)
 
 
 def _identity(settings: SearchSettings, engine: Engine) -> dict[str, Any]:

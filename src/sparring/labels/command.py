@@ -93,8 +93,8 @@ def run_label(
         "label.seconds": Metric(seconds, unit="s"),
         "label.new_rollouts": Metric(journal.rollouts - before, unit="rollouts"),
     }
-    for name in dict.fromkeys(("tokens_generated", "tokens_prefilled", "requests")):
-        used = sum(getattr(engine.usage, name) for engine in {id(e): e for e in (cover, prover)}.values())
+    for name in ("tokens_generated", "tokens_prefilled", "requests"):
+        used = getattr(journal.usage, name)
         metrics[f"label.{name}"] = Metric(used, unit="tokens" if "tokens" in name else "requests")
     write_metrics(
         out,
@@ -105,11 +105,11 @@ def run_label(
             "counts": dict(sorted(counts.items())),
             "walks": dict(sorted(job.kinds.items())),
             "reproducible": cover.reproducible and prover.reproducible,
-            "doubts": journal.doubts,
+            "doubts": journal.usage.doubts,
         },
     )
     _summarise(console, traces, job, counts, journal.rollouts, out)
-    show_doubts(console, journal.doubts)
+    show_doubts(console, journal.usage.doubts)
     return traces
 
 

@@ -1,16 +1,18 @@
-"""The journal of a labelling job: what is finished, one JSON line each, so that a kill -9 loses and repeats nothing of it.
+"""The journal of a labelling job: one line for every call of an engine, with all that came of it.
 
-    {"job": {...}}                                                         the first line: settings and what they refer to
-    {"problem": 3, "solutions": [{"steps": [...], "outcome": false}, ...], "counts": {"unfinished": 1}}
-    {"problem": 3, "prefix": "9f…", "length": 2, "rollouts": 8, "successes": 5, "counts": {...}}
-    {"problem": 3, "prefix": "9f…", "length": 2, "refused": "the question alone has …"}
-    {"doubt": "the server …"}
+    {"done": [{"problem": 3, "solutions": [{"steps": [...], "outcome": false}, ...], "counts": {"unfinished": 1}}, ...],
+     "usage": {"tokens_generated": 900, ...}, "check": "9f…"}
+    {"done": [{"problem": 3, "prefix": "9f…", "length": 2, "made": 0, "rollouts": 8, "successes": 5, "counts": {...}},
+              {"problem": 3, "prefix": "07…", "length": 0, "refused": "the question alone has …"}], …}
 
-Contract: a line is handed to the system before the job goes on. A journal of another job is refused, never mixed.
+Contract: `sparring.journals`; besides, the solutions of a problem and each round of a prefix's rollouts (the one after
+`made` rollouts) count once, whoever wrote them. A call is in the journal as a whole or not at all, so what the job has cost
+is the same however often it was killed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections import Counter
@@ -19,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring.errors import DataError, SettingsError
-from sparring.files import to_json
+from sparring import journals
+from sparring.errors import DataError
 from sparring.labels.allocation import Tally
-from sparring.runs import JsonlLog
+from sparring.rollouts.engine import Usage
 
 Key = tuple[int, str]
 """A problem's number and the digest of the steps of one of its prefixes."""
@@ -45,6 +47,36 @@ def prefix_digest(steps: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(list(steps)).encode("ascii")).hexdigest()[:16]
 
 
+def solutions_entry(problem: int, solutions: Sequence[Solution], counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return what is written down of the solutions of a problem, and of what was left out of them."""
+    written = [
+        {"steps": list(one.steps), "outcome": one.outcome}
+        | ({} if one.whole is None else {"whole": one.whole})
+        for one in solutions
+    ]
+    return {"problem": problem, "solutions": written, "counts": dict(counts)}
+
+
+def rollouts_entry(
+    key: Key, length: int, made: int, successes: int, rollouts: int, counts: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return what is written down of one round of a prefix's rollouts, after `made` earlier ones."""
+    return {
+        "problem": key[0],
+        "prefix": key[1],
+        "length": length,
+        "made": made,
+        "rollouts": rollouts,
+        "successes": successes,
+        "counts": dict(counts),
+    }
+
+
+def refused_entry(key: Key, length: int, reason: str) -> dict[str, Any]:
+    """Return what is written down of a prefix that the engine does not take."""
+    return {"problem": key[0], "prefix": key[1], "length": length, "refused": reason}
+
+
 class Journal:
     """Reads back what an earlier process finished, and writes down what this one does.
 
@@ -54,7 +86,7 @@ class Journal:
 
     Raises:
         SettingsError: the file belongs to another job.
-        DataError: it is not a journal.
+        DataError: a line is damaged or missing, or it is not a journal.
     """
 
     def __init__(self, path: Path, job: Mapping[str, Any]) -> None:
@@ -62,98 +94,66 @@ class Journal:
         self.tallies: dict[Key, Tally] = {}
         self.counts: Counter[str] = Counter()
         self.rollouts = 0
-        self.doubts: list[str] = []
-        self._log = JsonlLog(path)
-        plain, _ = to_json(job)
-        for number, record in enumerate(self._log.records(), start=1):
+        self.usage = Usage()
+        self._lines = journals.Journal(path, job, _whole)
+        for key, record in self._lines.found.items():
             try:
-                if number == 1:
-                    _check_job(path, record["job"], plain)
-                else:
-                    self._take(record)
-            except (KeyError, TypeError, AttributeError) as error:
-                self._log.close()
-                raise DataError(f"not a line of a journal: {error}", file=path, line=number) from error
-            except SettingsError:
-                self._log.close()
-                raise
-        if path.stat().st_size == 0:
-            self._log.append({"job": plain})
+                self._take(record)
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                self.close()
+                raise DataError(
+                    f"does not go on from the lines before it: {error}",
+                    file=path,
+                    line=self._lines.lines[key],
+                ) from error
 
-    def add_solutions(self, problem: int, solutions: Sequence[Solution], counts: Mapping[str, int]) -> None:
-        """Write down the solutions of a problem, and what was left out of them."""
-        written = [
-            {"steps": list(one.steps), "outcome": one.outcome}
-            | ({} if one.whole is None else {"whole": one.whole})
-            for one in solutions
-        ]
-        self._write({"problem": problem, "solutions": written, "counts": dict(counts)})
-
-    def add_rollouts(
-        self, key: Key, length: int, successes: int, rollouts: int, counts: Mapping[str, int]
-    ) -> None:
-        """Write down one round of a prefix's rollouts, and what was odd about them."""
-        problem, prefix = key
-        self._write(
-            {
-                "problem": problem,
-                "prefix": prefix,
-                "length": length,
-                "rollouts": rollouts,
-                "successes": successes,
-                "counts": dict(counts),
-            }
-        )
-
-    def add_refused(self, key: Key, length: int, reason: str) -> None:
-        """Write down that the engine does not take a prefix."""
-        problem, prefix = key
-        self._write({"problem": problem, "prefix": prefix, "length": length, "refused": reason})
-
-    def add_doubt(self, doubt: str) -> None:
-        """Write down what makes an engine's completions doubtful, once."""
-        if doubt not in self.doubts:
-            self._write({"doubt": doubt})
+    def add(self, done: Sequence[Mapping[str, Any]], usage: Usage | None = None) -> None:
+        """Write down all that came of one call of an engine, and what it has cost."""
+        record = {"done": list(done), "usage": dataclasses.asdict(usage or Usage())}
+        self._lines.add(record)
+        self._take(record)
 
     def close(self) -> None:
         """Close the file."""
-        self._log.close()
-
-    def _write(self, record: dict[str, Any]) -> None:
-        self._log.append(record)
-        self._take(record)
+        self._lines.close()
 
     def _take(self, record: Mapping[str, Any]) -> None:
-        if "doubt" in record:
-            self.doubts.append(record["doubt"])
-            return
-        problem = record["problem"]
-        for name, count in record.get("counts", {}).items():
-            self.counts[name] += count
-        if "solutions" in record:
+        self.usage = self.usage.plus(Usage(**record["usage"]))
+        for entry in record["done"]:
+            if self._take_entry(entry):
+                for name, count in entry.get("counts", {}).items():
+                    self.counts[name] += count
+
+    def _take_entry(self, entry: Mapping[str, Any]) -> bool:
+        """Count what was done; return whether it was not yet counted.
+
+        Raises:
+            ValueError: the rounds before this one are missing.
+        """
+        problem = entry["problem"]
+        if "solutions" in entry:
+            if problem in self.solutions:
+                return False
             self.solutions[problem] = [
-                Solution(tuple(one["steps"]), one["outcome"], one.get("whole")) for one in record["solutions"]
+                Solution(tuple(one["steps"]), one["outcome"], one.get("whole")) for one in entry["solutions"]
             ]
-            return
-        key = (problem, record["prefix"])
+            return True
+        key = (problem, entry["prefix"])
         known = self.tallies.get(key, Tally())
-        if "refused" in record:
-            self.tallies[key] = Tally(known.rounds, record["refused"])
+        if "refused" in entry:
+            if known.refused is not None:
+                return False
+            self.tallies[key] = Tally(known.rounds, entry["refused"])
             self.counts["prefix refused"] += 1
-        else:
-            self.tallies[key] = known.plus(record["successes"], record["rollouts"])
-            self.rollouts += record["rollouts"]
+            return True
+        if entry["made"] < known.count:
+            return False
+        if entry["made"] > known.count:
+            raise ValueError(f"{entry['made']} rollouts were made before, {known.count} are here")
+        self.tallies[key] = known.plus(entry["successes"], entry["rollouts"])
+        self.rollouts += entry["rollouts"]
+        return True
 
 
-def _check_job(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    if found == wanted:
-        return
-    changed = sorted(
-        name for name in {*found, *wanted} if found.get(name, _ABSENT) != wanted.get(name, _ABSENT)
-    )
-    raise SettingsError(
-        f"{path} belongs to another job; what differs: {', '.join(changed)}. Choose another --out, or delete the file"
-    )
-
-
-_ABSENT = object()
+def _whole(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True)

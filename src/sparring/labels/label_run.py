@@ -24,7 +24,15 @@ from numpy.typing import NDArray
 from sparring.errors import DataError
 from sparring.labels import binary_search, first_pit, montecarlo
 from sparring.labels.answers import Checker
-from sparring.labels.journal import Journal, Key, Solution, prefix_digest
+from sparring.labels.journal import (
+    Journal,
+    Key,
+    Solution,
+    prefix_digest,
+    refused_entry,
+    rollouts_entry,
+    solutions_entry,
+)
 from sparring.labels.posterior import estimate
 from sparring.labels.settings import LabelSettings
 from sparring.labels.walk import Findings, Needs, Walk
@@ -116,8 +124,9 @@ class LabelJob:
         for start in range(0, len(waiting), per_call):
             part = waiting[start : start + per_call]
             if given:
-                for index in part:
-                    self.journal.add_solutions(index, *self._given_solutions(self.subjects[index]))
+                self.journal.add(
+                    [solutions_entry(index, *self._given_solutions(self.subjects[index])) for index in part]
+                )
             else:
                 self._sample_solutions(part)
             done = len(self.journal.solutions)
@@ -134,13 +143,14 @@ class LabelJob:
     def _sample_solutions(self, indices: Sequence[int]) -> None:
         prefixes = [Prefix(self.subjects[index].problem) for index in indices]
         seeds = [seed_from(self.settings.seed, "solutions", prefix.problem.id) for prefix in prefixes]
-        for index, prefix, group in zip(
-            indices, prefixes, self._sample(self._cover, prefixes, self.settings.n_cov, seeds), strict=True
-        ):
+        before = self._cover.usage.copy()
+        groups = self._sample(self._cover, prefixes, self.settings.n_cov, seeds)
+        done = []
+        for index, prefix, group in zip(indices, prefixes, groups, strict=True):
             counts: Counter[str] = Counter()
             solutions: list[Solution] = []
             if isinstance(group, str):
-                self.journal.add_refused((index, prefix_digest(())), 0, group)
+                done.append(refused_entry((index, prefix_digest(())), 0, group))
                 group = []
             finished = []
             for completion in group:
@@ -155,7 +165,8 @@ class LabelJob:
             for (steps, whole), outcome in zip(finished, outcomes, strict=True):
                 counts["solution without an answer"] += outcome is None
                 solutions.append(Solution(steps, bool(outcome), whole))
-            self.journal.add_solutions(index, solutions, counts)
+            done.append(solutions_entry(index, solutions, +counts))
+        self.journal.add(done, self._cover.usage.since(before))
 
     # --- values ----------------------------------------------------------------------------------------------
 
@@ -197,17 +208,21 @@ class LabelJob:
                 part = keys[start : start + self.settings.batch]
                 prefixes = [wanted[key][0] for key in part]
                 seeds = [self._seed(key, prefix) for key, prefix in zip(part, prefixes, strict=True)]
+                before = self._prover.usage.copy()
                 groups = self._sample(self._prover, prefixes, count, seeds)
-                self._count(part, prefixes, groups)
+                self.journal.add(self._counted(part, prefixes, groups), self._prover.usage.since(before))
 
     def _seed(self, key: Key, prefix: Prefix) -> int:
-        known = self.journal.tallies.get(key)
-        made = 0 if known is None else known.count
-        return seed_from(self.settings.seed, "rollouts", prefix.problem.id, key[1], made)
+        return seed_from(self.settings.seed, "rollouts", prefix.problem.id, key[1], self._made(key))
 
-    def _count(
+    def _made(self, key: Key) -> int:
+        known = self.journal.tallies.get(key)
+        return 0 if known is None else known.count
+
+    def _counted(
         self, keys: Sequence[Key], prefixes: Sequence[Prefix], groups: Sequence[list[Completion] | str]
-    ) -> None:
+    ) -> list[dict[str, Any]]:
+        """Return what is written down of one call for rollouts."""
         odd: list[Counter[str]] = [Counter() for _ in keys]
         finished: list[tuple[int, tuple[str, ...]]] = []
         for place, (prefix, group) in enumerate(zip(prefixes, groups, strict=True)):
@@ -226,11 +241,14 @@ class LabelJob:
         for (place, _), outcome in zip(finished, outcomes, strict=True):
             odd[place]["rollout without an answer"] += outcome is None
             successes[place] += bool(outcome)
-        for place, (key, prefix, group) in enumerate(zip(keys, prefixes, groups, strict=True)):
-            if isinstance(group, str):
-                self.journal.add_refused(key, len(prefix.steps), group)
-            else:
-                self.journal.add_rollouts(key, len(prefix.steps), successes[place], len(group), +odd[place])
+        return [
+            refused_entry(key, len(prefix.steps), group)
+            if isinstance(group, str)
+            else rollouts_entry(
+                key, len(prefix.steps), self._made(key), successes[place], len(group), +odd[place]
+            )
+            for place, (key, prefix, group) in enumerate(zip(keys, prefixes, groups, strict=True))
+        ]
 
     def _sample(
         self, engine: Engine, prefixes: Sequence[Prefix], n: int, seeds: Sequence[int]
@@ -243,8 +261,6 @@ class LabelJob:
         try:
             groups = engine.sample(prefixes, n, limits=self._limits, seeds=seeds, stop=self.settings.stop)
             self._answered = True
-            for doubt in engine.usage.doubts:
-                self.journal.add_doubt(doubt)
             return list(groups)
         except DataError as error:
             if len(prefixes) > 1:  # find out which one it was; the others are fine

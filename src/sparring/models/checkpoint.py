@@ -70,10 +70,22 @@ def save_prm(
 def write_folder(folder: Path, model: Any, tokenizer: Any, sidecar: Sidecar, card: str) -> None:
     """Write a native model with tokenizer, sidecar and card atomically, replacing an older folder."""
     with atomic_directory(folder) as temporary, quiet():
-        model.save_pretrained(temporary, safe_serialization=True)
-        tokenizer.save_pretrained(temporary)
+        write_model(temporary, model, tokenizer, card)
         write_sidecar(temporary, sidecar)
-        (temporary / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_model(folder: Path, model: Any, tokenizer: Any, card: str) -> None:
+    """Write a native model with tokenizer and card into an empty folder.
+
+    Raises:
+        CheckpointError: a weight is not a finite number.
+    """
+    for name, tensor in model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"not exported: the weights '{name}' are not finite numbers")
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def model_card(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from sparring.errors import SparringError
@@ -86,12 +86,36 @@ class Usage:
     """What an engine has done so far; tokens are counted exactly where the engine knows them, else not at all.
 
     `doubts` says what makes its completions doubtful, one sentence each: commands show them and write them down.
+    Requests are those to a server; an engine in this process counts the prefixes that it was given. So usage is a sum over
+    prefixes, however they are batched.
     """
 
     tokens_generated: int = 0
     tokens_prefilled: int = 0
     requests: int = 0
     doubts: list[str] = field(default_factory=list)
+
+    def copy(self) -> Usage:
+        """Return what it is now: an engine's own goes on counting."""
+        return replace(self, doubts=list(self.doubts))
+
+    def since(self, before: Usage) -> Usage:
+        """Return what has come since an earlier state."""
+        return Usage(
+            self.tokens_generated - before.tokens_generated,
+            self.tokens_prefilled - before.tokens_prefilled,
+            self.requests - before.requests,
+            [doubt for doubt in self.doubts if doubt not in before.doubts],
+        )
+
+    def plus(self, other: Usage) -> Usage:
+        """Return the sum; a doubt counts once."""
+        return Usage(
+            self.tokens_generated + other.tokens_generated,
+            self.tokens_prefilled + other.tokens_prefilled,
+            self.requests + other.requests,
+            list(dict.fromkeys([*self.doubts, *other.doubts])),
+        )
 
 
 class Engine(Protocol):

@@ -109,7 +109,7 @@ class LocalEngine:
             )
             for place, group in zip(places, rows, strict=True):
                 groups[place] = [self._completion(row, cut) for row in group]
-        self.usage.requests += 1
+        self.usage.requests += len(prefixes)
         self.usage.tokens_prefilled += sum(len(ids) for ids, _ in asked)
         self.usage.tokens_generated += sum(len(one.token_ids) for group in groups for one in group)
         return groups

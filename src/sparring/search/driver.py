@@ -24,9 +24,9 @@ from typing import Any
 from sparring.errors import DataError, SettingsError, did_you_mean
 from sparring.files import to_json
 from sparring.fingerprints import records_digest
+from sparring.journals import Journal
 from sparring.labels.settings import parse_prover
 from sparring.rollouts.engine import Completion, Engine, Prefix
-from sparring.runs import JsonlLog
 from sparring.search.beam import beam
 from sparring.search.budget import Spent, measured, spent_from
 from sparring.search.dvts import dvts
@@ -140,15 +140,17 @@ def run_search(
         "problems": records_digest([problem.id, problem.question] for problem in problems),
         **(identity or {}),
     }
-    log, results = _continued(journal, job)
-    if progress is not None:
-        progress(len(results))
-    waiting = [problem for problem in reversed(problems) if problem.id not in results]
+    results: dict[str, Found] = {}
     flights: list[_Flight] = []
-    last = time.perf_counter()
     with ExitStack() as stack:
-        if log is not None:
-            stack.callback(log.close)
+        kept = None
+        if journal is not None:
+            kept = stack.enter_context(Journal(journal, job, lambda record: record["problem"]))
+            results = _finished(kept)
+        if progress is not None:
+            progress(len(results))
+        waiting = [problem for problem in reversed(problems) if problem.id not in results]
+        last = time.perf_counter()
         # An engine in this process need not read a prefix again that it has just written.
         stack.enter_context(getattr(engine, "keeping", nullcontext)())
         while waiting or flights:
@@ -168,8 +170,8 @@ def run_search(
                 found = _found(task, states, now - last)
                 last = now
                 results[found.problem] = found
-                if log is not None:
-                    log.append(_record(found))
+                if kept is not None:
+                    kept.add(_record(found))
             if progress is not None and done:
                 progress(len(done))
     ordered = [results[problem.id] for problem in problems]
@@ -335,34 +337,18 @@ def _record(found: Found) -> dict[str, Any]:
     return {**plain, "spent": found.spent.as_dict()}
 
 
-def _continued(journal: Path | None, job: Mapping[str, Any]) -> tuple[JsonlLog | None, dict[str, Found]]:
-    """Return the open journal and what an earlier process finished."""
-    if journal is None:
-        return None, {}
-    log, results = JsonlLog(journal), {}
-    plain, _ = to_json(job)
-    try:
-        for number, record in enumerate(log.records(), start=1):
-            if number == 1:
-                if record != {"job": plain}:
-                    raise SettingsError(
-                        f"{journal} belongs to another search (settings, models or problems differ); "
-                        "choose another --out, or delete the file"
-                    )
-                continue
-            try:
-                found = _read(record)
-            except (KeyError, TypeError, ValueError) as error:
-                raise DataError(
-                    f"not a line of a search journal: {error}", file=journal, line=number
-                ) from error
-            results[found.problem] = found
-        if journal.stat().st_size == 0:
-            log.append({"job": plain})
-    except BaseException:
-        log.close()
-        raise
-    return log, results
+def _finished(journal: Journal) -> dict[str, Found]:
+    """Return what earlier processes finished."""
+    results = {}
+    for key, record in journal.found.items():
+        try:
+            found = _read(record)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"not a line of a search journal: {error}", file=journal.path, line=journal.lines[key]
+            ) from error
+        results[found.problem] = found
+    return results
 
 
 def _read(record: Mapping[str, Any]) -> Found:

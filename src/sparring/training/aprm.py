@@ -37,7 +37,7 @@ from sparring.training.aprm_run import (
     Run,
     export_prm,
     finish,
-    load_player,
+    load_snapshot,
     restore,
     save_checkpoint,
     save_snapshot,
@@ -46,12 +46,15 @@ from sparring.training.aprm_settings import AprmSettings
 from sparring.training.optimism import OptimisticGradient
 from sparring.training.pool import ReplayPool
 from sparring.training.prm_rows import PrmRow, fresh_row, prm_utility, replay_row
-from sparring.training.running import Progress, make_accelerator, resumes, tracked_settings
-from sparring.training.state import (
-    load_state,
+from sparring.training.run import (
+    Divergence,
+    Progress,
+    make_accelerator,
     random_for,
+    resumes,
     seed_for,
     torch_generator_for,
+    tracked_settings,
 )
 from sparring.training.tasks import State, TextTask, load_task
 
@@ -74,9 +77,9 @@ def train_aprm(
     """
     run = setup(settings, out)
     log = JsonlLog(out / "log.jsonl")
-    if resumes(out, [log], resume=resume):
+    run.logs = [log]
+    if resumes(out, run.logs, resume=resume):
         restore(run)
-    log.truncate_after(lambda record: record["step"] <= run.step)
     run.accelerator.init_trackers("sparring-aprm", config=tracked_settings(settings))
 
     while run.step < settings.total_steps:
@@ -151,6 +154,10 @@ def setup(settings: AprmSettings, out: Path) -> Run:
             for state in task.states
         ]
         task.keep(fits, f"state longer than max_length = {settings.max_length} tokens")
+    run.divergence = {
+        player: Divergence(player, run.players.parameters(player).values(), f"{player}_learning_rate")
+        for player in PLAYERS
+    }
     reset_optimizers(run)
     return run
 
@@ -249,18 +256,20 @@ def optimizer_step(run: Run, player: Player) -> float:
     rate = settings.prm_learning_rate if player == "prm" else settings.adversary_learning_rate
     for group in run.optimizers[player].param_groups:
         group["lr"] = rate * settings.learning_rate_factor(run.step, player)
-    norm = torch.nn.utils.clip_grad_norm_(list(named.values()), settings.max_gradient_norm)
+    norm = float(torch.nn.utils.clip_grad_norm_(list(named.values()), settings.max_gradient_norm))
+    run.divergence[player].check_gradient(run.step + 1, norm)
     if run.step >= settings.warm_steps and settings.adversary == "trained":
         run.optimism[
             player
         ].extrapolate()  # only in a game: against a fixed opponent it would just double the noise
     run.optimizers[player].step()
+    run.divergence[player].check_weights(run.step + 1)
     run.optimizers[player].zero_grad(set_to_none=True)
-    return float(norm)
+    return norm
 
 
 def export_snapshot(settings: AprmSettings, out: Path, update: int, folder: Path) -> None:
     """Write the PRM of a snapshot of the run in `out` as a Hugging Face folder; update 0 is the start of the game."""
     run = setup(settings, out)
-    load_player(run.players, "prm", load_state(out / "snapshots" / f"{update:06d}")[0]["prm"])
+    load_snapshot(run, out, update, "prm")
     export_prm(run, folder)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from sparring.errors import CheckpointError
 from sparring.models.checkpoint import model_card, save_prm
 from sparring.models.families.source import context
 from sparring.models.players import PLAYERS, Player, Players
@@ -21,14 +20,27 @@ from sparring.models.sidecar import sidecar_for
 from sparring.runs import JsonlLog, Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.traces.spans import Layout
+from sparring.training import run as run_state
 from sparring.training.adversary import Adversary
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.optimism import OptimisticGradient
 from sparring.training.pool import ReplayPool
-from sparring.training.running import peak_memory, refuse_changes
-from sparring.training.state import load_optimizer_tensors, load_state, optimizer_tensors, save_state
+from sparring.training.run import (
+    CHECKPOINT,
+    Divergence,
+    Part,
+    Tensors,
+    load_state,
+    peak_memory,
+    refuse_changes,
+    restoring,
+    save_state,
+    set_tensors,
+    verified,
+)
 from sparring.training.tasks import ChainTask, TextTask
 
+_COUNTERS = ("step", "labelled", "undecided", "tokens")
 METHODS = {
     "rules": "supervised by a step oracle on rule perturbations, no human step labels",
     "frozen": "supervised by a step oracle on the errors of an untrained adversary, no human step labels",
@@ -51,6 +63,8 @@ class Run:
     pool: ReplayPool
     optimizers: dict[Player, torch.optim.Optimizer] = field(default_factory=dict)
     optimism: dict[Player, OptimisticGradient] = field(default_factory=dict)
+    divergence: dict[Player, Divergence] = field(default_factory=dict)
+    logs: list[JsonlLog] = field(default_factory=list)
     step: int = 0
     labelled: int = 0
     undecided: int = 0
@@ -65,62 +79,78 @@ class Run:
 
 def save_checkpoint(run: Run) -> None:
     """Write everything that resuming needs."""
-    tensors: dict[str, dict[str, torch.Tensor]] = {"reference": run.players.reference_state()}
-    for player in PLAYERS:
-        named = run.players.parameters(player)
-        tensors[player] = dict(named)
-        tensors[f"{player}_optimizer"] = optimizer_tensors(run.optimizers[player], named)
-        tensors[f"{player}_optimism"] = run.optimism[player].state()
+    optimism = {f"{player}_optimism": run.optimism[player].state() for player in PLAYERS}
     values = {
-        "step": run.step,
-        "labelled": run.labelled,
-        "undecided": run.undecided,
-        "tokens": run.tokens,
+        **{name: getattr(run, name) for name in _COUNTERS},
         "settings": dump_settings(run.settings),
         "digest": run.task.digest,
         "prompt": prompt_digest(run.layout, run.adversary.prompt_texts),
         "pool": run.pool.records(),
     }
-    save_state(run.out / "checkpoint", tensors, values)
+    others = {"reference": run.players.reference_state(), **optimism}
+    run_state.save_checkpoint(run.out, _parts(run), values, run.logs, others)
 
 
 def restore(run: Run) -> None:
-    """Load the run's checkpoint; settings and data must be those of this run."""
-    tensors, values = load_state(run.out / "checkpoint")
-    prompt = prompt_digest(run.layout, run.adversary.prompt_texts)
-    refuse_changes(run.out, run.settings, run.task.digest, values, prompt=prompt)
+    """Load the run's checkpoint; settings and data must be those of this run.
+
+    Raises:
+        CheckpointError: it, a log or a snapshot is not what was written, or does not fit.
+        SettingsError: it is of other settings or data.
+    """
+    folder = run.out / CHECKPOINT
+    tensors, values = load_state(folder)
+    with restoring(folder):
+        prompt = prompt_digest(run.layout, run.adversary.prompt_texts)
+        refuse_changes(run.out, run.settings, run.task.digest, values, prompt=prompt)
+        gradients: dict[Player, dict[str, torch.Tensor]] = {}
+        for player in PLAYERS:
+            named = run.players.parameters(player)
+            names = tensors.get(f"{player}_optimism", {})
+            gradients[player] = {name: torch.zeros_like(named[name]) for name in names}
+        run.pool.load_records(values["pool"])
+        for name in _COUNTERS:
+            setattr(run, name, values[name])
+    others = {"reference": run.players.reference_state()}
+    others |= {f"{player}_optimism": gradients[player] for player in PLAYERS}
+    run_state.restore_parts(run.out, tensors, values, _parts(run), run.logs, others)
     for player in PLAYERS:
-        named = run.players.parameters(player)
-        load_player(run.players, player, tensors[player])
-        load_optimizer_tensors(run.optimizers[player], named, tensors.get(f"{player}_optimizer", {}))
-        run.optimism[player].load_state(
-            {name: tensor.to(run.device) for name, tensor in tensors.get(f"{player}_optimism", {}).items()}
-        )
-    run.players.load_reference_state(tensors["reference"])
-    run.pool.load_records(values["pool"])
-    run.step, run.labelled, run.undecided, run.tokens = (
-        values[name] for name in ("step", "labelled", "undecided", "tokens")
-    )
+        run.optimism[player].load_state(gradients[player])
+    for update in snapshots(run):
+        verified(_snapshot(run.out, update))
+
+
+def _parts(run: Run) -> list[Part]:
+    return [Part(player, run.players.parameters(player), run.optimizers[player]) for player in PLAYERS]
+
+
+def snapshots(run: Run) -> list[int]:
+    """Return the updates after which this run has kept its players so far; 0 is the start of the game."""
+    every, warm = run.settings.snapshot_every, run.settings.warm_steps
+    if not every or not run.logs or run.step < warm:
+        return []
+    return [*([0] if warm else []), *range(every, run.step - warm + 1, every)]
 
 
 def save_snapshot(run: Run, update: int) -> None:
     """Keep both players as they are after this update, for cross-play."""
-    tensors: dict[str, dict[str, torch.Tensor]] = {p: dict(run.players.parameters(p)) for p in PLAYERS}
-    save_state(run.out / "snapshots" / f"{update:06d}", tensors, {"update": update})
+    tensors: dict[str, Tensors] = {player: run.players.parameters(player) for player in PLAYERS}
+    save_state(_snapshot(run.out, update), tensors, {"update": update})
 
 
-def load_player(players: Players, player: Player, tensors: dict[str, torch.Tensor]) -> None:
-    """Set a player's trainable parameters.
+def load_snapshot(run: Run, out: Path, update: int, player: Player) -> None:
+    """Set a player as it was after this update of the run in `out`.
 
     Raises:
-        CheckpointError: the names or shapes differ.
+        CheckpointError: the snapshot is not what was written, or does not fit the model.
     """
-    named = players.parameters(player)
-    if named.keys() != tensors.keys():
-        raise CheckpointError(f"the checkpoint's {player} has other parameters than the model")
-    with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(tensors[name])
+    folder = _snapshot(out, update)
+    tensors, _ = load_state(folder)
+    set_tensors(folder, player, run.players.parameters(player), tensors.get(player, {}))
+
+
+def _snapshot(out: Path, update: int) -> Path:
+    return out / "snapshots" / f"{update:06d}"
 
 
 def export_prm(run: Run, folder: Path) -> None:

@@ -31,6 +31,7 @@ from transformers import LlamaForCausalLM
 from sparring.errors import SettingsError
 from sparring.files import atomic_directory
 from sparring.locks import writes
+from sparring.models.checkpoint import write_model
 from sparring.models.loading import load_causal_model, quiet
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
@@ -43,7 +44,7 @@ from sparring.training.chain_batches import (
     solution_batch,
     with_habits,
 )
-from sparring.training.state import seed_for
+from sparring.training.run import Divergence, seed_for
 from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, generate_problems
 from sparring.worlds.chain_model import build_tokenizer, tiny_config
 
@@ -140,6 +141,7 @@ def learn_language(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=0.01, betas=(0.9, 0.98)
     )
+    divergence = Divergence("policy", model.parameters())
     updates = settings.first_phase_updates
     gaps = torch.Generator().manual_seed(seed_for(settings.seed, 0, "gaps"))
     for update in range(updates):
@@ -164,8 +166,9 @@ def learn_language(
         loss = torch.nn.functional.cross_entropy(logits[counted], targets[counted])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        divergence.check_gradient(update + 1, float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)))
         optimizer.step()
+        divergence.check_weights(update + 1)
         if progress is not None:
             progress(update + 1, {"loss": float(loss.detach()), "updates": updates})
     return model
@@ -179,9 +182,7 @@ def write_policy(
     for name, steps in (("in_distribution", IN_DISTRIBUTION), ("longer", LONGER)):
         metrics[f"policy.{name}.greedy_accuracy"] = greedy_accuracy(model, tokenizer, steps, settings)
     with atomic_directory(out) as temporary, quiet():
-        model.save_pretrained(temporary, safe_serialization=True)
-        tokenizer.save_pretrained(temporary)
-        (temporary / "README.md").write_text(_card(settings, metrics), encoding="utf-8")
+        write_model(temporary, model, tokenizer, _card(settings, metrics))
         write_metrics(temporary, metrics, settings=dump_settings(settings), seed=settings.seed)
 
 
@@ -214,6 +215,7 @@ def learn_detection(
     heads = torch.nn.Linear(model.config.hidden_size, 2)  # of words, and of steps
     parameters = [*model.parameters(), *heads.parameters()]
     line_break = tokenizer.convert_tokens_to_ids("\n")
+    divergence = Divergence("policy", parameters)
     rate = settings.learning_rate / 2
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
     updates = max(1, settings.detection_problems // settings.batch)
@@ -256,8 +258,10 @@ def learn_detection(
         )
         optimizer.zero_grad()
         (language_loss + detection_loss).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))
+        divergence.check_gradient(first_update + update + 1, norm)
         optimizer.step()
+        divergence.check_weights(first_update + update + 1)
         if progress is not None:
             losses = {"loss": float(language_loss.detach()), "detection_loss": float(detection_loss.detach())}
             progress(first_update + update + 1, losses)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sparring.training.state import seed_for
+from sparring.training.run import seed_for
 from sparring.worlds.planted import Floats, Integers, PlantedWorld
 
 

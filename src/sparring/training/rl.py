@@ -51,8 +51,15 @@ from sparring.training.rl_run import Run, finish, restore, save_checkpoint
 from sparring.training.rl_scores import Answer, StepScores, credit_rule, load_scores
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import OtherEngine, Sampler, load_subject
-from sparring.training.running import Progress, make_accelerator, resumes, tracked_settings
-from sparring.training.state import random_for, seed_for
+from sparring.training.run import (
+    Divergence,
+    Progress,
+    make_accelerator,
+    random_for,
+    resumes,
+    seed_for,
+    tracked_settings,
+)
 
 
 @writes("out")
@@ -79,14 +86,11 @@ def train_rl(
     """
     run = setup(settings, out, other)
     log, watched, renewed = (JsonlLog(out / f"{name}.jsonl") for name in ("log", "watch", "refresh"))
-    if resumes(out, [log, watched], resume=resume):
+    run.logs = [log, watched, renewed]
+    if resumes(out, run.logs, resume=resume):
         restore(run)
         if run.refreshed:
             run.scores = load_scores(settings, run.subject.checker, prm_folder(run))
-    log.truncate_after(lambda record: record["step"] <= run.step)
-    # What comes before the checkpoint of its update is there up to the checkpoint; later records are made again.
-    for made in (watched, renewed):
-        made.truncate_after(lambda record: record["update"] <= run.step and run.step > 0)
     looks, refreshes = list(watched.records()), list(renewed.records())
     stopped = hacked(looks) if settings.stop_when_hacked else None
     run.accelerator.init_trackers("sparring-rl", config=tracked_settings(settings))
@@ -169,8 +173,9 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         group["full_lr"] = group["lr"]
     recent = deque[Trace](maxlen=settings.refresh_answers)
     return Run(
-        settings, out, accelerator, subject, tokenizer, policy, sampler, scores, optimizer, recent=recent
-    )
+        settings, out, accelerator, subject, tokenizer, policy, sampler, scores, optimizer,
+        Divergence("policy", named.values()), recent=recent,
+    )  # fmt: skip
 
 
 # --- one update ------------------------------------------------------------------------------------------------------
@@ -286,11 +291,13 @@ def optimizer_step(run: Run) -> float:
     for group in run.optimizer.param_groups:
         group["lr"] = group["full_lr"] * run.settings.learning_rate_factor(run.step)
     members = [parameter for name, parameter in named.items() if not name.startswith("value.")]
-    norm = torch.nn.utils.clip_grad_norm_(members, run.settings.max_gradient_norm)
+    norm = float(torch.nn.utils.clip_grad_norm_(members, run.settings.max_gradient_norm))
+    run.divergence.check_gradient(run.step + 1, norm)
     run.optimizer.step()
+    run.divergence.check_weights(run.step + 1)
     run.policy.version += 1
     run.optimizer.zero_grad(set_to_none=True)
-    return float(norm)
+    return norm
 
 
 # --- watching and results --------------------------------------------------------------------------------------------

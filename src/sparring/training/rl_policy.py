@@ -24,6 +24,7 @@ from torch import nn
 
 from sparring.files import atomic_directory
 from sparring.models.batching import pad_right
+from sparring.models.checkpoint import write_model
 from sparring.models.loading import quiet
 from sparring.models.lora import lora_config
 
@@ -153,6 +154,4 @@ class Policy:
             self.model if self._adapted is None else copy.deepcopy(self._adapted).float().merge_and_unload()
         )
         with atomic_directory(folder) as temporary, quiet():
-            whole.save_pretrained(temporary, safe_serialization=True)
-            tokenizer.save_pretrained(temporary)
-            (temporary / "README.md").write_text(card, encoding="utf-8")
+            write_model(temporary, whole, tokenizer, card)

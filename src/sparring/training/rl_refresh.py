@@ -15,6 +15,8 @@ the record says why. Not here: whether it helped; `rl_monitors.py` compares answ
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
 from collections.abc import Sequence
@@ -30,6 +32,7 @@ from sparring.labels.posterior import estimate, exact
 from sparring.models.loading import load_tokenizer, resolve_model
 from sparring.models.sidecar import Calibration, Sidecar, read_sidecar
 from sparring.oracles.panel import Panel
+from sparring.runs import METRICS_FILE, atomic_write_json
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Label, Trace
 from sparring.training import aprm, aprm_run
@@ -38,7 +41,7 @@ from sparring.training.prm_rows import fresh_row
 from sparring.training.rl_run import Run
 from sparring.training.rl_scores import PrmScores, load_prm_scores, prefix_values
 from sparring.training.rl_settings import RlSettings
-from sparring.training.state import load_state, seed_for
+from sparring.training.run import folder_digest, load_state, seed_for
 from sparring.training.supervised import train_supervised
 from sparring.training.supervised_settings import PrmSettings, SupervisedSettings, ValueSettings
 from sparring.training.tasks import ChainTask, State, TextTask
@@ -109,7 +112,7 @@ def refresh(run: Run) -> dict[str, Any]:
                 )
             else:
                 record |= play_on(settings, source.parent, traces, panel, folder)
-            run.refreshed = run.step
+            run.refreshed, run.refresh_digest = run.step, folder_digest(folder)
         except DataError as error:
             record["skipped"] = error.message
             shutil.rmtree(folder, ignore_errors=True)
@@ -238,8 +241,18 @@ def train_on_labels(
         fields["label_tokens"] = _label_texts(source, sidecar)
     kind: type[SupervisedSettings] = ValueSettings if sidecar.meaning == "value" else PrmSettings
     train_supervised(kind.model_validate(fields), folder)
+    _record_relative_paths(settings, source, folder)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)  # a refresh that was killed begins anew
     shutil.rmtree(folder / "best", ignore_errors=True)
+
+
+def _record_relative_paths(settings: RlSettings, source: Path, folder: Path) -> None:
+    """Say in the refresh's `metrics.json` where its data and its PRM were, as seen from it: a run may be moved."""
+    content = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    own = source.parent.parent == folder.parent
+    backbone = os.path.relpath(source, folder) if own else settings.prm
+    content["settings"] |= {"data": "answers.jsonl", "backbone": backbone}
+    atomic_write_json(folder / METRICS_FILE, content)
 
 
 def _label_texts(folder: Path, sidecar: Sidecar) -> tuple[str, ...] | None:

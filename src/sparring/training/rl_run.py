@@ -16,22 +16,31 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from sparring.errors import CheckpointError
 from sparring.files import atomic_directory
 from sparring.models.prompts import prompt_digest
-from sparring.runs import Metric, write_metrics
+from sparring.runs import JsonlLog, Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.traces.jsonl import record_to_trace, trace_to_record
 from sparring.traces.records import Trace
+from sparring.training import run as run_state
 from sparring.training.rl_monitors import look_metrics
 from sparring.training.rl_policy import Policy
 from sparring.training.rl_scores import StepScores
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import Sampler, Subject
-from sparring.training.running import peak_memory, refuse_changes
-from sparring.training.state import load_optimizer_tensors, load_state, optimizer_tensors, save_state
+from sparring.training.run import (
+    CHECKPOINT,
+    Divergence,
+    Part,
+    damaged,
+    folder_digest,
+    load_state,
+    peak_memory,
+    refuse_changes,
+    restoring,
+)
 
-_COUNTERS = ("step", "samples", "tokens", "refreshed")
+_COUNTERS = ("step", "samples", "tokens", "refreshed", "refresh_digest")
 
 
 @dataclass
@@ -41,6 +50,7 @@ class Run:
     Attributes:
         recent: the latest whole answers with their outcomes, for the next refresh of the PRM; none kept without one.
         refreshed: the update before which the PRM was last refreshed, 0 for the PRM that the run began with.
+        refresh_digest: of the folder that this refresh wrote.
     """
 
     settings: RlSettings
@@ -52,11 +62,14 @@ class Run:
     sampler: Sampler
     scores: StepScores | None
     optimizer: torch.optim.Optimizer
+    divergence: Divergence
+    logs: list[JsonlLog] = field(default_factory=list)
     step: int = 0
     samples: int = 0
     tokens: int = 0
     recent: deque[Trace] = field(default_factory=deque)
     refreshed: int = 0
+    refresh_digest: str | None = None
 
     @property
     def prompt(self) -> str:
@@ -87,44 +100,41 @@ class Run:
 
 def save_checkpoint(run: Run) -> None:
     """Write everything that resuming needs."""
-    named = run.policy.parameters()
-    tensors: dict[str, dict[str, torch.Tensor]] = {
-        "policy": dict(named),
-        "optimizer": optimizer_tensors(run.optimizer, named),
-    }
     values = {name: getattr(run, name) for name in _COUNTERS}
-    recent = [trace_to_record(trace) for trace in run.recent]
-    settings = dump_settings(run.settings)
-    save_state(
-        run.out / "checkpoint",
-        tensors,
-        {
-            **values,
-            "recent": recent,
-            "settings": settings,
-            "digest": run.subject.digest,
-            "prompt": run.prompt,
-        },
-    )
+    values |= {
+        "recent": [trace_to_record(trace) for trace in run.recent],
+        "settings": dump_settings(run.settings),
+        "digest": run.subject.digest,
+        "prompt": run.prompt,
+    }
+    run_state.save_checkpoint(run.out, _parts(run), values, run.logs)
     for folder in (run.out / "refresh").glob("*"):  # earlier PRMs: no checkpoint needs them any more
         if folder.name != f"{run.refreshed:06d}":
             shutil.rmtree(folder)
 
 
 def restore(run: Run) -> None:
-    """Load the run's checkpoint; settings and data must be those of this run."""
-    tensors, values = load_state(run.out / "checkpoint")
-    refuse_changes(run.out, run.settings, run.subject.digest, values, prompt=run.prompt)
-    named = run.policy.parameters()
-    if named.keys() != tensors["policy"].keys():
-        raise CheckpointError("the checkpoint's policy has other parameters than the model")
-    with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(tensors["policy"][name])
-    load_optimizer_tensors(run.optimizer, named, tensors.get("optimizer", {}))
-    for name in _COUNTERS:
-        setattr(run, name, values[name])
-    run.recent.extend(map(record_to_trace, values["recent"]))
+    """Load the run's checkpoint; settings and data must be those of this run.
+
+    Raises:
+        CheckpointError: it, a log or the refreshed PRM is not what was written, or does not fit.
+        SettingsError: it is of other settings or data.
+    """
+    folder = run.out / CHECKPOINT
+    tensors, values = load_state(folder)
+    with restoring(folder):
+        refuse_changes(run.out, run.settings, run.subject.digest, values, prompt=run.prompt)
+        for name in _COUNTERS:
+            setattr(run, name, values[name])
+        run.recent.extend(map(record_to_trace, values["recent"]))
+    prm = run.out / "refresh" / f"{run.refreshed:06d}"
+    if run.refreshed and folder_digest(prm) != run.refresh_digest:
+        raise damaged(prm, "is not what was written: a file in it was changed or is missing")
+    run_state.restore_parts(run.out, tensors, values, _parts(run), run.logs)
+
+
+def _parts(run: Run) -> list[Part]:
+    return [Part("policy", run.policy.parameters(), run.optimizer)]
 
 
 def finish(

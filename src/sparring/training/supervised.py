@@ -52,15 +52,24 @@ from sparring.training.examples import (
     soft_labels,
     split_by_group,
 )
-from sparring.training.running import Progress, make_accelerator, peak_memory, resumes, tracked_settings
-from sparring.training.state import load_state, random_for, save_state, seed_for
+from sparring.training.run import (
+    Divergence,
+    Progress,
+    make_accelerator,
+    peak_memory,
+    random_for,
+    resumes,
+    seed_for,
+    tracked_settings,
+)
 from sparring.training.step_model import StepModel, context_length, label_token_ids
 from sparring.training.supervised_run import (
     EpochPlan,
     Run,
     export,
-    load_parameters,
+    load_best,
     restore,
+    save_best,
     save_checkpoint,
 )
 from sparring.training.supervised_settings import (
@@ -97,9 +106,9 @@ def train_supervised(
     """
     run = setup(settings, out)
     log = JsonlLog(out / "log.jsonl")
-    if resumes(out, [log], resume=resume):
+    run.logs = [log]
+    if resumes(out, run.logs, resume=resume):
         restore(run)
-    log.truncate_after(lambda record: record["step"] <= run.step)
     run.accelerator.init_trackers("sparring-supervised", config=tracked_settings(settings))
     while run.step < run.updates and not run.stopped:
         started = time.perf_counter()
@@ -161,6 +170,7 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
     return Run(
         settings, out, accelerator, tokenizer, layout, model, optimizer,
         training, validation, left_out, max_length, digest,
+        Divergence(settings.title, model.parameters().values()),
     )  # fmt: skip
 
 
@@ -241,8 +251,12 @@ def update(run: Run) -> dict[str, Any]:
     rate = settings.learning_rate * settings.learning_rate_factor(run.step, run.updates)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    norm = torch.nn.utils.clip_grad_norm_(list(model.parameters().values()), settings.max_gradient_norm)
+    norm = float(
+        torch.nn.utils.clip_grad_norm_(list(model.parameters().values()), settings.max_gradient_norm)
+    )
+    run.divergence.check_gradient(run.step + 1, norm)
     run.optimizer.step()
+    run.divergence.check_weights(run.step + 1)
     run.optimizer.zero_grad(set_to_none=True)
     return {
         "epoch": epoch,
@@ -251,7 +265,7 @@ def update(run: Run) -> dict[str, Any]:
         "labelled_steps": judged,
         "tokens": tokens,
         "learning_rate": rate,
-        "gradient_norm": float(norm),
+        "gradient_norm": norm,
     }
 
 
@@ -309,7 +323,7 @@ def validate(run: Run) -> dict[str, Any]:
     assert loss is not None
     if run.best_loss is None or loss < run.best_loss:
         run.best_loss, run.best_step, run.failures = loss, run.step, 0
-        save_state(run.out / "best", {"model": dict(run.model.parameters())}, {"step": run.step})
+        save_best(run)
     else:
         run.failures += 1
         run.stopped = bool(run.settings.patience) and run.failures >= run.settings.patience
@@ -325,7 +339,7 @@ def finish(run: Run, records: Sequence[dict[str, Any]]) -> Path:
     kept = run.step
     if run.validation and settings.keep == "best":
         kept = run.best_step
-        load_parameters(run, load_state(run.out / "best")[0]["model"])
+        load_best(run)
     seconds = sum(record["seconds"] for record in records)
     metrics = {
         "training.seconds": Metric(seconds, unit="s"),

@@ -7,25 +7,37 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
+from sparring.errors import CheckpointError
 from sparring.models.checkpoint import model_card
 from sparring.models.prompts import prompt_digest
 from sparring.models.sidecar import Calibration, sidecar_for
-from sparring.runs import Metric
+from sparring.runs import JsonlLog, Metric
 from sparring.settings import dump_settings
 from sparring.traces.spans import Layout
+from sparring.training import run as run_state
 from sparring.training.examples import Example
-from sparring.training.running import refuse_changes
-from sparring.training.state import load_optimizer_tensors, load_state, optimizer_tensors, save_state
+from sparring.training.run import (
+    CHECKPOINT,
+    Divergence,
+    Part,
+    load_state,
+    refuse_changes,
+    restoring,
+    save_state,
+    set_tensors,
+    verified,
+)
 from sparring.training.step_model import StepModel
 from sparring.training.supervised_settings import SupervisedSettings
 
+BEST = "best"
 _COUNTERS = ("step", "best_loss", "best_step", "failures", "stopped")
 
 
@@ -54,6 +66,8 @@ class Run:
     left_out: Counter[str]
     max_length: int
     digest: str
+    divergence: Divergence
+    logs: list[JsonlLog] = field(default_factory=list)
     step: int = 0
     best_loss: float | None = None
     best_step: int = 0
@@ -81,42 +95,58 @@ class Run:
 
 def save_checkpoint(run: Run) -> None:
     """Write everything that resuming needs."""
-    named = run.model.parameters()
-    tensors: dict[str, dict[str, torch.Tensor]] = {
-        "model": dict(named),
-        "optimizer": optimizer_tensors(run.optimizer, named),
-    }
     values = {name: getattr(run, name) for name in _COUNTERS}
-    save_state(
-        run.out / "checkpoint",
-        tensors,
-        {
-            **values,
-            "digest": run.digest,
-            "prompt": prompt_digest(run.layout),
-            "kind": run.settings.title,
-            "settings": dump_settings(run.settings),
-        },
-    )
+    values |= {
+        "digest": run.digest,
+        "prompt": prompt_digest(run.layout),
+        "kind": run.settings.title,
+        "settings": dump_settings(run.settings),
+    }
+    run_state.save_checkpoint(run.out, _parts(run), values, run.logs)
 
 
 def restore(run: Run) -> None:
-    """Load the run's checkpoint; command, settings and data must be those of this run."""
-    tensors, values = load_state(run.out / "checkpoint")
-    kind = values["kind"]
-    others = [] if kind == run.settings.title else [f"it trains a {kind}"]
-    refuse_changes(run.out, run.settings, run.digest, values, *others, prompt=prompt_digest(run.layout))
-    load_parameters(run, tensors["model"])
-    load_optimizer_tensors(run.optimizer, run.model.parameters(), tensors.get("optimizer", {}))
-    for name in _COUNTERS:
-        setattr(run, name, values[name])
+    """Load the run's checkpoint; command, settings and data must be those of this run.
+
+    Raises:
+        CheckpointError: it, the log or the best weights are not what was written, or do not fit.
+        SettingsError: it is of another command, or of other settings or data.
+    """
+    folder = run.out / CHECKPOINT
+    tensors, values = load_state(folder)
+    with restoring(folder):
+        kind = values["kind"]
+        others = [] if kind == run.settings.title else [f"it trains a {kind}"]
+        refuse_changes(run.out, run.settings, run.digest, values, *others, prompt=prompt_digest(run.layout))
+        for name in _COUNTERS:
+            setattr(run, name, values[name])
+    run_state.restore_parts(run.out, tensors, values, _parts(run), run.logs)
+    if run.best_step:
+        verified(run.out / BEST)
 
 
-def load_parameters(run: Run, tensors: dict[str, torch.Tensor]) -> None:
-    """Set the trainable parameters."""
-    with torch.no_grad():
-        for name, parameter in run.model.parameters().items():
-            parameter.copy_(tensors[name])
+def _parts(run: Run) -> list[Part]:
+    return [Part("model", run.model.parameters(), run.optimizer)]
+
+
+def save_best(run: Run) -> None:
+    """Keep the weights as they are now as the best so far."""
+    save_state(run.out / BEST, {"model": run.model.parameters()}, {"step": run.step})
+
+
+def load_best(run: Run) -> None:
+    """Set the weights that were the best.
+
+    Raises:
+        CheckpointError: they are not what was kept.
+    """
+    folder = run.out / BEST
+    tensors, values = load_state(folder)
+    if values.get("step") != run.best_step:
+        raise CheckpointError(
+            f"'{folder}' holds the weights of update {values.get('step')}, not {run.best_step}"
+        )
+    set_tensors(folder, "model", run.model.parameters(), tensors.get("model", {}))
 
 
 def export(run: Run, folder: Path, calibration: Calibration, kept: int, metrics: dict[str, Metric]) -> None:

@@ -7,7 +7,6 @@ loss use it as it is. Not here: models, splits.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from sparring.files import atomic_write_text
 from sparring.models.sidecar import Calibration
+from sparring.pictures import svg_of
 from sparring.runs import Metric
 from sparring.statistics import (
     ReliabilityBin,
@@ -158,7 +158,5 @@ def write_reliability_plot(path: Path, judged: Judged, title: str) -> list[Relia
             str(count), (mean_score, share), textcoords="offset points", xytext=(6, -10), fontsize=8
         )
     axes.set(xlabel="mean score", ylabel="mean label", title=title, xlim=(0, 1), ylim=(0, 1))
-    image = io.StringIO()
-    figure.savefig(image, format="svg", metadata={"Date": None})
-    atomic_write_text(path, image.getvalue())
+    atomic_write_text(path, svg_of(figure))
     return bins

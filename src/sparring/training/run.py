@@ -1,0 +1,430 @@
+"""A training run on disk: seeds, trackers, checkpoints with digests, resuming, and when a run has diverged.
+
+Contract: a state is a folder of one safetensors file and JSON, never pickle; it appears whole or not at all. It carries
+digests of its tensors and values and of the logs as they were, and all are checked before anything of it is used: where
+one bit of it or of such a log was changed, or a tensor is missing, it is refused in words and never believed. All
+randomness of a run is derived from (seed, step, purpose), so there is no generator state to save.
+
+Not here: what is trained and what else a checkpoint holds (`aprm_run.py`, `rl_run.py`, `supervised_run.py`); the lock on
+the run directory (`sparring.locks`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import random
+import resource
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sparring.errors import CheckpointError, DataError, SettingsError, SparringError
+from sparring.runs import JsonlLog, atomic_directory
+from sparring.settings import Settings, dump_settings
+
+Progress = Callable[[int, dict[str, Any]], None]
+"""Called after every update with (updates done, the update's log record)."""
+
+Tensors = Mapping[str, torch.Tensor]
+
+CHECKPOINT = "checkpoint"
+_TENSORS, _VALUES = "state.safetensors", "state.json"
+_FREE_ON_RESUME = {"checkpoint_every", "trackers", "device"}  # may differ without changing any result
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam and AdamW
+_MOST_GROWTH, _LEAST_START = 100.0, 0.05
+
+
+# --- randomness ------------------------------------------------------------------------------------------------------
+
+
+def seed_for(seed: int, step: int, purpose: str) -> int:
+    """Return a seed below 2**63 that depends on all three."""
+    digest = hashlib.sha256(f"{seed}/{step}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def random_for(seed: int, step: int, purpose: str) -> random.Random:
+    """Return Python's generator for this purpose at this step."""
+    return random.Random(seed_for(seed, step, purpose))
+
+
+def torch_generator_for(seed: int, step: int, purpose: str, device: torch.device) -> torch.Generator:
+    """Return torch's generator for this purpose at this step."""
+    return torch.Generator(device=device).manual_seed(seed_for(seed, step, purpose))
+
+
+# --- trackers and cost -----------------------------------------------------------------------------------------------
+
+
+def make_accelerator(
+    trackers: Sequence[str], out: Path, device: torch.device, *, mixed: torch.dtype = torch.float32
+) -> Accelerator:
+    """Return accelerate's object with its trackers; where `mixed` is bfloat16 it casts forward passes."""
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if mixed == torch.bfloat16 else "no",
+        log_with=available_trackers(trackers) or None,
+        project_dir=str(out),
+    )
+
+
+def available_trackers(wanted: Sequence[str]) -> list[str]:
+    """Return the trackers, or raise SettingsError for one that is unknown or not installed.
+
+    accelerate itself would leave such a tracker out without a word.
+    """
+    installed = {str(tracker) for tracker in get_available_trackers()}
+    for tracker in wanted:
+        if tracker not in installed:
+            hint = {
+                "tensorboard": "pip install 'sparring[tracking]'",
+                "wandb": "pip install 'sparring[wandb]'",
+            }
+            known = ", ".join(sorted(installed)) or "none"
+            raise SettingsError(
+                f"trackers: '{tracker}' is unknown or not installed (installed: {known})"
+                + (f"; {hint[tracker]}" if tracker in hint else "")
+            )
+    return list(wanted)
+
+
+def tracked_settings(settings: Settings) -> dict[str, int | float | str | bool]:
+    """Return the settings as trackers take them: plain values, others as text."""
+    return {
+        key: value if isinstance(value, (int, float, str, bool)) else str(value)
+        for key, value in dump_settings(settings).items()
+    }
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes held so far: on the GPU, or by this process (since it was started, or resumed)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+# --- states on disk --------------------------------------------------------------------------------------------------
+
+
+def save_state(folder: Path, tensors: Mapping[str, Tensors], values: Mapping[str, Any]) -> None:
+    """Write groups of tensors and JSON values as one folder, replacing an older one atomically."""
+    flat = {
+        f"{group}|{name}": tensor.detach().cpu().contiguous().clone()
+        for group, members in tensors.items()
+        for name, tensor in members.items()
+    }
+    with atomic_directory(folder) as temporary:
+        save_file(flat, str(temporary / _TENSORS))
+        content = {**values, "tensors_digest": _file_digest(temporary / _TENSORS)}
+        whole = {**content, "state_digest": _digest(content)}
+        (temporary / _VALUES).write_text(json.dumps(whole, ensure_ascii=False), encoding="utf-8")
+
+
+def load_state(folder: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    """Return what `save_state` wrote.
+
+    Raises:
+        CheckpointError: there is no state, it cannot be read, or it is not what was written.
+    """
+    values = verified(folder)
+    try:
+        flat = load_file(str(folder / _TENSORS))
+    except (OSError, SafetensorError) as error:
+        raise damaged(folder / _TENSORS, f"cannot be read ({error})") from None
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in flat.items():
+        group, _, name = key.partition("|")
+        groups.setdefault(group, {})[name] = tensor
+    return groups, values
+
+
+def verified(folder: Path) -> dict[str, Any]:
+    """Return a state's values once they and its tensors are found to be what was written.
+
+    Raises:
+        CheckpointError: they are not, or there is no state.
+    """
+    path = folder / _VALUES
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint to resume from at '{folder}' ({_VALUES} is not there)")
+    try:
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict):
+            raise damaged(path, "does not hold a JSON object")
+        known = values.pop("state_digest", None)
+        if known != _digest(values):
+            what = "was changed since it was written" if known else "holds no digest of its content"
+            raise damaged(path, what)
+        tensors = _file_digest(folder / _TENSORS)
+    except OSError as error:
+        raise damaged(Path(error.filename or folder), f"cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"is not valid JSON ({' '.join(str(error).split())[:200]})") from None
+    if values.pop("tensors_digest") != tensors:
+        raise damaged(folder / _TENSORS, "was changed since it was written")
+    return values
+
+
+def damaged(file: Path, what: str) -> CheckpointError:
+    """Return the error for a file of a run that cannot be believed."""
+    return CheckpointError(
+        f"'{file}' {what}: the run cannot go on from it. Put back an undamaged copy of the run directory, or start anew "
+        "in another --out"
+    )
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Return a SHA-256 of JSON values, however they are written."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Return a SHA-256 of the names and contents of a folder's files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return _digest({str(path.relative_to(folder)): _file_digest(path) for path in files})
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Parameters by a stable name, and the optimiser that trains them."""
+
+    name: str
+    parameters: Mapping[str, torch.nn.Parameter]
+    optimizer: torch.optim.Optimizer
+
+
+def save_checkpoint(
+    out: Path,
+    parts: Sequence[Part],
+    values: Mapping[str, Any],
+    logs: Sequence[JsonlLog],
+    others: Mapping[str, Tensors] | None = None,
+) -> None:
+    """Write everything that resuming needs: parameters, moments, values, and how far the logs are."""
+    tensors: dict[str, Tensors] = dict(others or {})
+    for part in parts:
+        tensors[part.name] = part.parameters
+        tensors[f"{part.name}_optimizer"] = _moments(part)
+    positions = {log.path.name: log.position() for log in logs}
+    save_state(out / CHECKPOINT, tensors, {**values, "logs": positions})
+
+
+def restore_parts(
+    out: Path,
+    tensors: Mapping[str, Tensors],
+    values: Mapping[str, Any],
+    parts: Sequence[Part],
+    logs: Sequence[JsonlLog],
+    others: Mapping[str, Tensors] | None = None,
+) -> None:
+    """Set parameters, moments and `others` as the checkpoint in `out` has them, and cut the logs back to it.
+
+    Raises:
+        CheckpointError: it does not fit the model, or a log is not what it was when the checkpoint was written.
+    """
+    file = out / CHECKPOINT / _TENSORS
+    for name, target in (others or {}).items():
+        set_tensors(file, name, target, tensors.get(name, {}))
+    for part in parts:
+        set_tensors(file, part.name, part.parameters, tensors.get(part.name, {}))
+        _set_moments(file, part, tensors.get(f"{part.name}_optimizer", {}))
+    with restoring(out / CHECKPOINT):
+        for log in logs:
+            try:
+                log.cut_back(values["logs"][log.path.name])
+            except DataError as error:
+                raise damaged(log.path, error.message) from None
+
+
+@contextlib.contextmanager
+def restoring(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong with a state of another kind or version into a CheckpointError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise damaged(folder / _VALUES, f"is not of this kind of run and version ({error!r})") from error
+
+
+def set_tensors(file: Path, group: str, targets: Tensors, found: Tensors) -> None:
+    """Copy tensors of the same names, shapes and types into `targets`.
+
+    Raises:
+        CheckpointError: one is missing, unexpected, of another shape or type, or not finite; names the first.
+    """
+    for name in sorted(targets.keys() | found.keys()):
+        if name not in found or name not in targets:
+            what = "is missing" if name in targets else "is not one of this model"
+            raise damaged(file, f"does not fit: {group} tensor '{name}' {what}")
+        _check_tensor(file, f"{group} tensor '{name}'", found[name], targets[name].shape, targets[name].dtype)
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(found[name])
+
+
+def _check_tensor(
+    file: Path, name: str, tensor: torch.Tensor, shape: Sequence[int], dtype: torch.dtype
+) -> None:
+    if tensor.shape != tuple(shape) or tensor.dtype != dtype:
+        was, wanted = f"{tuple(tensor.shape)} {tensor.dtype}", f"{tuple(shape)} {dtype}"
+        raise damaged(file, f"does not fit: {name} is {was}, should be {wanted}")
+    if not bool(torch.isfinite(tensor).all()):
+        raise damaged(file, f"holds numbers that are not finite in {name}")
+
+
+def _moments(part: Part) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}/{moment}": value
+        for name, parameter in part.parameters.items()
+        for moment, value in part.optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _set_moments(file: Path, part: Part, found: Tensors) -> None:
+    """Set the optimiser's moments: of a parameter all of them, or none where it has had no gradient yet."""
+    by_parameter: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in found.items():
+        name, _, moment = key.rpartition("/")
+        by_parameter.setdefault(name, {})[moment] = tensor
+    for name, moments in by_parameter.items():
+        if name not in part.parameters or moments.keys() != _MOMENTS:
+            raise damaged(
+                file, f"does not fit: the optimiser's tensors of {part.name} '{name}' are {sorted(moments)}"
+            )
+        parameter = part.parameters[name]
+        for moment, tensor in moments.items():
+            shape, dtype = ((), torch.float32) if moment == "step" else (parameter.shape, parameter.dtype)
+            _check_tensor(file, f"the optimiser's '{moment}' of {part.name} '{name}'", tensor, shape, dtype)
+            place = "cpu" if moment == "step" else parameter.device
+            part.optimizer.state[parameter][moment] = tensor.clone().to(place)
+
+
+# --- resuming --------------------------------------------------------------------------------------------------------
+
+
+def resumes(out: Path, logs: Iterable[JsonlLog], *, resume: bool) -> bool:
+    """Whether there is a checkpoint to go on from; without one the logs are emptied.
+
+    Raises:
+        SettingsError: there is a run in `out`, and nobody asked to go on with it.
+    """
+    begun = (out / CHECKPOINT).exists()
+    if not resume and (begun or any(log.path.stat().st_size for log in logs)):
+        raise SettingsError(f"'{out}' already holds a run; resume it with --resume, or choose another --out")
+    if not begun:
+        for log in logs:
+            log.cut_back(None)
+    return begun
+
+
+def refuse_changes(
+    out: Path, settings: Settings, digest: str, then: Mapping[str, Any], *others: str, prompt: str
+) -> None:
+    """Refuse to go on with a run with other settings or data than it was started with.
+
+    Args:
+        out: the run directory.
+        settings: those of now.
+        digest: of the data of now.
+        then: the checkpoint's values, `settings` and `digest` among them.
+        others: further changes, in words.
+        prompt: names the texts of prompts of now (`models.prompts.prompt_digest`), `prompt` in the checkpoint's values.
+
+    Raises:
+        SettingsError: something differs that may not.
+    """
+    now, before = dump_settings(settings), then["settings"]
+    changed = [
+        f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted(now.keys() | before.keys())
+        if now.get(key) != before.get(key) and key not in _FREE_ON_RESUME
+    ]
+    if others or changed:
+        raise SettingsError(f"cannot resume '{out}' with other settings: " + "; ".join([*others, *changed]))
+    if then["prompt"] != prompt:
+        raise SettingsError(
+            f"cannot resume '{out}': prompts are other texts than when it was started (another tokenizer, chat template or "
+            "version of transformers), and a run must not mix them"
+        )
+    if then["digest"] != digest:
+        raise SettingsError(f"cannot resume '{out}': the data files have changed since it was started")
+
+
+# --- divergence ------------------------------------------------------------------------------------------------------
+
+
+class DivergedError(SparringError):
+    """Training has left the numbers: there is nothing to export."""
+
+
+class Divergence:
+    """Says when the training of some parameters has diverged.
+
+    It has when a gradient or a weight is not finite, or when the root mean square of the weights is more than 100 times
+    what it was at the start (or than 0.05, if that was less): fine-tuning changes it by a few per cent, training from
+    nothing by a factor of about ten.
+
+    Args:
+        what: the player or model, in words.
+        parameters: as they are at the start.
+        setting: the name of the learning rate's setting.
+    """
+
+    def __init__(
+        self, what: str, parameters: Iterable[torch.nn.Parameter], setting: str = "learning_rate"
+    ) -> None:
+        self.what, self.setting, self._parameters = what, setting, list(parameters)
+        self._count = sum(parameter.numel() for parameter in self._parameters)
+        self._start = max(self._size(), _LEAST_START)
+
+    def check_gradient(self, update: int, norm: float) -> None:
+        """Look at the gradient's norm, before the step.
+
+        Raises:
+            DivergedError: it is not finite.
+        """
+        if not math.isfinite(norm):
+            raise self._error(update, f"its gradient's norm is {norm}")
+
+    def check_weights(self, update: int) -> None:
+        """Look at the weights, after the step.
+
+        Raises:
+            DivergedError: they are not finite, or have grown out of all proportion.
+        """
+        size = self._size()
+        if not math.isfinite(size):
+            raise self._error(update, "its weights are not finite numbers")
+        if size > _MOST_GROWTH * self._start:
+            words = f"the root mean square of its weights is {size:.3g}, {size / self._start:.3g} times that of the start"
+            raise self._error(update, words)
+
+    def _size(self) -> float:
+        with torch.no_grad():
+            norms = [torch.linalg.vector_norm(p, dtype=torch.float32).cpu() for p in self._parameters]
+        return float(torch.linalg.vector_norm(torch.stack(norms))) / math.sqrt(self._count)
+
+    def _error(self, update: int, why: str) -> DivergedError:
+        return DivergedError(
+            f"training of the {self.what} has diverged at update {update}: {why}. Nothing was exported; start anew with a "
+            f"lower {self.setting}"
+        )

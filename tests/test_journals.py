@@ -1,0 +1,103 @@
+"""The journal of a long job: what it takes for done, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparring.errors import DataError, SettingsError
+from sparring.journals import Journal
+
+JOB = {"model": "m", "seed": 1, "limit": None}
+PIECES = [{"id": f"p{number}", "scores": [number / 7, 0.5], "nothing": None} for number in range(4)]
+
+
+def written(path: Path, job: dict[str, Any] = JOB, pieces: list[dict[str, Any]] = PIECES) -> list[bytes]:
+    """Write a journal and return its lines."""
+    path.unlink(missing_ok=True)
+    with opened(path, job) as journal:
+        for piece in pieces:
+            journal.add(piece)
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def opened(path: Path, job: dict[str, Any] = JOB, **options: bool) -> Journal:
+    return Journal(path, job, lambda record: record["id"], **options)
+
+
+def found(path: Path) -> list[Any]:
+    with opened(path) as journal:
+        return list(journal.found.values())
+
+
+def test_what_is_written_is_read_back_and_what_stands_twice_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    lines = written(path)
+    assert found(path) == PIECES
+    path.write_bytes(b"".join([*lines, *lines, lines[2], b'{"id": "p9", "sco']))
+    assert found(path) == PIECES
+    with opened(path) as journal:
+        journal.add({**PIECES[0], "scores": [1.0]})  # as a second writer would
+    assert found(path) == PIECES
+    assert found(tmp_path / "new") == []
+
+
+@given(place=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_no_flipped_bit_changes_what_is_found(
+    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "journal"
+    content = bytearray(b"".join(written(path)))
+    place %= len(content)
+    content[place] ^= 1 << bit
+    path.write_bytes(content)
+    last = place >= content.rindex(b"\n", 0, len(content) - 1)
+    try:
+        assert found(path) in (
+            [PIECES, PIECES[:-1]] if last else [PIECES]
+        )  # its line break gone, a line is torn
+    except (DataError, SettingsError) as error:
+        assert str(path) in str(error)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "{}",
+        "7",
+        "null",
+        "[" * 5000,
+        '{"id": "p1"}',
+        '{"check": 3}',
+        '{"id": "p1", "check": "00"}',
+        "\x00",
+    ],
+)
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_a_line_of_something_else_is_named(tmp_path: Path, line: str, number: int) -> None:
+    path = tmp_path / "journal"
+    lines = written(path)
+    lines[number - 1] = line.encode() + b"\n"
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(DataError, match=rf"journal:{number}: "):
+        opened(path)
+
+
+def test_lines_of_another_job_are_refused_or_thrown_away(tmp_path: Path) -> None:
+    other = written(tmp_path / "other", {**JOB, "seed": 2})
+    path = tmp_path / "journal"
+    path.write_bytes(b"".join([written(path)[0], *other[1:]]))
+    with pytest.raises(DataError, match=r"journal:2: .*another job wrote it"):
+        opened(path)
+    path.write_bytes(b"".join(other))
+    with pytest.raises(SettingsError, match="what differs: seed"):
+        opened(path)
+    with opened(path, anew=True) as journal:
+        assert journal.discarded and not journal.found
+    assert json.loads(path.read_text())["job"] == JOB
