@@ -193,7 +193,7 @@ def test_usage_is_exact(engine):
         for s in ((), ("a is 7",))
     ]
     assert mine.usage.tokens_prefilled == sum(lengths)
-    assert mine.usage.requests == 1
+    assert mine.usage.requests == 2
 
 
 def test_what_cannot_be_continued_is_refused_by_name(engine, bytes_engine):
