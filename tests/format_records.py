@@ -80,6 +80,19 @@ RECORDS: dict[str, Record] = {
             {"solution_prefix": "What is x?\n\nLet x = 2\n", "mc_value": 0.75},
         ],
     },
+    "openr": {
+        "question": "What is 2 + 2?",
+        "process": "Step 1: Add. \n\n\n\n\nStep 2: So 5. \n\n\n\n\n",
+        "label": ["+", "-"],
+    },
+    "rlhflow": {
+        "conversations": [
+            {"role": "user", "content": "What is 2 + 2? Step 1: 2 + 2 = 4"},
+            {"role": "assistant", "content": "+"},
+            {"role": "user", "content": "Step 2: The answer is: 5"},
+            {"role": "assistant", "content": "-"},
+        ]
+    },
     "versaprm": {
         "domain": "math",
         "question": "What is 2 + 2?",

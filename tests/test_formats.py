@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from format_records import RECORDS, Record, candidate, jsonl, prm800k, shepherd, state
+from sparring.errors import DataError
 from sparring.traces import Problem, ReadOptions, Trace, question_id, read_problems_as, read_traces_as
 
 
@@ -193,6 +194,108 @@ def test_math_aps_prefixes_may_leave_out_the_question(read: Callable[..., list[T
 def test_math_aps_bare_root_is_counted(tmp_path: Path) -> None:
     record = {"question": "q?", "reasoning_steps": [{"solution_prefix": "q?\n", "mc_value": 0.5}]}
     assert skipped(tmp_path, "math_aps", record) == ["no prefix goes beyond the question"]
+
+
+def test_math_aps_as_a_tree(read: Callable[..., list[Trace]]) -> None:
+    leaf = {"text": "So 2", "mc_value": 1.0, "children": []}
+    inner = {
+        "text": "Let x = 2\n",
+        "mc_value": 0.5,
+        "children": [leaf, {**leaf, "text": "So 3", "mc_value": 0}],
+    }
+    tree = {
+        "text": "What is x?",
+        "mc_value": 0.25,
+        "children": [inner, {**leaf, "text": "x = 2", "mc_value": 0.75}],
+    }
+    traces = read("math_aps", {"question": "What is x?", "final_answer": "2", "reasoning_steps": tree})
+    assert [(trace.steps, trace.labels) for trace in traces] == [
+        (("Let x = 2", "So 2"), (0.5, 1.0)),
+        (("Let x = 2", "So 3"), (0.5, 0.0)),
+        (("x = 2",), (0.75,)),
+    ]
+    assert {trace.meta["root_value"] for trace in traces} == {0.25}
+
+
+@pytest.mark.parametrize(
+    ("process", "label", "steps"),
+    [
+        ("Add. \n\n\n\n\n So 4. \n\n\n\n\n", ["+", "-"], ("Add.", "So 4.")),
+        ("Add. \n\n\n\n\n So 4.", ["+", "-"], ("Add.", "So 4.")),
+        ("We add.\n\nTwo and two.\n\nSo 4. \n\n\n\n\n", ["-"], ("We add.\n\nTwo and two.\n\nSo 4.",)),
+        ("We add.\n\nTwo and two.\n\nSo 4.", ["-"], ("We add.\n\nTwo and two.\n\nSo 4.",)),
+        ("Step 1: Add. ки\nStep 2: So 4. ки", ["+", "-"], ("Step 1: Add.", "Step 2: So 4.")),
+        ("Add. ки", [0], ("Add.",)),
+        ("Add.\r\n\r\n\r\n\r\n\r\nSo 4.\r\n\r\n\r\n\r\n\r\n", ["+", "-"], ("Add.", "So 4.")),
+        ("Add. च So 4. च", [1, 0], ("Add.", "So 4.")),
+        ("Add. च", ["-"], ("Add.",)),
+        ("Add. <step> So 4. <step>", [True, False], ("Add.", "So 4.")),
+        ("Add.\n\nSo 4.", [1.0, 0.25], ("Add.", "So 4.")),
+        ("So x = [4]", [0.0], ("So x = [4]",)),
+        ("So 4", ["-"], ("So 4",)),
+    ],
+)
+def test_openr(
+    read: Callable[..., list[Trace]], process: str, label: list[Any], steps: tuple[str, ...]
+) -> None:
+    (trace,) = read("auto", {"question": "2 + 2?", "process": process, "label": label})
+    assert trace.steps == steps
+    assert trace.labels is not None
+    assert trace.labels[-1] == {"-": 0.0}.get(label[-1], label[-1])
+    assert trace.problem == Problem(question_id("2 + 2?"), "2 + 2?")
+
+
+def test_openr_unlabelled_end(read: Callable[..., list[Trace]]) -> None:
+    (trace,) = read("openr", {"question": "q?", "process": "a ки b ки c", "label": ["+", "-"]})
+    assert (trace.steps, trace.labels) == (("a", "b", "c"), (1.0, 0.0, None))
+
+
+@pytest.mark.parametrize(
+    ("process", "label", "reason"),
+    [
+        ("Add. \n\n\n\n\n So 4. \n\n\n\n\n", ["+"], "its labels and step tags differ in number"),
+        ("Add. \n\n\n\n\n So 4. \n\n\n\n\n", ["+", "-", "-"], "its labels and step tags differ in number"),
+        ("Add. So 4.", ["+", "-"], "its labels and step tags differ in number"),
+        ("Add. ки ки", ["+", "-"], "step 2 of process is empty"),
+    ],
+)
+def test_openr_oddities_are_counted(tmp_path: Path, process: str, label: list[str], reason: str) -> None:
+    assert skipped(tmp_path, "openr", {"question": "q?", "process": process, "label": label}) == [reason]
+
+
+def test_rlhflow(read: Callable[..., list[Trace]], tmp_path: Path) -> None:
+    (trace,) = read("rlhflow", RECORDS["rlhflow"])
+    assert trace.problem.question == "What is 2 + 2?"
+    assert (trace.steps, trace.labels) == (("Step 1: 2 + 2 = 4", "Step 2: The answer is: 5"), (1.0, 0.0))
+    unmarked = {
+        "conversations": [{"role": "user", "content": "2 + 2? Add."}, {"role": "assistant", "content": "+"}]
+    }
+    assert skipped(tmp_path, "rlhflow", unmarked) == ["there is no 'Step 1:' after the question"]
+
+
+def test_a_prompt_may_be_a_conversation(read: Callable[..., list[Trace]]) -> None:
+    record = {**RECORDS["trl_stepwise"], "prompt": [{"role": "user", "content": "1 + 1?"}]}
+    assert read("trl_stepwise", record) == read("trl_stepwise", RECORDS["trl_stepwise"])
+
+
+def test_versaprm_as_it_lies_on_the_hub(read: Callable[..., list[Trace]]) -> None:
+    record = {
+        "id": "7", "cot_id": 0, "question": "What is 2 + 2?\nA. 4\nB. 5", "answer": "A",
+        "chain_of_thoughts": repr(["It's \"2 + 2\".", "So B.", "Yes."]), "labels": "[1, -1, -1]",
+        "parsed_answer_correctness": False,
+    }  # fmt: skip
+    (trace,) = read("auto", record)
+    assert (trace.steps, trace.labels) == (('It\'s "2 + 2".', "So B.", "Yes."), (1.0, 0.0, None))
+    assert (trace.outcome, trace.problem.answer) == (False, "A")
+    as_lists = {**record, "chain_of_thoughts": ['It\'s "2 + 2".', "So B.", "Yes."], "labels": [1, -1, -1]}
+    assert read("auto", as_lists) == [trace]
+
+
+@pytest.mark.parametrize("text", ["__import__('os')", "[" * 5000, "1", "[1, 2", "['a'] * 10**9", "{}"])
+def test_versaprm_lists_are_read_as_literals(tmp_path: Path, text: str) -> None:
+    record = {"question": "q?", "chain_of_thoughts": text, "labels": "[1]"}
+    with pytest.raises(DataError):
+        read_traces_as(jsonl(tmp_path, record), "versaprm")
 
 
 def test_versaprm(read: Callable[..., list[Trace]]) -> None:

@@ -139,6 +139,18 @@ FORMATS: dict[str, Format] = {
         automatic.math_aps_traces,
         frozenset(("question", "reasoning_steps")),
     ),
+    "openr": Format(
+        "OpenR's form, MATH-APS on the hub: a process with a tag after every step, a label per step",
+        automatic.openr_problem,
+        automatic.openr_traces,
+        frozenset(("question", "process", "label")),
+    ),
+    "rlhflow": Format(
+        "RLHFlow: conversations in which the assistant answers steps with + and -",
+        automatic.rlhflow_problem,
+        automatic.rlhflow_traces,
+        frozenset(("conversations",)),
+    ),
     "versaprm": Format(
         "VersaPRM: chains of thought with ratings",
         human.versaprm_problem,

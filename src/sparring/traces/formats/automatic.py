@@ -1,4 +1,4 @@
-"""Traces labelled by machines: Math-Shepherd, MATH-APS (OmegaPRM), and TRL's stepwise supervision.
+"""Traces labelled by machines: Math-Shepherd, MATH-APS (OmegaPRM), OpenR's form, RLHFlow, TRL's stepwise supervision.
 
 Math-Shepherd writes a trace twice: ``input`` with the tag ``ки`` after every step, ``label`` the same text
 with ``+`` or ``-`` in place of each tag. The two are aligned character by character.
@@ -6,10 +6,19 @@ with ``+`` or ``-`` in place of each tag. The two are aligned character by chara
 MATH-APS lists prefixes of solutions with the share of rollouts from each that reached the answer
 (``mc_value``). The prefixes form a tree: the parent of a prefix is the longest other one that it continues at
 a white space. One trace per leaf, a step per prefix on the way to it, its label the value; equal prefixes,
-sampled more than once, have their values averaged. The tree dump of the same program (nested ``children``) is
-another layout and not read.
+sampled more than once, have their values averaged. The same program also dumps the tree itself (``text``,
+``mc_value`` and ``children``, the root being the question), with the same meaning.
 
-TRL: ``prompt``, ``completions`` (the steps) and ``labels``, booleans or numbers from 0 to 1.
+OpenR's form, in which MATH-APS lies on the hub, and into which its authors turn PRM800K and Math-Shepherd:
+``question``, ``process``, ``label``. A step tag stands after every step of ``process`` (five line breaks, ``ки``,
+or another word); ``label`` lists ``+`` and ``-``, 1 and 0, or values. Which tag it is, is told by its number.
+MATH-APS itself has one label a record: of the whole beginning of a solution that ``process`` is.
+
+RLHFlow: a conversation whose user gives one step a turn and whose assistant answers ``+`` or ``-``; the first
+turn is the question and the first step. Where the question ends is only known where the step begins ``Step 1:``.
+
+TRL: ``prompt`` (a text, or a conversation of one turn), ``completions`` (the steps) and ``labels``, booleans or
+numbers from 0 to 1.
 """
 
 from __future__ import annotations
@@ -18,7 +27,7 @@ import re
 from collections.abc import Iterator
 from statistics import fmean
 
-from sparring.traces.fields import Fields
+from sparring.traces.fields import Fields, shown
 from sparring.traces.formats.common import Oddity, ReadOptions, question_id
 from sparring.traces.records import Label, Problem, Trace
 
@@ -101,6 +110,9 @@ def math_aps_problem(record: Fields, options: ReadOptions) -> Problem:
 def math_aps_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
     """Give one trace per leaf; ``meta["root_value"]`` is the value of the bare question, where given."""
     problem = math_aps_problem(record, options)
+    if isinstance(record.values.get("reasoning_steps"), dict):
+        yield from _tree_traces(record.child("reasoning_steps"), problem)
+        return
     values = _math_aps_values(record, problem.question)
     root = values.pop("", None)
     meta = {} if root is None else {"root_value": root}
@@ -145,12 +157,128 @@ def _paths(prefixes: list[str]) -> list[list[str]]:
     return paths
 
 
+def _tree_traces(root: Fields, problem: Problem) -> Iterator[Trace | Oddity]:
+    meta = {"root_value": root.share("mc_value")}
+    waiting: list[tuple[Fields, tuple[str, ...], tuple[float, ...]]] = [
+        (child, (), ()) for child in reversed(root.children("children"))
+    ]
+    if not waiting:
+        yield Oddity("no prefix goes beyond the question")
+    while waiting:
+        node, steps, labels = waiting.pop()
+        steps, labels = (*steps, node.text("text").strip()), (*labels, node.share("mc_value"))
+        children = node.children("children")
+        if not children:
+            yield Trace(problem, steps, labels, None, "math-aps", meta)
+        waiting += [(child, steps, labels) for child in reversed(children)]
+
+
+# --- OpenR's form, MATH-APS on the hub ----------------------------------------------------------------------
+
+_OPENR_TAG = r"(?:\r?\n){5}"
+_FOREIGN = re.compile(r"[^\x00-\xff]{1,4}")  # a tag of the kind of ки
+_BRACKETED = re.compile(r"<\S{1,20}>|\[\S{1,20}\]")
+
+
+def openr_problem(record: Fields, options: ReadOptions) -> Problem:
+    """Read ``question`` and, where there is one, ``final_answer``."""
+    question = record.text("question")
+    return Problem(question_id(question), question, record.optional_answer("final_answer"))
+
+
+def openr_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
+    """Give the trace, a step per label; a process whose tags differ from its labels in number is left out."""
+    process, labels = record.text("process"), _openr_labels(record)
+    steps = _openr_steps(process, len(labels))
+    if steps is None:
+        yield Oddity("its labels and step tags differ in number")
+        return
+    texts = tuple(step.strip() for step in steps)
+    if not all(texts):
+        yield Oddity(f"step {texts.index('') + 1} of process is empty")
+        return
+    labels += (None,) * (len(texts) - len(labels))
+    yield Trace(openr_problem(record, options), texts, labels, None, "openr")
+
+
+def _openr_steps(process: str, count: int) -> list[str] | None:
+    """Return the texts that so many tags end, and what comes after the last one; None where there is no such tag."""
+    word = process.split()[-1]
+    patterns = [_OPENR_TAG, _TAG]
+    if _FOREIGN.fullmatch(word) or (count > 1 and _BRACKETED.fullmatch(word)):
+        patterns.append(rf"(?<!\S){re.escape(word)}(?!\S)")
+    for pattern in [*patterns, "\n\n"]:
+        *steps, rest = re.split(pattern, process)
+        if not steps:
+            continue
+        if len(steps) == count:  # text after the last tag: a step that nobody labelled
+            return [*steps, rest] if rest.strip() else steps
+        if rest.strip() and len(steps) == count - 1:  # the last tag is lost where white space at the end was
+            return [*steps, rest]
+        if pattern != "\n\n":
+            return None
+    return [process] if count == 1 else None
+
+
+def _openr_labels(record: Fields) -> tuple[Label, ...]:
+    values = record.array("label")
+    if not values:
+        raise record.error("label", "the list is empty")
+    if not any(isinstance(value, str) for value in values):
+        return record.labels("label", booleans=True, unknown=False)
+    for index, value in enumerate(values):
+        if value not in ("+", "-"):
+            raise record.error(f"label[{index}]", f"expected + or -, got {shown(value)}")
+    return tuple(1.0 if value == "+" else 0.0 for value in values)
+
+
+# --- RLHFlow ------------------------------------------------------------------------------------------------
+
+
+def rlhflow_problem(record: Fields, options: ReadOptions) -> Problem | Oddity:
+    """Read the question: what comes before ``Step 1:`` in the first turn."""
+    read = _rlhflow(record)
+    return read if isinstance(read, Oddity) else read.problem
+
+
+def rlhflow_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
+    """Give the trace; a first turn without ``Step 1:`` is left out."""
+    yield _rlhflow(record)
+
+
+def _rlhflow(record: Fields) -> Trace | Oddity:
+    turns = record.children("conversations")
+    if len(turns) < 2 or len(turns) % 2:
+        raise record.error(
+            "conversations", f"expected turns of a user and an assistant in pairs, got {len(turns)}"
+        )
+    texts, labels = [], []
+    for index, turn in enumerate(turns):
+        wanted = ("user", "assistant")[index % 2]
+        if turn.string("role") != wanted:
+            raise turn.error("role", f"expected {wanted!r}, got {turn.string('role')!r}")
+        text = turn.text("content").strip()
+        if wanted == "user":
+            texts.append(text)
+        elif text in ("+", "-"):
+            labels.append(1.0 if text == "+" else 0.0)
+        else:
+            raise turn.error("content", f"expected + or -, got {shown(text)}")
+    *_, start = [-1, *(found.start() for found in _FIRST_STEP.finditer(texts[0]))]
+    if start < 0:
+        return Oddity("there is no 'Step 1:' after the question")
+    question, texts[0] = texts[0][:start].strip(), texts[0][start:]
+    if not question:
+        raise turns[0].error("content", "the question before 'Step 1:' is empty")
+    return Trace(Problem(question_id(question), question), tuple(texts), tuple(labels), source="rlhflow")
+
+
 # --- TRL stepwise supervision -------------------------------------------------------------------------------
 
 
 def trl_stepwise_problem(record: Fields, options: ReadOptions) -> Problem:
     """Read ``prompt``."""
-    question = record.text("prompt")
+    question = _trl_prompt(record)
     return Problem(question_id(question), question)
 
 
@@ -159,3 +287,12 @@ def trl_stepwise_traces(record: Fields, options: ReadOptions) -> Iterator[Trace]
     steps = record.texts("completions")
     labels = record.labels("labels", booleans=True, unknown=False)
     yield Trace(trl_stepwise_problem(record, options), steps, labels)
+
+
+def _trl_prompt(record: Fields) -> str:
+    if not isinstance(record.values.get("prompt"), list):
+        return record.text("prompt")
+    turns = record.children("prompt")
+    if len(turns) != 1 or turns[0].string("role") != "user":
+        raise record.error("prompt", "expected a text, or a conversation of one user's turn")
+    return turns[0].text("content")

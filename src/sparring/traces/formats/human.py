@@ -1,5 +1,8 @@
 """Traces whose steps were judged one by one: PRM800K, VersaPRM's form of it, ProcessBench, PRMBench.
 
+VersaPRM's training set lies on the hub with one chain a record, its steps and labels as texts of Python lists; these
+are read as literals, never evaluated.
+
 PRM800K rates candidate steps: 1 right, 0 neutral, −1 wrong. The chosen candidate of each state (or, where all
 were wrong, the step that the annotator wrote) is the context of the next. One record gives
 
@@ -13,6 +16,7 @@ The outcome is known (true) only of a main trace whose labelling finished with `
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 from sparring.traces.fields import Fields
@@ -27,6 +31,7 @@ from sparring.traces.formats.common import (
 )
 from sparring.traces.records import Problem, Trace, labels_from_first_error
 
+_LONGEST_LIST = 200_000  # characters of the text of a list
 _PRM800K_META = ("generation", "is_quality_control_question", "is_initial_screening_question")
 
 
@@ -137,6 +142,9 @@ def versaprm_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Od
     as unknown.
     """
     problem = versaprm_problem(record, options)
+    if isinstance(record.values.get("chain_of_thoughts"), str) or record.has("labels"):
+        yield _versaprm_row(record, problem, options)
+        return
     for number, chain in enumerate(record.children("chain_of_thoughts")):
         if not chain.has("labels"):
             yield Oddity(f"chain_of_thoughts[{number}] has no labels")
@@ -155,6 +163,28 @@ def versaprm_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Od
             yield rated_trace(
                 problem, [*steps[:place], added], options, source="versaprm", meta={"role": "alternative"}
             )
+
+
+def _versaprm_row(record: Fields, problem: Problem, options: ReadOptions) -> Trace:
+    """Return the one chain of a record as the set lies on the hub: two columns, each the text of a Python list."""
+    chain = Fields({"steps": _listed(record, "chain_of_thoughts"), "labels": _listed(record, "labels")})
+    known = record.values.get("parsed_answer_correctness")
+    outcome = known if isinstance(known, bool) else None
+    return rated_trace(
+        problem, _versaprm_steps(chain), options, source="versaprm", meta={"role": "chosen"}, outcome=outcome
+    )
+
+
+def _listed(record: Fields, name: str) -> list[object]:
+    value = record.values.get(name)
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value) if len(value) <= _LONGEST_LIST else None
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            value = None
+        if not isinstance(value, list):
+            raise record.error(name, "expected a list, or the text of one")
+    return value if isinstance(value, list) else record.array(name)
 
 
 def _versaprm_steps(chain: Fields) -> list[RatedStep]:
