@@ -213,11 +213,14 @@ def read_unit(text: str) -> Unit | None:
             continue
         # "29 dollars in total": a preposition; "5 in": the inch
         rest = text[position:].strip()
-        known = None if lower in _FILLERS and (rest or said or lower != "in") else _known(word)
+        filler = lower in _FILLERS and (word == lower or len(word) > 1)
+        known = None if filler and (rest or said or lower != "in") else _known(word)
         if known is None:
-            if lower in _FILLERS:
+            if filler:
                 power = 1
                 continue
+            if len(lower) < 3:
+                return None  # letters of a formula
             nouns.add(_stem(lower))
         else:
             total = exponent * power * sign

@@ -208,7 +208,7 @@ _MATHS = re.compile(
 _EMPHASIS = re.compile(r"(?<![\w*])(\*\*|__|\*|`)(?=\S)(.+?)(?<=\S)\1(?![\w*])")
 _LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|then|and|we get|we have|this is|that is|that's|it is|it's|i think|it equals),?\s+)*"
-    r"(?:(?:the|my|our)\s+)?(?:(?:final|correct|required|desired)\s+)?(?:(?:answer|result|solution|value|total|sum)\s*"
+    r"(?:(?:the|my|our)\s+)?(?:(?:final|correct|required|desired)\s+)?(?:(?:answer|result|solution|value|total|sum|option|choice)\s*"
     r"(?:is|are|was|:|=|equals|would be|comes to)\s*:?\s*)?(?:(?:therefore|thus|hence)\s+)?(?:equal to|=)?\s*",
     re.I,
 )
@@ -768,7 +768,7 @@ def _formula(text: str) -> Node | None:
         return number(repeating)
     if re.search(r"[A-Za-z]{3,}", re.sub(r"\\[A-Za-z]+|sqrt|sin|cos|tan|log", "", text)):
         return None  # words are no products of letters
-    if any(word in SHORT_WORDS for word in re.findall(r"(?<= )[a-z]{2}(?![A-Za-z])", text)):
+    if any(word in SHORT_WORDS for word in (text.lower(), *re.findall(r"(?<= )[a-z]{2}(?![A-Za-z])", text))):
         return None
     try:
         node = parse(tokenize(text))
@@ -832,6 +832,7 @@ def _amount(text: str) -> Amount | None:
             return inner
         combined = read_unit(f"$ {money[3][re.search('[A-Za-z/]', money[3]).start() :]}")  # type: ignore[union-attr]
         return None if combined is None else replace(inner, unit=combined)
+    text = re.sub(r"^(\d+)(?:st|nd|rd|th)\b", r"\1", text)
     compound = _compound(text)
     if compound is not None:
         return compound
@@ -846,6 +847,8 @@ def _amount(text: str) -> Amount | None:
         if behind is None:
             continue
         factor, unit = behind
+        if re.fullmatch(r"[A-Za-z]", match[0]) and (unit is None or not unit.dimensions):
+            continue  # an article
         return Amount(node if factor == 1 else Node("product", (node, number(factor))), unit)
     node = _formula(text)
     return None if node is None else Amount(node)
@@ -947,8 +950,8 @@ def _spelled(text: str) -> Amount | None:
         return None
     if not rest:
         return Amount(number(value))
-    unit = read_unit(rest)
-    return None if unit is None or re.search(r"\d", rest) else Amount(number(value), unit)
+    behind = None if re.search(r"\d", rest) else _unit_behind(rest)
+    return None if behind is None else Amount(number(value * behind[0]), behind[1])
 
 
 def _spelled_value(words: list[str]) -> tuple[int, Fraction | None]:

@@ -368,10 +368,9 @@ def _same_amounts(one: Amount, other: Amount) -> bool | None:
         if not first.dimensions or not second.dimensions:
             # "29 dollars" and "29 apples"
             return None if same_expressions(one.node, other.node) else False
-        times = {frozenset(name for name, _ in unit.dimensions) for unit in (first, second)}
-        return (
-            None if any(names & {"calendar", "celsius", "fahrenheit", "unit"} for names in times) else False
-        )
+        names = {name for unit in (first, second) for name, _ in unit.dimensions}
+        unclear = names & {"calendar", "celsius", "fahrenheit", "unit"} or {"sterling", "mass"} <= names
+        return None if unclear else False
     same = same_expressions(_scaled(one, first), _scaled(other, second))
     alike = first.nouns <= second.nouns or second.nouns <= first.nouns
     return same if alike or same is False else None
