@@ -33,13 +33,16 @@ STATED = [
     ("Answer:\n18", "18"), ("The answer is $18$ dollars.", "18 dollars"), ("The answer is 1,234.", "1,234"),
     ("The answer is: \\boxed{7}. Check 8.", "7"), ("#### $18", "$18"), ("Thus, answer = 12", "12"),
     ("The answer to the question is 12.", "12"), ("Hence the answer is 5 or 6.", "5 or 6"),
-    ("He has 5 apples left (3 red, 2 green)", None), ("I get 3×4", None), ("It is 2x", None),
+    ("He has 5 apples left (3 red, 2 green)", "5"), ("I get 3×4", None), ("It is 2x", None),
     ("step 3) yields 12", "12"), ("so 5 km", "5"), ("speed of 60 mph.", "60"), ("She is 12-years-old", "12"),
     ("That's 10–15.", None), ("from 10 to 15", None), ("The total is 1,234,567", "1,234,567"),
     ("Assistant: the answer is 9\nUser: another one 8", "9"), ("\\[ x = 2 \\]", "2"),
     ("answer is $-\\frac{3}{4}$", "-\\frac{3}{4}"), ("-5", "-5"), ("it is -5", "-5"), ("8 - 5", None),
     ("\\boxed{}", None),
     ("The answer is 10:30 a.m. They leave then.", "10:30 a.m."),
+    ("total: 45", "45"), ("A=4", "4"), ("Step 1: do it", None), ("## Answer: 42", "42"), ("needs 2½ cups", "2½"),
+    ("The answer is $1.5 \\times 10^{3}$ meters.", "1.5 \\times 10^{3} meters"), ("Room 5B", None), ("#### -18", "-18"),
+    ("We have 18 as our answer.", "18"), ("**Final Answer**\n\n42", "42"), ("value 10^3", None), ("$\\boxed -3$", "-3"),
 ]  # fmt: skip
 
 

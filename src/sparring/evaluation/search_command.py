@@ -246,12 +246,16 @@ def judged(
     chain = isinstance(checker, ChainChecker)
     cases = []
     for problem, result in zip(problems, found, strict=True):
-        right = tuple(next(verdicts) is True for _ in result.candidates)
+        judgements = [next(verdicts) for _ in result.candidates]
         answers = tuple(
             final_answer(problem, one.steps) if chain else stated_answer(one.steps, last_number=last_number)
             for one in result.candidates
         )
-        cases.append(Case(problem.id, repeat, result, answers, right))
+        unread = sum(
+            one is None and answer is not None for one, answer in zip(judgements, answers, strict=True)
+        )
+        right = tuple(one is True for one in judgements)
+        cases.append(Case(problem.id, repeat, result, answers, right, unread))
     return cases
 
 
@@ -303,6 +307,7 @@ def _identity(settings: SearchSettings, engine: Engine) -> dict[str, Any]:
 
 def _counts(cases: Sequence[Case]) -> dict[str, int]:
     counts = sum((Counter(case.found.counts) for case in cases), Counter[str]())
+    counts["answer that cannot be compared"] = sum(case.unread for case in cases)
     counts["problem without a candidate"] = sum(case.found.chosen is None for case in cases)
     counts["problem without an answer"] = sum(
         bool(case.answers) and not any(answer is not None for answer in case.answers) for case in cases

@@ -40,6 +40,7 @@ class Case:
         found: the search's result.
         answers: of the candidates; None: no answer.
         right: whether each candidate's answer is right.
+        unread: candidates whose answer could not be compared with the reference; they count as wrong.
     """
 
     problem: str
@@ -47,6 +48,7 @@ class Case:
     found: Found
     answers: tuple[str | None, ...]
     right: tuple[bool, ...]
+    unread: int = 0
 
     @property
     def solved(self) -> bool:

@@ -245,6 +245,7 @@ _MATHS = re.compile(
 def _last_number(steps: Sequence[str]) -> str | None:
     step = next((step for step in reversed(steps) if re.search(r"[\d½⅓⅔¼¾]", step)), "")
     line = next((line for line in reversed(step.splitlines()) if re.search(r"[\d½⅓⅔¼¾]", line)), "")[-4000:]
+    line = re.sub(r"(?<=\w)\s*\([^()]*[A-Za-z]{2}[^()]*\)(?=\W*$)", "", line)  # left (3 red, 2 green)
     line = re.sub(r"(?<=\d)(\s?(?:sq )?[A-Za-z]{1,3})\^\{?[23]\}?(?![\w{])", r"\1", line)  # units: 18 m^2
     maths = [match for match in _MATHS.finditer(line) if re.search(r"\d", match[0])]
     numbers = list(_NUMBER.finditer(line))
@@ -269,10 +270,13 @@ def _result(formula: str) -> str | None:
 def _stands_alone(line: str, number: re.Match[str]) -> bool:
     """Whether a number is no part of something larger: a range, a power, a product with letters, an operation."""
     before, after = line[: number.start()], line[number.end() :]
+    if re.search(r"\b(?:step|case|part|figure|problem|question|method|line|row|equation) ?#?$", before, re.I):
+        return False  # a label
     if number["sign"] and re.search(r"[\w)\]]\s*$", before) and not re.search(r"[A-Za-z]{2}\s$", before):
         return False
     if re.search(
-        r"(?:[\w.)\]}][-−–—/:^_*×·.,]|[\w)]\s[-−–—+*/×·÷^]\s?|[A-Za-z_^\\{(\[<]|\d\s?to|\bbetween .* and)\s?$",
+        r"(?:[\w.)\]}][-−–—/^_*×·]|[\w)\]}][:.,](?!\s)"
+        r"|[\w)]\s[-−–—+*/×·÷^]\s?|[A-Za-z_^\\{(\[<]|\d\s?to|\bbetween .* and)\s?$",
         before,
     ) and not (
         re.search(r"[(\[]\s?$|\b[A-Za-z]+\s$|=\s?$", before)
