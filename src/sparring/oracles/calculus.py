@@ -49,12 +49,12 @@ _OPERATOR_BEFORE = re.compile(
 )
 _MATHEMATICS = r"\$[^$\n]{1,300}\$|\\\([^\n]{1,300}?\\\)"
 _WORDED = re.compile(
-    rf"\b(?P<kind>(?:(?:first|second|third|partial|indefinite|definite)\s+)?(?:anti)?derivative|(?:(?:in)?definite\s+)?integral)"
-    rf"\s+of\s+(?P<body>{_MATHEMATICS}|[^\n,;:$?!]{{1,120}}?)"
-    rf"(?:\s+with\s+respect\s+to\s+\$?(?P<name>[A-Za-z])\$?)?"
-    rf"(?:\s+from\s+(?P<low>{_MATHEMATICS}|[^\s$]{{1,20}})\s+to\s+(?P<high>{_MATHEMATICS}|[^\s$]{{1,20}}))?"
-    rf",?\s*(?:\bis\b|\bequals\b|=)\s*(?P<value>{_MATHEMATICS}|[^\n,;:$?!]{{1,120}}?)"
-    r"(?=\s*(?:[.,;]\s|[.,;]?\s*$|\n|(?:so|and|which|because|since|by|using|then|but|while)\b))",
+    rf"\b(?P<kind>(?:(?:first|second|third|partial|indefinite|definite)\s++)?(?:anti)?derivative|(?:(?:in)?definite\s++)?integral)"
+    rf"\s++of\s++(?P<body>{_MATHEMATICS}|[^\n,;:$?!]{{1,120}}?)"
+    rf"(?:\s++with\s++respect\s++to\s++\$?(?P<name>[A-Za-z])\$?)?"
+    rf"(?:\s++from\s++(?P<low>{_MATHEMATICS}|[^\s$]{{1,20}})\s++to\s++(?P<high>{_MATHEMATICS}|[^\s$]{{1,20}}))?"
+    rf",?\s*+(?:\bis\b|\bequals\b|=)\s*+(?P<value>{_MATHEMATICS}|[^\n,;:$?!]{{1,120}}?)"
+    r"(?=\s*+(?:[.,;]\s|[.,;]?\s*$|\n|(?:so|and|which|because|since|by|using|then|but|while)\b))",
 )
 _SCALED = re.compile(
     r"(?:\b(?:twice|half|times|of|over|by|minus|negative|plus|root|value|inverse|logarithmic|directional)|[-+*/^(\d])\s+(?:the\s+)?$",

@@ -71,7 +71,7 @@ _WORDS_AFTER = re.compile(
 
 
 # "29 inches + 12 inches": the word is a unit, and the calculation goes on after it.
-_UNFINISHED = re.compile(r"[ ]*(?:[A-Za-z]+[ ]?){0,3}(?:\([^()]*\)[ ]*)?[-+*/×÷^]\s*[\d$(A-Za-z]")
+_UNFINISHED = re.compile(r"[ ]*+(?:[A-Za-z]++[ ]?){0,3}(?:\([^()]*\)[ ]*)?[-+*/×÷^]\s*[\d$(A-Za-z]")
 
 
 Joined = Literal["", "implies", "row"]
@@ -190,10 +190,9 @@ def _chains_of(text: str, passage: _Passage, before: int) -> Iterator[Chain]:
 def _pieces(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], Joined]]:
     piece: list[Token] = []
     depth = 0
+    tokens = [token for token in tokens if token.text != "&"]
     for index, token in enumerate(tokens):
-        following = next((one for one in tokens[index + 1 :] if one.text != "&"), None)
-        if token.text == "&":
-            continue
+        following = tokens[index + 1] if index + 1 < len(tokens) else None
         if token.kind == "newline":
             if following is not None and _relation(following) and not _is_arrow(following) and piece:
                 continue

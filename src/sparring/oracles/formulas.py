@@ -20,6 +20,7 @@ from sparring.oracles.words import word_set
 __all__ = ["FUNCTIONS", "FUNCTION_LETTERS", "parse"]  # the class is for `calculus_formulas.py` alone
 MAX_CHARACTERS = 1500
 MAX_DEPTH = 30
+MAX_EITHER = 4  # places with two readings: each may double the tree
 
 GREEK = word_set(
     """
@@ -55,6 +56,7 @@ class Parser:
         self.tokens = tokens
         self.position = 0
         self.depth = 0
+        self.doubts = 0
 
     def whole(self) -> Node:
         """The tree of all tokens; raises what `parse` raises."""
@@ -79,6 +81,13 @@ class Parser:
         """Whether the next token is one of these symbols."""
         return self.kind == "symbol" and self.text in texts
 
+    def either(self, usual: Node, other: Node) -> Node:
+        """Two readings of the same signs."""
+        self.doubts += 1
+        if self.doubts > MAX_EITHER:
+            raise TooLargeError("too many signs with two readings")
+        return Node("either", (usual, other))
+
     def descend(self) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
@@ -99,7 +108,7 @@ class Parser:
             if _is_share(terms[-1]) and not any(map(_is_share, terms[:-1])):
                 if terms[0].kind == "either":
                     raise UnreadableError("percentages of the first amount or of the last one")
-                terms = [_changed_by_share(terms)]
+                terms = [self.either(*_changed_by_share(terms))]
         self.depth -= 1
         return terms[0] if len(terms) == 1 else Node("sum", tuple(terms))
 
@@ -134,14 +143,12 @@ class Parser:
             self.position += 1
             below = self.signed()
             from_left = Node("quotient", (Node("quotient", (node, factor)), below))
-            return Node(
-                "either", (from_left, Node("quotient", (node, Node("quotient", (factor, below)))))
-            ), False
+            return self.either(from_left, Node("quotient", (node, Node("quotient", (factor, below))))), False
         quotient = Node("quotient", (node, factor))
         if slashed and node.kind == "quotient":  # 25 / 1 / 3
             above, below = node.parts
             other = Node("quotient", (above, Node("quotient", (below, factor))))
-            return Node("either", (quotient, other)), False
+            return self.either(quotient, other), False
         return quotient, True
 
     def loose(self) -> bool:
@@ -202,7 +209,7 @@ class Parser:
             return usual
         for exponent in exponents:
             base = Node("power", (base, exponent))
-        return Node("either", (usual, base))
+        return self.either(usual, base)
 
     def script(self) -> Node:
         """An exponent: a group, one digit of LaTeX, a letter, or a signed number of plain text."""
@@ -291,8 +298,9 @@ class Parser:
         if end >= len(self.tokens) or any(token.text == "|" for token in self.tokens[end + 1 :]):
             raise UnreadableError("bars that may open or close")
         inner = Parser(self.tokens[self.position + 1 : end])
-        inner.depth = self.depth + 1
+        inner.depth, inner.doubts = self.depth + 1, self.doubts
         node = inner.sum()
+        self.doubts = inner.doubts
         if inner.position != len(inner.tokens):
             raise UnreadableError("bars around something else")
         self.position = end + 1
@@ -403,11 +411,11 @@ def _is_share(node: Node) -> bool:
     return node.kind == "percent" or (node.kind == "negative" and _is_share(node.parts[0]))
 
 
-def _changed_by_share(terms: Sequence[Node]) -> Node:
+def _changed_by_share(terms: Sequence[Node]) -> tuple[Node, Node]:
     """``40 - 25%``: the amount less a share of itself, or less a quarter of one."""
     before = terms[0] if len(terms) == 2 else Node("sum", tuple(terms[:-1]))
     changed = Node("product", (before, Node("sum", (number(1), terms[-1]))))
-    return Node("either", (changed, Node("sum", tuple(terms))))
+    return changed, Node("sum", tuple(terms))
 
 
 def _signed(sign: str, node: Node) -> Node:

@@ -50,7 +50,7 @@ _OPPOSITE = {
     r"\geqslant": "<", r"\lt": ">", r"\gt": "<",
 }  # fmt: skip
 _NUMBER = re.compile(r"(?<![\d._A-Za-z\\])(?<!_\{)\d{1,9}(?:\.\d{1,4})?(?![\d.]*\d|\{?,\}?\d{3})")
-_RESULT = re.compile(r"=\s*-?\s*(?:\\boxed\{\s*)?(?P<number>\d{1,9}(?:\.\d{1,4})?)\s*\}?\s*[.,]?\s*$")
+_RESULT = re.compile(r"=\s*+-?\s*+(?:\\boxed\{\s*+)?(?P<number>\d{1,9}(?:\.\d{1,4})?)\s*+\}?\s*+[.,]?\s*+$")
 _LETTER = re.compile(r"(?<![A-Za-z\\{_])[a-zA-Z](?![A-Za-z}])")
 _SIMPLE = r"[0-9a-zA-Z]+(?:\^\{?\d\}?)?"
 _FALSE_LAWS = (

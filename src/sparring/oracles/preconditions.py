@@ -39,7 +39,7 @@ _NOT_ZERO = re.compile(
     re.IGNORECASE,
 )
 _DIVIDED = re.compile(
-    r"(?:divid\w+|cancel\w*)[^.]{0,40}?\b(?:by|out|the)\s*(?:\$|\\\()?\s*(?P<name>[a-z])(?![A-Za-z0-9^_])",
+    r"(?:divid\w++|cancel\w*+)[^.]{0,40}?\b(?:by|out|the)\s*(?:\$|\\\()?\s*(?P<name>[a-z])(?![A-Za-z0-9^_])",
     re.IGNORECASE,
 )
 _SQUARED = re.compile(r"\bsquar(?:e|ed|ing)\b[^.]{0,20}\bboth sides", re.IGNORECASE)

@@ -25,6 +25,7 @@ from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
 MAX_PREFIX_STEPS = 200
+MAX_DOUBTFUL = 100
 MIN_MISCOPIED_DIGITS = 3
 _PLAIN = frozenset("+-*/")
 # Signs of a problem that is not told in words, where steps calculate silently.
@@ -77,12 +78,15 @@ def _sources(texts: Sequence[str], step: str, equations: Sequence[Equation]) -> 
         return Verdict("undecided", "quantities:nothing_to_check")
     given, written = (frozenset().union(*map(read, texts)) for read in (numbers_in, written_in))
     doubtful = [operand for operand in operands if operand.value not in given]
+    if len(doubtful) > MAX_DOUBTFUL:
+        return Verdict("undecided", "quantities:too_large")
     factors = frozenset().union(*map(factors_of, (*texts, step))) if doubtful else frozenset()
+    loose, results = _stated(step, equations, operands) if doubtful else (frozenset(), [])
     unfounded = [
         (operand, foundation)
         for operand in doubtful
         if not (
-            foundation := Foundation(given, written, _stated(step, equations, operand, operands), factors)
+            foundation := Foundation(given, written, loose.union(*_before(results, operand)), factors)
         ).founds(operand)
     ]
     if not unfounded:
@@ -115,9 +119,10 @@ def _operands(equations: Sequence[Equation]) -> list[Token]:
 
 
 def _stated(
-    step: str, equations: Sequence[Equation], operand: Token, operands: Sequence[Token]
-) -> frozenset[Fraction]:
-    """Return what the step states outside its calculations, and the results that stand before an operand."""
+    step: str, equations: Sequence[Equation], operands: Sequence[Token]
+) -> tuple[frozenset[Fraction], list[tuple[int, set[Fraction]]]]:
+    """Return what the step states outside its calculations, and (end, numbers but for the operands) of each side."""
+    starts = {one.start for one in operands}
     inside = [
         side
         for equation in equations
@@ -129,15 +134,18 @@ def _stated(
         pieces.append(step[position : max(position, start)])
         position = max(position, end)
     pieces.append(step[position:])
-    loose = numbers_in(" ; ".join(pieces))
-    results = {
-        token.value
+    results = [
+        (
+            side.end,
+            {token.value for token in side.tokens if token.value is not None and token.start not in starts},
+        )
         for side in inside
-        if side.end <= operand.start
-        for token in side.tokens
-        if token.value is not None and token.start not in {one.start for one in operands}
-    }
-    return loose | results
+    ]
+    return numbers_in(" ; ".join(pieces)), results
+
+
+def _before(results: Sequence[tuple[int, set[Fraction]]], operand: Token) -> list[set[Fraction]]:
+    return [numbers for end, numbers in results if end <= operand.start]
 
 
 def _is_plain(question: str, step: str, equations: Sequence[Equation]) -> bool:

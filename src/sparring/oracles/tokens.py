@@ -178,7 +178,7 @@ _UNESCAPED = re.compile(r"(?<!\\)\$")
 _CLOSED_FORMULA = re.compile(
     r"(?<![$\\])[\w})\]]\$(?![\d$])"
 )  # "$5 + 5$": there are no prices in such a text
-_OWN_RELATION = re.compile(r"\s*(?![=<>+*/×÷·^≈]|\\(?:times|cdot|div|approx|[lg]eq?)\b)[^=]*[^=\s][^=]*=")
+_OWN_RELATION = re.compile(r"\s*+(?![=<>+*/×÷·^≈]|\\(?:times|cdot|div|approx|[lg]eq?)\b)[^=]+=")
 _PART = re.compile(r"\s*\d+(?:\.\d+)?\s*([A-Za-z-]+)")
 _VOWELS = frozenset("aeiouy")
 _OPERAND_KINDS = frozenset(("number", "close", "percent", "factorial"))

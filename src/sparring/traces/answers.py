@@ -183,7 +183,7 @@ def _value(text: str, kind: str) -> str | None:
     if found and found[0].start < 20:
         return found[0].content.strip() or None
     display = re.match(
-        r"(?:\\\[|\$\$)\s*(.*?)\s*(?:\\\]|\$\$)|\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)|\\\((.*?)\\\)", text, re.S
+        r"(?:\\\[|\$\$)(.*?)(?:\\\]|\$\$)|\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)|\\\((.*?)\\\)", text, re.S
     )
     if display is not None:
         rest = text[display.end() :].split("\n")[0]
