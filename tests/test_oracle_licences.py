@@ -125,6 +125,10 @@ def test_hedges_and_links(step: str, truth: str) -> None:
         ("It is $18 x 10 = $<<18*10=180>>180", "It is $18 x 10 = $180", "correct"),
         ("It is $18 x 10 = $180", "It is $18 x 10 = $<<18*10=182>>180", "wrong"),
         ("It is $18 x 10 = $<<18*10=180>>180", "It is $18 x 10 = $<<180=182>>180", "wrong"),
+        ("It is $18 x 10 = $<<18*10=180>>180", "It is $18 x 10 = $<<18*11>>180", "wrong"),
+        ("It costs $180", "It costs $<<182>>180", "wrong"),
+        ("It costs $180", "It costs $<<18*10=180>>180", "correct"),
+        ("It is $18 x 10 = $180", "It is $18 x 10 = $<<20*9=180>>180", "undecided"),
     ],
 )
 def test_rounding_and_annotations_beside_the_original(original: str, step: str, truth: str) -> None:

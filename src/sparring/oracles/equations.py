@@ -74,10 +74,17 @@ def find_equations(text: str) -> list[Equation]:
     for _, end, inside in annotations:
         inner = equations_of(inside, "annotation")
         found += inner
-        result, printed = inner[-1].right if inner else None, number_after(tokens, end)
+        result = inner[-1].right if inner else _only_run(inside)
+        printed = number_after(tokens, end)
         if result is not None and printed is not None:
             found.append(Equation(result, printed, "=", "printed"))
     return sorted(found, key=lambda equation: equation.span) if annotations else found
+
+
+def _only_run(tokens: Sequence[Token]) -> Run | None:
+    """Return the expression that an annotation without a result is: ``<<2*3>>6``."""
+    runs = read_runs(tokens, 0, len(tokens), bracket_partners(tokens))
+    return runs[0] if len(runs) == 1 and runs[0].known else None
 
 
 Annotations = tuple[tuple[int, int, list[Token]], ...]

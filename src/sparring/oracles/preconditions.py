@@ -32,7 +32,10 @@ _UNDEFINED = re.compile(
     r"undefin|infinit|\\infty|∞|not exist|does not|division by zero|divide by zero|asymptot|zero in",
     re.IGNORECASE,
 )
-_LIMIT = re.compile(r"\\?lim(?:it)?\b|approach|tends|hole|removable|continu|exclud|\\to\b|→", re.IGNORECASE)
+_LIMIT = re.compile(
+    r"\\?lim(?:it)?\b|approach|tends|hole|removable|continu|exclud|except|unless|pole|singular|\\to\b|→",
+    re.IGNORECASE,
+)
 _NOT_ZERO = re.compile(
     r"positive|non-?zero|not zero|not (?:be |equal (?:to )?)0|\\ne|≠|!=|>\s*0|natural|length|sides? of|radius|distance|speed|age|area|"  # noqa: E501
     r"number of|triangle|width|height|price|cost|distinct|greater than|ratio",

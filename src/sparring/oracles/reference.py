@@ -21,7 +21,7 @@ from itertools import zip_longest
 from sparring.oracles.arithmetic import judge_text
 from sparring.oracles.equations import ANNOTATION
 from sparring.oracles.numbers import decimal_places, show
-from sparring.oracles.readings import CONNECTIVES, Claim, Reading, read
+from sparring.oracles.readings import CONNECTIVES, Claim, Reading, claims_of, read
 from sparring.oracles.rewordings import Context, different_unit, doubt_about
 from sparring.oracles.rounding import usual_error
 from sparring.oracles.tokens import TextTooLargeError
@@ -72,9 +72,10 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
             return verdict
         if _rounds_further(old, new):
             return Verdict("undecided", "reference:rounded_further")
-        if judged.reason in _DOUBTFUL_UNITS and judge_text(original).truth == "correct":
+        doubt = doubt_about(old, new, Context(problem, prefix, original, step))
+        if doubt is None and judged.reason in _DOUBTFUL_UNITS and judge_text(original).truth == "correct":
             return Verdict("undecided", "reference:other_unit", judged.detail, judged.span)
-        return doubt_about(old, new, Context(problem, prefix, original, step)) or verdict
+        return doubt or verdict
     except TextTooLargeError as error:
         return Verdict("undecided", "reference:too_large", str(error))
 
@@ -109,9 +110,22 @@ def plain(text: str) -> str:
 
 
 def _same_annotations(original: str, step: str) -> bool:
-    """Whether a text has the calculator annotations of another, or none: what a changed one says is to be compared."""
+    """Whether the calculator annotations of a text say nothing that the original, the same without them, does not say.
+
+    They are those of the original, or there are none, or they are added to a text without any, hold, and calculate no
+    result of the text from other numbers than it does.
+    """
     old, new = (["".join(found.split()) for found in ANNOTATION.findall(text)] for text in (original, step))
-    return not new or old == new
+    if not new or old == new:
+        return True
+    if old or not all("=" in found for found in new) or judge_text(step).truth == "wrong":
+        return False
+    spans = [match.span() for match in ANNOTATION.finditer(step)]
+    inside = [claim for claim in claims_of(step) if any(start <= claim.span[0] < end for start, end in spans)]
+    said = claims_of(ANNOTATION.sub("", step))
+    results = {claim.shown for claim in said}
+    operands = {(claim.operands, claim.shown) for claim in said}
+    return all(claim.shown not in results or (claim.operands, claim.shown) in operands for claim in inside)
 
 
 def _compare_claims(old: Reading, new: Reading) -> Verdict:

@@ -102,7 +102,7 @@ def loses_its_unit(first: Run, second: Run) -> bool:
         return False
     if all(token.text in ("+", "-", "and") for token in first.tokens if token.kind != "number"):
         return any(unit.dimension != "count" and unit.name != result.name for unit in first.measures.values())
-    if not units:
+    if not units or {"/", "per"} & set(first.units):  # 25 mg/oz * 8 oz = 200 mg
         return False
     try:
         power = _power_of(first, units)
