@@ -13,7 +13,7 @@ import pytest
 from sparring.oracles.members import MEMBERS, Question, load_member
 from sparring.traces.records import Problem
 
-MUTATIONS = 300
+MUTATIONS = 200
 GUARD = 10.0  # seconds of processor time; usual are thousandths
 PRESENT = [name for name, place in MEMBERS.items() if importlib.util.find_spec(place.partition(":")[0])]
 PREFIX = (

@@ -43,7 +43,7 @@ _SAID = re.compile(
     re.I | re.M,
 )  # fmt: skip
 _AS_ANSWER = re.compile(
-    r"(?P<value>\S+(?: \S+)?) (?:is|as) (?:the|our|my) (?:final |correct )?answer\b", re.I
+    r"(?<!\S)(?P<value>\S++(?: \S++)?) (?:is|as) (?:the|our|my) (?:final |correct )?answer\b", re.I
 )
 _OPENING = re.compile(
     r"(?:(?:therefore|thus|hence|then|so|also|indeed|simply|just|clearly|now|that|is|be|equal to|given by|exactly|"
