@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from sparring.demo import DemoSettings, run_demo
@@ -19,6 +20,7 @@ from sparring.files import atomic_write_json, atomic_write_text
 from sparring.report.picture import write_result_picture
 from sparring.runs import METRICS_FILE, Metric, machine, read_metrics, source_commit
 from sparring.settings import load_settings
+from sparring.statistics import mean_over_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("in_distribution", "longer")
@@ -70,10 +72,13 @@ def write_seeds(runs: dict[str, dict[str, Metric]], results: Path) -> None:
     ]
     names += [f"step_error.{split}.{method}.step_auc" for split in SPLITS for method in METHODS]
     names += [f"attack.{method}.trained.fool_rate" for method in METHODS]
-    lines = ["| % | " + " | ".join(runs) + " | mean (range) |", "|---" * (len(runs) + 2) + "|"]
+    lines = [
+        "| % | " + " | ".join(runs) + " | mean [95 % interval, Student's t] (range) |",
+        "|---" * (len(runs) + 2) + "|",
+    ]
     for name in names:
         values = [100 * float(value) for run in runs.values() if (value := run[name].value) is not None]
-        mean = f"{sum(values) / len(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+        mean = over_seeds(values)
         lines.append(f"| {name} | " + " | ".join(cell(run, name) for run in runs.values()) + f" | {mean} |")
     page = "\n".join(lines) + "\n"
     atomic_write_text(results / "demo_seeds.md", page)
@@ -82,6 +87,11 @@ def write_seeds(runs: dict[str, dict[str, Metric]], results: Path) -> None:
         results / "demo_seeds.json", {"commit": source_commit(), "machine": machine(), "seeds": seeds}
     )
     print(page)
+
+
+def over_seeds(values: Sequence[float]) -> str:
+    """Return the mean over seeds with Student's interval and the range; percent."""
+    return f"{mean_over_runs(values).text()} ({min(values):.1f} to {max(values):.1f})"
 
 
 def solver_table(metrics: dict[str, Metric]) -> str:

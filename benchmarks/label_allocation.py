@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from sparring.labels.label_run import labelled_values
 from sparring.labels.settings import LabelSettings
 from sparring.runs import METRICS_FILE, Metric, write_metrics
 from sparring.settings import dump_settings
-from sparring.statistics import bootstrap_mean
+from sparring.statistics import mean_over_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 Values = NDArray[np.float64]
@@ -35,6 +36,8 @@ UNIFORM = (1, 3, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257)
 # Odd, since a tie at one half is decided one way: an even number has the error of the odd number below it.
 MOST = (8, 16, 32, 64)
 SOURCES = ("chain", "uniform", "two_ends", "weak_policy")
+BOUNDS = {"fraction": (-math.inf, 1.0), "rollouts": (0.0, math.inf), "ratio": (0.0, math.inf)}
+"""What a number cannot leave; more may be spent than saved."""
 CONFIDENCES = (0.8, 0.9, 0.95)
 
 
@@ -54,28 +57,29 @@ def main() -> None:
     run_label(settings, arguments.run, Console(stderr=True))
     chain = chain_values(arguments.run)
     metrics: dict[str, Metric] = {"label_allocation.chain_values": Metric(len(chain), unit="prefixes")}
+    raw: dict[str, list[float]] = {}
     for name in SOURCES:
         per_seed = [
             simulate(name, draw(name, chain, arguments.prefixes, seed), seed)
             for seed in range(arguments.seeds)
         ]
         for key, unit in ((key, unit) for key, (_, unit) in per_seed[0].items()):
-            values = [found[key][0] for found in per_seed]
+            values = raw[key] = [found[key][0] for found in per_seed]
             metrics[f"label_allocation.{key}"] = (
                 Metric(None, n=len(values), unit=unit)
                 if any(np.isnan(values))
-                else bootstrap_mean(values, unit=unit)
+                else mean_over_runs(values, unit=unit, bounds=BOUNDS[unit])
             )
     described = {
         "label": dump_settings(settings),
         "seeds": arguments.seeds,
         "prefixes": arguments.prefixes,
         "adaptive": "first 4, rounds of 4",
-        "interval": "95 %, percentile bootstrap over seeds",
+        "interval": "95 %, Student's t over seeds",
     }
     arguments.results.mkdir(parents=True, exist_ok=True)
     with atomic_directory(arguments.run / "results") as folder:
-        write_metrics(folder, metrics, settings=described, seed=0)
+        write_metrics(folder, metrics, settings=described, seed=0, extra={"per_seed": raw})
         text = (folder / METRICS_FILE).read_text(encoding="utf-8")
     atomic_write_text(arguments.results / "label_allocation.json", text)
     page = table(metrics)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from again import read_results, replace_metrics
 from sparring.files import atomic_write_text
 from sparring.report.plots import PALETTE, RC
 from sparring.runs import Metric, write_metrics
-from sparring.statistics import bootstrap_mean, paired_difference
+from sparring.statistics import mean_over_runs, paired_difference
 from sparring.training.planted import PlantedTraining, Population, Run
 from sparring.worlds.planted import Floats, PlantedWorld
 
@@ -118,30 +119,31 @@ def reached(curves: Floats, at: Sequence[int], accuracy: float) -> list[int | No
     return [at[int(row.argmax())] if row.any() else None for row in hits]
 
 
-def sample_efficiency(curves: Curves, name: str, metrics: dict[str, Metric], extra: dict[str, Any]) -> None:
+def sample_efficiency(curves: Curves, name: str, metrics: dict[str, Metric]) -> None:
     """Record, per arm, accuracy at the end and averaged over the run, and the iterations to given accuracies."""
     for arm, alpha in (("effective", 1.0), ("outcome", 0.0)):
         rows = curves.of(None, alpha)
-        metrics[f"{name}.{arm}.final_accuracy"] = bootstrap_mean(rows[:, -1], unit="fraction")
-        metrics[f"{name}.{arm}.mean_accuracy"] = bootstrap_mean(rows.mean(axis=1), unit="fraction")
+        metrics[f"{name}.{arm}.final_accuracy"] = mean_over_runs(rows[:, -1], unit="fraction")
+        metrics[f"{name}.{arm}.mean_accuracy"] = mean_over_runs(rows.mean(axis=1), unit="fraction")
         for level in (50, 90, 99):
             found = reached(rows, curves.at, level / 100)
             times = [time for time in found if time is not None]
-            extra[f"{name}.{arm}.iterations_to_{level}"] = found
             metrics[f"{name}.{arm}.seeds_reaching_{level}"] = Metric(len(times) / len(found), n=len(found))
             if len(times) == len(found):
-                metrics[f"{name}.{arm}.iterations_to_{level}"] = bootstrap_mean(times, unit="iterations")
+                metrics[f"{name}.{arm}.iterations_to_{level}"] = mean_over_runs(times, unit="iterations")
 
 
 def strength_sweep(curves: Curves, name: str, strengths: Sequence[float], metrics: dict[str, Metric]) -> None:
     """Record accuracy averaged over the run for every prover, and its paired difference from outcomes only."""
     outcome = curves.of(None, 0.0).mean(axis=1)
-    metrics[f"{name}.outcome.mean_accuracy"] = bootstrap_mean(outcome, unit="fraction")
+    metrics[f"{name}.outcome.mean_accuracy"] = mean_over_runs(outcome, unit="fraction")
     for strength in strengths:
         mean = curves.of(strength, 1.0).mean(axis=1)
         key = f"{name}.strength_{strength:g}"
-        metrics[f"{key}.mean_accuracy"] = bootstrap_mean(mean, unit="fraction")
-        metrics[f"{key}.minus_outcome"] = paired_difference(mean, outcome, unit="fraction").difference
+        metrics[f"{key}.mean_accuracy"] = mean_over_runs(mean, unit="fraction")
+        metrics[f"{key}.minus_outcome"] = paired_difference(
+            mean, outcome, unit="fraction", runs=True
+        ).difference
 
 
 def pass_at(outcomes: Floats, k: int) -> Floats:
@@ -152,8 +154,8 @@ def pass_at(outcomes: Floats, k: int) -> Floats:
     return np.asarray(1 - np.prod(np.clip(failures[:, None] - taken, 0, None) / (n - taken), axis=1))
 
 
-def pass_curves(sizes: Sizes, metrics: dict[str, Metric]) -> None:
-    """Record Pass@N of the start, and of both arms after 100 iterations."""
+def pass_curves(sizes: Sizes) -> dict[str, dict[str, list[float]]]:
+    """Return Pass@N per seed of the start, and of both arms after 100 iterations, by arm and N."""
     training = PlantedTraining(iterations=100)
     start = Population(WORLD, [Run(seed) for seed in range(sizes.seeds)], training)
     start.start()
@@ -164,17 +166,14 @@ def pass_curves(sizes: Sizes, metrics: dict[str, Metric]) -> None:
         "effective": outcomes[: sizes.seeds],
         "outcome": outcomes[sizes.seeds :],
     }
-    for arm, rows in arms.items():
-        for k in PASS_AT:
-            metrics[f"pass_at.{arm}.{k}"] = bootstrap_mean(pass_at(rows, k), unit="fraction")
+    return {arm: {str(k): pass_at(rows, k).tolist() for k in PASS_AT} for arm, rows in arms.items()}
 
 
-def measure(sizes: Sizes) -> tuple[dict[str, Metric], dict[str, Any]]:
-    """Run everything; return the metrics, and the curves and seconds beside them."""
-    metrics: dict[str, Metric] = {}
+def run_all(sizes: Sizes) -> dict[str, Any]:
+    """Run everything; return the numbers of every run."""
     extra: dict[str, Any] = {"seconds": {}}
 
-    def timed(name: str, runs: Sequence[Run], training: PlantedTraining) -> Curves:
+    def timed(name: str, runs: Sequence[Run], training: PlantedTraining) -> None:
         begun = time.perf_counter()
         curves, _ = learn(runs, training, sizes)
         extra["seconds"][name] = round(time.perf_counter() - begun, 1)
@@ -184,23 +183,36 @@ def measure(sizes: Sizes) -> tuple[dict[str, Metric], dict[str, Any]]:
             "accuracy": np.round(curves.accuracy, 4).tolist(),
         }
         print(f"{name}: {extra['seconds'][name]} s", flush=True)
-        return curves
 
-    plain = PlantedTraining(iterations=sizes.iterations)
-    efficiency = timed("efficiency", two_arms(sizes.seeds), plain)
-    sample_efficiency(efficiency, "efficiency", metrics, extra)
     short = PlantedTraining(iterations=sizes.sweep_iterations)
-    curves = timed("strength", sweep(STRENGTHS, sizes.seeds), short)
-    strength_sweep(curves, "strength", STRENGTHS, metrics)
-    pass_curves(sizes, metrics)
     long_start = replace(short, start_samples=sizes.long_start)
-    curves = timed("long_start", sweep(LONG_START_STRENGTHS, sizes.few_seeds), long_start)
-    strength_sweep(curves, "long_start", LONG_START_STRENGTHS, metrics)
-    metrics["long_start.start.accuracy"] = start_accuracy(long_start, sizes.few_seeds)
+    timed("efficiency", two_arms(sizes.seeds), PlantedTraining(iterations=sizes.iterations))
+    timed("strength", sweep(STRENGTHS, sizes.seeds), short)
+    extra["pass_at"] = pass_curves(sizes)
+    timed("long_start", sweep(LONG_START_STRENGTHS, sizes.few_seeds), long_start)
+    extra["long_start.start"] = start_accuracies(long_start, sizes.few_seeds)
     counted = PlantedTraining(iterations=sizes.rollout_iterations, rollouts=sizes.rollouts)
-    curves = timed("rollouts", two_arms(sizes.few_seeds), counted)
-    sample_efficiency(curves, "rollouts", metrics, extra)
-    return metrics, extra
+    timed("rollouts", two_arms(sizes.few_seeds), counted)
+    return extra
+
+
+def measure(extra: Mapping[str, Any]) -> dict[str, Metric]:
+    """Return the metrics of what `run_all` gave."""
+    metrics: dict[str, Metric] = {}
+
+    def curves(name: str) -> Curves:
+        known = extra[f"{name}.curves"]
+        return Curves([Run(*run) for run in known["runs"]], known["at"], np.array(known["accuracy"]))
+
+    sample_efficiency(curves("efficiency"), "efficiency", metrics)
+    strength_sweep(curves("strength"), "strength", STRENGTHS, metrics)
+    for arm, rows in extra["pass_at"].items():
+        for k, values in rows.items():
+            metrics[f"pass_at.{arm}.{k}"] = mean_over_runs(values, unit="fraction")
+    strength_sweep(curves("long_start"), "long_start", LONG_START_STRENGTHS, metrics)
+    metrics["long_start.start.accuracy"] = mean_over_runs(extra["long_start.start"], unit="fraction")
+    sample_efficiency(curves("rollouts"), "rollouts", metrics)
+    return metrics
 
 
 def sweep(strengths: Sequence[float], seeds: int) -> list[Run]:
@@ -209,12 +221,12 @@ def sweep(strengths: Sequence[float], seeds: int) -> list[Run]:
     return runs + [Run(seed, PAPER_STRENGTH, 0.0) for seed in range(seeds)]
 
 
-def start_accuracy(training: PlantedTraining, seeds: int) -> Metric:
-    """Return the accuracy after the warm start."""
+def start_accuracies(training: PlantedTraining, seeds: int) -> list[float]:
+    """Return every seed's accuracy after the warm start."""
     population = Population(WORLD, [Run(seed) for seed in range(seeds)], training)
     population.start()
-    responses = population.sample(PASS_SAMPLES, "planted-pass")
-    return bootstrap_mean(WORLD.outcomes(responses).mean(axis=1), unit="fraction")
+    accuracy: Floats = WORLD.outcomes(population.sample(PASS_SAMPLES, "planted-pass")).mean(axis=1)
+    return accuracy.tolist()
 
 
 # --- plots ---------------------------------------------------------------------------------------------------
@@ -252,7 +264,7 @@ def draw_strength(axes: Any, metrics: dict[str, Metric], extra: dict[str, Any]) 
     marks += (("long_start", LONG_START_STRENGTHS, "longer start", "s--"),)
     for name, strengths, label, style in marks:
         found = [metrics[f"{name}.strength_{strength:g}.mean_accuracy"] for strength in strengths]
-        values, low, high = (np.array([getattr(m, key) for m in found]) for key in ("value", "low", "high"))
+        values, low, high = ends(found)
         colour = COLOURS["effective"] if name == "strength" else PALETTE["oracle"]
         axes.errorbar(strengths, values, [values - low, high - values], fmt=style, color=colour, label=label)
     outcome = metrics["strength.outcome.mean_accuracy"].value
@@ -262,11 +274,20 @@ def draw_strength(axes: Any, metrics: dict[str, Metric], extra: dict[str, Any]) 
     axes.set_ylim(-0.02, 1.02)
 
 
+def ends(found: Sequence[Metric]) -> tuple[Floats, Floats, Floats]:
+    """Return values and both ends of their intervals, the value itself where there is none."""
+    rows = [
+        [m.value, m.value if m.low is None else m.low, m.value if m.high is None else m.high] for m in found
+    ]
+    value, low, high = np.array(rows, dtype=np.float64).T
+    return value, low, high
+
+
 def draw_pass(axes: Any, metrics: dict[str, Metric], extra: dict[str, Any]) -> None:
     """Draw Pass@N after 100 iterations, with intervals over seeds."""
     for arm in ARMS:
         found = [metrics[f"pass_at.{arm}.{k}"] for k in PASS_AT]
-        value, low, high = (np.array([getattr(m, key) for m in found]) for key in ("value", "low", "high"))
+        value, low, high = ends(found)
         axes.plot(PASS_AT, value, "o-", color=COLOURS[arm], label=ARMS[arm], markersize=4)
         axes.fill_between(PASS_AT, low, high, color=COLOURS[arm], alpha=0.2, linewidth=0)
     axes.set(xlabel="N", ylabel="Pass@N after 100 iterations", ylim=(-0.02, 1.02))
@@ -322,8 +343,9 @@ def markdown(metrics: dict[str, Metric], sizes: Sizes) -> str:
     heads = ["prover γ", "its success, %", "mean accuracy, %", "minus outcome only"]
     parts = [
         "# The planted subsequence",
-        f"95 % intervals: bootstrap over seeds ({sizes.seeds}; {sizes.few_seeds} with the longer start and with "
-        f"counted values). Accuracy: {sizes.test_responses} fresh responses, every {sizes.every} iterations.",
+        f"95 % intervals: Student's t over seeds ({sizes.seeds}; {sizes.few_seeds} with the longer start and with "
+        f"counted values); none where no seed differs. "
+        f"Accuracy: {sizes.test_responses} fresh responses, every {sizes.every} iterations.",
         f"## Sample efficiency, {sizes.iterations} iterations",
         efficiency_table(metrics, "efficiency"),
         f"The same with Q^π counted from {sizes.rollouts} completions of every prefix, "
@@ -346,14 +368,24 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
     parser.add_argument("--sizes", choices=SIZES, default="default", help="how much is done of everything")
+    parser.add_argument(
+        "--again", action="store_true", help="tables of the numbers in the results, nothing is run"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     sizes = SIZES[options.sizes]
-    metrics, extra = measure(sizes)
-    options.results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.results) as folder:
-        written = write_metrics(folder, metrics, settings=vars(sizes), seed=0, extra=extra)
-        written.replace(options.results / "planted.json")
+    file = options.results / "planted.json"
+    if options.again:
+        content = read_results(file)
+        sizes, extra = Sizes(**content["settings"]), content["extra"]
+        metrics = measure(extra)
+        replace_metrics(file, metrics)
+    else:
+        extra = run_all(sizes)
+        metrics = measure(extra)
+        options.results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=options.results) as folder:
+            write_metrics(folder, metrics, settings=vars(sizes), seed=0, extra=extra).replace(file)
     text = markdown(metrics, sizes)
     atomic_write_text(options.results / "planted.md", text)
     draw(metrics, extra, options.images)

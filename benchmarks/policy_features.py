@@ -27,7 +27,7 @@ from sparring.models.loading import TINY_POLICY, load_causal_model, load_tokeniz
 from sparring.models.prompts import layout_for
 from sparring.rollouts.local import sample_solutions
 from sparring.runs import machine, source_commit
-from sparring.statistics import auc
+from sparring.statistics import auc, mean_over_runs
 from sparring.traces.records import Trace
 from sparring.traces.spans import encode
 from sparring.training.tasks import ChainTask
@@ -156,14 +156,17 @@ def main() -> None:
     )
     lines = [
         "# What a small head sees in a policy's frozen features\n",
-        f"AUC of right above wrong steps on other problems: mean over {arguments.seeds} seeds (lowest to highest). "
+        f"AUC of right above wrong steps on other problems: mean over {arguments.seeds} seeds with "
+        f"Student's 95 % interval (lowest to highest). "
         f"Commit {source_commit()}.\n",
         "| mistakes | " + " | ".join(found) + " |",
         "|---|" + "---|" * len(found),
     ]
     for kind in sorted({kind for rows in found.values() for kind in rows}):
         cells = [
-            f"{sum(v) / len(v):.3f} ({min(v):.3f} to {max(v):.3f})" if (v := rows.get(kind)) else "–"
+            f"{mean_over_runs(v, unit='fraction').text(form='.3f')} ({min(v):.3f} to {max(v):.3f})"
+            if (v := rows.get(kind))
+            else "–"
             for rows in found.values()
         ]
         lines.append(f"| {kind} | " + " | ".join(cells) + " |")

@@ -15,11 +15,13 @@ from pathlib import Path
 
 from sparring.files import atomic_write_json, atomic_write_text
 from sparring.runs import machine, source_commit
+from sparring.statistics import mean_over_runs
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURES = ("prm_accuracy_fresh", "prm_accuracy_clean", "prm_gradient_norm", "seconds")
+UNITS = {"prm_accuracy_fresh": "fraction", "prm_accuracy_clean": "fraction"}
 LAST = 10
 
 
@@ -69,14 +71,15 @@ def main() -> None:
     lines = [
         "# Objectives of the PRM\n",
         f"{arguments.seeds} seeds, {arguments.warm} updates on rules, then {arguments.updates} of the game; mean over the "
-        f"last {LAST} (lowest to highest seed). Commit {source_commit()}; {machine()['processor']}.\n",
+        f"last {LAST} with Student's 95 % interval (lowest to highest seed). "
+        f"Commit {source_commit()}; {machine()['processor']}.\n",
         "| objective | " + " | ".join(MEASURES) + " |",
         "|---|" + "---|" * len(MEASURES),
     ]
     for objective, values in found.items():
         cells = [
-            f"{sum(v) / len(v):.3f} ({min(v):.3f} to {max(v):.3f})"
-            for v in (values[name] for name in MEASURES)
+            f"{mean_over_runs(v, unit=UNITS.get(name, '')).text(form='.3f')} ({min(v):.3f} to {max(v):.3f})"
+            for name, v in ((name, values[name]) for name in MEASURES)
         ]
         lines.append(f"| {objective} | " + " | ".join(cells) + " |")
     atomic_write_text(arguments.results / "prm_objectives.md", "\n".join(lines) + "\n")

@@ -10,10 +10,10 @@ prover, that policy at a higher temperature (`--weak-temperature`). Samples are 
 counts; what the prover's rollouts cost besides is in the column of CPU seconds per update. With `--steps 6 8` the problems
 of training are as long as those of the split `longer`, so both splits are then of one length.
 
-Contract: runs are resumed where they were killed, finished ones are kept (`--out`); writes `<--name>.json` (the layout of
-metrics.json, with all curves) and `<--name>.md` into `--results`. Intervals are 95 %, by bootstrap over seeds. The ratio of
-samples is at the best accuracy that the mean curve of `outcome` reaches; a resample of the seeds in which a method never
-reaches it counts as a ratio of 0.
+Contract: runs are resumed where they were killed, finished ones are kept (`--out`); writes `<--name>.json` (the
+layout of metrics.json, with all curves) and `<--name>.md` into `--results`. Intervals are 95 %, Student's over seeds,
+none where no seed differs. The ratio of samples is at the best accuracy that the mean curve of `outcome` reaches, 0
+for a method that never reaches it, and has no interval.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from again import read_results, replace_metrics
 from sparring.errors import SettingsError
 from sparring.files import atomic_write_json, atomic_write_text
 from sparring.labels.answers import ChainChecker
@@ -37,7 +38,7 @@ from sparring.models.loading import TINY_POLICY, load_causal_model, load_tokeniz
 from sparring.models.prompts import layout_for
 from sparring.rollouts.local import sample_solutions
 from sparring.runs import Metric, write_metrics
-from sparring.statistics import bootstrap_mean, paired_difference
+from sparring.statistics import mean_over_runs, paired_difference
 from sparring.training.rl import train_rl
 from sparring.training.rl_settings import RlSettings
 from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, generate_problems
@@ -56,7 +57,6 @@ MARKS = (
     "off_topic",
     "truncated",
 )
-RESAMPLES = 2000
 
 
 def methods(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -179,29 +179,21 @@ def samples_to(curve: Floats, samples: Floats, level: float) -> float | None:
     return float(samples[place - 1] + share * (samples[place] - samples[place - 1]))
 
 
-def efficiency(method: Floats, baseline: Floats, samples: Floats, seed: int = 0) -> Metric:
+def efficiency(method: Floats, baseline: Floats, samples: Floats) -> Metric:
     """Return samples of the baseline over samples of the method, at the best accuracy of the baseline's mean curve.
+
+    Without an interval: it jumps from look to look, which a handful of seeds says nothing about. 0: never reached.
 
     Args:
         method: accuracies, (seeds, looks).
         baseline: likewise.
         samples: at each look.
-        seed: of the bootstrap over seeds, which resamples both together.
     """
-
-    def ratio(rows: NDArray[np.int64]) -> float | None:
-        plain, other = baseline[rows].mean(axis=0), method[rows].mean(axis=0)
-        needed, taken = samples_to(plain, samples, plain.max()), samples_to(other, samples, plain.max())
-        # No samples on one side: the start is already the baseline's best, so there is nothing to compare.
-        return None if not needed else 0.0 if taken is None else needed / max(taken, 1.0)
-
-    count = len(baseline)
-    value = ratio(np.arange(count))
-    rng = np.random.default_rng(seed)
-    drawn = [r for _ in range(RESAMPLES) if (r := ratio(rng.integers(0, count, count))) is not None]
-    if value is None or not drawn:
-        return Metric(None, n=count)
-    return Metric(value, float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975)), count)
+    plain, other = baseline.mean(axis=0), method.mean(axis=0)
+    needed, taken = samples_to(plain, samples, plain.max()), samples_to(other, samples, plain.max())
+    # No samples on one side: the start is already the baseline's best, so there is nothing to compare.
+    ratio = None if not needed else 0.0 if taken is None else needed / max(taken, 1.0)
+    return Metric(ratio, n=len(baseline))
 
 
 def measure(
@@ -214,26 +206,26 @@ def measure(
         rows = {
             m: np.array([[look[curve] for look in r["looks"]] for r in runs]) for m, runs in results.items()
         }
-        metrics[f"rl_chain.start.{split}.accuracy"] = bootstrap_mean(rows[BASELINE][:, 0], unit="fraction")
+        metrics[f"rl_chain.start.{split}.accuracy"] = mean_over_runs(rows[BASELINE][:, 0], unit="fraction")
         for method, accuracy in rows.items():
             name = f"rl_chain.{method}.{split}"
-            metrics[f"{name}.accuracy"] = bootstrap_mean(accuracy[:, -1], unit="fraction")
+            metrics[f"{name}.accuracy"] = mean_over_runs(accuracy[:, -1], unit="fraction")
             for n in start[split]:
                 passed = [run["pass_at"][split][n] for run in results[method]]
-                metrics[f"{name}.pass_at_{n}"] = bootstrap_mean(passed, unit="fraction")
+                metrics[f"{name}.pass_at_{n}"] = mean_over_runs(passed, unit="fraction")
             if method != BASELINE:
-                gap = paired_difference(accuracy[:, -1], rows[BASELINE][:, -1], unit="fraction")
+                gap = paired_difference(accuracy[:, -1], rows[BASELINE][:, -1], unit="fraction", runs=True)
                 metrics[f"{name}.gap"] = gap.difference
                 metrics[f"{name}.sample_ratio"] = efficiency(accuracy, rows[BASELINE], samples)
         for n, value in start[split].items():
             metrics[f"rl_chain.start.{split}.pass_at_{n}"] = Metric(value, unit="fraction")
     for method, runs in results.items():
         seconds = [run["cpu_seconds_per_update"] for run in runs]
-        metrics[f"rl_chain.{method}.cpu_seconds_per_update"] = bootstrap_mean(seconds, unit="s")
+        metrics[f"rl_chain.{method}.cpu_seconds_per_update"] = mean_over_runs(seconds, unit="s")
         for mark in MARKS:
             values = [run["looks"][-1][mark] for run in runs]
             if None not in values:
-                metrics[f"rl_chain.{method}.{mark}"] = bootstrap_mean(values)
+                metrics[f"rl_chain.{method}.{mark}"] = mean_over_runs(values)
     return metrics
 
 
@@ -243,7 +235,8 @@ def page(metrics: dict[str, Metric], names: Sequence[str], arguments: argparse.N
     answers = arguments.updates * arguments.problems * arguments.samples
     lines = [
         f"{arguments.seeds} seeds, {arguments.updates} updates, {answers} answers each; "
-        f"{arguments.held_out} held-out problems per split, one sampled answer each.",
+        f"{arguments.held_out} held-out problems per split, one sampled answer each. "
+        "[95 % interval] t: Student's over seeds; none where no seed differs.",
     ]
     for split in CURVES:
         lines += [
@@ -271,6 +264,22 @@ def page(metrics: dict[str, Metric], names: Sequence[str], arguments: argparse.N
 def shown(metric: Metric | None, scale: float, digits: int = 1) -> str:
     """Return a metric with its interval, a dash where there is none."""
     return "–" if metric is None else metric.text(scale, f".{digits}f")
+
+
+def compute_again(file: Path) -> None:
+    """Write the metrics and tables of a results file anew from the runs in it."""
+    content = read_results(file)
+    stem, known = "rl_chain.start.", content["metrics"]
+    start: dict[str, dict[str, float]] = {split: {} for split in CURVES}
+    for name, metric in known.items():
+        split, _, what = name.removeprefix(stem).partition(".")
+        if name.startswith(stem) and what.startswith("pass_at_"):
+            start[split][what.removeprefix("pass_at_")] = metric["value"]
+    metrics = measure(content["extra"]["runs"], start)
+    replace_metrics(file, metrics)
+    text = page(metrics, list(content["extra"]["runs"]), argparse.Namespace(**content["settings"]))
+    atomic_write_text(file.with_suffix(".md"), text)
+    print(text)
 
 
 def main() -> None:
@@ -301,8 +310,14 @@ def main() -> None:
     parser.add_argument("--name", default="rl_chain", help="of the files of results")
     parser.add_argument("--out", type=Path, default=Path("runs/rl_chain"))
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument(
+        "--again", action="store_true", help="tables of the numbers in the results, nothing is run"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.again:
+        compute_again(arguments.results / f"{arguments.name}.json")
+        return
     chosen = methods(arguments)
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
     for seed in range(arguments.seeds):  # seed by seed, so that what there is can be compared at any time
@@ -314,7 +329,7 @@ def main() -> None:
     given = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in vars(arguments).items()
-        if key not in ("out", "results", "name")
+        if key not in ("out", "results", "name", "again")
     }
     written = write_metrics(arguments.out, metrics, settings=given, seed=0, extra={"runs": results})
     (arguments.results / f"{arguments.name}.json").write_bytes(written.read_bytes())

@@ -8,10 +8,10 @@ outcomes alone, and outcomes with progress under rollouts of the starting policy
 per update, optimiser and seed; they differ in credit only. Held-out problems are answered before and after, with the same
 random numbers, so their difference is paired. Further settings can be given as key=value.
 
-Contract: a killed run is gone on with, a finished one is kept (`--out`). Writes `rl_real.json` (the layout of metrics.json,
-with the curves) and `rl_real.md` into `--results`. Intervals are 95 %: of accuracies by Wilson, of differences by bootstrap
-over problems. One seed: they speak of the problems, not of what another run would give. Not here: comparing credit rules,
-which needs several seeds (`rl_chain.py`).
+Contract: a killed run is gone on with, a finished one is kept (`--out`). Writes `rl_real.json` (the layout of
+metrics.json, with the curves) and `rl_real.md` into `--results`. Intervals are 95 %: of accuracies by Wilson, of
+differences by bootstrap over problems, of mean rewards Student's over updates. One seed: they speak of the problems,
+not of what another run would give. Not here: comparing credit rules, which needs several seeds (`rl_chain.py`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from again import read_results, replace_metrics
 from sparring.errors import SettingsError, SparringError
 from sparring.files import atomic_write_text
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, read_metrics, write_metrics
 from sparring.settings import dump_settings, load_settings
-from sparring.statistics import bootstrap_mean, paired_difference
+from sparring.statistics import mean_over_runs, paired_difference
 from sparring.training.rl_settings import RlSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,19 +101,39 @@ def measure(name: str, out: Path) -> dict[str, Metric]:
     """Return the metrics of a finished run, ``rl_real.<method>.…``."""
     run, looks, log = read_metrics(out), records(out, "watch"), records(out, "log")
     before, after = looks[0], looks[-1]
-    quarter = max(1, len(log) // 4)
-    solved = {"first": log[:quarter], "last": log[-quarter:]}
     found = {key: run[f"rl.{key}"] for key in RUN}
     for when in ("start", "end"):
         found |= {f"{when}.{key}": run[f"rl.{when}.{key}"] for key in ("accuracy", *LOOK)}
     change = paired_difference(after["right"], before["right"], unit="fraction")
     found["change"] = change.difference
     found["change.p_value"] = Metric(change.p_value, n=len(before["right"]))
-    for when, block in solved.items():
-        found[f"reward.{when}_quarter"] = bootstrap_mean([r["outcome"] for r in block], unit="fraction")
+    found |= quarters(log)
     kl = [record["kl_per_token"] for record in log if "kl_per_token" in record]
     found["highest_kl_per_token"] = Metric(max(kl, default=None), n=len(kl), unit="nats")
     return {f"rl_real.{name}.{key}": metric for key, metric in found.items()}
+
+
+def quarters(log: list[dict[str, Any]]) -> dict[str, Metric]:
+    """Return the mean reward over the first and the last quarter of updates."""
+    size = max(1, len(log) // 4)
+    return {
+        f"reward.{when}_quarter": mean_over_runs([record["outcome"] for record in block], unit="fraction")
+        for when, block in (("first", log[:size]), ("last", log[-size:]))
+    }
+
+
+def compute_again(file: Path) -> None:
+    """Write the rewards and the tables of a results file anew from the logs in it; its other numbers stay."""
+    content = read_results(file)
+    logs = content["extra"]["logs"]
+    fields = ("value", "low", "high", "n", "unit")
+    metrics = {name: Metric(*(one[field] for field in fields)) for name, one in content["metrics"].items()}
+    for name, log in logs.items():
+        metrics |= {f"rl_real.{name}.{key}": metric for key, metric in quarters(log).items()}
+    replace_metrics(file, metrics)
+    text = page(metrics, RlSettings.model_validate_json(json.dumps(content["settings"])), logs)
+    atomic_write_text(file.with_suffix(".md"), text)
+    print(text)
 
 
 def records(out: Path, log: str) -> list[dict[str, Any]]:
@@ -181,7 +202,10 @@ def curve(name: str, log: list[dict[str, Any]], rows: int = 10) -> list[str]:
 def main() -> int:
     """Make problems, train what is missing, measure, write; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="folder of the policy")
+    parser.add_argument("--model", type=Path, help="folder of the policy")
+    parser.add_argument(
+        "--again", type=Path, help="results file: tables of the numbers in it, nothing is run"
+    )
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "rl-smollm2.yaml")
     parser.add_argument("--methods", default="outcome,progress", help="separated by commas")
     parser.add_argument("--problems", type=int, default=PROBLEMS, help="held-out ones included")
@@ -189,6 +213,11 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("overrides", nargs="*", help="settings as key=value")
     arguments = parser.parse_intermixed_args()
+    if arguments.again is not None:
+        compute_again(arguments.again)
+        return 0
+    if arguments.model is None:
+        parser.error("--model is required")
     chosen = arguments.methods.split(",")
     if unknown := set(chosen) - set(METHODS):
         parser.error(f"no such method: {', '.join(sorted(unknown))} (there are {', '.join(METHODS)})")

@@ -35,7 +35,7 @@ from sparring.rollouts.local import LocalEngine
 from sparring.runs import METRICS_FILE, Metric, write_metrics
 from sparring.search import AGGREGATIONS, MethodSettings, run_search
 from sparring.settings import dump_settings
-from sparring.statistics import bootstrap_mean
+from sparring.statistics import mean_over_runs
 from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import encode
 from sparring.worlds.chain import LONGER, generate_problems
@@ -200,10 +200,10 @@ def write(
     ratios = [loop / batched for loop, batched in zip(seconds["loop"], seconds["batched"], strict=True)]
     rates = {name: [arguments.problems / one for one in times] for name, times in seconds.items()}
     metrics = {
-        f"search_throughput.{name}": bootstrap_mean(values, unit="problems/s")
+        f"search_throughput.{name}": mean_over_runs(values, unit="problems/s")
         for name, values in rates.items()
     }
-    metrics["search_throughput.ratio"] = bootstrap_mean(ratios, unit="ratio")
+    metrics["search_throughput.ratio"] = mean_over_runs(ratios, unit="ratio")
     metrics["search_throughput.different_solutions"] = Metric(
         different, n=arguments.problems * arguments.seeds
     )
@@ -216,11 +216,11 @@ def write(
         "prm": "random head" if arguments.prm is None else arguments.prm,
         "threads": torch.get_num_threads(),
         "search": dump_settings(settings),
-        "interval": "95 %, percentile bootstrap over seeds",
+        "interval": "95 %, Student's t over seeds",
     }
     arguments.results.mkdir(parents=True, exist_ok=True)
     with atomic_directory(arguments.run / "results") as folder:
-        write_metrics(folder, metrics, settings=described, seed=0)
+        write_metrics(folder, metrics, settings=described, seed=0, extra={"seconds_per_seed": seconds})
         text = (folder / METRICS_FILE).read_text(encoding="utf-8")
     atomic_write_text(arguments.results / "search_throughput.json", text)
     lines = ["| | mean | 95 % interval over seeds |", "|---|---|---|"]

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from again import read_results, replace_metrics
 from sparring.files import atomic_write_text
 from sparring.models.checkpoint import token_classifier
 from sparring.models.loading import (
@@ -42,7 +43,7 @@ from sparring.models.players import LABELS
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import LayoutFields, Sidecar, write_sidecar
 from sparring.runs import Metric, write_metrics
-from sparring.statistics import auc, auc_interval, bootstrap_mean, paired_difference
+from sparring.statistics import auc, auc_interval, mean_over_runs, paired_difference
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Trace
 from sparring.training.run import random_for, seed_for
@@ -68,9 +69,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument(
+        "--again", action="store_true", help="tables of the numbers in the results, nothing is run"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("run", "results")}
+    if arguments.again:
+        compute_again(arguments.results / "trl_equivalence.json")
+        return
+    settings = {
+        name: value for name, value in vars(arguments).items() if name not in ("run", "results", "again")
+    }
     rows = finished_rows(arguments.run / "rows.jsonl", settings)
     for seed in range(len(rows), arguments.seeds):
         rows.append({**compare(seed, arguments), "settings": same_in_all(settings)})
@@ -82,8 +91,18 @@ def main() -> None:
         arguments.run, metrics, settings=settings, seed=0, extra={"rows": rows, "trl": trl_version()}
     )
     shutil.copyfile(written, arguments.results / "trl_equivalence.json")
-    page = table(rows, metrics, arguments)
+    page = table(rows, metrics, arguments, trl_version())
     atomic_write_text(arguments.results / "trl_equivalence.md", page)
+    print(page)
+
+
+def compute_again(file: Path) -> None:
+    """Write the metrics and tables of a results file anew from the rows in it."""
+    content = read_results(file)
+    rows, metrics = content["extra"]["rows"], summarise(content["extra"]["rows"])
+    replace_metrics(file, metrics)
+    page = table(rows, metrics, argparse.Namespace(**content["settings"]), content["extra"]["trl"])
+    atomic_write_text(file.with_suffix(".md"), page)
     print(page)
 
 
@@ -296,13 +315,13 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Metric]:
     metrics = {}
     for name in ("loss", "auc", "accuracy"):
         ours, theirs = ([fmean(run[name] for run in row[who]) for row in rows] for who in ("ours", "trl"))
-        metrics[f"trl_equivalence.ours.{name}"] = bootstrap_mean(ours)
-        metrics[f"trl_equivalence.trl.{name}"] = bootstrap_mean(theirs)
-        difference = paired_difference(ours, theirs)
+        metrics[f"trl_equivalence.ours.{name}"] = mean_over_runs(ours)
+        metrics[f"trl_equivalence.trl.{name}"] = mean_over_runs(theirs)
+        difference = paired_difference(ours, theirs, runs=True)
         metrics[f"trl_equivalence.ours_minus_trl.{name}"] = difference.difference
         metrics[f"trl_equivalence.ours_minus_trl.{name}.p_value"] = Metric(difference.p_value)
     ratios = [row["cpu_seconds"]["trl"] / row["cpu_seconds"]["ours"] for row in rows]
-    metrics["trl_equivalence.cpu_seconds_trl_per_ours"] = bootstrap_mean(ratios)
+    metrics["trl_equivalence.cpu_seconds_trl_per_ours"] = mean_over_runs(ratios)
     for other in ("trl", "ours_split"):
         for name in ("loss", "weight"):
             found = [row["same_order"][other][name] for row in rows]
@@ -318,11 +337,13 @@ def trl_version() -> str:
     return version("trl")
 
 
-def table(rows: Sequence[dict[str, Any]], metrics: dict[str, Metric], arguments: argparse.Namespace) -> str:
+def table(
+    rows: Sequence[dict[str, Any]], metrics: dict[str, Metric], arguments: argparse.Namespace, trl: str
+) -> str:
     """Return the results as Markdown."""
     updates = arguments.epochs * arguments.traces // arguments.batch
     lines = [
-        f"`sparring train prm` and `PRMTrainer` of trl {trl_version()}: {len(rows)} seeds, {arguments.traces} training "
+        f"`sparring train prm` and `PRMTrainer` of trl {trl}: {len(rows)} seeds, {arguments.traces} training "
         f"and {arguments.held_out} held-out traces, {updates} updates of {arguments.batch} traces, learning "
         f"rate {arguments.learning_rate}, float32, one core.",
         "",
@@ -351,7 +372,11 @@ def table(rows: Sequence[dict[str, Any]], metrics: dict[str, Metric], arguments:
             ]
             cells = [f"{ours['loss']:.3f}", f"{theirs['loss']:.3f}", *areas]
             lines.append(f"| {row['seed']}, {shuffle} | " + " | ".join(cells) + " |")
-    lines += ["", "| over seeds | ours | TRL | ours − TRL | p |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| over seeds, [95 % interval] t: Student's | ours | TRL | ours − TRL | p |",
+        "|---|---|---|---|---|",
+    ]
     for name in ("loss", "auc", "accuracy"):
         cells = [
             metrics[f"trl_equivalence.{who}.{name}"].text(form=".3f")
