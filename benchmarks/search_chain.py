@@ -63,12 +63,19 @@ def main() -> None:
     atomic_write_text(arguments.results / f"{arguments.name}.md", table(metrics, settings))
 
 
+NOTE = """
+
+Costs per problem; work: how many independent solutions have as many tokens written; differences in points,
+[95 % interval over problems], at the same N where that is the same work within a quarter.
+"""
+
+
 def table(metrics: dict[str, Metric], settings: SearchSettings) -> str:
     """Return the results as Markdown."""
     lines = [
-        "| method | N | accuracy, % | tokens written | tokens scored | MFLOPs | "
+        "| method | N | work, solutions | accuracy, % | tokens written | tokens scored | MFLOPs | "
         "− best-of-N, same N | − best-of-N, same cost | − majority, same cost |",
-        "|---" * 9 + "|",
+        "|---" * 10 + "|",
     ]
     for name in (*LINES, *settings.methods):
         for n in settings.n:
@@ -78,7 +85,13 @@ def table(metrics: dict[str, Metric], settings: SearchSettings) -> str:
             accuracy = metrics[f"{key}.accuracy"]
             costs = [metrics[f"{key}.{count}"].value for count in ("tokens_generated", "tokens_scored")]
             flops = metrics[f"{key}.flops"].value
-            cells = [name.replace("_", " "), str(n), accuracy.text(100)]
+            work = metrics[f"{key}.work"].value if f"{key}.work" in metrics else float(n)
+            cells = [
+                name.replace("_", " "),
+                str(n),
+                "–" if work is None else f"{work:.1f}",
+                accuracy.text(100),
+            ]
             cells += ["–" if cost is None else f"{cost:.0f}" for cost in costs]
             cells += ["–" if flops is None else f"{flops / 1e6:.0f}"]
             cells += [
@@ -86,7 +99,7 @@ def table(metrics: dict[str, Metric], settings: SearchSettings) -> str:
                 for what in ("best_of_n", "best_of_n_at_equal_cost", "majority_at_equal_cost")
             ]
             lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\nCosts per problem; differences in points, [95 % interval over problems].\n"
+    return "\n".join(lines) + NOTE
 
 
 def compared(metrics: dict[str, Metric], key: str) -> str:

@@ -78,6 +78,23 @@ def test_command_writes_metrics_cases_and_a_table(tmp_path: Path, subsets: list[
     ]
 
 
+def test_records_that_contradict_themselves_are_counted_by_kind(tmp_path: Path, subsets: list[Path]) -> None:
+    records = json.loads(subsets[0].read_text())
+    for record in records:
+        record["final_answer_correct"] = not record["final_answer_correct"]
+    subsets[0].write_text(json.dumps(records))
+    console = Console(file=StringIO(), width=200)
+    metrics = evaluate_processbench(
+        subsets, out=tmp_path / "run", scorer=StepScorer(), resamples=20, console=console
+    )
+    assert metrics["processbench.all_right_wrong_answer"].value == 1.0
+    assert metrics["processbench.wrong_step_right_answer"].value == 2.0
+    assert "1 records contradict themselves" in console.file.getvalue()  # type: ignore[attr-defined]
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["extra"]["contradictions"]
+    assert found == {"all_right_wrong_answer": ["one-1"], "wrong_step_right_answer": ["one-0", "one-2"]}
+    assert metrics["processbench.cases"].value == 6, "all are evaluated"
+
+
 def test_command_counts_what_it_left_out(tmp_path: Path, subsets: list[Path]) -> None:
     scores = tmp_path / "scores.jsonl"
     rows = {"one-0": [0.9, 0.1, 0.9], "one-1": [0.9, 0.9], "two-0": [0.1], "two-2": [0.9], "x": [1]}

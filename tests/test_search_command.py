@@ -220,7 +220,11 @@ def test_lines_and_comparisons_of_a_made_up_search():
     better = [case(0, [True], [0.9], cost=25), case(1, [True], [0.9], cost=25)]
     metrics = curve_metrics(base, {("beam", 1): better}, [1, 4])
     assert metrics["beam.n_1.accuracy"].value == 1.0
-    assert metrics["beam.n_1.minus_best_of_n"].value == pytest.approx(0.25)
+    assert metrics["beam.n_1.minus_best_of_n"].value is None, "it costs as much as 2.5 solutions"
+    alike = [case(0, [True], [0.9]), case(1, [True], [0.9])]
+    assert curve_metrics(base, {("beam", 1): alike}, [1])["beam.n_1.minus_best_of_n"].value == pytest.approx(
+        0.25
+    )
     assert metrics["beam.n_1.minus_majority_at_equal_cost.samples"].value == pytest.approx(2.5)
     dear = curve_metrics(
         base, {("beam", 1): [case(0, [True], [0.9], cost=99), case(1, [True], [0.9], cost=99)]}, [1]
@@ -244,3 +248,17 @@ def test_votes_of_a_search_group_equal_answers_and_break_ties_at_random():
     assert base.accuracies("best_of_n", 4) == [0.5], "four equal scores, half of them right"
     tied = Independent([replace(one, answers=("0.5", "1/2", "3", "3.0"))], 4)
     assert tied.accuracies("majority", 4) == [0.5]
+
+
+def test_a_method_is_compared_at_the_same_n_only_where_it_does_the_same_work():
+    """A solution of the baseline costs 10 tokens: of 40 tokens, 4 solutions are the same work, 1 and 2 are not."""
+    base = Independent(
+        [case(0, [True, False, False, True], [0.1, 0.9, 0.2, 0.3]), case(1, [True] * 4, [0.5] * 4)], 4
+    )
+    dear = [case(0, [True], [0.9], cost=40), case(1, [True], [0.9], cost=40)]
+    metrics = curve_metrics(base, {("beam", n): dear for n in (1, 2, 4)}, [1, 2, 4])
+    for n in (1, 2, 4):
+        assert metrics[f"beam.n_{n}.work"].value == pytest.approx(4.0)
+        assert (metrics[f"beam.n_{n}.minus_best_of_n"].value is None) == (n < 4)
+        assert metrics[f"beam.n_{n}.minus_best_of_n_at_equal_tokens.samples"].value == pytest.approx(4.0)
+        assert metrics[f"beam.n_{n}.minus_best_of_n_at_equal_tokens"].value == pytest.approx(0.5)

@@ -82,6 +82,17 @@ def test_lookahead_sees_a_trap_that_beam_falls_into():
     ]
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7, 8, 11])
+def test_dvts_samples_n_next_steps_at_every_depth(n):
+    engine = Letters()
+    [one] = search("dvts", engine, n=n, count=1)
+    spent = one.spent.tokens_generated
+    assert spent == n * (DEPTH + (spent - n * DEPTH) // n), "as many at every depth"
+    assert len(one.candidates) == max(1, n // SETTINGS.expansions)
+    fewer = search("dvts", n=n - 1, count=1)[0].spent.tokens_generated if n > 1 else 0
+    assert spent > fewer, "no two N are the same search"
+
+
 def test_a_beam_of_one_with_one_expansion_is_one_sample():
     engine = Letters()
     options = SETTINGS.model_copy(update={"expansions": 1})

@@ -13,7 +13,7 @@ import random
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -35,7 +35,7 @@ from sparring.evaluation.processbench import (
 from sparring.evaluation.score_files import read_scores, write_scores
 from sparring.evaluation.scoring import StepScorer, score_traces
 from sparring.evaluation.tables import print_scored_traces, processbench_table
-from sparring.evaluation.worst import WORST_FILE, Judged, show_worst, worst_disagreements
+from sparring.evaluation.worst import MOST_WORST, WORST_FILE, Judged, show_worst, worst_disagreements
 from sparring.files import atomic_write_jsonl
 from sparring.fingerprints import folder_identity
 from sparring.locks import writes
@@ -124,6 +124,8 @@ def evaluate_processbench(
     metrics["processbench.skipped"] = Metric(skipped)
     metrics["processbench.missing"] = Metric(len(matched.missing))
     metrics["processbench.unused_scores"] = Metric(matched.unused)
+    against = contradictions(subsets)
+    metrics |= {f"processbench.{name}": Metric(float(len(ids))) for name, ids in against.items()}
     settings = {
         "data": list(data),
         "model": model,
@@ -140,6 +142,7 @@ def evaluate_processbench(
     extra = {
         "reliability": reliability(matched.cases),
         "missing_ids": matched.missing,
+        "contradictions": {name: ids[:MOST_WORST] for name, ids in against.items()},
         "worst_of": len(matched.cases),
     }
     worst = worst_disagreements(_judged(matched.cases, subsets), rule.value)
@@ -151,9 +154,34 @@ def evaluate_processbench(
     for what, count in (("records skipped", skipped), ("cases without scores", len(matched.missing))):
         if count:
             console.print(f"{count} {what}: left out of every number above", style="yellow")
+    for name, ids in against.items():
+        if ids:
+            console.print(f"{len(ids)} {_CONTRADICTIONS[name]}: {ids[0]} …", style="yellow", highlight=False)
     show_worst(console, worst, rule.value)
     show_evaluation_report(out, console)
     return metrics
+
+
+_CONTRADICTIONS = {
+    "all_right_wrong_answer": "records contradict themselves (every step is labelled right, the final answer is wrong)",
+    "wrong_step_right_answer": "records reach a right final answer over a wrong step (which can be: errors cancel)",
+}
+
+
+def contradictions(subsets: Mapping[str, Sequence[Trace]]) -> dict[str, list[str]]:
+    """Return the ids of the traces whose labels and outcome do not go together, by kind; all of them are evaluated.
+
+    Right steps to a wrong answer cannot all be right: label or outcome is wrong. A right answer after a wrong step is
+    odd, but can be: errors cancel, or the answer does not rest on the step. Traces without an outcome say nothing.
+    """
+    found: dict[str, list[str]] = {name: [] for name in _CONTRADICTIONS}
+    for trace in (trace for traces in subsets.values() for trace in traces):
+        if trace.first_error is not None and trace.outcome is not None:
+            if trace.first_error < 0 and not trace.outcome:
+                found["all_right_wrong_answer"].append(trace.problem.id)
+            elif trace.first_error >= 0 and trace.outcome:
+                found["wrong_step_right_answer"].append(trace.problem.id)
+    return found
 
 
 @writes("out", inside=False)

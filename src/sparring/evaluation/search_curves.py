@@ -2,9 +2,12 @@
 
 Independent solutions give the lines `random` (the mean over them), `majority`, `weighted_vote`, `best_of_n` and `pass`
 (some solution is right) for every N up to their number, as means over subsets (`search/selection.py`). Every other
-method is one line per N. It is compared with best-of-N and majority twice: at the same N, and at the same cost, that is
-with as many independent solutions as would have cost what the method did (two neighbouring numbers mixed so that the
-cost is met exactly). Cost is FLOPs, or sampled tokens where FLOPs are unknown; majority needs no PRM and pays none.
+method is one line per N, which every method counts in its own way (states kept, trees, walks), so its `work` says how many
+independent solutions would have had as many sampled tokens. It is compared with best-of-N and majority three times: at the
+same N, where that is the same work (within a quarter), else not; at the same cost, with as many independent solutions as
+would have cost what the method did (two neighbouring numbers mixed so that the cost is met exactly); and in the same way at
+the same number of sampled tokens. Cost is FLOPs, or sampled tokens where FLOPs are unknown; majority needs no PRM and pays
+none.
 
 Contract: a problem without a solution to choose counts as wrong. Intervals and p-values are over problems: repeats of a
 problem are one cluster. Not here: the search (`search/`), reading and writing (`search_command.py`).
@@ -16,6 +19,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sparring.oracles.equality import answer_groups
 from sparring.runs import Metric
@@ -27,6 +31,8 @@ LINES = ("random", "majority", "weighted_vote", "best_of_n", "pass")
 """What is computed from independent solutions."""
 _SCORED = ("weighted_vote", "best_of_n")
 BASELINES = ("best_of_n", "majority")
+SAME_WORK = 1.25
+"""A method is compared at the same N where its work is that of N independent solutions within this factor."""
 COUNTS = ("tokens_generated", "tokens_prefilled", "tokens_scored", "policy_flops", "prm_flops")
 
 
@@ -142,6 +148,12 @@ class Independent:
         return math.fsum(met) / len(times) if times else 0.0
 
 
+def work_of(base: Independent, cases: Sequence[Case]) -> float | None:
+    """Return how many independent solutions have as many sampled tokens as a method's cases; None: unknown."""
+    one, spent = base.cost("random", 1, "tokens_generated"), mean_cost(cases, "tokens_generated")
+    return spent / one if one and spent is not None else None
+
+
 def mean_cost(cases: Sequence[Case], name: str) -> float | None:
     """Return the mean cost per case by name; None where it is unknown for one."""
     costs = [getattr(case.found.spent, name) for case in cases]
@@ -180,10 +192,18 @@ def curve_metrics(
         candidates = sum(len(case.found.candidates) for case in cases) / len(cases)
         metrics[f"{name}.candidates"] = Metric(candidates, n=len(cases))
         metrics[f"{name}.seconds"] = Metric(math.fsum(case.found.seconds for case in cases), unit="s")
+        work = work_of(base, cases)
+        metrics[f"{name}.work"] = Metric(work, n=len(cases), unit="solutions")
+        comparable = work is not None and 1 / SAME_WORK <= work / n <= SAME_WORK
         for line in BASELINES:
             if n <= base.samples:
-                metrics |= _compared(name, solved, line, base, n, clusters, seed)
-            metrics |= _compared_at_cost(name, solved, line, base, cases, clusters, seed)
+                metrics |= (
+                    _compared(name, solved, line, base, n, clusters, seed)
+                    if comparable
+                    else {f"{name}.minus_{line}": Metric(None, unit="fraction")}
+                )
+            metrics |= _compared_at_cost(name, solved, line, base, cases, clusters, seed, "cost")
+            metrics |= _compared_at_cost(name, solved, line, base, cases, clusters, seed, "tokens")
     return metrics
 
 
@@ -212,16 +232,18 @@ def _compared_at_cost(
     cases: Sequence[Case],
     clusters: Sequence[str],
     seed: int,
+    what: Literal["cost", "tokens"],
 ) -> dict[str, Metric]:
     """Compare with as many independent solutions as cost the same; null where more than there are would be needed."""
-    unit = "flops" if mean_cost(cases, "flops") is not None else "tokens_generated"
-    key = f"{name}.minus_{line}_at_equal_cost"
+    flops = what == "cost" and mean_cost(cases, "flops") is not None
+    unit = "flops" if flops else "tokens_generated"
+    key = f"{name}.minus_{line}_at_equal_{what}"
     cost = mean_cost(cases, unit)
     n = None if cost is None else base.solutions_for(line, cost, unit)
     samples = {f"{key}.samples": Metric(n, unit="solutions")}
     if n is None:
         return {key: Metric(None, unit="fraction"), **samples}
-    return samples | _compared(name, solved, line, base, n, clusters, seed, "_at_equal_cost")
+    return samples | _compared(name, solved, line, base, n, clusters, seed, f"_at_equal_{what}")
 
 
 def _unit(count: str) -> str:

@@ -22,11 +22,19 @@ def accuracy_table(
 ) -> Table:
     """Return accuracies in percent, and mean costs per problem."""
     caption = f"{interval_caption(metrics.values(), over='problems')}; tokens and FLOPs per problem"
-    table = results_table(title, caption, "method", "N", "accuracy", *COSTS.values())
+    caption += "; work: independent solutions\nwith as many tokens written"
+    table = results_table(title, caption, "method", "N", "work", "accuracy", *COSTS.values())
     for name, n, key in _measured(metrics, names, sizes):
+        work = metrics.get(f"{key}.work", Metric(float(n))).value
         costs = (metrics[f"{key}.{cost}"].value for cost in COSTS)
         shown = ("–" if cost is None else f"{cost:.3g}" for cost in costs)
-        table.add_row(name, str(n), percent(metrics[f"{key}.accuracy"]), *shown)
+        table.add_row(
+            name,
+            str(n),
+            "–" if work is None else f"{work:.3g}",
+            percent(metrics[f"{key}.accuracy"]),
+            *shown,
+        )
     return table
 
 
@@ -35,7 +43,8 @@ def difference_table(metrics: Mapping[str, Metric], names: Sequence[str], sizes:
     headings = [
         f"− {line.replace('_', ' ')},\n{when}" for line in BASELINES for when in ("same N", "same cost")
     ]
-    table = results_table("Differences to plain sampling", "points (p-value)", "method", "N", *headings)
+    caption = "points (p-value); at the same N where the work is the same"
+    table = results_table("Differences to plain sampling", caption, "method", "N", *headings)
     for name, n, key in _measured(metrics, names, sizes):
         cells = [
             _difference(metrics, f"{key}.minus_{line}{suffix}")

@@ -205,16 +205,16 @@ KINDS = {
             Pivot(
                 "Accuracy and cost per problem",
                 r"(?P<row>[^.]+\.n_\d+)\.(?P<column>[^.]+)",
-                {"accuracy": "accuracy", **COSTS},
+                {"accuracy": "accuracy", "work": "work, in solutions", **COSTS},
                 "method",
             ),
             Pivot(
                 "Differences in accuracy",
                 r"(?P<row>[^.]+\.n_\d+)\.minus_(?P<column>[^.]+)",
                 {
-                    "best_of_n": "− best of N, same N",
+                    "best_of_n": "− best of N, same N and work",
                     "best_of_n_at_equal_cost": "− best of N, same cost",
-                    "majority": "− majority, same N",
+                    "majority": "− majority, same N and work",
                     "majority_at_equal_cost": "− majority, same cost",
                 },
                 "method",

@@ -111,7 +111,7 @@ def run_search(
         engine: the policy.
         scorer: the PRM.
         settings: of the method.
-        n: solutions, beam width, trees times expansions, walks or particles, as the method says.
+        n: solutions, beam width, next steps of all trees, walks or particles, as the method says.
         prover: the prover's value model, where `settings.prover` names one.
         journal: file that finished problems are written to and read from.
         identity: what else must agree for a journal to be continued, such as the models' names.

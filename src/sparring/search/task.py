@@ -137,30 +137,38 @@ class Task:
         scored = yield from self.scored(states)
         return [state for state in scored if state is not None]
 
-    def expand(self, states: Sequence[State], n: int) -> Search[list[list[State]]]:
+    def expand(self, states: Sequence[State], n: int | Sequence[int]) -> Search[list[list[State]]]:
         """Return up to `n` next states of each open state, scored, with rewards; equal ones stay apart."""
         grown = yield from self.grow(states, n)
         return (yield from self.rewarded(states, grown))
 
-    def grow(self, states: Sequence[State], n: int, *, greedy: bool = False) -> Search[list[list[State]]]:
-        """Return up to `n` next states of each open state, not scored; a prefix that comes twice is sampled once."""
+    def grow(
+        self, states: Sequence[State], n: int | Sequence[int], *, greedy: bool = False
+    ) -> Search[list[list[State]]]:
+        """Return up to `n` next states of each open state (one number for all, or one for each), not scored.
+
+        A prefix that comes twice is sampled once.
+        """
+        wanted = [n] * len(states) if isinstance(n, int) else list(n)
         times = Counter(state.steps for state in states)
-        prefixes = tuple(times)
+        counts = Counter[Steps]()
+        for state, count in zip(states, wanted, strict=True):
+            counts[state.steps] += count
         answers: Sampled = yield Sample(
-            prefixes=prefixes,
-            counts=tuple(1 if greedy else n * times[steps] for steps in prefixes),
-            seeds=tuple(self._seed(steps) for steps in prefixes),
+            prefixes=tuple(counts),
+            counts=tuple(1 if greedy else count for count in counts.values()),
+            seeds=tuple(self._seed(steps) for steps in counts),
             greedy=greedy,
         )
         found = {
             steps: iter(
                 [self._child(steps, one) for one in self._accepted(answer)] * (times[steps] if greedy else 1)
             )
-            for steps, answer in zip(prefixes, answers, strict=True)
+            for steps, answer in zip(counts, answers, strict=True)
         }
         return [
-            [child for _, child in zip(range(n), found[state.steps], strict=False) if child is not None]
-            for state in states
+            [child for _, child in zip(range(count), found[state.steps], strict=False) if child is not None]
+            for state, count in zip(states, wanted, strict=True)
         ]  # fmt: skip
 
     def scored(self, states: Sequence[State]) -> Search[list[State | None]]:
