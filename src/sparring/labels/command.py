@@ -201,7 +201,7 @@ def _metrics(traces: Sequence[Trace], job: LabelJob, journal: Journal) -> dict[s
         "label.rollouts": Metric(journal.rollouts, unit="rollouts"),
         "label.mean_label": Metric(sum(known) / len(known) if known else None, n=len(known), unit="fraction"),
         "label.unknown_labels": Metric(len(labels) - len(known), unit="steps"),
-        "label.rollouts_distinct": _distinct(journal),
+        "label.rollouts_distinct": _distinct(journal, greedy=job.settings.temperature == 0),
         "label.rollouts_unfinished": Metric(journal.counts["rollout unfinished"], unit="rollouts"),
         "label.rollouts_empty": Metric(journal.counts["rollout empty"], unit="rollouts"),
         "label.rollouts_without_answer": Metric(journal.counts["rollout without an answer"], unit="rollouts"),
@@ -209,9 +209,9 @@ def _metrics(traces: Sequence[Trace], job: LabelJob, journal: Journal) -> dict[s
     }
 
 
-def _distinct(journal: Journal) -> Metric:
+def _distinct(journal: Journal, *, greedy: bool) -> Metric:
     """Return the share of rollouts that say what no earlier one of the same prefix and round says."""
-    if not journal.rollouts:
+    if greedy or not journal.rollouts:
         return Metric(None, n=0, unit="fraction")
     repeated = journal.counts[REPEATED]
     return Metric(1 - repeated / journal.rollouts, n=journal.rollouts, unit="fraction")

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from sparring.locks import writes
-from sparring.models.loading import load_policy, pick_device, pick_dtype
+from sparring.models.loading import load_policy, pick_device, pick_dtype, positions
 from sparring.models.players import PLAYERS, Player, Players
 from sparring.models.prompts import layout_for
 from sparring.runs import JsonlLog
@@ -147,13 +147,14 @@ def setup(settings: AprmSettings, out: Path) -> Run:
         ReplayPool(settings.pool_states),
     )
     if isinstance(task, TextTask):
+        longest = min(settings.max_length, positions(players.config) or settings.max_length)
         fits = [
             len(fresh_row(state, [state.step] * settings.samples_per_state, tokenizer, run.layout).row)
-            <= settings.max_length
-            and run.adversary.prompt_length(state) + settings.max_step_tokens <= settings.max_length
+            <= longest
+            and run.adversary.prompt_length(state) + settings.max_step_tokens <= longest
             for state in task.states
         ]
-        task.keep(fits, f"state longer than max_length = {settings.max_length} tokens")
+        task.keep(fits, f"state longer than {longest} tokens (max_length, or what the backbone takes)")
     run.divergence = {
         player: Divergence(player, run.players.parameters(player).values(), f"{player}_learning_rate")
         for player in PLAYERS

@@ -33,6 +33,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from sparring.labels.command import show_doubts
 from sparring.locks import writes
 from sparring.models.batching import length_sorted_batches
 from sparring.models.loading import load_policy, pick_device, pick_dtype
@@ -349,6 +350,7 @@ def show_rl(settings: RlSettings, out: Path, *, resume: bool, console: Console) 
         console.print(f"stopped: {escape(written['extra']['stopped'])}", style="bold red", highlight=False)
     for reason, count in written["extra"]["left_out"].items():
         console.print(f"left out: {count} × {escape(reason)}", style="yellow")
+    show_doubts(console, written["extra"]["doubts"])
     for when in ("start", "end"):
         metric = written["metrics"][f"rl.{when}.accuracy"]
         console.print(

@@ -166,6 +166,8 @@ def finish(
     if settings.refresh != "none":
         metrics["rl.refreshes"] = Metric(float(sum(record["skipped"] is None for record in refreshes)))
     skipped = Counter(f"refresh of the PRM: {r['skipped']}" for r in refreshes if r["skipped"] is not None)
-    extra = {"stopped": stopped, "left_out": dict(run.subject.left_out + skipped)}
+    prover = getattr(run.scores, "engine", None)
+    doubts = [] if prover is None else prover.usage.doubts
+    extra = {"stopped": stopped, "doubts": doubts, "left_out": dict(run.subject.left_out + skipped)}
     write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
     return folder
