@@ -95,21 +95,25 @@ def polynomial(words: Words, rng: random.Random) -> Words:
     return spliced(words, rng, [f"$({'+'.join(names)}){power} = {' + '.join(terms)}$"])
 
 
-MUTATIONS: tuple[Callable[[Words, random.Random], Words], ...] = (
-    exchanged, exchanged, repeated, run, nested, polynomial,
+LIGHT: tuple[Callable[[Words, random.Random], Words], ...] = (
+    exchanged,
     lambda words, rng: spliced(words, rng, [rng.choice(_SIGNS)]),
     lambda words, rng: spliced(words, rng, [rng.choice(_SIGNS)], drop=1),
     lambda words, rng: spliced(words, rng, [rng.choice(_SCRIPTS)], drop=rng.randint(0, 1)),
     lambda words, rng: spliced(words, rng, [], drop=rng.randint(1, 4)),
-    lambda words, rng: spliced(words, rng, [str(rng.randrange(10 ** rng.choice((1, 3, 9, 40, 300))))], drop=1),
-)  # fmt: skip
+    lambda words, rng: spliced(
+        words, rng, [str(rng.randrange(10 ** rng.choice((1, 3, 9, 40, 300))))], drop=1
+    ),
+)
+HEAVY = (repeated, run, nested, polynomial)  # every fifth text has them
 
 
 def mutated(step: str, rng: random.Random) -> str:
     """Return a step after one to six mutations, at most 20,000 characters of it."""
     words = _TOKEN.findall(step) or ["x"]
+    kinds = LIGHT + HEAVY if rng.random() < 0.2 else LIGHT
     for _ in range(rng.randint(1, 6)):
-        words = rng.choice(MUTATIONS)(words, rng) or ["x"]
+        words = rng.choice(kinds)(words, rng) or ["x"]
     return "".join(words)[:20_000]
 
 

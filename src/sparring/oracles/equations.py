@@ -83,6 +83,8 @@ def find_equations(text: str) -> list[Equation]:
 
 def _only_run(tokens: Sequence[Token]) -> Run | None:
     """Return the expression that an annotation without a result is: ``<<2*3>>6``."""
+    if any(token.kind in ("relation", "break") for token in tokens):
+        return None
     runs = read_runs(tokens, 0, len(tokens), bracket_partners(tokens))
     return runs[0] if len(runs) == 1 and runs[0].known else None
 

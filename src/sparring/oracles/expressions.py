@@ -355,7 +355,7 @@ class _Reader:
                     self._hedge_after(run, words)
             if run.trailing == 0 and token.text not in RATE_WORDS:
                 self._measure(run, token.text)
-            elif run.trailing == 1 and run.units[-1] in POWER_WORDS:
+            elif run.trailing == 1 and run.units and run.units[-1] in POWER_WORDS:
                 self._measure(run, token.text, POWER_WORDS[run.units[-1]])
             elif token.text not in CLAUSE_WORDS:
                 run.measures.pop(len(run.tokens) - 1, None)  # "5 hours per day", "2 cups flour"
