@@ -186,7 +186,7 @@ def table(metrics: dict[str, Metric]) -> str:
             shown(metrics[f"{key}.rmse_ratio"], 1, 2),
         ]
         lines.append("| " + " | ".join([*words, *cells]) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n95 % intervals: Student's t over seeds.\n"
 
 
 def shown(metric: Metric, scale: float, digits: int) -> str:
