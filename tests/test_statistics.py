@@ -244,7 +244,7 @@ COVERED: dict[str, tuple[float, Any]] = {
 
 @pytest.mark.parametrize("name", COVERED)
 def test_intervals_cover_the_truth_as_often_as_they_say(name: str) -> None:
-    """1,000 samples with a fixed seed: at least 91 % each, as much as an AUC of six positives gets; a bootstrap of five covers 84, of a rare share 78."""
+    """1,000 samples with a fixed seed; the AUC of six positives is the worst. A bootstrap of five seeds covers 84 %."""
     truth, draw = COVERED[name]
     random = np.random.default_rng(11)
     found = [draw(random) for _ in range(1000)]
