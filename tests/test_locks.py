@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib
+import inspect
 import json
 import os
 import platform
@@ -144,3 +146,37 @@ def test_a_function_holds_the_lock_of_its_argument(tmp_path):
         return data
 
     assert work(3, out=tmp_path / "run") == work(3, tmp_path / "run", resume=True) == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "demo.run_demo",
+        "evaluation.attack_command.run_attack",
+        "evaluation.bon_command.evaluate_bon",
+        "evaluation.calibration_command.evaluate_calibration",
+        "evaluation.commands.evaluate_processbench",
+        "evaluation.commands.score_file",
+        "evaluation.compare.compare_scores",
+        "evaluation.oracle_command.audit_oracles",
+        "evaluation.prmbench_command.evaluate_prmbench",
+        "evaluation.search_command.run_search_command",
+        "labels.command.run_label",
+        "models.families.command.convert_prm",
+        "training.aprm.train_aprm",
+        "training.chain_policy.train_chain_policy",
+        "training.rl.train_rl",
+        "training.supervised.train_supervised",
+    ],
+)
+def test_every_command_that_writes_holds_the_lock_before_it_does_anything(tmp_path, name):
+    module, _, function = name.rpartition(".")
+    work = getattr(importlib.import_module(f"sparring.{module}"), function)
+    given = {
+        one.name: tmp_path / "out" if one.name == "out" else None
+        for one in inspect.signature(work).parameters.values()
+        if one.default is one.empty
+    }
+    inside = name.split(".")[-1] not in ("score_file", "convert_prm", "train_chain_policy")
+    with sole_writer(tmp_path / "out", inside=inside), pytest.raises(LockedError):
+        work(**given)

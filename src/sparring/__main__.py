@@ -15,6 +15,7 @@ from rich.console import Console
 
 from sparring.cli import ending, evaluate, train
 from sparring.cli.options import (
+    Commands,
     Config,
     Explain,
     Out,
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from sparring.evaluation.search_command import SearchSettings
 
 app = typer.Typer(
-    help="Train, check and use process reward models.", no_args_is_help=True, pretty_exceptions_enable=False
+    cls=Commands,
+    help="Train, check and use process reward models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 app.add_typer(train.commands, name="train")
 app.add_typer(evaluate.commands, name="eval")

@@ -140,7 +140,8 @@ def _is_file(descriptor: int, lock: Path) -> bool:
 
 
 def _sign(descriptor: int) -> None:
-    words = [Path(sys.argv[0]).stem, *sys.argv[1:3]] if sys.argv else []
+    program = Path(sys.argv[0] if sys.argv else "")
+    words = [program.parent.name if program.stem == "__main__" else program.stem, *sys.argv[1:3]]
     owner = {
         "process": os.getpid(),
         "host": platform.node(),

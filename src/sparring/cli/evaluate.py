@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from sparring.cli.options import (
+    Commands,
     Config,
     Explain,
     Out,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sparring.evaluation.oracle_command import OracleAuditSettings
     from sparring.evaluation.prmbench_command import PrmbenchSettings
 
-commands = typer.Typer(help="Measure a PRM.", no_args_is_help=True)
+commands = typer.Typer(cls=Commands, help="Measure a PRM.", no_args_is_help=True)
 
 
 @settings_command(commands, "prmbench", out="runs/prmbench")

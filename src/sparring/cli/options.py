@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 import typer
+import typer.core
 
+from sparring.errors import SettingsError
 from sparring.files import check_output
 
 if TYPE_CHECKING:
@@ -23,6 +25,26 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key=val
 Out = Annotated[Path, typer.Option(help="Run directory.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
 Explain = Annotated[bool, typer.Option("--explain", help="List all settings with their meaning and stop.")]
+
+
+class Commands(typer.core.TyperGroup):
+    """A group of commands that take no option twice: the last one would count without a word."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is called, and refuse its words if one of them says again what another has said.
+
+        Raises:
+            SettingsError: an option that takes one value is given twice.
+        """
+        name, command, words = super().resolve_command(ctx, args)
+        before_end = words[: words.index("--")] if "--" in words else words
+        given = [word.partition("=")[0] for word in before_end]
+        options = [one for one in getattr(command, "params", ()) if one.param_type_name == "option"]
+        for option in options:
+            once = not option.is_flag and not option.multiple
+            if once and sum(given.count(spelling) for spelling in option.opts) > 1:
+                raise SettingsError(f"{option.opts[0]} is given twice")
+        return name, command, words
 
 
 AfterStop = Literal["--resume", "again", "anew"]

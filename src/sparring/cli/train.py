@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from sparring.cli.options import Where, Work, settings_command
+from sparring.cli.options import Commands, Where, Work, settings_command
 
 if TYPE_CHECKING:
     from sparring.training.aprm_settings import AprmSettings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         ValueSettings,
     )
 
-commands = typer.Typer(help="Train a model.", no_args_is_help=True)
+commands = typer.Typer(cls=Commands, help="Train a model.", no_args_is_help=True)
 
 
 @settings_command(commands, "aprm", out="runs/aprm", after_stop="--resume")

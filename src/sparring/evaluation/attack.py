@@ -150,9 +150,7 @@ def attack(
     def step() -> float:
         named = adversary.players.parameters("adversary")
         norm = float(torch.nn.utils.clip_grad_norm_(list(named.values()), settings.max_gradient_norm))
-        divergence.check_gradient(done + 1, norm)
-        optimizer.step()
-        divergence.check_weights(done + 1)
+        divergence.step(optimizer, done + 1, norm)
         optimizer.zero_grad(set_to_none=True)
         return norm
 

@@ -258,13 +258,11 @@ def optimizer_step(run: Run, player: Player) -> float:
     for group in run.optimizers[player].param_groups:
         group["lr"] = rate * settings.learning_rate_factor(run.step, player)
     norm = float(torch.nn.utils.clip_grad_norm_(list(named.values()), settings.max_gradient_norm))
-    run.divergence[player].check_gradient(run.step + 1, norm)
     if run.step >= settings.warm_steps and settings.adversary == "trained":
         run.optimism[
             player
         ].extrapolate()  # only in a game: against a fixed opponent it would just double the noise
-    run.optimizers[player].step()
-    run.divergence[player].check_weights(run.step + 1)
+    run.divergence[player].step(run.optimizers[player], run.step + 1, norm)
     run.optimizers[player].zero_grad(set_to_none=True)
     return norm
 

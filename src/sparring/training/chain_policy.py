@@ -166,9 +166,8 @@ def learn_language(
         loss = torch.nn.functional.cross_entropy(logits[counted], targets[counted])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        divergence.check_gradient(update + 1, float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)))
-        optimizer.step()
-        divergence.check_weights(update + 1)
+        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+        divergence.step(optimizer, update + 1, norm)
         if progress is not None:
             progress(update + 1, {"loss": float(loss.detach()), "updates": updates})
     return model
@@ -259,9 +258,7 @@ def learn_detection(
         optimizer.zero_grad()
         (language_loss + detection_loss).backward()  # type: ignore[no-untyped-call]
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))
-        divergence.check_gradient(first_update + update + 1, norm)
-        optimizer.step()
-        divergence.check_weights(first_update + update + 1)
+        divergence.step(optimizer, first_update + update + 1, norm)
         if progress is not None:
             losses = {"loss": float(language_loss.detach()), "detection_loss": float(detection_loss.detach())}
             progress(first_update + update + 1, losses)

@@ -293,9 +293,7 @@ def optimizer_step(run: Run) -> float:
         group["lr"] = group["full_lr"] * run.settings.learning_rate_factor(run.step)
     members = [parameter for name, parameter in named.items() if not name.startswith("value.")]
     norm = float(torch.nn.utils.clip_grad_norm_(members, run.settings.max_gradient_norm))
-    run.divergence.check_gradient(run.step + 1, norm)
-    run.optimizer.step()
-    run.divergence.check_weights(run.step + 1)
+    run.divergence.step(run.optimizer, run.step + 1, norm)
     run.policy.version += 1
     run.optimizer.zero_grad(set_to_none=True)
     return norm

@@ -396,24 +396,24 @@ class Divergence:
         self._count = sum(parameter.numel() for parameter in self._parameters)
         self._start = max(self._size(), _LEAST_START)
 
-    def check_gradient(self, update: int, norm: float) -> None:
-        """Look at the gradient's norm, before the step.
+    def step(self, optimizer: torch.optim.Optimizer, update: int, norm: float) -> None:
+        """Let the optimiser make its step, and look at the gradient's norm before it and at the weights after it.
 
         Raises:
-            DivergedError: it is not finite.
+            DivergedError: they are not finite, or the weights have grown out of all proportion.
         """
         if not math.isfinite(norm):
             raise self._error(update, f"its gradient's norm is {norm}")
-
-    def check_weights(self, update: int) -> None:
-        """Look at the weights, after the step.
-
-        Raises:
-            DivergedError: they are not finite, or have grown out of all proportion.
-        """
+        try:
+            optimizer.step()
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            raise self._error(update, "the step is larger than any number of its weights' type") from error
         size = self._size()
         if not math.isfinite(size):
-            raise self._error(update, "its weights are not finite numbers")
+            largest = max(float(parameter.detach().abs().max()) for parameter in self._parameters)
+            raise self._error(update, f"its largest weight is {largest:.3g}")
         if size > _MOST_GROWTH * self._start:
             words = f"the root mean square of its weights is {size:.3g}, {size / self._start:.3g} times that of the start"
             raise self._error(update, words)

@@ -254,9 +254,7 @@ def update(run: Run) -> dict[str, Any]:
     norm = float(
         torch.nn.utils.clip_grad_norm_(list(model.parameters().values()), settings.max_gradient_norm)
     )
-    run.divergence.check_gradient(run.step + 1, norm)
-    run.optimizer.step()
-    run.divergence.check_weights(run.step + 1)
+    run.divergence.step(run.optimizer, run.step + 1, norm)
     run.optimizer.zero_grad(set_to_none=True)
     return {
         "epoch": epoch,
