@@ -534,6 +534,7 @@ def main() -> None:
     arguments = parser.parse_args()
     answers, records = answers_of(arguments.data)
     asked, texts = pairs(answers, arguments.seed), solutions(records, arguments.seed)
+    arguments.results.mkdir(parents=True, exist_ok=True)
     path = arguments.results / "answer_equality.json"
     written = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"checkers": {}}
     for suffix, judge in checkers().items():
