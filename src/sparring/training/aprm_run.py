@@ -30,6 +30,7 @@ from sparring.training.run import (
     Divergence,
     Part,
     Tensors,
+    damaged,
     load_state,
     peak_memory,
     refuse_changes,
@@ -117,7 +118,7 @@ def restore(run: Run) -> None:
     for player in PLAYERS:
         run.optimism[player].load_state(gradients[player])
     for update in snapshots(run):
-        verified(_snapshot(run.out, update))
+        _check_snapshot(_snapshot(run.out, update), verified(_snapshot(run.out, update)), update)
 
 
 def _parts(run: Run) -> list[Part]:
@@ -145,8 +146,14 @@ def load_snapshot(run: Run, out: Path, update: int, player: Player) -> None:
         CheckpointError: the snapshot is not what was written, or does not fit the model.
     """
     folder = _snapshot(out, update)
-    tensors, _ = load_state(folder)
+    tensors, values = load_state(folder)
+    _check_snapshot(folder, values, update)
     set_tensors(folder, player, run.players.parameters(player), tensors.get(player, {}))
+
+
+def _check_snapshot(folder: Path, values: dict[str, Any], update: int) -> None:
+    if values.get("update") != update:
+        raise damaged(folder, f"holds the players of update {values.get('update')}")
 
 
 def _snapshot(out: Path, update: int) -> Path:

@@ -160,7 +160,7 @@ def verified(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint to resume from at '{folder}' ({_VALUES} is not there)")
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise damaged(path, "does not hold a JSON object")
         known = values.pop("state_digest", None)
@@ -381,7 +381,7 @@ class Divergence:
 
     It has when a gradient or a weight is not finite, or when the root mean square of the weights is more than 100 times
     what it was at the start (or than 0.05, if that was less): fine-tuning changes it by a few per cent, training from
-    nothing by a factor of about ten.
+    nothing by a factor of about three.
 
     Args:
         what: the player or model, in words.

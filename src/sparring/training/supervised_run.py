@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from sparring.errors import CheckpointError
 from sparring.models.checkpoint import model_card
 from sparring.models.prompts import prompt_digest
 from sparring.models.sidecar import Calibration, sidecar_for
@@ -27,6 +26,7 @@ from sparring.training.run import (
     CHECKPOINT,
     Divergence,
     Part,
+    damaged,
     load_state,
     refuse_changes,
     restoring,
@@ -121,8 +121,8 @@ def restore(run: Run) -> None:
         for name in _COUNTERS:
             setattr(run, name, values[name])
     run_state.restore_parts(run.out, tensors, values, _parts(run), run.logs)
-    if run.best_step:
-        verified(run.out / BEST)
+    if run.best_step and verified(run.out / BEST).get("step", -1) < run.best_step:
+        raise damaged(run.out / BEST, f"does not hold the weights of update {run.best_step}")
 
 
 def _parts(run: Run) -> list[Part]:
@@ -143,9 +143,7 @@ def load_best(run: Run) -> None:
     folder = run.out / BEST
     tensors, values = load_state(folder)
     if values.get("step") != run.best_step:
-        raise CheckpointError(
-            f"'{folder}' holds the weights of update {values.get('step')}, not {run.best_step}"
-        )
+        raise damaged(folder, f"holds the weights of update {values.get('step')}, not {run.best_step}")
     set_tensors(folder, "model", run.model.parameters(), tensors.get("model", {}))
 
 
