@@ -53,6 +53,15 @@ def unfinished(made) -> Path:
     return made("train prm").unfinished
 
 
+def test_best_weights_of_another_update_are_refused(made, tmp_path):
+    one = made("train prm")
+    shutil.copytree(one.unfinished, tmp_path / "run")
+    tensors, values = load_state(tmp_path / "run" / "best")
+    save_state(tmp_path / "run" / "best", tensors, values | {"step": 0})
+    with pytest.raises(CheckpointError, match="does not hold the weights of update"):
+        one.run.make(tmp_path / "run", None)
+
+
 @pytest.mark.parametrize("name", RUBBISH)
 def test_a_state_that_is_something_else_is_refused_by_its_name(unfinished, tmp_path, name):
     for file in ("state.json", "state.safetensors"):
