@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
-from datasets import Dataset
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from typer.testing import CliRunner
 
@@ -161,9 +162,8 @@ def workshop(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         folder / "openrlhf.jsonl",
         *({"input": f"{n} + 1? Step 1: {n + 1} ки", "value": ["+"]} for n in range(4)),
     )
-    Dataset.from_list(
-        [{"prompt": f"{n} + 1?", "completions": [f"{n + 1}"], "labels": [n % 2 == 0]} for n in range(8)]
-    ).to_parquet(folder / "train.parquet")
+    rows = [{"prompt": f"{n} + 1?", "completions": [f"{n + 1}"], "labels": [n % 2 == 0]} for n in range(8)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train.parquet")
     return folder
 
 

@@ -83,6 +83,19 @@ def test_what_scripts_and_benchmarks_import_is_declared():
         assert not missing
 
 
+def test_what_tests_import_is_installed_for_them():
+    known = {
+        name_of(text)
+        for text in [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["dev"]]
+    }
+    known |= {
+        file.stem.replace("_", "-")
+        for folder in ("tests", "scripts", "benchmarks")
+        for file in (ROOT / folder).glob("*.py")
+    }
+    assert imported("tests").keys() <= known | {"benchmarks", "tests", "scripts"}
+
+
 def test_dependencies_have_lower_bounds_and_transformers_an_upper_one():
     requirements = PROJECT["project"]["dependencies"]
     assert all(">=" in text for text in requirements)
