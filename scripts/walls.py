@@ -22,6 +22,7 @@ import ast
 import contextlib
 import difflib
 import io
+import itertools
 import json
 import os
 import random
@@ -85,42 +86,59 @@ def record_verdicts(folder: Path, options: argparse.Namespace) -> None:
         )
         for number, case in enumerate(cases)
     ]
-    names = dict(word.split("=", 1) for word in options.rename)
-    rows: list[dict[str, Any]] = [{} for _ in cases]
-    for member in MEMBERS:
-        begun = processor_seconds()
-        with Panel([names.get(member, member)], workers=1) as panel:
-            found = [next(iter(one.values())) for one in panel.judge_members_many(asked)]
-            late = [place for place, verdict in enumerate(found) if verdict.reason.startswith("sandbox:")]
-        if late:  # a busy machine is no difference
-            with Panel([names.get(member, member)], workers=1) as panel:
-                for place, one in zip(late, panel.judge_members_many([asked[n] for n in late]), strict=True):
-                    found[place] = next(iter(one.values()))
-        seconds = processor_seconds() - begun
-        for row, verdict in zip(rows, found, strict=True):
-            row[member] = [verdict.truth, verdict.reason, verdict.span and list(verdict.span)]
-        truths = Counter(verdict.truth for verdict in found)
-        print(f"{member:14} {len(found) / seconds:7.0f} verdicts/s  {dict(truths)}, asked twice {len(late)}")
-    with Panel([names.get(member, member) for member in MEMBERS], workers=1) as panel:
-        places = {
-            known: [n for n, one in enumerate(asked) if (one[2] is not None) == known]
-            for known in (True, False)
-        }
-        verdicts = [
-            *panel.judge_against_many([asked[n] for n in places[True]]),
-            *panel.judge_many([(asked[n][0], asked[n][1], asked[n][3]) for n in places[False]]),
+    renamed = dict(word.split("=", 1) for word in options.rename)
+    members = [renamed.get(member, member) for member in MEMBERS]
+
+    def ask(questions: Sequence[tuple[Any, Sequence[str], str | None, str]]) -> list[dict[str, Any]]:
+        """Return every member's verdict on each question, and the panel's, which it combines from what it has cached."""
+        with Panel(members, workers=1, limits=patient_limits()) as panel:
+            found = panel.judge_members_many(questions)
+            combined = [
+                panel.judge(problem, prefix, step)
+                if original is None
+                else panel.judge_against(problem, prefix, original, step)
+                for problem, prefix, original, step in questions
+            ]
+        return [
+            {
+                name: [verdict.truth, verdict.reason, verdict.span and list(verdict.span)]
+                for name, verdict in zip((*MEMBERS, "panel"), (*verdicts.values(), together), strict=True)
+            }
+            for verdicts, together in zip(found, combined, strict=True)
         ]
-        for place, verdict in zip(places[True] + places[False], verdicts, strict=True):
-            rows[place]["panel"] = [verdict.truth, verdict.reason, verdict.span and list(verdict.span)]
+
+    rows = ask(asked)
+    late = [
+        place
+        for place, row in enumerate(rows)
+        if any(reason.startswith("sandbox:") for _, reason, _ in row.values())
+    ]
+    for place, row in zip(late, ask([asked[place] for place in late]), strict=True):
+        rows[place] = row  # a busy machine is no difference
     write_lines(folder / "verdicts.jsonl", rows)
-    print(f"{sum(map(len, rows))} verdicts on {len(rows)} steps")
+    for name in (*MEMBERS, "panel"):
+        print(f"{name:14} {dict(Counter(row[name][0] for row in rows))}")
+    print(f"{sum(map(len, rows))} verdicts on {len(rows)} steps; {len(late)} steps were asked twice")
+
+
+def patient_limits() -> Any:
+    """Return limits of time that a busy machine keeps, where their class is still at its place; else the usual ones."""
+    try:
+        from sparring.oracles.sandbox import SandboxLimits
+    except ImportError:
+        return None
+    return SandboxLimits(seconds=30.0)
 
 
 def draw_cases(data: Path | None, seed: int) -> list[Case]:
     """Return a sample of steps: of data sets, mistakes planted in them, and what the tests ask about."""
     rng = random.Random(seed)
     cases = []
-    for kind, count, found in (*real_cases(data, rng), ("tests", 4000, test_cases())):
+    for kind, count, found in (
+        *real_cases(data, rng),
+        ("logic", 300, logic_cases()),
+        ("tests", 3500, test_cases()),
+    ):
         unique = list({json.dumps(case): case for case in found}.values())
         drawn = rng.sample(unique, min(count, len(unique)))
         cases += [{"set": kind, **case} for case in drawn]
@@ -150,7 +168,7 @@ def real_cases(data: Path | None, rng: random.Random) -> list[tuple[str, int, li
             old, new = row["original_process"], row["modified_process"]
             places = [n for n in range(min(len(old), len(new))) if old[n] != new[n]]
             changed += [case_of(row["modified_question"], None, new[:n], old[n], new[n]) for n in places]
-    written, planted = [], []
+    written, reworded, planted = [], [], []
     for name, row in (
         *(("gsm8k", row) for row in read_lines(data / "gsm8k" / "train.jsonl")),
         *(("math", row) for row in read_lines(data / "math" / "solutions.jsonl")),
@@ -162,19 +180,27 @@ def real_cases(data: Path | None, rng: random.Random) -> list[tuple[str, int, li
         else:
             steps = row.get("steps") or re.split(r"(?<=[.!?\]])\s+(?=[A-Z$\\])", row["solution"])
             answer = next(iter(re.findall(r"\\boxed\{([^{}]*)\}", steps[-1])), None)
-        if name == "gsm8k" and rng.random() < 0.5:
-            steps = [re.sub(r"<<[^<>]*>>", "", step) for step in steps]
+        plain = [re.sub(r"<<[^<>]*>>", "", step) for step in steps]
+        noted, steps = steps, plain if rng.random() < 0.5 else steps
         problem = row.get("question") or row["problem"]
         place = rng.randrange(len(steps))
         if not steps[place].strip() or (name == "gsm8k" and rng.random() < 0.7):
             continue
         prefix = [step for step in steps[:place] if step.strip()]
         written.append(case_of(problem, answer, prefix, None, steps[place]))
+        said = plain[place].replace(" * ", " × ").replace(r"\cdot", r"\times")
+        reworded.append(
+            case_of(problem, answer, prefix, noted[place], rng.choice(("", "So ", "Then ")) + said)
+        )
         made = mistakes(problem, answer, prefix, steps[place], rng)
         planted += [case_of(problem, answer, prefix, steps[place], one) for one in made]
     return [
-        ("processbench", 900, judged), ("prmbench", 500, changed), ("reference", 700, written), ("planted", 1000, planted),
-    ]  # fmt: skip
+        ("processbench", 800, judged),
+        ("prmbench", 500, changed),
+        ("reference", 500, written),
+        ("reworded", 300, reworded),
+        ("planted", 900, planted),
+    ]
 
 
 def mistakes(
@@ -191,26 +217,52 @@ def mistakes(
     return [made[1]] if made else []
 
 
+def logic_cases() -> list[Case]:
+    """Return right and false arguments of the generated world of logic, where that is still at its place."""
+    try:
+        from sparring.worlds.logic import generate
+    except ImportError:
+        return []
+    cases = []
+    for example in map(generate, range(100)):
+        steps = example.trace.steps
+        for place, fallacies in enumerate(example.fallacies):
+            asked = (steps[place], *(fallacy for _, fallacy in fallacies))
+            question = example.trace.problem.question
+            cases += [case_of(question, None, steps[:place], None, step) for step in asked]
+    return cases
+
+
 def test_cases() -> list[Case]:
-    """Return what the tests of the oracles ask about: a list of pairs, and every text in those files' tables."""
+    """Return what the tests of the oracles ask about: a list of pairs, and the rows of those files' tables.
+
+    Nothing says which text of a row is the question, a prefix, the original or the step: each is tried as several.
+    """
     tests = tree() / "tests"
     lines = (tests / "right_and_false_steps.txt").read_text(encoding="utf-8").splitlines()
     rows = [line.split(" ||| ") for line in lines if " ||| " in line]
     for name in STEP_TESTS:
         if not (file := tests / f"{name}.py").exists():
             continue
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.List | ast.Tuple):
-                row = [
-                    one.value
-                    for one in node.elts
-                    if isinstance(one, ast.Constant) and isinstance(one.value, str)
-                ]
-                rows.append([text for text in row if 3 < len(text) < 2000 and text.strip()])
+        module = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(module):
+            if isinstance(node, ast.List | ast.Tuple | ast.Call):
+                inner = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant)]
+                row = [text for text in inner if isinstance(text, str) and re.search(r"[^a-z_:]", text)]
+                rows.append([text for text in row if 3 < len(text) < 1000][:5])
     cases = []
     for row in rows:
         cases += [case_of("?", None, [], None, text) for text in row]
-        cases += [case_of(row[0], None, [], row[0], text) for text in row[1:]]
+        for one, other in itertools.pairwise(row[:3]):
+            cases += [
+                case_of("?", None, [], one, other),
+                case_of("?", None, [], other, one),
+                case_of("?", None, [one], None, other),
+                case_of("?", None, [other], None, one),
+                case_of(one, None, [], None, other),
+            ]
+        if len(row) > 2:
+            cases.append(case_of(row[0], None, row[1:-1], None, row[-1]))
     return cases
 
 
