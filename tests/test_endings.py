@@ -212,7 +212,7 @@ def test_what_escapes_is_one_line_with_its_status(error, status, word, tmp_path,
 
 def test_a_stop_says_how_to_go_on(tmp_path, data, end, monkeypatch):
     words = {"score": "the same command goes on", "train aprm": "--resume", "convert": "anew"}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         for command, word in words.items():
 
             def stopped(*_: object, number: int = number, **__: object) -> None:
@@ -224,6 +224,21 @@ def test_a_stop_says_how_to_go_on(tmp_path, data, end, monkeypatch):
             status, errors = end(*filled(command, tmp_path / "out", data))
             assert status == 128 + number and word in errors and errors.count("\n") == 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_second_signal_ends_at_once_whichever_came_first(second):
+    program = f"""
+import signal, sparring.cli.ending as ending
+def work():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.raise_signal({int(second)})
+ending.run(work)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == -second and done.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
     0    done; also where the reader of a pipe (`| head -1`) left early
     2    something that the user can mend, in one line
     70   a fault of Sparring, in one line that names the file with the traceback
-    130  stopped by Ctrl-C, 143 by `kill`; the line says how to go on
+    130  stopped by Ctrl-C, 143 by `kill`, 129 by a terminal that was closed; the line says how to go on
 
 Contract: no traceback reaches a terminal. Standard streams that are closed, full, left by their reader or too narrow for
 Unicode never stop the work: files come first, what is printed is for convenience.
@@ -203,17 +203,19 @@ def _streams() -> Iterator[_Output]:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Let `kill` end the work as Ctrl-C does, once; yield the list that receives the signal's number."""
+    """Let `kill` and a closed terminal end the work as Ctrl-C does, once; yield the list that gets the signal's number."""
     stopped: list[int] = []
+
+    before: dict[int, Any] = {}
 
     def stop(number: int, _: FrameType | None) -> None:
         stopped.append(number)
-        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)  # a second one, of any kind, ends at once
         raise KeyboardInterrupt
 
-    before: dict[int, Any] = {}
     with contextlib.suppress(ValueError):  # not the main thread
-        for number in map(int, (signal.SIGINT, signal.SIGTERM)):
+        for number in map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
             if (
                 signal.getsignal(number) != signal.SIG_IGN
             ):  # as under nohup, and in the background of a script
