@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, LlamaForTokenClassification
 
-from sparring.errors import CheckpointError, SettingsError, SparringError
+from sparring.errors import CheckpointError, DataError, SettingsError, SparringError
 from sparring.models.loading import load_causal_model, load_policy, pick_device, pick_dtype, positions
 from sparring.models.lora import lora_config
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Sidecar, read_sidecar, write_sidecar
+from sparring.traces.records import Problem, Trace
 from sparring.worlds.chain_model import build_tokenizer, tiny_config
 
 CPU = torch.device("cpu")
@@ -128,6 +129,52 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(prm, tiny_folder, t
     tokenizer.save_pretrained(policy)
     with pytest.raises(CheckpointError, match="'<more>' with id 41, the model has embeddings for 41"):
         load_policy(policy, device=CPU, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model_max_length": "x"}, {"model_max_length": True}, {"model_max_length": 0}, {"model_max_length": [512]},
+        {"pad_token": 5}, {"eos_token": ["<end>"]}, {"unk_token": {"content": 1}}, {"bos_token": {}},
+        {"padding_side": "up"}, {"truncation_side": 1}, {"add_bos_token": "yes"}, {"split_special_tokens": 1},
+        {"clean_up_tokenization_spaces": "false"}, {"tokenizer_class": 5}, {"chat_template": 5},
+        {"chat_template": ["x"]}, {"additional_special_tokens": "x"}, {"added_tokens_decoder": {"x": 1}},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_fields_of_a_tokenizer_of_wrong_types_are_refused_by_name(prm, tmp_path, file, fields):
+    def edit(place: Path) -> None:
+        before = json.loads((place / file).read_text()) if (place / file).exists() else {}
+        (place / file).write_text(json.dumps(before | fields))
+
+    refused(prm, tmp_path / "copy", edit, f"{file}: {next(iter(fields))} must be .*, it is ")
+
+
+def test_a_tokenizer_that_reads_nothing_is_refused(prm, tmp_path):
+    def empty(place: Path) -> None:
+        content = json.loads((place / "tokenizer.json").read_text())
+        content["model"]["vocab"], content["added_tokens"] = {}, []
+        (place / "tokenizer.json").write_text(json.dumps(content))
+
+    refused(prm, tmp_path / "copy", empty, "cannot load .* with AutoTokenizer")
+
+
+def test_a_text_that_a_tokenizer_cannot_read_is_named(prm, tmp_path):
+    folder = shutil.copytree(prm, tmp_path / "copy")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["unk_token"] = "<gone>"
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    scorer = load_scorer(folder, device="cpu")
+    with pytest.raises(DataError, match=r"steps|cannot read 'zebra"):
+        scorer.score([Trace(Problem("1", "zebra"), ("zebra",))])
+
+
+def test_loading_says_nothing(prm, tmp_path, recwarn):
+    folder = shutil.copytree(prm, tmp_path / "copy")
+    edit_json(folder / "config.json", {"hidden_size": 0})
+    with pytest.raises(CheckpointError):
+        load_scorer(folder, device="cpu")
+    assert not [str(warning.message) for warning in recwarn]
 
 
 # --- sidecar ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
@@ -20,6 +20,15 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 MODEL_TEXTS = ("config.json", "generation_config.json")
 TOKENIZER_TEXTS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_SPECIAL_TOKENS = {f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")}
+_SWITCHES = {
+    "add_bos_token",
+    "add_eos_token",
+    "add_prefix_space",
+    "clean_up_tokenization_spaces",
+    "split_special_tokens",
+}
+_SIDES = {"padding_side", "truncation_side"}
 
 
 def json_object(path: Path, *, constants: bool = False) -> dict[str, Any]:
@@ -130,6 +139,65 @@ def check_texts(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         if (folder / name).is_file():
             json_object(folder / name, constants=True)
+
+
+def check_token_fields(folder: Path) -> None:
+    """Refuse fields of another type than they have in `tokenizer_config.json` and `special_tokens_map.json`.
+
+    transformers takes them as they are, and fails at the first text, or later.
+
+    Raises:
+        CheckpointError: there is one.
+    """
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if not (folder / name).is_file():
+            continue
+        for field, value in json_object(folder / name, constants=True).items():
+            wanted = _wanted(field, value)
+            if wanted is not None:
+                raise CheckpointError(f"{folder / name}: {field} must be {wanted}, it is {_kind(value)}")
+
+
+def _wanted(field: str, value: object) -> str | None:
+    """Return what a tokenizer's field must be, in words; None where it is, or where any value will do."""
+    if value is None:
+        return None
+    if field == "model_max_length":
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return None if is_number and cast(float, value) >= 1 else "a number of at least 1"
+    if field in _SPECIAL_TOKENS:
+        return None if _is_token(value) else "a text, or an object with a text as its content"
+    if field in _SWITCHES:
+        return None if isinstance(value, bool) else "true or false"
+    if field in _SIDES:
+        return None if value in ("left", "right") else "'left' or 'right'"
+    if field == "tokenizer_class":
+        return None if isinstance(value, str) else "a text"
+    if field == "chat_template":
+        named = value if isinstance(value, list) else []
+        fits = isinstance(value, str) or (
+            isinstance(value, list)
+            and all(
+                isinstance(one, dict)
+                and isinstance(one.get("name"), str)
+                and isinstance(one.get("template"), str)
+                for one in named
+            )
+        )
+        return None if fits else "a text, or a list of objects with name and template"
+    if field == "additional_special_tokens":
+        fits = isinstance(value, list) and all(_is_token(one) for one in value)
+        return None if fits else "a list of tokens"
+    if field == "added_tokens_decoder":
+        fits = isinstance(value, dict) and all(
+            key.isascii() and key.isdigit() and _is_token(one) for key, one in value.items()
+        )
+        return None if fits else "an object from ids to tokens"
+    return None
+
+
+def _is_token(value: object) -> bool:
+    return isinstance(value.get("content") if isinstance(value, dict) else value, str)
 
 
 def some(names: list[str], most: int = 4) -> str:

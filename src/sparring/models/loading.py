@@ -9,6 +9,7 @@ Every call into transformers that may change between its versions is here.
 from __future__ import annotations
 
 import importlib.resources
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -31,6 +32,7 @@ from sparring.models.folder import (
     TOKENIZER_TEXTS,
     check_files,
     check_texts,
+    check_token_fields,
     json_object,
     some,
     tensor_types,
@@ -138,9 +140,11 @@ def load_tokenizer(name: str | Path) -> Any:
     """
     folder = resolve_model(name)
     check_texts(Path(folder), TOKENIZER_TEXTS)
+    check_token_fields(Path(folder))
     try:
         with _refusing(folder, "AutoTokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            _try_out(tokenizer)
     except CheckpointError:
         check_texts(Path(folder), ["tokenizer.json"])  # large; says more where it is damaged
         raise
@@ -149,6 +153,20 @@ def load_tokenizer(name: str | Path) -> Any:
             raise CheckpointError(f"the tokenizer of '{folder}' has neither a padding nor an end token")
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _try_out(tokenizer: Any) -> None:
+    """Raise whatever the tokenizer does on a text that it must be able to read: one of its own tokens.
+
+    Raises:
+        ValueError: it has none.
+    """
+    ids = tokenizer.get_vocab()
+    if not ids:
+        raise ValueError("its vocabulary is empty")
+    text = min(ids, key=ids.__getitem__)
+    tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    tokenizer.decode([ids[text]], skip_special_tokens=False)
 
 
 def load_policy(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -262,13 +280,14 @@ def checkpoint_activations(model: Any) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the progress bars and notices of transformers and its hub client: ours are enough."""
+    """Silence progress bars, notices and warnings of transformers, torch and the hub's client: ours are enough."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         transformers_logging.set_verbosity(verbosity)
 

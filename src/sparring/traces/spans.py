@@ -121,10 +121,28 @@ def prompt_ids(question: str, tokenizer: Tokenizer, layout: Layout) -> list[int]
 
 
 def trusted_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return the ids of a text of ours, in which special tokens count as such."""
-    return list(tokenizer.encode(text, add_special_tokens=False)) if text else []
+    """Return the ids of a text of ours, in which special tokens count as such.
+
+    Raises:
+        DataError: the tokenizer has no ids for it.
+    """
+    return _ids(tokenizer, text) if text else []
 
 
 def untrusted_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return the ids of anybody's text, in which special tokens are ordinary characters."""
-    return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+    """Return the ids of anybody's text, in which special tokens are ordinary characters.
+
+    Raises:
+        DataError: the tokenizer has no ids for it.
+    """
+    return _ids(tokenizer, text, split_special_tokens=True)
+
+
+def _ids(tokenizer: Tokenizer, text: str, **options: object) -> list[int]:
+    try:
+        return list(tokenizer.encode(text, add_special_tokens=False, **options))
+    except (
+        Exception
+    ) as error:  # of any type: tokenizers raises plain ones, for a word that a vocabulary lacks say
+        reason = " ".join(str(error).split())
+        raise DataError(f"the tokenizer cannot read {text[:40]!r}: {reason}") from error
