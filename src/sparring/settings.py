@@ -54,6 +54,10 @@ class Settings(BaseModel):
         return self
 
 
+class Shared(Settings):
+    """Base of groups of settings that several commands have; help lists them after a command's own."""
+
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -103,18 +107,21 @@ def setting_rows(
 ) -> list[SettingRow]:
     """Return one row per setting in order; after a group's own row come its settings under dotted names.
 
-    `prefix` is put before every name; `defaults` takes the place of the defaults written in `cls`.
+    `prefix` is put before every name; `defaults` takes the place of the defaults written in `cls`. A field that is
+    declared again without a text keeps that of the base class.
     """
     rows = []
-    for name, info in cls.model_fields.items():
+    parents = [base for base in cls.__mro__ if issubclass(base, BaseModel)]
+    shared = {name for base in parents if Shared in base.__bases__ for name in base.model_fields}
+    for name, info in sorted(cls.model_fields.items(), key=lambda item: item[0] in shared):
+        texts = (base.model_fields[name].description for base in parents if name in base.model_fields)
+        text = next(filter(None, texts), "")
         required = info.is_required() and defaults is None
         default = getattr(defaults, name) if defaults is not None else _default(info)
         is_group = _is_model(info.annotation)
         type_words = "group" if is_group else type_name(info.annotation)
         default_words = "required" if required else "" if is_group else _as_json(cls, name, default)
-        rows.append(
-            SettingRow(prefix + name, type_words, default_words, " ".join((info.description or "").split()))
-        )
+        rows.append(SettingRow(prefix + name, type_words, default_words, " ".join(text.split())))
         if is_group:
             rows += setting_rows(info.annotation, f"{prefix}{name}.", default)  # type: ignore[arg-type]
     return rows

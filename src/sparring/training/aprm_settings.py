@@ -10,10 +10,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from sparring.models.players import Player
+from sparring.settings_shared import Running, learning_rate_share
 from sparring.training.game_settings import GameSettings
 
 
-class AprmSettings(GameSettings):
+class AprmSettings(GameSettings, Running):
     """Settings of `sparring train aprm`."""
 
     adversary: Literal["rules", "frozen", "trained"] = "trained"
@@ -56,11 +57,8 @@ class AprmSettings(GameSettings):
 
     # Running
     checkpoint_every: int = Field(50, gt=0)
-    """Steps between checkpoints."""
     snapshot_every: int = Field(0, ge=0)
     """Updates between snapshots of both players for cross-play; 0 for none."""
-    trackers: list[str] = Field([])
-    """Trackers of accelerate to log to, such as `tensorboard` or `wandb`, where installed."""
 
     @model_validator(mode="after")
     def _check_game(self) -> AprmSettings:
@@ -89,9 +87,9 @@ class AprmSettings(GameSettings):
         start = self.prm_warm_steps if player == "adversary" and step < self.warm_steps else 0
         if step >= self.warm_steps and self.adversary == "trained":
             start = self.warm_steps
-        rise = min(1.0, (step - start + 1) / self.rise_steps) if self.rise_steps else 1.0
-        fall = self.final_learning_rate + (1 - self.final_learning_rate) * (1 - step / self.total_steps)
-        return rise * fall
+        return learning_rate_share(
+            step - start, rise=self.rise_steps, done=step / self.total_steps, final=self.final_learning_rate
+        )
 
     @property
     def monotone(self) -> bool:

@@ -34,7 +34,8 @@ from sparring.locks import writes
 from sparring.models.checkpoint import write_model
 from sparring.models.loading import load_causal_model, quiet
 from sparring.runs import Metric, write_metrics
-from sparring.settings import Settings, dump_settings
+from sparring.settings import dump_settings
+from sparring.settings_shared import Seeded
 from sparring.training.chain_batches import (
     IGNORED,
     curriculum,
@@ -49,7 +50,7 @@ from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, generate_problems
 from sparring.worlds.chain_model import build_tokenizer, tiny_config
 
 
-class ChainPolicySettings(Settings):
+class ChainPolicySettings(Seeded):
     """Settings of `sparring train chain-policy`."""
 
     start: str | None = None
@@ -86,8 +87,6 @@ class ChainPolicySettings(Settings):
     """Positions skipped at most after a definition or step in training; 0 turns gaps off."""
     evaluation_problems: int = Field(500, gt=0)
     """Held-out problems per split for the measured accuracy."""
-    seed: int = Field(0, ge=0)
-    """All randomness derives from it."""
 
     @property
     def updates(self) -> int:

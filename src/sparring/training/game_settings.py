@@ -5,42 +5,26 @@ Contract: base of the settings of APRM training and of attacks on a frozen PRM, 
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from sparring.errors import SettingsError
 from sparring.models.loading import TINY_POLICY
 from sparring.models.prompts import PromptSettings
 from sparring.oracles.members import check_members
+from sparring.settings_shared import Subject, Trained
 
 
-class GameSettings(PromptSettings):
+class GameSettings(Subject, Trained, PromptSettings):
     """Subject, adversary, budget per update, and the adversary's utility."""
 
-    # Subject
-    task: Literal["chain", "text"] = "chain"
-    """Where states come from: the endless chain world (exact oracle), or solved problems in a file (text oracles)."""
-    data: str | None = None
-    """File of problems with correct step-by-step solutions (text task)."""
-    data_format: str = "auto"
-    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
     keep_annotations: bool = False
     """Keep GSM8K's `<<48/2=24>>` in the steps; off, since other texts have none and the PRM would miss them."""
     oracle: list[str] = Field(["arithmetic", "reference"])
     """Members of the panel that judges the text task; your own are `file.py:function` or `package.module:function`."""
-    max_problems: int | None = Field(None, gt=0)
-    """Use only the first so many problems of `data`."""
 
     # Players
     backbone: str = TINY_POLICY
     """Model folder or hub name of the causal language model that the players start from."""
-    adapter: Literal["lora", "full"] = "full"
-    """`lora`: one frozen backbone, small adapters per player; `full`: each player has its own weights."""
-    lora_rank: int = Field(16, gt=0)
-    """Rank of the adapters."""
-    lora_targets: str | list[str] = "all-linear"
-    """Names of the linear layers that get adapters, or `all-linear`."""
     mistake_cue: str = "mistake :"
     """What asks a plain-style adversary for a mistake; the warm start teaches its meaning."""
     max_step_tokens: int = Field(24, gt=0)
@@ -75,20 +59,6 @@ class GameSettings(PromptSettings):
     # Optimisation
     adversary_learning_rate: float = Field(5e-4, gt=0)
     """Adam's step size for the adversary."""
-    max_gradient_norm: float = Field(1.0, gt=0)
-    """Gradients are clipped to this norm, per player."""
-    seed: int = Field(0, ge=0)
-    """All randomness derives from it."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the frozen weights and of the forward passes: `auto` is bfloat16 on a GPU, float32 elsewhere."""
-
-    @model_validator(mode="after")
-    def _check_subject(self) -> GameSettings:
-        if self.task == "text" and self.data is None:
-            raise ValueError("the text task needs `data`")
-        return self
 
     @field_validator("oracle")
     @classmethod

@@ -15,34 +15,20 @@ from sparring.labels.settings import PolicySettings, ServerSettings
 from sparring.models.loading import TINY_POLICY
 from sparring.oracles.members import check_members
 from sparring.rollouts.engine import Limits
+from sparring.settings_shared import Running, Subject, Trained, learning_rate_share
 
 USUAL_NEW_TOKENS = 160
 
 
-class RlSettings(PolicySettings):
+class RlSettings(Subject, Trained, Running, PolicySettings):
     """Settings of `sparring train rl`."""
 
-    # Subject
-    task: Literal["chain", "text"] = "chain"
-    """Where problems come from: the endless chain world (exact answers), or a file of problems with answers."""
-    data: str | None = None
-    """File of problems with reference answers (text task)."""
-    data_format: str = "auto"
-    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
-    max_problems: int | None = Field(None, gt=0)
-    """Use only the first so many problems of `data`."""
     chain_steps: tuple[int, int] = (3, 5)
     """Fewest and most steps of the chain world's problems."""
 
     # Policy and rollouts
     policy: str = TINY_POLICY
     """Model folder or hub name of the policy; as it is at the start, it is also the reference."""
-    adapter: Literal["lora", "full"] = "full"
-    """`lora`: frozen weights and a small adapter; `full`: all weights move, and a copy is kept as reference."""
-    lora_rank: int = Field(16, gt=0)
-    """Rank of the adapter."""
-    lora_targets: str | list[str] = "all-linear"
-    """Names of the linear layers that get adapters, or `all-linear`."""
     problems_per_update: int = Field(16, gt=0)
     """Problems per update."""
     samples_per_problem: int = Field(8, ge=2)
@@ -126,16 +112,8 @@ class RlSettings(PolicySettings):
     """The step size rises from zero over so many updates."""
     final_learning_rate: float = Field(0.1, gt=0, le=1)
     """The step size falls linearly over the run to this share of what it is."""
-    max_gradient_norm: float = Field(1.0, gt=0)
-    """Gradients are clipped to this norm."""
     tokens_per_pass: int = Field(16_384, gt=0)
     """Tokens per forward pass, padding included; lower it to save memory (gradients are accumulated)."""
-    seed: int = Field(0, ge=0)
-    """All randomness derives from it."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of frozen weights and of forward passes: `auto` is bfloat16 on a GPU, float32 elsewhere."""
 
     # Watching
     watch_every: int = Field(10, gt=0)
@@ -146,12 +124,6 @@ class RlSettings(PolicySettings):
     """Held-out problems of the chain world with longer chains, on which accuracy is measured too."""
     stop_when_hacked: bool = True
     """Stop when the PRM's reward rises while verified accuracy falls, both beyond their intervals, twice in a row."""
-
-    # Running
-    checkpoint_every: int = Field(10, gt=0)
-    """Updates between checkpoints."""
-    trackers: list[str] = Field([])
-    """Trackers of accelerate to log to, such as `tensorboard` or `wandb`, where installed."""
 
     @field_validator("refresh_oracle")
     @classmethod
@@ -177,8 +149,6 @@ class RlSettings(PolicySettings):
             raise ValueError(
                 "refresh: game trains a PRM of correctness; credit: progress takes a value model"
             )
-        if self.task == "text" and self.data is None:
-            raise ValueError("the text task needs `data`")
         if self.task == "text" and self.watch_longer:
             raise ValueError("watch_longer belongs to the chain world")
         if not 1 <= self.chain_steps[0] <= self.chain_steps[1] <= 10:
@@ -201,5 +171,6 @@ class RlSettings(PolicySettings):
 
     def learning_rate_factor(self, step: int) -> float:
         """Return the share of the step sizes to use at an update, counted from 0."""
-        rise = min(1.0, (step + 1) / self.rise_updates) if self.rise_updates else 1.0
-        return rise * (self.final_learning_rate + (1 - self.final_learning_rate) * (1 - step / self.updates))
+        return learning_rate_share(
+            step, rise=self.rise_updates, done=step / self.updates, final=self.final_learning_rate
+        )

@@ -13,9 +13,10 @@ from pydantic import Field, model_validator
 
 from sparring.models.prompts import PromptSettings
 from sparring.models.sidecar import LayoutFields
+from sparring.settings_shared import Running, Shape, Trained, learning_rate_share
 
 
-class SupervisedSettings(PromptSettings):
+class SupervisedSettings(Trained, Running, PromptSettings):
     """What `train prm`, `train orm` and `train value` have in common."""
 
     title: ClassVar[str]
@@ -52,12 +53,6 @@ class SupervisedSettings(PromptSettings):
     """A new two-class head, or the logits of two tokens of the language model."""
     label_tokens: tuple[str, str] = ("+", "-")
     """The tokens that say correct and wrong (head `label_tokens`)."""
-    adapter: Literal["lora", "full"] = "full"
-    """`lora`: frozen backbone with small adapters, merged in at the end; `full`: all weights."""
-    lora_rank: int = Field(16, gt=0)
-    """Rank of the adapters; their scale alpha is twice the rank."""
-    lora_targets: str | list[str] = "all-linear"
-    """Names of the linear layers that get adapters, or `all-linear`."""
     separator: str = "\n"
     """Text after every step; the step is scored at its last token."""
     layout: LayoutFields | None = None
@@ -83,7 +78,7 @@ class SupervisedSettings(PromptSettings):
     """Tokens per forward pass, padding included; a batch is split by length into passes (same result, less memory)."""
     learning_rate: float = Field(1e-5, gt=0)
     """Peak step size of AdamW."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    schedule: Shape = "linear"
     """How the learning rate falls after the warm-up."""
     warmup_share: float = Field(0.0, ge=0, le=1)
     """Share of the updates over which the learning rate rises from zero."""
@@ -93,8 +88,6 @@ class SupervisedSettings(PromptSettings):
     """AdamW's decay rates."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's weight decay."""
-    max_gradient_norm: float = Field(1.0, gt=0)
-    """Gradients are clipped to this norm."""
 
     # Running
     evaluate_every: int | None = Field(None, gt=0)
@@ -104,15 +97,6 @@ class SupervisedSettings(PromptSettings):
     keep: Literal["best", "last"] = "best"
     """Which weights to write in the end: those with the lowest validation loss, or the last."""
     checkpoint_every: int = Field(100, gt=0)
-    """Updates between checkpoints to resume from."""
-    trackers: list[str] = Field([])
-    """Trackers of accelerate to log to, such as `tensorboard` or `wandb`, where installed."""
-    seed: int = Field(0, ge=0)
-    """All randomness derives from it."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of frozen weights and of the forward passes: `auto` is bfloat16 on a GPU, float32 elsewhere."""
 
     @model_validator(mode="after")
     def _check(self) -> SupervisedSettings:
@@ -129,12 +113,13 @@ class SupervisedSettings(PromptSettings):
     def learning_rate_factor(self, step: int, updates: int) -> float:
         """Return the share of the peak learning rate at an update: warm-up, then the schedule."""
         warm = math.ceil(self.warmup_share * updates)
-        if step < warm:
-            return (step + 1) / (warm + 1)
-        done = (step - warm) / max(1, updates - warm)
-        shape = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
-        floor = self.final_learning_rate if self.schedule != "constant" else 1.0
-        return floor + (1 - floor) * shape[self.schedule]
+        return learning_rate_share(
+            step,
+            rise=warm + 1,
+            done=max(0, step - warm) / max(1, updates - warm),
+            final=self.final_learning_rate,
+            shape=self.schedule,
+        )
 
     @property
     def files(self) -> list[str]:

@@ -1,0 +1,93 @@
+"""Groups of settings that several commands have, as base classes: a command's class inherits the groups that it needs.
+
+Contract: names are flat, so a command's file and help do not show the groups. A class that changes a default declares the
+field again; without a text of its own it keeps the group's. Help lists these groups after a command's own settings.
+
+Not here: how models are prompted (`models.prompts.PromptSettings`), how policies are asked (`labels.settings`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from sparring.settings import Settings, Shared
+
+
+class Seeded(Shared):
+    """A seed."""
+
+    seed: int = Field(0, ge=0)
+    """All randomness derives from it."""
+
+
+class Device(Shared):
+    """Where a model computes, and with what numbers."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of frozen weights and of forward passes: `auto` is bfloat16 on a GPU, float32 elsewhere."""
+
+
+class Trained(Seeded, Device, Shared):
+    """A backbone whose weights, or small adapters on them, are trained."""
+
+    adapter: Literal["lora", "full"] = "full"
+    """`lora`: frozen backbone with small adapters, in a game one per player; `full`: all weights, each player's own."""
+    lora_rank: int = Field(16, gt=0)
+    """Rank of the adapters; their scale alpha is twice the rank."""
+    lora_targets: str | list[str] = "all-linear"
+    """Names of the linear layers that get adapters, or `all-linear`."""
+    max_gradient_norm: float = Field(1.0, gt=0)
+    """Gradients are clipped to this norm, in a game each player's."""
+
+
+class Running(Shared):
+    """A long run that can be resumed and watched."""
+
+    checkpoint_every: int = Field(10, gt=0)
+    """Updates between checkpoints to resume from."""
+    trackers: list[str] = Field([])
+    """Trackers of accelerate to log to, such as `tensorboard` or `wandb`, where installed."""
+
+
+class Subject(Settings):
+    """Problems to train on: the endless chain world, or a file."""
+
+    task: Literal["chain", "text"] = "chain"
+    """Where problems come from: the endless chain world (exactly judged), or a file (text)."""
+    data: str | None = None
+    """File of problems (text task): with correct step-by-step solutions for a game, with answers for `train rl`."""
+    data_format: str = "auto"
+    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
+    max_problems: int | None = Field(None, gt=0)
+    """Use only the first so many problems of `data`."""
+
+    @model_validator(mode="after")
+    def _check_subject(self) -> Self:
+        if self.task == "text" and self.data is None:
+            raise ValueError("the text task needs `data`")
+        return self
+
+
+Shape = Literal["linear", "cosine", "constant"]
+
+
+def learning_rate_share(step: int, *, rise: int, done: float, final: float, shape: Shape = "linear") -> float:
+    """Return the share of the peak learning rate to use at an update.
+
+    Args:
+        step: updates made since the rate began to rise.
+        rise: updates over which it rises from zero; 0: it begins at its peak.
+        done: share of the fall that is over, from 0 to 1.
+        final: share of the peak at which the fall ends.
+        shape: of the fall; `constant` does not fall.
+    """
+    risen = min(1.0, (step + 1) / rise) if rise else 1.0
+    if shape == "constant":
+        return risen
+    left = 1 - done if shape == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return risen * (final + (1 - final) * left)
