@@ -102,6 +102,8 @@ ROWS: dict[str, list[tuple[str, str, bool]]] = {
         ("7 * 8 = 54. Wait, that is not right.", "7 * 8 = 54. That is the total.", SEEN),
         ("Incorrect: $7 \\times 8 = 54$. Correct: $7 \\times 8 = 56$.", "Correct: $7 \\times 8 = 54$.", SEEN),
         ("~~7 * 8 = 54~~ 7 * 8 = 56", "7 * 8 = 54 ✓", SEEN),
+        ("If 9 × 7 were 64, i.e. 9 × 7 = 64, we would be done.", "It is even, i.e. 9 × 7 = 64.", SEEN),
+        ("We'd have 9 × 7 = 64, but 9 × 7 = 63.", "So we'd have 9 × 7 = 64.", SEEN),
     ],
 }  # fmt: skip
 CASES = [pytest.param(*row, id=f"{kind}: {row[0]}") for kind, rows in ROWS.items() for row in rows]

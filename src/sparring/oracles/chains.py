@@ -26,9 +26,14 @@ MAX_CHAINS = 120
 MAX_MEMBERS = 40
 
 _BLANKED = re.compile(r"\[asy\].*?(?:\[/asy\]|$)|<<[^<>\n]{0,400}>>", re.DOTALL)
-_ENVIRONMENT = r"\\begin\{(?P<env>align\*?|aligned|equation\*?|gather\*?|eqnarray\*?|multline\*?)\}(?P<body>.*?)\\end\{(?P=env)\}"  # noqa: E501
+# A formula that is opened again before it is closed begins where it is opened last: linear time.
+_ENVIRONMENT = (
+    r"\\begin\{(?P<env>align\*?|aligned|equation\*?|gather\*?|eqnarray\*?|multline\*?)\}"
+    r"(?P<body>(?:[^\\]|\\(?!(?:begin|end)\{(?P=env)\}))*+)\\end\{(?P=env)\}"
+)
 _MATHEMATICS = re.compile(
-    rf"{_ENVIRONMENT}|\$\$(?P<dd>[^$]+)\$\$|(?<!\\)\$(?P<d>(?:\\.|[^$\\])+)\$|\\\[(?P<b>.*?)\\\]|\\\((?P<p>.*?)\\\)",
+    rf"{_ENVIRONMENT}|\$\$(?P<dd>[^$]+)\$\$|(?<!\\)\$(?P<d>(?:\\.|[^$\\])+)\$"
+    r"|\\\[(?P<b>(?:[^\\]|\\[^\[\]])*+)\\\]|\\\((?P<p>(?:[^\\]|\\[^()])*+)\\\)",
     re.DOTALL,
 )
 _INNER = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|split|gathered|gather|equation)\*?\}")

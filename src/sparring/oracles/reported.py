@@ -61,17 +61,28 @@ _CORRECTED = re.compile(
     r"[^.!?\n]*?\b(?:wrong|incorrect|false|mistaken?|error|not|isn't|impossible|contradict\w*|invalid|should|typo|absurd)\b",
     re.IGNORECASE,
 )
+# "If 9 × 7 were 64, i.e. 9 × 7 = 64": the clause goes on.
+_SAME_CLAUSE = re.compile(
+    r",?\s*\b(?:i\.\s?e\.|that is(?: to say)?,|in other words,?|namely,?)", re.IGNORECASE
+)
+# "We'd have 9 × 7 = 64, but 9 × 7 = 63."
+_WOULD = re.compile(
+    r"(?:\bwould|[’']d) (?:\w+ )?(?:have|get|be|equal|give|need|obtain|find)\b", re.IGNORECASE
+)
+_BUT = re.compile(r"^[\s$)}\\]*[,–—-]+ *(?:but|yet|however|whereas|while)\b", re.IGNORECASE)
 _QUOTES = (("“", "”"), ('"', '"'), ("«", "»"), ("‘", "’"), ("~~", "~~"), ("\\cancel{", "}"), ("\\sout{", "}"))
 
 
 def is_only_reported(step: str, start: int, end: int) -> bool:
     """Whether the step does not itself state what stands from `start` to `end`."""
-    before = step[max(0, start - _LOOK_AROUND) : start]
+    before = _SAME_CLAUSE.sub(" ", step[max(0, start - _LOOK_AROUND) : start])
     sentence = _SENTENCE_END.split(before)[-1]
     mistaken = HYPOTHETICAL.search(_CLAUSE_START.split(before)[-1]) or _MISTAKEN.search(sentence)
     if (mistaken and not _OWN_MISTAKE.match(sentence)) or _SAID_BY_OTHERS.search(sentence):
         return True
     after = step[end : end + _LOOK_AROUND]
+    if _WOULD.search(_CLAUSE_START.split(before)[-1]) and _BUT.match(after):
+        return True
     rest = re.split(r"[.;!\n](?!\d)", after)[0]
     return RETRACTED.search(rest) is not None or _corrected(after[len(rest) + 1 :]) or _quoted(before, after)
 
