@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import zip_longest
 
-from sparring.oracles.arithmetic import judge_text
+from sparring.oracles.arithmetic import Check, check_equations, judge_text
 from sparring.oracles.equations import ANNOTATION
-from sparring.oracles.numbers import decimal_places, show
+from sparring.oracles.numbers import decimal_places, show, without_float_noise
 from sparring.oracles.readings import CONNECTIVES, Claim, Reading, claims_of, read
 from sparring.oracles.rewordings import Context, different_unit, doubt_about
 from sparring.oracles.rounding import usual_error
@@ -118,14 +118,45 @@ def _same_annotations(original: str, step: str) -> bool:
     old, new = (["".join(found.split()) for found in ANNOTATION.findall(text)] for text in (original, step))
     if not new or old == new:
         return True
-    if old or not all("=" in found for found in new) or judge_text(step).truth == "wrong":
+    if old or not all("=" in found for found in new):
         return False
-    spans = [match.span() for match in ANNOTATION.finditer(step)]
-    inside = [claim for claim in claims_of(step) if any(start <= claim.span[0] < end for start, end in spans)]
-    said = claims_of(ANNOTATION.sub("", step))
-    results = {claim.shown for claim in said}
-    operands = {(claim.operands, claim.shown) for claim in said}
-    return all(claim.shown not in results or (claim.operands, claim.shown) in operands for claim in inside)
+    inside = [one for one in check_equations(step) if one.equation.source != "text"]
+    if any(one.finding == "wrong" for one in inside):
+        return False
+    visible = ANNOTATION.sub("", step)
+    results = {claim.shown for claim in claims_of(visible)}
+    said = {calculated for one in check_equations(visible) for calculated in _calculated(one)}
+    return all(
+        value not in results or any((one, value) in said for one in (operands, *_with_a_percentage(operands)))
+        for check in inside
+        for operands, value in _calculated(check)
+    )
+
+
+Operands = tuple[Fraction, ...]
+
+
+def _calculated(check: Check) -> Iterator[tuple[Operands, Fraction | None]]:
+    """Yield the numbers of each side that calculates, sorted, a percentage as its share of one, with both sides' values."""
+    for side in (check.equation.left, check.equation.right):
+        values: list[Fraction] = []
+        for token in side.tokens if side is not None and side.operators else ():
+            if token.kind == "percent" and values:
+                values[-1] /= 100
+            elif token.value is not None:
+                values.append(without_float_noise(token.value))
+        if values:
+            yield from ((tuple(sorted(values)), value) for value in {check.left, check.right})
+
+
+def _with_a_percentage(operands: Operands) -> Iterator[Operands]:
+    """Yield the operands with one of them as a percentage where ``20*.01`` may stand for 20 %."""
+    hundredth = Fraction(1, 100)
+    if hundredth in operands:
+        rest = list(operands)
+        rest.remove(hundredth)
+        for place, value in enumerate(rest):
+            yield tuple(sorted([*rest[:place], value * hundredth, *rest[place + 1 :]]))
 
 
 def _compare_claims(old: Reading, new: Reading) -> Verdict:
