@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sparring.oracles.algebra import judge
 from sparring.oracles.chains import find_chains
+from sparring.oracles.expressions import parse
 from sparring.oracles.formula_tokens import TooLargeError, UnreadableError, tokenize
-from sparring.oracles.formulas import parse
 from sparring.oracles.polynomials import LinearSystem, cross_difference
 from sparring.oracles.values import Reading, evaluate
 from sparring.traces.records import Problem

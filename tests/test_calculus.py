@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from sparring.oracles.algebra import judge
 from sparring.oracles.calculus_formulas import read
 from sparring.oracles.derivatives import compare, definite, differentiate
-from sparring.oracles.formula_nodes import Node, number
+from sparring.oracles.expressions import Node, number, parse
 from sparring.oracles.formula_tokens import UnreadableError, tokenize
-from sparring.oracles.formulas import parse
 from sparring.oracles.values import as_complex, evaluate
 from sparring.traces.records import Problem
 

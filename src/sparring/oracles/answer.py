@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sparring.oracles.answer_values import MAX_CHARACTERS, Amount, Answer, Items, read
 from sparring.oracles.equality import compare_in_worker
-from sparring.oracles.formula_nodes import variables
+from sparring.oracles.expressions import variables
 from sparring.oracles.precise import approximate
 from sparring.traces.answers import last_statement
 from sparring.traces.boxed import boxes

@@ -6,7 +6,7 @@ read or nothing: numbers in a sentence that says more than them are not fished o
 nesting are bounded. Dress does not count: mathematics signs, markdown, spacing commands, separators of thousands,
 ``\text``, a lead ("the answer is", "approximately"), a clause, noun or full stop behind.
 
-Not here: whether two answers are equal (`equality.py`); units (`answer_units.py`); single formulas (`formulas.py`).
+Not here: whether two answers are equal (`equality.py`); units (`answer_units.py`); single formulas (`expressions.py`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from itertools import pairwise
 from typing import Literal
 
 from sparring.oracles.answer_units import Unit, is_unit, read_unit
-from sparring.oracles.formula_nodes import Node, number, variables, walk
+from sparring.oracles.expressions import Node, number, parse, variables, walk
 from sparring.oracles.formula_tokens import UnreadableError, tokenize
-from sparring.oracles.formulas import parse
 from sparring.oracles.precise import approximate
 from sparring.oracles.words import SHORT_WORDS, word_set
 from sparring.traces.boxed import boxes

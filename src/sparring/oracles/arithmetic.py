@@ -16,13 +16,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from sparring.oracles.equations import (
-    Equation,
-    expression_text,
-    find_equations,
-    may_hold_equation,
-)
-from sparring.oracles.excuses import comparison_excuse, excuse
+from sparring.oracles.equations import Equation, Run, expression_text, find_equations, may_hold_equation
+from sparring.oracles.excuses import between_systems, comparison_excuse, excuse, loses_its_unit, mixed_units
 from sparring.oracles.facts import READ_WHOLE, Fact, find_facts
 from sparring.oracles.numbers import (
     close,
@@ -30,8 +25,6 @@ from sparring.oracles.numbers import (
     is_irrational,
     show,
 )
-from sparring.oracles.run import Run
-from sparring.oracles.scales import between_systems, loses_its_unit, mixed_units
 from sparring.oracles.tokens import COMPARISONS, MAX_CHARACTERS, TextTooLargeError, kept
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict

@@ -28,7 +28,7 @@ from sparring.oracles.derivatives import (
     natural,
     substituted,
 )
-from sparring.oracles.formula_nodes import Functions, Node, inlined, number, replaced, walk
+from sparring.oracles.expressions import Functions, Node, inlined, number, replaced, walk
 from sparring.oracles.formula_tokens import TooLargeError, UnreadableError, tokenize
 from sparring.traces.verdict import Verdict
 

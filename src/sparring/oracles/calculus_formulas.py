@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
 
-from sparring.oracles.formula_nodes import Node, number
+from sparring.oracles.expressions import GREEK, Node, Parser, number
 from sparring.oracles.formula_tokens import Token, UnreadableError
-from sparring.oracles.formulas import GREEK, Parser
 
 Scope = Literal["factor", "product", "sum"]
 SCOPES: tuple[Scope, ...] = ("factor", "product", "sum")

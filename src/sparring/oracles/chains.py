@@ -14,9 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from sparring.oracles.formula_nodes import Node, walk
+from sparring.oracles.expressions import Node, parse, walk
 from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError, tokenize
-from sparring.oracles.formulas import parse
 from sparring.oracles.marks import without_marks
 from sparring.oracles.units import UNITS
 from sparring.oracles.words import NUMBERED_WORDS, word_set

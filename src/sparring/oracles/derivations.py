@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from sparring.oracles.chains import Chain
-from sparring.oracles.formula_nodes import Node, variables, walk
+from sparring.oracles.expressions import Node, variables, walk
 from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import (
     LinearSystem,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Literal
 
-from sparring.oracles.formula_nodes import Node, number, replaced, variables, walk
+from sparring.oracles.expressions import Node, number, replaced, variables, walk
 from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import rational
 from sparring.oracles.values import Reading, UndefinedError, as_complex, evaluate, same

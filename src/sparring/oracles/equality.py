@@ -49,7 +49,7 @@ from sparring.oracles.answer_values import (
     read,
     undress,
 )
-from sparring.oracles.formula_nodes import Node, number, walk
+from sparring.oracles.expressions import Node, number, walk
 from sparring.oracles.precise import same_equations, same_expressions
 from sparring.oracles.sandbox import Sandbox
 from sparring.oracles.words import word_set

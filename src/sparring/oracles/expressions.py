@@ -1,462 +1,501 @@
-"""Number expressions inside prose: which tokens of a clause belong to one calculation.
+r"""Expression trees, and their recursive-descent parser for LaTeX and plain mathematical text, without `eval`.
 
-Contract: a clause is split, in one pass, into runs: ``8 shares * $8 per share`` is one run whose cleaned
-tokens are ``8 * 8``; units, remarks in brackets and ``/ hour`` are dropped and remembered. A run that holds
-anything that is not a number (a variable, a function call, a missing operand) is not `known` and must not be
-judged; one that can be read in more than one way carries a `doubt`. Not here: relations between runs
-(`equations.py`), values (`numbers.py`).
+Contract: `parse` reads one side of a relation and either understands all of it or raises `UnreadableError`; nothing is
+guessed or skipped. Length, digits and nesting are bounded (`TooLargeError`). What has several readings (``1/2x``,
+``f(x)`` as product or application, digits with a base) is unreadable, or a node of its own (mixed numbers, percent) whose
+readings `values.py` tries. Trees are immutable. Not here: where formulas stand in a text (`chains.py`), values.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
-from sparring.oracles.run import Run, is_share
-from sparring.oracles.tokens import Token
-from sparring.oracles.units import POWER_WORDS, SHORT_UNITS, UNITS, Unit, raised, unit_or_place
-from sparring.oracles.words import (
-    CLAUSE_WORDS,
-    DOUBTFUL_WORDS,
-    GROUPING_WORDS,
-    HARMLESS_AFTER,
-    HEDGES_AFTER,
-    HEDGES_BEFORE,
-    LEAD_WORDS,
-    NUMBERED_WORDS,
-    RATE_WORDS,
-    ROUNDED_TO,
-    SPELLED_NUMBERS,
+from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError
+from sparring.oracles.words import word_set
+
+# The parser's class is for `calculus_formulas.py` alone.
+__all__ = [
+    "FUNCTIONS", "FUNCTION_LETTERS", "GREEK", "Functions", "Node", "inlined", "number", "parse", "replaced",
+    "variables", "walk",
+]  # fmt: skip
+
+
+class Node(NamedTuple):
+    """An expression: ``number`` (value), ``variable`` (name), or an operation over parts.
+
+    Operations: sum, product, quotient, power, negative, plusminus, call (name: sqrt, sin, log, binom, ...),
+    mixed (whole number and fraction side by side), percent, degrees, finite sum ``sigma`` (name: index; parts:
+    first, last, body), application (name: a function of the text), either (two readings of the same signs, the usual
+    one first).
+    """
+
+    kind: str
+    parts: tuple[Node, ...] = ()
+    name: str = ""
+    value: Fraction = Fraction(0)
+
+
+def number(value: int | Fraction) -> Node:
+    """Return a number node."""
+    return Node("number", value=Fraction(value))
+
+
+def walk(node: Node) -> list[Node]:
+    """Return the node and all nodes below it."""
+    found, todo = [], [node]
+    while todo:
+        one = todo.pop()
+        found.append(one)
+        todo.extend(one.parts)
+    return found
+
+
+def variables(node: Node) -> frozenset[str]:
+    """Return the names of the variables; indices of finite sums do not count."""
+    bound = {one.name for one in walk(node) if one.kind in ("sigma",)}
+    return frozenset(one.name for one in walk(node) if one.kind == "variable") - bound
+
+
+def replaced(node: Node, name: str, value: Node) -> Node:
+    """Return the tree with an expression in place of a variable."""
+    if node.kind == "variable" and node.name == name:
+        return value
+    return node._replace(parts=tuple(replaced(part, name, value) for part in node.parts))
+
+
+Functions = dict[str, tuple[str, Node]]
+"""Name → (argument, body) of functions that a text defines."""
+
+
+def inlined(node: Node, functions: Functions) -> Node:
+    """Return the tree with applications of known functions of one argument replaced by their bodies.
+
+    Raises:
+        TooLargeError: the result has over 600 nodes.
+    """
+    parts = tuple(inlined(part, functions) for part in node.parts)
+    if node.kind == "application" and len(parts) == 1 and node.name in functions:
+        argument, body = functions[node.name]
+        made = replaced(body, argument, parts[0])
+        if len(walk(made)) > 600:
+            raise TooLargeError("a composition of functions is too large")
+        return made
+    return node if parts == node.parts else node._replace(parts=parts)
+
+
+# --- the parser ---
+
+MAX_CHARACTERS = 1500
+MAX_DEPTH = 30
+MAX_EITHER = 4  # places with two readings: each may double the tree
+
+GREEK = word_set(
+    """
+    alpha beta gamma delta epsilon theta lambda mu phi varphi psi sigma tau rho zeta omega eta kappa
+    """
 )
+FUNCTIONS = frozenset(
+    ["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "arcsin", "arccos", "arctan", "exp"]
+)
+_FRACTIONS = frozenset(("frac", "dfrac", "tfrac", "cfrac"))
+_BINOMIALS = frozenset(("binom", "dbinom", "tbinom"))
+_BEGIN_ATOMS = (
+    FUNCTIONS | GREEK | _FRACTIONS | _BINOMIALS | {"sqrt", "pi", "lfloor", "lceil", "boxed", "fbox"}
+)
+_CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
+# Letters that name functions rather than factors when a bracket follows.
+FUNCTION_LETTERS = frozenset("fghFGHPQRTpqEVKJ")
 
-MAX_UNIT_WORDS = 6
-MAX_WORDS_TO_HEDGE = 3
-MAX_HEDGE_WORDS = 8
-_AFTER_HEDGE = frozenset(("to", "up", "down", "off"))
+
+def parse(tokens: Sequence[Token]) -> Node:
+    """Return the tree of one expression.
+
+    Raises:
+        UnreadableError: anything in it is not understood (`TooLargeError`: it is too long or too deep).
+    """
+    return Parser(tokens).whole()
 
 
-def read_runs(tokens: Sequence[Token], first: int, last: int, partners: dict[int, int]) -> list[Run]:
-    """Return the runs of ``tokens[first:last]``, a stretch without relations and breaks."""
-    return _Reader(tokens, first, last, partners).read()
+class Parser:
+    """Recursive descent over one token list."""
 
-
-class _Reader:
-    """The state of one pass over a stretch of tokens."""
-
-    def __init__(self, tokens: Sequence[Token], first: int, last: int, partners: dict[int, int]) -> None:
+    def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = tokens
-        self.position = first
-        self.first = first
-        self.last = last
-        self.partners = partners
-        self.runs: list[Run] = []
-        self.run: Run | None = None
-        self.waiting = False  # an operator or an opening bracket wants an operand
-        self.roles: list[str] = []  # open brackets of the run: plain, numerator, denominator
-        self.lead: list[str] = []
-        self.approximate = False
-        self.listed = False
+        self.position = 0
+        self.depth = 0
+        self.doubts = 0
 
-    def read(self) -> list[Run]:
-        while self.position < self.last:
-            token = self.tokens[self.position]
-            getattr(self, f"_{token.kind}")(token)
+    def whole(self) -> Node:
+        """The tree of all tokens; raises what `parse` raises."""
+        if not self.tokens:
+            raise UnreadableError("nothing there")
+        if self.tokens[-1].end - self.tokens[0].start > MAX_CHARACTERS:
+            raise TooLargeError("the formula is too long")
+        node = self.sum()
+        if self.position != len(self.tokens):
+            raise UnreadableError(f"cannot read {self.text!r}")
+        return node
+
+    @property
+    def text(self) -> str:
+        return self.tokens[self.position].text if self.position < len(self.tokens) else ""
+
+    @property
+    def kind(self) -> str:
+        return self.tokens[self.position].kind if self.position < len(self.tokens) else "end"
+
+    def at(self, *texts: str) -> bool:
+        """Whether the next token is one of these symbols."""
+        return self.kind == "symbol" and self.text in texts
+
+    def either(self, usual: Node, other: Node) -> Node:
+        """Two readings of the same signs."""
+        self.doubts += 1
+        if self.doubts > MAX_EITHER:
+            raise TooLargeError("too many signs with two readings")
+        return Node("either", (usual, other))
+
+    def descend(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise TooLargeError("nested too deeply")
+
+    def take(self, text: str) -> None:
+        if self.text != text:
+            raise UnreadableError(f"expected {text!r}, found {self.text!r}")
+        self.position += 1
+
+    def sum(self) -> Node:
+        self.descend()
+        terms = [self.product()]
+        while self.at("+", "-", "±", "∓"):
+            sign = self.text
             self.position += 1
-        self._finish(closed=False)
-        return self.runs
+            terms.append(_signed(sign, self.product()))
+            if _is_share(terms[-1]) and not any(map(_is_share, terms[:-1])):
+                if terms[0].kind == "either":
+                    raise UnreadableError("percentages of the first amount or of the last one")
+                terms = [self.either(*_changed_by_share(terms))]
+        self.depth -= 1
+        return terms[0] if len(terms) == 1 else Node("sum", tuple(terms))
 
-    # --- beginning and ending runs ---
-
-    def _begin(self, token: Token) -> Run:
-        self.run = Run(start=token.start, end=token.end, lead=self.lead, approximate=self.approximate)
-        if any(word in DOUBTFUL_WORDS for word in self.lead[-3:]) or NUMBERED_WORDS & set(
-            self._word_before()
-        ):
-            self.run.doubt = "word_before"
-        elif self.runs and self.runs[-1].operators and (not self.runs[-1].closed or self.lead == ["and"]):
-            # "20 + 10 added to the 29 + 24", "12 x 1 and 1/4"
-            self.run.doubt = "two_calculations_side_by_side"
-        self.run.listed, self.listed = self.listed and not self.lead, False
-        self.lead, self.approximate, self.waiting = [], False, True
-        return self.run
-
-    def _word_before(self) -> list[str]:
-        """Return the word straight before the token that is read."""
-        before = self.tokens[self.position - 1] if self.position > self.first else None
-        return [before.text] if before is not None and before.kind == "word" else []
-
-    def _finish(self, *, closed: bool) -> None:
-        run = self.run
-        if run is not None:
-            run.closed = closed
-            run.known = run.known and not self.waiting and not self.roles and not _has_doubtful_short(run)
-            self.runs.append(run)
-        self.run, self.waiting = None, False
-        self.roles.clear()
-
-    def _operand(self, token: Token) -> Run:
-        """Return the run that an operand starting at `token` belongs to, beginning a new one where needed."""
-        run = self.run
-        if run is None:
-            return self._begin(token)
-        if self.waiting:
-            return run
-        if self.roles:
-            run.known = False  # two numbers without an operator inside brackets
-            return run
-        if self._goes_on_smaller(self.position):
-            if token.start > self.tokens[self.position - 1].end + 1:
-                run.doubt = run.doubt or "list_or_amount"  # "2 hours, 30 minutes"
-            run.tokens.append(Token("operator", "and", token.start, token.start))
-            return run
-        beside = run.trailing == 0
-        self._finish(closed=False)
-        begun = self._begin(token)
-        if beside:
-            begun.doubt = run.doubt = "two_numbers_side_by_side"
-        elif run.units[-1:] and run.units[-1] in GROUPING_WORDS and len(run.tokens) == 1:
-            begun.group = run.tokens[0].value
-        return begun
-
-    def _goes_on_smaller(self, index: int) -> bool:
-        """Whether the number at an index is the next part of "5 lb 4 oz" or "2 hours and 30 minutes"."""
-        run = self.run
-        last = run.measures.get(len(run.tokens) - 1) if run is not None and not self.waiting else None
-        if run is None or last is None or run.trailing != 1 or run.units[-1:] == ["/"] or index >= self.last:
-            return False
-        number, after = (
-            self.tokens[index],
-            [one for one in self.tokens[index + 1 : index + 3] if one.kind != "open"],
-        )
-        unit = self._unit_of(after[0].text, last) if after else None
-        return (
-            number.value is not None
-            and unit is not None
-            and unit.dimension == last.dimension
-            and unit.factor < last.factor
-        )
-
-    @staticmethod
-    def _unit_of(word: str, larger: Unit | None) -> Unit | None:
-        if larger is not None and larger.name == "hour" and word == "m":
-            return UNITS["minute"]
-        return unit_or_place(word) or SHORT_UNITS.get(word)
-
-    def _took_operand(self, run: Run, token: Token) -> None:
-        run.end = token.end
-        run.trailing = 0
-        self.waiting = False
-
-    # --- one method per kind of token ---
-
-    def _number(self, token: Token) -> None:
-        run = self._factor(token) if token.text == "π" else self._operand(token)
-        run.tokens.append(token)
-        if token.dollars:
-            run.measures[len(run.tokens) - 1] = UNITS["dollar"]
-        if "/" in token.text or "frac" in token.text or "binom" in token.text:
-            run.operators += 1
-        self._took_operand(run, token)
-
-    def _factor(self, token: Token) -> Run:
-        """Return the run that a root or π belongs to: straight after an operand, it multiplies."""
-        run = self.run
-        if run is None or self.waiting or run.trailing:
-            return self._operand(token)
-        run.operators += 1
-        run.tokens.append(Token("operator", "*", token.start, token.start))
-        return run
-
-    def _root(self, token: Token) -> None:
-        run = self._factor(token)
-        after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
-        if after is None or after.kind not in ("number", "open"):
-            run.known = False
-            self._took_operand(run, token)
-            return
-        run.operators += 1
-        run.tokens.append(token)
-        self.waiting = True
-
-    def _fraction(self, token: Token) -> None:
-        after = self.position + 1
-        if after >= self.last or self.tokens[after].kind != "open" or after not in self.partners:
-            self._unknown(token)
-            return
-        run = self._operand(token)
-        run.tokens += [_bracket("(", token), _bracket("(", token)]
-        run.operators += 1
-        self.roles.append("numerator")
-        self.waiting = True
-        self.position = after
-
-    def _open(self, token: Token) -> None:
-        partner = self.partners.get(self.position)
-        if partner is None or partner >= self.last:
-            self._boundary()
-            return
-        inside = self.tokens[self.position + 1 : partner]
-        before = self.tokens[self.position - 1] if self.position > self.first else None
-        touching = before is not None and not token.gap and before.end == token.start
-        beside = before.kind if before is not None and touching else ""
-        words_only = len(inside) < 12 and not any(
-            one.kind in ("number", "unknown", "fraction") for one in inside
-        )
-        if words_only and beside not in ("number", "close"):  # else ``2(losses)`` multiplies
-            self._remark(inside, partner)
-            return
-        if beside in ("word", "unknown"):
-            self._unknown(token)
-        run = self.run
-        if run is not None and touching and not self.waiting and run.trailing == 0:
-            run.operators += 1
-        else:
-            run = self._operand(token)
-        run.tokens.append(token)
-        self.roles.append("plain")
-        self.waiting = True
-
-    def _remark(self, inside: Sequence[Token], partner: int) -> None:
-        words = [part.text for part in inside if part.kind == "word"]
-        if self.run is not None and self.waiting:
-            self.run.known = False
-            self.waiting = False
-        elif self.run is not None:
-            if words and words[0] in UNITS and self.run.trailing == 0:
-                self._measure(self.run, words[0])
-            self.run.units += words
-            self.run.trailing += 1
-        if self.run is not None and words and self._hedges_after(words):
-            self._hedge_after(self.run, words)
-        self.position = partner
-
-    def _close(self, token: Token) -> None:
-        if not self.roles or self.run is None:
-            self._boundary()
-            return
-        run = self.run
-        if self.waiting:
-            run.known = False
-        run.tokens.append(token)
-        role = self.roles.pop()
-        self._took_operand(run, token)
-        if role == "numerator":
-            after = self.position + 1
-            if after >= self.last or self.tokens[after].kind != "open" or after not in self.partners:
-                run.known = False
-                return
-            run.tokens += [Token("operator", "/", token.start, token.end), _bracket("(", token)]
-            self.roles.append("denominator")
-            self.waiting = True
-            self.position = after
-        elif role == "denominator":
-            run.tokens.append(token)
-
-    def _postfix(self, token: Token) -> None:
-        if self.run is None or self.waiting or self.run.trailing:
-            self._unknown(token)
-            return
-        self.run.tokens.append(token)
-        self.run.end = token.end
-
-    def _formula(self, token: Token) -> None:
-        """The formula before ends; the words between the two speak of the new one."""
-        if self.run is None or self.waiting or self.roles:
-            return
-        words = self.run.units[len(self.run.units) - self.run.trailing :]
-        self._finish(closed=True)
-        self.lead = words
-
-    _percent = _postfix
-    _factorial = _postfix
-
-    def _operator(self, token: Token) -> None:
-        run = self.run
-        after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
-        if run is None:
-            if (after is not None and after.kind == "operator" and token.text == "*") or self._is_bullet(
-                after
-            ):
-                self.listed = token.text == "-"
-                return  # emphasis, or a list mark
-            begun = self._begin(token)
-            signed = after is not None and after.kind in ("number", "open", "fraction") and token.text in "+-"
-            spaced = after is not None and after.gap
-            if not signed or token.text == "+" or (begun.lead and spaced):
-                begun.known = False  # the operand before the sign is a word or a symbol
-            elif token.text == "-":
-                begun.tokens.append(token)
-                opens = self.position > self.first and self.tokens[self.position - 1].kind == "formula"
-                if (begun.lead or spaced) and not opens:
-                    begun.doubt = begun.doubt or "minus_or_dash"
-            return
-        if self.waiting:
-            if token.text not in "+-":
-                run.known = False
-            run.tokens.append(token)
-            return
-        if token.text == "^" and run.trailing:
-            self._unit_power(run)  # "20 cm^2"
-            return
-        before = self.tokens[self.position - 1]
-        if (
-            before.kind == "word"
-            and before.text in SPELLED_NUMBERS
-            and len(run.tokens) - 1 not in run.measures
-        ):
-            run.known = False
-        spelled = after is not None and after.text in SPELLED_NUMBERS
-        if token.text == "/" and after is not None and after.kind in ("word", "unknown") and not spelled:
-            run.units.append("/")  # "per", of the unit; the word after it counts as trailing
-            run.measures.pop(len(run.tokens) - 1, None)
-            return
-        if after is None and token.text == "*":
-            return  # emphasis closes
-        if run.trailing > MAX_UNIT_WORDS:
-            run.known = False
-        run.operators += 1
-        run.tokens.append(token)
-        self.waiting = True
-
-    def _is_bullet(self, after: Token | None) -> bool:
-        """A dash or star that opens a line and stands apart is a list mark."""
-        opens = self.position == self.first and (self.first == 0 or self.tokens[self.first - 1].text == "\n")
-        return opens and after is not None and after.gap
-
-    def _of(self, token: Token) -> None:
-        run = self.run
-        if run is not None and not self.waiting and run.trailing == 0 and is_share(run):
-            run.operators += 1
-            run.tokens.append(token)
-            self.waiting = True
-        else:
-            self._word(token)
-
-    def _word(self, token: Token) -> None:
-        run = self.run
-        hedge = token.text in HEDGES_BEFORE and self._number_follows()
-        self.approximate = hedge and not (run is not None and self.waiting)
-        if run is None:
-            self.lead.append(token.text)
-        elif self.waiting:
-            run.approximate = run.approximate or hedge
-            if token.text not in LEAD_WORDS:
-                run.known = False
-                self.waiting = False
-        elif token.text == "and" and self._goes_on_smaller(self.position + 1):
-            return
-        elif token.text in CLAUSE_WORDS and not self.roles:
-            self._finish(closed=True)
-            self.lead = [token.text]
-        else:
-            if token.text in HEDGES_AFTER and run.trailing <= MAX_WORDS_TO_HEDGE and not self.roles:
-                words = [part.text for part in self.tokens[self.position : self.last][:MAX_HEDGE_WORDS]]
-                if self._hedges_after(words):
-                    self._hedge_after(run, words)
-            if run.trailing == 0 and token.text not in RATE_WORDS:
-                self._measure(run, token.text)
-            elif run.trailing == 1 and run.units and run.units[-1] in POWER_WORDS:
-                self._measure(run, token.text, POWER_WORDS[run.units[-1]])
-            elif token.text not in CLAUSE_WORDS:
-                run.measures.pop(len(run.tokens) - 1, None)  # "5 hours per day", "2 cups flour"
-            run.units.append(token.text)
-            run.trailing += 1
-            if token.text in DOUBTFUL_WORDS and token.text not in HARMLESS_AFTER:
-                run.doubt = run.doubt or "word_after"
-
-    def _number_follows(self) -> bool:
-        """Whether a number stands straight after the present token, its sign or bracket aside."""
-        after = self.tokens[self.position + 1 : min(self.position + 3, self.last)]
-        kinds = [token.kind for token in after]
-        opens = bool(kinds) and (kinds[0] in ("open", "fraction", "root") or after[0].text == "-")
-        return kinds[:1] == ["number"] or (opens and kinds[1:] in (["number"], ["open"]))
-
-    @staticmethod
-    def _hedges_after(words: Sequence[str]) -> bool:
-        """Whether words after a number begin a hedge: "rounded up", "approximately" at the end; not "rounded corners"."""
-        return words[0] in HEDGES_AFTER and (len(words) == 1 or words[1] in _AFTER_HEDGE)
-
-    @staticmethod
-    def _hedge_after(run: Run, words: Sequence[str]) -> None:
-        run.approximate = True
-        nearest = next((place for place, word in enumerate(words) if word in ("nearest", "closest")), None)
-        named = (
-            ROUNDED_TO.get(words[nearest + 1]) if nearest is not None and nearest + 1 < len(words) else None
-        )
-        run.digit = run.digit if named is None else Fraction(str(named))
-
-    def _measure(self, run: Run, word: str, power: int = 1) -> None:
-        if not run.tokens or run.tokens[-1].kind != "number" or run.units[-1:] == ["/"]:
-            return
-        place = len(run.tokens) - 1
-        larger = run.measures.get(place - 2) if run.tokens[place - 1].text == "and" else None
-        if word == "in" and larger is None and not self._ends_operand():
-            return
-        unit = self._unit_of(word, larger)
-        if unit is not None:
-            run.measures[place] = raised(unit, power)
-            if len(word) == 1:
-                run.short.add(place)
-
-    def _ends_operand(self) -> bool:
-        """Whether an operand ends after this token, so that "in" before it is no preposition."""
-        after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
-        return after is None or after.kind in ("operator", "close")
-
-    def _unit_power(self, run: Run) -> None:
-        """Pass over the exponent of a unit."""
-        unit = run.measures.pop(len(run.tokens) - 1, None)
-        after = self.position + 1
-        inner = self.tokens[
-            after + 1 if after < self.last and self.tokens[after].kind == "open" else after : self.last
-        ]
-        if unit is not None and inner and inner[0].value in (2, 3):
-            run.measures[len(run.tokens) - 1] = raised(unit, int(inner[0].value))
-        if after in self.partners and self.partners[after] < self.last:
-            self.position = self.partners[after]
-        elif after < self.last and self.tokens[after].kind == "number":
-            self.position = after
-
-    def _unknown(self, token: Token) -> None:
-        run = self.run
-        if run is not None and not self.waiting and not run.trailing and token.text in SHORT_UNITS:
-            self._measure(run, token.text)
-            if len(run.tokens) - 1 in run.measures:
-                run.units.append(token.text)
-                run.trailing += 1
-                return
-        run = self.run or self._begin(token)
-        run.known = False
-        self._took_operand(run, token)
-
-    def _approximate(self, token: Token) -> None:
-        """``~`` hedges the number that follows it, an ellipsis the decimal before it; ``200~km`` hedges nothing."""
-        if token.text != "~":
-            if self.run is not None and not self.waiting:
-                self.run.approximate = True
-        elif self._number_follows() and not (self.position > self.first and self._touches(token)):
-            if self.run is not None and self.waiting:
-                self.run.approximate = True
+    def product(self) -> Node:
+        node = self.signed()
+        slashed = False
+        while True:
+            if self.at("*"):
+                self.position += 1
+                node, slashed = Node("product", (node, self.signed())), False
+            elif self.at("/", "÷"):
+                node, slashed = self.divided(node, slashed)
+            elif self.starts_atom():
+                if self.tokens[self.position - 1].text == "%":
+                    raise UnreadableError("a percentage or a remainder")
+                if slashed:
+                    raise UnreadableError("what stands below the slash is not clear")
+                if self.kind == "number" and self.tokens[self.position - 1].kind in ("number", "letter"):
+                    raise UnreadableError("two numbers side by side")
+                bare = self.text in _FRACTIONS  # 36(13/6) is a product, 2\frac{1}{6} may be a mixed number
+                factor = self.postfix()
+                node = _juxtaposed(node, factor) if bare else Node("product", (node, factor))
             else:
-                self.approximate = True
+                return node
 
-    def _touches(self, token: Token) -> bool:
-        before = self.tokens[self.position - 1]
-        return before.kind not in ("operator", "open") and before.end == token.start
+    def divided(self, node: Node, slashed: bool) -> tuple[Node, bool]:
+        """A quotient, and whether what stands below may go on; several slashes are read from the left, or as fractions."""
+        loose = self.loose()
+        self.position += 1
+        factor = self.signed()
+        if loose and self.at("/") and not self.loose():  # 3/4 ÷ 1/2
+            self.position += 1
+            below = self.signed()
+            from_left = Node("quotient", (Node("quotient", (node, factor)), below))
+            return self.either(from_left, Node("quotient", (node, Node("quotient", (factor, below))))), False
+        quotient = Node("quotient", (node, factor))
+        if slashed and node.kind == "quotient":  # 25 / 1 / 3
+            above, below = node.parts
+            other = Node("quotient", (above, Node("quotient", (below, factor))))
+            return self.either(quotient, other), False
+        return quotient, True
 
-    def _boundary(self) -> None:
-        """A bracket without a partner ends what went before."""
-        self._finish(closed=True)
-        self.lead, self.approximate = [], False
+    def loose(self) -> bool:
+        """Whether the division sign here stands apart, so that slashes beside it bind closer."""
+        token, before = self.tokens[self.position], self.tokens[self.position - 1]
+        return token.text == "÷" or token.start > before.end
+
+    def signed(self) -> Node:
+        if not self.at("-", "+", "±", "∓"):
+            return self.postfix()
+        sign = self.text
+        self.position += 1
+        self.descend()
+        inner = self.signed()
+        self.depth -= 1
+        return _signed(sign, inner)
+
+    def starts_atom(self) -> bool:
+        if self.kind in ("number", "letter", "name"):
+            return True
+        if self.kind == "command":
+            return self.text in _BEGIN_ATOMS
+        return self.at("(", "[", "{", "π", "√", "\\{")
+
+    def postfix(self) -> Node:
+        node = self.atom()
+        while True:
+            if self.kind == "degrees":
+                self.position += 1
+                node = Node("degrees", (node,))
+            elif self.at("%"):
+                self.position += 1
+                node = Node("percent", (node,))
+            elif self.at("!"):
+                self.position += 1
+                if self.text == "!":
+                    raise UnreadableError("double factorial")
+                node = Node("call", (node,), "factorial")
+            elif self.at("²", "³"):
+                node = Node("power", (node, number(2 if self.text == "²" else 3)))
+                self.position += 1
+            elif self.at("^"):
+                node = self.tower(node)
+            else:
+                return node
+
+    def tower(self, base: Node) -> Node:
+        """A power, or several that stand upon each other without braces."""
+        exponents = []
+        while self.at("^"):
+            self.position += 1
+            exponents.append(self.script())
+        upper = exponents[-1]
+        for exponent in reversed(exponents[:-1]):
+            upper = Node("power", (exponent, upper))
+        usual = Node("power", (base, upper))
+        if len(exponents) == 1:
+            return usual
+        for exponent in exponents:
+            base = Node("power", (base, exponent))
+        return self.either(usual, base)
+
+    def script(self) -> Node:
+        """An exponent: a group, one digit of LaTeX, a letter, or a signed number of plain text."""
+        if self.text == "{":
+            return self.group("{")
+        if self.text == "-":
+            self.position += 1
+            return Node("negative", (self.script(),))
+        if self.kind == "number" and len(self.text) > 1 and self.position + 1 < len(self.tokens):
+            # LaTeX sets only the first digit up; plain text means the whole number
+            following = self.tokens[self.position + 1]
+            if following.kind in ("letter", "number") or following.text == "^":
+                raise UnreadableError("an exponent without braces")
+        if self.kind in ("letter", "number") or self.text == "(":
+            return self.atom()
+        if self.kind == "command" and (self.text in _FRACTIONS or self.text in GREEK):
+            return self.atom()
+        raise UnreadableError(f"an exponent {self.text!r}")
+
+    def group(self, opening: str) -> Node:
+        self.take(opening)
+        node = self.sum()
+        self.take(_CLOSING[opening])
+        return node
+
+    def argument(self) -> Node:
+        """The argument of a LaTeX command: a group or a single token (one digit of a number)."""
+        if self.text == "{":
+            return self.group("{")
+        if (self.kind == "number" and self.text.isdigit() and len(self.text) == 1) or self.kind == "letter":
+            return self.atom()
+        if self.kind == "command" and self.text == "pi":
+            return self.atom()
+        raise UnreadableError("an argument without braces")
+
+    def two_arguments(self) -> tuple[Node, Node]:
+        r"""Two arguments of a LaTeX command, or two digits without braces (``\frac12``)."""
+        if self.kind == "number" and self.text.isdigit() and len(self.text) == 2:
+            digits = self.text
+            self.position += 1
+            return number(int(digits[0])), number(int(digits[1]))
+        above = self.argument()
+        return above, self.argument()
+
+    def fraction(self) -> Node:
+        derivative = self.text == "{" and [
+            one.text for one in self.tokens[self.position + 1 : self.position + 2]
+        ]
+        if (self.kind == "letter" and self.text == "d") or derivative == ["d"]:
+            raise UnreadableError("a derivative")
+        return Node("quotient", self.two_arguments())
+
+    def atom(self) -> Node:
+        kind, text = self.kind, self.text
+        if kind == "number":
+            self.position += 1
+            if self.text == "_":
+                raise UnreadableError("a number with a base")
+            if len(text) > 1 and text[0] == "0" and text[1].isdigit():
+                raise UnreadableError("a number that begins with 0")
+            digits = re.sub(r"[^\d.]", "", text)
+            return Node("number", name=digits, value=Fraction(digits))
+        if kind in ("letter", "name"):
+            self.position += 1
+            return self.named(text)
+        if kind == "command":
+            return self.command()
+        if kind == "symbol":
+            if text in _CLOSING:
+                return self.group(text)
+            if text == "π":
+                self.position += 1
+                return Node("constant", name="pi")
+            if text == "√":
+                self.position += 1
+                return Node("call", (self.atom(),), "sqrt")
+            if text == "|":
+                return self.absolute()
+        raise UnreadableError(f"cannot read {text!r}" if text else "something is missing")
+
+    def absolute(self) -> Node:
+        depth, end = 0, self.position + 1
+        while end < len(self.tokens) and not (depth == 0 and self.tokens[end].text == "|"):
+            depth += (self.tokens[end].text in "([{") - (self.tokens[end].text in ")]}")
+            end += 1
+        if end >= len(self.tokens) or any(token.text == "|" for token in self.tokens[end + 1 :]):
+            raise UnreadableError("bars that may open or close")
+        inner = Parser(self.tokens[self.position + 1 : end])
+        inner.depth, inner.doubts = self.depth + 1, self.doubts
+        node = inner.sum()
+        self.doubts = inner.doubts
+        if inner.position != len(inner.tokens):
+            raise UnreadableError("bars around something else")
+        self.position = end + 1
+        return Node("call", (node,), "abs")
+
+    def named(self, name: str) -> Node:
+        """A variable with its subscript, or a function of the text applied to arguments."""
+        if self.text == "_":
+            self.position += 1
+            if self.text == "{":
+                start = self.position
+                while self.text not in ("}", ""):
+                    self.position += 1
+                inside = self.tokens[start + 1 : self.position]
+                self.take("}")
+                if any(token.kind not in ("number", "letter", "symbol", "words") for token in inside):
+                    raise UnreadableError("a subscript")
+                name += "_" + "".join(token.text for token in inside)
+            elif self.kind in ("number", "letter") and len(self.text) == 1:
+                name += "_" + self.text
+                self.position += 1
+            else:
+                raise UnreadableError("a subscript")
+        if self.text in ("'", "’", "\\'"):
+            raise UnreadableError("a prime")
+        if self.text == "^" and name[0] in "fghFGH" and self._inverse_ahead():
+            raise UnreadableError("an inverse function")
+        if self.text == "(" and (name[0] in FUNCTION_LETTERS or len(name) > 1):
+            self.position += 1
+            arguments = [self.sum()]
+            while self.text == ",":
+                self.position += 1
+                arguments.append(self.sum())
+            self.take(")")
+            return Node("application", tuple(arguments), name)
+        return Node("variable", name=name)
+
+    def _inverse_ahead(self) -> bool:
+        following = [token.text for token in self.tokens[self.position + 1 : self.position + 4]]
+        return following in (["{", "-", "1"], ["-", "1", "("]) or "[" in following[:2]
+
+    def command(self) -> Node:
+        name = self.text
+        self.position += 1
+        if name in _FRACTIONS:
+            return self.fraction()
+        if name in _BINOMIALS:
+            return Node("call", self.two_arguments(), "binom")
+        if name == "sqrt":
+            if self.text == "[":
+                degree = self.group("[")
+                return Node("power", (self.argument(), Node("quotient", (number(1), degree))))
+            return Node("call", (self.group("(") if self.text == "(" else self.argument(),), "sqrt")
+        if name in ("boxed", "fbox"):
+            return self.group("{")
+        if name in ("lfloor", "lceil"):
+            inner = self.sum()
+            self.take("rfloor" if name == "lfloor" else "rceil")
+            return Node("call", (inner,), "floor" if name == "lfloor" else "ceil")
+        if name == "pi":
+            return Node("constant", name="pi")
+        if name in GREEK:
+            return self.named(name)
+        if name == "sum":
+            return self.finite_sum()
+        if name in FUNCTIONS:
+            return self.function(name)
+        raise UnreadableError(f"\\{name}")
+
+    def function(self, name: str) -> Node:
+        exponent = base = None
+        if name == "log" and self.text == "_":
+            self.position += 1
+            base = self.argument()
+        if self.text == "^":
+            self.position += 1
+            exponent = self.script()
+            if exponent.kind != "number":
+                raise UnreadableError("an inverse function")
+        if self.text in ("(", "{", "["):
+            argument = self.group(self.text)
+            if self.text == "^":
+                raise UnreadableError("a power of the argument or of the function")
+        else:
+            argument = self.postfix()
+            while self.starts_atom() and self.text not in FUNCTIONS and self.text not in ("(", "["):
+                argument = _juxtaposed(argument, self.postfix())
+        node = Node("call", (argument,) if base is None else (argument, base), name)
+        return node if exponent is None else Node("power", (node, exponent))
+
+    def finite_sum(self) -> Node:
+        self.take("_")
+        self.take("{")
+        if self.kind != "letter":
+            raise UnreadableError("a sum over something else")
+        index = self.text
+        self.position += 1
+        self.take("=")
+        first = self.sum()
+        self.take("}")
+        self.take("^")
+        last = self.script()
+        return Node("sigma", (first, last, self.product()), index)
 
 
-def _has_doubtful_short(run: Run) -> bool:
-    """Whether a letter that may be a unit or a variable stands beside no unit of its dimension."""
-    spelled = {unit.dimension for place, unit in run.measures.items() if place not in run.short}
-    numbers = sum(token.kind == "number" for token in run.tokens)
-    return bool(run.short) and (len(spelled) != 1 or len(run.measures) < numbers
-                                or any(unit.dimension not in spelled for unit in run.measures.values()))  # fmt: skip
+def _is_share(node: Node) -> bool:
+    """Whether a term is a percentage."""
+    return node.kind == "percent" or (node.kind == "negative" and _is_share(node.parts[0]))
 
 
-def _bracket(text: str, token: Token) -> Token:
-    return Token("open", text, token.start, token.end)
+def _changed_by_share(terms: Sequence[Node]) -> tuple[Node, Node]:
+    """``40 - 25%``: the amount less a share of itself, or less a quarter of one."""
+    before = terms[0] if len(terms) == 2 else Node("sum", tuple(terms[:-1]))
+    changed = Node("product", (before, Node("sum", (number(1), terms[-1]))))
+    return changed, Node("sum", tuple(terms))
+
+
+def _signed(sign: str, node: Node) -> Node:
+    if sign in "±∓":
+        node = Node("plusminus", (node,))
+    return Node("negative", (node,)) if sign in "-∓" else node
+
+
+def _juxtaposed(left: Node, right: Node) -> Node:
+    whole = left.kind == "number" and left.value.denominator == 1
+    if whole and right.kind == "quotient" and all(part.kind == "number" for part in right.parts):
+        return Node("mixed", (left, right))
+    return Node("product", (left, right))

@@ -17,9 +17,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from sparring.oracles.numbers import evaluate
-from sparring.oracles.reported import is_only_reported
 from sparring.oracles.units import UNITS
-from sparring.oracles.words import SPELLED_NUMBERS
+from sparring.oracles.words import SPELLED_NUMBERS, is_only_reported
 
 DAY = 24 * 60
 _MONTH_NAMES = "january february march april may june july august september october november december"

@@ -1,7 +1,7 @@
 """Tokens of mathematical text, LaTeX or plain: numbers, letters, commands, symbols, words in ``\\text{...}``.
 
 Contract: one pass over any text; spaces, sizes and ``\\left`` are dropped; digits of one number are bounded. The two
-errors of the formula modules live here. Not here: what tokens mean together (`formulas.py`).
+errors of the formula modules live here. Not here: what tokens mean together (`expressions.py`).
 """
 
 from __future__ import annotations

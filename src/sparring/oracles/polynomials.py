@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from sparring.oracles.formula_nodes import Node
+from sparring.oracles.expressions import Node
 from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.numbers import bits
 from sparring.oracles.values import MAX_BITS, Reading

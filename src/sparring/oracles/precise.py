@@ -5,7 +5,7 @@ Numbers are compared as fractions where they are, so that tiny and huge ones dif
 variables as rational functions, else at fixed rational points of which the first have positive values only: what holds
 there and fails where signs differ (``\\sqrt{x^2}`` and ``x``) is different where both have real values, else not looked at.
 Irrational values are computed at two precisions: noise shrinks with the second, a difference does not. ``i`` and ``e``
-are the constants. Everything is bounded; nothing is ever expanded. Not here: reading (`formulas.py`).
+are the constants. Everything is bounded; nothing is ever expanded. Not here: reading (`expressions.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import mpmath
 
-from sparring.oracles.formula_nodes import Node, variables, walk
+from sparring.oracles.expressions import Node, variables, walk
 from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import Polynomial, add, cross_difference, multiply, rational
 from sparring.oracles.values import Reading, UndefinedError, evaluate

@@ -18,7 +18,7 @@ from itertools import pairwise
 from sparring.oracles.algebra import RETRACTED, chains_of, is_claim, zero_divisors
 from sparring.oracles.chains import Chain, find_chains
 from sparring.oracles.derivations import bounds, make_fact, same_bound
-from sparring.oracles.formula_nodes import Node, variables, walk
+from sparring.oracles.expressions import Node, variables, walk
 from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import coefficients
 from sparring.oracles.theorems import THEOREMS

@@ -20,10 +20,10 @@ from itertools import zip_longest
 
 from sparring.oracles.arithmetic import Check, check_equations, judge_text
 from sparring.oracles.equations import ANNOTATION
+from sparring.oracles.excuses import usual_error
 from sparring.oracles.numbers import decimal_places, show, without_float_noise
 from sparring.oracles.readings import CONNECTIVES, Claim, Reading, claims_of, read
 from sparring.oracles.rewordings import Context, different_unit, doubt_about
-from sparring.oracles.rounding import usual_error
 from sparring.oracles.tokens import TextTooLargeError
 from sparring.oracles.words import word_set
 from sparring.traces.records import Problem

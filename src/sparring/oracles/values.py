@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from sparring.oracles.formula_nodes import Node, walk
+from sparring.oracles.expressions import Node, walk
 from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.numbers import bits
 
