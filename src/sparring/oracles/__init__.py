@@ -8,7 +8,7 @@
 - Sentences: `logic.py`. A step against the correct one that it replaces: `reference.py` over `readings.py`,
   `canonical.py`, `rewordings.py`.
 - Several together within limits of time and memory: `panel.py` over `sandbox.py` → `worker.py` → `members.py`.
-- Correct steps made wrong: `perturbations.py` over `perturbations_text.py`, `perturbations_latex.py`, `sites.py`.
+- Correct steps made wrong: `perturbations.py` over `perturbations_text.py`, `perturbations_latex.py`.
 
 Exact oracles of procedural worlds live with their worlds.
 """

@@ -9,28 +9,22 @@ something, since those claim nothing. Only formulas between ``$…$``, ``$$…$$
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import partial
 
 from sparring.oracles.equations import ANNOTATION
 from sparring.oracles.perturbations_text import (
-    SUPPOSES,
-    Generator,
-    Options,
-    elsewhere,
-    miscopied,
-    neighbours,
-)
-from sparring.oracles.sites import (
     MAX_PLACES,
+    SUPPOSES,
+    Confusion,
+    Edit,
     Place,
     ValueChange,
-    digits_swapped,
-    magnitude_changed,
     number_like,
+    retold,
     rewritten,
     slipped,
+    value_of,
 )
 from sparring.oracles.tokens import Token
 
@@ -89,11 +83,7 @@ def _claims(step: str) -> list[Span]:
     """Return the formulas that claim exactly one equation and may be changed."""
     if SUPPOSES.search(step):
         return []
-    return [span for span in formulas(step) if _relations(step, span) == ["="]]
-
-
-def _relations(step: str, span: Span) -> list[str]:
-    return [match.group() for match in _RELATION.finditer(step, *span)]
+    return [span for span in formulas(step) if _RELATION.findall(step, *span) == ["="]]
 
 
 def _vanishes(step: str, span: Span) -> bool:
@@ -123,21 +113,15 @@ def _signs(step: str, span: Span) -> Iterator[int]:
 # --- a result or an operand changed ---
 
 
-def _changed(place: Place, token: Token, value: Fraction | None) -> str | None:
-    text = None if value is None or value == token.value else number_like(value, token)
-    return None if text is None else rewritten(place.step, [(token.start, token.end, text)])
-
-
-def _with_result(place: Place, change: ValueChange) -> str | None:
+def with_result(place: Place, change: ValueChange) -> str | None:
     """Replace the number that a formula ends with, after its only relation."""
-    found = [
-        match for span in _claims(place.step) if (match := _RESULT.search(place.step, *span)) is not None
-    ]
+    found = [match for span in _claims(place.step) if (match := _RESULT.search(place.step, *span))]
     if not found:
         return None
     match = place.rng.choice(found)
     token = _token(match["number"], match.start("number"))
-    return _changed(place, token, change(token.value or Fraction(0), token.places, place.rng))
+    value = change(value_of(token), token.places, place.rng)
+    return None if value is None or value == token.value else retold(place.step, [token], value)
 
 
 def _token(text: str, start: int) -> Token:
@@ -145,15 +129,15 @@ def _token(text: str, start: int) -> Token:
     return Token("number", text, start, start + len(text), Fraction(text), places)
 
 
-def _with_operand(place: Place, confused: Callable[[Place], Options]) -> str | None:
+def with_operand(place: Place, confused: Confusion) -> str | None:
     """Replace a number in an equation, other than one that is its whole right side."""
-    step, options, choices = place.step, confused(place), []
+    step, choices = place.step, []
     for start, end in _claims(step):
         if _vanishes(step, (start, end)):
             continue
         for match in _NUMBER.finditer(step, start, step.rindex("=", start, end)):
             token = _token(match.group(), match.start())
-            choices += [(token, other) for other in options(token) if other != token.value]
+            choices += [(token, other) for other in confused(place, token) if other != token.value]
     place.rng.shuffle(choices)
     for token, other in choices[:8]:
         text = number_like(other, token)
@@ -165,92 +149,86 @@ def _with_operand(place: Place, confused: Callable[[Place], Options]) -> str | N
 # --- signs, letters, cases, laws ---
 
 
-def _sign_error(place: Place) -> str | None:
+def _one_of(place: Place, edits: Sequence[Edit]) -> str | None:
+    """Return the step with a random one of the edits."""
+    return rewritten(place.step, [place.rng.choice(edits)]) if edits else None
+
+
+def sign_error(place: Place) -> str | None:
+    """Turn a sign between two terms round."""
     step = place.step
-    signs = [
-        sign
-        for span in _claims(step)
-        for sign in _signs(step, span)
-        if re.match(r"[+-]\s*0(?![\d.])", step[sign:]) is None
-    ]
-    if not signs:
-        return None
-    sign = place.rng.choice(signs)
-    return rewritten(step, [(sign, sign + 1, "-" if step[sign] == "+" else "+")])
+    signs = [sign for span in _claims(step) for sign in _signs(step, span)]
+    return _one_of(
+        place,
+        [
+            (sign, sign + 1, "-" if step[sign] == "+" else "+")
+            for sign in signs
+            if re.match(r"[+-]\s*0(?![\d.])", step[sign:]) is None
+        ],
+    )
 
 
-def _flipped_inequality(place: Place) -> str | None:
+def flipped_inequality(place: Place) -> str | None:
+    """Turn the only inequality of a formula round."""
     step = place.step
-    found = [
-        match
-        for start, end in ([] if SUPPOSES.search(step) else formulas(step))
-        if len(_relations(step, (start, end))) == 1
-        and (match := _RELATION.search(step, start, end)) is not None
-        and match.group() != "="
-    ]
-    if not found:
-        return None
-    match = place.rng.choice(found)
-    return rewritten(step, [(*match.span(), _OPPOSITE[match.group()])])
+    spans = [] if SUPPOSES.search(step) else formulas(step)
+    found = [list(_RELATION.finditer(step, *span)) for span in spans]
+    alone = [relations[0] for relations in found if len(relations) == 1 and relations[0][0] != "="]
+    return _one_of(place, [(*match.span(), _OPPOSITE[match[0]]) for match in alone])
 
 
-def _wrong_reference(place: Place) -> str | None:
-    """Another variable of the problem or of an earlier step in place of one."""
+def wrong_reference(place: Place) -> str | None:
+    """Put another variable of the problem or of an earlier step in place of one."""
     names = {
         match.group()
         for text in (place.problem.question, *place.prefix)
         for span in formulas(text)
         for match in _LETTER.finditer(text, *span)
     } - set("deif")
-    choices = [
-        (match, other)
-        for span in _claims(place.step)
-        for match in _LETTER.finditer(place.step, *span)
-        if match.group() in names
-        for other in sorted(names)
-        if other != match.group() and other.islower() == match.group().islower()
-    ]
-    if not choices:
-        return None
-    match, other = place.rng.choice(choices)
-    return rewritten(place.step, [(*match.span(), other)])
+    return _one_of(
+        place,
+        [
+            (*match.span(), other)
+            for span in _claims(place.step)
+            for match in _LETTER.finditer(place.step, *span)
+            if match.group() in names
+            for other in sorted(names)
+            if other != match.group() and other.islower() == match.group().islower()
+        ],
+    )
 
 
-def _dropped_case(place: Place) -> str | None:
-    r"""``x = \pm 3`` becomes ``x = 3``, ``$x = 2$ or $x = 5$`` one of them."""
-    step, rng = place.step, place.rng
+def dropped_case(place: Place) -> str | None:
+    r"""Make ``x = 3`` of ``x = \pm 3``, and of ``$x = 2$ or $x = 5$`` one of them."""
+    step = place.step
     edits = [
         (*match.span(), "+ " if _ENDS_TERM.search(step, span[0], match.start()) else "")
         for span in formulas(step)
         for match in _PLUS_MINUS.finditer(step, *span)
         if "=" in step[span[0] : match.start()]
     ]
-    if edits:
-        return rewritten(step, [rng.choice(edits)])
-    match = _CASES.search(step) if len(step) <= MAX_CHARACTERS else None
-    if match is None or match["one"].strip() == match["other"].strip():
-        return None
-    kept = match[rng.choice(("one", "other"))].strip()
-    return rewritten(step, [(*match.span(), f"${match['name']} = {kept}$")])
+    match = _CASES.search(step) if not edits and len(step) <= MAX_CHARACTERS else None
+    if match is not None and match["one"].strip() != match["other"].strip():
+        edits = [(*match.span(), f"${match['name']} = {match[case].strip()}$") for case in ("one", "other")]
+    return _one_of(place, edits)
 
 
-def _false_law(place: Place) -> str | None:
-    r"""``\sqrt{a + b}`` becomes ``\sqrt{a} + \sqrt{b}``."""
-    choices = [
-        (match, law)
-        for span in _claims(place.step)
-        for pattern, law in _FALSE_LAWS
-        for match in pattern.finditer(place.step, *span)
-        if "0" not in match.groups()
-    ]
-    if not choices:
-        return None
-    match, law = place.rng.choice(choices)
-    return rewritten(place.step, [(*match.span(), match.expand(law))])
+def false_law(place: Place) -> str | None:
+    r"""Make ``\sqrt{a} + \sqrt{b}`` of ``\sqrt{a + b}``, and the like."""
+    return _one_of(
+        place,
+        [
+            (*match.span(), match.expand(law))
+            for span in _claims(place.step)
+            for pattern, law in _FALSE_LAWS
+            for match in pattern.finditer(place.step, *span)
+            if "0" not in match.groups()
+        ],
+    )
 
 
-def _contradiction(place: Place) -> str | None:
-    """A variable's value from an earlier step, changed, before the step."""
+def contradiction(place: Place) -> str | None:
+    """Say before the step what value a variable has by an earlier one, changed."""
     found = [
         (match["name"], _token(match["number"], 0))
         for earlier in place.prefix
@@ -261,22 +239,6 @@ def _contradiction(place: Place) -> str | None:
     if not found:
         return None
     name, token = place.rng.choice(found)
-    value = slipped(token.value or Fraction(0), 0, place.rng)
+    value = slipped(value_of(token), 0, place.rng)
     text = None if value is None else number_like(value, token)
     return None if text is None else f"We know that ${name} = {text}$. {place.step}"
-
-
-GENERATORS: dict[str, Generator] = {
-    "arithmetic_slip": partial(_with_result, change=slipped),
-    "digit_swap": partial(_with_result, change=digits_swapped),
-    "magnitude_slip": partial(_with_result, change=magnitude_changed),
-    "off_by_one": partial(_with_operand, confused=neighbours),
-    "wrong_operand": partial(_with_operand, confused=elsewhere),
-    "wrong_value_carried": partial(_with_operand, confused=miscopied),
-    "sign_error": _sign_error,
-    "flipped_inequality": _flipped_inequality,
-    "wrong_reference": _wrong_reference,
-    "dropped_case": _dropped_case,
-    "false_law": _false_law,
-    "contradiction": _contradiction,
-}

@@ -1,9 +1,10 @@
-"""Errors in steps that calculate (GSM8K-like, and LaTeX where it calculates with numbers).
+"""Rule perturbations of steps that calculate (GSM8K-like, and LaTeX where it calculates with numbers).
 
-Contract: every kind in `GENERATORS` is a small pure function from a `Place` to a text; ``None`` means that it does not
-apply. The text stays consistent where the error is not: a changed operand changes the
-result, the calculator annotation and later mentions of the result with it. Not here: equations with unknowns
-(`perturbations_latex.py`), which kind belongs to which class of errors (`perturbations.py`).
+Contract: every kind is a small pure function from a `Place` to a text; ``None`` means that it does not apply. The text
+stays consistent where the error is not: a changed operand changes the result, the calculator annotation and later
+mentions of the result with it. That is what a `Site` is for: in ``She makes 9 * 2 = $<<9*2=18>>18`` the visible
+expression, the annotation, its result and the printed result are one site. Only calculations that are exactly right are
+sites. Not here: equations with unknowns (`perturbations_latex.py`), the taxonomy (`perturbations.py`).
 """
 
 from __future__ import annotations
@@ -11,29 +12,43 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
+from typing import NamedTuple
 
-from sparring.oracles.arithmetic import check_equations
+from sparring.oracles.arithmetic import Check, check_equations
 from sparring.oracles.equations import ANNOTATION, read_step
-from sparring.oracles.sites import (
-    ExpressionChange,
-    ExpressionEdit,
-    Place,
-    Site,
-    ValueChange,
-    digits_swapped,
-    find_sites,
-    magnitude_changed,
-    number_like,
-    recomputed,
-    rewritten,
-    slipped,
-)
+from sparring.oracles.numbers import decimal_places, evaluate_tokens
 from sparring.oracles.tokens import TextTooLargeError, Token, tokenize
+from sparring.traces.records import Problem
+
+
+class Place(NamedTuple):
+    """A correct step that is to be made wrong, what it stands in, and the source of every choice."""
+
+    problem: Problem
+    prefix: Sequence[str]
+    step: str
+    rng: random.Random
+
+    def numbers_before(self) -> tuple[Fraction, ...]:
+        """Return the different numbers of the problem and of earlier steps."""
+        return numbers_of(self.problem.question, *self.prefix)
+
 
 Generator = Callable[[Place], str | None]
-Options = Callable[[Token], list[Fraction]]  # what an operand may be confused with
+Confusion = Callable[[Place, Token], list[Fraction]]
+"""What an operand may be confused with."""
+ValueChange = Callable[[Fraction, int, random.Random], Fraction | None]
+"""Value and decimal places → another value."""
+Edit = tuple[int, int, str]
+"""First character, one past the last, the text in their place."""
+ExpressionEdit = tuple[list[Token], list[Edit]]
+"""The changed expression, and the changes of the text."""
+ExpressionChange = Callable[[Sequence[Token]], ExpressionEdit | None]
+MAX_PLACES = 4
+_OPERAND_KINDS = frozenset(("number", "operator", "open", "close"))
 
 # Words after which a number or formula claims nothing, or claims it only for a case.
 SUPPOSES = re.compile(
@@ -43,9 +58,8 @@ SUPPOSES = re.compile(
     re.IGNORECASE,
 )
 _CONFUSED_FACTORS = {
-    60: (100, 30), 24: (12, 20), 7: (5, 6), 12: (10, 24), 52: (50, 48), 365: (360, 356), 100: (10, 1000), 30:
-        (31, 28),
-    16: (12, 10), 3600: (360, 60), 1000: (100,), 36: (12, 24), 31: (30,), 4: (5,), 5: (7,),
+    60: (100, 30), 24: (12, 20), 7: (5, 6), 12: (10, 24), 52: (50, 48), 365: (360, 356), 100: (10, 1000),
+    30: (31, 28), 16: (12, 10), 3600: (360, 60), 1000: (100,), 36: (12, 24), 31: (30,), 4: (5,), 5: (7,),
 }  # fmt: skip
 _CONFUSED_UNITS = (
     ("seconds", "minutes", "hours", "days", "weeks", "months", "years"), ("inches", "feet", "yards", "miles"),
@@ -57,79 +71,360 @@ _UNIT_AFTER_NUMBER = re.compile(rf"(?<=\d)((?:\\text\{{|[\s~{{}}$])+)({'|'.join(
 _WRITTEN_OPERATOR = re.compile(r"[-+*/×÷·−x]|times|plus|minus|\\(?:times|cdot|div)")
 
 
+# --- calculation sites ---
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """All the places of a step that write one calculation and its result.
+
+    Attributes:
+        expressions: the tokens of every text that spells its left side.
+        results: the number tokens that show its result, later mentions included.
+        value: the result.
+        places: decimal places of the result as first shown.
+    """
+
+    expressions: tuple[tuple[Token, ...], ...]
+    results: tuple[Token, ...]
+    value: Fraction
+    places: int
+
+    def with_result(self, step: str, value: Fraction, edits: Iterable[Edit] = ()) -> str | None:
+        """Return the step with another result and other edits, ``None`` where that cannot be written."""
+        return retold(step, self.results, value, edits)
+
+
+@lru_cache(maxsize=1024)  # many kinds of error are tried on one step
+def find_sites(step: str) -> tuple[Site, ...]:
+    """Return the sites of a step in order; none in a text that is too large."""
+    try:
+        checks = check_equations(step)
+        visible, _ = read_step(step)
+    except TextTooLargeError:
+        return ()
+    groups: list[list[Check]] = []
+    for check in checks:
+        if check.finding != "right" or check.left != check.right:
+            continue
+        if groups and _belongs(check, groups[-1]):
+            groups[-1].append(check)
+        else:
+            groups.append([check])
+    sites = (_site_of(group, visible) for group in groups)
+    return tuple(site for site in sites if site is not None)
+
+
+def _belongs(check: Check, group: Sequence[Check]) -> bool:
+    """Whether an equation is the annotation of, or the number printed after, the calculation before it."""
+    before = group[-1]
+    overlaps = check.equation.span[0] < max(member.equation.span[1] for member in group)
+    return overlaps and check.left == before.left and check.equation.source != before.equation.source
+
+
+def _site_of(group: Sequence[Check], visible: Sequence[Token]) -> Site | None:
+    expressions: dict[int, tuple[Token, ...]] = {}
+    results: dict[int, Token] = {}
+    end = 0
+    for check in group:
+        left, right = check.equation.left, check.equation.right
+        if left is None or right is None:
+            return None
+        end = max(end, right.end)
+        for side in (left, right):
+            if side.operators:
+                if side.compound or any(token.kind not in _OPERAND_KINDS for token in side.tokens):
+                    return None
+                expressions[side.start] = tuple(side.tokens)
+            elif len(side.tokens) == 1 and side.tokens[0].kind == "number":
+                results[side.tokens[0].start] = side.tokens[0]
+            else:
+                return None
+    value = group[0].right
+    if not expressions or not results or value is None:
+        return None
+    for token in visible:
+        if token.start >= end and token.kind == "number" and token.value == value:
+            results[token.start] = token
+    ordered = [results[start] for start in sorted(results)]
+    return Site(
+        tuple(expressions[start] for start in sorted(expressions)), tuple(ordered), value, ordered[0].places
+    )
+
+
+def _recomputed(place: Place, site: Site, change: ExpressionChange, negative: bool = False) -> str | None:
+    """Apply a change to every expression of a site and write the new result.
+
+    ``None`` where the change does not apply, its expressions disagree, or the result is the old one, that of another
+    calculation of the step (which the step would then only repeat), or negative although the old one was not (unless
+    `negative` allows that).
+    """
+    edits: list[Edit] = []
+    values: set[Fraction | None] = set()
+    for expression in site.expressions:
+        changed = change(expression)
+        if changed is None:
+            return None
+        values.add(evaluate_tokens(changed[0]).value)
+        edits += changed[1]
+    value = values.pop()
+    if values or value is None or any(value == other.value for other in find_sites(place.step)):
+        return None
+    return None if value <= 0 < site.value and not negative else site.with_result(place.step, value, edits)
+
+
+# --- texts ---
+
+
+@lru_cache(maxsize=256)
+def numbers_of(*texts: str) -> tuple[Fraction, ...]:
+    """Return the different numbers of some texts in order; texts that are too large have none."""
+    found: dict[Fraction, None] = {}
+    for text in texts:
+        try:
+            found.update((token.value, None) for token in tokenize(text) if token.value is not None)
+        except TextTooLargeError:
+            continue
+    return tuple(found)
+
+
+def number_like(value: Fraction, model: Token) -> str | None:
+    """Write a value in the manner of a number token, rounded to two places where its decimals never end.
+
+    Returns ``None`` for values that nobody would write there: more than twelve digits, or rounded to nothing.
+    """
+    if abs(value) >= 10**12:
+        return None
+    exact = decimal_places(value)
+    places = exact if exact is not None and exact <= MAX_PLACES else 2
+    if places:
+        places = max(places, min(model.places, MAX_PLACES)) if model.places else places
+    elif model.text.endswith("0") and model.places == 2:
+        places = 2
+    rounded = round(value * 10**places)
+    if rounded == 0 and value != 0:
+        return None
+    whole, rest = divmod(abs(rounded), 10**places)
+    digits = ("-" if rounded < 0 else "") + (f"{whole:,}" if "," in model.text else str(whole))
+    return f"{digits}.{rest:0{places}d}" if places else digits
+
+
+def rewritten(step: str, edits: Iterable[Edit]) -> str | None:
+    """Return the step with the ranges of `edits` replaced; ``None`` where two of them overlap."""
+    pieces: list[str] = []
+    position = 0
+    for start, end, text in sorted(set(edits)):
+        if start < position:
+            return None
+        pieces += [step[position:start], text]
+        position = end
+    return "".join([*pieces, step[position:]])
+
+
+def retold(step: str, tokens: Iterable[Token], value: Fraction, edits: Iterable[Edit] = ()) -> str | None:
+    """Return the step with a value in place of number tokens and with other edits, ``None`` where it cannot be written."""
+    changes = list(edits)
+    for token in tokens:
+        text = number_like(value, token)
+        if text is None:
+            return None
+        changes.append((token.start, token.end, text))
+    return rewritten(step, changes)
+
+
+# --- other values: nearby, but never the same ---
+
+
+def slipped(value: Fraction, places: int, rng: random.Random) -> Fraction | None:
+    """Move a value by a small or round amount."""
+    unit = Fraction(1, 10**places)
+    amounts = [1, 1, 2, 3, 10] if places == 0 else [1, 10, 25, 100]
+    if value >= 200 * unit and places == 0:
+        amounts += [20, 100] if value >= 1000 else [20]
+    moved = value + rng.choice((-1, 1)) * rng.choice(amounts) * unit
+    return value + unit if moved <= 0 < value else moved
+
+
+def digits_swapped(value: Fraction, places: int, rng: random.Random) -> Fraction | None:
+    """Exchange two neighbouring digits of a whole number."""
+    if value.denominator != 1 or value < 10:
+        return None
+    digits = str(value.numerator)
+    spots = [index for index in range(len(digits) - 1) if digits[index] != digits[index + 1]]
+    spots = [index for index in spots if index > 0 or digits[1] != "0"]
+    if not spots:
+        return None
+    index = rng.choice(spots)
+    return Fraction(int(digits[:index] + digits[index + 1] + digits[index] + digits[index + 2 :]))
+
+
+def magnitude_changed(value: Fraction, places: int, rng: random.Random) -> Fraction | None:
+    """Make a value ten times too large or too small."""
+    if value == 0:
+        return None
+    shrink = value.denominator == 1 and value % 10 == 0 and rng.random() < 0.5
+    return value / 10 if shrink else value * 10
+
+
 # --- other operands: what each may be confused with ---
 
 
-def neighbours(place: Place) -> Options:
-    """Return the whole numbers beside a whole operand as options."""
-
-    def options(operand: Token) -> list[Fraction]:
-        value = operand.value or Fraction(0)
-        return [value + 1, value - 1] if value.denominator == 1 and value > 1 else []
-
-    return options
+def value_of(token: Token) -> Fraction:
+    """Return the value of a number token."""
+    return token.value or Fraction(0)
 
 
-def elsewhere(place: Place) -> Options:
-    """Return the numbers of the problem and of earlier steps as options."""
-    others = [value for value in numbers_of(place.problem.question, *place.prefix) if value > 0]
-    return lambda operand: others
+def neighbours(place: Place, operand: Token) -> list[Fraction]:
+    """Return the whole numbers beside a whole operand."""
+    value = value_of(operand)
+    return [value + 1, value - 1] if value.denominator == 1 and value > 1 else []
 
 
-def miscopied(place: Place) -> Options:
-    """Return one wrong digit as an option, for numbers of earlier steps where there are any."""
-    earlier = set(numbers_of(*place.prefix))
-
-    def options(operand: Token) -> list[Fraction]:
-        value = operand.value or Fraction(0)
-        if value.denominator != 1 or value < 10 or (earlier and value not in earlier):
-            return []
-        digits = str(value.numerator)
-        index = place.rng.randrange(len(digits))
-        low = 1 if index == 0 else 0
-        choices = [digit for digit in range(low, 10) if str(digit) != digits[index]]
-        return [Fraction(int(digits[:index] + str(place.rng.choice(choices)) + digits[index + 1 :]))]
-
-    return options
+def elsewhere(place: Place, operand: Token) -> list[Fraction]:
+    """Return the numbers of the problem and of earlier steps."""
+    return [value for value in place.numbers_before() if value > 0]
 
 
-def _other_results(place: Place) -> Options:
+def miscopied(place: Place, operand: Token) -> list[Fraction]:
+    """Return the operand with one wrong digit, for numbers of earlier steps where there are any."""
+    value, earlier = value_of(operand), numbers_of(*place.prefix)
+    if value.denominator != 1 or value < 10 or (earlier and value not in earlier):
+        return []
+    digits = str(value.numerator)
+    index = place.rng.randrange(len(digits))
+    choices = [digit for digit in range(1 if index == 0 else 0, 10) if str(digit) != digits[index]]
+    return [Fraction(int(digits[:index] + str(place.rng.choice(choices)) + digits[index + 1 :]))]
+
+
+def other_results(place: Place, operand: Token) -> list[Fraction]:
+    """Return the results of other earlier steps, else the operands of the one that the operand is the result of."""
+    value = value_of(operand)
     sites = [site for earlier in place.prefix for site in find_sites(earlier)]
     results = {site.value for site in sites}
-
-    def options(operand: Token) -> list[Fraction]:
-        value = operand.value or Fraction(0)
-        if value not in results:
-            return []
-        used = [site.expressions[0] for site in sites if site.value == value]
-        return sorted(results - {value}) or [token.value for one in used for token in one if token.value]
-
-    return options
+    if value not in results:
+        return []
+    used = [token.value for site in sites if site.value == value for token in site.expressions[0]]
+    return sorted(results - {value}) or [number for number in used if number]
 
 
-def _other_factors(place: Place) -> Options:
-    stated = set(numbers_of(place.problem.question, *place.prefix))
-
-    def options(operand: Token) -> list[Fraction]:
-        value = operand.value or Fraction(0)
-        known = value.denominator == 1 and value not in stated
-        return [Fraction(factor) for factor in _CONFUSED_FACTORS.get(int(value), ())] if known else []
-
-    return options
+def other_factors(place: Place, operand: Token) -> list[Fraction]:
+    """Return the factors that a conversion factor is confused with, unless the texts before state it."""
+    value = value_of(operand)
+    known = value.denominator == 1 and value not in place.numbers_before()
+    return [Fraction(factor) for factor in _CONFUSED_FACTORS.get(int(value), ())] if known else []
 
 
-def _other_shares(place: Place) -> Options:
-    def options(operand: Token) -> list[Fraction]:
-        value = operand.value or Fraction(0)
-        return [1 - value, value * 10, value / 10] if operand.places and 0 < value < 1 else []
+def other_shares(place: Place, operand: Token) -> list[Fraction]:
+    """Return the rest of a share, and the share with its point moved."""
+    value = value_of(operand)
+    return [1 - value, value * 10, value / 10] if operand.places and 0 < value < 1 else []
 
-    return options
+
+# --- errors in a calculation: in its result, which becomes false, or before it, which is then recomputed ---
+
+
+def at_site(make: Callable[..., str | None], *arguments: object) -> Generator:
+    """Return the generator that does something to a random calculation of the step."""
+
+    def generator(place: Place) -> str | None:
+        sites = find_sites(place.step)
+        return make(place, place.rng.choice(sites), *arguments) if sites else None
+
+    return generator
+
+
+def with_result(place: Place, site: Site, change: ValueChange) -> str | None:
+    """Replace the result by another value."""
+    value = change(site.value, site.places, place.rng)
+    return None if value is None else site.with_result(place.step, value)
+
+
+def with_operand(place: Place, site: Site, confused: Confusion) -> str | None:
+    """Replace an operand by something that it may be confused with, in random order, and recompute."""
+    choices = [
+        partial(_number_replaced, old=operand.value, new=other)
+        for operand in site.expressions[0]
+        if operand.kind == "number"
+        for other in confused(place, operand)
+        if other != operand.value
+    ]
+    place.rng.shuffle(choices)
+    return _first_recomputed(place, site, choices[:8])
+
+
+def with_operator(place: Place, site: Site, others: dict[str, str]) -> str | None:
+    """Replace an operator by one of the others for it, in random order, and recompute."""
+    signs = [
+        token.text
+        for token in site.expressions[0]
+        if token.kind == "operator" and _WRITTEN_OPERATOR.fullmatch(place.step[token.start : token.end])
+    ]  # not the division that \\frac writes
+    choices = [
+        partial(_operator_replaced, sign=sign, other=other)
+        for sign in dict.fromkeys(signs)
+        for other in others.get(sign, "")
+    ]
+    place.rng.shuffle(choices)
+    return _first_recomputed(place, site, choices)
+
+
+def without_operand(place: Place, site: Site) -> str | None:
+    """Leave the last operand out, and recompute."""
+    return _recomputed(place, site, _last_operand_dropped)
+
+
+def with_operands_exchanged(place: Place, site: Site) -> str | None:
+    """Exchange the operands of a subtraction or division of two numbers, and recompute."""
+    return _recomputed(place, site, _operands_exchanged, negative=True)
+
+
+def _first_recomputed(place: Place, site: Site, changes: Iterable[ExpressionChange]) -> str | None:
+    made = (_recomputed(place, site, change) for change in changes)
+    return next((text for text in made if text is not None), None)
+
+
+def _replaced(tokens: Sequence[Token], index: int, new: Token) -> ExpressionEdit:
+    return [*tokens[:index], new, *tokens[index + 1 :]], [(new.start, new.end, new.text)]
+
+
+def _number_replaced(tokens: Sequence[Token], old: Fraction | None, new: Fraction) -> ExpressionEdit | None:
+    for index, token in enumerate(tokens):
+        if token.kind == "number" and token.value == old:
+            text = number_like(new, token)
+            return None if text is None else _replaced(tokens, index, token._replace(value=new, text=text))
+    return None
+
+
+def _operator_replaced(tokens: Sequence[Token], sign: str, other: str) -> ExpressionEdit | None:
+    for index, token in enumerate(tokens):
+        binary = index > 0 and tokens[index - 1].kind in ("number", "close")
+        if binary and token.kind == "operator" and token.text == sign:
+            return _replaced(tokens, index, token._replace(text=other))
+    return None
+
+
+def _last_operand_dropped(tokens: Sequence[Token]) -> ExpressionEdit | None:
+    if len(tokens) < 5:
+        return None
+    *kept, sign, last = tokens
+    if last.kind != "number" or sign.kind != "operator" or sign.text == "^":
+        return None
+    return kept, [(kept[-1].end, last.end, "")]
+
+
+def _operands_exchanged(tokens: Sequence[Token]) -> ExpressionEdit | None:
+    if [token.kind for token in tokens] != ["number", "operator", "number"] or tokens[1].text not in "-/":
+        return None
+    first, sign, second = tokens
+    changed = [first._replace(value=second.value), sign, second._replace(value=first.value)]
+    return changed, [(first.start, first.end, second.text), (second.start, second.end, first.text)]
 
 
 # --- errors around the calculation ---
 
 
-def _misstated_number(place: Place) -> str | None:
+def misstated_number(place: Place) -> str | None:
+    """Replace a number of a step that calculates nothing and supposes nothing."""
     step, rng = place.step, place.rng
     if SUPPOSES.search(step):
         return None
@@ -145,17 +440,16 @@ def _misstated_number(place: Place) -> str | None:
     if annotations or not candidates:
         return None
     chosen = rng.choice(candidates)
-    value = chosen.value or Fraction(0)
-    others = [
-        other for other in numbers_of(place.problem.question, *place.prefix) if other != value and other > 0
-    ]
+    value = value_of(chosen)
+    others = [other for other in place.numbers_before() if other != value and other > 0]
     others += [value + 1, value * 2] + ([value - 1] if value > 1 else [])
     text = number_like(rng.choice(others), chosen)
     same = [token for token in candidates if token.value == value]
     return None if text is None else rewritten(step, [(token.start, token.end, text) for token in same])
 
 
-def _wrong_unit(place: Place) -> str | None:
+def wrong_unit(place: Place) -> str | None:
+    """Give a number another unit of the same dimension."""
     found = list(_UNIT_AFTER_NUMBER.finditer(ANNOTATION.sub(lambda match: "0" * len(match[0]), place.step)))
     if not found:
         return None
@@ -164,50 +458,13 @@ def _wrong_unit(place: Place) -> str | None:
     return rewritten(place.step, [(*match.span(2), other)])
 
 
-def _contradiction(place: Place) -> str | None:
-    restated = [text for earlier in place.prefix if (text := _restated(earlier, place.rng)) is not None]
-    return f"{place.rng.choice(restated)} {place.step}" if restated else None
+def contradiction(place: Place) -> str | None:
+    """Say before the step what an earlier one found, with another result."""
+    made = [text for earlier in place.prefix if (text := _contradicted(earlier, place.rng)) is not None]
+    return f"{place.rng.choice(made)} {place.step}" if made else None
 
 
-def _premature_answer(place: Place) -> str | None:
-    sites, answers = find_sites(place.step), numbers_of(place.problem.answer or "")
-    if not sites or len(answers) != 1:
-        return None
-    site = sites[-1]
-    # Cents for dollars or a percentage for a share might be called the same answer.
-    if site.value in (answers[0], 100 * answers[0], answers[0] / 100, -answers[0]):
-        return None
-    shown = site.results[-1].text
-    stated = rf"$\boxed{{{shown}}}$" if "\\" in place.step else shown
-    return f"{place.step} So the final answer is {stated}."
-
-
-def _skipped_step(place: Place) -> str | None:
-    """The next step calculates with what this one was to find."""
-    count, solution = len(place.prefix), place.problem.solution or ()
-    if tuple(solution[: count + 1]) != (*place.prefix, place.step) or count + 1 >= len(solution):
-        return None
-    known = set(numbers_of(place.problem.question, *place.prefix))
-    found = {site.value for site in find_sites(place.step)} - known
-    used = (token.value for site in find_sites(solution[count + 1]) for token in site.expressions[0])
-    return solution[count + 1] if any(value in found for value in used) else None
-
-
-# --- shared parts ---
-
-
-def numbers_of(*texts: str) -> list[Fraction]:
-    """Return the different numbers of some texts in order; texts that are too large have none."""
-    found: dict[Fraction, None] = {}
-    for text in texts:
-        try:
-            found.update((token.value, None) for token in tokenize(text) if token.value is not None)
-        except TextTooLargeError:
-            continue
-    return list(found)
-
-
-def _restated(earlier: str, rng: random.Random) -> str | None:
+def _contradicted(earlier: str, rng: random.Random) -> str | None:
     """Return a step with one calculation as a plain sentence that gives another result."""
     sites = find_sites(earlier)
     if len(sites) != 1:
@@ -222,125 +479,29 @@ def _restated(earlier: str, rng: random.Random) -> str | None:
         return None
     first = visible[0].start
     currency = "$" if "$" in earlier[begin:first] and earlier[begin - 1 : begin] != "$" else ""
-    edits = [(begin, first, currency)]
-    for token in visible:
-        text = number_like(value, token)
-        if text is None:
-            return None
-        edits.append((token.start, token.end, text))
-    made = rewritten(earlier, edits)
+    made = retold(earlier, visible, value, [(begin, first, currency)])
     return None if made is None else made.strip().rstrip(".") + "."
 
 
-# --- errors in a calculation: in its result, which becomes false, or before it, which is then recomputed ---
-
-
-def _with_result(place: Place, site: Site, change: ValueChange) -> str | None:
-    """Replace the result by another value."""
-    value = change(site.value, site.places, place.rng)
-    return None if value is None else site.with_result(place.step, value)
-
-
-def _with_operand(place: Place, site: Site, confused: Callable[[Place], Options]) -> str | None:
-    """Replace an operand by one of its options, in random order, and recompute."""
-    options = confused(place)
-    choices = [
-        (operand, other)
-        for operand in site.expressions[0]
-        if operand.kind == "number"
-        for other in options(operand)
-        if other != operand.value
-    ]
-    place.rng.shuffle(choices)
-    changes = (partial(_number_replaced, old=operand, new=other) for operand, other in choices[:8])
-    return _first_recomputed(place, site, changes)
-
-
-def _with_operator(place: Place, site: Site, others: dict[str, str]) -> str | None:
-    """Replace an operator by one of the others for it, in random order, and recompute."""
-    signs = [
-        token.text
-        for token in site.expressions[0]
-        if token.kind == "operator" and _WRITTEN_OPERATOR.fullmatch(place.step[token.start : token.end])
-    ]  # not the division that \\frac writes
-    choices = [(sign, other) for sign in dict.fromkeys(signs) for other in others.get(sign, "")]
-    place.rng.shuffle(choices)
-    changes = (partial(_operator_replaced, sign=sign, other=other) for sign, other in choices)
-    return _first_recomputed(place, site, changes)
-
-
-def _first_recomputed(place: Place, site: Site, changes: Iterable[ExpressionChange]) -> str | None:
-    made = (recomputed(site, place.step, change) for change in changes)
-    return next((text for text in made if text is not None), None)
-
-
-def _number_replaced(tokens: Sequence[Token], old: Token, new: Fraction) -> ExpressionEdit | None:
-    for index, token in enumerate(tokens):
-        if token.kind == "number" and token.value == old.value:
-            text = number_like(new, token)
-            if text is None:
-                return None
-            changed = [*tokens[:index], token._replace(value=new, text=text), *tokens[index + 1 :]]
-            return changed, [(token.start, token.end, text)]
-    return None
-
-
-def _operator_replaced(tokens: Sequence[Token], sign: str, other: str) -> ExpressionEdit | None:
-    for index, token in enumerate(tokens):
-        binary = index > 0 and tokens[index - 1].kind in ("number", "close")
-        if binary and token.kind == "operator" and token.text == sign:
-            changed = [*tokens[:index], token._replace(text=other), *tokens[index + 1 :]]
-            return changed, [(token.start, token.end, other)]
-    return None
-
-
-def _last_operand_dropped(tokens: Sequence[Token]) -> ExpressionEdit | None:
-    if len(tokens) < 5:
+def premature_answer(place: Place) -> str | None:
+    """State the result of the step as the final answer, where the reference answer is another number."""
+    sites, answers = find_sites(place.step), numbers_of(place.problem.answer or "")
+    if not sites or len(answers) != 1:
         return None
-    sign, last = tokens[-2:]
-    if last.kind != "number" or sign.kind != "operator" or sign.text == "^":
+    site = sites[-1]
+    # Cents for dollars or a percentage for a share might be called the same answer.
+    if site.value in (answers[0], 100 * answers[0], answers[0] / 100, -answers[0]):
         return None
-    kept = list(tokens[:-2])
-    return kept, [(kept[-1].end, last.end, "")]
+    shown = site.results[-1].text
+    stated = rf"$\boxed{{{shown}}}$" if "\\" in place.step else shown
+    return f"{place.step} So the final answer is {stated}."
 
 
-def _operands_exchanged(tokens: Sequence[Token]) -> ExpressionEdit | None:
-    if [token.kind for token in tokens] != ["number", "operator", "number"] or tokens[1].text not in "-/":
+def skipped_step(place: Place) -> str | None:
+    """Write the next step of the reference solution, which calculates with what this one was to find."""
+    count, solution = len(place.prefix), place.problem.solution or ()
+    if tuple(solution[: count + 1]) != (*place.prefix, place.step) or count + 1 >= len(solution):
         return None
-    first, sign, second = tokens
-    changed = [first._replace(value=second.value), sign, second._replace(value=first.value)]
-    return changed, [(first.start, first.end, second.text), (second.start, second.end, first.text)]
-
-
-def _at_site(make: Callable[..., str | None], *arguments: object) -> Generator:
-    """Return the generator that does something to a random calculation of the step."""
-
-    def generator(place: Place) -> str | None:
-        sites = find_sites(place.step)
-        return make(place, place.rng.choice(sites), *arguments) if sites else None
-
-    return generator
-
-
-GENERATORS: dict[str, Generator] = {
-    "arithmetic_slip": _at_site(_with_result, slipped),
-    "digit_swap": _at_site(_with_result, digits_swapped),
-    "magnitude_slip": _at_site(_with_result, magnitude_changed),
-    "off_by_one": _at_site(_with_operand, neighbours),
-    "wrong_operand": _at_site(_with_operand, elsewhere),
-    "wrong_reference": _at_site(_with_operand, _other_results),
-    "wrong_value_carried": _at_site(_with_operand, miscopied),
-    "unit_slip": _at_site(_with_operand, _other_factors),
-    "percent_slip": _at_site(_with_operand, _other_shares),
-    "wrong_operation": _at_site(_with_operator, {"+": "-*", "-": "+/", "*": "+/", "/": "*-"}),
-    "sign_error": _at_site(_with_operator, {"+": "-", "-": "+"}),
-    "skipped_operand": _at_site(lambda place, site: recomputed(site, place.step, _last_operand_dropped)),
-    "swapped_operands": _at_site(
-        lambda place, site: recomputed(site, place.step, _operands_exchanged, allow_negative=True)
-    ),
-    "misstated_number": _misstated_number,
-    "wrong_unit": _wrong_unit,
-    "contradiction": _contradiction,
-    "premature_answer": _premature_answer,
-    "skipped_step": _skipped_step,
-}
+    found = {site.value for site in find_sites(place.step)} - set(place.numbers_before())
+    used = (token.value for site in find_sites(solution[count + 1]) for token in site.expressions[0])
+    return solution[count + 1] if any(value in found for value in used) else None
