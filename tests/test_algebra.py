@@ -227,3 +227,17 @@ def test_one_branch_of_a_piecewise_function_is_no_definition() -> None:
     prefix = (r"For small numbers, $f(x) = 3 - x$.",)
     assert truth(r"So $f(5) = 5^2$.", question, prefix) == "undecided"
     assert truth(r"So $f(5) = 5^2$.", "Find $f(5)$.", prefix) == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("before", "step"),
+    [
+        ("We write the equation 4 * x + 600 = 10000.", "We get 4 * x = 9400."),
+        ("We set up the equation $40=.02x$.", "So $x = 2000$."),
+        ("It lies on line $3x + 2 = 14$.", "So $x = 4$."),
+    ],
+)
+def test_a_number_after_equation_or_line_is_no_name_where_a_formula_begins(before: str, step: str) -> None:
+    assert truth(step, prefix=(before,)) == "correct"
+    assert truth(step.replace("= ", "= 1"), prefix=(before,)) != "correct"
+    assert truth("Equation 2 - 1 = 3") != "wrong"

@@ -57,6 +57,8 @@ ROWS: dict[str, list[tuple[str, str, bool]]] = {
         ("$\\sin 30 = 0.5$", "$\\sin 30 = 0.7$", SEEN),
     ],
     "amounts in several units": [
+        ("4 dozen big cookies - 2 dozen = 2 dozen big cookies", "4 dozen big cookies - 2 dozen = 3 dozen", SEEN),
+        ("2 dozen eggs + 3 eggs = 27 eggs", "2 dozen eggs + 3 eggs = 5 eggs", PASSED),
         ("5 lb 4 oz + 12 oz = 6 lb", "5 lb 4 oz + 12 oz = 7 lb", SEEN),
         ("1 hour 20 min + 50 min = 2 h 10 min", "1 hour 20 min + 50 min = 2 h 20 min", SEEN),
         ("4 m 50 cm - 75 cm = 3 m 75 cm", "4 m 50 cm - 75 cm = 3 m 85 cm", SEEN),
@@ -101,6 +103,7 @@ ROWS: dict[str, list[tuple[str, str, bool]]] = {
         ("The answer “7 * 8 = 54” is not his.", "The table costs 400 - 240 = 200. She is not wrong.", SEEN),
         ("7 * 8 = 54. Wait, that is not right.", "7 * 8 = 54. That is the total.", SEEN),
         ("Incorrect: $7 \\times 8 = 54$. Correct: $7 \\times 8 = 56$.", "Correct: $7 \\times 8 = 54$.", SEEN),
+        ("By faulty reasoning he got 7 * 8 = 54.", "The faulty parts cost 7 * 8 = 54 dollars.", SEEN),
         ("~~7 * 8 = 54~~ 7 * 8 = 56", "7 * 8 = 54 ✓", SEEN),
         ("If 9 × 7 were 64, i.e. 9 × 7 = 64, we would be done.", "It is even, i.e. 9 × 7 = 64.", SEEN),
         ("We'd have 9 × 7 = 64, but 9 × 7 = 63.", "So we'd have 9 × 7 = 64.", SEEN),

@@ -66,7 +66,9 @@ _VALUE_WORDS = re.compile(
     r"remainder|log|minutes?|hours?|cents?|dollars?|feet|inches|d(?:\^?\d)?/d[a-z])|[-+*/^])\s*$",
     re.IGNORECASE,
 )
-_NUMBERED = re.compile(rf"\b(?:{'|'.join(sorted(NUMBERED_WORDS))})\s*$", re.IGNORECASE)
+_NUMBERED = re.compile(
+    rf"(?<!\bthe )(?<!\ban )(?<!\ba )\b(?:{'|'.join(sorted(NUMBERED_WORDS))})\s*$", re.IGNORECASE
+)
 _AFTER_UNIT = re.compile(rf"\d\s*(?:{'|'.join(sorted(UNITS))})\.?,?\s*(?:and\s*)?$", re.IGNORECASE)
 _WORDS_AFTER = re.compile(
     r"\s*(?:times|mod|modulo|percent|plus|minus|divided|of|squared|cubed|more|less|choose|base|over|remainder|r)\b",
@@ -276,7 +278,8 @@ def _chain(
         ]
     lead = text[max(0, piece[0].start - 30) : piece[0].start].rstrip(" $\\([\n")
     continues = piece[0].text in "+-" and not passage.latex and re.search(r"\w[\s]*$", text[: piece[0].start])
-    numbered = piece[0].kind == "number" and (_NUMBERED.search(lead) or _AFTER_UNIT.search(lead))
+    plain = piece[0].kind == "number" and piece[1].kind != "letter"  # "line 3x + 2y = 12" has no number 3
+    numbered = plain and (_NUMBERED.search(lead) or _AFTER_UNIT.search(lead))
     if _VALUE_WORDS.search(lead) or continues or numbered:
         members[0] = members[0]._replace(node=None)
     if not passage.latex and _UNFINISHED.match(text, piece[-1].end):

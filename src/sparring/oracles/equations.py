@@ -443,7 +443,7 @@ class _Reader:
                 self._measure(run, token.text)
             elif run.trailing == 1 and run.units and run.units[-1] in POWER_WORDS:
                 self._measure(run, token.text, POWER_WORDS[run.units[-1]])
-            elif token.text not in CLAUSE_WORDS:
+            elif token.text not in CLAUSE_WORDS and not self._counts_things(run):
                 run.measures.pop(len(run.tokens) - 1, None)  # "5 hours per day", "2 cups flour"
             run.units.append(token.text)
             run.trailing += 1
@@ -483,6 +483,12 @@ class _Reader:
             run.measures[place] = raised(unit, power)
             if len(word) == 1:
                 run.short.add(place)
+
+    @staticmethod
+    def _counts_things(run: Run) -> bool:
+        """Whether the last operand is "4 dozen" of what follows; "3 third graders" and "2 ten dollar bills" are 3 and 2."""
+        unit = run.measures.get(len(run.tokens) - 1)
+        return unit is not None and unit.name in ("dozen", "million", "billion")
 
     def _ends_operand(self) -> bool:
         """Whether an operand ends after this token, so that "in" before it is no preposition."""

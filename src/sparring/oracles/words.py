@@ -98,10 +98,10 @@ RETRACTED = re.compile(
 """Words after a statement, in its sentence, that take it back."""
 # In a whole sentence, so no word that a story uses of things: "He got 5 wrong, so 20 - 5 = 15".
 _MISTAKEN = re.compile(
-    r"\b(?:wrongly|wrong (?:to|line|step|approach|way|method|solution|attempt|answer|result|equation|calculation|claim"
-    r"|statement|work)|wrong:|incorrect(?:ly)?"
+    r"\b(?:wrongly|(?:wrong|faulty|flawed|bogus) (?:to|line|step|approach|way|method|solution|attempt|answer|result"
+    r"|equation|calculation|claim|statement|work|logic|reasoning|argument|algebra|arithmetic|math\w*)|wrong:|incorrect(?:ly)?"
     r"|mistake(?:nly?)?|mistook|erroneous(?:ly)?|error|false(?:ly)?|misconception|fallac\w+|accidentally|typo|absurd|oops"
-    r"|faulty|flawed|bogus|nonsense|confus\w+|cross(?:ed|es) out|calculator \w+ broken"
+    r"|nonsense|confus\w+|cross(?:ed|es) out|calculator \w+ broken"
     r"|mis(?:remember|read|calculat|comput|copi|add|multipl|count|underst|stat|quot|appli)\w*"
     r"|(?:forgot|forgets|forgetting|neglected|failed) to (?:carry|borrow|add|subtract|multiply|divide|square|include|count)"
     r"|instead of\b.*\b(?:wrote|got|computed|calculated|answered|put|used))(?!\w)|[❌✗✘]",
