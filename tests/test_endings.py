@@ -226,6 +226,41 @@ def test_a_stop_says_how_to_go_on(tmp_path, data, end, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_stop_inside_of_an_executed_text_has_the_status_of_its_signal(tmp_path):
+    (tmp_path / "stopped.py").write_text(
+        "import signal, sys, sparring.cli.ending as ending\n"
+        "def work():\n"
+        "    exec('import signal; signal.raise_signal(signal.SIGTERM)')\n"
+        "sys.exit(ending.run(work))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "stopped"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "stopped\n")
+
+
+def test_a_stop_while_the_process_clears_up_shows_no_traceback():
+    program = """
+import atexit, signal, sparring.cli.ending as ending
+atexit.register(lambda: signal.raise_signal(signal.SIGINT))
+ending.run(lambda: None)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_an_option_with_an_empty_text_is_refused(end, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (["--out", ""], ["--out="]):
+        status, errors = end("label", "problems=2", *words)
+        assert status == 2 and errors == "error: --out is given an empty text\n"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_second_signal_ends_at_once_whichever_came_first(second):
     program = f"""

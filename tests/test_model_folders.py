@@ -260,7 +260,20 @@ def test_positions_are_those_of_the_configuration():
 
 
 def test_devices_that_are_not_here_are_refused():
-    names = ["banana", "cuda:99", "meta", "", "CPU", "cpu:x", "cuda:-1", "cuda:", "gpu", "xla", "cpu cpu"]
+    names = [
+        "banana",
+        "cuda:99",
+        "meta",
+        "",
+        "CPU",
+        "cpu:x",
+        "cuda:-1",
+        "cuda:",
+        "gpu",
+        "xla",
+        "cpu cpu",
+        "cpu:99",
+    ]
     for name in names + ([] if torch.cuda.is_available() else ["cuda", "cuda:0"]):
         with pytest.raises(SettingsError, match=f"device: '{name}'") as caught:
             pick_device(name)

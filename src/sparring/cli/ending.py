@@ -13,6 +13,7 @@ Not here: checking the place of the output before any work (`options.begin`).
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import platform
@@ -60,6 +61,9 @@ def run(app: Callable[[], object]) -> int:
         if stopped and status:
             status = 128 + stopped[0]
             _say(_AFTER_STOP[jobs[0].after_stop] if jobs else "stopped", "yellow")
+            # A stop inside of a text that a library executed, as some do when imported, leaves a mark in Python 3.11
+            # by which the process would end by SIGINT, whatever its status; executing another text takes it away.
+            exec("")  # noqa: S102
         output.flush()
         if output.failure is not None and not isinstance(output.failure, BrokenPipeError):
             reason = output.failure.strerror
@@ -225,3 +229,11 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        atexit.unregister(_end_at_once)
+        atexit.register(_end_at_once)  # the last that is registered is the first that runs
+
+
+def _end_at_once() -> None:
+    """Let Ctrl-C end a process that is clearing up without a traceback of whatever it clears."""
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

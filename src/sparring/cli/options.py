@@ -28,19 +28,26 @@ Explain = Annotated[bool, typer.Option("--explain", help="List all settings with
 
 
 class Commands(typer.core.TyperGroup):
-    """A group of commands that take no option twice: the last one would count without a word."""
+    """A group of commands that take no option twice (the last one would count without a word) and no empty one."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that is called, and refuse its words if one of them says again what another has said.
 
         Raises:
-            SettingsError: an option that takes one value is given twice.
+            SettingsError: an option that takes one value is given twice, or an option is given an empty text: an empty
+                place for the output would be the current folder.
         """
         name, command, words = super().resolve_command(ctx, args)
         before_end = words[: words.index("--")] if "--" in words else words
         given = [word.partition("=")[0] for word in before_end]
         options = [one for one in getattr(command, "params", ()) if one.param_type_name == "option"]
         for option in options:
+            for word, value in zip(before_end, [*before_end[1:], None], strict=True):
+                if not option.is_flag and (
+                    (word in option.opts and value == "")
+                    or word in [f"{spelling}=" for spelling in option.opts]
+                ):
+                    raise SettingsError(f"{option.opts[0]} is given an empty text")
             once = not option.is_flag and not option.multiple
             if once and sum(given.count(spelling) for spelling in option.opts) > 1:
                 raise SettingsError(f"{option.opts[0]} is given twice")

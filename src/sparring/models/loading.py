@@ -75,6 +75,8 @@ def pick_device(device: str = "auto") -> torch.device:
         chosen = torch.device(device)
         if chosen.type == "meta":
             raise ValueError("it holds no numbers")
+        if chosen.type == "cpu" and chosen.index:
+            raise ValueError("there is one cpu only")
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError, NotImplementedError, ValueError, ImportError) as error:
         raise SettingsError(
