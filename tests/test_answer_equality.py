@@ -96,6 +96,10 @@ EQUAL = [
     ("A", "The correct option is A"), ("No", "no."), ("parabola", "a parabola"), ("3x^2y", "3yx^2"),
     ("three dozen eggs", "36 eggs"), ("a=1, b=2", "b=2, a=1"), ("x^2+y^2=1", "2x^2+2y^2=2"), ("5 J", "5 N m"),
     ("25 °C", "25 degrees Celsius"), ("FF_{16}", "255_{10}"), ("$2.50 per pound", "2.5"),
+    ("2 hours and 30 minutes", "2.5 hours"), ("$3 and 50 cents", "$3.50"), ("3 feet, 5 inches", "41 in"),
+    ("3 feet and 5 feet", "3 feet, 5 feet"), ("0xFF", "255"), ("0x1F", "1F_{16}"), ("10-20", "10 to 20"),
+    ("between 10 and 20", "10–20"), ("5-3", "2"), ("3 to 2", "3:2"), ("2 to 3", "2:3"), ("March 3rd", "3 March"),
+    ("Sept. 3, 2020", "3 September 2020"), ("the 4th of July", "July 4"), ("1st", "first"), ("a dozen eggs", "12"),
 ]  # fmt: skip
 DIFFERENT = [
     ("10:30 AM", "10:30 PM"), ("10:30", "10:31"), ("5 m/s", "5 m/min"), ("60", r"\frac{\pi}{3}"),
@@ -125,6 +129,8 @@ DIFFERENT = [
     ("25 miles", "25 kilometers"), ("5 m", "5 kg"), (r"\infty", r"-\infty"), ("A, C", "A, B"),
     (r"\sqrt[3]{16}", r"2\sqrt{2}"),
     ("12 V", "12 A"), ("a=1, b=2", "a=2, b=1"), ("10 m^2", "10 m^3"), ("2 1/4", "2/4"),
+    ("3 feet and 5 feet", "8 feet"), ("2 hours and 3 minutes", "3 hours and 2 minutes"), ("0x1F", "30"), ("0b101", "101"),
+    ("10-20", "-10"), ("10-20", "10-30"), ("10-20", "15"), ("March 3rd", "May 3"), ("July 4", "July 14"), ("1st", "2nd"),
 ]  # fmt: skip
 UNREADABLE = [
     ("1,2,...,10", "1,2,...,11"), ("29", "not 29"), (r"2,4,6,\ldots,100", r"2,4,6,\ldots,98"),

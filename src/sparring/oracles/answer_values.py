@@ -357,6 +357,10 @@ def _readings(text: str, depth: int) -> Iterator[Answer]:
     if (based := _based(text)) is not None:
         yield based
         return
+    whole = _compound(text) or _date(text)
+    if whole is not None:
+        yield whole
+        return
     structured = list(_structures(text, depth))
     if structured:
         yield from structured
@@ -428,7 +432,15 @@ _BASE = re.compile(
 )
 
 
+_PROGRAM_BASES = {"x": 16, "b": 2, "o": 8}
+
+
 def _based(text: str) -> Digits | None:
+    written = re.fullmatch(r"(-?)0([xXbBoO])([0-9A-Fa-f]+)", text)
+    if written is not None:
+        made = Digits(-1 if written[1] else 1, written[3].upper(), _PROGRAM_BASES[written[2].lower()])
+        value = made.value()
+        return None if value is None else Digits(made.sign, str(abs(value)), 10)
     match = _BASE.fullmatch(re.sub(r"(?<=[0-9A-F]) (?=[0-9A-F])", "", text))
     if match is None:
         return None
@@ -602,8 +614,22 @@ def _place(end: End) -> float | None:
     return float(end) if isinstance(end, str) else approximate(end)
 
 
+def _span(text: str) -> Range | None:
+    """Return "10-20", "10 to 20", "between 10 and 20" as a range: the smaller number first."""
+    figure = r"(\d+(?:\.\d+)?)"
+    match = re.fullmatch(rf"(?:from )?{figure}\s*(?:-|\bto\b)\s*{figure}", text) or re.fullmatch(
+        rf"between {figure} and {figure}", text
+    )
+    if match is None or Fraction(match[1]) >= Fraction(match[2]):
+        return None
+    low, high = (number(Fraction(end)) for end in match.groups())
+    return Range(None, (Piece(low, True, high, True),))
+
+
 def _range(text: str) -> Range | None:
     text = text.strip()
+    if (span := _span(text)) is not None:
+        return span
     if re.fullmatch(
         r"(?:all )?(?:the )?real numbers?|\\mathbb\{R\}|all reals|(?:[a-z] \\in )?\\mathbb\{R\}", text, re.I
     ):
@@ -832,9 +858,8 @@ def _amount(text: str) -> Amount | None:
         combined = read_unit(f"$ {money[3][re.search('[A-Za-z/]', money[3]).start() :]}")  # type: ignore[union-attr]
         return None if combined is None else replace(inner, unit=combined)
     text = re.sub(r"^(\d+)(?:st|nd|rd|th)\b", r"\1", text)
-    compound = _compound(text)
-    if compound is not None:
-        return compound
+    if text.lower() in _ORDINALS:
+        return Amount(number(Fraction(_ORDINALS.index(text.lower()) + 1)))
     spelled = _spelled(text)
     if spelled is not None:
         return spelled
@@ -902,16 +927,21 @@ def _unit_behind(tail: str) -> tuple[Fraction, Unit | None] | None:
 
 def _compound(text: str) -> Amount | None:
     """Return "5 feet 3 inches", "2 hours and 30 minutes", "3 dollars and 50 cents" as one amount."""
+    text = re.sub(r"^\$\s*(\d[\d,]*(?:\.\d+)?)", r"\1 $", text)
     found = re.findall(r"(\d[\d,]*(?:\.\d+)?)\s*([A-Za-z]+|\$|%)\.?(?:\s*,?\s*(?:and\s+)?|$)", text)
     if len(found) < 2 or "".join(re.findall(r"[\dA-Za-z.$%]", text)).replace("and", "") != "".join(
         a.replace(",", "") + b for a, b in found
     ).replace("and", ""):
         return None
     total, dimensions = Fraction(0), set()
+    scale: Fraction | None = None
     for count, word in found:
         unit = read_unit(word)
         if unit is None or not unit.dimensions or unit.nouns:
             return None
+        if scale is not None and unit.scale >= scale:
+            return None  # "3 feet and 5 feet" are two
+        scale = unit.scale
         total += Fraction(count.replace(",", "")) * unit.scale
         dimensions.add(unit.dimensions)
     if len(dimensions) != 1:
@@ -979,6 +1009,8 @@ def _spelled_value(words: list[str]) -> tuple[int, Fraction | None]:
     if total is None and part is None:
         if words[place:] in (["half"], ["a", "half"]):
             return len(words), Fraction(sign, 2)
+        if words[place : place + 2] == ["a", "dozen"]:
+            return place + 2, Fraction(12 * sign)
         return 0, None
     value = Fraction((total or 0) + (part or 0))
     if (
@@ -988,6 +1020,24 @@ def _spelled_value(words: list[str]) -> tuple[int, Fraction | None]:
     ):
         return len(words), sign * value / _PARTS[words[position]]
     return position, sign * value
+
+
+_ORDINALS = (
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth",
+)  # fmt: skip
+_MONTHS = word_set("january february march april may june july august september october november december")
+_MONTH = {name[:length]: name for name in _MONTHS for length in (3, 4, len(name))}
+
+
+def _date(text: str) -> Words | None:
+    """Return a month and a day, with a year or without, written one way."""
+    said = [word for word in re.findall(r"\w+", text.lower()) if word not in ("of", "the", "on")]
+    months = [_MONTH[word] for word in said if word in _MONTH]
+    days = [match[1] for word in said if (match := re.fullmatch(r"0?([1-9]\d?)(?:st|nd|rd|th)?", word))]
+    years = [word for word in said if re.fullmatch(r"\d{4}", word)]
+    if len(months) != 1 or len(days) != 1 or len(years) > 1 or len(said) != 2 + len(years):
+        return None
+    return Words((*months, *days, *years)) if re.fullmatch(r"[\w\s.,]+", text) else None
 
 
 def _words(text: str) -> Words | None:
