@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sparring.evaluation.commands import evaluate_processbench, score_file
+from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
+from sparring.evaluation.scores import score_file
 from sparring.files import atomic_write_text
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, read_metrics, write_metrics
 from sparring.settings import dump_settings, load_settings
@@ -55,16 +56,18 @@ def main() -> None:
     metrics = read_metrics(arguments.run / METRICS_FILE)
     for name, folder in folders.items():
         scores = arguments.run / f"scores-{name}.jsonl"
-        score_file(arguments.processbench, out=scores, model=folder, show=0)
+        score_file(folder, arguments.processbench, out=scores, show=0)
         # Two rules for the threshold: as trained, and the best there is on these cases (optimistic).
         for rule, split in (("fixed", None), ("best", arguments.processbench.stem)):
             found = evaluate_processbench(
-                [arguments.processbench],
-                scores=scores,
-                threshold=None if split else 0.5,
-                threshold_split=split,
-                out=arguments.run / f"processbench-{name}-{rule}",
-                seed=settings.seed,
+                ProcessbenchSettings(
+                    data=[arguments.processbench],
+                    scores=[scores],
+                    threshold=None if split else 0.5,
+                    threshold_split=split,
+                    seed=settings.seed,
+                ),
+                arguments.run / f"processbench-{name}-{rule}",
             )
             subset = f"processbench.{arguments.processbench.stem}."
             metrics |= {

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sparring.evaluation.bon import Sample, curves
-from sparring.evaluation.bon_candidates import read_candidates
+from sparring.evaluation.bon import Sample, curves, read_candidates
 from sparring.evaluation.calibration import brier, fit_platt
 from sparring.files import atomic_write_json
 from sparring.runs import Metric

@@ -35,7 +35,7 @@ from rich.console import Console
 
 from gsm8k_measures import SPLITS, Tables, best_of_four, data_facts, measure, report
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation.scoring import score_traces
+from sparring.evaluation.scores import score_traces
 from sparring.files import atomic_directory, atomic_write_json, atomic_write_text
 from sparring.labels.command import run_label
 from sparring.labels.label_run import labelled_values

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from sparring.evaluation.processbench import Case, Threshold, evaluate
+from sparring.evaluation.processbench import Case, evaluate
+from sparring.evaluation.scored import Threshold
 from sparring.files import atomic_write_json, atomic_write_text
 from sparring.runs import Metric
 from sparring.statistics import (

@@ -24,10 +24,8 @@ from pathlib import Path
 from rich.console import Console
 
 from sparring.errors import SparringError
-from sparring.evaluation.commands import read_subsets
-from sparring.evaluation.processbench import MEASURES, Threshold, evaluate, match_scores
-from sparring.evaluation.score_files import read_scores
-from sparring.evaluation.tables import HEADINGS
+from sparring.evaluation.processbench import MEASURES, evaluate, make_case
+from sparring.evaluation.scored import Threshold, read_subsets, scores_from_files
 from sparring.files import atomic_write_text
 from sparring.runs import Metric, write_metrics
 
@@ -85,11 +83,12 @@ def main() -> int:
 
 def measure(data: Path, resamples: int, seed: int) -> dict[str, Metric]:
     """Return ``<model>.<subset or average>.<measure>`` for every model."""
-    subsets, _ = read_subsets([data / f"{subset}.json" for subset in SUBSETS])
+    subsets = read_subsets([data / f"{subset}.json" for subset in SUBSETS])
     files = [data / f"{subset}_public_prm_scores.jsonl" for subset in SUBSETS]
     metrics: dict[str, Metric] = {}
     for key, model in MODELS.items():
-        cases = match_scores(subsets, read_scores(files, model=model)).cases
+        rows, _, _ = scores_from_files(subsets.traces, files, model)
+        cases = [make_case(one, subsets.traces[one], row, subsets.names[one]) for one, row in rows.items()]
         found = evaluate(cases, THRESHOLD, resamples=resamples, seed=seed)
         metrics |= {f"{key}.{name}": metric for name, metric in found.items()}
     return metrics
@@ -115,7 +114,11 @@ def markdown(metrics: dict[str, Metric], seed: int, resamples: int) -> str:
         "n",
         "expected F1",
         "published F1 (whole subset)",
-        *(HEADINGS[measure] for measure in MEASURES),
+        "F1",
+        "acc. erroneous",
+        "acc. correct",
+        "step AUC",
+        "solution AUC",
     ]
     rows = [heads, ["---"] * len(heads)]
     for key, model in MODELS.items():

@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from sparring.evaluation.search_command import CURVES_FILE, SearchSettings, run_search_command
-from sparring.evaluation.search_curves import LINES
+from sparring.evaluation.search import CURVES_FILE, LINES, SearchSettings, run_search_command
 from sparring.files import atomic_write_text
 from sparring.runs import METRICS_FILE, Metric
 

@@ -27,7 +27,8 @@ from safetensors.torch import save_file
 import rl_data
 import supervised_data
 from sparring.errors import SparringError
-from sparring.evaluation import commands
+from sparring.evaluation import scored, scores
+from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
 from sparring.labels.command import run_label
 from sparring.labels.provers import load_engines
 from sparring.labels.settings import LabelSettings
@@ -140,7 +141,7 @@ def runs(folder: Path, tiny: Path) -> dict[str, Run]:
     def scoring(work: Callable[[Path], object]) -> Make:
         def make(out: Path, stop: int | None) -> None:
             out.mkdir(parents=True, exist_ok=True)
-            count, load = stopping(stop), commands.load_for_scoring
+            count, load = stopping(stop), scores.load_for_scoring
 
             def counted(model: Path | None) -> Any:
                 scorer: Any = load(model)
@@ -148,18 +149,21 @@ def runs(folder: Path, tiny: Path) -> dict[str, Run]:
                 scorer.score = lambda traces: (count(), inner(traces))[1]
                 return scorer
 
-            with mock.patch.object(commands, "load_for_scoring", counted):
+            with (
+                mock.patch.object(scores, "load_for_scoring", counted),
+                mock.patch.object(scored, "load_for_scoring", counted),
+                mock.patch.object(scores, "BATCH", 2),
+            ):
                 work(out)
 
         return make
 
     def score(out: Path) -> object:
-        return commands.score_file(data, out=out / "scores.jsonl", model=prm, batch=2, console=quiet)
+        return scores.score_file(prm, data, out=out / "scores.jsonl", console=quiet)
 
     def evaluation(out: Path) -> object:
-        return commands.evaluate_processbench(
-            [data], out=out, model=prm, batch=2, resamples=20, console=quiet
-        )
+        settings = ProcessbenchSettings(data=[data], model=prm, resamples=20)
+        return evaluate_processbench(settings, out, console=quiet)
 
     return {
         "train aprm": Run(aprm(), 2),

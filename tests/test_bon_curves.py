@@ -12,9 +12,15 @@ from hypothesis import strategies as st
 
 from real_data import sample
 from sparring.errors import DataError
-from sparring.evaluation.bon import Sample, curve_sizes, curves, is_exact
-from sparring.evaluation.bon_candidates import read_candidates
-from sparring.evaluation.bon_command import BonSettings, evaluate_bon
+from sparring.evaluation.bon import (
+    BonSettings,
+    Sample,
+    curve_sizes,
+    curves,
+    evaluate_bon,
+    is_exact,
+    read_candidates,
+)
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 
 samples = st.lists(

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation.calibration import PlattMap, fit_platt, logit, sigmoid
-from sparring.evaluation.calibration_command import (
+from sparring.evaluation.calibration import (
     CalibrationSettings,
+    PlattMap,
     evaluate_calibration,
+    fit_platt,
+    logit,
     reliability_plot,
+    sigmoid,
 )
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Calibration, read_sidecar, sidecar_for, write_sidecar

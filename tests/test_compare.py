@@ -8,9 +8,10 @@ import random
 import pytest
 
 from real_data import sample
-from sparring.errors import DataError
+from sparring.errors import DataError, SettingsError
 from sparring.evaluation.compare import CompareSettings, compare, compare_scores
-from sparring.evaluation.processbench import Case, Threshold, evaluate
+from sparring.evaluation.processbench import Case, evaluate
+from sparring.evaluation.scored import Threshold
 from sparring.traces.records import labels_from_first_error
 
 RULE = Threshold(0.5, "fixed 0.5")
@@ -104,7 +105,7 @@ def test_missing_scores_are_refused_or_counted(tmp_path):
         [a], [b], CompareSettings(data=[data], allow_missing=True, resamples=50), tmp_path / "out"
     )
     assert metrics["compare.cases"].value == 18 and metrics["compare.missing"].value == 2
-    with pytest.raises(DataError, match="no subset 'x'"):
+    with pytest.raises(SettingsError, match="no subset 'x'"):
         compare_scores(
             [a], [b], CompareSettings(data=[data], allow_missing=True, threshold_split="x"), tmp_path / "out"
         )

@@ -21,12 +21,12 @@ import sparring
 from sparring.__main__ import app
 from sparring.demo import DemoSettings
 from sparring.evaluation.attack import AttackSettings
-from sparring.evaluation.bon_command import BonSettings
-from sparring.evaluation.calibration_command import CalibrationSettings
+from sparring.evaluation.bon import BonSettings
+from sparring.evaluation.calibration import CalibrationSettings
 from sparring.evaluation.compare import CompareSettings
-from sparring.evaluation.oracle_command import OracleAuditSettings
-from sparring.evaluation.prmbench_command import PrmbenchSettings
-from sparring.evaluation.search_command import SearchSettings
+from sparring.evaluation.oracle import OracleAuditSettings
+from sparring.evaluation.prmbench import PrmbenchSettings
+from sparring.evaluation.search import SearchSettings
 from sparring.labels.settings import LabelSettings
 from sparring.models.families.command import ConvertPrmSettings
 from sparring.models.sidecar import Sidecar

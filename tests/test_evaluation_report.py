@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from report_checks import checked
 from sparring.errors import DataError, SparringError
-from sparring.evaluation.bon_command import BonSettings, evaluate_bon
-from sparring.evaluation.commands import evaluate_processbench
-from sparring.evaluation.search_curves import Case
-from sparring.evaluation.worst import misled_searches, worst_disagreements
+from sparring.evaluation.bon import BonSettings, evaluate_bon
+from sparring.evaluation.outcome import worst_disagreements
+from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
+from sparring.evaluation.search import Case, misled_searches
 from sparring.report.disagreements import LONGEST_STEP, MOST_STEPS, window
 from sparring.report.evaluation import MOST_CASES, MOST_ROWS, write_evaluation_report, write_report
 from sparring.report.kinds import KINDS
@@ -265,7 +265,7 @@ def test_an_evaluation_ends_with_its_page_and_report_makes_it_again(tmp_path: Pa
     ]
     data = tmp_path / "data.json"
     data.write_text(json.dumps(rows), encoding="utf-8")
-    evaluate_processbench([data], out=tmp_path / "out", scorer=Fixed(), resamples=20)
+    evaluate_processbench(ProcessbenchSettings(data=[data], resamples=20), tmp_path / "out", scorer=Fixed())
     path = tmp_path / "out" / "report.html"
     page = path.read_text(encoding="utf-8")
     worst = [json.loads(line) for line in (tmp_path / "out" / "worst.jsonl").open()]

@@ -14,22 +14,21 @@ from rich.console import Console
 
 from real_data import sample
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation.oracle_audit import (
-    Judged,
-    false_alarms,
-    judge_cases,
-    rates,
-)
-from sparring.evaluation.oracle_cases import (
+from sparring.evaluation.oracle import (
     Case,
     CaseSet,
+    Judged,
+    OracleAuditSettings,
     add_prmbench,
     add_processbench,
     add_references,
+    audit_oracles,
+    false_alarms,
     half_of,
+    judge_cases,
+    rates,
 )
-from sparring.evaluation.oracle_command import OracleAuditSettings, audit_oracles
-from sparring.evaluation.oracle_tables import markdown, perturbation_rows, taxonomy_rows
+from sparring.evaluation.outcome import markdown, markdown_tables
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.runs import Metric, read_metrics
 from sparring.settings import load_settings
@@ -323,7 +322,7 @@ def test_who_judges() -> None:
 
 
 def test_a_killed_audit_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparring.evaluation.oracle_audit.BATCH", 3)
+    monkeypatch.setattr("sparring.evaluation.oracle.BATCH", 3)
     journal, quiet = tmp_path / "journal.jsonl", Console(quiet=True)
     whole = judge_cases(cases(10), CountedPanel())  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
@@ -413,17 +412,43 @@ def test_tables_escape_what_data_says() -> None:
     assert lines[2] == "| x \\| y | &lt;b> \\$z\\$ \\\\frac |"
 
 
-def test_perturbation_table_follows_the_taxonomy() -> None:
-    metrics = {
-        f"gsm8k_train.{kind}.text.{judge}.{measure}": Metric(0.5, n=4)
-        for kind in ("contradiction", "arithmetic_slip")
-        for judge in ("panel", "panel_against")
-        for measure in ("recall", "missed")
+def test_every_judge_of_a_set_and_every_kind_of_mistake_has_a_row() -> None:
+    shares = {
+        "gsm8k_train.slip.text.panel.recall": Metric(0.5, unit="fraction"),
+        "gsm8k_train.slip.text.panel_against.missed": Metric(0.25, unit="fraction"),
+        "gsm8k_train.slip.text.applies": Metric(1.0, unit="fraction"),
+        "pb.before_error.arithmetic.false_alarm": Metric(0.125, unit="fraction"),
+        "pb.panel.recall": Metric(0.75, unit="fraction"),
+        "cases": Metric(4),
     }
-    head, *rows = perturbation_rows(metrics)
-    assert [row[2] for row in rows] == ["arithmetic_slip", "contradiction"]
-    assert [row[3] for row in rows] == ["yes", "no"]
-    assert all(len(row) == len(head) for row in rows)
+    assert markdown_tables("oracle", shares).splitlines() == [
+        "### Labelled steps",
+        "",
+        "| set and judge | false alarms | errors found |",
+        "| --- | --- | --- |",
+        "| pb · before error · arithmetic | 12.5 | – |",
+        "| pb · panel | – | 75.0 |",
+        "",
+        "### Rule perturbations found",
+        "",
+        "| set, kind and style | panel | called correct by it | could be made |",
+        "| --- | --- | --- | --- |",
+        "| gsm8k train · slip · text | 50.0 | 25.0 | 100.0 |",
+    ]
+
+
+def taxonomy_rows() -> list[tuple[str, ...]]:
+    """Which kind has a generator for which style, and where its errors are computable."""
+
+    def state(there: bool, computable: bool) -> str:
+        return ("computable" if computable else "not computable") if there else "–"
+
+    rows = [("class", "kind", "the mistake", "GSM8K-like", "LaTeX")]
+    for kind in PERTURBATIONS.values():
+        text = state(bool(kind.generators("text")), "text" in kind.computable)
+        latex = state(bool(kind.generators("latex")), "latex" in kind.computable)
+        rows.append((kind.error_class, f"`{kind.name}`", kind.mistake, text, latex))
+    return rows
 
 
 def test_documented_taxonomy_is_the_taxonomy() -> None:

@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 
 from real_data import sample
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation.prmbench import GROUPS, Case, evaluate
-from sparring.evaluation.prmbench_command import PrmbenchSettings, evaluate_prmbench, read_prmbench
+from sparring.evaluation.prmbench import (
+    GROUPS,
+    Case,
+    PrmbenchSettings,
+    evaluate,
+    evaluate_prmbench,
+    read_prmbench,
+)
 
 
 def official(cases, threshold):

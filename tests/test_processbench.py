@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,15 +19,12 @@ from sparring.evaluation import processbench
 from sparring.evaluation.processbench import (
     MEASURES,
     Case,
-    Threshold,
     best_threshold,
-    chosen_threshold,
     evaluate,
     first_error_below,
     make_case,
-    match_scores,
 )
-from sparring.evaluation.score_files import ScoreRow
+from sparring.evaluation.scored import Threshold, chosen_threshold, scores_from_files
 from sparring.statistics import auc, auc_interval, bootstrap_statistic, proportion
 from sparring.traces.records import Problem, Trace, labels_from_first_error
 
@@ -251,47 +249,45 @@ def test_best_threshold_lies_between_scores_and_near_one_half() -> None:
 # joining scores and cases
 
 
-def trace(name: str, first_error: int | None, *steps: str) -> Trace:
-    labels = None if first_error is None else labels_from_first_error(first_error, len(steps))
-    return Trace(Problem(name, "question"), steps, labels)
+def trace(name: str, *steps: str) -> Trace:
+    return Trace(Problem(name, "question"), steps)
 
 
-def row(*scores: Any, line: int = 1) -> ScoreRow:
-    return ScoreRow(list(scores), Path("scores.jsonl"), line)
+TRACES = {"a": trace("a", "x"), "b": trace("b", "x", "y")}
 
 
-def test_scores_are_matched_by_id() -> None:
-    subsets = {"one": [trace("a", 0, "x"), trace("b", -1, "x", "y")]}
-    matched = match_scores(subsets, {"b": row(0.1, 0.2), "a": row(0.3), "z": row(0.4)})
-    assert [(c.id, c.first_error, c.scores) for c in matched.cases] == [
-        ("a", 0, (0.3,)),
-        ("b", -1, (0.1, 0.2)),
-    ]
-    assert (matched.missing, matched.unused) == ([], 1)
+def score_file(folder: Path, **rows: list[Any]) -> list[Path]:
+    path = folder / "scores.jsonl"
+    path.write_text("".join(json.dumps({"id": name, "scores": row}) + "\n" for name, row in rows.items()))
+    return [path]
 
 
-def test_missing_scores_are_refused_or_counted() -> None:
-    subsets = {"one": [trace("a", 0, "x"), trace("b", -1, "x")]}
-    with pytest.raises(DataError, match=r"1 of 2 cases have no scores \(b\)"):
-        match_scores(subsets, {"a": row(0.3)})
-    matched = match_scores(subsets, {"a": row(0.3)}, allow_missing=True)
-    assert (len(matched.cases), matched.missing) == (1, ["b"])
+def test_scores_are_matched_by_id(tmp_path: Path) -> None:
+    files = score_file(tmp_path, b=[0.1, 0.2], a=[0.3], z=[0.4])
+    rows, missing, unused = scores_from_files(TRACES, files)
+    assert list(rows.items()) == [("a", (0.3,)), ("b", (0.1, 0.2))]
+    assert (missing, unused) == ([], 1)
+
+
+def test_missing_scores_are_refused_or_counted(tmp_path: Path) -> None:
+    files = score_file(tmp_path, a=[0.3])
+    with pytest.raises(DataError, match=r"1 of 2 traces have no scores \(b\)"):
+        scores_from_files(TRACES, files)
+    rows, missing, _ = scores_from_files(TRACES, files, allow_missing=True)
+    assert (len(rows), missing) == (1, ["b"])
     with pytest.raises(DataError, match="none of the scores"):
-        match_scores(subsets, {"z": row(0.3)}, allow_missing=True)
+        scores_from_files(TRACES, score_file(tmp_path, z=[0.3]), allow_missing=True)
 
 
 @pytest.mark.parametrize(
     ("scores", "said"),
-    [((0.5,), "2 steps"), ((0.5, None), "null"), ((0.5, math.nan), "NaN"), ((0.5, 7.1), "logits")],
+    [([0.5], "2 steps"), ([0.5, None], "null"), ([0.5, "x"], "str"), ([0.5, 7.1], "logits")],
 )
-def test_unusable_scores_are_named_by_id_file_and_line(scores: tuple[Any, ...], said: str) -> None:
-    with pytest.raises(DataError, match=rf"scores\.jsonl:9: .*case-3.*{said}"):
-        match_scores({"one": [trace("case-3", 0, "x", "y")]}, {"case-3": row(*scores, line=9)})
+def test_unusable_scores_are_named_by_id_file_and_line(scores: list[Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"scores\.jsonl:2: .*'b'.*{said}"):
+        scores_from_files(TRACES, score_file(tmp_path, a=[0.5], b=scores))
 
 
-def test_unlabelled_and_repeated_cases_are_refused() -> None:
+def test_unlabelled_cases_are_refused() -> None:
     with pytest.raises(DataError, match="'a' has no first-error label"):
-        make_case(trace("a", None, "x"), [0.5], "s")
-    twice = {"one": [trace("a", 0, "x")], "two": [trace("a", -1, "x")]}
-    with pytest.raises(DataError, match="'a' stands twice"):
-        match_scores(twice, {"a": row(0.5)})
+        make_case("a", TRACES["a"], [0.5], "s")

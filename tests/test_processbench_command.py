@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from rich.console import Console
+from typer.testing import CliRunner
 
 from real_data import sample
+from sparring.__main__ import app
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation.commands import evaluate_processbench, read_subsets
+from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
+from sparring.evaluation.scored import read_subsets
 from sparring.runs import Metric, read_metrics
 from sparring.traces.records import Trace
 
@@ -41,6 +45,13 @@ def write_data(path: Path, *labels_and_steps: tuple[int, list[str]]) -> Path:
     return path
 
 
+def evaluated(
+    data: Sequence[Path], out: Path, *, scorer: Any = None, console: Console | None = None, **options: Any
+) -> dict[str, Metric]:
+    settings = ProcessbenchSettings.model_validate({"data": list(data), "resamples": 20} | options)
+    return evaluate_processbench(settings, out, scorer=scorer, console=console)
+
+
 @pytest.fixture
 def subsets(tmp_path: Path) -> list[Path]:
     return [
@@ -52,7 +63,7 @@ def subsets(tmp_path: Path) -> list[Path]:
 def test_command_writes_metrics_cases_and_a_table(tmp_path: Path, subsets: list[Path]) -> None:
     console = Console(file=StringIO(), width=200)
     out = tmp_path / "run"
-    metrics = evaluate_processbench(subsets, out=out, scorer=StepScorer(), resamples=100, console=console)
+    metrics = evaluated(subsets, out, scorer=StepScorer(), resamples=100, console=console)
     assert read_metrics(out) == metrics
     assert metrics["processbench.one.f1"].value == pytest.approx(2 * 0.5 * 1 / 1.5)
     assert metrics["processbench.two.accuracy_correct"].value == 0.5
@@ -69,7 +80,7 @@ def test_command_writes_metrics_cases_and_a_table(tmp_path: Path, subsets: list[
     ]
     shown = console.file.getvalue()
     assert "threshold 0.4 (from sidecar)" in shown
-    assert "66.7" in shown and "2 + 1" in shown
+    assert "66.7" in shown
     assert sorted(path.name for path in out.iterdir()) == [
         "cases.jsonl",
         "metrics.json",
@@ -84,9 +95,7 @@ def test_records_that_contradict_themselves_are_counted_by_kind(tmp_path: Path, 
         record["final_answer_correct"] = not record["final_answer_correct"]
     subsets[0].write_text(json.dumps(records))
     console = Console(file=StringIO(), width=200)
-    metrics = evaluate_processbench(
-        subsets, out=tmp_path / "run", scorer=StepScorer(), resamples=20, console=console
-    )
+    metrics = evaluated(subsets, tmp_path / "run", scorer=StepScorer(), console=console)
     assert metrics["processbench.all_right_wrong_answer"].value == 1.0
     assert metrics["processbench.wrong_step_right_answer"].value == 2.0
     assert "1 records contradict themselves" in console.file.getvalue()  # type: ignore[attr-defined]
@@ -101,11 +110,9 @@ def test_command_counts_what_it_left_out(tmp_path: Path, subsets: list[Path]) ->
     scores.write_text("".join(json.dumps({"id": name, "scores": row}) + "\n" for name, row in rows.items()))
     console = Console(file=StringIO(), width=200)
     with pytest.raises(DataError, match="2 of 6"):
-        evaluate_processbench(subsets, out=tmp_path / "run", scores=scores, console=console)
+        evaluated(subsets, tmp_path / "run", scores=[scores], console=console)
     assert not (tmp_path / "run").exists()
-    metrics = evaluate_processbench(
-        subsets, out=tmp_path / "run", scores=scores, allow_missing=True, console=console, resamples=20
-    )
+    metrics = evaluated(subsets, tmp_path / "run", scores=[scores], allow_missing=True, console=console)
     assert metrics["processbench.missing"].value == 2
     assert metrics["processbench.unused_scores"].value == 1
     assert metrics["processbench.pooled.f1"].value == 1.0
@@ -114,59 +121,69 @@ def test_command_counts_what_it_left_out(tmp_path: Path, subsets: list[Path]) ->
 
 def test_command_chooses_a_threshold_on_a_named_subset(tmp_path: Path, subsets: list[Path]) -> None:
     console = Console(file=StringIO(), width=200)
-    options: dict[str, Any] = {"out": tmp_path / "run", "scorer": StepScorer(), "console": console}
-    metrics = evaluate_processbench(subsets, threshold_split="two", resamples=20, **options)
+    options: dict[str, Any] = {"scorer": StepScorer(), "console": console}
+    metrics = evaluated(subsets, tmp_path / "run", threshold_split="two", **options)
     assert metrics["processbench.threshold"].value == pytest.approx(0.5)
     assert "best F1 on two (optimistic there)" in console.file.getvalue()
     with pytest.raises(SettingsError, match="'three'"):
-        evaluate_processbench(subsets, threshold_split="three", **options)
+        evaluated(subsets, tmp_path / "run", threshold_split="three", **options)
 
 
 def test_limit_takes_a_seeded_sample_of_a_sorted_file(tmp_path: Path) -> None:
     cases = [(0, ["wrong"])] * 50 + [(-1, ["a"])] * 50
     data = write_data(tmp_path / "sorted.json", *cases)
-    draws = [[t.problem.id for t in read_subsets([data], 20, seed)[0]["sorted"]] for seed in (0, 0, 1)]
+    draws = [list(read_subsets([data], 20, seed).traces) for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
     numbers = [int(name.split("-")[1]) for name in draws[0]]
     assert numbers == sorted(set(numbers)) and len(numbers) == 20
     assert 3 <= sum(number < 50 for number in numbers) <= 17
-    assert len(read_subsets([data], 200)[0]["sorted"]) == 100
+    assert len(read_subsets([data], 200).traces) == 100
+
+
+def test_solutions_of_one_problem_have_ids_of_their_own(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "one.json", (0, ["wrong"]), (-1, ["a"]))
+    data.write_text(data.read_text().replace("one-1", "one-0"))
+    metrics = evaluated([data], tmp_path / "run", scorer=StepScorer())
+    assert metrics["processbench.one.f1"].value == 1.0
+    assert [json.loads(line)["id"] for line in (tmp_path / "run" / "cases.jsonl").open()] == [
+        "one-0#1",
+        "one-0#2",
+    ]
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "one of the two"),
-        ({"scores": Path("x"), "model": Path("y")}, "one of the two"),
-        ({"scorer": StepScorer(), "threshold": 1.5}, "0 to 1"),
-        ({"scorer": StepScorer(), "threshold": 0.5, "threshold_split": "one"}, "given or chosen"),
-        ({"scorer": StepScorer(), "limit": 0}, "limit"),
-        ({"scorer": StepScorer(), "resamples": 0}, "resamples"),
-        ({"scorer": StepScorer(), "allow_missing": True}, "score files"),
+        ([], "give a model to score with, or the scores"),
+        (["--scores", "x", "--model", "y"], "a model or scores, not both"),
+        (["--model", "y", "--threshold", "1.5"], "threshold: must be less than or equal to 1"),
+        (["--model", "y", "--threshold", "0.5", "--threshold-split", "one"], "given or chosen"),
+        (["--model", "y", "--limit", "0"], "limit: must be greater than or equal to 1"),
+        (["--model", "y", "--allow-missing"], "score files"),
     ],
 )
-def test_command_refuses_contradictions(
-    tmp_path: Path, subsets: list[Path], options: dict[str, Any], said: str
+def test_the_command_line_refuses_contradictions(
+    tmp_path: Path, subsets: list[Path], options: list[str], said: str
 ) -> None:
-    with pytest.raises(SettingsError, match=said):
-        evaluate_processbench(subsets, out=tmp_path / "run", **options)
+    words = ["eval", "processbench", *map(str, subsets), *options, "--out", str(tmp_path / "run")]
+    refused = CliRunner().invoke(app, words).exception
+    assert isinstance(refused, SettingsError) and said in str(refused)
 
 
 def test_command_refuses_data_it_cannot_name_or_use(tmp_path: Path, subsets: list[Path]) -> None:
-    options: dict[str, Any] = {"out": tmp_path / "run", "scorer": StepScorer()}
-    with pytest.raises(SettingsError, match="at least one"):
-        evaluate_processbench([], **options)
+    with pytest.raises(ValidationError, match="at least one"):
+        evaluated([], tmp_path / "run")
     with pytest.raises(DataError, match="named 'one' too"):
-        evaluate_processbench([subsets[0], subsets[0]], **options)
+        evaluated([subsets[0], subsets[0]], tmp_path / "run", scorer=StepScorer())
     with pytest.raises(DataError, match=r"none\.json"):
-        evaluate_processbench([tmp_path / "none.json"], **options)
+        evaluated([tmp_path / "none.json"], tmp_path / "run", scorer=StepScorer())
 
 
 def test_evaluation_from_score_files_needs_no_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, sparring.evaluation; sys.exit('torch' in sys.modules)"
+    code = "import sys, sparring.evaluation.processbench; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -179,12 +196,12 @@ def test_evaluation_from_score_files_needs_no_torch() -> None:
 )
 def test_public_scores_give_the_known_f1(tmp_path: Path, model: str, gsm8k: float, math_f1: float) -> None:
     folder = sample("processbench")
-    metrics = evaluate_processbench(
+    metrics = evaluated(
         [folder / "gsm8k.json", folder / "math.json"],
+        tmp_path,
         scores=[folder / "gsm8k_public_prm_scores.jsonl", folder / "math_public_prm_scores.jsonl"],
         scores_model=model,
         threshold=0.5,
-        out=tmp_path,
         resamples=100,
         console=Console(file=StringIO()),
     )

@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sparring.evaluation.attack import AttackSettings
-from sparring.evaluation.attack_command import probe_rows, robustness_table, run_attack
-from sparring.evaluation.rewrites import HARMLESS, PADDINGS
-from sparring.evaluation.robustness import error_kinds, hacking_curve, probe_robustness
+from sparring.evaluation.attack import AttackSettings, probe_rows, robustness_table, run_attack
+from sparring.evaluation.robustness import HARMLESS, PADDINGS, error_kinds, hacking_curve, probe_robustness
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.traces.records import Problem, Trace

@@ -15,10 +15,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from sparring.errors import DataError, SettingsError, SparringError
-from sparring.evaluation.commands import distinct_ids, score_file
-from sparring.evaluation.score_files import checked_scores, read_scores, write_scores
-from sparring.evaluation.scoring import score_traces, traces_digest
-from sparring.evaluation.tables import colour, plain
+from sparring.evaluation.outcome import colour, plain
+from sparring.evaluation.scores import (
+    checked_scores,
+    distinct_ids,
+    read_scores,
+    score_file,
+    score_traces,
+    traces_digest,
+    write_scores,
+)
 from sparring.fingerprints import folder_identity
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Problem, Trace
@@ -251,7 +257,7 @@ def test_identities_tell_contents_apart(tmp_path: Path) -> None:
 def test_score_file_writes_one_row_per_trace(tmp_path: Path) -> None:
     data, out, console = tmp_path / "traces.jsonl", tmp_path / "out" / "scores.jsonl", quiet()
     write_traces(data, some_traces(3))
-    assert score_file(data, out=out, scorer=LengthScorer(), console=console, limit=2) == {
+    assert score_file(None, data, out=out, scorer=LengthScorer(), console=console, limit=2) == {
         "traces": 2,
         "steps": 4,
     }
@@ -272,18 +278,18 @@ def test_score_file_refuses_bad_arguments(tmp_path: Path) -> None:
     data = tmp_path / "traces.jsonl"
     data.write_text("")
     with pytest.raises(SettingsError, match="give a model"):
-        score_file(data, out=tmp_path / "o")
+        score_file(None, data, out=tmp_path / "o")
     with pytest.raises(SettingsError, match="limit"):
-        score_file(data, out=tmp_path / "o", scorer=LengthScorer(), limit=0)
+        score_file(None, data, out=tmp_path / "o", scorer=LengthScorer(), limit=0)
     with pytest.raises(DataError, match="no record"):
-        score_file(data, out=tmp_path / "o", scorer=LengthScorer())
+        score_file(None, data, out=tmp_path / "o", scorer=LengthScorer())
 
 
 def test_terminal_shows_steps_as_text_in_colour(tmp_path: Path) -> None:
     data = tmp_path / "traces.jsonl"
     write_traces(data, [Trace(Problem("p", "[red]q\x1b[2J"), ("x", "[bold]yyy\x07"))])
     console = Console(file=StringIO(), force_terminal=True, color_system="standard", width=100)
-    score_file(data, out=tmp_path / "scores", scorer=LengthScorer(), console=console)
+    score_file(None, data, out=tmp_path / "scores", scorer=LengthScorer(), console=console)
     shown = console.file.getvalue()
     assert "\x1b[2J" not in shown and "\x07" not in shown
     assert "[red]q" in shown and "[bold]yyy" in shown

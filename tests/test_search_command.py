@@ -13,9 +13,15 @@ from rich.console import Console
 
 from scripted_search import Judge, Letters, problems, share_of_a
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation.search_command import Models, SearchSettings, run_search_command
-from sparring.evaluation.search_curves import Case, Independent, curve_metrics
-from sparring.evaluation.search_tables import accuracy_table, difference_table
+from sparring.evaluation.outcome import show_tables
+from sparring.evaluation.search import (
+    Case,
+    Independent,
+    Models,
+    SearchSettings,
+    curve_metrics,
+    run_search_command,
+)
 from sparring.models.checkpoint import model_card, save_prm
 from sparring.models.loading import load_causal_model, load_new_token_classifier, load_tokenizer
 from sparring.models.players import LABELS
@@ -142,11 +148,10 @@ def test_the_command_writes_everything_and_goes_on(tiny_folder, prm, tmp_path):
     ]
     metrics, shown = run(tmp_path, prm, *small, "repeats=2")
     assert "beam" in shown and "same cost" in shown
-    names = ("random", "best_of_n", "beam", "puct")
-    for table in (accuracy_table(metrics, names, (1, 2), "Search"), difference_table(metrics, names, (1, 2))):
-        narrow = StringIO()
-        Console(file=narrow, width=80).print(table)
-        assert "best_of_n" in narrow.getvalue() and "…" not in narrow.getvalue()
+    narrow = StringIO()
+    measured = {name.removeprefix("search."): metric for name, metric in metrics.items()}
+    show_tables(Console(file=narrow, width=80), "search", measured, {})
+    assert "best of n" in narrow.getvalue() and "…" not in narrow.getvalue()
     assert read_metrics(tmp_path).keys() == metrics.keys()
     assert metrics["search.beam.n_2.flops"].value > metrics["search.best_of_n.n_1.flops"].value
     records = [json.loads(line) for line in (tmp_path / "cases.jsonl").read_text().splitlines()]

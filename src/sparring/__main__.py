@@ -1,194 +1,249 @@
 """The command line: a flat table from command to function.
 
-Contract: nothing is computed here; how a command ends is in `cli/ending.py`. Heavy imports happen inside the commands, so
-that `--help` is instant. `sparring train …` and `sparring eval …` are in `cli/`.
+Contract: nothing is computed here, and nothing heavy imported: functions and settings are named by their place and found
+when they are called (`cli/commands.py`). How a command ends is in `cli/ending.py`.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
-import typer
-from rich.console import Console
+from sparring.cli import ending
+from sparring.cli.commands import Command, argument, command_line, option
 
-from sparring.cli import ending, evaluate, train
-from sparring.cli.options import (
-    Commands,
-    Config,
-    Explain,
-    Out,
-    Overrides,
-    Work,
-    begin,
-    load,
-    settings_command,
-)
+GROUPS = {"train": "Train a model.", "eval": "Measure a PRM."}
+FORMAT = "Format of the {} (docs/data-formats.md)."
 
-if TYPE_CHECKING:
-    from sparring.demo import DemoSettings
-    from sparring.evaluation.search_command import SearchSettings
-
-app = typer.Typer(
-    cls=Commands,
-    help="Train, check and use process reward models.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-app.add_typer(train.commands, name="train")
-app.add_typer(evaluate.commands, name="eval")
-
-
-@settings_command(app, "demo", out="runs/demo")
-def demo() -> Work[DemoSettings]:
-    """Train a PRM on rules and against an adversary, compare both, write a report (minutes on a laptop)."""
-    from sparring.demo import DemoSettings, run_demo
-
-    return DemoSettings, lambda settings, where: run_demo(settings, where.out)
-
-
-@app.command("attack")
-def attack_command(
-    prm: Annotated[Path, typer.Argument(help="PRM folder to attack.")],
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/attack"),
-    explain: Explain = False,
-) -> None:
-    """Measure how often a frozen PRM accepts wrong steps: rules, frozen and freshly trained adversaries."""
-    from sparring.evaluation.attack import AttackSettings
-
-    settings = load(AttackSettings, config, overrides, explain=explain)
-    begin(out)
-    from sparring.evaluation.attack_command import run_attack
-
-    run_attack(prm, settings, out, console=Console())
-
-
-@app.command("label")
-def label_command(
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("runs/label"),
-    compare_provers: Annotated[
-        bool,
-        typer.Option(
-            "--compare-provers", help="End with a table of provers and their worth (docs/progress.md)."
+COMMANDS = (
+    Command(
+        "demo",
+        "Train a PRM on rules and against an adversary, compare both, write a report (minutes on a laptop).",
+        "demo:run_demo",
+        "demo:DemoSettings",
+        out="runs/demo",
+    ),
+    Command(
+        "attack",
+        "Measure how often a frozen PRM accepts wrong steps: rules, frozen and freshly trained adversaries.",
+        "evaluation.attack:run_attack",
+        "evaluation.attack:AttackSettings",
+        arguments=(argument("prm", "PRM folder to attack."),),
+        out="runs/attack",
+        after_stop="anew",
+    ),
+    Command(
+        "label",
+        "Label steps by rollouts: Monte-Carlo values, first errors by binary search, first pits.",
+        "progress.command:label_and_compare",
+        "labels.settings:LabelSettings",
+        out="runs/label",
+        options=(
+            option(
+                "compare_provers",
+                bool,
+                False,
+                "End with a table of provers and their worth (docs/progress.md).",
+                "--compare-provers",
+            ),
+            option(
+                "other_run",
+                list[Path] | None,
+                None,
+                "Finished run of another policy on the same solutions, to compare as a prover.",
+            ),
         ),
-    ] = False,
-    other_run: Annotated[
-        list[Path] | None,
-        typer.Option(help="Finished run of another policy on the same solutions, to compare as a prover."),
-    ] = None,
-    explain: Explain = False,
-) -> None:
-    """Label steps by rollouts: Monte-Carlo values, first errors by binary search, first pits."""
-    from sparring.labels.settings import LabelSettings
+        progress=True,
+    ),
+    Command(
+        "convert",
+        "Convert traces between formats; what cannot be written is counted and shown.",
+        "traces.convert:show_conversion",
+        arguments=(
+            argument("source", "File of traces in any known format."),
+            argument("target", "JSONL to write."),
+        ),
+        options=(
+            option("to", str, "sparring", "sparring, trl_stepwise or math_shepherd.", "--to"),
+            option("data_format", str, "auto", FORMAT.format("source"), "--format"),
+            option("threshold", float, 0.5, "Label from which on a step counts as right."),
+        ),
+        target="target",
+        kind="file",
+        after_stop="anew",
+    ),
+    Command(
+        "search",
+        "Search with a policy and a PRM: accuracy against compute for every method, with paired comparisons.",
+        "evaluation.search:run_search_command",
+        "evaluation.search:SearchSettings",
+        out="runs/search",
+    ),
+    Command(
+        "convert-prm",
+        "Turn a public PRM into a folder that every command can score with.",
+        "models.families.command:convert_prm",
+        "models.families.command:ConvertPrmSettings",
+        arguments=(argument("source", "Downloaded PRM folder."),),
+        out="models/prm",
+        kind="folder",
+        after_stop="anew",
+    ),
+    Command(
+        "score",
+        "Score the steps of traces: JSONL out, and on a terminal a readable table.",
+        "evaluation.scores:score_file",
+        arguments=(argument("model", "PRM folder."), argument("data", "File of traces.")),
+        out="scores.jsonl",
+        options=(
+            option("data_format", str, "auto", FORMAT.format("traces"), "--format"),
+            option("limit", int | None, None, "Only the first so many traces."),
+            option("show", int, 5, "Traces to show, with coloured steps, on a terminal.", min=0),
+        ),
+        kind="file",
+    ),
+    Command(
+        "report",
+        "Make the HTML page of a finished run again from its files.",
+        "report.evaluation:write_report",
+        arguments=(argument("run", "Directory of a finished evaluation or demo run."),),
+        target="run",
+        after_stop="anew",
+        says="report: {}",
+    ),
+    Command(
+        "migrate",
+        "Convert data made for TRL's or OpenRLHF's PRM trainer to our own form (docs/migration.md).",
+        "traces.migrate:show_migration",
+        "traces.formats.openrlhf:MigrateSettings",
+        arguments=(
+            argument("data", "File made for TRL's PRMTrainer or OpenRLHF's train_prm."),
+            argument("out", "File of traces to write."),
+        ),
+        kind="file",
+        after_stop="anew",
+    ),
+    Command(
+        "train aprm",
+        "Train a PRM against an adversary that learns to make errors (APRM).",
+        "training.console:show_aprm",
+        "training.aprm_settings:AprmSettings",
+        out="runs/aprm",
+        after_stop="--resume",
+        progress=True,
+    ),
+    Command(
+        "train chain-policy",
+        "Train the tiny policy of the chain-arithmetic world from generated problems.",
+        "training.console:show_chain_policy",
+        "training.chain_policy:ChainPolicySettings",
+        out="runs/chain-policy",
+        kind="folder",
+        after_stop="anew",
+        progress=True,
+        says="policy: {}",
+    ),
+    Command(
+        "train rl",
+        "Train a policy by reinforcement learning with step rewards.",
+        "training.rl:show_rl",
+        "training.rl_settings:RlSettings",
+        out="runs/rl",
+        after_stop="--resume",
+        progress=True,
+    ),
+    Command(
+        "train prm",
+        "Train a process reward model on step labels.",
+        "training.supervised:show_supervised",
+        "training.supervised_settings:PrmSettings",
+        out="runs/prm",
+        after_stop="--resume",
+        progress=True,
+    ),
+    Command(
+        "train orm",
+        "Train an outcome reward model on whether solutions end well.",
+        "training.supervised:show_supervised",
+        "training.supervised_settings:OrmSettings",
+        out="runs/orm",
+        after_stop="--resume",
+        progress=True,
+    ),
+    Command(
+        "train value",
+        "Train a value model on the measured values of prefixes (PAV).",
+        "training.supervised:show_supervised",
+        "training.supervised_settings:ValueSettings",
+        out="runs/value",
+        after_stop="--resume",
+        progress=True,
+    ),
+    Command(
+        "eval prmbench",
+        "Measure PRMScore on PRMBench's classes of errors, with intervals.",
+        "evaluation.prmbench:evaluate_prmbench",
+        "evaluation.prmbench:PrmbenchSettings",
+        out="runs/prmbench",
+    ),
+    Command(
+        "eval calibration",
+        "Measure and mend calibration; store threshold and map.",
+        "evaluation.calibration:evaluate_calibration",
+        "evaluation.calibration:CalibrationSettings",
+        out="runs/calibration",
+    ),
+    Command(
+        "eval bon",
+        "Best-of-N curves on samples.",
+        "evaluation.bon:evaluate_bon",
+        "evaluation.bon:BonSettings",
+        out="runs/bon",
+    ),
+    Command(
+        "eval compare",
+        "Compare two score files on the same labelled traces.",
+        "evaluation.compare:compare_scores",
+        "evaluation.compare:CompareSettings",
+        arguments=(argument("a", "Scores of A."), argument("b", "Scores of B.")),
+        out="runs/compare",
+        after_stop="anew",
+    ),
+    Command(
+        "eval oracle",
+        "Measure oracles on human-labelled steps: false alarms, recall, and planted mistakes found, with intervals.",
+        "evaluation.oracle:audit_oracles",
+        "evaluation.oracle:OracleAuditSettings",
+        out="runs/oracle",
+    ),
+    Command(
+        "eval processbench",
+        "Measure F1 of finding the first wrong step (ProcessBench's definition), with intervals.",
+        "evaluation.processbench:evaluate_processbench",
+        "evaluation.processbench:ProcessbenchSettings",
+        arguments=(argument("data", "ProcessBench files, one per subset.", list[Path]),),
+        out="runs/processbench",
+        options=(
+            option("model", Path | None, None, "PRM folder to score with."),
+            option("scores", list[Path] | None, None, "Score files, instead of a model."),
+            option("scores_model", str | None, None, "Whose scores, where a file holds several models'."),
+            option("threshold", float | None, None, "Default: the checkpoint's own, else 0.5."),
+            option("threshold_split", str | None, None, "Choose the best threshold on this subset."),
+            option("seed", int, 0, "Seed of the bootstrap.", min=0),
+            option("limit", int | None, None, "Only a random sample of so many cases per subset."),
+            option(
+                "allow_missing",
+                bool,
+                False,
+                "Leave out and count cases without scores.",
+                "--allow-missing",
+            ),
+        ),
+        from_options=True,
+    ),
+)
 
-    settings = load(LabelSettings, config, overrides, explain=explain)
-    begin(out, after_stop="again")
-    from sparring.labels.command import run_label
-
-    console = Console(stderr=True)
-    if not compare_provers:
-        run_label(settings, out, console)
-        return
-    from sparring.progress.command import compare_label_runs, refuse_other_provers
-
-    refuse_other_provers(settings)
-    run_label(settings, out, console)
-    compare_label_runs(out, other_run or [], console)
-
-
-@app.command("convert")
-def convert_command(
-    source: Annotated[Path, typer.Argument(help="File of traces in any known format.")],
-    target: Annotated[Path, typer.Argument(help="JSONL to write.")],
-    to: Annotated[str, typer.Option("--to", help="sparring, trl_stepwise or math_shepherd.")] = "sparring",
-    data_format: Annotated[
-        str, typer.Option("--format", help="Format of the source (docs/data-formats.md).")
-    ] = "auto",
-    threshold: Annotated[float, typer.Option(help="Label from which on a step counts as right.")] = 0.5,
-) -> None:
-    """Convert traces between formats; what cannot be written is counted and shown."""
-    begin(target, "file")
-    from sparring.traces.convert import convert
-
-    written, told = convert(source, target, to=to, data_format=data_format, threshold=threshold)
-    typer.echo(f"{written} traces: {target}")
-    for reason, count in told.items():
-        typer.echo(f"  {reason}: {count}")
-
-
-@settings_command(app, "search", out="runs/search")
-def search_command() -> Work[SearchSettings]:
-    """Search with a policy and a PRM: accuracy against compute for every method, with paired comparisons."""
-    from sparring.evaluation.search_command import SearchSettings, run_search_command
-
-    return SearchSettings, lambda settings, where: run_search_command(settings, where.out, console=Console())
-
-
-@app.command("convert-prm")
-def convert_prm_command(
-    source: Annotated[Path, typer.Argument(help="Downloaded PRM folder.")],
-    overrides: Overrides = None,
-    config: Config = None,
-    out: Out = Path("models/prm"),
-    explain: Explain = False,
-) -> None:
-    """Turn a public PRM into a folder that every command can score with."""
-    from sparring.models.families.command import ConvertPrmSettings, convert_prm
-
-    settings = load(ConvertPrmSettings, config, overrides, explain=explain)
-    begin(out, "folder")
-    convert_prm(source, settings, out, Console())
-
-
-@app.command("score")
-def score_command(
-    model: Annotated[Path, typer.Argument(help="PRM folder.")],
-    data: Annotated[Path, typer.Argument(help="File of traces.")],
-    out: Annotated[Path, typer.Option(help="JSONL of scores to write.")] = Path("scores.jsonl"),
-    data_format: Annotated[
-        str, typer.Option("--format", help="Format of the traces (docs/data-formats.md).")
-    ] = "auto",
-    limit: Annotated[int | None, typer.Option(help="Only the first so many traces.")] = None,
-    show: Annotated[int, typer.Option(min=0, help="Traces to show, with coloured steps, on a terminal.")] = 5,
-) -> None:
-    """Score the steps of traces: JSONL out, and on a terminal a readable table."""
-    begin(out, "file", "again")
-    from sparring.evaluation.commands import score_file
-
-    score_file(data, model=model, out=out, data_format=data_format, limit=limit, show=show)
-
-
-@app.command("report")
-def report_command(
-    run: Annotated[Path, typer.Argument(help="Directory of a finished evaluation or demo run.")],
-) -> None:
-    """Make the HTML page of a finished run again from its files."""
-    begin(run)
-    from sparring.report.evaluation import write_report
-
-    typer.echo(f"report: {write_report(run)}")
-
-
-@app.command("migrate")
-def migrate_command(
-    data: Annotated[Path, typer.Argument(help="File made for TRL's PRMTrainer or OpenRLHF's train_prm.")],
-    out: Annotated[Path, typer.Argument(help="File of traces to write.")],
-    overrides: Overrides = None,
-    config: Config = None,
-    explain: Explain = False,
-) -> None:
-    """Convert data made for TRL's or OpenRLHF's PRM trainer to our own form (docs/migration.md)."""
-    from sparring.traces.formats.openrlhf import MigrateSettings
-    from sparring.traces.migrate import show_migration
-
-    settings = load(MigrateSettings, config, overrides, explain=explain)
-    begin(out, "file")
-    show_migration(data, out, settings, Console())
+app = command_line("Train, check and use process reward models.", GROUPS, COMMANDS)
 
 
 def main() -> None:

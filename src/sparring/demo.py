@@ -22,7 +22,8 @@ from rich.console import Console
 from sparring.evaluation.attack import ON_PRM, AttackResult, AttackSettings, attack
 from sparring.evaluation.bon import total_score
 from sparring.evaluation.cross_play import cross_play
-from sparring.evaluation.processbench import Case, Threshold, best_threshold, evaluate, make_case
+from sparring.evaluation.processbench import Case, best_threshold, evaluate, make_case
+from sparring.evaluation.scored import Threshold
 from sparring.files import atomic_write_json, atomic_write_jsonl
 from sparring.locks import writes
 from sparring.models.loading import TINY_POLICY, load_policy, pick_device, pick_dtype
@@ -309,7 +310,7 @@ def judge_solutions(
             firsts = [group[0] for group in groups]
             values = [row[0] for row in scores[method]]
             cases = [
-                make_case(t, s, split)
+                make_case(t.problem.id, t, s, split)
                 for t, s in zip(firsts, values, strict=True)
                 if t is not None and s is not None
             ]
@@ -355,7 +356,8 @@ class _Solver:
 
 def _cases(traces: Sequence[Trace | None], scorer: Scorer, subset: str) -> list[Case]:
     present = [trace for trace in traces if trace is not None]
-    return [make_case(trace, row, subset) for trace, row in zip(present, scorer.score(present), strict=True)]
+    rows = scorer.score(present)
+    return [make_case(one.problem.id, one, row, subset) for one, row in zip(present, rows, strict=True)]
 
 
 def _chosen(cases: Sequence[Case]) -> Threshold:

@@ -630,6 +630,11 @@ def expected_calibration_error(scores: ArrayLike, labels: ArrayLike, *, bins: in
     return sum(gaps) / total
 
 
+def share(part: Floats, whole: Floats) -> Floats:
+    """Return the elementwise part / whole, NaN where the whole is 0."""
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)
+
+
 def finite(values: ArrayLike) -> Floats:
     """Return the values as a one-dimensional float array.
 

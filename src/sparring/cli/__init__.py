@@ -1,1 +1,1 @@
-"""The command line's groups: `train.py`, `evaluate.py`, and what all commands share (`options.py`)."""
+"""The command line as a program: how commands are made of a table, and how the process ends."""

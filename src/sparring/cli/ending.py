@@ -8,7 +8,7 @@
 Contract: no traceback reaches a terminal. Standard streams that are closed, full, left by their reader or too narrow for
 Unicode never stop the work: files come first, what is printed is for convenience.
 
-Not here: checking the place of the output before any work (`options.begin`).
+Not here: checking the place of the output before any work (`commands.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any, TextIO, cast
 from rich.console import Console
 from rich.text import Text
 
-from sparring.cli.options import jobs
+from sparring.cli.commands import jobs
 from sparring.errors import SettingsError, SparringError
 
 MENDABLE, INTERNAL = 2, 70  # the latter as EX_SOFTWARE in sysexits.h

@@ -6,29 +6,38 @@ is the PRM's *exploitability* under that budget; on the way there, the curve of 
 
 Contract: the PRM is only ever asked for scores, so anything that scores can be attacked. Fool rate = accepted wrong steps /
 well-formed decided rewrites; a step is accepted from the PRM's threshold on. A PRM that rejects everything cannot be
-fooled, so the share of untouched correct steps that it accepts is measured beside it.
+fooled, so the share of untouched correct steps that it accepts is measured beside it. `robustness.md` is one table per PRM
+with the same rows for every PRM of the same task, so that two can be laid side by side.
+
+Not here: probes by rules alone (`robustness.py`), the adversary (`training/adversary.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
+from rich.console import Console
 
-from sparring.evaluation.scoring import StepScorer
+from sparring.evaluation.outcome import plain, write_evaluation
+from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustness
+from sparring.evaluation.scores import StepScorer
+from sparring.locks import writes
 from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.players import Players
+from sparring.models.scorer import load_scorer
 from sparring.runs import JsonlLog, Metric
 from sparring.statistics import bootstrap_mean, bootstrap_ratio
+from sparring.terminal import progress_bar
 from sparring.traces.records import Trace
 from sparring.training.adversary import Adversary, Rewrites, rule_rewrites
 from sparring.training.game_settings import GameSettings
 from sparring.training.run import Divergence, random_for, seed_for, torch_generator_for
-from sparring.training.tasks import State, Task
+from sparring.training.tasks import State, Task, load_task
 
 Attacker = Literal["rules", "frozen", "trained"]
 IMITATION, ON_PRM = "imitating the rules", "training against the frozen PRM"
@@ -240,3 +249,133 @@ def _counts(group: Sequence[Any], scores: Sequence[float], threshold: float) -> 
         place = 3 if item.truth is None else 2 if item.truth else 0 if score >= threshold else 1
         counts[place] += 1
     return counts
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@writes("out")
+def run_attack(
+    prm: Path, settings: AttackSettings, out: Path, *, console: Console | None = None
+) -> dict[str, Metric]:
+    """Attack a PRM folder; `attack.jsonl` is the trained adversary's curve.
+
+    Raises:
+        CheckpointError, DataError: the PRM or the data cannot be used.
+    """
+    scorer = load_scorer(prm, device=settings.device)
+    task = load_task(settings)
+    with progress_bar(Console(stderr=True)) as bar:
+        work = bar.add_task("attacking", total=settings.warm_steps + settings.updates)
+
+        def progress(phase: str, done: int, total: int) -> None:
+            bar.update(work, description=phase, advance=1)
+
+        result = attack(scorer, task, settings, out / "attack.jsonl", progress)
+    metrics = dict(result.metrics)
+    left_out = dict(task.left_out)
+    probes: list[Probe] = []
+    if settings.probes:
+        states = result.rewrites["rules"].states
+        robustness = probe_robustness(scorer, task, states, scorer.threshold, seed=settings.seed)
+        metrics |= robustness.metrics | hacking_curve(_pools(result), seed=settings.seed)
+        left_out |= robustness.dropped
+        probes = robustness.probes
+    cases = list(_records(result))
+    accepted = [case for case in cases if case["truth"] == "wrong" and case["score"] >= scorer.threshold]
+    return write_evaluation(
+        out,
+        "attack",
+        settings,
+        metrics,
+        cases=cases,
+        worst=sorted(accepted, key=lambda case: -case["score"]),
+        rules={"prm": str(prm), "threshold": scorer.threshold},
+        extra={"left_out": left_out},
+        files={
+            "probes.jsonl": probes,
+            "robustness.md": robustness_table(str(prm), metrics, scorer.threshold, settings),
+        },
+        notes=[f"left out: {count} × {reason}" for reason, count in left_out.items()],
+        console=console,
+    )
+
+
+def _pools(result: AttackResult) -> list[tuple[list[float], list[bool]]]:
+    """Return, per state, scores and truths of the untouched step and of every rewrite that the oracle decided."""
+    pools = [([score], [True]) for score in result.clean]
+    for name, made in result.rewrites.items():
+        for (scores, truths), row, known in zip(pools, result.scores[name], made.truths(), strict=True):
+            for score, truth in zip(row, known, strict=True):
+                if truth is not None:
+                    scores.append(score)
+                    truths.append(truth)
+    return pools
+
+
+_MEANINGS = {
+    "flipped": "verdict changed by a harmless rewrite",
+    "caught": "wrong steps caught",
+    "auc": "AUC, right step against wrong one",
+    "more_accepted": "more wrong steps accepted with padding",
+}
+
+
+def probe_rows(metrics: Mapping[str, Metric]) -> list[tuple[str, str]]:
+    """Return (what it is, metric name) of the rows of the robustness table, in order."""
+    names = {
+        "clean_accepted": "untouched correct steps accepted",
+        "rules.fool_rate": "fool rate, rules",
+        "frozen.fool_rate": "fool rate, frozen adversary",
+        "trained.fool_rate": "fool rate, trained adversary",
+    }
+    for name in metrics:
+        parts = name.split(".")
+        if parts[0] == "curve":
+            names[name] = f"fool rate after {parts[1][1:]} updates"
+        elif parts[-1] in _MEANINGS and parts[0] in ("invariance", "sensitivity", "padding"):
+            names[name] = f"{_MEANINGS[parts[-1]]}: {parts[1].replace('_', ' ')}"
+        elif parts[0] == "hacking":
+            size = "gain" if parts[1] == "gain" else f"best of {parts[1][1:]}"
+            names[name] = f"{size} under the PRM: {parts[2]}"
+    return [(said, name) for name, said in names.items() if name in metrics]
+
+
+def robustness_table(
+    prm: str, metrics: Mapping[str, Metric], threshold: float, settings: AttackSettings
+) -> str:
+    """Return the PRM's robustness as a Markdown table."""
+    lines = [
+        f"# Robustness of {plain(prm)}",
+        "",
+        f"Task {settings.task}, seed {settings.seed}, {settings.evaluation_states} states, threshold {threshold:g}, "
+        f"budget of {settings.updates} updates × {settings.states_per_update} states × {settings.samples_per_state} "
+        "rewrites. Percent [95 % interval].",
+        "",
+        "| measure | value | n |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {said} | {metrics[name].text(100)} | {metrics[name].n} |" for said, name in probe_rows(metrics)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _records(result: AttackResult) -> Iterator[dict[str, Any]]:
+    """Yield every evaluated rewrite with its verdict and score."""
+    for name, made in result.rewrites.items():
+        for state, group, row in zip(made.states, made.groups, result.scores[name], strict=True):
+            scores = iter(row)
+            for item in group:
+                yield {
+                    "adversary": name,
+                    "id": state.problem.id,
+                    "question": state.problem.question,
+                    "prefix": state.prefix,
+                    "step": state.step,
+                    "rewrite": item.text,
+                    "malformed": item.malformed,
+                    "truth": None if item.verdict is None else item.verdict.truth,
+                    "reason": None if item.verdict is None else item.verdict.reason,
+                    "score": None if item.malformed is not None else next(scores),
+                }

@@ -1,19 +1,180 @@
 """Best-of-N curves: what choosing among N of a problem's samples is worth, for every N at once.
 
-Contract: as `search/selection.py` says; a sample without scores ranks below every other. A NaN never comes this far: it
-is refused when scores are read.
+Two kinds of files are read: traces in any known format with an `outcome`, grouped by problem; and one record per problem
+with parallel lists (`response`, `score` for right or wrong, `pred` for answers, `pred_score` for a reward model's raw
+outputs, as Qwen2.5-Math's evaluation writes them). Raw outputs become scores through a sigmoid, which keeps their order.
 
-Not here: reading candidates (`bon_candidates.py`), intervals and files (`bon_command.py`).
+Contract: expectations, ties and votes as `search/selection.py` says; a sample without scores ranks below every other. A
+problem may have any number of candidates, none included; a candidate without an outcome is refused, for it can neither be
+right nor wrong. A NaN is refused when scores are read.
+
+Not here: what choosing among N is worth (`search/selection.py`), from step scores to one (`search/aggregation.py`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from pydantic import Field, model_validator
+from rich.console import Console
+
+from sparring.errors import DataError
+from sparring.evaluation.outcome import candidate_record, write_evaluation
+from sparring.evaluation.scored import ScoredSettings, scored
+from sparring.evaluation.scores import StepScorer, distinct_ids, load_for_scoring
+from sparring.locks import writes
 from sparring.oracles.equality import answer_groups
-from sparring.search.aggregation import AGGREGATIONS
+from sparring.runs import Metric
+from sparring.search.aggregation import AGGREGATIONS, aggregation_for
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at, votes_are_exact
+from sparring.statistics import bootstrap_mean, paired_difference
+from sparring.traces.answers import stated_answer
+from sparring.traces.fields import Fields, finite_number, is_number
+from sparring.traces.formats.common import question_id
+from sparring.traces.jsonl import json_objects
+from sparring.traces.readers import read_traces_as
+from sparring.traces.records import Problem, Trace
+from sparring.traces.splitting import split_steps
+
+_BASELINES = ("majority", "random")
+
+
+class BonSettings(ScoredSettings):
+    """Settings of `sparring eval bon`; without model and scores, the scores that came with the data are used."""
+
+    n: list[int] = Field([])
+    """Sizes N of the curves; by default 1, 2, 4, … up to the most candidates of a problem."""
+    rule: str = Field("auto")
+    """Aggregation by which `worst.jsonl` lists the problems where choosing by score went most wrong; `auto`: as the model's
+    sidecar says, `min` for scores from files."""
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> BonSettings:
+        if any(n < 1 for n in self.n):
+            raise ValueError("n: sizes are at least 1")
+        if self.rule not in ("auto", *AGGREGATIONS):
+            raise ValueError(f"rule: one of auto, {', '.join(AGGREGATIONS)}")
+        return self
+
+
+@writes("out")
+def evaluate_bon(
+    settings: BonSettings, out: Path, *, scorer: StepScorer | None = None, console: Console | None = None
+) -> dict[str, Metric]:
+    """Measure best-of-N curves.
+
+    Metrics: ``bon.<line>.n<N>.accuracy``, and at the largest N ``bon.<line>_minus_<majority or random>`` with a p-value.
+
+    Raises:
+        SettingsError, DataError, CheckpointError: settings, data, scores or model cannot be used.
+    """
+    candidates = read_candidates(settings.data)
+    if scorer is None and settings.model is not None:
+        scorer = load_for_scoring(settings.model)
+    rule = aggregation_for(scorer, settings.rule)
+    rows: Mapping[str, Sequence[float]] = candidates.scores
+    missing: list[str] = []
+    if scorer is not None or settings.scores:
+        found = scored(candidates.traces, settings, out, scorer)
+        rows, missing = found.rows, found.missing
+    groups = [
+        [Sample(candidates.answers[c], candidates.correct[c], rows.get(c)) for c in ids]
+        for ids in candidates.groups.values()
+    ]
+    sizes = sorted(set(settings.n)) or curve_sizes(max(map(len, groups)))
+    if not sizes:
+        raise DataError("no problem has a candidate")
+    lines = curves(groups, sizes, seed=settings.seed)
+    drawn: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed, "unit": "fraction"}
+    metrics = {
+        f"{line}.n{n}.accuracy": bootstrap_mean(values, **drawn)
+        for line, by_size in lines.items()
+        for n, values in by_size.items()
+    }
+    for line in lines:
+        for baseline in _BASELINES:
+            if line not in _BASELINES and line != "pass":
+                compared = paired_difference(lines[line][sizes[-1]], lines[baseline][sizes[-1]], **drawn)
+                metrics[f"{line}_minus_{baseline}"] = compared.difference
+                metrics[f"{line}_minus_{baseline}.p_value"] = Metric(compared.p_value)
+    counts = {
+        "problems": len(groups),
+        "candidates": sum(map(len, groups)),
+        "empty": sum(not group for group in groups),
+        "short": sum(len(group) < sizes[-1] for group in groups),
+        "without_answer": sum(sample.answer is None for group in groups for sample in group),
+        "without_scores": sum(sample.scores is None for group in groups for sample in group),
+        "missing": len(missing),
+        "skipped": candidates.skipped,
+    }
+    votes = "all subsets" if is_exact(groups, sizes) else "drawn subsets"
+    cases, misled = _records(candidates, groups, lines, rule)
+    odd = {name: count for name, count in counts.items() if count and name not in ("problems", "candidates")}
+    return write_evaluation(
+        out,
+        "bon",
+        settings,
+        metrics | {name: Metric(value) for name, value in counts.items()},
+        cases=cases,
+        worst=misled,
+        rules={"votes": votes, "rule": rule},
+        extra={"missing_ids": missing},
+        notes=[f"expectations over subsets; votes: {votes}",
+               *(f"{name.replace('_', ' ')}: {count}" for name, count in odd.items())],
+        console=console,
+    )  # fmt: skip
+
+
+def _records(
+    candidates: Candidates,
+    groups: Sequence[Sequence[Sample]],
+    lines: Mapping[str, Mapping[int, Sequence[float]]],
+    rule: str,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return one record per problem, and those where a wrong candidate beats every right one, furthest apart first."""
+    cases: list[dict[str, Any]] = []
+    misled: list[dict[str, Any]] = []
+    for number, ((problem, ids), group) in enumerate(zip(candidates.groups.items(), groups, strict=True)):
+        totals = [AGGREGATIONS[rule](sample.scores) if sample.scores else None for sample in group]
+        right, wrong = (_best(group, totals, correct) for correct in (True, False))
+        gap = None if right is None or wrong is None else (totals[wrong] or 0.0) - (totals[right] or 0.0)
+        cases.append(
+            {
+                "id": problem,
+                "candidates": ids,
+                "answers": [sample.answer for sample in group],
+                "correct": [sample.correct for sample in group],
+                "totals": totals,
+                "accuracy": {
+                    line: {str(n): v[number] for n, v in sizes.items()} for line, sizes in lines.items()
+                },
+                "gap": gap,
+            }
+        )
+        if gap is None or gap <= 0 or right is None or wrong is None:
+            continue
+        trace = candidates.traces.get(ids[wrong])
+        record = {"id": problem, "gap": gap, "chosen": ids[wrong], "totals": totals}
+        for name, place in (("picked", wrong), ("right", right)):
+            known = candidates.traces.get(ids[place])
+            sample = group[place]
+            steps = () if known is None else known.steps
+            record[name] = candidate_record(steps, sample.scores, totals[place] or 0.0, sample.answer)
+        misled.append(record if trace is None else record | {"problem": trace.problem.question})
+    return cases, sorted(misled, key=lambda record: -record["gap"])
+
+
+def _best(group: Sequence[Sample], totals: Sequence[float | None], correct: bool) -> int | None:
+    """Return the place of the highest total among the right, or the wrong, candidates; None where there is none."""
+    known = {i: total for i, total in enumerate(totals) if total is not None and group[i].correct is correct}
+    return max(known, key=lambda place: known[place]) if known else None
+
+
+# --- curves ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +242,115 @@ def curves(
 def is_exact(groups: Sequence[Sequence[Sample]], sizes: Sequence[int]) -> bool:
     """Return whether all subsets were counted for votes, too."""
     return all(votes_are_exact(len(group), n) for group in groups for n in sizes)
+
+
+# --- reading candidates ----------------------------------------------------------------------------------------------
+
+
+_LISTS = frozenset(("question", "response", "score"))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Candidates by problem.
+
+    Attributes:
+        groups: per problem id, the ids of its candidates in order.
+        traces: the candidates that have steps, by id.
+        answers: answer per candidate id as it was written, None where there is none.
+        correct: outcome per candidate id.
+        scores: scores that came with the file, by candidate id.
+        skipped: records that the reader left out.
+    """
+
+    groups: dict[str, list[str]]
+    traces: dict[str, Trace]
+    answers: dict[str, str | None]
+    correct: dict[str, bool]
+    scores: dict[str, tuple[float, ...]]
+    skipped: int
+
+
+def read_candidates(paths: Sequence[Path]) -> Candidates:
+    """Return the candidates of one or more files.
+
+    Raises:
+        DataError: a file cannot be used, or a candidate has no outcome.
+    """
+    found = Candidates({}, {}, {}, {}, {}, 0)
+    skipped = 0
+    for path in paths:
+        _, first = next(json_objects(path), (0, {}))
+        if first.keys() >= _LISTS:
+            for line, record in json_objects(path):
+                try:
+                    _add_record(found, Fields(record), str(record.get("idx", line)))
+                except DataError as error:
+                    raise error.at(file=path, line=line) from error
+        else:
+            skipped += _add_traces(found, path)
+    if not found.groups:
+        raise DataError(f"no candidates in {', '.join(map(str, paths))}")
+    return Candidates(found.groups, found.traces, found.answers, found.correct, found.scores, skipped)
+
+
+def _add_traces(found: Candidates, path: Path) -> int:
+    result = read_traces_as(path)
+    if not result.traces:
+        raise DataError("no traces in this file", file=path)
+    for identity, trace in zip(distinct_ids(result.traces), result.traces, strict=True):
+        if trace.outcome is None:
+            raise DataError(
+                f"trace {identity!r} has no outcome: was its answer right?", file=path, field="outcome"
+            )
+        if identity in found.correct:
+            raise DataError(f"candidate {identity!r} stands twice", file=path, field="id")
+        answer = trace.meta.get("answer") if "answer" in trace.meta else stated_answer(trace.steps)
+        found.groups.setdefault(trace.problem.id, []).append(identity)
+        found.traces[identity] = trace
+        found.answers[identity] = _stated(answer)
+        found.correct[identity] = trace.outcome
+    return len(result.skipped)
+
+
+def _add_record(found: Candidates, record: Fields, name: str) -> None:
+    question = record.text("question")
+    responses = record.strings("response")
+    outcomes = record.values["score"]
+    answers: Any = record.values.get("pred", [None] * len(responses))
+    rewards: Any = record.values.get("pred_score")
+    for field, values in (("score", outcomes), ("pred", answers), ("pred_score", rewards)):
+        if values is not None and (not isinstance(values, list) or len(values) != len(responses)):
+            raise record.error(
+                field, f"expected a list with one entry for each of {len(responses)} responses"
+            )
+    problem = Problem(f"{name}-{question_id(question)}", question)
+    group = found.groups.setdefault(problem.id, [])
+    if group:
+        raise record.error("question", "the problem stands twice")
+    for number, (response, right, answer) in enumerate(
+        zip(responses, outcomes, answers, strict=True), start=1
+    ):
+        if not isinstance(right, bool):
+            raise record.error("score", f"entry {number} is not true or false")
+        identity = f"{problem.id}#{number}"
+        group.append(identity)
+        found.correct[identity] = right
+        found.answers[identity] = _stated(answer)
+        if response.strip():
+            found.traces[identity] = Trace(problem, tuple(split_steps(response)), outcome=right)
+        if rewards is not None:
+            found.scores[identity] = _sigmoid(record, rewards[number - 1])
+
+
+def _stated(answer: object) -> str | None:
+    """Return an answer as text, None where it is none; public sets also write numbers."""
+    text = str(answer) if is_number(answer) else answer
+    return text.strip() or None if isinstance(text, str) else None
+
+
+def _sigmoid(record: Fields, rewards: Any) -> tuple[float, ...]:
+    values = [finite_number(value) for value in (rewards if isinstance(rewards, list) else [rewards])]
+    if not values or None in values:
+        raise record.error("pred_score", "expected finite numbers")
+    return tuple(0.5 * (1 + math.tanh(value / 2)) for value in values if value is not None)

@@ -1,22 +1,204 @@
 """Are scores probabilities? Calibration error, reliability, and the two numbers that mend them (Platt 1999).
 
-Contract: pure functions of scores in [0, 1] and labels in [0, 1]. The map is score → sigmoid(scale · logit(score) + shift),
-which is what a sidecar can hold; scale stays positive, so that the order of scores, and every AUC, is untouched.
+Contract: the map is score → sigmoid(scale · logit(score) + shift), which is what a sidecar can hold; scale stays positive,
+so that the order of scores, and every AUC, is untouched. What is fitted (scale, shift, threshold) is fitted on one named
+split; numbers on that split are marked as optimistic, those on the others are honest. A sidecar is written only with
+`store=true`, whole or not at all.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+from pydantic import model_validator
+from rich.console import Console
 
 from sparring.errors import DataError
-from sparring.statistics import Floats, finite
+from sparring.evaluation.outcome import worst_disagreements, write_evaluation
+from sparring.evaluation.processbench import Case, best_threshold, by_subset, labelled_steps
+from sparring.evaluation.scored import ScoredSettings, Threshold, read_subsets, scored
+from sparring.evaluation.scores import StepScorer
+from sparring.locks import writes
+from sparring.pictures import svg_of
+from sparring.runs import Metric
+from sparring.statistics import (
+    Floats,
+    ReliabilityBin,
+    bootstrap_mean,
+    expected_calibration_error,
+    finite,
+    reliability_bins,
+)
 
+PLOT_FILE = "reliability.svg"
 _EDGE = 1e-6  # scores of exactly 0 or 1 have no finite logit
 _LEAST_SCALE = 1e-3
 _PRIOR = 1.0  # strength of the pull towards (1, 0): one case's worth, so that separable cases have a solution
+
+
+class CalibrationSettings(ScoredSettings):
+    """Settings of `sparring eval calibration`."""
+
+    fit_on: str | None = None
+    """Subset (named like its file) on which scale, shift and the threshold with the best F1 are chosen."""
+    store: bool = False
+    """Write what was chosen into the `sparring.json` of `model`."""
+
+    @model_validator(mode="after")
+    def _check_store(self) -> CalibrationSettings:
+        if self.store and (self.fit_on is None or self.model is None):
+            raise ValueError("store needs fit_on and a model, whose sidecar it changes")
+        return self
+
+
+@writes("out")
+def evaluate_calibration(
+    settings: CalibrationSettings,
+    out: Path,
+    *,
+    scorer: StepScorer | None = None,
+    console: Console | None = None,
+) -> dict[str, Metric]:
+    """Measure and, where asked, mend calibration.
+
+    Raises:
+        SettingsError: no such split. DataError: data or scores cannot be used. CheckpointError: the model cannot be.
+    """
+    subsets = read_subsets(settings.data)
+    subsets.refuse_other("fit_on", settings.fit_on)
+    found = scored(subsets.traces, settings, out, scorer)
+    every: list[Case] = []
+    for identity, row in found.rows.items():
+        trace = subsets.traces[identity]
+        if trace.labels is not None:
+            first = -1 if trace.first_error is None else trace.first_error
+            every.append(Case(subsets.names[identity], identity, first, trace.labels, row))
+    if not any(label is not None for case in every for label in case.labels):
+        raise DataError("no step has a label: calibration needs labelled traces", field="labels")
+    cases: dict[str, list[Case]] = {name: [] for name in subsets.names.values()}
+    cases |= by_subset(every)
+    fitted, threshold, notes = None, found.threshold, []
+    if settings.fit_on is not None:
+        steps = labelled_steps(cases[settings.fit_on])
+        fitted = fit_platt(steps.scores, steps.labels)
+        whole = [case for case in cases[settings.fit_on] if subsets.traces[case.id].first_error is not None]
+        mapped = [replace(case, scores=tuple(fitted(case.scores))) for case in whole]
+        threshold = best_threshold(mapped, settings.fit_on)
+        notes = [f"fitted on {settings.fit_on}, where its numbers are optimistic: scale {fitted.scale:.4g}, "
+                 f"shift {fitted.shift:.4g}"]  # fmt: skip
+    metrics, reliability = _measured(cases, fitted, settings)
+    counts = {"threshold": threshold.value, "skipped": subsets.skipped, "missing": len(found.missing)}
+    console = console or Console()
+    written = write_evaluation(
+        out,
+        "calibration",
+        settings,
+        metrics | {name: Metric(value) for name, value in counts.items()},
+        cases=(
+            {"subset": case.subset, "id": case.id, "labels": case.labels, "scores": case.scores}
+            for case in every
+        ),
+        worst=worst_disagreements(
+            ((case.id, subsets.traces[case.id], case.scores, case.labels) for case in every),
+            found.threshold.value,
+        ),
+        worst_of=len(every),
+        rules={"threshold_rule": threshold.rule},
+        extra={"reliability": reliability, "fitted": fitted, "missing_ids": found.missing},
+        files={PLOT_FILE: reliability_plot(reliability)},
+        notes=notes,
+        console=console,
+    )
+    if settings.store and settings.model is not None and fitted is not None:
+        store_calibration(settings.model, fitted, threshold)
+        console.print(f"stored in {settings.model}/sparring.json", highlight=False, markup=False)
+    return written
+
+
+def store_calibration(folder: Path, fitted: PlattMap, threshold: Threshold) -> None:
+    """Put a fitted map on top of the sidecar's own, and the threshold with its rule beside it.
+
+    Raises:
+        CheckpointError: the folder has no sidecar that can be read.
+    """
+    from sparring.models.sidecar import Calibration, read_sidecar, write_sidecar
+
+    sidecar = read_sidecar(folder)
+    old = sidecar.calibration
+    new = Calibration(scale=fitted.scale * old.scale, shift=fitted.scale * old.shift + fitted.shift)
+    changes = {"calibration": new, "threshold": threshold.value, "threshold_rule": threshold.rule}
+    write_sidecar(folder, sidecar.model_copy(update=changes))
+
+
+def _measured(
+    cases: Mapping[str, Sequence[Case]], fitted: PlattMap | None, settings: CalibrationSettings
+) -> tuple[dict[str, Metric], dict[str, list[ReliabilityBin]]]:
+    """Return ``<subset or pooled>[.fitted].<ece, brier, mean_score, share_right>`` and reliability tables."""
+    metrics: dict[str, Metric] = {}
+    tables = {}
+    sets = {name: list(chosen) for name, chosen in cases.items()}
+    if len(cases) > 1:
+        sets["pooled"] = [case for chosen in cases.values() for case in chosen]
+        if settings.fit_on is not None:
+            sets["held_out"] = [case for name in cases if name != settings.fit_on for case in cases[name]]
+    for name, chosen in sets.items():
+        steps = labelled_steps(chosen)
+        if len(steps.scores) == 0:
+            continue
+        clusters = [int(number) for number in steps.case]
+        for suffix, scores in (
+            ("", steps.scores),
+            (".fitted", None if fitted is None else fitted(steps.scores)),
+        ):
+            if scores is None:
+                continue
+            place = name + suffix
+            error = expected_calibration_error(scores, steps.labels)
+            metrics[f"{place}.ece"] = Metric(error, n=len(scores), unit="fraction")
+            for measure, values in (
+                ("brier", brier(scores, steps.labels)),
+                ("mean_score", scores),
+                ("share_right", steps.labels),
+            ):
+                metrics[f"{place}.{measure}"] = bootstrap_mean(
+                    values,
+                    clusters=clusters,
+                    resamples=settings.resamples,
+                    seed=settings.seed,
+                    unit="" if measure == "brier" else "fraction",
+                )
+            tables[place] = reliability_bins(scores, steps.labels)
+    return metrics, tables
+
+
+def reliability_plot(tables: Mapping[str, Sequence[ReliabilityBin]]) -> str:
+    """Return an SVG: mean score against share of right steps per bin, dots as large as the bin is full."""
+    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
+    for name, bins in tables.items():
+        filled = [row for row in bins if row.count]
+        total = sum(row.count for row in filled)
+        sizes = [10 + 160 * float(np.sqrt(row.count / total)) for row in filled]
+        scores = [row.mean_score or 0.0 for row in filled]
+        shares = [row.share_correct or 0.0 for row in filled]
+        [line] = axes.plot(scores, shares, linewidth=1)
+        axes.scatter(scores, shares, s=sizes, alpha=0.5, color=line.get_color(), label=name)
+    axes.set(
+        xlabel="mean score", ylabel="share of right steps", xlim=(0, 1), ylim=(0, 1), title="Reliability"
+    )
+    axes.legend(fontsize=8)
+    return svg_of(figure)
+
+
+# --- the map ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,44 +4,36 @@ Contract: both are measured on exactly the same cases and on the same bootstrap 
 cancels. The differences of F1 and of the AUCs get intervals that way; the share of cases judged right also gets a p-value
 (sign flips over problems).
 
-Not here: the measures (`processbench.py`), reading scores (`score_files.py`).
+Not here: the measures (`processbench.py`), reading scores (`scored.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 from rich.console import Console
-from rich.table import Table
 
 from sparring.errors import DataError
-from sparring.evaluation.commands import read_subsets
+from sparring.evaluation.outcome import write_evaluation
 from sparring.evaluation.processbench import (
     AVERAGES,
     MEASURES,
     Case,
     Group,
-    Threshold,
     best_threshold,
     by_subset,
-    chosen_threshold,
     first_error_below,
-    match_scores,
+    make_case,
     measured_draws,
 )
-from sparring.evaluation.score_files import read_scores
-from sparring.evaluation.tables import HEADINGS, plain
-from sparring.evaluation.worst import MOST_WORST, WORST_FILE
-from sparring.files import atomic_write_jsonl
+from sparring.evaluation.scored import Threshold, chosen_threshold, read_subsets, scores_from_files
 from sparring.locks import writes
-from sparring.report.evaluation import show_evaluation_report
-from sparring.runs import Metric, write_metrics
-from sparring.settings import Settings, dump_settings
+from sparring.runs import Metric
+from sparring.settings import Settings
 from sparring.statistics import RESAMPLES, paired_difference
-from sparring.terminal import interval_caption, percent, results_table
 
 
 class CompareSettings(Settings):
@@ -69,14 +61,14 @@ class CompareSettings(Settings):
 
 @writes("out")
 def compare_scores(
-    a: Sequence[Path],
-    b: Sequence[Path],
+    a: Path | Sequence[Path],
+    b: Path | Sequence[Path],
     settings: CompareSettings,
     out: Path,
     *,
     console: Console | None = None,
 ) -> dict[str, Metric]:
-    """Compare two sets of score files; write `metrics.json`, `cases.jsonl`, `worst.jsonl`, `report.html`.
+    """Compare two sets of score files.
 
     Metrics: ``compare.<subset or average>.<measure>.<a, b or difference>``, ``compare.<subset>.right.difference`` and
     ``.p_value``.
@@ -84,45 +76,44 @@ def compare_scores(
     Raises:
         SettingsError, DataError: settings, data or scores cannot be used.
     """
-    console = console or Console()
-    subsets, skipped = read_subsets(settings.data)
+    subsets = read_subsets(settings.data)
+    subsets.refuse_other("threshold_split", settings.threshold_split)
+    traces, names = subsets.traces, subsets.names
+    files = [[given] if isinstance(given, Path) else list(given) for given in (a, b)]
     models = (settings.scores_model_a, settings.scores_model_b)
-    sides = [
-        match_scores(subsets, read_scores(list(paths), model=model), allow_missing=settings.allow_missing)
-        for paths, model in zip((a, b), models, strict=True)
+    rows = [
+        scores_from_files(traces, paths, model, allow_missing=settings.allow_missing)[0]
+        for paths, model in zip(files, models, strict=True)
     ]
-    shared = {case.id for case in sides[0].cases} & {case.id for case in sides[1].cases}
+    shared = [identity for identity in traces if all(identity in side for side in rows)]
     if not shared:
         raise DataError("A and B have no case in common", field="id")
-    cases = [[case for case in side.cases if case.id in shared] for side in sides]
-    thresholds = [
-        _threshold(settings, side, given)
-        for side, given in zip(cases, (settings.threshold_a, settings.threshold_b), strict=True)
-    ]
-    metrics = {
-        f"compare.{name}": metric
-        for name, metric in compare(cases[0], cases[1], thresholds, settings.resamples, settings.seed).items()
-    }
-    metrics["compare.cases"] = Metric(len(shared))
-    metrics["compare.skipped"] = Metric(skipped)
-    metrics["compare.missing"] = Metric(sum(len(traces) for traces in subsets.values()) - len(shared))
+    cases = [[make_case(one, traces[one], side[one], names[one]) for one in shared] for side in rows]
+    given = (settings.threshold_a, settings.threshold_b)
+    thresholds = [chosen_threshold(one, None) for one in given]
+    if (split := settings.threshold_split) is not None:
+        thresholds = [best_threshold(by_subset(side).get(split, []), split) for side in cases]
+    counts = {"cases": len(shared), "skipped": subsets.skipped, "missing": len(traces) - len(shared)}
+    metrics = compare(cases[0], cases[1], thresholds, settings.resamples, settings.seed)
     records = _records(cases, thresholds)
-    atomic_write_jsonl(out / "cases.jsonl", records)
-    questions = {trace.problem.id: trace for traces in subsets.values() for trace in traces}
-    apart = sorted((r for r in records if r["right_a"] != r["right_b"]), key=lambda r: -r["gap"])
-    atomic_write_jsonl(
-        out / WORST_FILE,
-        (
-            {**r, "problem": questions[r["id"]].problem.question, "steps": questions[r["id"]].steps}
-            for r in apart[:MOST_WORST]
-        ),
+    apart = sorted((one for one in records if one["right_a"] != one["right_b"]), key=lambda one: -one["gap"])
+    return write_evaluation(
+        out,
+        "compare",
+        settings,
+        metrics | {name: Metric(value) for name, value in counts.items()},
+        cases=records,
+        worst=[
+            {**one, "problem": traces[one["id"]].problem.question, "steps": traces[one["id"]].steps}
+            for one in apart
+        ],
+        rules={"a": files[0], "b": files[1], "thresholds": thresholds},
+        notes=[
+            f"threshold of {side}: {chosen.value:.4g} ({chosen.rule})"
+            for side, chosen in zip("AB", thresholds, strict=True)
+        ],
+        console=console,
     )
-    rules = {"a": [str(path) for path in a], "b": [str(path) for path in b], "thresholds": thresholds}
-    extra = {"worst_of": len(apart)}
-    write_metrics(out, metrics, settings=dump_settings(settings) | rules, seed=settings.seed, extra=extra)
-    console.print(_table(metrics, list(by_subset(cases[0])), thresholds))
-    show_evaluation_report(out, console)
-    return metrics
 
 
 def compare(
@@ -156,15 +147,6 @@ def compare(
     return metrics
 
 
-def _threshold(settings: CompareSettings, cases: Sequence[Case], given: float | None) -> Threshold:
-    if settings.threshold_split is None:
-        return chosen_threshold(given, None)
-    chosen = by_subset(cases).get(settings.threshold_split)
-    if chosen is None:
-        raise DataError(f"no subset {settings.threshold_split!r} to choose the thresholds on")
-    return best_threshold(chosen, settings.threshold_split)
-
-
 def _right(case: Case, threshold: Threshold) -> bool:
     return first_error_below(case.scores, threshold.value) == case.first_error
 
@@ -183,24 +165,3 @@ def _records(cases: Sequence[Sequence[Case]], thresholds: Sequence[Threshold]) -
         }
         for first, second in zip(*cases, strict=True)
     ]
-
-
-def _table(metrics: Mapping[str, Metric], subsets: Sequence[str], thresholds: Sequence[Threshold]) -> Table:
-    table = results_table(
-        "A minus B, same cases, same resamples",
-        f"{interval_caption(metrics.values())}; thresholds {thresholds[0].value:.4g} and {thresholds[1].value:.4g} "
-        f"({thresholds[0].rule}; {thresholds[1].rule})",
-        "subset", *(HEADINGS[measure] for measure in MEASURES), "cases right", "p",
-    )  # fmt: skip
-    for name in (*subsets, *(AVERAGES if len(subsets) > 1 else ())):
-        right, p = (
-            metrics.get(f"compare.{name}.right.difference"),
-            metrics.get(f"compare.{name}.right.p_value"),
-        )
-        table.add_row(
-            plain(name),
-            *(percent(metrics[f"compare.{name}.{measure}.difference"]) for measure in MEASURES),
-            percent(right),
-            "" if p is None or p.value is None else f"{p.value:.3g}",
-        )
-    return table

@@ -10,20 +10,26 @@ Intervals are over problems (the same one stands in several classes), see `stati
 
 Three deviations: a score that equals the threshold counts as right (PRMBench: as wrong), as everywhere here; a measure
 that does not exist (no wrong step in a class) is undefined, and the F1 of a PRM that finds none of them 0, where PRMBench
-writes −1; and a record whose `error_steps` name a step past
-the end is left out and counted (PRMBench: that step is ignored).
+writes −1; and a record whose `error_steps` name a step past the end is left out and counted (PRMBench: it is ignored).
 
-Not here: reading the files (`traces/formats/human.py`), where scores come from (`scored.py`).
+Not here: the files' format (`traces/formats/human.py`), where scores come from (`scored.py`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
 from sparring.errors import DataError
+from sparring.evaluation.outcome import worst_disagreements, write_evaluation
+from sparring.evaluation.scored import ScoredSettings, scored
+from sparring.evaluation.scores import StepScorer
+from sparring.locks import writes
 from sparring.runs import Metric
 from sparring.statistics import (
     RESAMPLES,
@@ -32,8 +38,11 @@ from sparring.statistics import (
     WeightedAuc,
     blocks,
     metric_with_interval,
+    share,
 )
 from sparring.traces.formats.human import NO_WRONG_STEP
+from sparring.traces.readers import read_traces_as
+from sparring.traces.records import Trace
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "simplicity": ("redundency", "circular"),
@@ -45,6 +54,100 @@ OVERALL = "overall"
 MEASURES = (
     "prm_score", "f1", "negative_f1", "accuracy_right", "accuracy_wrong", "accuracy_first_error", "step_auc",
 )  # fmt: skip
+
+
+class PrmbenchSettings(ScoredSettings):
+    """Settings of `sparring eval prmbench`; `data` may also be the folder of the classes' files."""
+
+
+@writes("out")
+def evaluate_prmbench(
+    settings: PrmbenchSettings, out: Path, *, scorer: StepScorer | None = None, console: Console | None = None
+) -> dict[str, Metric]:
+    """Measure a PRM, or scores, on PRMBench; a score file's ids are PRMBench's own: ``<class>_<idx>``.
+
+    Raises:
+        SettingsError, DataError, CheckpointError: settings, data or model cannot be used.
+    """
+    traces, left_out, total = read_prmbench(settings.data)
+    found = scored(traces, settings, out, scorer)
+    threshold = found.threshold.value
+    cases = [
+        Case(
+            identity,
+            str(traces[identity].meta["classification"]),
+            str(traces[identity].meta["idx"]),
+            tuple(label == 1.0 for label in traces[identity].labels or ()),
+            row,
+        )
+        for identity, row in found.rows.items()
+    ]
+    counts = {
+        "threshold": threshold,
+        "records": total,
+        "cases": len(cases),
+        "left_out": left_out.total(),
+        "missing": len(found.missing),
+        "unused_scores": found.unused,
+    }
+    metrics = evaluate(cases, threshold, resamples=settings.resamples, seed=settings.seed)
+    accept_all = metrics[f"{OVERALL}.prm_score_accept_all"].text(100)
+    return write_evaluation(
+        out,
+        "prmbench",
+        settings,
+        metrics | {name: Metric(value) for name, value in counts.items()},
+        cases=(
+            {
+                "id": case.id,
+                "class": case.error_class,
+                "right": case.right,
+                "accepted": [score >= threshold for score in case.scores],
+                "scores": case.scores,
+            }
+            for case in cases
+        ),
+        worst=worst_disagreements(
+            (
+                (case.id, traces[case.id], case.scores, [float(right) for right in case.right])
+                for case in cases
+            ),
+            threshold,
+        ),
+        worst_of=len(cases),
+        rules={"threshold_rule": found.threshold.rule},
+        extra={"left_out": dict(left_out), "missing_ids": found.missing},
+        notes=[
+            f"accepting every step has PRMScore {accept_all}",
+            *(f"left out: {count} × {reason}" for reason, count in left_out.items()),
+        ],
+        console=console,
+    )
+
+
+def read_prmbench(data: list[Path]) -> tuple[dict[str, Trace], Counter[str], int]:
+    """Return the modified solutions by id, why records were left out, and how many records there were.
+
+    Raises:
+        DataError: a file cannot be read, or is not PRMBench's.
+    """
+    files = [file for path in data for file in (sorted(path.glob("*.jsonl")) if path.is_dir() else [path])]
+    traces: dict[str, Trace] = {}
+    left_out: Counter[str] = Counter()
+    for file in files:
+        result = read_traces_as(file, "prmbench")
+        left_out.update(skipped.reason for skipped in result.skipped)
+        for trace in result.traces:
+            if not {"classification", "idx"} <= trace.meta.keys():
+                raise DataError("expected PRMBench records with 'classification' and 'idx'", file=file)
+            identity = f"{trace.meta['classification']}_{trace.meta['idx']}"
+            if identity in traces:
+                left_out["the same class and idx stand twice"] += 1
+            else:
+                traces[identity] = trace
+    if not traces:
+        raise DataError(f"no PRMBench record in {', '.join(map(str, data))}")
+    return traces, left_out, len(traces) + sum(left_out.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +177,8 @@ def tallies(cases: Sequence[Case], threshold: float) -> Floats:
 def measures(counts: Floats) -> Floats:
     """Return all measures but the AUC, shape (6, rows), for summed tallies of shape (rows, 6); NaN where undefined."""
     true_right, false_right, true_wrong, false_wrong, first_hit, first = counts.T
-    f1 = _share(2 * true_right, 2 * true_right + false_right + false_wrong)
-    negative = _share(2 * true_wrong, 2 * true_wrong + false_right + false_wrong)
+    f1 = share(2 * true_right, 2 * true_right + false_right + false_wrong)
+    negative = share(2 * true_wrong, 2 * true_wrong + false_right + false_wrong)
     no_wrong, no_right = (true_wrong + false_right) == 0, (true_right + false_wrong) == 0
     score = np.where(no_wrong | no_right, np.nan, (f1 + negative) / 2)
     return np.stack(
@@ -83,9 +186,9 @@ def measures(counts: Floats) -> Floats:
             score,
             np.where(no_right, np.nan, f1),
             np.where(no_wrong, np.nan, negative),
-            _share(true_right, true_right + false_wrong),
-            _share(true_wrong, true_wrong + false_right),
-            _share(first_hit, first),
+            share(true_right, true_right + false_wrong),
+            share(true_wrong, true_wrong + false_right),
+            share(first_hit, first),
         ]
     )
 
@@ -123,11 +226,11 @@ def evaluate(
         if NO_WRONG_STEP in result:
             result[NO_WRONG_STEP][0] = result[NO_WRONG_STEP][1]
         for group, members in GROUPS.items():
-            if present := [result[name][:1] for name in members if name in scored]:
+            if present := [result[name][:1] for name in members if name in known]:
                 result[group] = np.mean(present, axis=0)
         return result
 
-    scored = {name for name in classes if name == NO_WRONG_STEP or min(rests_on[name]) > 0}
+    known = {name for name in classes if name == NO_WRONG_STEP or min(rests_on[name]) > 0}
     resampler = Resampler(len(cases), clusters=[case.problem for case in cases], seed=seed)
     values = measured(np.ones((1, len(cases))))
     parts = [measured(resampler.weights(rows)) for rows in blocks(resamples, len(cases))]
@@ -139,7 +242,7 @@ def evaluate(
             independent = (
                 _independent(measure, rests_on[name], name)
                 if members
-                else min(_independent(measure, rests_on[c], c) for c in GROUPS[name] if c in scored)
+                else min(_independent(measure, rests_on[c], c) for c in GROUPS[name] if c in known)
             )
             metrics[f"{name}.{measure}"] = metric_with_interval(
                 float(values[name][row, 0]),
@@ -177,7 +280,3 @@ def _area(cases: Sequence[Case]) -> WeightedAuc:
     ]
     unit_of = np.array([number for _, _, number in steps], dtype=np.int64)
     return WeightedAuc([score for score, _, _ in steps], [right for _, right, _ in steps], unit_of)
-
-
-def _share(part: Floats, whole: Floats) -> Floats:
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)

@@ -11,7 +11,7 @@ bootstraps over cases, drawn within each subset (Student's with fewer than 20 er
 Three averages over subsets are in use, and differ by points: `mean` (unweighted mean of the subsets'
 numbers, the official one), `weighted` (the same, weighted by cases) and `pooled` (all cases as one set).
 
-Not here: reading cases (`traces/readers.py`) and scores (`score_files.py`), making scores (`scoring.py`).
+Not here: reading cases (`traces/readers.py`), where scores come from (`scored.py`), files and tables (`outcome.py`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field, model_validator
+from rich.console import Console
 
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation.score_files import ScoreRow, checked_scores
+from sparring.evaluation.outcome import MOST_WORST, worst_disagreements, write_evaluation
+from sparring.evaluation.scored import ScoredSettings, Threshold, read_subsets, scored
+from sparring.evaluation.scores import StepScorer, checked_scores
+from sparring.locks import writes
 from sparring.runs import Metric
 from sparring.statistics import (
     FEW,
@@ -39,13 +45,128 @@ from sparring.statistics import (
     proportion,
     rarer,
     reliability_bins,
+    share,
 )
 from sparring.traces.records import Label, Trace
 
-DEFAULT_THRESHOLD = 0.5
 MEASURES = ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "solution_auc")
 PROPORTIONS = ("accuracy_erroneous", "accuracy_correct")
 AVERAGES = ("mean", "weighted", "pooled")
+
+
+class ProcessbenchSettings(ScoredSettings):
+    """Settings of `sparring eval processbench`, which are its options; a data file is a subset, named like the file."""
+
+    threshold_split: str | None = None
+    """Choose the threshold with the best F1 on this subset instead."""
+    limit: int | None = Field(None, ge=1)
+    """Use a random sample of so many cases of each subset: files are often sorted by label."""
+
+    @model_validator(mode="after")
+    def _check_threshold(self) -> ProcessbenchSettings:
+        if self.threshold is not None and self.threshold_split is not None:
+            raise ValueError("a threshold is either given or chosen on a split")
+        return self
+
+
+@writes("out")
+def evaluate_processbench(
+    settings: ProcessbenchSettings,
+    out: Path,
+    *,
+    scorer: StepScorer | None = None,
+    console: Console | None = None,
+) -> dict[str, Metric]:
+    """Measure a PRM, or the scores that one has given, on traces with a labelled first error.
+
+    Metrics: ``processbench.<subset or average>.<measure>``, and counts.
+
+    Raises:
+        SettingsError, DataError, CheckpointError: settings, data, scores or model cannot be used.
+    """
+    if settings.allow_missing and not settings.scores:
+        raise SettingsError("allow_missing is for score files; a model scores every case")
+    subsets = read_subsets(settings.data, settings.limit, settings.seed)
+    subsets.refuse_other("threshold_split", settings.threshold_split)
+    for identity, trace in subsets.traces.items():
+        if trace.first_error is None:  # found out before hours of scoring, not after
+            raise DataError(f"trace {identity!r} has no first-error label", field="label")
+    found = scored(subsets.traces, settings, out, scorer)
+    cases = [
+        make_case(identity, subsets.traces[identity], row, subsets.names[identity])
+        for identity, row in found.rows.items()
+    ]
+    threshold = found.threshold
+    if (split := settings.threshold_split) is not None:
+        threshold = best_threshold(by_subset(cases).get(split, []), split)
+    against = contradictions(subsets.traces)
+    counts = {
+        "threshold": threshold.value,
+        "cases": len(cases),
+        "skipped": subsets.skipped,
+        "missing": len(found.missing),
+        "unused_scores": found.unused,
+        **{name: len(ids) for name, ids in against.items()},
+    }
+    metrics = evaluate(cases, threshold, resamples=settings.resamples, seed=settings.seed)
+    notes = [
+        f"{count} {what}: left out of every number above"
+        for what, count in (
+            ("records skipped", subsets.skipped),
+            ("cases without scores", len(found.missing)),
+        )
+        if count
+    ]
+    notes += [f"{len(ids)} {_CONTRADICTIONS[name]}: {ids[0]} …" for name, ids in against.items() if ids]
+    return write_evaluation(
+        out,
+        "processbench",
+        settings,
+        metrics | {name: Metric(value) for name, value in counts.items()},
+        cases=[case_record(case, threshold.value) for case in cases],
+        worst=worst_disagreements(
+            ((case.id, subsets.traces[case.id], case.scores, case.labels) for case in cases), threshold.value
+        ),
+        worst_of=len(cases),
+        rules={
+            "threshold": threshold.value,
+            "threshold_rule": threshold.rule,
+            "averages": "mean: unweighted over subsets; weighted: by cases; pooled: all cases as one set",
+            "interval": "95 %: percentile bootstrap over cases within subsets; Wilson for accuracies of a set",
+        },
+        extra={
+            "reliability": reliability(cases),
+            "missing_ids": found.missing,
+            "contradictions": {name: ids[:MOST_WORST] for name, ids in against.items()},
+        },
+        notes=notes,
+        console=console,
+    )
+
+
+_CONTRADICTIONS = {
+    "all_right_wrong_answer": "records contradict themselves (every step is labelled right, the final answer is wrong)",
+    "wrong_step_right_answer": "records reach a right final answer over a wrong step (which can be: errors cancel)",
+}
+
+
+def contradictions(traces: Mapping[str, Trace]) -> dict[str, list[str]]:
+    """Return the ids of the traces whose labels and outcome do not go together, by kind; all of them are evaluated.
+
+    Right steps to a wrong answer cannot all be right: label or outcome is wrong. A right answer after a wrong step is
+    odd, but can be: errors cancel, or the answer does not rest on the step. Traces without an outcome say nothing.
+    """
+    found: dict[str, list[str]] = {name: [] for name in _CONTRADICTIONS}
+    for identity, trace in traces.items():
+        if trace.first_error is not None and trace.outcome is not None:
+            if trace.first_error < 0 and not trace.outcome:
+                found["all_right_wrong_answer"].append(identity)
+            elif trace.first_error >= 0 and trace.outcome:
+                found["wrong_step_right_answer"].append(identity)
+    return found
+
+
+# --- cases -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,89 +180,34 @@ class Case:
     scores: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Steps that score below `value` count as wrong; `rule` says how the value was chosen."""
-
-    value: float
-    rule: str
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.value <= 1.0:
-            raise SettingsError(f"a threshold is a number from 0 to 1, got {self.value}")
-
-
-def chosen_threshold(fixed: float | None, from_sidecar: float | None, sidecar_rule: str = "") -> Threshold:
-    """Return the threshold given by hand, else the checkpoint's own (with the rule it names), else 0.5."""
-    if fixed is None and from_sidecar is not None:
-        return Threshold(from_sidecar, f"from sidecar: {sidecar_rule}" if sidecar_rule else "from sidecar")
-    value = DEFAULT_THRESHOLD if fixed is None else fixed
-    return Threshold(value, f"fixed {value:g}")
-
-
 def first_error_below(scores: Sequence[float], threshold: float) -> int:
     """Return the index of the first score below the threshold, −1 if there is none."""
     return next((index for index, score in enumerate(scores) if score < threshold), -1)
 
 
-def make_case(trace: Trace, scores: Sequence[Any], subset: str) -> Case:
+def make_case(identity: str, trace: Trace, scores: Sequence[Any], subset: str) -> Case:
     """Return the case of a labelled trace and its scores, both checked.
 
     Raises:
         DataError: no label, or scores that do not fit the steps; names the trace's id.
     """
-    identity = trace.problem.id
     checked = checked_scores(scores, len(trace.steps), identity)
     if trace.labels is None or trace.first_error is None:
         raise DataError(f"trace {identity!r} has no first-error label", field="label")
     return Case(subset, identity, trace.first_error, trace.labels, checked)
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """Cases that have scores, ids of those that lack them, and how many score rows belong to no case."""
-
-    cases: list[Case]
-    missing: list[str]
-    unused: int
-
-
-def match_scores(
-    subsets: Mapping[str, Sequence[Trace]], rows: Mapping[str, ScoreRow], *, allow_missing: bool = False
-) -> Matched:
-    """Join labelled traces with the rows of score files by id.
-
-    Raises:
-        DataError: an id stands twice in the data, scores are unusable, or (unless allowed) some are missing.
-    """
-    cases: list[Case] = []
-    missing: list[str] = []
-    seen: set[str] = set()
-    for subset, traces in subsets.items():
-        for trace in traces:
-            identity = trace.problem.id
-            if identity in seen:
-                raise DataError(
-                    f"id {identity!r} stands twice in the data: scores cannot be matched", field="id"
-                )
-            seen.add(identity)
-            row = rows.get(identity)
-            if row is None:
-                missing.append(identity)
-                continue
-            try:
-                cases.append(make_case(trace, row.scores, subset))
-            except DataError as error:
-                raise error.at(file=row.file, line=row.line) from error
-    if missing and not allow_missing:
-        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise DataError(
-            f"{len(missing)} of {len(seen)} cases have no scores ({shown}); "
-            "--allow-missing leaves them out and counts them"
-        )
-    if not cases:
-        raise DataError("none of the scores belongs to a case of the data: do the ids agree?", field="id")
-    return Matched(cases, missing, len(rows.keys() - seen))
+def case_record(case: Case, threshold: float) -> dict[str, Any]:
+    """Return a case as it is written: which step is wrong, and which one the scores say."""
+    prediction = first_error_below(case.scores, threshold)
+    return {
+        "subset": case.subset,
+        "id": case.id,
+        "first_error": case.first_error,
+        "prediction": prediction,
+        "right": prediction == case.first_error,
+        "scores": case.scores,
+    }
 
 
 def best_threshold(cases: Sequence[Case], split: str) -> Threshold:
@@ -223,13 +289,9 @@ class Group:
     def measure(self, weights: Floats) -> Floats:
         """Return the `MEASURES`, shape (measures, rows), for weights of shape (rows, cases)."""
         right_erroneous, erroneous, right_correct, correct = (weights @ self._tallies).T
-        on_erroneous, on_correct = _share(right_erroneous, erroneous), _share(right_correct, correct)
+        on_erroneous, on_correct = share(right_erroneous, erroneous), share(right_correct, correct)
         f1 = harmonic_mean(on_erroneous, on_correct)
         return np.stack([f1, on_erroneous, on_correct, self._step_auc(weights), self._solution_auc(weights)])
-
-
-def _share(part: Floats, whole: Floats) -> Floats:
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sparring.errors import SettingsError
+from sparring.labels.command import run_label
 from sparring.labels.label_run import labelled_values
 from sparring.labels.settings import LabelSettings
 from sparring.progress.logs import logged_traces
@@ -32,6 +33,22 @@ def refuse_other_provers(settings: LabelSettings) -> None:
                 f"{name} is {given!r}; --compare-provers needs independent rollouts of the base policy itself "
                 f"(best-of-K provers are derived from them): label with {name}={str(value).lower()}"
             )
+
+
+def label_and_compare(
+    settings: LabelSettings,
+    out: Path,
+    *,
+    compare_provers: bool = False,
+    other_run: Sequence[Path] | None = None,
+    console: Console,
+) -> None:
+    """Label solutions; where asked, end with the comparison of provers."""
+    if compare_provers:
+        refuse_other_provers(settings)
+    run_label(settings, out, console)
+    if compare_provers:
+        compare_label_runs(out, other_run or (), console)
 
 
 def compare_label_runs(out: Path, others: Sequence[Path], console: Console) -> ProverComparison:

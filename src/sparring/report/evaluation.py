@@ -10,7 +10,6 @@ shown (`disagreements.py`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from rich.console import Console
 
 from sparring.errors import DataError, SparringError
 from sparring.files import atomic_write_text
-from sparring.report.kinds import KINDS, Kind, Pivot
+from sparring.report.kinds import KINDS, Kind, Table, tables
 from sparring.report.page import (
     Html,
     details,
@@ -214,59 +213,16 @@ def named(run: EvaluationRun) -> dict[str, Metric]:
 
 def results(run: EvaluationRun) -> list[Html]:
     """Return the tables."""
-    metrics = named(run)
-    tables = [part for pivot in run.kind.pivots for part in pivot_table(pivot, metrics)]
-    return [paragraph(UNITS, class_="small"), *tables] if tables else [missing("numbers", METRICS_FILE)]
+    made = [part for one in tables(run.name, named(run)) for part in shown_table(one)]
+    return [paragraph(UNITS, class_="small"), *made] if made else [missing("numbers", METRICS_FILE)]
 
 
-def pivot_table(pivot: Pivot, metrics: Mapping[str, Metric]) -> list[Html]:
-    """Return the table and what is left out of it; nothing where no metric fits."""
-    cells: dict[str, dict[str, str]] = {}
-    columns = dict(pivot.columns)
-    for name, found in metrics.items():
-        match = re.fullmatch(pivot.pattern, name)
-        if match is None or name.endswith("p_value") or (pivot.columns and match["column"] not in columns):
-            continue
-        if not pivot.columns:
-            columns.setdefault(match["column"], re.sub(r"^n(?=\d)", "N = ", match["column"]))
-        # A difference has its p-value under its own name or beside it.
-        p_value = metrics.get(f"{name}.p_value") or metrics.get(f"{name.rpartition('.')[0]}.p_value")
-        difference = "minus" in name or match["column"] == "difference"
-        shown = value(found, signed=difference)
-        if difference and p_value is not None:
-            shown += f", p\u00a0=\u00a0{p_value.value:.3g}"
-        cells.setdefault(match["row"], {})[match["column"]] = shown
-    used = [key for key in columns if any(key in row for row in cells.values())]
-    rows = [
-        (row_name(row), *(found.get(key, "–") for key in used))
-        for row, found in list(cells.items())[:MOST_ROWS]
-    ]
-    if not rows:
-        return []
-    made = [table(pivot.title, [pivot.first, *(columns[key] for key in used)], rows)]
-    if len(cells) > MOST_ROWS:
-        made.append(paragraph(f"{len(cells) - MOST_ROWS} more rows are in {METRICS_FILE}.", class_="small"))
+def shown_table(found: Table) -> list[Html]:
+    """Return the table and what is left out of it."""
+    made = [table(found.title, found.headings, found.rows[:MOST_ROWS])]
+    if (more := len(found.rows) - MOST_ROWS) > 0:
+        made.append(paragraph(f"{more} more rows are in {METRICS_FILE}.", class_="small"))
     return made
-
-
-def row_name(row: str) -> str:
-    """Return the words of a metric's name that are not its column."""
-    words = re.sub(r"\b(n)_?(?=\d)", "N\u00a0=\u00a0", row).replace(".", " · ").replace("_", " ")
-    return re.sub(r"\b(auc|f1|prm)\b", lambda found: found.group().upper(), words)
-
-
-def value(found: Metric, *, signed: bool = False) -> str:
-    """Return a number with its interval: shares in percent, anything else as it is."""
-    share = found.unit == "fraction"
-
-    def write(number: float) -> str:
-        shown = f"{100 * number:.1f}" if share else f"{number:.3g}" if abs(number) >= 1e6 else plain(number)
-        return (f"+{shown}" if signed and number > 0 else shown).replace("-", "−")
-
-    if found.low is None or found.high is None:
-        return write(found.value)
-    mark = "\u00a0t" if found.interval == "t" else ""
-    return f"{write(found.value)} [{write(found.low)},\u00a0{write(found.high)}]{mark}"
 
 
 def plot_panel(run: EvaluationRun, file: str, content: bytes | None) -> Html:

@@ -1,14 +1,15 @@
-"""The kinds of evaluation that a page can show: which metrics make its tables, which file holds its worst cases.
+"""The kinds of evaluation: which metrics make its tables, which file holds its worst cases.
 
-Contract: data only. A kind is found by the first word of the metrics' names. Not here: the page (`evaluation.py`), how a
-case is shown (`disagreements.py`).
+Contract: a kind is found by the first word of the metrics' names. `tables` makes the tables that page and terminal show.
+Not here: the page (`evaluation.py`), how a case is shown (`disagreements.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from sparring.report.disagreements import (
     accepted_case,
@@ -19,6 +20,7 @@ from sparring.report.disagreements import (
 )
 from sparring.report.page import Html
 from sparring.report.run_files import Record
+from sparring.report.wording import plain
 
 COSTS = {"tokens_generated": "tokens written", "tokens_scored": "tokens scored", "flops": "FLOPs"}
 
@@ -61,6 +63,8 @@ class Kind:
     plots: Mapping[str, str] = field(default_factory=dict)
 
 
+LABELLED = r"[^.]+(?:\.(?:before_error|correct_solutions|computable))?\.[^.]+"
+"""A set of labelled steps, or a part of one, and who judges it."""
 FURTHEST = "Solutions with a step whose score is furthest from its label, worst first."
 KINDS = {
     "processbench": Kind(
@@ -228,22 +232,33 @@ KINDS = {
         "Audit of oracles",
         [
             Pivot(
-                "The panel on labelled steps",
-                r"(?P<row>.+)\.panel\.(?P<column>[^.]+)",
+                "Labelled steps",
+                rf"(?P<row>{LABELLED})\.(?P<column>[^.]+)",
                 {
                     "false_alarm": "false alarms",
                     "confirmed": "confirmed",
                     "recall": "errors found",
                     "undecided_on_errors": "undecided on errors",
-                    "needless_wrong": "needless, called wrong",
                 },
-                "set",
+                "set and judge",
             ),
             Pivot(
-                "The panel where the correct step is known",
-                r"(?P<row>.+)\.panel_against\.(?P<column>[^.]+)",
-                {"recall": "errors found", "missed": "called correct"},
-                "set",
+                "Needless steps (not necessarily wrong)",
+                rf"(?P<row>{LABELLED})\.(?P<column>[^.]+)",
+                {"needless_wrong": "called wrong", "needless_correct": "called correct"},
+                "set and judge",
+            ),
+            Pivot(
+                "Rule perturbations found",
+                r"(?P<row>[^.]+\.[^.]+\.(?:text|latex))\.(?P<column>.+)",
+                {
+                    "panel.recall": "panel",
+                    "panel_against.recall": "panel, original known",
+                    "panel_against.missed": "called correct by it",
+                    "reference.recall": "reference alone",
+                    "applies": "could be made",
+                },
+                "set, kind and style",
             ),
         ],
         "False alarms: correct steps that an oracle calls wrong, evenly spaced over their file.",
@@ -253,3 +268,84 @@ KINDS = {
         scored=False,
     ),
 }
+
+
+# --- tables ---
+
+
+class Measured(Protocol):
+    """A number with its interval, as `runs.Metric` is."""
+
+    @property
+    def value(self) -> float | None: ...  # noqa: D102
+    @property
+    def low(self) -> float | None: ...  # noqa: D102
+    @property
+    def high(self) -> float | None: ...  # noqa: D102
+    @property
+    def unit(self) -> str: ...  # noqa: D102
+    @property
+    def interval(self) -> str: ...  # noqa: D102
+
+
+class Table(NamedTuple):
+    """A table of texts; the first cell of a row names it."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def tables(name: str, metrics: Mapping[str, Measured]) -> Iterator[Table]:
+    """Yield the tables of an evaluation that have a row.
+
+    Args:
+        name: of the kind, in `KINDS`.
+        metrics: by name, without the kind's in front.
+    """
+    known = {key: found for key, found in metrics.items() if found.value is not None}
+    for pivot in KINDS[name].pivots:
+        cells: dict[str, dict[str, str]] = {}
+        columns = dict(pivot.columns)
+        for key, found in known.items():
+            match = re.fullmatch(pivot.pattern, key)
+            if match is None or key.endswith("p_value") or (pivot.columns and match["column"] not in columns):
+                continue
+            if not pivot.columns:
+                columns.setdefault(match["column"], re.sub(r"^n(?=\d)", "N = ", match["column"]))
+            # A difference has its p-value under its own name or beside it.
+            p_value = known.get(f"{key}.p_value") or known.get(f"{key.rpartition('.')[0]}.p_value")
+            difference = "minus" in key or match["column"] == "difference"
+            shown = value(found, signed=difference)
+            if difference and p_value is not None:
+                shown += f", p\u00a0=\u00a0{p_value.value:.3g}"
+            cells.setdefault(match["row"], {})[match["column"]] = shown
+        used = [key for key in columns if any(key in row for row in cells.values())]
+        if cells:
+            yield Table(
+                pivot.title,
+                (pivot.first, *(columns[key] for key in used)),
+                [(row_name(row), *(found.get(key, "–") for key in used)) for row, found in cells.items()],
+            )
+
+
+def row_name(row: str) -> str:
+    """Return the words of a metric's name that are not its column."""
+    words = re.sub(r"\b(n)_?(?=\d)", "N\u00a0=\u00a0", row).replace(".", " · ").replace("_", " ")
+    return re.sub(r"\b(auc|f1|prm)\b", lambda found: found.group().upper(), words)
+
+
+def value(found: Measured, *, signed: bool = False) -> str:
+    """Return a number with its interval: shares in percent, anything else as it is."""
+    share = found.unit == "fraction"
+
+    def write(number: float) -> str:
+        shown = f"{100 * number:.1f}" if share else f"{number:.3g}" if abs(number) >= 1e6 else plain(number)
+        return (f"+{shown}" if signed and number > 0 else shown).replace("-", "−")
+
+    if found.value is None:
+        return "–"
+    if found.low is None or found.high is None:
+        return write(found.value)
+    mark = "\u00a0t" if found.interval == "t" else ""
+    return f"{write(found.value)} [{write(found.low)},\u00a0{write(found.high)}]{mark}"

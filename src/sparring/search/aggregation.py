@@ -27,3 +27,17 @@ AGGREGATIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "mean": lambda scores: sum(scores) / len(scores),
     "soft_min": soft_min,
 }
+
+
+def aggregation_for(scorer: object, wanted: str = "auto") -> str:
+    """Return the rule that a setting means for a scorer.
+
+    `auto` is the last score where its sidecar says that scores are values, else the rule that the sidecar names, and the
+    minimum for a scorer without a sidecar.
+    """
+    sidecar = getattr(scorer, "sidecar", None)
+    if wanted != "auto":
+        return wanted
+    if sidecar is None:
+        return "min"
+    return "last" if sidecar.meaning == "value" else str(sidecar.aggregation)

@@ -27,6 +27,7 @@ from sparring.fingerprints import records_digest
 from sparring.journals import Journal
 from sparring.labels.settings import parse_prover
 from sparring.rollouts.engine import Completion, Engine, Prefix
+from sparring.search.aggregation import aggregation_for
 from sparring.search.beam import beam
 from sparring.search.budget import Spent, measured, spent_from
 from sparring.search.dvts import dvts
@@ -304,16 +305,6 @@ class _Run:
         for scores in (self.scores, self.prover):
             if scores is not None:
                 scores.forget(problem)
-
-
-def aggregation_for(scorer: StepScorer, wanted: str) -> str:
-    """Return the aggregation that a setting means for a scorer."""
-    sidecar = getattr(scorer, "sidecar", None)
-    if wanted != "auto":
-        return wanted
-    if sidecar is None:
-        return "min"
-    return "last" if sidecar.meaning == "value" else str(sidecar.aggregation)
 
 
 def _lasting(settings: MethodSettings) -> dict[str, Any]:

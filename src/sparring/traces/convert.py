@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from rich.console import Console
+
 from sparring.errors import DataError, SettingsError, did_you_mean
 from sparring.traces.formats.common import Oddity, ReadOptions
 from sparring.traces.formats.writers import WRITERS
@@ -59,3 +61,12 @@ def convert(
         reasons = "; ".join(f"{reason} ({count})" for reason, count in told.items()) or "it holds no trace"
         raise DataError(f"nothing can be written as {to}: {reasons}", file=source)
     return write_jsonl_objects(target, records), told
+
+
+def show_conversion(source: Path, target: Path, *, to: str, data_format: str, threshold: float) -> None:
+    """Convert, and say what was written and what was left out."""
+    written, left_out = convert(source, target, to=to, data_format=data_format, threshold=threshold)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{written} traces: {target}")
+    for reason, count in left_out.items():
+        console.print(f"  {reason}: {count}")

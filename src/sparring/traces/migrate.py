@@ -67,9 +67,11 @@ def migrate(source: Path, out: Path, settings: MigrateSettings) -> Migrated:
     )
 
 
-def show_migration(source: Path, out: Path, settings: MigrateSettings, console: Console) -> None:
+def show_migration(
+    source: Path, out: Path, settings: MigrateSettings, console: Console | None = None
+) -> None:
     """Migrate, and say what was written and what was left out."""
-    done = migrate(source, out, settings)
+    done, console = migrate(source, out, settings), console or Console()
     console.print(
         f"{done.traces} traces, {done.steps} steps ({done.wrong} wrong, {done.unlabelled} without a label): "
         f"{escape(str(out))}",

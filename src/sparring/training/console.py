@@ -14,6 +14,7 @@ from rich.markup import escape
 from sparring.terminal import progress_bar
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
+from sparring.training.chain_policy import ChainPolicySettings, train_chain_policy
 
 _SHOWN = (
     "phase",
@@ -54,6 +55,12 @@ def show_aprm(settings: AprmSettings, out: Path, *, resume: bool, console: Conso
         console.print(f"left out: {count} × {escape(reason)}", style="yellow")
     console.print(f"PRM: {escape(str(folder))}", soft_wrap=True)
     return folder
+
+
+def show_chain_policy(settings: ChainPolicySettings, out: Path, *, console: Console) -> Path:
+    """Train the chain world's policy with a progress bar; return its folder."""
+    with step_bar("chain policy", settings.updates, console) as progress:
+        return train_chain_policy(settings, out, progress)
 
 
 def _numbers(record: dict[str, Any]) -> str:

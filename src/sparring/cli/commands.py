@@ -1,0 +1,214 @@
+"""Commands from rows of a table: arguments, `key=value` settings, shared options, and what every command does with them.
+
+    sparring NAME [ARGUMENTS] [key=value …] [--config FILE] [--out PLACE] [options of its own] [--resume] [--explain]
+
+Contract: nothing heavy is imported before a command needs it, so that `--help` is instant. The place of the output is
+checked before any work. Settings that are bad, explained (`--explain`) or given twice never reach the command.
+
+Not here: which commands there are (`__main__.py`), how the process ends (`ending.py`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import typer
+import typer.core
+
+from sparring.errors import SettingsError
+from sparring.files import check_output
+
+if TYPE_CHECKING:
+    from sparring.settings import Settings
+
+AfterStop = Literal["--resume", "again", "anew"]
+"""How a command that was stopped goes on: with `--resume`, called again as it was, or not at all."""
+
+
+class Command(NamedTuple):
+    """One row of the table.
+
+    Attributes:
+        name: as it is called, after the group's name where it is in one.
+        help: what it does.
+        run: ``module:function`` below `sparring`; called with the arguments, and by name with `settings`, `out`, the own
+            options, and `resume`.
+        settings: ``module:class``, empty for a command without settings.
+        out: default of ``--out``; None: one of the arguments says where to write.
+        kind: what is written.
+        after_stop: how it goes on after a stop; with ``--resume`` it has that option.
+        arguments: its own, in order (`argument`).
+        options: its own (`option`).
+        target: the argument or option that says where to write.
+        from_options: whether the settings are its own arguments and options, and not ``key=value``.
+        progress: whether it takes a `console` to show its progress on.
+        says: what is said of the value that it returns.
+    """
+
+    name: str
+    help: str
+    run: str
+    settings: str = ""
+    out: str | None = None
+    kind: Literal["file", "folder", "run"] = "run"
+    after_stop: AfterStop = "again"
+    arguments: tuple[inspect.Parameter, ...] = ()
+    options: tuple[inspect.Parameter, ...] = ()
+    target: str = "out"
+    from_options: bool = False
+    progress: bool = False
+    says: str = ""
+
+
+def argument(
+    name: str, help: str, type_: Any = Path, default: Any = inspect.Parameter.empty
+) -> inspect.Parameter:
+    """Return an argument of a command: a value that is recognised by its place."""
+    annotation = Annotated[type_, typer.Argument(help=help)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def option(
+    name: str, type_: Any, default: Any, help: str, *spelling: str, **limits: Any
+) -> inspect.Parameter:
+    """Return an option of a command; without a spelling it is ``--name``."""
+    annotation = Annotated[type_, typer.Option(*spelling, help=help, **limits)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+OVERRIDES = argument("overrides", "Settings as key=value; they win over the file.", list[str] | None, None)
+CONFIG = option("config", Path | None, None, "YAML file of settings.")
+RESUME = option("resume", bool, False, "Go on from the last checkpoint in --out.", "--resume")
+EXPLAIN = option("explain", bool, False, "List all settings with their meaning and stop.", "--explain")
+
+
+class Group(typer.core.TyperGroup):
+    """A group of commands that take no option twice (the last one would count without a word) and no empty one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is called, and refuse its words if one of them says again what another has said.
+
+        Raises:
+            SettingsError: an option that takes one value is given twice, or an option is given an empty text: an empty
+                place for the output would be the current folder.
+        """
+        name, command, words = super().resolve_command(ctx, args)
+        before_end = words[: words.index("--")] if "--" in words else words
+        given = [word.partition("=")[0] for word in before_end]
+        with_value = [
+            one
+            for one in getattr(command, "params", ())
+            if one.param_type_name == "option" and not one.is_flag
+        ]
+        for option in with_value:
+            for word, value in zip(before_end, [*before_end[1:], None], strict=True):
+                if (word in option.opts and value == "") or (word[-1:] == "=" and word[:-1] in option.opts):
+                    raise SettingsError(f"{option.opts[0]} is given an empty text")
+            if not option.multiple and sum(given.count(spelling) for spelling in option.opts) > 1:
+                raise SettingsError(f"{option.opts[0]} is given twice")
+        return name, command, words
+
+
+class Job(NamedTuple):
+    """What the command at work writes, and how it goes on after a stop."""
+
+    out: Path
+    after_stop: AfterStop
+
+
+jobs: list[Job] = []
+"""The one command that this process has begun, for messages about its end (`ending.py`)."""
+
+
+def command_line(help: str, groups: dict[str, str], table: Iterable[Command]) -> typer.Typer:
+    """Return the command line of a table.
+
+    Args:
+        help: of the whole.
+        groups: help of every group of commands by its name.
+        table: the commands.
+    """
+    app = typer.Typer(cls=Group, help=help, no_args_is_help=True, pretty_exceptions_enable=False)
+    within = {"": app}
+    for name, said in groups.items():
+        within[name] = typer.Typer(cls=Group, help=said, no_args_is_help=True)
+        app.add_typer(within[name], name=name)
+    for row in table:
+        group, _, name = row.name.rpartition(" ")
+        within[group].command(name, help=row.help)(function_of(row))
+    return app
+
+
+def function_of(row: Command) -> Any:
+    """Return the function that typer makes the command of: it takes the row's parameters and runs it."""
+    shared = bool(row.settings) and not row.from_options
+    written = "JSONL of scores to write." if row.kind == "file" else "Run directory."
+    out = () if row.out is None else (option("out", Path, Path(row.out), written),)
+    parameters = [
+        *row.arguments,
+        *((OVERRIDES, CONFIG) if shared else ()),
+        *out,
+        *row.options,
+        *((RESUME,) if row.after_stop == "--resume" else ()),
+        *((EXPLAIN,) if shared else ()),
+    ]
+
+    def run(**given: Any) -> None:
+        explained = [given.pop(name, None) for name in ("config", "overrides", "explain")] if shared else None
+        named = dict(given)
+        if explained is not None:
+            named["settings"] = loaded(found(row.settings), *explained)
+        check_output(given[row.target], row.kind)
+        jobs[:] = [Job(given[row.target], row.after_stop)]
+        if row.from_options:
+            from sparring.settings import parse_settings
+
+            values = {name: plain(value) for name, value in given.items() if value is not None}
+            named = {"out": given["out"]}
+            del values["out"]
+            named["settings"] = parse_settings(found(row.settings), values, "command line")
+        if row.progress:
+            from rich.console import Console
+
+            named["console"] = Console(stderr=True)
+        first = [] if row.from_options else [named.pop(one.name) for one in row.arguments]
+        result = found(row.run)(*first, **named)
+        if row.says:
+            typer.echo(row.says.format(result))
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
+
+
+def found(place: str) -> Any:
+    """Return what ``module:name`` below `sparring` names."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"sparring.{module}"), name)
+
+
+def loaded(
+    cls: type[Settings], config: Path | None, overrides: Sequence[str] | None, explain: bool
+) -> Settings:
+    """Return the settings of a file and of `key=value` words; to explain them is to list them all and stop.
+
+    Raises:
+        SettingsError: they do not fit the class.
+        typer.Exit: they were explained.
+    """
+    from sparring.settings import describe, load_settings
+
+    if explain:
+        typer.echo(describe(cls))
+        raise typer.Exit
+    return load_settings(cls, config, overrides or [])
+
+
+def plain(value: Any) -> Any:
+    """Return an option's value as settings are written, with texts for paths."""
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,222 @@
+"""The outcome of an evaluation: what every one of them writes and shows, in one way.
+
+    metrics.json    the numbers, with intervals, settings and surroundings (`runs.write_metrics`)
+    cases.jsonl     every case that was judged
+    worst.jsonl     at most `MOST_WORST` cases where score and label, or choice and truth, are furthest apart, worst first
+    report.html     the page made of these (`report/`); the terminal shows the same tables
+
+Contract: `metrics.json` is written after all other files but the page, so where it is, they are. Text from data and models
+is shown as text: markup in it has no effect, and control characters, which could steer the terminal, are replaced.
+
+Not here: the numbers (one file per evaluation), which tables there are (`report/kinds.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sparring.files import atomic_write_jsonl, atomic_write_text
+from sparring.report.evaluation import show_evaluation_report
+from sparring.report.kinds import tables
+from sparring.runs import Metric, write_metrics
+from sparring.settings import Settings, dump_settings
+from sparring.terminal import interval_caption, results_table
+from sparring.traces.records import Label, Problem, Trace
+
+CASES_FILE, WORST_FILE = "cases.jsonl", "worst.jsonl"
+JOURNAL_FILE = "scores.partial.jsonl"
+"""Where scores are kept until the outcome is written; a killed run goes on from it."""
+MOST_WORST = 20
+MOST_ROWS = 60
+Record = Mapping[str, Any]
+
+
+def write_evaluation(
+    out: Path,
+    kind: str,
+    settings: Settings,
+    metrics: Mapping[str, Metric],
+    *,
+    cases: Iterable[Record],
+    worst: Sequence[Record] | None,
+    worst_of: int | None = None,
+    rules: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    files: Mapping[str, str | Iterable[Any]] | None = None,
+    notes: Iterable[str] = (),
+    console: Console | None = None,
+) -> dict[str, Metric]:
+    """Write the run directory of an evaluation, show its tables, and return the metrics as they are named there.
+
+    Args:
+        out: the run directory.
+        kind: the evaluation, a name in `report.kinds.KINDS`; it is put before every metric's name.
+        settings: of the command, with the seed.
+        metrics: by name, without the kind.
+        cases: records of everything that was judged.
+        worst: records of the worst cases, worst first; those past `MOST_WORST` are left out. None: in another file.
+        worst_of: how many cases they were taken from; by default the number of `worst`.
+        rules: what was decided beside the settings, such as the threshold and its rule; written among the settings.
+        extra: further content of `metrics.json`.
+        files: further files by name: a text, or records of a JSONL file.
+        notes: what a reader must know beside the numbers, such as what was left out; one line each.
+        console: where to print (stdout by default).
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    console = console or Console()
+    named = {f"{kind}.{name}": metric for name, metric in metrics.items()}
+    given = dump_settings(settings) | dict(rules or {})
+    contents = {
+        CASES_FILE: cases,
+        **({} if worst is None else {WORST_FILE: worst[:MOST_WORST]}),
+        **(files or {}),
+    }
+    for name, content in contents.items():
+        if isinstance(content, str):
+            atomic_write_text(out / name, content)
+        else:
+            atomic_write_jsonl(out / name, content)
+    counted = {} if worst is None else {"worst_of": len(worst) if worst_of is None else worst_of}
+    write_metrics(out, named, settings=given, seed=given["seed"], extra={**(extra or {}), **counted})
+    (out / JOURNAL_FILE).unlink(missing_ok=True)
+    show_tables(console, kind, metrics, given)
+    for note in notes:
+        console.print(plain(note), style="yellow", highlight=False, soft_wrap=True)
+    show_worst(console, worst or ())
+    show_evaluation_report(out, console)
+    return named
+
+
+def show_tables(
+    console: Console, kind: str, metrics: Mapping[str, Metric], settings: Mapping[str, Any]
+) -> None:
+    """Print an evaluation's tables, with the intervals that they hold and the threshold that they rest on."""
+    caption = interval_caption(metrics.values(), "shares in percent")
+    if (rule := settings.get("threshold_rule")) is not None:
+        caption = f"threshold {metrics['threshold'].text(1, '.4g')} ({rule}); {caption}"
+    for title, headings, rows in tables(kind, metrics):
+        table = results_table(title, caption, *headings)
+        for row in rows[:MOST_ROWS]:
+            table.add_row(*map(plain, row))
+        console.print(table)
+        if len(rows) > MOST_ROWS:
+            console.print(f"{len(rows) - MOST_ROWS} more rows are in metrics.json")
+
+
+def markdown_tables(kind: str, metrics: Mapping[str, Metric]) -> str:
+    """Return an evaluation's tables as Markdown; the metrics are named without the kind."""
+    found = tables(kind, metrics)
+    return "\n".join(f"### {title}\n\n{markdown([head, *rows])}" for title, head, rows in found)
+
+
+def markdown(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows, the first of which holds the headings, as a Markdown table; what would be markup is escaped."""
+    head, *rest = [[_escaped(text) for text in row] for row in rows]
+    lines = [head, ["---"] * len(head), *rest]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    for mark, written in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("$", "\\$")):
+        text = text.replace(mark, written)
+    return " ".join(text.split())
+
+
+# --- the worst disagreements -----------------------------------------------------------------------------------------
+
+
+def worst_disagreements(
+    cases: Iterable[tuple[str, Trace, Sequence[float], Sequence[Label]]], threshold: float
+) -> list[dict[str, Any]]:
+    """Return a record for every case with a labelled step, by the step whose score is furthest from its label; worst first.
+
+    Ties keep the order of the data.
+
+    Args:
+        cases: id, trace, step scores and step labels of each.
+        threshold: of the scores; it does not decide what is listed, but what a page calls accepted.
+    """
+    found: list[dict[str, Any]] = []
+    for identity, trace, scores, labels in cases:
+        gaps = [
+            (abs(score - label), -step)
+            for step, (score, label) in enumerate(zip(scores, labels, strict=True))
+            if label is not None
+        ]
+        if gaps:
+            gap, step = max(gaps)
+            found.append(
+                {
+                    "id": identity,
+                    "gap": gap,
+                    "step": -step,
+                    "score": scores[-step],
+                    "label": labels[-step],
+                    "threshold": threshold,
+                    "problem": trace.problem.question,
+                    "steps": trace.steps,
+                    "scores": list(scores),
+                    "labels": list(labels),
+                }
+            )
+    return sorted(found, key=lambda record: -record["gap"])
+
+
+def candidate_record(
+    steps: Sequence[str], scores: Sequence[float] | None, value: float, answer: str | None
+) -> dict[str, Any]:
+    """Return one of several solutions of a problem: its steps and scores where known, its total, its answer."""
+    return {"answer": answer, "value": value, "steps": list(steps), "scores": scores}
+
+
+def show_worst(console: Console, records: Sequence[Record], count: int = 3) -> None:
+    """Name the first few of `worst_disagreements`, on a terminal with coloured steps; other records are not shown."""
+    shown = [record for record in records[:count] if "label" in record and "step" in record]
+    if shown:
+        console.print(f"worst disagreements ({WORST_FILE}):", highlight=False)
+    for record in shown:
+        console.print(
+            f"  {record['id']}: step {record['step']} scores {record['score']:.3f}, label {record['label']:g}",
+            highlight=False,
+            markup=False,
+        )
+        if console.is_terminal:
+            trace = Trace(Problem(record["id"], record["problem"]), tuple(record["steps"]))
+            print_scored_traces(console, [trace], [record["scores"]], record["threshold"])
+
+
+# --- text of data and models on a terminal ---------------------------------------------------------------------------
+
+
+def print_scored_traces(
+    console: Console, traces: Sequence[Trace], rows: Sequence[Sequence[float]], threshold: float
+) -> None:
+    """Print each trace with its scores: red below the threshold, yellow up to halfway above, else green."""
+    for trace, row in zip(traces, rows, strict=True):
+        table = Table(title=plain(trace.problem.id), caption=plain(trace.problem.question), show_header=False)
+        table.add_column(justify="right")
+        table.add_column(justify="right")
+        table.add_column()
+        for index, (step, score) in enumerate(zip(trace.steps, row, strict=True)):
+            table.add_row(str(index), Text(f"{score:.3f}", style=colour(score, threshold)), plain(step))
+        console.print(table)
+
+
+def colour(score: float, threshold: float) -> str:
+    """Return the colour that a score is shown in."""
+    if score < threshold:
+        return "red"
+    return "yellow" if score < (1 + threshold) / 2 else "green"
+
+
+def plain(text: str) -> Text:
+    """Return text to be shown as it is, with a replacement for each control character but the line break."""
+    return Text("".join(mark if mark.isprintable() or mark in "\n\u00a0" else "\ufffd" for mark in text))

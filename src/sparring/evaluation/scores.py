@@ -1,0 +1,307 @@
+"""Step scores: made by a scorer with no work lost when it is killed, or read from score files; checked before any use.
+
+Contract: a score file is JSONL, one trace a line, or one JSON array: ``{"id": "…", "scores": [0.97, 0.12]}`` (ours), or
+with the scores of several models, ``{"id": "…", "<model>": […], "<model>": […]}``, of which one is chosen by name. A
+record that is not understood, an id that comes twice and a model that some record lacks are refused with their place.
+
+A scorer's rows are appended to a journal beside the result after every batch. A journal made by the same scorer on the same
+traces is continued, each row going to the trace whose content it names; a journal of another scorer or other traces is
+thrown away, and said so; a damaged one is refused.
+
+Not here: models (`models/scorer.py`), what scores are worth. Torch is imported where a model is loaded, not before.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from sparring.errors import DataError, SettingsError, did_you_mean
+from sparring.evaluation.outcome import print_scored_traces
+from sparring.fingerprints import folder_identity, records_digest
+from sparring.journals import Journal
+from sparring.locks import writes
+from sparring.terminal import progress_bar
+from sparring.traces.fields import is_number, shown
+from sparring.traces.jsonl import json_objects, write_jsonl_objects
+from sparring.traces.readers import read_traces_as
+from sparring.traces.records import Trace
+
+OWN_KEY = "scores"
+DEFAULT_THRESHOLD = 0.5
+BATCH = 64
+"""Traces between two journal entries; the scorer makes its own batches within."""
+
+
+class StepScorer(Protocol):
+    """What evaluation needs of a PRM; `sparring.models.scorer.load_scorer` returns one."""
+
+    @property
+    def threshold(self) -> float | None:
+        """The score below which a step counts as wrong, where the checkpoint says so."""
+        ...
+
+    def score(self, traces: Sequence[Trace]) -> list[list[float]]:
+        """Return, per trace, one number in [0, 1] per step."""
+        ...
+
+
+# --- score files -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """The scores of one trace as they stood in the file, unchecked, and where that was."""
+
+    scores: Sequence[Any]
+    file: Path
+    line: int
+
+
+def read_scores(paths: Path | Sequence[Path], *, model: str | None = None) -> dict[str, ScoreRow]:
+    """Return the rows of one or more score files by trace id.
+
+    Args:
+        paths: score files; an id may stand in only one of them, once.
+        model: whose scores to take where lines hold several; not needed where there is one.
+
+    Raises:
+        DataError: a file cannot be read or is empty, a line is not an object with an id and a list, an id
+        twice. SettingsError: several models and none chosen, or one that is not there.
+    """
+    rows: dict[str, ScoreRow] = {}
+    for path in [paths] if isinstance(paths, Path) else paths:
+        empty = True
+        for number, record in json_objects(path):
+            empty = False
+            identity = record.get("id")
+            if not isinstance(identity, str) or not identity:
+                raise DataError("expected the trace's id, a text", file=path, line=number, field="id")
+            if identity in rows:
+                first = rows[identity]
+                place = f"{first.file}:{first.line}"
+                raise DataError(
+                    f"id {identity!r} stands at {place} already", file=path, line=number, field="id"
+                )
+            rows[identity] = ScoreRow(_chosen(record, model, path, number), path, number)
+        if empty:
+            raise DataError("no scores in this file", file=path)
+    return rows
+
+
+def write_scores(path: Path, scores: Iterable[tuple[str, Sequence[float]]]) -> None:
+    """Write (id, scores) pairs in our own form, whole or not at all."""
+    write_jsonl_objects(path, ({"id": identity, OWN_KEY: list(row)} for identity, row in scores))
+
+
+def _chosen(record: Mapping[str, Any], model: str | None, path: Path, line: int) -> Sequence[Any]:
+    """Return the list of scores that `model`, or the lack of a choice, means."""
+    names = [name for name, value in record.items() if name != "id" and isinstance(value, list)]
+    if model is None:
+        if OWN_KEY in record:
+            model = OWN_KEY
+        elif len(names) == 1:
+            model = names[0]
+        elif names:
+            raise SettingsError(
+                f"{path}:{line}: scores of several models: choose one of {', '.join(names)} (--scores-model)"
+            )
+        else:
+            raise DataError("expected a list of step scores", file=path, line=line, field=OWN_KEY)
+    if model not in record:
+        raise SettingsError(f"{path}:{line}: no scores of model {model!r}{did_you_mean(model, names)}")
+    if not isinstance(record[model], list):
+        raise DataError("expected a list of step scores", file=path, line=line, field=model)
+    return list(record[model])
+
+
+# --- scoring -------------------------------------------------------------------------------------------------------
+
+
+def checked_scores(scores: Sequence[Any], steps: int, identity: str) -> tuple[float, ...]:
+    """Return the scores as floats, one per step and all in [0, 1].
+
+    Raises:
+        DataError: another number of them, or one that is null, NaN, not a number or outside [0, 1]; names
+        the id.
+    """
+    if len(scores) != steps:
+        raise DataError(f"trace {identity!r} has {steps} steps but {len(scores)} scores", field=OWN_KEY)
+    for index, score in enumerate(scores):
+        field = f"{OWN_KEY}[{index}]"
+        if not is_number(score):
+            what = "null" if score is None else f"a {type(score).__name__}"
+            raise DataError(f"trace {identity!r}: expected a number, got {what}", field=field)
+        if score != score:
+            raise DataError(f"trace {identity!r}: the score is NaN", field=field)
+        if not 0.0 <= score <= 1.0:
+            advice = "scores are probabilities from 0 to 1; raw logits need a sigmoid or softmax first"
+            raise DataError(
+                f"trace {identity!r}: score {shown(score)} is out of range; {advice}", field=field
+            )
+    return tuple(float(score) for score in scores)
+
+
+def load_for_scoring(model: Path | None) -> StepScorer:
+    """Return the scorer of a checkpoint folder; torch is imported here and not before."""
+    from sparring.models.scorer import load_scorer
+
+    if model is None:
+        raise SettingsError("give a model to score with")
+    return load_scorer(model)
+
+
+def scorer_name(model: Path | None) -> str:
+    """Return what a journal must agree in to be continued; a scorer without a folder never agrees."""
+    return folder_identity(model) if model is not None else secrets.token_hex(16)
+
+
+def score_traces(
+    scorer: StepScorer,
+    traces: Sequence[Trace],
+    *,
+    journal: Path,
+    scorer_name: str,
+    batch: int | None = None,
+    console: Console | None = None,
+) -> list[tuple[float, ...]]:
+    """Return the step scores of each trace, continuing from `journal` where it fits; the caller removes it.
+
+    Args:
+        scorer: the model.
+        traces: what to score, in this order.
+        journal: where finished rows are kept until the result is written.
+        scorer_name: identifies the scorer, so that a journal of another one is not continued.
+        batch: traces between two journal entries, `BATCH` by default.
+        console: where progress is shown (stderr by default).
+
+    Raises:
+        DataError: the scorer's answer does not fit the traces (a wrong count, a value outside [0, 1]), or a line of the
+            journal is damaged.
+    """
+    console, batch = console or Console(stderr=True), batch or BATCH
+    header = {"scorer": scorer_name, "traces": traces_digest(traces)}
+    keys = [traces_digest([trace]) for trace in traces]
+    with Journal(journal, header, lambda record: record["trace"], anew=True) as kept:
+        if kept.discarded:
+            console.print(
+                f"starting anew: {journal.name} belongs to another model or other traces", highlight=False
+            )
+        rows: dict[Hashable, tuple[float, ...]] = {
+            key: checked_scores(record["scores"], len(trace.steps), trace.problem.id)
+            for key, trace in zip(keys, traces, strict=True)
+            if (record := kept.found.get(key)) is not None
+        }
+        done = sum(key in rows for key in keys)
+        if done:
+            console.print(f"continuing: {done} of {len(traces)} traces are scored already", highlight=False)
+        with progress_bar(console) as progress:
+            task = progress.add_task("scoring", total=len(traces))
+            for start in range(0, len(traces), batch):
+                part, names = traces[start : start + batch], keys[start : start + batch]
+                # A batch of which a row is missing is scored as a whole: a trace's last digits may hang on what is
+                # beside it.
+                if any(name not in rows for name in names):
+                    found = scorer.score(part)
+                    if len(found) != len(part):
+                        raise DataError(f"the scorer returned {len(found)} rows for {len(part)} traces")
+                    for name, trace, row in zip(names, part, found, strict=True):
+                        if name not in rows:
+                            rows[name] = checked_scores(row, len(trace.steps), trace.problem.id)
+                            kept.add({"id": trace.problem.id, "trace": name, "scores": rows[name]})
+                progress.advance(task, len(part))
+    return [rows[key] for key in keys]
+
+
+def traces_digest(traces: Sequence[Trace]) -> str:
+    """Return a SHA-256 of what a scorer sees: ids, questions and steps, in order."""
+    return records_digest([trace.problem.id, trace.problem.question, *trace.steps] for trace in traces)
+
+
+def distinct_ids(traces: Sequence[Trace]) -> list[str]:
+    """Return one id per trace: its problem's, with ``#1``, ``#2``, … where several traces share it.
+
+    Raises:
+        DataError: a numbered id is another problem's own.
+    """
+    shared = Counter(trace.problem.id for trace in traces)
+    seen: Counter[str] = Counter()
+    names = []
+    for trace in traces:
+        identity = trace.problem.id
+        seen[identity] += 1
+        names.append(identity if shared[identity] == 1 else f"{identity}#{seen[identity]}")
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise DataError(f"the id {twice!r} is both a problem's own and a numbered one", field="id")
+    return names
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+@writes("out", inside=False)
+def score_file(
+    model: Path | None,
+    data: Path,
+    *,
+    out: Path,
+    data_format: str = "auto",
+    limit: int | None = None,
+    show: int = 5,
+    scorer: StepScorer | None = None,
+    console: Console | None = None,
+) -> dict[str, int]:
+    """Score the steps of a file of traces and write a score file.
+
+    A row's id is the id of its trace's problem; where several traces share one, ``#1``, ``#2``, … follows
+    it in the file's order.
+
+    Args:
+        model: checkpoint folder; either this or `scorer`.
+        data: traces in our own form, or in another format that is known.
+        out: score file to write.
+        data_format: a name from `sparring.traces.FORMATS`, or ``auto``.
+        limit: score only the first so many traces.
+        show: how many scored traces to show on a terminal.
+        scorer: a loaded scorer.
+        console: where to print (stdout by default).
+
+    Returns:
+        How many ``traces`` and ``steps`` were scored.
+
+    Raises:
+        SettingsError: arguments out of range or that contradict each other.
+        DataError: traces that cannot be used, or scores that do not fit them.
+        CheckpointError: the model cannot be loaded.
+    """
+    if (model is None) == (scorer is None):
+        raise SettingsError("give a model to score with")
+    if limit is not None and limit < 1:
+        raise SettingsError(f"a limit must be at least 1, got {limit}")
+    console = console or Console()
+    found = read_traces_as(data, data_format)
+    traces = found.traces[:limit]
+    if not traces:
+        raise DataError("no traces in this file", file=data)
+    names = distinct_ids(traces)
+    scorer = scorer or load_for_scoring(model)
+    journal = out.with_name(out.name + ".partial")
+    name = scorer_name(model)
+    rows = score_traces(scorer, traces, journal=journal, scorer_name=name)
+    write_scores(out, zip(names, rows, strict=True))
+    journal.unlink(missing_ok=True)
+    if console.is_terminal:
+        threshold = DEFAULT_THRESHOLD if scorer.threshold is None else scorer.threshold
+        print_scored_traces(console, traces[:show], rows[:show], threshold)
+    steps = sum(len(row) for row in rows)
+    console.print(f"{len(rows)} traces, {steps} steps scored: {out}", highlight=False)
+    if found.skipped:
+        console.print(f"{len(found.skipped)} records skipped: {found.skipped[0].reason} …", style="yellow")
+    return {"traces": len(rows), "steps": steps}

@@ -1,0 +1,602 @@
+"""What search is worth: accuracy against compute for every method, with paired comparisons to best-of-N and majority.
+
+Independent solutions give the lines `random` (the mean over them), `majority`, `weighted_vote`, `best_of_n` and `pass`
+(some solution is right) for every N up to their number, as means over subsets (`search/selection.py`). Every other
+method is one line per N, which every method counts in its own way (states kept, trees, walks), so its `work` says how many
+independent solutions would have had as many sampled tokens. It is compared with best-of-N and majority three times: at the
+same N, where that is the same work (within a quarter), else not; at the same cost, with as many independent solutions as
+would have cost what the method did (two neighbouring numbers mixed so that the cost is met exactly); and in the same way at
+the same number of sampled tokens. Cost is FLOPs, or sampled tokens where FLOPs are unknown; majority needs no PRM and pays
+none.
+
+Contract: a problem without a solution to choose counts as wrong. Intervals and p-values are over problems: repeats of a
+problem are one cluster. `journals/` in the run directory holds every candidate: started again with the same settings a
+search goes on where it was; with other settings it refuses the journals that do not fit. Not here: the search (`search/`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field, model_validator
+from rich.console import Console
+
+from sparring.evaluation.outcome import candidate_record, write_evaluation
+from sparring.fingerprints import folder_identity
+from sparring.labels.answers import ChainChecker, Checker
+from sparring.labels.command import load_subjects, pick_checker, show_doubts
+from sparring.labels.label_run import Subject
+from sparring.labels.provers import load_engine, policy_identity
+from sparring.labels.settings import LabelSettings, PolicySettings, ServerSettings, parse_prover
+from sparring.locks import writes
+from sparring.models.loading import TINY_POLICY
+from sparring.models.prompts import prompt_digest
+from sparring.models.scorer import load_scorer
+from sparring.oracles.equality import answer_groups
+from sparring.pictures import svg_of
+from sparring.rollouts.engine import Engine, room_note
+from sparring.runs import Metric
+from sparring.search.driver import Found, run_search
+from sparring.search.scoring import StepScorer
+from sparring.search.selection import best_at, pass_at, random_choice, vote_at
+from sparring.search.settings import MethodSettings
+from sparring.statistics import bootstrap_mean, paired_difference
+from sparring.terminal import progress_bar
+from sparring.traces.answers import stated_answer
+from sparring.traces.records import Problem
+from sparring.worlds.chain import IN_DISTRIBUTION, final_answer, generate_problems
+
+CURVES_FILE = "curves.svg"
+_CHAIN_PROBLEMS = 100
+LINES = ("random", "majority", "weighted_vote", "best_of_n", "pass")
+"""What is computed from independent solutions."""
+_SCORED = ("weighted_vote", "best_of_n")
+BASELINES = ("best_of_n", "majority")
+SAME_WORK = 1.25
+"""A method is compared at the same N where its work is that of N independent solutions within this factor."""
+COUNTS = ("tokens_generated", "tokens_prefilled", "tokens_scored", "policy_flops", "prm_flops")
+
+
+class SearchSettings(MethodSettings):
+    """Settings of `sparring search`."""
+
+    # Who searches
+    policy: str = TINY_POLICY
+    """Who writes: model folder, hub name, or a server's address (`http://…/v1`)."""
+    prm: str
+    """Who scores: a PRM folder."""
+    server: ServerSettings = ServerSettings()
+    """How to speak to a policy that is a server."""
+
+    # What is searched
+    data: str | None = None
+    """File of problems with reference answers; without one, problems of the chain world are made."""
+    data_format: str = "auto"
+    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
+    problems: int | None = Field(None, gt=0)
+    """Use only the first so many problems; of the chain world, make so many (without it, 100)."""
+    chain_steps: tuple[int, int] = IN_DISTRIBUTION
+    """Fewest and most definitions of a chain-world problem: its difficulty."""
+    checker: Literal["auto", "chain", "answer"] = "auto"
+    """Who judges answers: the chain world, or equality with the reference answer; `auto` goes by `data`."""
+    last_number: bool = True
+    """Where a solution states no answer, take the last number of its last step (`answer`)."""
+
+    # How
+    methods: tuple[Literal["beam", "dvts", "lookahead", "puct", "particles"], ...] = ("beam",)
+    """Methods beside independent solutions, which are always sampled."""
+    n: tuple[int, ...] = (1, 4, 16)
+    """The N of the curves."""
+    baseline_samples: int | None = Field(None, gt=0)
+    """Independent solutions per problem; without it, the largest N times `expansions`, for comparisons at equal cost."""
+    repeats: int = Field(1, gt=0)
+    """Searches of every problem, with seeds `seed`, `seed` + 1, …"""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the weights: `auto` is bfloat16 on a GPU, float32 elsewhere."""
+    row_budget: int = Field(256, gt=0)
+    """Completions in flight at once in this process. Does not change results."""
+
+    @model_validator(mode="after")
+    def _check(self) -> SearchSettings:
+        if not self.n or min(self.n) < 1:
+            raise ValueError("n holds at least one number, all at least 1")
+        if len(set(self.methods)) < len(self.methods) or len(set(self.n)) < len(self.n):
+            raise ValueError("methods and n hold nothing twice")
+        if self.chain_steps[0] < 1 or self.chain_steps[0] > self.chain_steps[1]:
+            raise ValueError("chain_steps are the fewest and the most, at least 1")
+        return self
+
+    def labelling(self) -> LabelSettings:
+        """Return the settings that labels share with search: policy, data and answers."""
+        names = {
+            *PolicySettings.model_fields,
+            "policy",
+            "server",
+            "data",
+            "data_format",
+            "problems",
+            "chain_steps",
+        }
+        names |= {"checker", "last_number", "device", "dtype", "row_budget", "seed"}
+        return LabelSettings(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Who takes part: policy, PRM and, where the settings name one, the prover's value model."""
+
+    engine: Engine
+    scorer: StepScorer
+    prover: StepScorer | None = None
+
+
+@writes("out")
+def run_search_command(
+    settings: SearchSettings, out: Path, *, console: Console | None = None, models: Models | None = None
+) -> dict[str, Metric]:
+    """Search, measure, write the run directory, print the table; return the metrics.
+
+    Args:
+        settings: of the run.
+        out: run directory.
+        console: for progress and the table.
+        models: who takes part, instead of those that the settings name.
+
+    Raises:
+        SettingsError: settings that do not fit, or a run directory of another run.
+        DataError: the data cannot be used.
+        CheckpointError: a model cannot be loaded.
+        SearchError: nothing could be searched, or scores are no numbers.
+        EngineError: the engine is out of order; start the command again to go on.
+    """
+    console = console or Console()
+    problems, left_out = load_problems(settings)
+    checker = pick_checker(settings.labelling(), [Subject(problem) for problem in problems])
+    models = models or load_models(settings)
+    samples = settings.baseline_samples or max(settings.n) * settings.expansions
+    plan = [
+        ("independent", samples),
+        *((method, n) for method in settings.methods for n in sorted(settings.n)),
+    ]
+    cases: dict[tuple[str, int], list[Case]] = {one: [] for one in plan}
+    if note := room_note(models.engine, settings.limits(whole=True, greedy=False)):
+        console.print(note, highlight=False)
+    started = time.perf_counter()
+    with progress_bar(console) as bar:
+        for repeat in range(settings.repeats):
+            seeded = settings.model_copy(update={"seed": settings.seed + repeat})
+            for method, n in plan:
+                task = bar.add_task(f"{method}, N = {n}", total=len(problems))
+                found = run_search(
+                    method,
+                    problems,
+                    models.engine,
+                    models.scorer,
+                    seeded,
+                    n=n,
+                    prover=models.prover,
+                    journal=out / "journals" / f"{method}-{n}-{repeat}.jsonl",
+                    identity=_identity(settings, models.engine),
+                    progress=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
+                )
+                cases[method, n] += judged(problems, found, checker, repeat, settings.last_number)
+    base = Independent(cases.pop(plan[0]), samples, settings.seed)
+    metrics = curve_metrics(base, dict(cases), sorted(settings.n), seed=settings.seed)
+    metrics["problems"] = Metric(len(problems), unit="problems")
+    metrics["new_seconds"] = Metric(time.perf_counter() - started, unit="s")
+    every = {plan[0]: base.cases, **cases}
+    counts = {f"{method}.n_{n}": _counts(found) for (method, n), found in every.items()}
+    doubts = models.engine.usage.doubts
+    written = write_evaluation(
+        out,
+        "search",
+        settings,
+        metrics,
+        cases=_records(every),
+        worst=misled_searches(every, {problem.id: problem.question for problem in problems}),
+        extra={
+            "left_out": left_out,
+            "counts": counts,
+            "reproducible": models.engine.reproducible,
+            "doubts": doubts,
+        },
+        files={CURVES_FILE: curves_svg(metrics, settings)},
+        notes=[f"{name}: {what}: {count}" for name, odd in counts.items() for what, count in odd.items()],
+        console=console,
+    )
+    show_doubts(console, doubts)
+    return written
+
+
+def load_problems(settings: SearchSettings) -> tuple[list[Problem], dict[str, int]]:
+    """Return the problems, and what was left out of the data and why."""
+    if settings.data is None:
+        count = settings.problems or _CHAIN_PROBLEMS
+        return generate_problems(count, steps=settings.chain_steps, seed=settings.seed, name="search"), {}
+    subjects, left_out = load_subjects(settings.labelling())
+    return [subject.problem for subject in subjects], dict(left_out)
+
+
+def load_models(settings: SearchSettings) -> Models:
+    """Return policy, PRM and, where named and needed, the prover's value model."""
+    engine: Any = load_engine(settings.policy, settings.labelling())
+    # Layouts are made for steps that end with a line break.
+    engine.layout = replace(engine.layout, separator=settings.separator)
+    prover = parse_prover(settings.prover).policy if settings.alpha > 0 else None
+    scorers = [
+        load_scorer(folder, device=settings.device, dtype=settings.dtype)
+        for folder in (settings.prm, prover)
+        if folder is not None
+    ]
+    return Models(engine, *scorers)
+
+
+def judged(
+    problems: Sequence[Problem], found: Sequence[Found], checker: Checker, repeat: int, last_number: bool
+) -> list[Case]:
+    """Return the cases of one search; an answer that cannot be read or compared is wrong."""
+    pairs = [
+        (problem, one.steps)
+        for problem, result in zip(problems, found, strict=True)
+        for one in result.candidates
+    ]
+    verdicts = iter(checker.judge(pairs))
+    chain = isinstance(checker, ChainChecker)
+    cases = []
+    for problem, result in zip(problems, found, strict=True):
+        judgements = [next(verdicts) for _ in result.candidates]
+        answers = tuple(
+            final_answer(problem, one.steps) if chain else stated_answer(one.steps, last_number=last_number)
+            for one in result.candidates
+        )
+        unread = sum(
+            one is None and answer is not None for one, answer in zip(judgements, answers, strict=True)
+        )
+        right = tuple(one is True for one in judgements)
+        cases.append(Case(problem.id, repeat, result, answers, right, unread))
+    return cases
+
+
+def _identity(settings: SearchSettings, engine: Engine) -> dict[str, Any]:
+    """Return what must agree for a journal to be continued, beside method, settings and problems."""
+    prover = parse_prover(settings.prover).policy
+    return {
+        "policy": policy_identity(settings.policy),
+        "prm": folder_identity(Path(settings.prm)),
+        "prover_model": None if prover is None else folder_identity(Path(prover)),
+        "prompts": prompt_digest(getattr(engine, "layout", None)),
+        "dtype": settings.dtype,
+    }
+
+
+def _counts(cases: Sequence[Case]) -> dict[str, int]:
+    counts = sum((Counter(case.found.counts) for case in cases), Counter[str]())
+    counts["answer that cannot be compared"] = sum(case.unread for case in cases)
+    counts["problem without a candidate"] = sum(case.found.chosen is None for case in cases)
+    counts["problem without an answer"] = sum(
+        bool(case.answers) and not any(answer is not None for answer in case.answers) for case in cases
+    )
+    return dict(sorted((+counts).items()))
+
+
+def _records(every: dict[tuple[str, int], Sequence[Case]]) -> Iterator[dict[str, Any]]:
+    for (method, n), cases in every.items():
+        for case in cases:
+            found = case.found
+            chosen = None if found.chosen is None else found.candidates[found.chosen]
+            yield {
+                "method": method,
+                "n": n,
+                "repeat": case.repeat,
+                "problem": case.problem,
+                "right": case.solved,
+                "answer": None if found.chosen is None else case.answers[found.chosen],
+                "steps": None if chosen is None else chosen.steps,
+                "scores": None if chosen is None else chosen.scores,
+                "value": None if chosen is None else chosen.value,
+                "candidates": len(found.candidates),
+                "candidates_right": sum(case.right),
+                "counts": found.counts,
+                "refusal": found.refusal,
+                "seconds": found.seconds,
+                **found.spent.as_dict(),
+            }
+
+
+def misled_searches(
+    every: Mapping[tuple[str, int], Sequence[Case]], problems: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return a record per problem for which some search chose a wrong solution while it had a right one, worst first.
+
+    Of several searches of a problem, the one counts in which the chosen value is furthest above the best right one.
+
+    Args:
+        every: cases by (method, N).
+        problems: question by id.
+    """
+    worst: dict[str, dict[str, Any]] = {}
+    for (method, n), cases in every.items():
+        for case in cases:
+            found = case.found
+            if found.chosen is None or case.solved or not any(case.right):
+                continue
+            best = max(
+                (index for index, right in enumerate(case.right) if right),
+                key=lambda index: found.candidates[index].value,
+            )
+            picked, right = (
+                candidate_record(one.steps, one.scores, one.value, case.answers[index])
+                for index, one in ((index, found.candidates[index]) for index in (found.chosen, best))
+            )
+            gap = picked["value"] - right["value"]
+            if case.problem not in worst or gap > worst[case.problem]["gap"]:
+                worst[case.problem] = {
+                    "id": case.problem,
+                    "gap": gap,
+                    "note": f"{method}, N = {n}: {sum(case.right)} of {len(case.right)} candidates are right.",
+                    "problem": problems[case.problem],
+                    "picked": picked,
+                    "right": right,
+                }
+    return sorted(worst.values(), key=lambda record: -record["gap"])
+
+
+# --- accuracy against compute ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What one search found for one problem, judged.
+
+    Attributes:
+        problem: its id.
+        repeat: number of the repeat.
+        found: the search's result.
+        answers: of the candidates; None: no answer.
+        right: whether each candidate's answer is right.
+        unread: candidates whose answer could not be compared with the reference; they count as wrong.
+    """
+
+    problem: str
+    repeat: int
+    found: Found
+    answers: tuple[str | None, ...]
+    right: tuple[bool, ...]
+    unread: int = 0
+
+    @property
+    def solved(self) -> bool:
+        """Whether the chosen solution is right."""
+        return self.found.chosen is not None and self.right[self.found.chosen]
+
+
+@dataclass(slots=True)
+class Independent:
+    """N independent solutions of every problem, and what choosing among n of them gives on average.
+
+    Args:
+        cases: one per problem and repeat, of the method `independent`.
+        samples: N that was asked for; empty solutions are missing from the candidates, and count as wrong ones.
+        seed: of the random subsets of votes.
+    """
+
+    cases: Sequence[Case]
+    samples: int
+    seed: int = 0
+    _known: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    _classes: dict[int, list[int]] = field(default_factory=dict)
+
+    def accuracies(self, line: str, n: float) -> list[float]:
+        """Return the accuracy of a line per case; a fractional `n` mixes its two neighbours."""
+        low = math.floor(n)
+        if low == n:
+            if (line, low) not in self._known:
+                self._known[line, low] = [
+                    self._accuracy(place, line, low) for place in range(len(self.cases))
+                ]
+            return self._known[line, low]
+        share = n - low
+        pairs = zip(self.accuracies(line, low), self.accuracies(line, low + 1), strict=True)
+        return [(1 - share) * one + share * other for one, other in pairs]
+
+    def _accuracy(self, place: int, line: str, n: int) -> float:
+        case = self.cases[place]
+        missing = self.samples - len(case.right)
+        right = [*case.right, *[False] * missing]
+        if line == "random":
+            return random_choice(right)
+        if line == "pass":
+            return pass_at(right, n)
+        if line == "best_of_n":
+            # Finished solutions come before all others, as in the search's own choice.
+            ranks = [one.value + one.finished for one in case.found.candidates] + [-1.0] * missing
+            return best_at(ranks, right, n)
+        values = [one.value for one in case.found.candidates] + [0.0] * missing
+        if place not in self._classes:
+            self._classes[place] = answer_groups([*case.answers, *[None] * missing])
+        weights = values if line == "weighted_vote" else None
+        return vote_at(self._classes[place], right, n, weights=weights, seed=[self.seed, place, n])
+
+    def cost(self, line: str, n: int, name: str) -> float | None:
+        """Return the mean cost per problem of n solutions, by a name in `COUNTS` or `flops`; None: unknown.
+
+        The policy's cost is proportional to n. The PRM reads equal solutions once, so its cost goes with the number of
+        different ones that n solutions have on average, which are taken to be equally long within a problem.
+        """
+        if name == "flops":
+            policy, prm = self.cost(line, n, "policy_flops"), self.cost(line, n, "prm_flops")
+            return None if policy is None or prm is None else policy + prm
+        if name not in ("tokens_scored", "prm_flops"):
+            whole = mean_cost(self.cases, name)
+            return None if whole is None else whole * n / self.samples
+        if line not in _SCORED:
+            return 0.0
+        if mean_cost(self.cases, name) is None:
+            return None
+        costs = [getattr(case.found.spent, name) * self._different(case, n) for case in self.cases]
+        return math.fsum(costs) / len(costs)
+
+    def solutions_for(self, line: str, cost: float, name: str) -> float | None:
+        """Return how many solutions cost that much, at least 1; None: more than there are, or the cost is unknown."""
+        before = 0.0
+        for n in range(1, self.samples + 1):
+            after = self.cost(line, n, name)
+            if after is None:
+                return None
+            if after >= cost:
+                return max(1.0, n - (after - cost) / (after - before))
+            before = after
+        return None
+
+    def _different(self, case: Case, n: int) -> float:
+        """Return the share of a case's different solutions that n of them have on average."""
+        times = Counter(one.steps for one in case.found.candidates).values()
+        ways = math.comb(self.samples, n)
+        met = (1.0 - math.comb(self.samples - many, n) / ways for many in times)
+        return math.fsum(met) / len(times) if times else 0.0
+
+
+def work_of(base: Independent, cases: Sequence[Case]) -> float | None:
+    """Return how many independent solutions have as many sampled tokens as a method's cases; None: unknown."""
+    one, spent = base.cost("random", 1, "tokens_generated"), mean_cost(cases, "tokens_generated")
+    return spent / one if one and spent is not None else None
+
+
+def mean_cost(cases: Sequence[Case], name: str) -> float | None:
+    """Return the mean cost per case by name; None where it is unknown for one."""
+    costs = [getattr(case.found.spent, name) for case in cases]
+    return None if None in costs or not costs else math.fsum(costs) / len(costs)
+
+
+def curve_metrics(
+    base: Independent, searched: dict[tuple[str, int], Sequence[Case]], ns: Sequence[int], *, seed: int = 0
+) -> dict[str, Metric]:
+    """Return all metrics, ``<line or method>.n_<n>.<measure>``.
+
+    Args:
+        base: independent solutions.
+        searched: by method and N, cases in the same order as `base.cases`.
+        ns: at which N the lines of independent solutions are given; those above their number are left out.
+        seed: of the bootstrap.
+    """
+    metrics: dict[str, Metric] = {}
+    clusters = [case.problem for case in base.cases]
+    for line in LINES:
+        for n in (1,) if line == "random" else (n for n in ns if n <= base.samples):
+            name = f"{line}.n_{n}"
+            metrics[f"{name}.accuracy"] = bootstrap_mean(
+                base.accuracies(line, n), clusters=clusters, seed=seed, unit="fraction"
+            )
+            for count in (*COUNTS, "flops"):
+                metrics[f"{name}.{count}"] = Metric(base.cost(line, n, count), unit=_unit(count))
+            if line in _SCORED:
+                metrics |= _compared(name, base.accuracies(line, n), "majority", base, n, clusters, seed)
+    for (method, n), cases in searched.items():
+        name = f"{method}.n_{n}"
+        solved = [float(case.solved) for case in cases]
+        metrics[f"{name}.accuracy"] = bootstrap_mean(solved, clusters=clusters, seed=seed, unit="fraction")
+        for count in (*COUNTS, "flops"):
+            metrics[f"{name}.{count}"] = Metric(mean_cost(cases, count), n=len(cases), unit=_unit(count))
+        candidates = sum(len(case.found.candidates) for case in cases) / len(cases)
+        metrics[f"{name}.candidates"] = Metric(candidates, n=len(cases))
+        metrics[f"{name}.seconds"] = Metric(math.fsum(case.found.seconds for case in cases), unit="s")
+        work = work_of(base, cases)
+        metrics[f"{name}.work"] = Metric(work, n=len(cases), unit="solutions")
+        comparable = work is not None and 1 / SAME_WORK <= work / n <= SAME_WORK
+        for line in BASELINES:
+            if n <= base.samples:
+                metrics |= (
+                    _compared(name, solved, line, base, n, clusters, seed)
+                    if comparable
+                    else {f"{name}.minus_{line}": Metric(None, unit="fraction")}
+                )
+            metrics |= _compared_at_cost(name, solved, line, base, cases, clusters, seed, "cost")
+            metrics |= _compared_at_cost(name, solved, line, base, cases, clusters, seed, "tokens")
+    return metrics
+
+
+def _compared(
+    name: str,
+    accuracies: Sequence[float],
+    line: str,
+    base: Independent,
+    n: float,
+    clusters: Sequence[str],
+    seed: int,
+    suffix: str = "",
+) -> dict[str, Metric]:
+    found = paired_difference(
+        accuracies, base.accuracies(line, n), clusters=clusters, seed=seed, unit="fraction"
+    )
+    key = f"{name}.minus_{line}{suffix}"
+    return {key: found.difference, f"{key}.p_value": Metric(found.p_value)}
+
+
+def _compared_at_cost(
+    name: str,
+    solved: Sequence[float],
+    line: str,
+    base: Independent,
+    cases: Sequence[Case],
+    clusters: Sequence[str],
+    seed: int,
+    what: Literal["cost", "tokens"],
+) -> dict[str, Metric]:
+    """Compare with as many independent solutions as cost the same; null where more than there are would be needed."""
+    flops = what == "cost" and mean_cost(cases, "flops") is not None
+    unit = "flops" if flops else "tokens_generated"
+    key = f"{name}.minus_{line}_at_equal_{what}"
+    cost = mean_cost(cases, unit)
+    n = None if cost is None else base.solutions_for(line, cost, unit)
+    samples = {f"{key}.samples": Metric(n, unit="solutions")}
+    if n is None:
+        return {key: Metric(None, unit="fraction"), **samples}
+    return samples | _compared(name, solved, line, base, n, clusters, seed, f"_at_equal_{what}")
+
+
+def _unit(count: str) -> str:
+    return "FLOP" if "flops" in count else "tokens"
+
+
+def curves_svg(metrics: dict[str, Metric], settings: SearchSettings) -> str:
+    """Return the picture of accuracy against cost: FLOPs per problem, or sampled tokens where those are unknown."""
+    known = all(metric.value is not None for name, metric in metrics.items() if name.endswith(".flops"))
+    count, label = ("flops", "FLOPs per problem") if known else ("tokens_generated", "tokens per problem")
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for place, name in enumerate((*LINES, *settings.methods)):
+        keys = [f"{name}.n_{n}" for n in sorted(settings.n)]
+        points = [
+            (metrics[f"{key}.{count}"].value, metrics[f"{key}.accuracy"])
+            for key in keys
+            if f"{key}.accuracy" in metrics
+        ]
+        line = [
+            (x, one.value, one.low, one.high) for x, one in points if x is not None and one.value is not None
+        ]
+        if not line:
+            continue
+        xs, ys, lows, highs = zip(*line, strict=True)
+        look: dict[str, Any] = {
+            "marker": "os^Dvp*XP<"[place % 10],
+            "linestyle": "--" if name in LINES else "-",
+        }
+        # Bars, not bands: the bands of ten lines would hide one another.
+        if None not in (*lows, *highs):
+            bars = np.abs(np.array([lows, highs], dtype=float) - np.array(ys, dtype=float))
+            look |= {"yerr": bars, "elinewidth": 0.7, "capsize": 2}
+        axes.errorbar(xs, ys, label=name.replace("_", " "), **look)
+    axes.set(xscale="log", xlabel=label, ylabel="accuracy")
+    axes.grid(alpha=0.25)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return svg_of(figure)
