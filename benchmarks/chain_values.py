@@ -26,7 +26,7 @@ from sparring.files import atomic_write_text
 from sparring.labels.command import run_label
 from sparring.labels.label_run import LabelledValues, labelled_values
 from sparring.labels.settings import LabelSettings
-from sparring.models.loading import TINY_POLICY
+from sparring.models import TINY_POLICY
 from sparring.models.scorer import load_scorer
 from sparring.progress.logs import logged_traces
 from sparring.progress.provers import (

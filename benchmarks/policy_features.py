@@ -22,8 +22,9 @@ from pathlib import Path
 import torch
 
 from sparring.files import atomic_write_json, atomic_write_text
+from sparring.models import TINY_POLICY
 from sparring.models.batching import pad_right
-from sparring.models.loading import TINY_POLICY, load_causal_model, load_tokenizer, pick_device
+from sparring.models.loading import load_causal_model, load_tokenizer, pick_device
 from sparring.models.prompts import layout_for
 from sparring.rollouts.local import sample_solutions
 from sparring.runs import machine, source_commit

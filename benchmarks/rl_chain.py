@@ -34,7 +34,8 @@ from sparring.errors import SettingsError
 from sparring.files import atomic_write_json, atomic_write_text
 from sparring.labels.answers import ChainChecker
 from sparring.labels.posterior import pass_at_k
-from sparring.models.loading import TINY_POLICY, load_causal_model, load_tokenizer, pick_device
+from sparring.models import TINY_POLICY
+from sparring.models.loading import load_causal_model, load_tokenizer, pick_device
 from sparring.models.prompts import layout_for
 from sparring.rollouts.local import sample_solutions
 from sparring.runs import Metric, write_metrics

@@ -35,10 +35,9 @@ from transformers import pipeline
 
 from sparring.errors import SparringError
 from sparring.files import atomic_write_text
+from sparring.models import TINY_POLICY
 from sparring.models.checkpoint import save_prm
-from sparring.models.families.text_layout import encode_trace
 from sparring.models.loading import (
-    TINY_POLICY,
     load_causal_model,
     load_new_token_classifier,
     load_tokenizer,
@@ -48,6 +47,7 @@ from sparring.models.players import LABELS
 from sparring.models.prompts import layout_for
 from sparring.models.scorer import TokenHeadScorer, load_scorer
 from sparring.models.sidecar import sidecar_for
+from sparring.models.text_layout import encode_trace
 from sparring.runs import Metric, write_metrics
 from sparring.traces.formats.common import ReadOptions
 from sparring.traces.readers import read_traces_as

@@ -32,9 +32,9 @@ from safetensors.torch import load_file
 
 from again import read_results, replace_metrics
 from sparring.files import atomic_write_text
+from sparring.models import TINY_POLICY
 from sparring.models.checkpoint import token_classifier
 from sparring.models.loading import (
-    TINY_POLICY,
     load_new_token_classifier,
     load_token_classifier,
     load_tokenizer,

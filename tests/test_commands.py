@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sparring.models.loading import TINY_POLICY, resolve_model
+from sparring.models import TINY_POLICY
+from sparring.models.loading import resolve_model
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Trace
 from sparring.worlds.chain import generate_problems

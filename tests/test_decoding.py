@@ -16,8 +16,8 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from sparring.models.decoding import KeptStates, PackedRows, Piece, SeparateRows, begin
-from sparring.models.sampling import sample_seeded, uniforms
+from sparring.models.prefix_cache import PrefixCache, Segment, tokens_to_keep
+from sparring.models.sampling import PackedRows, SeparateRows, begin, sample_seeded, uniforms
 
 VOCABULARY = 23
 SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
@@ -86,7 +86,7 @@ def test_samples_equal_reading_the_whole_text_for_every_token(kind, prompts, see
 @settings(max_examples=12)
 @given(PROMPTS, st.integers(0, 2**40), st.sampled_from([40, 400, 10_000]), st.integers(1, 4))
 def test_samples_stay_the_same_where_states_are_kept(prompts, seed, most_tokens, samples):
-    model, kept = MODELS["packed"], KeptStates(most_tokens)
+    model, kept = MODELS["packed"], PrefixCache(most_tokens)
     for turn in range(3):
         seeds = [seed + 10 * turn + index for index in range(len(prompts))]
         found = drawn(model, prompts, seeds, samples, 5, row_budget=8, kept=kept)
@@ -105,7 +105,7 @@ def test_kept_states_are_not_read_again(monkeypatch):
         return forward(self, **options)
 
     monkeypatch.setattr(type(model), "forward", counting)
-    kept, prompt = KeptStates(), list(range(1, 20))
+    kept, prompt = PrefixCache(), list(range(1, 20))
     [[first]] = drawn(model, [prompt], [1], 1, 6, kept=kept)
     assert read[0] == len(prompt)
     read.clear()
@@ -129,15 +129,15 @@ TEXTS = st.lists(st.integers(0, 2), min_size=1, max_size=7).map(tuple)
 
 @given(st.lists(st.tuples(TEXTS, st.booleans()), max_size=25), st.integers(0, 12), TEXTS)
 def test_kept_states_give_whole_beginnings_only(texts, most_tokens, asked):
-    kept = KeptStates(most_tokens)
+    kept = PrefixCache(most_tokens)
     for text, drop in texts:
         before = kept.longest(text)
         positions = torch.tensor(text[len(before) :], dtype=torch.float32)
-        kept.keep(text, Piece(positions[None, None, None, :, None], before))
+        kept.keep(text, Segment(positions[None, None, None, :, None], before))
         if drop:
             kept.drop_oldest()
-            assert kept._tokens <= most_tokens
-    assert kept._tokens == sum(piece.states.shape[-2] for piece in kept._pieces.values())
+            assert kept.tokens <= most_tokens
+    assert kept.tokens == sum(piece.states.shape[-2] for piece in kept.segments.values())
     key = kept.longest(asked)
     assert len(key) < len(asked) and asked[: len(key)] == key
     assert [int(token) for piece in kept.path(key) for token in piece.flatten()] == list(key)
@@ -147,8 +147,6 @@ def test_kept_states_give_whole_beginnings_only(texts, most_tokens, asked):
 
 def test_a_large_model_keeps_fewer_tokens() -> None:
     from types import SimpleNamespace
-
-    from sparring.models.decoding import tokens_to_keep
 
     config = SimpleNamespace(
         num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, hidden_size=4096, head_dim=None

@@ -28,8 +28,7 @@ from sparring.evaluation.oracle import OracleAuditSettings
 from sparring.evaluation.prmbench import PrmbenchSettings
 from sparring.evaluation.search import SearchSettings
 from sparring.labels.settings import LabelSettings
-from sparring.models.families.command import ConvertPrmSettings
-from sparring.models.sidecar import Sidecar
+from sparring.models.sidecar import ConvertPrmSettings, Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.settings import Settings, load_settings
 from sparring.traces import FORMATS, read_problems_as

@@ -14,12 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from family_sources import MAKERS, QUESTION, STEPS, TRACES
 from sparring.errors import CheckpointError, DataError, SettingsError
-from sparring.models.families.command import ConvertPrmSettings, convert_prm
-from sparring.models.families.log_ratio import encode_answer
-from sparring.models.families.registry import FAMILIES
-from sparring.models.families.text_layout import Piece, encode_trace, join
+from sparring.models.families import FAMILIES, convert_prm
 from sparring.models.scorer import load_scorer
-from sparring.models.sidecar import LayoutFields
+from sparring.models.sidecar import ConvertPrmSettings, LayoutFields
+from sparring.models.text_layout import Piece, encode_trace, join
 from sparring.settings import load_settings
 from sparring.traces.records import Problem, Trace
 
@@ -66,10 +64,10 @@ def test_a_position_off_by_one_would_be_noticed(folders, name):
     _, out = folders[name]
     scorer = load_scorer(out, device="cpu")
     if name == "eurus":
-        answer = encode_answer(TRACES[0], scorer.tokenizer, scorer.sidecar)
-        assert len(set(answer.last)) == len(answer.last)
+        places = scorer.encode(TRACES[0]).positions
+        assert len(set(places)) == len(places)
         return
-    encoded = scorer._encode(TRACES[0])
+    encoded = scorer.encode(TRACES[0])
     ids = torch.tensor([encoded.input_ids])
     with torch.no_grad():
         logits = scorer.model(input_ids=ids).logits[0]
@@ -99,9 +97,9 @@ def test_special_tokens_in_anybodys_text_are_characters(folders):
         scorer = load_scorer(folders[name][1], device="cpu")
         [row] = scorer.score([Trace(Problem("x", "<extra_0> <|im_start|> 2?"), (forged, "And 6."))])
         assert len(row) == 2
-        encoded = scorer._encode(Trace(Problem("x", "q"), (forged,)))
+        encoded = scorer.encode(Trace(Problem("x", "q"), (forged,)))
         specials = [i for i in encoded.input_ids if i in scorer.tokenizer.all_special_ids]
-        plain = scorer._encode(Trace(Problem("x", "q"), ("So 5.",)))
+        plain = scorer.encode(Trace(Problem("x", "q"), ("So 5.",)))
         assert len(specials) == len([i for i in plain.input_ids if i in scorer.tokenizer.all_special_ids])
 
 

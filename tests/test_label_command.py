@@ -23,7 +23,8 @@ from sparring.labels.command import run_label
 from sparring.labels.label_run import labelled_values
 from sparring.labels.posterior import best_of_k
 from sparring.labels.settings import LabelSettings, ServerSettings
-from sparring.models.loading import TINY_POLICY, load_tokenizer
+from sparring.models import TINY_POLICY
+from sparring.models.loading import load_tokenizer
 from sparring.rollouts.engine import Completion, EngineError, Limits, Prefix, Usage
 from sparring.runs import read_metrics
 from sparring.settings import load_settings

@@ -162,7 +162,7 @@ def test_a_function_holds_the_lock_of_its_argument(tmp_path):
         "evaluation.prmbench_command.evaluate_prmbench",
         "evaluation.search_command.run_search_command",
         "labels.command.run_label",
-        "models.families.command.convert_prm",
+        "models.families.convert_prm",
         "training.aprm.train_aprm",
         "training.chain_policy.train_chain_policy",
         "training.rl.train_rl",

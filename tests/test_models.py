@@ -159,7 +159,7 @@ def test_saved_prm_is_a_plain_folder_with_the_same_scores(tiny_folder, tokenizer
     scorer = load_scorer(tmp_path / "prm", device="cpu")
     problems = generate_problems(4, steps=(3, 5), seed=0)
     traces = [Trace(problem, problem.solution) for problem in problems]
-    encoded = [scorer._encode(trace) for trace in traces]
+    encoded = [scorer.encode(trace) for trace in traces]
     for row, scores in zip(encoded, scorer.score(traces), strict=True):
         batch = collate([BranchedRow(row.input_ids[:3], [row.input_ids[3:]])], 0, CPU, torch.float32)
         with torch.no_grad():

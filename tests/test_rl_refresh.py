@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from rl_data import PROBLEM, killed_run, log_of, looks_of, random_prm, small
 from sparring.errors import SettingsError
-from sparring.models.loading import TINY_POLICY, load_tokenizer
+from sparring.models import TINY_POLICY
+from sparring.models.loading import load_tokenizer
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Calibration, read_sidecar, sidecar_for, write_sidecar
 from sparring.oracles.panel import Panel

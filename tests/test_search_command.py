@@ -31,9 +31,9 @@ from sparring.rollouts.local import LocalEngine
 from sparring.runs import read_metrics
 from sparring.search import METHODS, Candidate, Found, MethodSettings, Spent, run_search
 from sparring.search.budget import Model, measured
-from sparring.search.incremental import IncrementalScorer, supported
 from sparring.settings import load_settings
 from sparring.traces.records import Trace
+from sparring.traces.spans import prompt_ids
 from sparring.worlds.chain import generate_problems
 from sparring.worlds.chain_model import CHAIN_LAYOUT
 
@@ -101,10 +101,10 @@ def test_flops_are_those_counted_by_hand(engine, prm):
 
 def test_reading_new_steps_only_gives_the_scores_of_whole_traces(prm):
     scorer = load_scorer(prm, device="cpu")
-    assert supported(scorer) and not supported(Judge(share_of_a))
+    assert load_scorer(prm, device="cpu", overflow="drop_steps").prefix_cache() is None
     chain = generate_problems(3, steps=(4, 5), seed=0, name="test")
     for kept in (100_000, 40):  # with 40 tokens, most of what was read is lost again
-        reader = IncrementalScorer(scorer, kept_tokens=kept)
+        cache = scorer.prefix_cache(kept)
         unread = 0
         for length in range(1, 5):
             traces = [
@@ -117,16 +117,28 @@ def test_reading_new_steps_only_gives_the_scores_of_whole_traces(prm):
                 Trace(chain[0], ("b is 1", "c is 2")),
                 Trace(chain[1], chain[1].solution[: length + 1]),
             ]
-            found = reader.read(traces)
+            found = scorer.score_new(traces, cache)
             unread += sum(start for _, start in found)
             for (scores, _), expected in zip(found, scorer.score(traces), strict=True):
                 assert scores == pytest.approx(expected, abs=1e-5)
         assert (unread > 500) == (kept > 40)
         for problem in chain:
-            reader.forget(problem)
-        assert reader._pieces == {} and reader._tokens == 0
+            cache.forget(prompt_ids(problem.question, scorer.tokenizer, CHAIN_LAYOUT))
+        assert not cache.segments and cache.tokens == 0
     with pytest.raises(DataError, match=f"problem '{chain[0].id}'.*limit of 300"):
-        reader.read([Trace(chain[0], ("a is 7",) * 80)])
+        scorer.score_new([Trace(chain[0], ("a is 7",) * 80)], cache)
+
+
+def test_steps_that_make_the_same_tokens_and_end_elsewhere_are_read_anew(prm):
+    """A line break written in a step makes the ids of two steps; what ends where is another trace's affair."""
+    scorer = load_scorer(prm, device="cpu")
+    cache, [problem] = scorer.prefix_cache(), generate_problems(1, steps=(2, 2), seed=0, name="test")
+    scorer.score_new([Trace(problem, ("a is 7 \n b is 1",))], cache)
+    trace = Trace(problem, ("a is 7", "b is 1", "c is 2"))
+    [(scores, read)] = scorer.score_new([trace], cache)
+    same = scorer.encode(trace.prefix(2)).input_ids in cache.segments
+    assert scores == pytest.approx(scorer.score([trace])[0], abs=1e-5)
+    assert (read == 0) == same
 
 
 def run(out: Path, prm: Path, *overrides: str, models: Models | None = None) -> tuple[dict, str]:

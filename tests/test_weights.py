@@ -23,8 +23,7 @@ from family_sources import MAKERS
 from sparring.errors import CheckpointError
 from sparring.labels.provers import load_engine
 from sparring.labels.settings import LabelSettings
-from sparring.models.families.command import ConvertPrmSettings, convert_prm
-from sparring.models.families.registry import FAMILIES
+from sparring.models.families import FAMILIES, convert_prm
 from sparring.models.loading import (
     load_backbone,
     load_causal_model,
@@ -33,6 +32,7 @@ from sparring.models.loading import (
     load_token_classifier,
 )
 from sparring.models.scorer import load_scorer
+from sparring.models.sidecar import ConvertPrmSettings
 
 Tensors = dict[str, torch.Tensor]
 CPU = torch.device("cpu")

@@ -82,8 +82,8 @@ COMMANDS = (
     Command(
         "convert-prm",
         "Turn a public PRM into a folder that every command can score with.",
-        "models.families.command:convert_prm",
-        "models.families.command:ConvertPrmSettings",
+        "models.families:convert_prm",
+        "models.sidecar:ConvertPrmSettings",
         arguments=(argument("source", "Downloaded PRM folder."),),
         out="models/prm",
         kind="folder",

@@ -26,7 +26,8 @@ from sparring.evaluation.processbench import Case, best_threshold, evaluate, mak
 from sparring.evaluation.scored import Threshold
 from sparring.files import atomic_write_json, atomic_write_jsonl
 from sparring.locks import writes
-from sparring.models.loading import TINY_POLICY, load_policy, pick_device, pick_dtype
+from sparring.models import TINY_POLICY
+from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.scorer import Scorer, load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.oracles.equality import answer_groups

@@ -37,7 +37,7 @@ from sparring.labels.label_run import Subject
 from sparring.labels.provers import load_engine, policy_identity
 from sparring.labels.settings import LabelSettings, PolicySettings, ServerSettings, parse_prover
 from sparring.locks import writes
-from sparring.models.loading import TINY_POLICY
+from sparring.models import TINY_POLICY
 from sparring.models.prompts import prompt_digest
 from sparring.models.scorer import load_scorer
 from sparring.oracles.equality import answer_groups

@@ -12,8 +12,8 @@ from pathlib import Path
 from sparring.errors import SettingsError
 from sparring.fingerprints import folder_identity
 from sparring.labels.settings import LabelSettings, parse_prover
+from sparring.models import TINY_POLICY
 from sparring.models.loading import (
-    TINY_POLICY,
     load_policy,
     load_tokenizer,
     pick_device,

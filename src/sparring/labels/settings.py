@@ -9,10 +9,9 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from sparring.labels.allocation import Adaptive, Allocation, Uniform
-from sparring.models.loading import TINY_POLICY
+from sparring.models import TINY_POLICY
 from sparring.models.prompts import PromptSettings
-from sparring.rollouts.engine import Limits
-from sparring.rollouts.server import ServerKind
+from sparring.rollouts.engine import Limits, ServerKind
 from sparring.settings import Settings
 from sparring.worlds.chain import IN_DISTRIBUTION
 

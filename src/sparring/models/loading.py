@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import importlib.resources
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from huggingface_hub.utils.tqdm import disable_progress_bars
+from safetensors.torch import load_file
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -28,6 +31,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from sparring.errors import CheckpointError, SettingsError
+from sparring.models import TINY_POLICY
 from sparring.models.folder import (
     TOKENIZER_TEXTS,
     check_files,
@@ -38,9 +42,10 @@ from sparring.models.folder import (
     tensor_types,
     weight_files,
 )
+from sparring.models.sidecar import MAX_LENGTH
 
-TINY_POLICY = "tiny-chain-policy"
-"""Name under which the policy that ships with the package can be given wherever a model folder is expected."""
+HEAD_FILE = "step_head.safetensors"
+"""Weights of a head of several layers: ``0.weight``, ``0.bias``, ``1.weight``, …, first layer first."""
 
 
 def resolve_model(name: str | Path) -> str:
@@ -121,6 +126,11 @@ def positions(config: Any) -> int | None:
         ):
             limit = max(limit, int(scaling.get("factor", 1) * scaling["original_max_position_embeddings"]))
     return limit
+
+
+def context(config: Any) -> int:
+    """Return the most tokens of a trace for a model: its positions, or a usual number where it has no limit."""
+    return positions(config) or MAX_LENGTH
 
 
 def load_config(folder: Path) -> Any:
@@ -235,6 +245,68 @@ def load_new_token_classifier(
     return _load(
         AutoModelForTokenClassification, name, device, dtype, without_head, num_labels=len(labels), **named
     )
+
+
+class StepHead(nn.Module):
+    """A backbone with a step head: called like a token classifier of transformers."""
+
+    def __init__(self, backbone: Any, layers: list[nn.Linear]) -> None:
+        super().__init__()
+        self.backbone, self.layers = backbone, nn.ModuleList(layers)
+        self.config = backbone.config
+        self.config.num_labels = layers[-1].out_features
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """Return the backbone's input embedding."""
+        embedding: nn.Embedding = self.backbone.get_input_embeddings()
+        return embedding
+
+    def forward(self, input_ids: torch.Tensor, use_cache: bool = False) -> SimpleNamespace:
+        """Return logits of shape (rows, tokens, labels)."""
+        states = self.backbone(input_ids=input_ids, use_cache=use_cache).last_hidden_state
+        for index, layer in enumerate(self.layers):
+            states = layer(states if index == 0 else torch.relu(states))
+        return SimpleNamespace(logits=states)
+
+
+def head_layers(weights: Mapping[str, torch.Tensor], width: int) -> list[nn.Linear]:
+    """Return the layers of a head file, checked to fit each other and a backbone of this width.
+
+    Raises:
+        CheckpointError: a weight is missing, left over, or of another shape.
+    """
+    layers = []
+    for index in range(max(1, (len(weights) + 1) // 2)):
+        weight, bias = weights.get(f"{index}.weight"), weights.get(f"{index}.bias")
+        fits = weight is not None and bias is not None and weight.ndim == 2 and weight.shape[1] == width
+        if weight is None or bias is None or not fits or bias.shape != weight.shape[:1]:
+            raise CheckpointError(f"{HEAD_FILE}: layer {index} is missing or does not take {width} numbers")
+        layer = nn.Linear(width, weight.shape[0], device="meta")
+        layer.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+        layers.append(layer)
+        width = weight.shape[0]
+    if len(weights) != 2 * len(layers):
+        raise CheckpointError(f"{HEAD_FILE}: weights that belong to no layer: {sorted(weights)}")
+    return layers
+
+
+def load_step_head(folder: Path, *, device: torch.device, dtype: torch.dtype) -> StepHead:
+    """Return the model of a folder with a step head, in evaluation mode.
+
+    Raises:
+        CheckpointError: the backbone or the head cannot be loaded, or they do not fit.
+    """
+    path = folder / HEAD_FILE
+    if not path.is_file():
+        raise CheckpointError(f"'{folder}' has no {HEAD_FILE}")
+    tensor_types(path)
+    weights = load_file(path)
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point() or not torch.isfinite(tensor.to(dtype)).all():
+            raise CheckpointError(f"{path}: {name} holds something else than finite numbers")
+    backbone = load_backbone(folder, device=device, dtype=dtype)
+    layers = head_layers(weights, backbone.config.hidden_size)
+    return StepHead(backbone, layers).to(device=device, dtype=dtype).eval()
 
 
 def load_label_token_model(

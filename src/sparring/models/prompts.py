@@ -18,9 +18,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from typing import Any, Literal
 
-from jinja2 import TemplateError
 from pydantic import Field, model_validator
-from transformers.utils import chat_template_utils
 
 from sparring.errors import CheckpointError, SettingsError, did_you_mean
 from sparring.fingerprints import records_digest
@@ -172,6 +170,8 @@ def render_chat(
             raise SettingsError(
                 f"template_kwargs: the chat template does not use '{name}'" + did_you_mean(name, names)
             )
+    from jinja2 import TemplateError
+
     try:
         with _stopped_clock(datetime.datetime.fromisoformat(told.date)):
             text: str = tokenizer.apply_chat_template(
@@ -188,6 +188,8 @@ def _stopped_clock(day: datetime.datetime) -> Iterator[None]:
 
     transformers takes no function as an argument of a template, so its own `strftime_now` is told the day.
     """
+
+    from transformers.utils import chat_template_utils
 
     class Day(datetime.datetime):
         @classmethod

@@ -1,12 +1,19 @@
 """Sampling from a causal language model: the prefix is computed once for all of its samples.
 
+    row        prefix …………  a1 b1 a2 b2 …  (room)         one row with two branches, a and b
+    a sees     prefix, a    never b, never the room
+
+`PackedRows` stores a prefix once for several continuations and writes into room that grows by blocks; models that are not
+`cacheable` are sampled from in `SeparateRows`. With a `PrefixCache`, what was read in one call is not read in the next.
+
 Contract: plain sampling at a temperature (or greedy at 0); finished rows leave the batch. Two sources of randomness:
 `sample` takes a generator, so a run can be repeated as a whole; `sample_seeded` takes a seed per prompt and draws the
 token at (seed, sample, position) by inverse CDF from a number that depends on these three alone, so a result does not
 depend on what else is in the batch (rounding aside: other batch shapes change logits in the last bits, which changes a
 token only where the number falls that close to a boundary).
 
-Not here: engines on servers, top-p and penalties (a policy gradient needs samples from the model's own distribution).
+Not here: reading prefixes (`prefix_cache.py`), engines
+on servers, top-p and penalties (a policy gradient needs samples from the model's own distribution).
 """
 
 from __future__ import annotations
@@ -21,7 +28,10 @@ import torch
 from numpy.typing import NDArray
 
 from sparring.models.batching import length_sorted_batches
-from sparring.models.decoding import Ids, KeptStates, Piece, SeparateRows, begin
+from sparring.models.prefix_cache import Ids, PrefixCache, Segment, read, written
+
+_BLOCK = 16  # tokens per branch that room is made for at a time
+_MOST_BRANCHES = 8
 
 Choose = Callable[[torch.Tensor, torch.Tensor, int], tuple[torch.Tensor, torch.Tensor | None]]
 """From logits (rows, vocabulary), row numbers and position: chosen ids and, where wanted, their log-probabilities."""
@@ -104,7 +114,7 @@ def sample_seeded(
     pad_id: int,
     temperature: float = 1.0,
     row_budget: int = 256,
-    kept: KeptStates | None = None,
+    kept: PrefixCache | None = None,
 ) -> list[list[Sampled]]:
     """Return `samples` continuations of each prompt with log-probabilities; sample j depends on (prompt, its seed, j).
 
@@ -192,7 +202,7 @@ def _chunks(prompts: Sequence[Sequence[int]], at_once: int) -> list[list[int]]:
     ]
 
 
-def _apart(prompts: Sequence[Ids], at_once: int, kept: KeptStates | None) -> list[list[int]]:
+def _apart(prompts: Sequence[Ids], at_once: int, kept: PrefixCache | None) -> list[list[int]]:
     """Return chunks as `_chunks` does, prompts that are read from their beginning apart from the others."""
     begun = [kept is not None and bool(kept.longest(prompt)) for prompt in prompts]
     parts = [[index for index, one in enumerate(begun) if one == kind] for kind in (False, True)]
@@ -212,7 +222,7 @@ def _sample_batch(
     ends: Callable[[Sequence[int]], bool],
     pad_id: int,
     choose: Choose,
-    kept: KeptStates | None = None,
+    kept: PrefixCache | None = None,
 ) -> list[Sampled]:
     max_new_tokens = max(limits)
     rows, logits = begin(
@@ -229,7 +239,7 @@ def _sample_batch(
             for slot, states in zip(going[row], rows.written(row), strict=True):
                 prompt, read = prompts[slot // samples], found[slot].ids[:-1]
                 if read:
-                    kept.keep((*prompt, *read), Piece(states[..., : len(read), :], prompt))
+                    kept.keep((*prompt, *read), Segment(states[..., : len(read), :], prompt))
 
     for step in range(max_new_tokens):
         chosen, log_probabilities = choose(logits, alive.flatten(), step)
@@ -256,3 +266,144 @@ def _sample_batch(
             alive, chosen = alive[stay], chosen.view(-1, rows.branches)[stay].flatten()
         logits = rows.read(chosen)
     return found
+
+
+# --- rows that grow token by token -------------------------------------------------------------------------------------
+
+
+def begin(
+    model: Any,
+    prompts: Sequence[Ids],
+    *,
+    samples: int,
+    max_new_tokens: int,
+    pad_id: int,
+    kept: PrefixCache | None = None,
+) -> tuple[PackedRows | SeparateRows, torch.Tensor]:
+    """Read the prompts; return rows for `samples` continuations of each, and the logits of their first tokens.
+
+    Args:
+        model: a causal language model in evaluation mode.
+        prompts: token ids, none empty; one whose beginning is kept is padded for one that is read whole, so better apart.
+        samples: continuations per prompt, the slots of one prompt next to each other.
+        max_new_tokens: most tokens that are read.
+        pad_id: any valid id; it is masked.
+        kept: where states are taken from, and where those of the prompts go.
+    """
+    known = [kept.longest(prompt) if kept is not None else () for prompt in prompts]
+    read_columns = max(map(len, known)) + max(
+        len(prompt) - len(key) for prompt, key in zip(prompts, known, strict=True)
+    )
+    branches = _branches(samples, max_new_tokens, read_columns)
+    room = branches * min(max_new_tokens, _BLOCK)
+    found = read(model, prompts, known, kept, pad_id=pad_id, columns=read_columns + room, logits_to_keep=1)
+    logits = found.logits[:, -1].repeat_interleave(samples, dim=0)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=logits.device)
+    if found.states is None:
+        return SeparateRows(model, found.cache, found.visible.long(), lengths, samples), logits
+    if kept is not None:
+        for prompt, key, states in zip(prompts, known, found.segments(prompts, known), strict=True):
+            kept.keep(prompt, Segment(states, key))
+    states, visible = found.states, torch.nn.functional.pad(found.visible, (0, room))
+    if samples > branches:
+        times = samples // branches
+        states, visible = states.repeat_interleave(times, dim=2), visible.repeat_interleave(times, dim=0)
+        lengths = lengths.repeat_interleave(times)
+    return PackedRows(model, states, read_columns, visible, lengths, branches), logits
+
+
+class PackedRows:
+    """Rows of `branches` continuations each; a continuation is a slot, numbered row by row.
+
+    Args:
+        model: for which `prefix_cache.cacheable` holds.
+        states: keys and values of the prefixes and room, (layers, 2, rows, heads, columns, width).
+        used: columns of the prefixes.
+        visible: which columns hold a row's prefix, (rows, columns).
+        positions: of each row's next token.
+        branches: continuations per row.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        states: torch.Tensor,
+        used: int,
+        visible: torch.Tensor,
+        positions: torch.Tensor,
+        branches: int,
+    ) -> None:
+        self.model, self.states, self.prefix, self.used = model, states, used, used
+        self.mask = visible[:, None, None, :].repeat(1, 1, branches, 1)
+        self.positions, self.branches = positions, branches
+
+    def read(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Read one token per slot, and return the logits of the next ones, (slots, vocabulary)."""
+        room = self.states.shape[-2]
+        if self.used + self.branches > room:
+            more = max(_BLOCK * self.branches, room // 8)
+            self.states = torch.nn.functional.pad(self.states, (0, 0, 0, more))
+            self.mask = torch.nn.functional.pad(self.mask, (0, more))
+        # A branch sees its own new column, and not those of its neighbours.
+        self.mask[:, 0].diagonal(self.used, 1, 2).fill_(True)
+        output = self.model(
+            input_ids=tokens.view(-1, self.branches),
+            attention_mask=self.mask,
+            position_ids=self.positions[:, None].expand(-1, self.branches),
+            past_key_values=written(self.states, self.used),
+            use_cache=True,
+        )
+        self.used += self.branches
+        self.positions = self.positions + 1
+        logits: torch.Tensor = output.logits.flatten(0, 1)
+        return logits
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Go on with these rows alone."""
+        self.states = self.states.index_select(2, rows)
+        self.mask, self.positions = self.mask[rows], self.positions[rows]
+
+    def written(self, row: int) -> list[torch.Tensor]:
+        """Return, per branch of a row, the keys and values of what it has read after the prefix."""
+        states = self.states[:, :, row, :, self.prefix : self.used].clone()
+        return [states[..., branch :: self.branches, :] for branch in range(self.branches)]
+
+
+class SeparateRows:
+    """One row per continuation, with the cache that the model made for itself."""
+
+    branches = 1
+
+    def __init__(
+        self, model: Any, cache: Any, mask: torch.Tensor, positions: torch.Tensor, samples: int
+    ) -> None:
+        cache.batch_repeat_interleave(samples)
+        self.model, self.cache = model, cache
+        self.mask = mask.repeat_interleave(samples, dim=0)
+        self.positions = positions.repeat_interleave(samples)
+
+    def read(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Read one token per row, and return the logits of the next ones, (rows, vocabulary)."""
+        self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], dim=-1)
+        output = self.model(
+            input_ids=tokens[:, None],
+            attention_mask=self.mask,
+            position_ids=self.positions[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.positions = self.positions + 1
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Go on with these rows alone."""
+        self.cache.batch_select_indices(rows)
+        self.mask, self.positions = self.mask[rows], self.positions[rows]
+
+
+def _branches(samples: int, max_new_tokens: int, prefix: int) -> int:
+    """Return how many samples share a row: they read each other's columns in vain, and the prefix only once."""
+    most = min(_MOST_BRANCHES, samples, max(1, 2 * prefix // max_new_tokens))
+    return next(branches for branches in range(most, 0, -1) if samples % branches == 0)

@@ -4,6 +4,8 @@ Contract: how a checkpoint is read is decided by its sidecar alone. A whole trac
 hold traces of similar length; batching never changes a score (equal to scoring alone to 1e-5 in float32). A trace that
 does not fit the context is refused, or, with `overflow="drop_steps"`, its last steps are missing from its row and
 counted in `dropped_steps`.
+
+Not here: token ids and scoring positions (`traces/spans.py`, `text_layout.py`), loading weights (`loading.py`).
 """
 
 from __future__ import annotations
@@ -16,13 +18,11 @@ import torch
 
 from sparring.errors import CheckpointError, DataError
 from sparring.models.batching import length_sorted_batches, pad_right
-from sparring.models.families.heads import load_step_head
-from sparring.models.families.log_ratio import LogRatioScorer
-from sparring.models.families.text_layout import encode_trace
 from sparring.models.loading import (
     check_vocabulary,
     load_causal_model,
     load_label_token_model,
+    load_step_head,
     load_token_classifier,
     load_tokenizer,
     pick_device,
@@ -30,20 +30,37 @@ from sparring.models.loading import (
     positions,
     resolve_model,
 )
+from sparring.models.prefix_cache import (
+    Ids,
+    PrefixCache,
+    Segment,
+    cacheable,
+    read,
+    tokens_to_keep,
+)
 from sparring.models.sidecar import SIDECAR_NAME, Sidecar, read_sidecar
+from sparring.models.text_layout import encode_answer, encode_trace
 from sparring.traces.records import Trace
 from sparring.traces.spans import Encoded
 
+Overflow = Literal["refuse", "drop_steps"]
 BATCH_TOKENS = 16_384
 """Tokens per forward pass, padding included."""
+LOG_RATIO_TOKENS = 1024
+"""The same where each token has a number per word of the vocabulary."""
 SHORTEST = 0.9
 """Rows shorter than this share of the longest one of a batch go into the next."""
 
 
-class TokenHeadScorer:
-    """Scores with two or more logits per token, read at each step's scoring position.
+class Scorer:
+    """A PRM that scores.
 
-    The logits come from a token-classification head, or are those of the label tokens of a causal language model.
+    Args:
+        model: in evaluation mode.
+        tokenizer: its tokenizer.
+        sidecar: how it is read.
+        batch_tokens: tokens per forward pass, padding included.
+        overflow: what to do with a trace that does not fit: refuse it, or drop whole last steps and count them.
     """
 
     def __init__(
@@ -53,17 +70,10 @@ class TokenHeadScorer:
         sidecar: Sidecar,
         *,
         batch_tokens: int = BATCH_TOKENS,
-        overflow: Literal["refuse", "drop_steps"] = "refuse",
+        overflow: Overflow = "refuse",
     ) -> None:
-        # `load_label_token_model` puts the token that says "correct" first.
-        self.correct = 0 if sidecar.head == "label_tokens" else sidecar.correct_label
-        if sidecar.head != "label_tokens" and self.correct >= model.config.num_labels:
-            raise CheckpointError(
-                f"the sidecar's correct_label is {sidecar.correct_label}, the head has {model.config.num_labels} labels"
-            )
         self.model, self.tokenizer, self.sidecar = model, tokenizer, sidecar
-        self.batch_tokens, self.overflow = batch_tokens, overflow
-        self.dropped_steps = 0
+        self.batch_tokens, self.overflow, self.dropped_steps = batch_tokens, overflow, 0
 
     @property
     def threshold(self) -> float:
@@ -82,26 +92,24 @@ class TokenHeadScorer:
         Raises:
             DataError: a trace does not fit the context; the message names the trace.
         """
-        encoded = [self._encode(trace) for trace in traces]
+        encoded = [self.encode(trace) for trace in traces]
         scores: list[list[float]] = [[] for _ in traces]
         lengths = [len(item.input_ids) for item in encoded]
         for batch in length_sorted_batches(lengths, self.batch_tokens, shortest=SHORTEST):
-            for index, row in zip(batch, self._score_batch([encoded[index] for index in batch]), strict=True):
-                scores[index] = row
+            for index, log_odds in zip(batch, self._log_odds([encoded[i] for i in batch]), strict=True):
+                scores[index] = self._calibrated(log_odds)
             if progress is not None:
                 progress(len(batch))
         return scores
 
-    def _encode(self, trace: Trace) -> Encoded:
+    def encode(self, trace: Trace) -> Encoded:
+        """Return the token ids of a trace and where its steps are scored; counts the steps that do not fit.
+
+        Raises:
+            DataError: it does not fit the context, and `overflow` is "refuse".
+        """
         try:
-            encoded = encode_trace(
-                trace.problem.question,
-                trace.steps,
-                self.tokenizer,
-                self.sidecar.layout,
-                max_length=self.sidecar.max_length,
-                overflow=self.overflow,
-            )
+            encoded = self._encode(trace)
         except DataError as error:
             raise DataError(
                 f"trace of problem '{trace.problem.id}': {error.message}", field=error.field
@@ -109,17 +117,163 @@ class TokenHeadScorer:
         self.dropped_steps += encoded.dropped
         return encoded
 
+    def _calibrated(self, log_odds: torch.Tensor) -> list[float]:
+        calibration = self.sidecar.calibration
+        scores: list[float] = torch.sigmoid(calibration.scale * log_odds + calibration.shift).tolist()
+        return scores
+
+    def _encode(self, trace: Trace) -> Encoded:
+        raise NotImplementedError
+
+    def _log_odds(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:
+        """Return, per row, the log-odds that each of its steps is correct."""
+        raise NotImplementedError
+
+
+class TokenHeadScorer(Scorer):
+    """Scores with two or more logits per token, read at each step's scoring position.
+
+    The logits come from a token-classification head, or are those of the label tokens of a causal language model.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        sidecar: Sidecar,
+        *,
+        batch_tokens: int = BATCH_TOKENS,
+        overflow: Overflow = "refuse",
+    ) -> None:
+        super().__init__(model, tokenizer, sidecar, batch_tokens=batch_tokens, overflow=overflow)
+        # `load_label_token_model` puts the token that says "correct" first.
+        self.correct = 0 if sidecar.head == "label_tokens" else sidecar.correct_label
+        if sidecar.head != "label_tokens" and self.correct >= model.config.num_labels:
+            raise CheckpointError(
+                f"the sidecar's correct_label is {sidecar.correct_label}, the head has {model.config.num_labels} labels"
+            )
+
+    def _encode(self, trace: Trace) -> Encoded:
+        sidecar = self.sidecar
+        return encode_trace(
+            trace.problem.question,
+            trace.steps,
+            self.tokenizer,
+            sidecar.layout,
+            max_length=sidecar.max_length,
+            overflow=self.overflow,
+        )
+
     @torch.inference_mode()
-    def _score_batch(self, rows: Sequence[Encoded]) -> list[list[float]]:
+    def _log_odds(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:
         device = next(self.model.parameters()).device
         ids = pad_right([row.input_ids for row in rows], self.tokenizer.pad_token_id, device)
         logits = self.model(input_ids=ids, use_cache=False).logits.float()
-        calibration = self.sidecar.calibration
-        scores = []
-        for row, row_logits in zip(rows, logits, strict=True):
-            log_odds = correct_log_odds(row_logits[list(row.positions)], self.correct)
-            scores.append(torch.sigmoid(calibration.scale * log_odds + calibration.shift).tolist())
-        return scores
+        return [
+            correct_log_odds(of_row[list(row.positions)], self.correct)
+            for row, of_row in zip(rows, logits, strict=True)
+        ]
+
+    # --- reading new steps only, as a search does -----------------------------------------------------------------
+
+    def prefix_cache(self, tokens: int | None = None) -> PrefixCache | None:
+        """Return an empty cache for `score_new`; None for a PRM that always has to read whole traces.
+
+        Args:
+            tokens: most tokens that are kept; without it, as many as `tokens_to_keep` says.
+        """
+        # The ids of a prefix of a trace are a prefix of its ids (the step contract), and so are the states. Only in this
+        # class itself: another one may lay its traces out differently.
+        plain = type(self) is TokenHeadScorer and self.sidecar.layout.is_plain and self.sidecar.head != "mlp"
+        if not plain or self.overflow != "refuse" or not cacheable(self.model):
+            return None
+        return PrefixCache(tokens_to_keep(self.model) if tokens is None else tokens)
+
+    @torch.inference_mode()
+    def score_new(self, traces: Sequence[Trace], cache: PrefixCache) -> list[tuple[list[float], int]]:
+        """Return, per trace, its scores and how many of its first tokens did not have to be read.
+
+        Scores equal those of `score` to 1e-5 in float32. A step keeps the score that it got when it was read.
+
+        Raises:
+            DataError: a trace does not fit the context; the message names the trace.
+        """
+        rows = [self.encode(trace) for trace in traces]
+        known = [self._known(row, cache) for row in rows]
+        results: list[tuple[list[float], int]] = [([], 0)] * len(rows)
+        # Rows that begin at the question read many tokens, the others a step: apart, neither is padded for the other.
+        for fresh in (True, False):
+            places = [place for place, key in enumerate(known) if (not key) == fresh]
+            lengths = [len(rows[place].input_ids) for place in places]
+            for batch in length_sorted_batches(lengths, self.batch_tokens):
+                chosen = [places[index] for index in batch]
+                texts, keys = [rows[place].input_ids for place in chosen], [known[place] for place in chosen]
+                found = read(self.model, texts, keys, cache, pad_id=self.tokenizer.pad_token_id)
+                states = found.segments(texts, keys)
+                for index, place in enumerate(chosen):
+                    row, key = rows[place], keys[index]
+                    scores = dict(cache.segments[key].scores) if key else {}
+                    new = [position for position in row.positions if position >= len(key)]
+                    # The last column of the logits belongs to the last token of every text.
+                    logits = found.logits[index, [position - len(texts[index]) for position in new]].float()
+                    log_odds = correct_log_odds(logits, self.correct)
+                    scores |= zip(new, self._calibrated(log_odds), strict=True)
+                    results[place] = [scores[position] for position in row.positions], len(key)
+                    cache.keep(texts[index], Segment(states[index], key, scores))
+        cache.drop_oldest()
+        return results
+
+    def _known(self, row: Encoded, cache: PrefixCache) -> Ids:
+        """Return the longest kept beginning of a trace that ends with a step; of it every step has a score."""
+        key = cache.longest(row.input_ids, (position + 1 for position in reversed(row.positions[:-1])))
+        # Steps of another trace may make the same ids and end elsewhere.
+        whole = key and all(p in cache.segments[key].scores for p in row.positions if p < len(key))
+        return key if whole else ()
+
+
+class LogRatioScorer(Scorer):
+    """Scores of an implicit PRM: ratios of the likelihoods of two language models (arXiv 2412.01981).
+
+    The log-odds of a step are beta · Σ log(p(token) / p_reference(token)) over the answer's tokens up to the step's
+    end, and the score is their sigmoid, which is what the training objective makes of them.
+
+    Args:
+        reference: the model that `model` was trained from; the same vocabulary.
+    """
+
+    def __init__(
+        self, model: Any, reference: Any, tokenizer: Any, sidecar: Sidecar, *, overflow: Overflow = "refuse"
+    ) -> None:
+        super().__init__(model, tokenizer, sidecar, batch_tokens=LOG_RATIO_TOKENS, overflow=overflow)
+        if model.config.vocab_size != reference.config.vocab_size:
+            raise CheckpointError("the model and its reference have vocabularies of different sizes")
+        if sidecar.log_ratio is None:
+            raise CheckpointError("the sidecar has no log_ratio")
+        self.reference, self.log_ratio = reference, sidecar.log_ratio
+
+    def _encode(self, trace: Trace) -> Encoded:
+        sidecar = self.sidecar
+        return encode_answer(
+            trace.problem.question,
+            trace.steps,
+            self.tokenizer,
+            sidecar.layout,
+            self.log_ratio.end,
+            max_length=sidecar.max_length,
+            overflow=self.overflow,
+        )
+
+    @torch.inference_mode()
+    def _log_odds(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:
+        device = next(self.model.parameters()).device
+        ids = pad_right([row.input_ids for row in rows], self.tokenizer.pad_token_id, device)
+        ratios = token_log_probabilities(self.model, ids) - token_log_probabilities(self.reference, ids)
+        log_odds = []
+        for row, ratio in zip(rows, ratios.double(), strict=True):
+            first = row.spans[0][0]  # `ratio[i]` belongs to token i + 1
+            sums = self.log_ratio.beta * torch.cumsum(ratio[first - 1 :], dim=0)
+            log_odds.append(sums[[position - first for position in row.positions]])
+        return log_odds
 
 
 def correct_log_odds(logits: torch.Tensor, correct_label: int) -> torch.Tensor:
@@ -130,7 +284,11 @@ def correct_log_odds(logits: torch.Tensor, correct_label: int) -> torch.Tensor:
     return logits[..., correct_label] - torch.logsumexp(others, dim=-1)
 
 
-Scorer = TokenHeadScorer | LogRatioScorer
+def token_log_probabilities(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Return log p(token | tokens before) of all tokens but the first, shape (rows, tokens − 1)."""
+    logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+    chosen = logits.gather(-1, ids[:, 1:, None])[..., 0]
+    return chosen - torch.logsumexp(logits, dim=-1)
 
 
 def load_scorer(
@@ -139,7 +297,7 @@ def load_scorer(
     device: str = "auto",
     dtype: str = "auto",
     batch_tokens: int = BATCH_TOKENS,
-    overflow: Literal["refuse", "drop_steps"] = "refuse",
+    overflow: Overflow = "refuse",
 ) -> Scorer:
     """Return the scorer of a checkpoint folder.
 
@@ -161,11 +319,7 @@ def check_scorer(folder: Path) -> None:
 
 
 def _loaded(
-    place: Path,
-    device: torch.device,
-    dtype: torch.dtype,
-    batch_tokens: int,
-    overflow: Literal["refuse", "drop_steps"],
+    place: Path, device: torch.device, dtype: torch.dtype, batch_tokens: int, overflow: Overflow
 ) -> Scorer:
     sidecar = read_sidecar(place)
     tokenizer = load_tokenizer(place)

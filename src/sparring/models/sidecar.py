@@ -17,6 +17,7 @@ from sparring.errors import CheckpointError
 from sparring.files import dumps
 from sparring.models.folder import json_object
 from sparring.runs import atomic_write_json
+from sparring.settings import Settings
 from sparring.traces.spans import Layout
 
 SIDECAR_NAME = "sparring.json"
@@ -113,13 +114,24 @@ class Sidecar(BaseModel):
         """Return the layout in the form that `encode` takes.
 
         Raises:
-            CheckpointError: the layout has more to it; then `families.text_layout.encode_trace` encodes, which scorers use.
+            CheckpointError: the layout has more to it; then `text_layout.encode_trace` encodes, which scorers use.
         """
         if not self.layout.is_plain:
             raise CheckpointError(
                 "this checkpoint's layout belongs to another family of PRMs: it can only be scored"
             )
         return Layout(self.layout.before, self.layout.after, self.layout.separator)
+
+
+class ConvertPrmSettings(Settings):
+    """Settings of `sparring convert-prm`."""
+
+    family: str
+    """Name of the family; `docs/prm-families.md` lists them."""
+    reference: Path | None = None
+    """Folder of the reference model, for implicit PRMs (`eurus`)."""
+    sidecar: dict[str, Any] = Field({})
+    """Fields of `sparring.json` that differ from the family's preset, such as ``sidecar.threshold=0.4``."""
 
 
 def sidecar_for(layout: Layout, **fields: object) -> Sidecar:

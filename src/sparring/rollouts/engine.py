@@ -19,6 +19,7 @@ from sparring.rollouts.thinking import Tags
 from sparring.traces.records import Problem, Trace
 
 Finish = Literal["stop", "end", "length"]
+ServerKind = Literal["vllm", "llama.cpp", "transformers", "openai"]
 SEPARATOR = "\n"
 """What ends a step, as in the layouts of `models/prompts.py`."""
 

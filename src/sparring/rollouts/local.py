@@ -15,8 +15,8 @@ from functools import cache
 from typing import Any
 
 from sparring.errors import DataError
-from sparring.models.decoding import KeptStates, tokens_to_keep
 from sparring.models.loading import positions
+from sparring.models.prefix_cache import PrefixCache, tokens_to_keep
 from sparring.models.sampling import Sampled, ids_containing, sample_seeded
 from sparring.rollouts.engine import (
     Completion,
@@ -56,7 +56,7 @@ class LocalEngine:
         self._ends = end_ids(model, tokenizer)
         self.positions = positions(model.config)
         self._containing = cache(lambda text: ids_containing(tokenizer, text))
-        self._kept: KeptStates | None = None
+        self._kept: PrefixCache | None = None
 
     @contextmanager
     def keeping(self, tokens: int | None = None) -> Iterator[None]:
@@ -67,7 +67,7 @@ class LocalEngine:
         Args:
             tokens: most tokens whose keys and values are kept; without it, what fits into 2 GiB, at most 65,536.
         """
-        kept = KeptStates(tokens_to_keep(self.model) if tokens is None else tokens)
+        kept = PrefixCache(tokens_to_keep(self.model) if tokens is None else tokens)
         before, self._kept = self._kept, kept
         try:
             yield

@@ -27,7 +27,7 @@ import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 
@@ -38,6 +38,7 @@ from sparring.rollouts.engine import (
     Finish,
     Limits,
     Prefix,
+    ServerKind,
     Usage,
     checked_seeds,
     repeats,
@@ -48,7 +49,6 @@ from sparring.traces.fields import finite_number
 from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, Tokenizer, encode
 
-ServerKind = Literal["vllm", "llama.cpp", "transformers", "openai"]
 # Plain sampling, as in process, has to be asked for: servers cut tails and penalise repetition by default. A server
 # refuses fields that it does not know, so they differ.
 _FIELDS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ common steps (as they often are by the minimum). A NaN, or a number of scores th
 the number of steps, is refused with the trace's name and ends the search: no choice by such scores means anything. A
 prefix that the scorer refuses (too long for its context) is answered with its error, and the others go on.
 
-Not here: how a batch is computed (`models/scorer.py`, `incremental.py`), what scores mean (`task.py`).
+Not here: how a batch is computed (`models/scorer.py`), what scores mean (`task.py`).
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class StepScores:
 
     def __init__(self, scorer: StepScorer) -> None:
         self.scorer = scorer
-        self._reader = incremental(scorer)
+        make = getattr(scorer, "prefix_cache", None)
+        self._cache = None if make is None else make()
         sidecar = getattr(scorer, "sidecar", None)
         # What other families read (turns of a chat, two models) is not counted: then costs are unknown.
         countable = sidecar is not None and sidecar.head in COUNTABLE and sidecar.layout.is_plain
@@ -111,15 +112,17 @@ class StepScores:
     def forget(self, problem: Problem) -> None:
         """Forget what is known about a problem."""
         self._rows.pop(problem.id, None)
-        if self._reader is not None:
-            self._reader.forget(problem)
+        if self._cache is not None and self.lengths.layout is not None:
+            question = prompt_ids(problem.question, self.lengths.tokenizer, self.lengths.layout)
+            self._cache.forget(question)
 
     def _read(self, traces: Sequence[Trace]) -> list[tuple[list[float], int]]:
         """Return scores, and how many of the first tokens were not read again."""
-        if self._reader is not None:
-            found: list[tuple[list[float], int]] = self._reader.read(traces)
-            return found
-        return [(row, 0) for row in self.scorer.score(traces)]
+        if self._cache is None:
+            return [(row, 0) for row in self.scorer.score(traces)]
+        scorer: Any = self.scorer
+        found: list[tuple[list[float], int]] = scorer.score_new(traces, self._cache)
+        return found
 
     def _known(self, trace: Trace) -> Sequence[float]:
         """Return the scores of the longest part of the trace that has some."""
@@ -137,15 +140,6 @@ class StepScores:
             return
         flops = None if self.model is None else self.model.flops(unread, length)
         spent.add(tokens_scored=length - unread, prm_flops=flops)
-
-
-def incremental(scorer: StepScorer) -> Any:
-    """Return what reads new steps only, None where this scorer always reads whole traces."""
-    if not hasattr(scorer, "model"):  # torch is imported only where a model is there
-        return None
-    from sparring.search.incremental import IncrementalScorer, supported
-
-    return IncrementalScorer(scorer) if supported(scorer) else None  # type: ignore[arg-type]
 
 
 def check_scores(scores: Sequence[float], trace: Trace) -> None:

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from sparring.models.checkpoint import model_card, save_prm
-from sparring.models.families.source import context
+from sparring.models.loading import context
 from sparring.models.players import PLAYERS, Player, Players
 from sparring.models.prompts import prompt_digest
 from sparring.models.sidecar import sidecar_for

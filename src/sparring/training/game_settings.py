@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from sparring.errors import SettingsError
-from sparring.models.loading import TINY_POLICY
+from sparring.models import TINY_POLICY
 from sparring.models.prompts import PromptSettings
 from sparring.oracles.members import check_members
 from sparring.settings_shared import Subject, Trained

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from sparring.errors import SettingsError
 from sparring.labels.provers import is_server
 from sparring.labels.settings import PolicySettings, ServerSettings
-from sparring.models.loading import TINY_POLICY
+from sparring.models import TINY_POLICY
 from sparring.oracles.members import check_members
 from sparring.rollouts.engine import Limits
 from sparring.settings_shared import Running, Subject, Trained, learning_rate_share

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sparring.errors import CheckpointError, DataError
@@ -101,6 +101,59 @@ def encode_trace(
         tuple(positions[:kept]),
         dropped=len(steps) - kept,
     )
+
+
+def encode_answer(
+    question: str,
+    steps: Sequence[str],
+    tokenizer: Any,
+    layout: LayoutFields,
+    end: str,
+    *,
+    max_length: int | None = None,
+    overflow: Literal["refuse", "drop_steps"] = "refuse",
+) -> Encoded:
+    """Return the ids of question and answer for a log ratio: a step's span are the tokens that its sum runs over.
+
+    The numbers are those of the EurusPRM model card, including its two habits: the sum begins with the last token of the
+    header before the answer, and a step that is not the last one ends where the card's count of tokens says, one or two
+    tokens into the next step. So the score of such a step is not exactly that of the trace cut after it.
+
+    Args:
+        question: the problem's text.
+        steps: the steps' texts, at least one.
+        tokenizer: a fast one.
+        layout: the texts around them.
+        end: the text after the last step; it counts towards that step.
+        max_length: most ids allowed.
+        overflow: what to do past that: raise, or drop whole last steps and count them.
+
+    Raises:
+        DataError: the trace does not fit (with ``drop_steps``: not even its first step).
+    """
+    for kept in range(len(steps), 0, -1):
+        encoded = _encode_answer(question, steps[:kept], tokenizer, layout, Piece(end, True))
+        if max_length is None or len(encoded.input_ids) <= max_length:
+            return replace(encoded, dropped=len(steps) - kept)
+        if overflow == "refuse":
+            break
+    raise DataError(f"{len(encoded.input_ids)} tokens, past the limit of {max_length}", field="steps")
+
+
+def _encode_answer(
+    question: str, steps: Sequence[str], tokenizer: Any, layout: LayoutFields, end: Piece
+) -> Encoded:
+    pieces = trace_pieces(question, steps, layout)
+    joined = join([*pieces[:-2], end], tokenizer)
+    first = len(join([*pieces[:3], end], tokenizer).ids) - 2
+    last = []
+    for count in range(1, len(steps)):
+        so_far = trace_pieces(question, steps[:count], layout)[:-2]
+        counted = len(join([*so_far, end, Piece(layout.separator, True)], tokenizer).ids)
+        # The card's index counts from the second token on, and takes two off the prefix.
+        last.append(min(counted - 1, len(joined.ids) - 1))
+    last.append(joined.spans[-1][1] - 1)
+    return Encoded(tuple(joined.ids), tuple((first, place + 1) for place in last), tuple(last))
 
 
 def trace_pieces(question: str, steps: Sequence[str], layout: LayoutFields) -> list[Piece]:
