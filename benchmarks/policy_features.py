@@ -26,7 +26,8 @@ from sparring.models import TINY_POLICY
 from sparring.models.batching import pad_right
 from sparring.models.loading import load_causal_model, load_tokenizer, pick_device
 from sparring.models.prompts import layout_for
-from sparring.rollouts.local import sample_solutions
+from sparring.rollouts.engine import Limits, Prefix, seed_from, solutions
+from sparring.rollouts.local import LocalEngine
 from sparring.runs import machine, source_commit
 from sparring.statistics import auc, mean_over_runs
 from sparring.traces.records import Trace
@@ -62,8 +63,12 @@ class Policy:
     def solutions(self, problems: int, seed: int) -> list[Trace]:
         """Return sampled solutions with exact labels."""
         drawn = generate_problems(problems, steps=IN_DISTRIBUTION, seed=seed, name="policy-features")
-        groups = sample_solutions(
-            self.model, self.tokenizer, self.layout, drawn, samples=8, max_new_tokens=110, seed=seed
+        groups = solutions(
+            LocalEngine(self.model, self.tokenizer, self.layout),
+            [Prefix(problem) for problem in drawn],
+            8,
+            limits=Limits(110),
+            seeds=[seed_from(seed, index) for index in range(len(drawn))],
         )
         return [judged(trace) for group in groups for trace in group if trace is not None]
 

@@ -37,7 +37,8 @@ from sparring.labels.posterior import pass_at_k
 from sparring.models import TINY_POLICY
 from sparring.models.loading import load_causal_model, load_tokenizer, pick_device
 from sparring.models.prompts import layout_for
-from sparring.rollouts.local import sample_solutions
+from sparring.rollouts.engine import Limits, Prefix, seed_from, solutions
+from sparring.rollouts.local import LocalEngine
 from sparring.runs import Metric, write_metrics
 from sparring.statistics import mean_over_runs, paired_difference
 from sparring.training.rl import train_rl
@@ -140,14 +141,12 @@ def pass_at(policy: str | Path, arguments: argparse.Namespace, seed: int) -> dic
     found: dict[str, dict[str, float]] = {}
     for split, steps in {"in_distribution": tuple(arguments.steps), "longer": LONGER}.items():
         problems = generate_problems(arguments.pass_problems, steps=steps, seed=0, name="rl-pass")
-        groups = sample_solutions(
-            model,
-            tokenizer,
-            layout_for(tokenizer, "plain"),
-            problems,
-            samples=arguments.pass_samples,
-            max_new_tokens=160,
-            seed=seed,
+        groups = solutions(
+            LocalEngine(model, tokenizer, layout_for(tokenizer, "plain")),
+            [Prefix(problem) for problem in problems],
+            arguments.pass_samples,
+            limits=Limits(160),
+            seeds=[seed_from(seed, index) for index in range(len(problems))],
         )
         counts = []
         for problem, group in zip(problems, groups, strict=True):

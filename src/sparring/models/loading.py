@@ -1,9 +1,10 @@
 """Loading models and tokenizers: the one door between a checkpoint and everything that computes with it.
 
-Contract: native classes only (never remote code), safetensors only (never pickle). A model comes out with the
-checkpoint's weights and no others: a weight that is missing (tied ones excepted), left over, of another shape, or not
-finite is a `CheckpointError` that names it. Only `load_new_token_classifier` makes new weights: the head, as a whole.
-Every call into transformers that may change between its versions is here.
+Contract: native classes only (never remote code), safetensors only (never pickle). The files of a folder are read strictly
+before transformers sees them; a model comes out with the checkpoint's weights and no others: one that is missing (tied
+ones excepted), left over, of another shape, or not finite is a `CheckpointError` that names it. Only
+`load_new_token_classifier` makes new weights: the head, as a whole. Every call into transformers that may change between
+its versions is here.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from huggingface_hub.utils.tqdm import disable_progress_bars
+from pydantic import Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 from transformers import (
@@ -29,23 +32,18 @@ from transformers import (
     AutoTokenizer,
 )
 from transformers.utils import logging as transformers_logging
+from typing_extensions import TypedDict
 
 from sparring.errors import CheckpointError, SettingsError
 from sparring.models import TINY_POLICY
-from sparring.models.folder import (
-    TOKENIZER_TEXTS,
-    check_files,
-    check_texts,
-    check_token_fields,
-    json_object,
-    some,
-    tensor_types,
-    weight_files,
-)
-from sparring.models.sidecar import MAX_LENGTH
+from sparring.models.sidecar import MAX_LENGTH, json_kind, json_object
 
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 HEAD_FILE = "step_head.safetensors"
 """Weights of a head of several layers: ``0.weight``, ``0.bias``, ``1.weight``, …, first layer first."""
+
+
+# --- names, devices, sizes --------------------------------------------------------------------------------------------
 
 
 def resolve_model(name: str | Path) -> str:
@@ -133,6 +131,157 @@ def context(config: Any) -> int:
     return positions(config) or MAX_LENGTH
 
 
+# --- the files of a folder --------------------------------------------------------------------------------------------
+
+
+def check_files(folder: Path) -> None:
+    """Refuse a folder that is no model, before anything large is read.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the folder holds an adapter.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise CheckpointError(
+            f"'{folder}' holds an adapter of peft, not a model: merge it into its base model (merge_and_unload) and "
+            "save that, so that all weights that are used are in the folder"
+        )
+    check_texts(folder, ["config.json", "generation_config.json"])
+    tensors = sum(map(len, weight_files(folder).values()))
+    config = json_object(folder / "config.json", constants=True)
+    for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+        count = config.get(name, 0)
+        if isinstance(count, int) and count > tensors:  # else as many layers would be made first
+            raise CheckpointError(
+                f"{folder / 'config.json'}: {name} is {count}, but the weights are only {tensors} tensors"
+            )
+
+
+def check_texts(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder in which one of these JSON files is damaged; they may also be missing.
+
+    Raises:
+        CheckpointError: there is one.
+    """
+    for name in names:
+        if (folder / name).is_file():
+            json_object(folder / name, constants=True)
+
+
+class _Content(TypedDict):
+    content: str
+
+
+class _Template(TypedDict):
+    name: str
+    template: str
+
+
+_Token = str | _Content
+_SPECIAL = [f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
+_SWITCHES = ["add_bos_token", "add_eos_token", "add_prefix_space", "clean_up_tokenization_spaces"]
+_TOKEN_FIELDS: dict[str, tuple[str, Any]] = {
+    "model_max_length": ("a number of at least 1", Annotated[int | float, Field(ge=1)]),
+    "tokenizer_class": ("a text", str),
+    "chat_template": ("a text, or a list of objects with name and template", str | list[_Template]),
+    "additional_special_tokens": ("a list of tokens", list[_Token]),
+    "added_tokens_decoder": (
+        "an object from ids to tokens",
+        dict[Annotated[str, Field(pattern=r"^[0-9]+$")], _Token],
+    ),
+    **dict.fromkeys(_SPECIAL, ("a text, or an object with a text as its content", _Token)),
+    **dict.fromkeys([*_SWITCHES, "split_special_tokens"], ("true or false", bool)),
+    **dict.fromkeys(("padding_side", "truncation_side"), ("'left' or 'right'", Literal["left", "right"])),
+}
+
+
+def check_token_fields(folder: Path) -> None:
+    """Refuse fields of another type than they have in `tokenizer_config.json` and `special_tokens_map.json`.
+
+    transformers takes them as they are, and fails at the first text, or later.
+
+    Raises:
+        CheckpointError: there is one.
+    """
+    for path in (folder / "tokenizer_config.json", folder / "special_tokens_map.json"):
+        fields = json_object(path, constants=True) if path.is_file() else {}
+        for name in [name for name in fields if name in _TOKEN_FIELDS]:
+            words, kind = _TOKEN_FIELDS[name]
+            try:
+                TypeAdapter(kind | None).validate_python(fields[name], strict=True)
+            except ValidationError:
+                told = f"{path}: {name} must be {words}, it is {json_kind(fields[name])}"
+                raise CheckpointError(told) from None
+
+
+def weight_files(folder: Path) -> dict[Path, dict[str, str]]:
+    """Return the safetensors files of a model folder, as transformers chooses them, and in each the types of its tensors.
+
+    Raises:
+        CheckpointError: there are none, one is damaged, or the index is, or names what is not there.
+    """
+    if (folder / WEIGHTS).is_file():
+        return {folder / WEIGHTS: tensor_types(folder / WEIGHTS)}
+    index = folder / INDEX
+    if not index.is_file():
+        advice = f"a model folder has {WEIGHTS}, or {INDEX} and the files that it names"
+        if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
+            advice = (
+                "it has pickled weights only, which can run code when they are read: ask the hub for its safetensors "
+                "version (revision refs/convert or an open pull request), or save it as safetensors where you trust it"
+            )
+        raise CheckpointError(f"'{folder}' has no safetensors: {advice}")
+    fields = json_object(index)
+    places = fields.get("weight_map")
+    if not isinstance(fields.get("metadata"), dict):  # transformers reads it
+        raise CheckpointError(f"{index}: 'metadata' must be an object (it may be empty)")
+    if not isinstance(places, dict) or not places:
+        raise CheckpointError(f"{index}: 'weight_map' must be an object from tensor to file")
+    for tensor, name in places.items():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(
+                f"{index}: the file of '{tensor}' must be a name in this folder, not {name!r}"
+            )
+    found: dict[Path, dict[str, str]] = {}
+    owner: dict[str, str] = {}
+    for name in sorted(set(places.values())):
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"'{folder}' lacks {name}, which its index names")
+        found[path] = tensor_types(path)
+        if lost := sorted(
+            tensor for tensor in places if places[tensor] == name and tensor not in found[path]
+        ):
+            raise CheckpointError(f"{path} lacks {some(lost)}, which {INDEX} places there")
+        for tensor in found[path]:
+            if owner.setdefault(tensor, name) != name:
+                raise CheckpointError(f"'{folder}': {owner[tensor]} and {name} both hold '{tensor}'")
+    return found
+
+
+def tensor_types(path: Path) -> dict[str, str]:
+    """Return the names of the tensors in a safetensors file, and their types as safetensors writes them (F32, I64, …).
+
+    Raises:
+        CheckpointError: it is not a whole safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            return {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({error}): copy or download it again"
+        ) from None
+
+
+def some(names: list[str], most: int = 4) -> str:
+    """Return the first names of a list and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+# --- configurations and tokenizers ------------------------------------------------------------------------------------
+
+
 def load_config(folder: Path) -> Any:
     """Return the configuration of a model folder, of a native class.
 
@@ -151,7 +300,9 @@ def load_tokenizer(name: str | Path) -> Any:
         CheckpointError: there is none, it is damaged, or it has neither a padding nor an end token.
     """
     folder = resolve_model(name)
-    check_texts(Path(folder), TOKENIZER_TEXTS)
+    check_texts(
+        Path(folder), ["config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"]
+    )
     check_token_fields(Path(folder))
     try:
         with _refusing(folder, "AutoTokenizer"):
@@ -181,14 +332,6 @@ def _try_out(tokenizer: Any) -> None:
     tokenizer.decode([ids[text]], skip_special_tokens=False)
 
 
-def load_policy(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Return a causal language model and its tokenizer, checked to fit each other."""
-    tokenizer = load_tokenizer(name)
-    model = load_causal_model(name, device=device, dtype=dtype)
-    check_vocabulary(model, tokenizer, name)
-    return model, tokenizer
-
-
 def check_vocabulary(model: Any, tokenizer: Any, name: str | Path) -> None:
     """Refuse a tokenizer that can give ids for which the model has no embedding (the reverse is common and harmless).
 
@@ -202,6 +345,17 @@ def check_vocabulary(model: Any, tokenizer: Any, name: str | Path) -> None:
             f"the tokenizer of '{name}' has the token {text!r} with id {largest}, the model has embeddings for "
             f"{rows} ids only: resize its embeddings, or take the tokenizer that it was trained with"
         )
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+def load_policy(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Return a causal language model and its tokenizer, checked to fit each other."""
+    tokenizer = load_tokenizer(name)
+    model = load_causal_model(name, device=device, dtype=dtype)
+    check_vocabulary(model, tokenizer, name)
+    return model, tokenizer
 
 
 def load_causal_model(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:
@@ -248,12 +402,12 @@ def load_new_token_classifier(
 
 
 class StepHead(nn.Module):
-    """A backbone with a step head: called like a token classifier of transformers."""
+    """A native backbone with linear layers and ReLU between them, called like a token classifier of transformers."""
 
     def __init__(self, backbone: Any, layers: list[nn.Linear]) -> None:
         super().__init__()
-        self.backbone, self.layers = backbone, nn.ModuleList(layers)
-        self.config = backbone.config
+        self.backbone, self.config = backbone, backbone.config
+        self.head = nn.Sequential(layers[0], *(part for layer in layers[1:] for part in (nn.ReLU(), layer)))
         self.config.num_labels = layers[-1].out_features
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -264,9 +418,7 @@ class StepHead(nn.Module):
     def forward(self, input_ids: torch.Tensor, use_cache: bool = False) -> SimpleNamespace:
         """Return logits of shape (rows, tokens, labels)."""
         states = self.backbone(input_ids=input_ids, use_cache=use_cache).last_hidden_state
-        for index, layer in enumerate(self.layers):
-            states = layer(states if index == 0 else torch.relu(states))
-        return SimpleNamespace(logits=states)
+        return SimpleNamespace(logits=self.head(states))
 
 
 def head_layers(weights: Mapping[str, torch.Tensor], width: int) -> list[nn.Linear]:
@@ -321,24 +473,17 @@ def load_label_token_model(
     size = model.get_output_embeddings().weight.shape[0]
     if max(label_tokens) >= size:
         raise CheckpointError(f"label_tokens {list(label_tokens)}: the model has {size} tokens")
-    keep_output_rows(model, label_tokens)
-    return model
-
-
-def keep_output_rows(model: Any, rows: Sequence[int]) -> None:
-    """Make the output head compute these rows of the vocabulary only; no weight is copied or changed.
-
-    The head is the largest matrix of a small model, and two of its rows are read. What the architecture does with its
-    logits (a cap, a scale) stays in force.
-    """
+    # The head is the largest matrix of a small model, and two of its rows are read. No weight is copied or changed, and
+    # what the architecture does with its logits (a cap, a scale) stays in force.
     head = model.get_output_embeddings()
-    index = torch.tensor(list(rows), device=head.weight.device)
+    index = torch.tensor(list(label_tokens), device=head.weight.device)
 
     def forward(states: torch.Tensor) -> torch.Tensor:
         bias = None if head.bias is None else head.bias[index]
-        return torch.nn.functional.linear(states, head.weight[index], bias)
+        return nn.functional.linear(states, head.weight[index], bias)
 
     head.forward = forward
+    return model
 
 
 def checkpoint_activations(model: Any) -> None:
@@ -364,6 +509,9 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         transformers_logging.set_verbosity(verbosity)
+
+
+# --- a checkpoint's weights and no others -----------------------------------------------------------------------------
 
 
 def _load(
@@ -471,7 +619,7 @@ def _refuse_ambiguous(folder: Path, model: Any) -> None:
     Raises:
         CheckpointError: there is such a weight.
     """
-    types = {name: kind for file in weight_files(folder) for name, kind in tensor_types(file).items()}
+    types = {name: kind for held in weight_files(folder).values() for name, kind in held.items()}
     prefix = f"{model.base_model_prefix}."
     twice = sorted(name for name in types if prefix + name in types)
     if twice:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 Ids = tuple[int, ...]
 KEPT_TOKENS = 65_536
@@ -166,10 +166,12 @@ def read(
     inputs: dict[str, Any] = {"input_ids": ids, "position_ids": positions, "use_cache": True, **options}
     room = max(columns - past - width, 0)
     if cache is None or not past:
-        output = model(**inputs, attention_mask=visible.long())
-        own = output.past_key_values
+        own = DynamicCache(config=model.config) if cacheable(model) else None
+        output = model(**inputs, attention_mask=visible.long(), past_key_values=own)
         states = None
-        if cacheable(model) and _alike(own):
+        if own is None:
+            own = output.past_key_values
+        elif _alike(own):
             states = torch.stack([torch.stack((layer.keys, layer.values)) for layer in own.layers])
             states = torch.nn.functional.pad(states, (0, 0, 0, room))
         return Reading(output.logits, visible, past, states, own)

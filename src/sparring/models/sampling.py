@@ -118,16 +118,11 @@ def sample_seeded(
 ) -> list[list[Sampled]]:
     """Return `samples` continuations of each prompt with log-probabilities; sample j depends on (prompt, its seed, j).
 
-    Args:
-        model: a causal language model in evaluation mode.
-        prompts: token ids, none empty.
+    Args: those of `sample`, and
         seeds: one per prompt, each in [0, 2**63).
-        samples: continuations per prompt.
         max_new_tokens: limit per continuation, one for all or one per prompt.
         ends: whether a continuation is over, asked after every token.
-        pad_id: any valid id; it is masked.
         temperature: 0 for greedy; log-probabilities are then those of the model's own distribution.
-        row_budget: most continuations in flight at once.
         kept: keys and values of earlier calls with the same weights; those of this one are added.
     """
     texts = [tuple(prompt) for prompt in prompts]
@@ -282,13 +277,8 @@ def begin(
 ) -> tuple[PackedRows | SeparateRows, torch.Tensor]:
     """Read the prompts; return rows for `samples` continuations of each, and the logits of their first tokens.
 
-    Args:
-        model: a causal language model in evaluation mode.
-        prompts: token ids, none empty; one whose beginning is kept is padded for one that is read whole, so better apart.
-        samples: continuations per prompt, the slots of one prompt next to each other.
-        max_new_tokens: most tokens that are read.
-        pad_id: any valid id; it is masked.
-        kept: where states are taken from, and where those of the prompts go.
+    The slots of one prompt stand next to each other. `kept` is where states are taken from, and where those of the prompts
+    go.
     """
     known = [kept.longest(prompt) if kept is not None else () for prompt in prompts]
     read_columns = max(map(len, known)) + max(

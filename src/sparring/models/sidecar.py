@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sparring.errors import CheckpointError
+from sparring.errors import CheckpointError, DataError
 from sparring.files import dumps
-from sparring.models.folder import json_object
 from sparring.runs import atomic_write_json
 from sparring.settings import Settings
+from sparring.traces.jsonl import decoded, parse_json
 from sparring.traces.spans import Layout
 
 SIDECAR_NAME = "sparring.json"
@@ -35,10 +35,13 @@ def _inside(path: str) -> str:
     return path
 
 
-class LayoutFields(BaseModel):
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LayoutFields(_Record):
     """The texts around question and steps (see `sparring.traces.spans`)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     before: str = ""
     after: str = "\n"
     separator: str = "\n"
@@ -57,18 +60,16 @@ class LayoutFields(BaseModel):
         return self == LayoutFields(before=self.before, after=self.after, separator=self.separator)
 
 
-class Calibration(BaseModel):
+class Calibration(_Record):
     """Score = sigmoid(scale · logit + shift), with logit = log-odds of "correct"."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     scale: float = Field(1.0, ge=1 / _LARGE, le=_LARGE)
     shift: float = Field(0.0, ge=-_LARGE, le=_LARGE)
 
 
-class LogRatio(BaseModel):
+class LogRatio(_Record):
     """An implicit PRM: a step's log-odds are beta · log(p(answer so far) / p_reference(answer so far))."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     beta: float = Field(ge=1 / _LARGE, le=_LARGE)
     reference: Annotated[str, AfterValidator(_inside)] = "reference"
     """Folder of the reference model, relative to the checkpoint."""
@@ -76,10 +77,9 @@ class LogRatio(BaseModel):
     """Text after the last step; its log ratio counts towards that step."""
 
 
-class Sidecar(BaseModel):
+class Sidecar(_Record):
     """How to score a checkpoint."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     version: int = Field(SIDECAR_VERSION, ge=1)
     head: Literal["token_classification", "label_tokens", "mlp", "log_ratio"] = "token_classification"
     correct_label: int = Field(1, ge=0)
@@ -187,3 +187,26 @@ def problems(error: ValidationError) -> str:
         f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg'].removeprefix('Value error, ')}"
         for item in error.errors()
     )
+
+
+def json_object(path: Path, *, constants: bool = False) -> dict[str, Any]:
+    """Return the object in a JSON file; `constants` lets NaN and Infinity stand, which configurations may hold.
+
+    Raises:
+        CheckpointError: the file cannot be read, is not strict JSON, or holds something else than an object.
+    """
+    try:
+        value = parse_json(decoded(path.read_bytes(), path, None), path, None, constants=constants)
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read the file: {error.strerror}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: must be a JSON object, it is {json_kind(value)}")
+    return value
+
+
+def json_kind(value: object) -> str:
+    """Return what a value of JSON is, in words."""
+    names = {list: "an array", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")

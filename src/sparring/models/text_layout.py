@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sparring.errors import CheckpointError, DataError
@@ -131,29 +131,29 @@ def encode_answer(
     Raises:
         DataError: the trace does not fit (with ``drop_steps``: not even its first step).
     """
-    for kept in range(len(steps), 0, -1):
-        encoded = _encode_answer(question, steps[:kept], tokenizer, layout, Piece(end, True))
-        if max_length is None or len(encoded.input_ids) <= max_length:
-            return replace(encoded, dropped=len(steps) - kept)
-        if overflow == "refuse":
-            break
-    raise DataError(f"{len(encoded.input_ids)} tokens, past the limit of {max_length}", field="steps")
 
+    def ids(kept: int) -> Joined:
+        return join([*trace_pieces(question, steps[:kept], layout)[:-2], Piece(end, True)], tokenizer)
 
-def _encode_answer(
-    question: str, steps: Sequence[str], tokenizer: Any, layout: LayoutFields, end: Piece
-) -> Encoded:
+    kept, length = len(steps), len(ids(len(steps)).ids)
+    if max_length is not None and length > max_length:
+        if overflow == "drop_steps":
+            kept = bisect_right(range(1, kept + 1), max_length, key=lambda count: len(ids(count).ids))
+        if overflow == "refuse" or kept == 0:
+            raise DataError(f"{length} tokens, past the limit of {max_length}", field="steps")
+    dropped = len(steps) - kept
+    steps, whole = steps[:kept], ids(kept)
     pieces = trace_pieces(question, steps, layout)
-    joined = join([*pieces[:-2], end], tokenizer)
-    first = len(join([*pieces[:3], end], tokenizer).ids) - 2
+    first = len(join([*pieces[:3], Piece(end, True)], tokenizer).ids) - 2
     last = []
-    for count in range(1, len(steps)):
+    for count in range(1, kept):
         so_far = trace_pieces(question, steps[:count], layout)[:-2]
-        counted = len(join([*so_far, end, Piece(layout.separator, True)], tokenizer).ids)
+        counted = len(join([*so_far, Piece(end, True), Piece(layout.separator, True)], tokenizer).ids)
         # The card's index counts from the second token on, and takes two off the prefix.
-        last.append(min(counted - 1, len(joined.ids) - 1))
-    last.append(joined.spans[-1][1] - 1)
-    return Encoded(tuple(joined.ids), tuple((first, place + 1) for place in last), tuple(last))
+        last.append(min(counted - 1, len(whole.ids) - 1))
+    last.append(whole.spans[-1][1] - 1)
+    spans = tuple((first, place + 1) for place in last)
+    return Encoded(tuple(whole.ids), spans, tuple(last), dropped=dropped)
 
 
 def trace_pieces(question: str, steps: Sequence[str], layout: LayoutFields) -> list[Piece]:

@@ -230,23 +230,3 @@ def checked_seeds(prefixes: Sequence[Prefix], seeds: Sequence[int], n: int, limi
         raise ValueError(f"{len(seeds)} seeds for {len(prefixes)} prefixes")
     if n < 1 or limits.max_new_tokens < 1 or not limits.temperature >= 0:
         raise ValueError(f"cannot sample {n} completions with {limits}")
-
-
-__all__ = [
-    "SEPARATOR",
-    "Completion",
-    "Engine",
-    "EngineError",
-    "Finish",
-    "Limits",
-    "Prefix",
-    "Usage",
-    "as_trace",
-    "checked_seeds",
-    "next_steps",
-    "repeats",
-    "room_note",
-    "seed_from",
-    "solutions",
-    "split_completion",
-]

@@ -24,11 +24,8 @@ from sparring.rollouts.engine import (
     Prefix,
     Usage,
     checked_seeds,
-    seed_from,
-    solutions,
 )
 from sparring.rollouts.thinking import layout_of, opens_thinking, up_to_stop
-from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import Layout, encode
 
 Cut = Callable[[str], tuple[str, str, bool]]
@@ -165,41 +162,3 @@ def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
         ends = getattr(holder, "eos_token_id", None)
         found |= set(ends) if isinstance(ends, (list, tuple)) else {ends}
     return frozenset(end for end in found if end is not None)
-
-
-def sample_solutions(
-    model: Any,
-    tokenizer: Any,
-    layout: Layout,
-    problems: Sequence[Problem],
-    *,
-    samples: int,
-    max_new_tokens: int,
-    seed: int,
-    temperature: float = 1.0,
-    source: str = "policy",
-    row_budget: int = 256,
-) -> list[list[Trace | None]]:
-    """Return `samples` solutions per problem, None where a solution has no step.
-
-    Args:
-        model: a causal language model in evaluation mode.
-        tokenizer: its tokenizer.
-        layout: the texts around question and steps that the policy was trained on.
-        problems: what to solve.
-        samples: solutions per problem.
-        max_new_tokens: limit per solution; one that reaches it has `meta["finished"]` False.
-        seed: of the sampling.
-        temperature: 0 for greedy.
-        source: the policy's name, kept in each trace.
-        row_budget: solutions in flight at once.
-    """
-    engine = LocalEngine(model, tokenizer, layout, row_budget=row_budget, name=source)
-    return solutions(
-        engine,
-        [Prefix(problem) for problem in problems],
-        samples,
-        limits=Limits(max_new_tokens, temperature),
-        seeds=[seed_from(seed, index) for index in range(len(problems))],
-        separator="\n",
-    )

@@ -125,18 +125,12 @@ class ServerEngine:
             raise SettingsError("concurrency and choices_per_request must be at least 1")
         if kind == "transformers" and choices_per_request > 1:
             raise SettingsError("'transformers serve' gives one choice per request")
-        self.url, self.name, self.layout, self.tokenizer, self.kind = (
-            url.rstrip("/"),
-            model,
-            layout,
-            tokenizer,
-            kind,
-        )
+        self.url, self.name, self.layout = url.rstrip("/"), model, layout
+        self.tokenizer, self.kind = tokenizer, kind
         self.concurrency, self.choices_per_request = concurrency, choices_per_request
         self.patience, self.usage = patience or Patience(), Usage()
-        self._noticed: set[str] = (
-            set()
-        )  # kinds of misbehaviour that are reported, or asked after and ruled out
+        # Kinds of misbehaviour that are reported, or asked after and ruled out.
+        self._noticed: set[str] = set()
         self._restated = False  # whether a text had its question near its beginning
         self._models: set[str] = set()
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -152,14 +146,52 @@ class ServerEngine:
     ) -> list[list[Completion]]:
         """Return `n` completions of each prefix (see `Engine.sample`)."""
         checked_seeds(prefixes, seeds, n, limits)
-        prompts = [self._prompt(prefix, limits) for prefix in prefixes]
-        work = self._sample_all(prefixes, prompts, n, limits, seeds, stop)
+        groups: list[list[_Wish]] = []
+        for prefix, seed in zip(prefixes, seeds, strict=True):
+            prompt, at_once = self._prompt(prefix, limits), self.choices_per_request
+            groups.append(
+                [
+                    self._wish(prefix, prompt, min(at_once, n - first), limits, seed_from(seed, first), stop)
+                    for first in range(0, n, at_once)
+                ]
+            )
+        work = self._fulfil(groups, limits)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run(work)
         with ThreadPoolExecutor(1) as pool:  # called from a notebook, whose loop is running already
             return pool.submit(asyncio.run, work).result()
+
+    # --- what is asked --------------------------------------------------------------------------------------------
+
+    def _wish(
+        self,
+        prefix: Prefix,
+        prompt: str | list[int],
+        count: int,
+        limits: Limits,
+        seed: int,
+        stop: Sequence[str] = (),
+    ) -> _Wish:
+        # A stop text inside thinking does not count, which no server knows: there it is cut off here.
+        sent = () if limits.thinking is not None and not prefix.steps else stop
+        body: dict[str, Any] = {
+            "model": self.name,
+            "prompt": prompt,
+            "max_tokens": limits.max_new_tokens,
+            "temperature": limits.temperature,
+            "seed": seed & 0x7FFFFFFF,
+            **_FIELDS[self.kind],
+        }
+        if self.kind == "transformers":  # it samples only where its generation settings say so
+            sampling = {"do_sample": True, "top_k": 0, "top_p": 1.0} if limits.temperature > 0 else {}
+            body["generation_config"] = json.dumps(sampling)
+        if count > 1:
+            body["n"] = count
+        if sent:
+            body["stop"] = list(sent)
+        return _Wish(prefix, count, limits, tuple(stop), body)
 
     def _prompt(self, prefix: Prefix, limits: Limits) -> str | list[int]:
         question, steps = prefix.problem.question, prefix.steps
@@ -169,142 +201,40 @@ class ServerEngine:
         written = "".join(step + layout.separator for step in steps)
         return layout.before + question + layout.after + written
 
-    async def _sample_all(
-        self,
-        prefixes: Sequence[Prefix],
-        prompts: Sequence[str | list[int]],
-        n: int,
-        limits: Limits,
-        seeds: Sequence[int],
-        stop: Sequence[str],
-    ) -> list[list[Completion]]:
+    # --- requests and retries -------------------------------------------------------------------------------------
+
+    async def _fulfil(self, groups: Sequence[Sequence[_Wish]], limits: Limits) -> list[list[Completion]]:
+        """Return each group's completions."""
         gate = asyncio.Semaphore(self.concurrency)
-        patience = self.patience
-        timeout = httpx.Timeout(patience.timeout, connect=max(1.0, patience.timeout / 10), pool=None)
+        wait = self.patience.timeout
+        timeout = httpx.Timeout(wait, connect=max(1.0, wait / 10), pool=None)
         pool = httpx.Limits(max_connections=self.concurrency)
         async with httpx.AsyncClient(timeout=timeout, limits=pool, headers=self._headers) as client:
 
-            async def ask(index: int, first: int) -> list[Completion]:
-                count = min(self.choices_per_request, n - first)
-                prefix = prefixes[index]
-                # A stop text inside thinking does not count, which no server knows: there it is cut off here.
-                sent = () if limits.thinking is not None and not prefix.steps else stop
-                seed = seed_from(seeds[index], first) & 0x7FFFFFFF
-                body = self._body(prompts[index], count, limits, seed, sent)
-                wish = _Wish(count, limits, tuple(stop), bool(sent), prefix)
+            async def ask(wish: _Wish) -> list[Completion]:
                 async with gate:
-                    return await self._ask(client, body, wish)
+                    return await self._ask(client, wish, self.patience.retries)
 
-            places = [
-                (i, first) for i in range(len(prompts)) for first in range(0, n, self.choices_per_request)
-            ]
-            tasks = [asyncio.create_task(ask(*place)) for place in places]
+            tasks = [asyncio.create_task(ask(wish)) for group in groups for wish in group]
             try:
                 answers = await asyncio.gather(*tasks)
             finally:  # after one failure the others' answers are of no use
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-            groups: list[list[Completion]] = [[] for _ in prompts]
-            for (index, _), answer in zip(places, answers, strict=True):
-                groups[index] += answer
-            await self._look(client, prefixes, groups, limits)
-        return groups
+            parts = iter(answers)
+            found = [[one for _ in group for one in next(parts)] for group in groups]
+            await self._notice(client, [group[0].prefix for group in groups], found, limits)
+        return found
 
-    async def _look(
-        self,
-        client: httpx.AsyncClient,
-        prefixes: Sequence[Prefix],
-        groups: Sequence[Sequence[Completion]],
-        limits: Limits,
-    ) -> None:
-        """Notice what completions say about the server.
-
-        Raises:
-            EngineError: it repeats the prompt in front of what it writes.
-        """
-        pairs = [(prefix, one) for prefix, group in zip(prefixes, groups, strict=True) for one in group]
-        if self._restated and self._first("echo"):
-            told = await self._asked_aside(client, Limits(1), seeds=(1,))
-            if any(_ASIDE_MARK in one.text for one in told):
-                raise EngineError(
-                    f"the server at {self.url} repeats the prompt in front of every completion: switch that off "
-                    "(`echo`, `return_full_text`), for the question would be taken for the first step"
-                )
-        alike = any(len(group) > 1 and group[0].text and repeats(group) == len(group) - 1 for group in groups)
-        if limits.temperature > 0 and alike and self._first("copies"):
-            texts = [
-                one.text for one in await self._asked_aside(client, Limits(32, temperature=2.0), seeds=(1, 2))
-            ]
-            if len(texts) > len(set(texts)) and texts[0].strip():
-                self.usage.doubts.append(
-                    f"the server at {self.url} gives one text for different seeds, even at temperature 2: it ignores them, "
-                    "samples greedily or answers from a cache; rollouts are copies of one, and counts and intervals say "
-                    "too much"
-                )
-        bare = [one for prefix, one in pairs if not prefix.steps]
-        if (
-            len(bare) > 1
-            and not any((one.whole or one.text).strip() for one in bare)
-            and self._first("empty")
-        ):
-            self.usage.doubts.append(
-                f"the server at {self.url} answered {len(bare)} questions with empty texts"
-            )
-
-    def _first(self, kind: str) -> bool:
-        """Whether this kind of misbehaviour is met for the first time."""
-        met = kind in self._noticed
-        self._noticed.add(kind)
-        return not met
-
-    async def _asked_aside(
-        self, client: httpx.AsyncClient, limits: Limits, seeds: Sequence[int]
-    ) -> list[Completion]:
-        """Return what the server answers to a made-up question that no policy knows; nothing where it does not."""
-        prefix = Prefix(Problem("made-up question", _ASIDE))
-        wish = _Wish(1, limits, (), False, prefix)
-        bodies = [self._body(self._prompt(prefix, limits), 1, limits, seed, ()) for seed in seeds]
-        try:
-            return [(await self._ask(client, body, wish, retries=1))[0] for body in bodies]
-        except (DataError, EngineError):
-            return []
-
-    def _body(
-        self, prompt: str | list[int], count: int, limits: Limits, seed: int, stop: Sequence[str]
-    ) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": self.name,
-            "prompt": prompt,
-            "max_tokens": limits.max_new_tokens,
-            "temperature": limits.temperature,
-            "seed": seed,
-            **_FIELDS[self.kind],
-        }
-        if self.kind == "transformers":  # it samples only where its generation settings say so
-            sampling = {"do_sample": True, "top_k": 0, "top_p": 1.0} if limits.temperature > 0 else {}
-            body["generation_config"] = json.dumps(sampling)
-        if count > 1:
-            body["n"] = count
-        if stop:
-            body["stop"] = list(stop)
-        return body
-
-    async def _ask(
-        self,
-        client: httpx.AsyncClient,
-        body: Mapping[str, Any],
-        wish: _Wish,
-        retries: int | None = None,
-    ) -> list[Completion]:
+    async def _ask(self, client: httpx.AsyncClient, wish: _Wish, retries: int) -> list[Completion]:
         """Return one request's completions, trying again where that may help."""
-        patience = self.patience if retries is None else replace(self.patience, retries=retries)
-        reason = ""
-        for attempt in range(patience.retries + 1):
+        patience, reason = self.patience, ""
+        for attempt in range(retries + 1):
             wait: float | None = None
             self.usage.requests += 1
             try:
-                status, headers, content = await self._post(client, body)
+                status, headers, content = await self._post(client, wish.body)
                 if status == 200:
                     return self._completions(content, wish)
                 reason = f"status {status}: {_excerpt(content)}"
@@ -321,11 +251,11 @@ class ServerEngine:
                 reason = f"no answer within {patience.timeout:g} s"
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 reason = f"{type(error).__name__}: {error}"
-            if attempt < patience.retries:
+            if attempt < retries:
                 backoff = patience.first_wait * 2**attempt * random.uniform(0.5, 1.0)
                 await asyncio.sleep(min(patience.longest_wait, backoff if wait is None else wait))
         raise EngineError(
-            f"the server at {self.url} gave nothing usable in {patience.retries + 1} tries; the last: {reason}"
+            f"the server at {self.url} gave nothing usable in {retries + 1} tries; the last: {reason}"
         )
 
     async def _post(
@@ -346,6 +276,8 @@ class ServerEngine:
                     raise httpx.ReadTimeout("too slow") from None
                 raise
 
+    # --- what is answered -----------------------------------------------------------------------------------------
+
     def _completions(self, content: bytes, wish: _Wish) -> list[Completion]:
         try:
             answer = json.loads(content)
@@ -359,9 +291,8 @@ class ServerEngine:
         completions = [self._completion(choice, wish) for choice in choices]
         if isinstance(answer.get("model"), str):
             self._models.add(answer["model"])
-            if len(self._models) > 1 and self._first("models"):
-                names = ", ".join(sorted(self._models))
-                self.usage.doubts.append(f"the server at {self.url} answers as several models: {names}")
+            if len(self._models) > 1:
+                self._doubt("models", f"answers as several models: {', '.join(sorted(self._models))}")
         usage = answer.get("usage")
         if isinstance(usage, dict):
             generated = _whole(usage.get("completion_tokens"))
@@ -375,17 +306,6 @@ class ServerEngine:
                 completions = [replace(one, token_ids=(), log_probabilities=()) for one in completions]
         return completions
 
-    def _within(self, completion: Completion, tokens: int, limits: Limits) -> Completion:
-        """Return the completion, cut by its own word where it is longer than was asked for."""
-        if tokens <= limits.max_new_tokens:
-            return completion
-        if self._first("limit"):
-            self.usage.doubts.append(
-                f"the server at {self.url} wrote {tokens} tokens where at most {limits.max_new_tokens} were asked for "
-                "(max_tokens); longer completions count as cut"
-            )
-        return replace(completion, finish="length")
-
     def _completion(self, choice: Any, wish: _Wish) -> Completion:
         text = choice.get("text") if isinstance(choice, dict) else None
         reason = choice.get("finish_reason") if isinstance(choice, dict) else None
@@ -396,23 +316,19 @@ class ServerEngine:
         except UnicodeEncodeError:
             raise _UnusableError("a text that is not valid Unicode") from None
         self._restated = self._restated or _restates(wish.prefix.problem.question, text)
-        limits = wish.limits
+        limits, sent = wish.limits, "stop" in wish.body
         opened = opens_thinking(self.layout, wish.prefix.steps, limits.thinking)
         answer, whole, met = up_to_stop(text, wish.stop, limits.thinking, opened=opened)
         finish: Finish = "length" if reason == "length" else "end"
         if met:
             finish = "stop"
             more = text[len(whole) :]
-            if (
-                wish.sent
-                and not any(not more.removeprefix(one).strip() for one in wish.stop)
-                and self._first("stop")
-            ):
-                self.usage.doubts.append(
-                    f"the server at {self.url} writes on after stop texts; what comes after them is left out, yet has "
-                    "to be waited for"
+            if sent and all(more.removeprefix(one).strip() for one in wish.stop):
+                told = (
+                    "writes on after stop texts; what comes after them is left out, yet has to be waited for"
                 )
-        elif reason == "stop" and wish.sent and not self._says_end(choice):
+                self._doubt("stop", told)
+        elif reason == "stop" and sent and not self._says_end(choice):
             finish = "stop"
         ids, log_probabilities = _tokens(choice)
         # Servers report the model's own distribution, which is the one sampled from only at these temperatures.
@@ -426,16 +342,86 @@ class ServerEngine:
             return not isinstance(choice.get("stop_reason"), str)
         return self.kind == "transformers"  # it leaves the stop text in
 
+    def _within(self, completion: Completion, tokens: int, limits: Limits) -> Completion:
+        """Return the completion, cut by its own word where it is longer than was asked for."""
+        if tokens <= limits.max_new_tokens:
+            return completion
+        self._doubt(
+            "limit",
+            f"wrote {tokens} tokens where at most {limits.max_new_tokens} were asked for (max_tokens); longer "
+            "completions count as cut",
+        )
+        return replace(completion, finish="length")
+
+    # --- what answers say about the server ------------------------------------------------------------------------
+
+    def _first(self, kind: str) -> bool:
+        """Whether this kind of misbehaviour is met for the first time."""
+        met = kind in self._noticed
+        self._noticed.add(kind)
+        return not met
+
+    def _doubt(self, kind: str, told: str) -> None:
+        if self._first(kind):
+            self.usage.doubts.append(f"the server at {self.url} {told}")
+
+    async def _notice(
+        self,
+        client: httpx.AsyncClient,
+        prefixes: Sequence[Prefix],
+        groups: Sequence[Sequence[Completion]],
+        limits: Limits,
+    ) -> None:
+        """Notice what completions say about the server.
+
+        Raises:
+            EngineError: it repeats the prompt in front of what it writes.
+        """
+        if self._restated and self._first("echo"):
+            told = await self._asked_aside(client, Limits(1), seeds=(1,))
+            if any(_ASIDE_MARK in one.text for one in told):
+                raise EngineError(
+                    f"the server at {self.url} repeats the prompt in front of every completion: switch that off "
+                    "(`echo`, `return_full_text`), for the question would be taken for the first step"
+                )
+        alike = any(len(group) > 1 and group[0].text and repeats(group) == len(group) - 1 for group in groups)
+        if alike and limits.temperature > 0 and self._first("copies"):
+            texts = [
+                one.text for one in await self._asked_aside(client, Limits(32, temperature=2.0), seeds=(1, 2))
+            ]
+            if len(texts) > len(set(texts)) and texts[0].strip():
+                self.usage.doubts.append(
+                    f"the server at {self.url} gives one text for different seeds, even at temperature 2: it ignores them, "
+                    "samples greedily or answers from a cache; rollouts are copies of one, and counts and intervals say "
+                    "too much"
+                )
+        bare = [
+            one for prefix, group in zip(prefixes, groups, strict=True) if not prefix.steps for one in group
+        ]
+        if len(bare) > 1 and not any((one.whole or one.text).strip() for one in bare):
+            self._doubt("empty", f"answered {len(bare)} questions with empty texts")
+
+    async def _asked_aside(
+        self, client: httpx.AsyncClient, limits: Limits, seeds: Sequence[int]
+    ) -> list[Completion]:
+        """Return what the server answers to a made-up question that no policy knows; nothing where it does not."""
+        prefix = Prefix(Problem("made-up question", _ASIDE))
+        wishes = [self._wish(prefix, self._prompt(prefix, limits), 1, limits, seed) for seed in seeds]
+        try:
+            return [(await self._ask(client, wish, retries=1))[0] for wish in wishes]
+        except (DataError, EngineError):
+            return []
+
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What was asked for: so many completions of a prefix, cut at stop texts that were `sent` to the server, or not."""
+    """What is asked for: so many completions of a prefix, cut at stop texts, and the request, which may not name them."""
 
+    prefix: Prefix
     count: int
     limits: Limits
     stop: tuple[str, ...]
-    sent: bool
-    prefix: Prefix
+    body: dict[str, Any]
 
 
 _ASIDE_MARK = "48151623"

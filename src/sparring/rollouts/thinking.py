@@ -67,6 +67,3 @@ def layout_of(layout: Layout, steps: Sequence[str], tags: Tags | None) -> Layout
     if tags is None or not steps or not opens_thinking(layout, (), tags):
         return layout
     return replace(layout, after=f"{layout.after.rstrip()}\n\n{tags[1]}\n\n")
-
-
-__all__ = ["Tags", "layout_of", "opens_thinking", "up_to_stop", "without_thinking"]
