@@ -1,10 +1,6 @@
-"""Search: from scored steps to a chosen solution.
+"""Search: from scored steps to a chosen solution. A line here may ask engine and PRM, and knows nothing of answers.
 
-task.py       a problem being searched: its states, and the questions that methods ask
-independent, beam, dvts, lookahead, puct, particles: one method each
-driver.py     `run_search`: many problems in flight, resumable
-scoring.py    every prefix scored once;  budget.py  tokens and FLOPs
-aggregation.py, selection.py  choosing among whole solutions
+A method is a generator over one problem (`task.py`); the driver runs many at once and answers their questions together.
 """
 
 from sparring.search.aggregation import AGGREGATIONS

@@ -12,8 +12,7 @@ does not visit, sliding windows, the output head at prompt tokens, and its rows 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -85,11 +84,6 @@ class Spent:
     def as_dict(self) -> dict[str, float | None]:
         """Return the counts by name."""
         return asdict(self)
-
-
-def spent_from(record: Mapping[str, Any]) -> Spent:
-    """Return what `as_dict` gave; raises KeyError where a count is missing."""
-    return Spent(**{field.name: record[field.name] for field in fields(Spent)})
 
 
 def plus(one: Any, other: Any) -> Any:

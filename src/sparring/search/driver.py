@@ -8,7 +8,7 @@ not (rounding aside). Every finished problem is in the journal, with its candida
 that was killed goes on, and a journal of another run is refused. A problem of which nothing could be continued or
 scored has no candidates, and says why; if that is so for all problems, the search fails.
 
-Not here: the methods (one file each), whether an answer is right (`evaluation/search_curves.py`).
+Not here: the methods (one file each), whether an answer is right (`evaluation/search.py`).
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from sparring.errors import DataError, SettingsError, did_you_mean
 from sparring.files import to_json
 from sparring.fingerprints import records_digest
 from sparring.journals import Journal
 from sparring.labels.settings import parse_prover
-from sparring.rollouts.engine import Completion, Engine, Prefix
+from sparring.rollouts.engine import Completion, Engine, Limits, Prefix
 from sparring.search.aggregation import aggregation_for
 from sparring.search.beam import beam
-from sparring.search.budget import Spent, measured, spent_from
+from sparring.search.budget import Spent, measured
 from sparring.search.dvts import dvts
 from sparring.search.independent import independent
 from sparring.search.lookahead import lookahead
@@ -172,7 +174,7 @@ def run_search(
                 last = now
                 results[found.problem] = found
                 if kept is not None:
-                    kept.add(_record(found))
+                    kept.add(to_json(found)[0])
             if progress is not None and done:
                 progress(len(done))
     ordered = [results[problem.id] for problem in problems]
@@ -219,51 +221,37 @@ class _Run:
 
     def sample(self, flights: Sequence[_Flight]) -> list[Sampled]:
         """Answer questions for continuations: one call of the engine per kind and number of continuations."""
-        answers: list[Sampled] = []
+        asked = [(flight.task, flight.question) for flight in flights if isinstance(flight.question, Sample)]
+        answers: list[Sampled] = [[[] for _ in question.prefixes] for _, question in asked]
         calls: dict[tuple[bool, bool, int], list[tuple[int, int]]] = defaultdict(list)
-        for index, flight in enumerate(flights):
-            question = flight.question
-            assert isinstance(question, Sample)
-            answers.append([[] for _ in question.prefixes])
+        for index, (_, question) in enumerate(asked):
             for place, count in enumerate(question.counts):
                 calls[question.whole, question.greedy, count].append((index, place))
         for (whole, greedy, count), places in calls.items():
-            for (index, place), answer in zip(
-                places, self._call(flights, places, whole, greedy, count), strict=True
-            ):
-                answers[index][place] = answer
-        return answers
+            limits = self.settings.limits(whole=whole, greedy=greedy)
+            stop = self.settings.stop if whole else (self.settings.separator,)
+            items = [
+                (
+                    Prefix(asked[index][0].problem, asked[index][1].prefixes[place]),
+                    asked[index][1].seeds[place],
+                )
+                for index, place in places
+            ]
 
-    def _call(
-        self,
-        flights: Sequence[_Flight],
-        places: Sequence[tuple[int, int]],
-        whole: bool,
-        greedy: bool,
-        count: int,
-    ) -> list[list[Completion] | DataError]:
-        settings = self.settings
-        limits = settings.limits(whole=whole, greedy=greedy)
-        items = []
-        for index, place in places:
-            question = flights[index].question
-            assert isinstance(question, Sample)
-            items.append(
-                (Prefix(flights[index].task.problem, question.prefixes[place]), question.seeds[place])
-            )
-        answers = each_that_fits(
-            lambda part: self.engine.sample(
-                [prefix for prefix, _ in part],
-                count,
-                limits=limits,
-                seeds=[seed for _, seed in part],
-                stop=settings.stop if whole else (settings.separator,),
-            ),
-            items,
-        )
-        for (index, _), (prefix, _), answer in zip(places, items, answers, strict=True):
-            if not isinstance(answer, DataError):
-                self._count(prefix, answer, flights[index].task.spent)
+            def call(
+                part: Sequence[tuple[Prefix, int]],
+                count: int = count,
+                limits: Limits = limits,
+                stop: Sequence[str] = stop,
+            ) -> Sequence[list[Completion]]:
+                prefixes, seeds = [prefix for prefix, _ in part], [seed for _, seed in part]
+                return self.engine.sample(prefixes, count, limits=limits, seeds=seeds, stop=stop)
+
+            found = each_that_fits(call, items)
+            for (index, place), (prefix, _), answer in zip(places, items, found, strict=True):
+                answers[index][place] = answer
+                if not isinstance(answer, DataError):
+                    self._count(prefix, answer, asked[index][0].spent)
         return answers
 
     def _count(self, prefix: Prefix, completions: Sequence[Completion], spent: Spent) -> None:
@@ -281,24 +269,21 @@ class _Run:
 
     def score(self, flights: Sequence[_Flight]) -> list[Scored]:
         """Answer questions for scores: one call of each scorer."""
-        asked = []
-        for flight in flights:
-            assert isinstance(flight.question, Score)
-            asked.append((flight.task.problem, flight.question.prefixes, flight.task.spent))
+        asked = [
+            (flight.task.problem, flight.question.prefixes, flight.task.spent)
+            for flight in flights
+            if isinstance(flight.question, Score)
+        ]
         rows = self.scores.score(asked)
-        others: Sequence[Sequence[Sequence[float] | DataError | None]] = (
-            self.prover.score(asked) if self.prover is not None else [[None] * len(row) for row in rows]
-        )
-        answers: list[Scored] = []
-        for mine, theirs in zip(rows, others, strict=True):
-            answer: Scored = []
-            for one, other in zip(mine, theirs, strict=True):
-                if isinstance(one, DataError):
-                    answer.append(one)
-                else:
-                    answer.append(other if isinstance(other, DataError) else (one, other))
-            answers.append(answer)
-        return answers
+        if self.prover is None:
+            return [[one if isinstance(one, DataError) else (one, None) for one in row] for row in rows]
+        return [
+            [
+                next((refused for refused in pair if isinstance(refused, DataError)), pair)  # type: ignore[misc]
+                for pair in zip(mine, theirs, strict=True)
+            ]
+            for mine, theirs in zip(rows, self.prover.score(asked), strict=True)
+        ]
 
     def forget(self, problem: Problem) -> None:
         """Forget what was kept for a problem."""
@@ -323,36 +308,20 @@ def _found(task: Task, states: Sequence[State], seconds: float) -> Found:
     )
 
 
-def _record(found: Found) -> dict[str, Any]:
-    plain, _ = to_json(found)
-    return {**plain, "spent": found.spent.as_dict()}
-
-
 def _finished(journal: Journal) -> dict[str, Found]:
     """Return what earlier processes finished."""
     results = {}
     for key, record in journal.found.items():
         try:
-            found = _read(record)
-        except (KeyError, TypeError, ValueError) as error:
+            found = TypeAdapter(Found).validate_python(record)
+        except ValidationError as error:
+            reason = error.errors()[0]
+            field = ".".join(map(str, reason["loc"]))
             raise DataError(
-                f"not a line of a search journal: {error}", file=journal.path, line=journal.lines[key]
+                f"not a line of a search journal: {reason['msg']}",
+                file=journal.path,
+                line=journal.lines[key],
+                field=field,
             ) from error
         results[found.problem] = found
     return results
-
-
-def _read(record: Mapping[str, Any]) -> Found:
-    candidates = tuple(
-        Candidate(tuple(one["steps"]), one["finished"], tuple(one["scores"]), one["value"])
-        for one in record["candidates"]
-    )
-    return Found(
-        record["problem"],
-        record["chosen"],
-        candidates,
-        spent_from(record["spent"]),
-        record["counts"],
-        record["refusal"],
-        record["seconds"],
-    )
