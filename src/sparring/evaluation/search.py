@@ -32,12 +32,10 @@ from rich.console import Console
 from sparring.evaluation.outcome import candidate_record, write_evaluation
 from sparring.fingerprints import folder_identity
 from sparring.labels.answers import ChainChecker, Checker
-from sparring.labels.command import load_subjects, pick_checker, show_doubts
-from sparring.labels.label_run import Subject
+from sparring.labels.command import load_problems, pick_checker, show_doubts
 from sparring.labels.provers import load_engine, policy_identity
-from sparring.labels.settings import LabelSettings, PolicySettings, ServerSettings, parse_prover
+from sparring.labels.settings import SolverSettings, parse_prover
 from sparring.locks import writes
-from sparring.models import TINY_POLICY
 from sparring.models.prompts import prompt_digest
 from sparring.models.scorer import load_scorer
 from sparring.oracles.equality import answer_groups
@@ -52,10 +50,9 @@ from sparring.statistics import bootstrap_mean, paired_difference
 from sparring.terminal import progress_bar
 from sparring.traces.answers import stated_answer
 from sparring.traces.records import Problem
-from sparring.worlds.chain import IN_DISTRIBUTION, final_answer, generate_problems
+from sparring.worlds.chain import final_answer
 
 CURVES_FILE = "curves.svg"
-_CHAIN_PROBLEMS = 100
 LINES = ("random", "majority", "weighted_vote", "best_of_n", "pass")
 """What is computed from independent solutions."""
 _SCORED = ("weighted_vote", "best_of_n")
@@ -65,32 +62,11 @@ SAME_WORK = 1.25
 COUNTS = ("tokens_generated", "tokens_prefilled", "tokens_scored", "policy_flops", "prm_flops")
 
 
-class SearchSettings(MethodSettings):
+class SearchSettings(MethodSettings, SolverSettings):
     """Settings of `sparring search`."""
 
-    # Who searches
-    policy: str = TINY_POLICY
-    """Who writes: model folder, hub name, or a server's address (`http://…/v1`)."""
     prm: str
     """Who scores: a PRM folder."""
-    server: ServerSettings = ServerSettings()
-    """How to speak to a policy that is a server."""
-
-    # What is searched
-    data: str | None = None
-    """File of problems with reference answers; without one, problems of the chain world are made."""
-    data_format: str = "auto"
-    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
-    problems: int | None = Field(None, gt=0)
-    """Use only the first so many problems; of the chain world, make so many (without it, 100)."""
-    chain_steps: tuple[int, int] = IN_DISTRIBUTION
-    """Fewest and most definitions of a chain-world problem: its difficulty."""
-    checker: Literal["auto", "chain", "answer"] = "auto"
-    """Who judges answers: the chain world, or equality with the reference answer; `auto` goes by `data`."""
-    last_number: bool = True
-    """Where a solution states no answer, take the last number of its last step (`answer`)."""
-
-    # How
     methods: tuple[Literal["beam", "dvts", "lookahead", "puct", "particles"], ...] = ("beam",)
     """Methods beside independent solutions, which are always sampled."""
     n: tuple[int, ...] = (1, 4, 16)
@@ -99,36 +75,14 @@ class SearchSettings(MethodSettings):
     """Independent solutions per problem; without it, the largest N times `expansions`, for comparisons at equal cost."""
     repeats: int = Field(1, gt=0)
     """Searches of every problem, with seeds `seed`, `seed` + 1, …"""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the weights: `auto` is bfloat16 on a GPU, float32 elsewhere."""
-    row_budget: int = Field(256, gt=0)
-    """Completions in flight at once in this process. Does not change results."""
 
     @model_validator(mode="after")
-    def _check(self) -> SearchSettings:
+    def _check_sizes(self) -> SearchSettings:
         if not self.n or min(self.n) < 1:
             raise ValueError("n holds at least one number, all at least 1")
         if len(set(self.methods)) < len(self.methods) or len(set(self.n)) < len(self.n):
             raise ValueError("methods and n hold nothing twice")
-        if self.chain_steps[0] < 1 or self.chain_steps[0] > self.chain_steps[1]:
-            raise ValueError("chain_steps are the fewest and the most, at least 1")
         return self
-
-    def labelling(self) -> LabelSettings:
-        """Return the settings that labels share with search: policy, data and answers."""
-        names = {
-            *PolicySettings.model_fields,
-            "policy",
-            "server",
-            "data",
-            "data_format",
-            "problems",
-            "chain_steps",
-        }
-        names |= {"checker", "last_number", "device", "dtype", "row_budget", "seed"}
-        return LabelSettings(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +114,8 @@ def run_search_command(
         EngineError: the engine is out of order; start the command again to go on.
     """
     console = console or Console()
-    problems, left_out = load_problems(settings)
-    checker = pick_checker(settings.labelling(), [Subject(problem) for problem in problems])
+    problems, left_out = load_problems(settings, "search")
+    checker = pick_checker(settings, problems)
     models = models or load_models(settings)
     samples = settings.baseline_samples or max(settings.n) * settings.expansions
     plan = [
@@ -205,7 +159,7 @@ def run_search_command(
         cases=_records(every),
         worst=misled_searches(every, {problem.id: problem.question for problem in problems}),
         extra={
-            "left_out": left_out,
+            "left_out": dict(left_out),
             "counts": counts,
             "reproducible": models.engine.reproducible,
             "doubts": doubts,
@@ -218,18 +172,9 @@ def run_search_command(
     return written
 
 
-def load_problems(settings: SearchSettings) -> tuple[list[Problem], dict[str, int]]:
-    """Return the problems, and what was left out of the data and why."""
-    if settings.data is None:
-        count = settings.problems or _CHAIN_PROBLEMS
-        return generate_problems(count, steps=settings.chain_steps, seed=settings.seed, name="search"), {}
-    subjects, left_out = load_subjects(settings.labelling())
-    return [subject.problem for subject in subjects], dict(left_out)
-
-
 def load_models(settings: SearchSettings) -> Models:
     """Return policy, PRM and, where named and needed, the prover's value model."""
-    engine: Any = load_engine(settings.policy, settings.labelling())
+    engine: Any = load_engine(settings.policy, settings)
     # Layouts are made for steps that end with a line break.
     engine.layout = replace(engine.layout, separator=settings.separator)
     prover = parse_prover(settings.prover).policy if settings.alpha > 0 else None

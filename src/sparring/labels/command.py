@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from sparring.labels.label_run import JOURNAL_FILE, REPEATED, TRACES_FILE, Label
 from sparring.labels.label_run import Progress as JobProgress
 from sparring.labels.posterior import interval
 from sparring.labels.provers import load_engines, policy_identity
-from sparring.labels.settings import LabelSettings
+from sparring.labels.settings import LabelSettings, SolverSettings
 from sparring.locks import writes
 from sparring.models.prompts import prompt_digest
 from sparring.rollouts.engine import Engine, room_note
@@ -34,7 +34,7 @@ from sparring.terminal import progress_bar
 from sparring.traces.formats.common import ReadOptions
 from sparring.traces.jsonl import write_traces
 from sparring.traces.readers import read_problems_as, read_traces_as
-from sparring.traces.records import Trace
+from sparring.traces.records import Problem, Trace
 from sparring.worlds.chain import generate_problems, parse_question
 
 _CHAIN_PROBLEMS = 100
@@ -62,7 +62,7 @@ def run_label(
         EngineError: an engine is out of order; start the command again to go on.
     """
     subjects, left_out = load_subjects(settings)
-    checker = pick_checker(settings, subjects)
+    checker = pick_checker(settings, (subject.problem for subject in subjects))
     cover, prover = engines or load_engines(settings)
     journal = Journal(out / JOURNAL_FILE, _job(settings, (cover, prover)))
     try:
@@ -125,38 +125,57 @@ def load_subjects(settings: LabelSettings) -> tuple[list[Subject], Counter[str]]
     Raises:
         DataError: the data cannot be used, or nothing of it is left.
     """
-    left_out: Counter[str] = Counter()
+    options = ReadOptions(keep_annotations=settings.keep_annotations)
+    if settings.data is None or settings.solutions == "sample":
+        problems, left_out = load_problems(settings, "label", options)
+        return [Subject(problem) for problem in problems], left_out
+    read = read_traces_as(settings.data, settings.data_format, options)
+    left_out = Counter({"record skipped by the reader": len(read.skipped)})
+    groups: dict[str, list[Trace]] = {}
+    for trace in read.traces:
+        groups.setdefault(trace.problem.id, []).append(trace)
+    # Rollouts go by the first trace's problem; a problem that differs from it under the same id has no place.
+    solutions: dict[str, tuple[Trace, ...]] = {}
+    for name, group in groups.items():
+        solutions[name] = tuple(trace for trace in group if trace.problem == group[0].problem)
+        left_out["solution of another problem with the same id"] += len(group) - len(solutions[name])
+    kept = _answered([group[0].problem for group in groups.values()], settings, left_out)
+    return [Subject(problem, solutions[problem.id]) for problem in kept], +left_out
+
+
+def load_problems(
+    settings: SolverSettings, name: str, options: ReadOptions | None = None
+) -> tuple[list[Problem], Counter[str]]:
+    """Return the problems that are to be solved, and what was left out and why.
+
+    Args:
+        settings: which ones.
+        name: begins the ids of chain-world problems.
+        options: what the format leaves open.
+
+    Raises:
+        DataError: the data cannot be used, or nothing of it is left.
+    """
     if settings.data is None:
         count = settings.problems or _CHAIN_PROBLEMS
-        made = generate_problems(count, steps=settings.chain_steps, seed=settings.seed, name="label")
-        return [Subject(problem) for problem in made], left_out
-    options = ReadOptions(keep_annotations=settings.keep_annotations)
-    if settings.solutions == "given":
-        read = read_traces_as(settings.data, settings.data_format, options)
-        left_out["record skipped by the reader"] += len(read.skipped)
-        groups: dict[str, list[Trace]] = {}
-        for trace in read.traces:
-            groups.setdefault(trace.problem.id, []).append(trace)
-        # Rollouts go by the first trace's problem; a problem that differs from it under the same id has no place.
-        subjects = []
-        for group in groups.values():
-            fitting = tuple(trace for trace in group if trace.problem == group[0].problem)
-            left_out["solution of another problem with the same id"] += len(group) - len(fitting)
-            subjects.append(Subject(group[0].problem, fitting))
-    else:
-        found = read_problems_as(settings.data, settings.data_format, options)
-        left_out["record skipped by the reader"] += len(found.skipped)
-        subjects = [Subject(problem) for problem in found.problems]
-    answered = [one for one in subjects if one.problem.answer is not None and one.problem.answer.strip()]
-    left_out["problem without a reference answer"] += len(subjects) - len(answered)
+        return generate_problems(count, steps=settings.chain_steps, seed=settings.seed, name=name), Counter()
+    found = read_problems_as(settings.data, settings.data_format, options)
+    left_out = Counter({"record skipped by the reader": len(found.skipped)})
+    return _answered(found.problems, settings, left_out), +left_out
+
+
+def _answered(problems: Sequence[Problem], settings: SolverSettings, left_out: Counter[str]) -> list[Problem]:
+    """Return the first so many problems with a reference answer; count the others."""
+    answered = [one for one in problems if one.answer is not None and one.answer.strip()]
+    left_out["problem without a reference answer"] += len(problems) - len(answered)
     if not answered:
         raise DataError(
             "no problem has a reference answer, so no rollout could be judged", file=settings.data
         )
-    return answered[: settings.problems], +left_out
+    return answered[: settings.problems]
 
 
-def pick_checker(settings: LabelSettings, subjects: Sequence[Subject]) -> Checker:
+def pick_checker(settings: SolverSettings, problems: Iterable[Problem]) -> Checker:
     """Return who judges answers.
 
     Raises:
@@ -164,8 +183,8 @@ def pick_checker(settings: LabelSettings, subjects: Sequence[Subject]) -> Checke
     """
     if settings.checker == "answer" or (settings.checker == "auto" and settings.data is not None):
         return AnswerChecker(last_number=settings.last_number)
-    for subject in subjects:
-        parse_question(subject.problem.question)
+    for problem in problems:
+        parse_question(problem.question)
     return ChainChecker()
 
 

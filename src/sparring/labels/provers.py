@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sparring.errors import SettingsError
 from sparring.fingerprints import folder_identity
-from sparring.labels.settings import LabelSettings, parse_prover
+from sparring.labels.settings import LabelSettings, SolverSettings, parse_prover
 from sparring.models import TINY_POLICY
 from sparring.models.loading import (
     load_policy,
@@ -41,7 +41,7 @@ def load_engines(settings: LabelSettings) -> tuple[Engine, Engine]:
     return (finisher if cover_name == finisher_name else load_engine(cover_name, settings)), finisher
 
 
-def load_engine(policy: str, settings: LabelSettings) -> Engine:
+def load_engine(policy: str, settings: SolverSettings) -> Engine:
     """Return the engine of one policy."""
     if is_server(policy):
         return _server(policy, settings)
@@ -52,7 +52,7 @@ def load_engine(policy: str, settings: LabelSettings) -> Engine:
     return LocalEngine(model, tokenizer, layout, row_budget=settings.row_budget, name=name)
 
 
-def _server(url: str, settings: LabelSettings) -> ServerEngine:
+def _server(url: str, settings: SolverSettings) -> ServerEngine:
     server = settings.server
     key = None
     if server.key_variable is not None:

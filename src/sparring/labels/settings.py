@@ -1,10 +1,10 @@
-"""Settings of `sparring label`."""
+"""Settings of `sparring label`, and of every command that lets a policy solve problems (`SolverSettings`)."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,7 @@ from sparring.models import TINY_POLICY
 from sparring.models.prompts import PromptSettings
 from sparring.rollouts.engine import Limits, ServerKind
 from sparring.settings import Settings
+from sparring.settings_shared import Device, Seeded
 from sparring.worlds.chain import IN_DISTRIBUTION
 
 USUAL_NEW_TOKENS = 128
@@ -63,30 +64,46 @@ class PolicySettings(PromptSettings):
         return self.think_tags if self.think == "apart" else None
 
 
-class LabelSettings(PolicySettings):
+class SolverSettings(PolicySettings, Seeded, Device):
+    """Who solves which problems, and who judges the answers."""
+
+    policy: str = TINY_POLICY
+    """Who writes solutions: model folder, hub name, or a server's address (`http://…/v1`)."""
+    server: ServerSettings = ServerSettings()
+    """How to speak to policies that are servers."""
+    data: str | None = None
+    """File of problems with reference answers, for `sparring label` also of solutions; without one, problems of the chain
+    world are made."""
+    data_format: str = "auto"
+    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
+    problems: int | None = Field(None, gt=0)
+    """Use only the first so many problems; of the chain world, make so many (without it, 100)."""
+    chain_steps: tuple[int, int] = IN_DISTRIBUTION
+    """Fewest and most definitions of a chain-world problem: its difficulty."""
+    checker: Literal["auto", "chain", "answer"] = "auto"
+    """Who judges answers: the chain world, or equality with the reference answer; `auto` goes by `data`."""
+    last_number: bool = True
+    """Where a solution states no answer, take the last number of its last step (`answer`)."""
+    row_budget: int = Field(256, gt=0)
+    """Completions in flight at once in this process. Does not change results."""
+
+    @model_validator(mode="after")
+    def _check_chain_steps(self) -> Self:
+        if self.chain_steps[0] < 1 or self.chain_steps[0] > self.chain_steps[1]:
+            raise ValueError("chain_steps are the fewest and the most, at least 1")
+        return self
+
+
+class LabelSettings(SolverSettings):
     """Settings of `sparring label`."""
 
-    # Who solves, and who finishes
-    policy: str = TINY_POLICY
-    """The base policy: model folder, hub name, or a server's address (`http://…/v1`)."""
+    # Who finishes, and what is labelled
     prover: str = "base"
     """Under whom values are measured: `base`, `best-of-K` (of the policy, by the closed form), or another policy."""
     cover_with: Literal["policy", "prover"] = "policy"
     """Who writes the solutions that are labelled (the paper: the policy for its value model, the prover for a PAV)."""
-    server: ServerSettings = ServerSettings()
-    """How to speak to policies that are servers."""
-
-    # What is labelled
-    data: str | None = None
-    """File of problems, or of solutions to label; without one, problems of the chain world are made."""
-    data_format: str = "auto"
-    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
     keep_annotations: bool = False
     """Keep GSM8K's `<<48/2=24>>` in the steps of given solutions."""
-    problems: int | None = Field(None, gt=0)
-    """Use only the first so many problems; of the chain world, make so many (without it, 100)."""
-    chain_steps: tuple[int, int] = IN_DISTRIBUTION
-    """Fewest and most definitions of a chain-world problem."""
     solutions: Literal["sample", "given"] = "sample"
     """`sample`: label `n_cov` new solutions per problem; `given`: label the solutions in `data`."""
 
@@ -117,25 +134,13 @@ class LabelSettings(PolicySettings):
     """Rollouts per prefix in the end, for the prefixes up to the pit."""
 
     # Rollouts
-    checker: Literal["auto", "chain", "answer"] = "auto"
-    """Who judges answers: the chain world, or equality with the reference answer; `auto` goes by `data`."""
-    last_number: bool = True
-    """Where a solution states no answer, take the last number of its last step (`answer`)."""
     max_new_tokens: int | None = Field(None, gt=0)
     """Longest completion; one that reaches it counts as wrong, and is counted. Without it 128, or what a prefix leaves of
     the policy's positions."""
     temperature: float = Field(1.0, ge=0)
     """Of the sampling; 0 is greedy, and then one rollout says all."""
-    seed: int = Field(0, ge=0)
-    """All randomness derives from it."""
     batch: int = Field(64, gt=0)
     """Prefixes per call of the engine; a kill loses at most the calls in progress. Does not change results."""
-    row_budget: int = Field(256, gt=0)
-    """Completions in flight at once in this process. Does not change results."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the weights: `auto` is bfloat16 on a GPU, float32 elsewhere."""
 
     @model_validator(mode="after")
     def _check(self) -> LabelSettings:
@@ -143,8 +148,6 @@ class LabelSettings(PolicySettings):
             raise ValueError("solutions=given needs `data`")
         if self.mode == "first_pit" and self.pit_samples < self.n_mc:
             raise ValueError("pit_samples must be at least n_mc: pits are looked for with n_mc rollouts")
-        if self.chain_steps[0] < 1 or self.chain_steps[0] > self.chain_steps[1]:
-            raise ValueError("chain_steps are the fewest and the most, at least 1")
         parse_prover(self.prover)
         return self
 

@@ -8,11 +8,12 @@ from pydantic import Field, model_validator
 
 from sparring.labels.settings import PolicySettings, parse_prover
 from sparring.rollouts.engine import Limits
+from sparring.settings_shared import Seeded
 
 USUAL_NEW_TOKENS = 512
 
 
-class MethodSettings(PolicySettings):
+class MethodSettings(PolicySettings, Seeded):
     """How a method searches; N is given beside it, since curves vary it."""
 
     expansions: int = Field(4, gt=0)
@@ -47,8 +48,6 @@ class MethodSettings(PolicySettings):
     """A problem's search stops once policy and PRMs have computed so much for it."""
     in_flight: int = Field(32, gt=0)
     """Problems searched at the same time. Does not change results."""
-    seed: int = Field(0, ge=0)
-    """All randomness derives from it."""
 
     @model_validator(mode="after")
     def _check_prover(self) -> MethodSettings:
