@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sparring.oracles.algebra import judge
 from sparring.oracles.chains import find_chains
 from sparring.oracles.expressions import parse
-from sparring.oracles.formula_tokens import TooLargeError, UnreadableError, tokenize
 from sparring.oracles.polynomials import LinearSystem, cross_difference
+from sparring.oracles.reading import TooLargeError, UnreadableError, tokenize_formula
 from sparring.oracles.values import Reading, evaluate
 from sparring.traces.records import Problem
 
@@ -59,19 +59,19 @@ def times(first: list[int], second: list[int]) -> list[int]:
     ],
 )
 def test_formulas_have_their_values(text: str, value: Fraction) -> None:
-    assert evaluate(parse(tokenize(text)), {}) == value
+    assert evaluate(parse(tokenize_formula(text)), {}) == value
 
 
 @pytest.mark.parametrize("text", ["1/2x", "58_9", "3 4", r"\frac{1}", "(2", "x^", r"\foo{2}", "2^10^2"])
 def test_what_is_not_clear_is_unreadable(text: str) -> None:
     with pytest.raises(UnreadableError):
-        parse(tokenize(text))
+        parse(tokenize_formula(text))
 
 
 @pytest.mark.parametrize("text", ["9^{9^{9}}", "(400!)!", "2^{99999}", "((10^{99})^{99})^{99}"])
 def test_towers_are_too_large(text: str) -> None:
     with pytest.raises(TooLargeError):
-        evaluate(parse(tokenize(text)), {})
+        evaluate(parse(tokenize_formula(text)), {})
     assert reason(f"${text} = 5 + 1$") == "algebra:too_large"
 
 
@@ -160,7 +160,9 @@ def test_true_products_are_never_wrong_and_changed_ones_are(first: list[int], se
     product = times(first, second)
     step = f"Expanding gives ${left} = {written(product)}$."
     assert truth(step) != "wrong"
-    difference, _ = cross_difference(parse(tokenize(left)), parse(tokenize(written(product))), Reading())
+    difference, _ = cross_difference(
+        parse(tokenize_formula(left)), parse(tokenize_formula(written(product))), Reading()
+    )
     assert difference == {}
 
 

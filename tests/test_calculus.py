@@ -14,7 +14,7 @@ from sparring.oracles.algebra import judge
 from sparring.oracles.calculus_formulas import read
 from sparring.oracles.derivatives import compare, definite, differentiate
 from sparring.oracles.expressions import Node, number, parse
-from sparring.oracles.formula_tokens import UnreadableError, tokenize
+from sparring.oracles.reading import UnreadableError, tokenize_formula
 from sparring.oracles.values import as_complex, evaluate
 from sparring.traces.records import Problem
 
@@ -47,7 +47,7 @@ def reason(step: str, question: str = "Solve.", prefix: tuple[str, ...] = ()) ->
 
 
 def tree(text: str) -> Node:
-    return parse(tokenize(text))
+    return parse(tokenize_formula(text))
 
 
 def written(values: Sequence[int | Fraction]) -> str:
@@ -286,6 +286,6 @@ def test_never_raises(text: str) -> None:
     judge(Problem("p", "Solve." + text), ("$f(x) = x^3$ and $y = x^2$", text or "x"), text)
     for scope in ("factor", "product", "sum"):
         try:
-            read(tokenize(text), scope)
+            read(tokenize_formula(text), scope)
         except UnreadableError:
             continue

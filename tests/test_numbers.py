@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.oracles.numbers import (
+from sparring.oracles.reading import MAX_CHARACTERS, TooLargeError, UndefinedError, UnreadableError, tokenize
+from sparring.oracles.values import (
     MAX_BITS,
     bits,
-    evaluate,
+    calculate,
     is_float_noise,
     show,
+    value_of,
     without_float_noise,
 )
-from sparring.oracles.tokens import MAX_CHARACTERS, tokenize
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ from sparring.oracles.tokens import MAX_CHARACTERS, tokenize
     ],
 )
 def test_notations(text: str, value: Fraction) -> None:
-    assert evaluate(text).value == value
+    assert value_of(text) == value
 
 
 @pytest.mark.parametrize(
@@ -78,38 +79,40 @@ def test_notations(text: str, value: Fraction) -> None:
     ],
 )
 def test_what_is_no_number_expression(text: str) -> None:
-    result = evaluate(text)
-    assert result.value is None
-    assert result.failure == "not_numeric"
+    with pytest.raises(UnreadableError) as refused:
+        calculate(tokenize(text))
+    assert refused.type is UnreadableError
 
 
 @pytest.mark.parametrize("text", ["1/0", "0^-1", "1/(2-2)"])
 def test_division_by_zero(text: str) -> None:
-    assert evaluate(text).failure == "division_by_zero"
+    with pytest.raises(UndefinedError):
+        calculate(tokenize(text))
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "9**9**9**9",
-        "2^1000",
-        "51! * 1",
-        "9" * 41,
+        "2^100000",
+        "401! * 1",
+        "9" * 61,
         "(" * 65 + "1" + ")" * 65,
         "1" + "+1" * 401,
-        "*".join(["9" * 40] * 60),
+        "*".join(["9" * 60] * 120),
         "1+" * 600_000 + "1",
         "(" * 1_000_000,
     ],
 )
 def test_beyond_the_bounds(text: str) -> None:
-    assert evaluate(text).failure == "too_large"
+    with pytest.raises(TooLargeError):
+        calculate(tokenize(text))
 
 
 def test_bounds_are_inclusive() -> None:
-    assert evaluate("9" * 40).value == 10**40 - 1
-    assert evaluate("(" * 64 + "1" + ")" * 64).value == 1
-    assert evaluate("1" + "+1" * 400).value == 401
+    assert value_of("9" * 60) == 10**60 - 1
+    assert value_of("(" * 64 + "1" + ")" * 64) == 1
+    assert value_of("1" + "+1" * 400) == 401
 
 
 numbers = st.one_of(
@@ -139,7 +142,7 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> tuple[str, Fraction]:
 @given(expressions())
 def test_agrees_with_fractions(case: tuple[str, Fraction]) -> None:
     text, value = case
-    assert evaluate(text).value == value
+    assert value_of(text) == value
 
 
 @given(
@@ -156,19 +159,18 @@ def test_precedence_agrees_with_python(rest: list[tuple[str, int]], first: int) 
             terms[-1] /= number
         else:
             terms.append(Fraction(number if sign == "+" else -number))
-    assert evaluate(text).value == sum(terms)
+    assert value_of(text) == sum(terms)
 
 
 @given(st.text(alphabet="0123456789+-*/^().,% x!½$\\frac{}=of", max_size=200))
 def test_random_text_never_raises_and_values_are_bounded(text: str) -> None:
-    result = evaluate(text)
-    assert (result.value is None) != (result.failure is None)
-    assert result.value is None or bits(result.value) <= MAX_BITS + 200
+    value = value_of(text)
+    assert value is None or bits(value) <= MAX_BITS + 200
 
 
 def test_longest_text_is_read() -> None:
-    assert evaluate(" " * (MAX_CHARACTERS - 1) + "1").value == 1
-    assert evaluate(" " * MAX_CHARACTERS + "1").failure == "too_large"
+    assert value_of(" " * (MAX_CHARACTERS - 1) + "1") == 1
+    assert value_of(" " * MAX_CHARACTERS + "1") is None
 
 
 def test_show() -> None:

@@ -1,9 +1,9 @@
 """Oracles: exact verdicts on steps, without a model. The verdict itself is `traces/verdict.py`.
 
-- Text that calculates: `arithmetic.py` over `tokens.py` → `equations.py` → `numbers.py`, `excuses.py`, `facts.py`; where
-  numbers come from: `quantities.py` over `foundations.py`, `units.py`.
-- Formulas: `algebra.py` over `formula_tokens.py` → `expressions.py` → `chains.py` → `derivations.py`, `calculus.py` over
-  `values.py`, `polynomials.py`, `derivatives.py`; `preconditions.py`.
+- One lexer `reading.py`, one tree `expressions.py`, its values `values.py`. Text that calculates: `arithmetic.py` over
+  `equations.py`, `excuses.py`, `facts.py`; where numbers come from: `quantities.py` over `foundations.py`, `units.py`.
+- Formulas: `algebra.py` over `chains.py` → `derivations.py` → `polynomials.py`; `calculus.py` over `calculus_formulas.py`,
+  `derivatives.py`; `preconditions.py`.
 - Answers: `answer.py` over `equality.py` → `answer_values.py` → `answer_units.py`, `precise.py`.
 - Sentences: `logic.py`. A step against the correct one that it replaces: `reference.py` over `readings.py`,
   `canonical.py`, `rewordings.py`.

@@ -25,13 +25,12 @@ from sparring.oracles.chains import Chain, Member, find_chains
 from sparring.oracles.derivations import Fact, History, is_assignment, make_fact, same_bound
 from sparring.oracles.excuses import FINE, NEAR_PI, ROUGH
 from sparring.oracles.expressions import Functions, Node, inlined, replaced, variables, walk
-from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import Monomial, Polynomial, cross_difference, multiply, rational
+from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
 from sparring.oracles.units import UNITS
 from sparring.oracles.values import (
     NOISE,
     Reading,
-    UndefinedError,
     Value,
     as_complex,
     evaluate,

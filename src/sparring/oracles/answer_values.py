@@ -22,8 +22,8 @@ from typing import Literal
 
 from sparring.oracles.answer_units import Unit, is_unit, read_unit
 from sparring.oracles.expressions import Node, number, parse, variables, walk
-from sparring.oracles.formula_tokens import UnreadableError, tokenize
 from sparring.oracles.precise import approximate
+from sparring.oracles.reading import UnreadableError, tokenize_formula
 from sparring.oracles.words import SHORT_WORDS, word_set
 from sparring.traces.boxed import boxes
 
@@ -796,7 +796,7 @@ def _formula(text: str) -> Node | None:
     if any(word in SHORT_WORDS for word in (text.lower(), *re.findall(r"(?<= )[a-z]{2}(?![A-Za-z])", text))):
         return None
     try:
-        node = parse(tokenize(text))
+        node = parse(tokenize_formula(text))
     except (UnreadableError, ValueError, RecursionError):
         return None
     return _proper(node)

@@ -19,13 +19,13 @@ from typing import Literal
 from sparring.oracles.equations import Equation, Run, expression_text, find_equations, may_hold_equation
 from sparring.oracles.excuses import between_systems, comparison_excuse, excuse, loses_its_unit, mixed_units
 from sparring.oracles.facts import READ_WHOLE, Fact, find_facts
-from sparring.oracles.numbers import (
+from sparring.oracles.reading import COMPARISONS, MAX_CHARACTERS, TooLargeError, UnreadableError, kept
+from sparring.oracles.values import (
+    calculate,
     close,
-    evaluate_tokens,
     is_irrational,
     show,
 )
-from sparring.oracles.tokens import COMPARISONS, MAX_CHARACTERS, TextTooLargeError, kept
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -62,7 +62,7 @@ def judge_text(step: str) -> Verdict:
         return Verdict("undecided", "arithmetic:too_large", f"{len(step)} characters")
     try:
         checks = check_equations(step) if may_hold_equation(step) else ()
-    except TextTooLargeError as error:
+    except TooLargeError as error:
         return Verdict("undecided", "arithmetic:too_large", str(error))
     facts = find_facts(step)
     return with_facts(checks, facts) if facts else verdict_of(checks)
@@ -113,18 +113,18 @@ def check_equations(step: str) -> tuple[Check, ...]:
     """Return one check per equation of the step.
 
     Raises:
-        TextTooLargeError: the step exceeds what is read, in characters, in equations, or in false equations.
+        TooLargeError: the step exceeds what is read, in characters, in equations, or in false equations.
     """
     equations = find_equations(step)
     if len(equations) > MAX_EQUATIONS:
-        raise TextTooLargeError(f"{len(equations)} equations; at most {MAX_EQUATIONS} are checked")
+        raise TooLargeError(f"{len(equations)} equations; at most {MAX_EQUATIONS} are checked")
     checks: list[Check] = []
     false = 0
     for equation in equations:
         checks.append(check(equation, step))
         false += checks[-1].finding in ("wrong", "unclear")
         if false > MAX_FALSE_EQUATIONS:
-            raise TextTooLargeError(f"over {MAX_FALSE_EQUATIONS} false equations; no step of a solution")
+            raise TooLargeError(f"over {MAX_FALSE_EQUATIONS} false equations; no step of a solution")
     return tuple(checks)
 
 
@@ -177,10 +177,12 @@ def check(equation: Equation, step: str) -> Check:
     if unread:  # without numbers, a formula of words alone
         numeric = any(token.kind == "number" for side in unread for token in side.tokens)
         return Check("not_numeric" if numeric else "label", equation)
-    one, other = (evaluate_tokens(side.tokens) for side in (left, right))
-    left_value, right_value = one.value, other.value
-    if left_value is None or right_value is None:
-        return Check("too_large" if "too_large" in (one.failure, other.failure) else "not_numeric", equation)
+    try:
+        left_value, right_value = calculate(left.tokens), calculate(right.tokens)
+    except TooLargeError:
+        return Check("too_large", equation)
+    except UnreadableError:
+        return Check("not_numeric", equation)
     if equation.relation in COMPARISONS:
         return _compared(equation, left, right, left_value, right_value, step)
     compound = left.compound or right.compound

@@ -29,7 +29,7 @@ from sparring.oracles.derivatives import (
     substituted,
 )
 from sparring.oracles.expressions import Functions, Node, inlined, number, replaced, walk
-from sparring.oracles.formula_tokens import TooLargeError, UnreadableError, tokenize
+from sparring.oracles.reading import TooLargeError, UnreadableError, tokenize_formula
 from sparring.traces.verdict import Verdict
 
 MAX_INTEGRALS = 12
@@ -247,7 +247,7 @@ def _operator_start(step: str, start: int, end: int) -> int:
 
 def _trees(text: str) -> tuple[Node | None, ...]:
     try:
-        tokens = [one for one in tokenize(text) if one.kind != "newline" and one.text != "&"]
+        tokens = [one for one in tokenize_formula(text) if one.kind != "newline" and one.text != "&"]
     except TooLargeError:
         return (None,) * len(SCOPES)
     trees: list[Node | None] = []

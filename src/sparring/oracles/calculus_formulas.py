@@ -1,6 +1,6 @@
 r"""Formulas with derivatives and integrals → expression trees with a few kinds of nodes more.
 
-Contract: as `formulas.parse`, with the nodes of `CALCULUS`: ``derivative`` and ``partial`` (parts: body; name:
+Contract: as `expressions.parse`, with the nodes of `CALCULUS`: ``derivative`` and ``partial`` (parts: body; name:
 variable; value: order) for ``\frac{d}{dx}``, ``d/dx`` and ``\frac{dy}{dx}``; ``prime`` (parts: argument, if any; name:
 function; value: order) for ``f''(x)``; ``integral`` (body, low, high) and ``antiderivative`` (body); ``between`` (body,
 low, high) for ``[F(x)]_0^1``. How much of a product or sum an operator without brackets covers is the `scope`, which
@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Literal
 
 from sparring.oracles.expressions import GREEK, Node, Parser, number
-from sparring.oracles.formula_tokens import Token, UnreadableError
+from sparring.oracles.reading import Token, UnreadableError
 
 Scope = Literal["factor", "product", "sum"]
 SCOPES: tuple[Scope, ...] = ("factor", "product", "sum")

@@ -1,9 +1,9 @@
 r"""Canonical forms of calculations: which two ways of writing are the same calculation.
 
 Contract: ``3 * 4`` and ``4 * 3``, ``24 / 2`` and ``24 * 0.5``, ``20% of 50`` and ``50 * 0.2`` have equal
-canonical forms; ``2 + 2`` and ``2 * 2`` have not, although their values agree. Built without recursion from
-the bounded postfix form. Formulas with unknowns are compared sign by sign (`formulas_of`): ``\dfrac{x}{2}`` is
-``\frac{x}{2}`` and ``x^{2}`` is ``x^2``, but ``x + 3`` is not ``3 + x``. Not here: values (`numbers.py`), algebra
+canonical forms; ``2 + 2`` and ``2 * 2`` have not, although their values agree. Built from
+bounded trees. Formulas with unknowns are compared sign by sign (`formulas_of`): ``\dfrac{x}{2}`` is
+``\frac{x}{2}`` and ``x^{2}`` is ``x^2``, but ``x + 3`` is not ``3 + x``. Not here: values (`values.py`), algebra
 (`algebra.py`).
 """
 
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from sparring.oracles.numbers import Postfix, expand_fractions
-from sparring.oracles.tokens import Token
+from sparring.oracles.expressions import Node
+from sparring.oracles.reading import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _signs(stretch: Sequence[Token]) -> Formula:
     """Return the texts of tokens, numbers by value, without brackets around a single sign."""
     signs: list[str] = []
     before: Token | None = None
-    for token in expand_fractions(stretch):
+    for token in _expanded(stretch):
         if token.kind == "percent" and before is not None and before.value is not None:
             signs[-1] = str(before.value / 100)
         else:
@@ -81,37 +81,58 @@ def _signs(stretch: Sequence[Token]) -> Formula:
     return tuple(kept)
 
 
-def canonical_of(postfix: Postfix, derived: Mapping[Fraction, Canonical]) -> Canonical:
-    """Return the canonical form of a postfix expression, operands that are `derived` results written out."""
-    stack: list[Canonical] = []
-    for item in postfix:
-        if isinstance(item, Token):
-            assert item.value is not None  # refused by to_postfix
-            stack.append(derived.get(item.value) or _atom(item.value))
-        elif item == "negative":
-            stack.append(_negated(stack.pop()))
-        elif item == "%":
-            operand = stack.pop()
-            hundredth = Fraction(1, 100)
-            share = None if operand.value is None else _atom(operand.value * hundredth)
-            stack.append(share or _joined("product", operand, _atom(hundredth)))
-        elif item == "root":
-            stack.append(Canonical("other", (f"root({stack.pop()})",)))
-        elif item == "!":
-            stack.append(Canonical("other", (f"{stack.pop()}!",)))
+def _expanded(tokens: Sequence[Token]) -> list[Token]:
+    r"""Return the tokens with every LaTeX ``\frac{a}{b}`` spelled as ``((a)/(b))``; other uses stay as they
+    are."""
+    result: list[Token] = []
+    roles: list[str] = []  # one entry per open bracket: plain, numerator or denominator
+    awaited = ""  # the role of the bracket that has to open next
+    for token in tokens:
+        if awaited and token.kind != "open":
+            return list(tokens)
+        if token.kind == "fraction":
+            awaited = "numerator"
+            continue
+        result.append(token)
+        if token.kind == "open":
+            roles.append(awaited or "plain")
+            if awaited == "numerator":
+                result.append(token)
+            awaited = ""
+        elif token.kind == "close" and roles:
+            role = roles.pop()
+            if role == "numerator":
+                result.append(Token("operator", "/", token.start, token.end))
+                awaited = "denominator"
+            elif role == "denominator":
+                result.append(token)
+    return list(tokens) if awaited else result
+
+
+def canonical_of(node: Node, derived: Mapping[Fraction, Canonical]) -> Canonical:
+    """Return the canonical form of a calculation, operands that are `derived` results written out."""
+    if node.kind == "number":
+        return derived.get(node.value) or _atom(node.value)
+    first, *others = [canonical_of(part, derived) for part in node.parts]
+    if node.kind == "negative":
+        return _negated(first)
+    if node.kind == "percent":
+        hundredth = Fraction(1, 100)
+        return (
+            _atom(first.value * hundredth)
+            if first.value is not None
+            else _joined("product", first, _atom(hundredth))
+        )
+    if node.kind == "call":
+        return Canonical("other", (f"root({first})" if node.name == "root" else f"{first}!",))
+    for other in others:
+        if node.kind == "power":
+            first = Canonical("other", (f"({first})^({other})",))
+        elif node.kind == "sum":
+            first = _joined("sum", first, other)
         else:
-            right, left = stack.pop(), stack.pop()
-            if item in ("+", "and"):
-                stack.append(_joined("sum", left, right))
-            elif item == "-":
-                stack.append(_joined("sum", left, _negated(right)))
-            elif item == "/":
-                stack.append(_joined("product", left, _inverted(right)))
-            elif item == "^":
-                stack.append(Canonical("other", (f"({left})^({right})",)))
-            else:
-                stack.append(_joined("product", left, right))
-    return stack.pop()
+            first = _joined("product", first, _inverted(other) if node.kind == "quotient" else other)
+    return first
 
 
 def _atom(value: Fraction) -> Canonical:

@@ -15,8 +15,15 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from sparring.oracles.expressions import Node, parse, walk
-from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError, tokenize
-from sparring.oracles.marks import without_marks
+from sparring.oracles.reading import (
+    ARROWS,
+    RELATIONS,
+    Token,
+    TooLargeError,
+    UnreadableError,
+    tokenize_formula,
+    without_marks,
+)
 from sparring.oracles.units import UNITS
 from sparring.oracles.words import NUMBERED_WORDS, word_set
 
@@ -44,16 +51,7 @@ _PLAIN_NAMES = frozenset(
     ["sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "pi"]
 )
 _PLAIN_RELATION = re.compile(r"[=<>≤≥≠≈]|\\(?:le|ge|ne|approx|leq|geq)\b")
-_ARROWS = word_set(
-    "implies Rightarrow Longrightarrow iff Leftrightarrow Longleftrightarrow rightarrow longrightarrow therefore"
-)
 _BREAK_COMMANDS = word_set("to because quad qquad land lor hspace vee wedge")
-_RELATIONS = {
-    "=": "=", "==": "=", "<": "<", ">": ">", "≤": "<=", "≥": ">=", "<=": "<=", ">=": ">=", "≈": "~", "≠": "!=",
-    "!=": "!=", "=>": "implies", "->": "implies", "→": "implies", "⇒": "implies", "≡": "mod", ":=": "defines",
-    "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "lt": "<", "gt": ">",
-    "approx": "~", "simeq": "~", "ne": "!=", "neq": "!=", "equiv": "mod", "sim": "~", "cong": "mod",
-}  # fmt: skip
 _UNIT = re.compile(
     r"[.\s]*(?:square |sq\.? |cubic )?(?:cm|mm|m|km|in|ft|inch(?:es)?|feet|foot|units?|degrees?|dollars?|cents?|meters?|"
     r"miles?|hours?|minutes?|seconds?|hr|min|sec|mph|years?|days?|ways?|yards?|points?|pounds?)[.\s]*(?:\^?\s*\{?\d\}?)?[.\s]*"
@@ -177,7 +175,7 @@ def _chains_of(text: str, passage: _Passage, before: int) -> Iterator[Chain]:
     try:
         tokens = [
             token._replace(start=token.start + passage.start, end=token.end + passage.start)
-            for token in tokenize(inside)
+            for token in tokenize_formula(inside)
         ]
     except TooLargeError:
         yield Chain((Member(None, "", passage.start, passage.end, True),) * 2, ("=",), "", "", passage.latex)
@@ -221,11 +219,11 @@ def _pieces(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], Joined]]:
 
 
 def _relation(token: Token) -> str:
-    return _RELATIONS.get(token.text, "") if token.kind in ("relation", "command") else ""
+    return RELATIONS.get(token.text, "") if token.kind in ("relation", "command") else ""
 
 
 def _is_arrow(token: Token) -> bool:
-    return _relation(token) == "implies" or (token.kind == "command" and token.text in _ARROWS)
+    return _relation(token) == "implies" or (token.kind == "command" and token.text in ARROWS)
 
 
 def _is_decimal_comma(tokens: Sequence[Token], index: int) -> bool:

@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple
 
 from sparring.oracles.chains import Chain
 from sparring.oracles.expressions import Node, variables, walk
-from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import (
     LinearSystem,
     Polynomial,
@@ -27,7 +26,8 @@ from sparring.oracles.polynomials import (
     is_linear,
     names,
 )
-from sparring.oracles.values import Reading, UndefinedError, as_complex, evaluate
+from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
+from sparring.oracles.values import Reading, as_complex, evaluate
 
 Answer = Literal["follows", "conflict", "slip", "unknown"]
 MAX_EQUATIONS = 400

@@ -14,9 +14,9 @@ from fractions import Fraction
 from typing import Literal
 
 from sparring.oracles.expressions import Node, number, replaced, variables, walk
-from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import rational
-from sparring.oracles.values import Reading, UndefinedError, as_complex, evaluate, same
+from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
+from sparring.oracles.values import Reading, as_complex, evaluate, same
 
 Agreement = Literal["same", "different", "unclear"]
 

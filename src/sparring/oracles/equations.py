@@ -5,7 +5,7 @@ Contract: a clause is split, in one pass, into runs: ``8 shares * $8 per share``
 number (a variable, a function call, a missing operand) is not `known` and must not be judged; one that can be read in
 more than one way carries a `doubt`. `find_equations` returns every pair of neighbouring sides in the order of the text,
 ``a = b = c`` as two, GSM8K calculator annotations ``<<48/2=24>>`` as equations of their own and as a link to the number
-printed after them. Not here: values (`numbers.py`), whether an equation holds (`arithmetic.py`).
+printed after them. Not here: values (`values.py`), whether an equation holds (`arithmetic.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
-from sparring.oracles.marks import without_marks
-from sparring.oracles.tokens import Token, kept, tokenize
+from sparring.oracles.reading import Token, kept, tokenize, without_marks
 from sparring.oracles.units import POWER_WORDS, SHORT_UNITS, UNITS, Unit, raised, unit_or_place
 from sparring.oracles.words import (
     APPROXIMATE_WORDS,
@@ -41,7 +40,7 @@ class Run:
     """One expression in a clause.
 
     Attributes:
-        tokens: the cleaned expression, for `numbers.to_postfix`.
+        tokens: the cleaned expression, for `expressions.calculation`.
         start: first character; `end` is one past the last character of the last operand.
         known: every operand is a number.
         operators: how many operators it has (a fraction bar counts).
@@ -573,7 +572,7 @@ class Equation:
     Attributes:
         left: the expression before the relation, ``None`` where words stand there (``Total = 5 + 3``).
         right: the expression after it, ``None`` where words stand there.
-        relation: ``=``, ``~`` (approximately), ``is``, or one of `tokens.COMPARISONS`.
+        relation: ``=``, ``~`` (approximately), ``is``, or one of `reading.COMPARISONS`.
         source: ``text``, ``annotation`` (inside ``<<...>>``), or ``printed`` (an annotation's result against
             the number printed straight after it).
         symbolic: a missing side holds numbers, variables or operators that could not be read.
@@ -603,7 +602,7 @@ def find_equations(text: str) -> list[Equation]:
     """Return the equations of a step in the order of their first characters.
 
     Raises:
-        TextTooLargeError: see `tokenize`.
+        TooLargeError: see `tokenize`.
     """
     tokens, annotations = read_step(text)
     found = equations_of(tokens, "text")
@@ -635,7 +634,7 @@ def read_step(text: str) -> tuple[tuple[Token, ...], Annotations]:
     Annotations are blanked out of the visible text with spaces, so that all character ranges stay those of `text`.
 
     Raises:
-        TextTooLargeError: see `tokenize`.
+        TooLargeError: see `tokenize`.
     """
     text = without_marks(text)
     annotations = tuple(

@@ -10,22 +10,20 @@ between the sides of an equation. Not here: the table of units (`units.py`), fin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from sparring.oracles.equations import Equation, Run
-from sparring.oracles.literals import PI
-from sparring.oracles.numbers import (
+from sparring.oracles.expressions import Node, calculation
+from sparring.oracles.reading import PI, Token, UnreadableError
+from sparring.oracles.units import PLACES
+from sparring.oracles.values import (
     IRRATIONAL_PRECISION,
-    EvaluationError,
-    changes_by_share,
+    calculate,
     decimal_places,
     is_float_noise,
-    to_postfix,
-    value_of,
+    value_or_none,
 )
-from sparring.oracles.tokens import Token
-from sparring.oracles.units import PLACES, Unit
 from sparring.oracles.words import (
     DOUBTFUL_WORDS,
     HYPOTHETICAL,
@@ -61,22 +59,6 @@ _SCALED = re.compile(
 )
 
 
-def value_or_none(
-    run: Run,
-    number: Callable[[Token], Fraction] | None = None,
-    strength: dict[str, int] | None = None,
-    *,
-    right_first: bool = False,
-    shares: bool = False,
-) -> Fraction | None:
-    """Return the value of a run, possibly in another reading (see `numbers`), ``None`` without one."""
-    try:
-        postfix = to_postfix(run.tokens, strength=strength, right_first=right_first)
-        return value_of(postfix, number, shares=shares)
-    except EvaluationError:
-        return None
-
-
 def mixed_units(first: Run, second: Run) -> tuple[Fraction, Fraction] | None:
     """Return both sides in base units where every number that is added, and the result, carry units of one dimension.
 
@@ -94,7 +76,7 @@ def mixed_units(first: Run, second: Run) -> tuple[Fraction, Fraction] | None:
         return None
     try:
         (one, power), (other, other_power) = _in_base(first), _in_base(second)
-    except EvaluationError:
+    except (UnreadableError, RecursionError):
         return None
     multiplied = any(token.text not in ("+", "-", "and") for run in (first, second) for token in run.tokens
                      if token.kind != "number")  # fmt: skip
@@ -125,8 +107,10 @@ def loses_its_unit(first: Run, second: Run) -> bool:
     if not units or {"/", "per"} & set(first.units):  # 25 mg/oz * 8 oz = 200 mg
         return False
     try:
-        power = _power_of(first, units)
-    except EvaluationError:
+        power = _power_of(
+            first, {place: int(unit.dimension.partition("^")[2] or 1) for place, unit in units.items()}
+        )
+    except (UnreadableError, RecursionError):
         return False
     same = {unit.name.partition("^")[0] for unit in units.values()} == {result.name.partition("^")[0]}
     if power != int(exponent or 1):
@@ -137,29 +121,30 @@ def loses_its_unit(first: Run, second: Run) -> bool:
     return not _products(first) & (ratios - {Fraction(1)})
 
 
-def _power_of(run: Run, units: Mapping[int, Unit]) -> int:
-    """Return to which power the dimension of these units is raised in a run's value.
+def _power_of(run: Run, powers: Mapping[int, int]) -> int:
+    """Return the power of a unit in a run's value, from those that numbers have by their places.
 
     Raises:
-        EvaluationError: different powers are added, or something is raised.
+        UnreadableError: different powers are added, or something is raised.
     """
-    powers_of = {
-        id(run.tokens[place]): int(unit.dimension.partition("^")[2] or 1) for place, unit in units.items()
-    }
-    powers: list[int] = []
-    for item in to_postfix(run.tokens):
-        if isinstance(item, Token):
-            powers.append(powers_of.get(id(item), 0))
-        elif item in ("*", "/", "of"):
-            right = powers.pop()
-            powers[-1] += -right if item == "/" else right
-        elif item in ("+", "-", "and"):
-            right = powers.pop()
-            if powers[-1] != right:
-                raise EvaluationError("not_numeric")
-        elif powers[-1] or item == "^":
-            raise EvaluationError("not_numeric")
-    return powers.pop()
+    tokens = [
+        token._replace(value=Fraction(powers.get(place, 0))) if token.kind == "number" else token
+        for place, token in enumerate(run.tokens)
+    ]
+    return _power_in(calculation(tokens, shares=True))
+
+
+def _power_in(node: Node) -> int:
+    if node.kind == "number":
+        return int(node.value)
+    powers = [_power_in(part) for part in node.parts]
+    if node.kind == "product":
+        return sum(powers)
+    if node.kind == "quotient":
+        return powers[0] - powers[1]
+    if len(set(powers)) > 1 or node.kind == "power" or (powers[0] and node.kind not in ("sum", "negative")):
+        raise UnreadableError("different powers of a unit")
+    return powers[0]
 
 
 def _products(run: Run) -> set[Fraction]:
@@ -181,29 +166,13 @@ def _in_base(run: Run) -> tuple[Fraction, int]:
     """Return the value of a run in base units, and the power of the unit.
 
     Raises:
-        EvaluationError: it has no value, or different powers are added.
+        UnreadableError: it has no value, or different powers are added.
     """
-    factors = {id(run.tokens[place]): unit for place, unit in run.measures.items()}
-    powers: list[int] = []
-    for item in (postfix := to_postfix(run.tokens)):
-        if isinstance(item, Token):
-            powers.append(id(item) in factors and factors[id(item)].dimension != "count")
-        elif item in ("*", "/", "of"):
-            right = powers.pop()
-            powers.append(powers.pop() + (-right if item == "/" else right))
-        elif item in ("+", "-", "and"):
-            right = powers.pop()
-            if powers[-1] != right:
-                raise EvaluationError("not_numeric")
-        elif powers[-1] or item == "^":
-            raise EvaluationError("not_numeric")
-    value = value_of(
-        postfix,
-        lambda token: (
-            (token.value or Fraction(0)) * (factors[id(token)].factor if id(token) in factors else 1)
-        ),
-    )
-    return value, powers.pop()
+    power = _power_of(run, {place: unit.dimension != "count" for place, unit in run.measures.items()})
+    tokens = list(run.tokens)
+    for place, unit in run.measures.items():
+        tokens[place] = tokens[place]._replace(value=(tokens[place].value or 0) * unit.factor)
+    return calculate(tokens), power
 
 
 def scale_differs(first: Run, second: Run, left: Fraction, right: Fraction, step: str) -> bool:
@@ -226,11 +195,9 @@ def scale_differs(first: Run, second: Run, left: Fraction, right: Fraction, step
 
 def _without_percent(first: Run, second: Run) -> bool:
     """Whether the equation holds with the percent signs struck out (100% - 20 = 80)."""
-    bare = [
-        Run(tokens=[token for token in run.tokens if token.kind != "percent"], operators=run.operators)
-        for run in (first, second)
-    ]
-    one, other = (value_or_none(run) for run in bare)
+    one, other = (
+        value_or_none([token for token in run.tokens if token.kind != "percent"]) for run in (first, second)
+    )
     shown = next((token for token in second.tokens if token.kind == "number"), None)
     if one is None or other is None or shown is None:
         return False
@@ -398,16 +365,16 @@ def _within_operand_rounding(first: Run, second: Run, left: Fraction, right: Fra
             return True
         for decimal in decimals:
             half = Fraction(1, 2 * 10**decimal.places)
-            moved = value_or_none(run, _replaced(decimal, (decimal.value or Fraction(0)) + half))
+            moved = value_or_none(_replaced(run, decimal, (decimal.value or Fraction(0)) + half))
             if moved is None:
                 return True
             tolerance += abs(moved - value)
     return abs(left - right) <= tolerance
 
 
-def _replaced(replaced: Token, value: Fraction) -> Callable[[Token], Fraction]:
-    """Return a reading of number tokens in which one of them has another value."""
-    return lambda token: value if token is replaced else token.value or Fraction(0)
+def _replaced(run: Run, replaced: Token, value: Fraction) -> list[Token]:
+    """Return the tokens of a run in which one of them has another value."""
+    return [token._replace(value=value) if token is replaced else token for token in run.tokens]
 
 
 # --- other readings of the same signs ---
@@ -454,21 +421,23 @@ def _other_reading(run: Run, wanted: Fraction) -> bool:
         return True
     if (
         run.listed
-        and value_or_none(run, _replaced(run.tokens[0], -(run.tokens[0].value or Fraction(0)))) == wanted
+        and value_or_none(_replaced(run, run.tokens[0], -(run.tokens[0].value or Fraction(0)))) == wanted
     ):
         return True
-    if changes_by_share(run.tokens):
-        literal, amount = value_or_none(run, shares=True), _first_number(run)
+    if any(token.kind == "percent" for token in run.tokens) and any(
+        token.text in ("+", "-") for token in run.tokens
+    ):
+        literal, amount = value_or_none(run.tokens, shares=True), _first_number(run)
         if literal is not None and amount and wanted in (literal, amount * (1 + literal - amount)):
             return True  # each of 1,000 + 10% + 10% may be of the 1,000
     if run.operators < 2:
         return False
     if _less_fraction(run, wanted):
         return True
-    orders = (value_or_none(run, None, one) for one in (_LEFT_TO_RIGHT, _SLASH_LAST, _OF_LAST))
+    orders = (value_or_none(run.tokens, one) for one in (_LEFT_TO_RIGHT, _SLASH_LAST, _OF_LAST))
     if _tight_slashes(run, wanted) or _before_of(run, wanted) or any(value == wanted for value in orders):
         return True
-    return value_or_none(run, right_first=True) == wanted
+    return value_or_none(run.tokens, right_first=True) == wanted
 
 
 def _less_fraction(run: Run, wanted: Fraction) -> bool:
@@ -485,7 +454,7 @@ def _less_fraction(run: Run, wanted: Fraction) -> bool:
 def _before_of(run: Run, wanted: Fraction) -> bool:
     """Whether the equation begins after "of": "she saves 10% of the $400 + $1580 = $1980"."""
     place = next((place for place, token in enumerate(run.tokens) if token.kind == "of"), None)
-    return place is not None and value_or_none(Run(tokens=run.tokens[place + 1 :])) == wanted
+    return place is not None and value_or_none(run.tokens[place + 1 :]) == wanted
 
 
 def _tight_slashes(run: Run, wanted: Fraction) -> bool:
@@ -499,22 +468,20 @@ def _tight_slashes(run: Run, wanted: Fraction) -> bool:
     tokens = [
         token._replace(text="÷") if loose else token for token, loose in zip(run.tokens, spaced, strict=True)
     ]
-    strength = {**_LEFT_TO_RIGHT, "+": 1, "-": 1, "/": 3, "÷": 2}
-    try:
-        postfix = to_postfix(tokens, strength=strength)
-        return value_of(["/" if item == "÷" else item for item in postfix]) == wanted
-    except EvaluationError:
-        return False
+    order = {**_LEFT_TO_RIGHT, "+": 1, "-": 1, "/": 3, "÷": 2}
+    return value_or_none(tokens, order) == wanted
 
 
 def _products_of_mixed(run: Run, wanted: Fraction) -> bool:
     r"""Whether ``2\frac{1}{3}``, read as a product and not as a mixed number, gives the wanted value."""
 
-    def product(token: Token) -> Fraction:
-        value = token.value or Fraction(0)
-        return int(value) * (value % 1) if "frac" in token.text and value > 1 else value
-
-    return any("frac" in token.text for token in run.tokens) and value_or_none(run, product) == wanted
+    tokens = [
+        token._replace(value=int(token.value) * (token.value % 1))
+        if "frac" in token.text and token.value is not None and token.value > 1
+        else token
+        for token in run.tokens
+    ]
+    return any("frac" in token.text for token in run.tokens) and value_or_none(tokens) == wanted
 
 
 def _defined_operation(first: Run, second: Run) -> bool:
@@ -545,13 +512,13 @@ def _rate_reading(run: Run, wanted: Fraction) -> bool:
     group, head = run.group, run.tokens[0]
     if group is not None and head.value is not None:
         per = [group * head.value] + ([group / head.value] if head.value else [])
-        if any(value_or_none(run, _replaced(head, value)) == wanted for value in per):
+        if any(value_or_none(_replaced(run, head, value)) == wanted for value in per):
             return True
     ratios = [
         index for index in range(1, len(run.tokens) - 1) if _is_unit_ratio(run.tokens[index - 1 : index + 2])
     ]
     kept = [token for index, token in enumerate(run.tokens) if not {index, index - 1} & set(ratios)]
-    return bool(ratios) and value_or_none(Run(tokens=kept)) == wanted
+    return bool(ratios) and value_or_none(kept) == wanted
 
 
 def _is_unit_ratio(tokens: Sequence[Token]) -> bool:

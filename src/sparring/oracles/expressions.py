@@ -1,32 +1,35 @@
-r"""Expression trees, and their recursive-descent parser for LaTeX and plain mathematical text, without `eval`.
+r"""Expression trees and their two parsers, without `eval`: recursive descent for formulas, precedence climbing for prose.
 
-Contract: `parse` reads one side of a relation and either understands all of it or raises `UnreadableError`; nothing is
-guessed or skipped. Length, digits and nesting are bounded (`TooLargeError`). What has several readings (``1/2x``,
-``f(x)`` as product or application, digits with a base) is unreadable, or a node of its own (mixed numbers, percent) whose
-readings `values.py` tries. Trees are immutable. Not here: where formulas stand in a text (`chains.py`), values.
+Contract: `parse` reads one side of a relation in LaTeX or plain mathematical text, `calculation` the cleaned tokens of a
+number expression; both understand all of it or raise `UnreadableError`; nothing is guessed or skipped. Length, operations
+and nesting are bounded (`TooLargeError`). What has several readings (``1/2x``, ``f(x)`` as product or application,
+digits with a base) is unreadable, or a node of its own (mixed numbers, percent) whose readings `values.py` tries; the
+order of operations in a calculation is an argument, to test the readings of a sloppy one. Trees are immutable. Not here:
+where formulas and calculations stand in a text (`chains.py`, `equations.py`), values.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from sparring.oracles.formula_tokens import Token, TooLargeError, UnreadableError
+from sparring.oracles.reading import Token, TooLargeError, UnreadableError
 from sparring.oracles.words import word_set
 
 # The parser's class is for `calculus_formulas.py` alone.
 __all__ = [
-    "FUNCTIONS", "FUNCTION_LETTERS", "GREEK", "Functions", "Node", "inlined", "number", "parse", "replaced",
-    "variables", "walk",
+    "FUNCTIONS", "FUNCTION_LETTERS", "GREEK", "USUAL_ORDER", "Functions", "Node", "calculation", "inlined", "number",
+    "parse", "replaced", "variables", "walk",
 ]  # fmt: skip
 
 
 class Node(NamedTuple):
     """An expression: ``number`` (value), ``variable`` (name), or an operation over parts.
 
-    Operations: sum, product, quotient, power, negative, plusminus, call (name: sqrt, sin, log, binom, ...),
+    Operations: sum, product, quotient, power, negative, plusminus, call (name: sqrt, sin, log, binom, ...; root: a
+    square root carried to many digits),
     mixed (whole number and fraction side by side), percent, degrees, finite sum ``sigma`` (name: index; parts:
     first, last, body), application (name: a function of the text), either (two readings of the same signs, the usual
     one first).
@@ -340,8 +343,9 @@ class Parser:
                 raise UnreadableError("a number with a base")
             if len(text) > 1 and text[0] == "0" and text[1].isdigit():
                 raise UnreadableError("a number that begins with 0")
-            digits = re.sub(r"[^\d.]", "", text)
-            return Node("number", name=digits, value=Fraction(digits))
+            value = self.tokens[self.position - 1].value
+            assert value is not None  # else refused by the lexer
+            return Node("number", name=re.sub(r"[^\d.]", "", text), value=value)
         if kind in ("letter", "name"):
             self.position += 1
             return self.named(text)
@@ -478,7 +482,7 @@ class Parser:
 
 def _is_share(node: Node) -> bool:
     """Whether a term is a percentage."""
-    return node.kind == "percent" or (node.kind == "negative" and _is_share(node.parts[0]))
+    return node.kind == "percent" or (node.kind in ("negative", "sum") and all(map(_is_share, node.parts)))
 
 
 def _changed_by_share(terms: Sequence[Node]) -> tuple[Node, Node]:
@@ -499,3 +503,141 @@ def _juxtaposed(left: Node, right: Node) -> Node:
     if whole and right.kind == "quotient" and all(part.kind == "number" for part in right.parts):
         return Node("mixed", (left, right))
     return Node("product", (left, right))
+
+
+# --- the parser of calculations ---
+
+USUAL_ORDER = {"+": 1, "-": 1, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4, "root": 5, "and": 6}
+"""Binding strength. A unary minus binds looser than a power (-3^2 is -9) and tighter than a product."""
+MAX_OPERATIONS = 400
+MAX_NESTING = 64
+
+
+def calculation(
+    tokens: Sequence[Token],
+    order: Mapping[str, int] = USUAL_ORDER,
+    *,
+    right_first: bool = False,
+    shares: bool = False,
+) -> Node:
+    """Return the tree of a number expression.
+
+    Args:
+        tokens: numbers, operators, brackets, roots, ``%`` and ``!``; a bracket directly after an operand multiplies.
+        order: binding strength of each operator.
+        right_first: read ``a / b / c`` as ``a / (b / c)``, and ``a ^ b ^ c`` as ``(a ^ b) ^ c``.
+        shares: read every percentage as its share of one; else ``40 - 25%`` takes a quarter of the 40 away.
+
+    Raises:
+        UnreadableError: the tokens are no expression (`TooLargeError`: one beyond the bounds).
+    """
+    return _Calculation(tokens, order, right_first, shares).whole()
+
+
+class _Calculation:
+    """Precedence climbing over one token list."""
+
+    def __init__(
+        self, tokens: Sequence[Token], order: Mapping[str, int], right_first: bool, shares: bool
+    ) -> None:
+        self.tokens = tokens
+        self.order = order
+        self.right_first = right_first
+        self.shares = shares
+        self.position = self.nesting = self.operations = 0
+
+    def whole(self) -> Node:
+        node = self.read(-1)
+        if self.position != len(self.tokens):
+            raise UnreadableError("two expressions side by side")
+        return node
+
+    def read(self, floor: int) -> Node:
+        """An operand, and the operators after it that bind more strongly than `floor`."""
+        node = self.operand()
+        while self.position < len(self.tokens):
+            token = self.tokens[self.position]
+            implied = token.kind in ("open", "root")
+            if not implied and token.kind not in ("operator", "of"):
+                break
+            sign = "*" if implied else token.text
+            strength = self.order[sign]
+            from_right = (sign == "^") != self.right_first and sign in "^/"
+            if strength < floor or (strength == floor and not from_right):
+                break
+            self.position += not implied
+            self.count()
+            right = self.nested(strength) if from_right else self.read(strength)
+            node = self.joined(sign, node, right)
+        return node
+
+    def operand(self) -> Node:
+        if self.position >= len(self.tokens):
+            raise UnreadableError("something is missing")
+        token = self.tokens[self.position]
+        self.position += 1
+        if token.kind == "number":
+            if token.value is None:
+                raise TooLargeError("a number of too many digits")
+            node = Node("number", name=token.text, value=token.value)
+        elif token.kind == "open":
+            node = self.bracket()
+        elif token.kind == "fraction":
+            node = Node("quotient", (self.argument(), self.argument()))
+        elif token.kind == "root":
+            self.count()
+            return Node("call", (self.nested(self.order["root"]),), "root")
+        elif token.kind == "operator" and token.text in "+-":
+            self.count()
+            if token.text == "+":
+                return self.operand()
+            return Node("negative", (self.nested(self.order["negative"]),))
+        else:
+            raise UnreadableError(f"cannot read {token.text!r}")
+        while self.position < len(self.tokens) and self.tokens[self.position].kind in (
+            "percent",
+            "factorial",
+        ):
+            percent = self.tokens[self.position].kind == "percent"
+            node = Node("percent", (node,)) if percent else Node("call", (node,), "factorial")
+            self.position += 1
+        return node
+
+    def argument(self) -> Node:
+        """A group after ``\\frac``."""
+        if self.position >= len(self.tokens) or self.tokens[self.position].kind != "open":
+            raise UnreadableError("an argument without braces")
+        self.position += 1
+        return self.bracket()
+
+    def bracket(self) -> Node:
+        node = self.nested(-1)
+        if self.position >= len(self.tokens) or self.tokens[self.position].kind != "close":
+            raise UnreadableError("a bracket that does not close")
+        self.position += 1
+        return node
+
+    def nested(self, floor: int) -> Node:
+        self.nesting += 1
+        if self.nesting > MAX_NESTING:
+            raise TooLargeError("nested too deeply")
+        node = self.read(floor)
+        self.nesting -= 1
+        return node
+
+    def count(self) -> None:
+        self.operations += 1
+        if self.operations > MAX_OPERATIONS:
+            raise TooLargeError("too many operations")
+
+    def joined(self, sign: str, left: Node, right: Node) -> Node:
+        if sign in "+-" or sign == "and":
+            if sign == "-":
+                right = Node("negative", (right,))
+            terms = (*(left.parts if left.kind == "sum" else (left,)), right)
+            if not self.shares and _is_share(right) and not all(map(_is_share, terms)):
+                return _changed_by_share(terms)[0]
+            return Node("sum", terms)
+        if sign == "^":
+            return Node("power", (left, right))
+        return Node("quotient" if sign in "/÷" else "product", (left, right))

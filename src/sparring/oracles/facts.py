@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from sparring.oracles.numbers import evaluate
 from sparring.oracles.units import UNITS
+from sparring.oracles.values import show, value_of
 from sparring.oracles.words import SPELLED_NUMBERS, is_only_reported
 
 DAY = 24 * 60
@@ -58,7 +58,7 @@ Reader = Callable[[re.Match[str], str], tuple[bool | None, str] | None]
 
 
 def find_facts(step: str) -> list[Fact]:
-    """Return the decided statements of a step of at most `tokens.MAX_CHARACTERS` characters, in reading order."""
+    """Return the decided statements of a step of at most `reading.MAX_CHARACTERS` characters, in reading order."""
     found = [
         Fact(kind, *answer, match.span())
         for kind, hints, pattern, read in _PATTERNS
@@ -198,10 +198,10 @@ def _common(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
 
 def _congruence(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     modulus = int(match.group(3))
-    one, other = (evaluate(side).value for side in match.group(1, 2))
+    one, other = (value_of(side) for side in match.group(1, 2))
     if one is None or other is None or one.denominator != 1 or other.denominator != 1 or modulus == 0:
         return None
-    return (one - other) % modulus == 0, f"{one} and {other} differ modulo {modulus}"
+    return (one - other) % modulus == 0, f"{show(one)} and {show(other)} differ modulo {modulus}"
 
 
 _FUNCTION_OF = re.compile(r"\b(?!remainder|value|result)\w+ of[\s$(\\]*$", re.IGNORECASE)
@@ -216,7 +216,7 @@ def _remainder(match: re.Match[str], step: str) -> tuple[bool, str] | None:
 
 
 def _modulo(match: re.Match[str], step: str) -> tuple[bool, str] | None:
-    number, divisor, rest = evaluate(match["a"]).value, int(match["b"]), int(match["r"])
+    number, divisor, rest = value_of(match["a"]), int(match["b"]), int(match["r"])
     if number is None or number.denominator != 1 or divisor == 0:
         return None
     if _FUNCTION_OF.search(step[: match.start()]):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from sparring.oracles.tokens import TextTooLargeError, Token, tokenize
+from sparring.oracles.reading import Token, TooLargeError, tokenize
 from sparring.oracles.units import UNITS, conversion_factors
 
 MAX_POOL = 400
@@ -120,7 +120,7 @@ def written_in(text: str) -> frozenset[Fraction]:
     """Return the values that a text writes in digits or words; none for a text that is too large."""
     try:
         tokens = tokenize(text)
-    except TextTooLargeError:
+    except TooLargeError:
         return frozenset()
     return frozenset(_in_words(tokens)) | {token.value for token in tokens if token.value is not None}
 
@@ -130,7 +130,7 @@ def numbers_in(text: str) -> frozenset[Fraction]:
     """Return the values that a text gives, with what they imply: percentages, rests, fractions, clock times."""
     try:
         tokens = tokenize(text)
-    except TextTooLargeError:
+    except TooLargeError:
         return frozenset()
     found = set(written_in(text))
     for index, token in enumerate(tokens):

@@ -26,7 +26,7 @@ from sparring.oracles.perturbations_text import (
     slipped,
     value_of,
 )
-from sparring.oracles.tokens import Token
+from sparring.oracles.reading import Token
 
 Span = tuple[int, int]
 MAX_CHARACTERS = 4000

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from sparring.oracles.arithmetic import Check, check_equations
 from sparring.oracles.equations import ANNOTATION, read_step
-from sparring.oracles.numbers import decimal_places, evaluate_tokens
-from sparring.oracles.tokens import TextTooLargeError, Token, tokenize
+from sparring.oracles.reading import Token, TooLargeError, tokenize
+from sparring.oracles.values import decimal_places, value_or_none
 from sparring.traces.records import Problem
 
 
@@ -101,7 +101,7 @@ def find_sites(step: str) -> tuple[Site, ...]:
     try:
         checks = check_equations(step)
         visible, _ = read_step(step)
-    except TextTooLargeError:
+    except TooLargeError:
         return ()
     groups: list[list[Check]] = []
     for check in checks:
@@ -165,7 +165,7 @@ def _recomputed(place: Place, site: Site, change: ExpressionChange, negative: bo
         changed = change(expression)
         if changed is None:
             return None
-        values.add(evaluate_tokens(changed[0]).value)
+        values.add(value_or_none(changed[0]))
         edits += changed[1]
     value = values.pop()
     if values or value is None or any(value == other.value for other in find_sites(place.step)):
@@ -183,7 +183,7 @@ def numbers_of(*texts: str) -> tuple[Fraction, ...]:
     for text in texts:
         try:
             found.update((token.value, None) for token in tokenize(text) if token.value is not None)
-        except TextTooLargeError:
+        except TooLargeError:
             continue
     return tuple(found)
 
@@ -432,7 +432,7 @@ def misstated_number(place: Place) -> str | None:
         if any(check.finding != "label" for check in check_equations(step)):
             return None
         tokens, annotations = read_step(step)
-    except TextTooLargeError:
+    except TooLargeError:
         return None
     candidates = [
         token for token in tokens if token.kind == "number" and token.value and "/" not in token.text

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from sparring.oracles.expressions import Node
-from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
-from sparring.oracles.numbers import bits
-from sparring.oracles.values import MAX_BITS, Reading
+from sparring.oracles.reading import TooLargeError, UnreadableError
+from sparring.oracles.values import MAX_BITS, Reading, bits
 
 Monomial = tuple[tuple[str, int], ...]
 Polynomial = dict[Monomial, Fraction]

@@ -20,9 +20,9 @@ from typing import Any
 import mpmath
 
 from sparring.oracles.expressions import Node, variables, walk
-from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import Polynomial, add, cross_difference, multiply, rational
-from sparring.oracles.values import Reading, UndefinedError, evaluate
+from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
+from sparring.oracles.values import Reading, evaluate
 
 MAX_NODES = 400
 _DIGITS = (80, 170)

@@ -19,10 +19,10 @@ from sparring.oracles.algebra import RETRACTED, chains_of, is_claim, zero_diviso
 from sparring.oracles.chains import Chain, find_chains
 from sparring.oracles.derivations import bounds, make_fact, same_bound
 from sparring.oracles.expressions import Node, variables, walk
-from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
 from sparring.oracles.polynomials import coefficients
+from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
 from sparring.oracles.theorems import THEOREMS
-from sparring.oracles.values import UndefinedError, evaluate
+from sparring.oracles.values import evaluate
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Truth, Verdict
 

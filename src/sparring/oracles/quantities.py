@@ -18,9 +18,9 @@ from itertools import chain
 
 from sparring.oracles.equations import Equation, find_equations, may_hold_equation, read_step
 from sparring.oracles.foundations import Foundation, factors_of, numbers_in, written_in
-from sparring.oracles.numbers import evaluate, show
-from sparring.oracles.tokens import COMPARISONS, MAX_CHARACTERS, TextTooLargeError, Token
+from sparring.oracles.reading import COMPARISONS, MAX_CHARACTERS, Token, TooLargeError
 from sparring.oracles.units import AMBIGUOUS
+from sparring.oracles.values import show, value_of
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -61,7 +61,7 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
         equations = find_equations(step) if may_hold_equation(step) else []
         error = _contradiction(problem.question, prefix, step) or next(_incompatible(equations), None)
         return error or _sources(texts, step, equations)
-    except TextTooLargeError as too_large:
+    except TooLargeError as too_large:
         return Verdict("undecided", "quantities:too_large", str(too_large))
 
 
@@ -241,7 +241,7 @@ def _names(text: str) -> Iterable[tuple[str, Fraction, tuple[int, int]]]:
     if "=" not in text or len(text) > MAX_CHARACTERS:
         return
     for match in _NAMED.finditer(text):
-        value = evaluate(match.group(2)).value
+        value = value_of(match.group(2))
         if value is not None:
             name = re.sub(r"\s|\\left|\\right|\\,", "", _LINKING.sub("", match.group(1)))
             yield name, value, match.span(1)

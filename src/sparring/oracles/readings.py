@@ -14,9 +14,10 @@ from itertools import pairwise, zip_longest
 from sparring.oracles.arithmetic import check_equations
 from sparring.oracles.canonical import Canonical, Formula, canonical_of, formulas_of
 from sparring.oracles.equations import read_step
-from sparring.oracles.numbers import EvaluationError, to_postfix, value_of, without_float_noise
-from sparring.oracles.tokens import COMPARISONS, Token, kept, tokenize
+from sparring.oracles.expressions import calculation
+from sparring.oracles.reading import COMPARISONS, Token, UnreadableError, kept, tokenize
 from sparring.oracles.units import UNITS
+from sparring.oracles.values import calculate, without_float_noise
 from sparring.oracles.words import word_set
 
 # Characters of an earlier result that is written out: sums that double would grow without end.
@@ -96,7 +97,7 @@ def read(step: str) -> Reading:
     """Return what is compared of a step.
 
     Raises:
-        TextTooLargeError: the step exceeds what is read.
+        TooLargeError: the step exceeds what is read.
     """
     claims = claims_of(step)
     tokens, _ = read_step(step)
@@ -142,7 +143,7 @@ def claims_of(step: str) -> tuple[Claim, ...]:
     """Return the calculations of a step in order, each once.
 
     Raises:
-        TextTooLargeError: the step exceeds what is read.
+        TooLargeError: the step exceeds what is read.
     """
     claims: list[Claim] = []
     derived: dict[Fraction, Canonical] = {}
@@ -159,16 +160,16 @@ def claims_of(step: str) -> tuple[Claim, ...]:
         if left.operators == 0 or right.operators or ambiguous:
             continue
         shown = without_float_noise(shown)
+        tokens = [_denoised(token) for token in left.tokens]
         try:
-            postfix = to_postfix([_denoised(token) for token in left.tokens])
-            result = value_of(postfix) if check.finding == "right" else shown
-        except EvaluationError:
+            result = calculate(tokens) if check.finding == "right" else shown
+            tree = calculation(tokens, shares=True)
+            direct, expanded = canonical_of(tree, {}), canonical_of(tree, derived)
+        except (UnreadableError, RecursionError):
             continue
-        direct = canonical_of(postfix, {})
         if any(claim.direct == direct and claim.shown == shown for claim in claims):
             continue
-        numbers = (item.value for item in postfix if isinstance(item, Token) and item.value is not None)
-        expanded = canonical_of(postfix, derived)
+        numbers = (token.value for token in tokens if token.value is not None)
         error = abs(result - shown) if check.reason == "rounded" else Fraction(0)
         claims.append(
             Claim(expanded, direct, tuple(sorted(numbers)), result, shown, error, check.equation.span)
@@ -187,7 +188,7 @@ def known_numbers(text: str) -> frozenset[Fraction]:
     """Return the numbers of a text; of a percentage also its share of one.
 
     Raises:
-        TextTooLargeError: the text exceeds what is read.
+        TooLargeError: the text exceeds what is read.
     """
     tokens = tokenize(text)
     values = [token.value for token in tokens if token.value is not None]

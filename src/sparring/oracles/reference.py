@@ -21,10 +21,10 @@ from itertools import zip_longest
 from sparring.oracles.arithmetic import Check, check_equations, judge_text
 from sparring.oracles.equations import ANNOTATION
 from sparring.oracles.excuses import usual_error
-from sparring.oracles.numbers import decimal_places, show, without_float_noise
+from sparring.oracles.reading import TooLargeError
 from sparring.oracles.readings import CONNECTIVES, Claim, Reading, claims_of, read
 from sparring.oracles.rewordings import Context, different_unit, doubt_about
-from sparring.oracles.tokens import TextTooLargeError
+from sparring.oracles.values import decimal_places, show, without_float_noise
 from sparring.oracles.words import word_set
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
@@ -76,7 +76,7 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
         if doubt is None and judged.reason in _DOUBTFUL_UNITS and judge_text(original).truth == "correct":
             return Verdict("undecided", "reference:other_unit", judged.detail, judged.span)
         return doubt or verdict
-    except TextTooLargeError as error:
+    except TooLargeError as error:
         return Verdict("undecided", "reference:too_large", str(error))
 
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from sparring.oracles.reading import kept
 from sparring.oracles.readings import CONNECTIVES, Reading, known_numbers, unit_of
-from sparring.oracles.tokens import kept
 from sparring.oracles.words import APPROXIMATE_WORDS, CLAUSE_WORDS, LEAD_WORDS, SPELLED_NUMBERS, word_set
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
@@ -59,7 +59,7 @@ def doubt_about(old: Reading, new: Reading, context: Context) -> Verdict | None:
     """Return why the words of a rewrite may say something else than the original's, or None.
 
     Raises:
-        TextTooLargeError: the problem or the prefix exceeds what is read.
+        TooLargeError: the problem or the prefix exceeds what is read.
     """
     unit = _unit_doubt(old, new, context)
     if unit is not None:

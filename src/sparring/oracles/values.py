@@ -2,7 +2,9 @@
 
 Contract: `evaluate` is bounded (bits of exact numbers, size of floats, terms of sums) and raises `TooLargeError`
 beyond that, `UndefinedError` where there is no value (division by zero, logarithm of zero). `Reading` fixes what a
-writer may have meant by ``%``, mixed numbers, ``i``, ``e``, ``±``. `same` compares two values within float noise.
+writer may have meant by ``%``, mixed numbers, ``i``, ``e``, ``±``. `calculate` is the exact value of a number expression
+of prose, whose square roots are carried to `ROOT_BITS` bits. `same` and `close` compare two values within float noise and
+within the bits of such roots; the bounds of both are here. Not here: trees (`expressions.py`), rounding (`excuses.py`).
 """
 
 from __future__ import annotations
@@ -11,28 +13,29 @@ import cmath
 import itertools
 import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from sparring.oracles.expressions import Node, walk
-from sparring.oracles.formula_tokens import TooLargeError, UnreadableError
-from sparring.oracles.numbers import bits
+from sparring.oracles.expressions import USUAL_ORDER, Node, calculation, walk
+from sparring.oracles.reading import Token, TooLargeError, UndefinedError, UnreadableError, tokenize
 
 MAX_BITS = 20_000
 MAX_FACTORIAL = 400
 MAX_TERMS = 1000
 NOISE = 1e-9
+# Roots that are no fraction are carried to so many bits; values that rest on them (or on π) are equal within this share.
+ROOT_BITS = 200
+IRRATIONAL_PRECISION = Fraction(1, 10**30)
+# Binary floating point leaves its mark in decimals of this many digits: 99.00000000000001.
+FLOAT_DIGITS = 12
+FLOAT_PRECISION = Fraction(1, 10**9)
 
 Value = Fraction | complex
 _RATIOS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))
 _INVERSES = frozenset(("arcsin", "arccos", "arctan"))
 ANGULAR = _RATIOS | _INVERSES
 """Functions that take or give an angle, in radians or in degrees."""
-
-
-class UndefinedError(ValueError):
-    """There is no value at this point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,8 @@ def evaluate(node: Node, point: Mapping[str, Value], reading: Reading = Reading(
     """
     try:
         value = _value(node, point, reading, False)
-    except OverflowError as error:
-        raise TooLargeError("a value is too large") from error
+    except (OverflowError, RecursionError) as error:
+        raise TooLargeError("a value is too large, or nested too deeply") from error
     if isinstance(value, complex) and not cmath.isfinite(value):
         raise TooLargeError("a value is not finite")
     return value
@@ -217,6 +220,18 @@ def _float_root(part: int, degree: int) -> float:
     return math.isqrt(part) if degree == 2 else float(part) ** (1 / degree)
 
 
+def _square_root(value: Value) -> Fraction:
+    """Return a square root of a fraction, exact where it is one, else to `ROOT_BITS` bits."""
+    if not isinstance(value, Fraction) or value < 0:
+        raise UnreadableError("a root that is no real number")
+    root = _exact_root(value, 2)
+    if root is not None:
+        return root
+    magnitude = value.numerator.bit_length() - value.denominator.bit_length()
+    shift = max(0, ROOT_BITS - magnitude // 2)
+    return Fraction(math.isqrt((value.numerator << 2 * shift) // value.denominator), 1 << shift)
+
+
 def _finite_sum(node: Node, point: Mapping[str, Value], reading: Reading) -> Value:
     first, last = (_value(part, point, reading, False) for part in node.parts[:2])
     if not (isinstance(first, Fraction) and isinstance(last, Fraction)):
@@ -244,6 +259,8 @@ def _call(node: Node, point: Mapping[str, Value], reading: Reading) -> Value:
     name, value = node.name, parts[0]
     if name == "sqrt":
         return _power(value, Fraction(1, 2))
+    if name == "root":
+        return _square_root(value)
     if name == "factorial":
         return Fraction(math.factorial(_whole(value)))
     if name == "binom":
@@ -292,3 +309,112 @@ def _real(value: complex) -> float:
     if abs(value.imag) > NOISE:
         raise UndefinedError("needs a real number")
     return value.real
+
+
+# --- calculations in prose ---
+
+
+def calculate(
+    tokens: Sequence[Token],
+    order: Mapping[str, int] = USUAL_ORDER,
+    *,
+    right_first: bool = False,
+    shares: bool = False,
+) -> Fraction:
+    """Return the exact value of a number expression; the arguments are those of `calculation`.
+
+    Raises:
+        UnreadableError: it has none (`TooLargeError`: it is beyond the bounds; `UndefinedError`: division by zero).
+    """
+    if len(tokens) == 1 and tokens[0].value is not None:
+        return tokens[0].value
+    value = evaluate(calculation(tokens, order, right_first=right_first, shares=shares), {})
+    if not isinstance(value, Fraction):
+        raise UnreadableError("a value that is no fraction")
+    return value
+
+
+def value_or_none(
+    tokens: Sequence[Token],
+    order: Mapping[str, int] = USUAL_ORDER,
+    *,
+    right_first: bool = False,
+    shares: bool = False,
+) -> Fraction | None:
+    """Return what `calculate` does, ``None`` for what has no value."""
+    try:
+        return calculate(tokens, order, right_first=right_first, shares=shares)
+    except UnreadableError:
+        return None
+
+
+def value_of(text: str) -> Fraction | None:
+    """Return the value of a text that is one number expression and nothing else, ``None`` without one."""
+    try:
+        return value_or_none(tokenize(text))
+    except TooLargeError:
+        return None
+
+
+def is_irrational(tokens: Sequence[Token]) -> bool:
+    """Whether an expression has a root or π, so that its value may only be a close one."""
+    return any(token.kind == "root" or token.text == "π" for token in tokens)
+
+
+def close(one: Fraction, other: Fraction) -> bool:
+    """Whether two values that rest on roots or π are the same but for the bits that were cut."""
+    return abs(one - other) <= IRRATIONAL_PRECISION * max(abs(one), abs(other), Fraction(1))
+
+
+def is_float_noise(tokens: Sequence[Token], one: Fraction, other: Fraction) -> bool:
+    """Whether two values differ only by what binary floating point adds.
+
+    True where one of the numbers in `tokens` is a decimal of at least `FLOAT_DIGITS` significant digits and
+    the values agree to `FLOAT_PRECISION` of the larger.
+    """
+    if abs(one - other) > FLOAT_PRECISION * max(abs(one), abs(other)):
+        return False
+    return any(
+        token.kind == "number"
+        and token.places > 0
+        and len(token.text.replace(".", "").replace(",", "").lstrip("0")) >= FLOAT_DIGITS
+        for token in tokens
+    )
+
+
+def without_float_noise(value: Fraction) -> Fraction:
+    """Return the short decimal that a value is, but for what binary floating point adds to it.
+
+    99.00000000000001 becomes 99. A value that is close to no decimal of `FLOAT_DIGITS` - 2 significant digits
+    (26.666666666666668) stays as it is.
+    """
+    if value.denominator < 10 ** (FLOAT_DIGITS // 2) or decimal_places(value) is None:
+        return value
+    short = round(value, max(0, FLOAT_DIGITS - 2 - len(str(int(abs(value))))))
+    return short if abs(short - value) <= abs(value) / 10**FLOAT_DIGITS else value
+
+
+def bits(value: Fraction) -> int:
+    """Return the size of a fraction: bits of numerator and denominator together."""
+    return value.numerator.bit_length() + value.denominator.bit_length()
+
+
+def show(value: Value) -> str:
+    """Write a value for people: a whole number, a short exact decimal, a fraction, or digits of it."""
+    if isinstance(value, complex):
+        return f"{value.real:.6g}" if abs(value.imag) < 1e-9 else f"{value:.6g}"
+    if bits(value) > ROOT_BITS:
+        return f"about {float(value):.6g}" if abs(value) < 10**300 else "a huge number"
+    places = decimal_places(value)
+    if places is not None and 0 < places <= 6 and bits(value) < 100:
+        return f"{value.numerator / value.denominator:.{places}f}"
+    return str(value)
+
+
+def decimal_places(value: Fraction) -> int | None:
+    """Return how many decimal places write the value exactly, ``None`` if it never ends."""
+    twos = (value.denominator & -value.denominator).bit_length() - 1
+    rest, fives = value.denominator >> twos, 0
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    return max(twos, fives) if rest == 1 else None

@@ -1,52 +1,69 @@
-"""Lexer for steps: words, numbers, operators and relations of mixed prose, LaTeX and calculator text.
+r"""The lexer: text → tokens with their places, for prose that calculates and for formulas.
 
-Contract: one linear pass over at most `MAX_CHARACTERS` characters; every token carries its character range,
-so that a verdict can point at the text. What cannot be a number here (a variable, an unknown LaTeX command, a
-clock time, a base subscript) becomes an ``unknown`` token: later stages refuse to judge what contains one.
-Not here: what the tokens mean together (`numbers.py`, `equations.py`).
+Contract: one linear pass over any text; every token carries its character range, so that a verdict can point at the text.
+`tokenize` reads mixed prose, LaTeX and calculator text, whose words and spaces decide what a sign means (``x``, ``%``,
+``-``); what cannot be a number there (a variable, an unknown LaTeX command, a clock time, a base subscript) becomes an
+``unknown`` token, and later stages refuse to judge what contains one. `tokenize_formula` reads one formula, in which
+letters are names and spaces, sizes and ``\left`` are dropped. Numbers are exact and bounded. `without_marks` blanks what
+says nothing of the subject: ``\tag{2}``, ``\label{eq:1}``, ``\quad (3)``. Not here: what tokens mean together
+(`equations.py` and `chains.py`, `expressions.py`).
 """
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache, wraps
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from sparring.oracles.literals import (
-    PI,
-    SEPARATOR,
-    VULGAR,
-    binomial,
-    decimals_shown,
-    exact_number,
-    proper_fraction,
-    two_numbers,
-)
 from sparring.oracles.units import unit_or_place
 from sparring.oracles.words import SHORT_WORDS, SPELLED_NUMBERS, word_set
+
+MAX_DIGITS = 60
+
+
+class UnreadableError(ValueError):
+    """The text is not (only) an expression that is understood, or has no value."""
+
+
+class TooLargeError(UnreadableError):
+    """The text, the expression, or a value in it exceeds the bounds."""
+
+
+class UndefinedError(UnreadableError):
+    """There is no value at this point: division by zero, logarithm of zero."""
+
 
 MAX_CHARACTERS = 10_000
 MAX_KEPT_CHARACTERS = 2000
 COMPARISONS = frozenset(("<", ">", "<=", ">="))
+ARROWS = word_set(
+    "implies Rightarrow Longrightarrow iff Leftrightarrow Longleftrightarrow rightarrow longrightarrow therefore"
+)
+RELATIONS = {
+    "=": "=", "==": "=", "<": "<", ">": ">", "≤": "<=", "≥": ">=", "<=": "<=", "=<": "<=", ">=": ">=", "≈": "~",
+    "≠": "!=", "!=": "!=", "=>": "implies", "->": "implies", "→": "implies", "⇒": "implies", "≡": "mod",
+    ":=": "defines", "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "lt": "<",
+    "gt": ">", "approx": "~", "simeq": "~", "ne": "!=", "neq": "!=", "equiv": "mod", "sim": "~", "cong": "mod",
+}  # fmt: skip
+"""Sign or LaTeX command → relation."""
 T = TypeVar("T")
-
-Kind = Literal[
-    "number", "operator", "open", "close", "percent", "factorial", "fraction", "root", "of",
-    "relation", "word", "unknown", "break", "approximate", "formula",
-]  # fmt: skip
 
 
 class Token(NamedTuple):
-    """One lexical unit of a step.
+    """One lexical unit.
 
     Attributes:
-        kind: what it is; ``fraction`` is the LaTeX command, ``root`` a square root sign, ``approximate`` a mark
-            such as ``~`` or ``...``, ``formula`` the beginning of an inline formula that holds a relation of its own.
-        text: normalised: operators are ``+ - * / ^``, relations ``=``, ``~``, ``is`` or one of `COMPARISONS`,
-            words are lower case.
+        kind: in prose ``number``, ``operator``, ``open``, ``close``, ``percent``, ``factorial``, ``fraction`` (the LaTeX
+            command), ``root`` (a square root sign), ``of``, ``relation``, ``word``, ``unknown``, ``break``, ``approximate``
+            (a mark such as ``~`` or ``...``), ``formula`` (the beginning of an inline formula that holds a relation of its
+            own); in formulas ``number``, ``letter``, ``name``, ``command``, ``symbol``, ``relation``, ``words`` (of
+            ``\\text``), ``degrees``, ``newline``, ``dots``, ``escaped``.
+        text: normalised: operators are ``+ - * / ^``, relations of prose ``=``, ``~``, ``is`` or one of `COMPARISONS`, its
+            words are lower case; commands have no backslash.
         start: first character in the step; `end` is one past the last.
         value: exact value of a number; ``None`` for other kinds and for numbers with too many digits.
         places: digits after the decimal point of a number as written.
@@ -54,7 +71,7 @@ class Token(NamedTuple):
         dollars: whether it is a number with a dollar sign before it that begins no formula.
     """
 
-    kind: Kind
+    kind: str
     text: str
     start: int
     end: int
@@ -75,24 +92,76 @@ def kept(read: Callable[[str], T]) -> Callable[[str], T]:
     return reader
 
 
-class TextTooLargeError(ValueError):
-    """The text exceeds `MAX_CHARACTERS`; oracles turn this into an undecided verdict."""
+# --- numbers ---
 
+MAX_SCIENTIFIC_EXPONENT = 64
+MAX_BINOMIAL = 200
+# Fifty digits: a value that rests on it is compared with tolerance, see `values.IRRATIONAL_PRECISION`.
+PI = Fraction(314159265358979323846264338327950288419716939937510, 10**50)
+VULGAR = {
+    character: Fraction(*map(int, unicodedata.normalize("NFKC", character).split("⁄")))
+    for character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+}
+# Between groups of three digits: LaTeX's spaces and commas, and the spaces that do not break a line.
+SEPARATOR = r"(?:,|\{,\}|,?\\!|\\,|[\u00a0\u2009\u202f])"
+_NUMBER = rf"(?:\d{{1,3}}(?:{SEPARATOR}\d{{3}})+(?!\d)|\d+)(?:\.\d+)?"
+_SEPARATORS = re.compile(r"[{},\\!\u00a0\u2009\u202f]+")
+_DIGITS = re.compile(r"\d+")
+
+
+@lru_cache(maxsize=4096)
+def exact_number(text: str) -> Fraction | None:
+    """Return the exact value of digits with separators, point and exponent, ``None`` beyond the bounds."""
+    digits, _, exponent = _SEPARATORS.sub("", text).lower().partition("e")
+    if len(digits) > MAX_DIGITS or abs(int(exponent or 0)) > MAX_SCIENTIFIC_EXPONENT:
+        return None
+    value = Fraction("0" + digits) if digits[0] == "." else Fraction(digits)
+    return value * Fraction(10) ** int(exponent) if exponent else value
+
+
+def decimals_shown(text: str) -> int:
+    """Return the digits after the decimal point of a number as written, its exponent applied."""
+    mantissa, _, exponent = text.lower().partition("e")
+    point = mantissa.find(".")
+    places = 0 if point < 0 else len(mantissa) - point - 1
+    return max(0, places - int(exponent)) if exponent else places
+
+
+def two_numbers(text: str) -> tuple[int, int]:
+    """Return the numbers of ``{5}{12}``, or those of ``57`` where LaTeX takes single digits."""
+    found = _DIGITS.findall(text)
+    one, other = found if len(found) == 2 else found[-1]
+    return int(one), int(other)
+
+
+def proper_fraction(text: str) -> Fraction | None:
+    """Return the value of ``1/3`` or ``{1}{3}`` if it lies between zero and one."""
+    numerator, denominator = two_numbers(text)
+    return Fraction(numerator, denominator) if 0 < numerator < denominator else None
+
+
+def binomial(text: str) -> Fraction | None:
+    """Return the binomial coefficient that ``{5}{2}`` names."""
+    total, chosen = two_numbers(text)
+    return Fraction(math.comb(total, chosen)) if total <= MAX_BINOMIAL else None
+
+
+# --- prose ---
 
 _OPERATORS = {
     "+": "+", "-": "-", "−": "-", "﹣": "-", "*": "*", "×": "*", "·": "*", "∗": "*", "⋅": "*", "∙": "*",
     "/": "/", "÷": "/", "∕": "/", "⁄": "/", "^": "^",
 }  # fmt: skip
-_COMMANDS: dict[str, tuple[Kind, str] | None] = {
+_COMMANDS: dict[str, tuple[str, str] | None] = {
     **dict.fromkeys(("times", "cdot"), ("operator", "*")),
     "div": ("operator", "/"),
     "sqrt": ("root", "root"),
-    "lt": ("relation", "<"),
-    "gt": ("relation", ">"),
-    **dict.fromkeys(("le", "leq", "leqslant"), ("relation", "<=")),
-    **dict.fromkeys(("ge", "geq", "geqslant"), ("relation", ">=")),
     **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac"), ("fraction", "/")),
-    **dict.fromkeys(("approx", "simeq", "sim", "cong"), ("relation", "~")),
+    **{
+        name: ("relation", relation) if relation in COMPARISONS or relation == "~" else ("break", "")
+        for name, relation in RELATIONS.items()
+    },
+    "cong": ("relation", "~"),
     **dict.fromkeys(
         word_set(
             """
@@ -101,15 +170,7 @@ _COMMANDS: dict[str, tuple[Kind, str] | None] = {
             """
         )
     ),
-    **dict.fromkeys(
-        word_set(
-            """
-            neq ne equiv implies Rightarrow rightarrow to iff Longrightarrow
-            Leftrightarrow longrightarrow therefore because bullet item begin end land lor
-            """
-        ),
-        ("break", ""),
-    ),
+    **dict.fromkeys(ARROWS | word_set("to because bullet item begin end land lor"), ("break", "")),
 }
 _OPERATOR_WORDS = {"times": "*", "plus": "+", "minus": "-", "divided": "/", "multiplied": "*"}
 # What people write straight after a number ("8hrs", "100mg"); any other letters there are variables.
@@ -131,10 +192,9 @@ _SCAN = re.compile(
     |(?P<pi>\\pi(?![A-Za-z])|π)|(?P<radical>√)
     |(?P<mixed>(?<![\d./])\d{1,4}[ ]\d{1,2}/\d{1,2}(?![\d./]|,\d))
     |(?P<radix>(?<![\w.])0(?:[xX][0-9A-Fa-f]+|[bB][01]+|[oO][0-7]+)(?![\w.]))
-    |(?P<number>(?:\d{1,3}(?:"""
-    + SEPARATOR
-    + r"""\d{3})+(?!\d)|\d+)(?:\.\d+)?
-        (?:(?:(?<=\.\d)|(?<=\.\d\d)|(?<=\.\d{3})|(?=[eE][-+]?\d\d)|(?=[eE]\d))[eE][-+]?\d{1,2}(?![\w.]))?|\.\d+)
+    |(?P<number>"""
+    + _NUMBER
+    + r"""(?:(?:(?<=\.\d)|(?<=\.\d\d)|(?<=\.\d{3})|(?=[eE][-+]?\d\d)|(?=[eE]\d))[eE][-+]?\d{1,2}(?![\w.]))?|\.\d+)
     |(?P<vulgar>[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])
     |(?P<digits>\\[dt]?frac\s*\d\s*\d)
     |(?P<command>\\[A-Za-z]+|\\.)
@@ -192,10 +252,10 @@ def tokenize(text: str) -> list[Token]:
     """Return the tokens of `text` in order.
 
     Raises:
-        TextTooLargeError: `text` is longer than `MAX_CHARACTERS`.
+        TooLargeError: `text` is longer than `MAX_CHARACTERS`.
     """
     if len(text) > MAX_CHARACTERS:
-        raise TextTooLargeError(f"{len(text)} characters; at most {MAX_CHARACTERS} are read")
+        raise TooLargeError(f"{len(text)} characters; at most {MAX_CHARACTERS} are read")
     tokens: list[Token] = []
     position, length, gap = 0, len(text), False
     formulas = _formula_starts(text)
@@ -279,7 +339,7 @@ def _read_word(text: str, match: re.Match[str], tokens: list[Token], gap: bool) 
     attached = before is not None and before.end == start and before.kind in ("number", "close") and not gap
     after_operand = before is not None and before.kind in _OPERAND_KINDS
     number_follows = _NUMBER_AHEAD.match(text, end) is not None
-    kind: Kind = "word"
+    kind = "word"
     if word == "x" and number_follows and before is not None and _x_means_times(text, end, before, attached):
         kind, word = "operator", "*"
     elif attached and word not in _ATTACHED_UNITS:
@@ -337,7 +397,7 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
     touching = before is not None and before.end == start
     after_number = touching and tokens[-1].kind == "number"
     after_operand = before is not None and before.kind in _OPERAND_KINDS
-    kind: Kind = "unknown"
+    kind = "unknown"
     shown, value = "", None
     if group == "operator":
         if raw == "-" and after_number and text[end : end + 2].isalpha() and text[end].islower():
@@ -361,8 +421,8 @@ def _read_other(text: str, match: re.Match[str], group: str, tokens: list[Token]
         kind, value = "number", binomial(raw)
     elif group == "pi":
         kind, shown, value = "number", "π", PI
-    elif group == "comparison" and raw in _COMPARISON_SIGNS:
-        kind, shown = "relation", _COMPARISON_SIGNS[raw]
+    elif group == "comparison" and RELATIONS.get(raw) in COMPARISONS:
+        kind, shown = "relation", RELATIONS[raw]
     elif group == "vulgar":
         kind, value = "number", VULGAR[raw]
         whole = before.value if before is not None and before.kind == "number" else None
@@ -424,10 +484,7 @@ def _part_follows(text: str, before: Token, end: int) -> bool:
     return unit.dimension == smaller.dimension and smaller.factor < unit.factor
 
 
-_COMPARISON_SIGNS = {
-    "<": "<", ">": ">", "≤": "<=", "<=": "<=", "=<": "<=", "≥": ">=", ">=": ">=",
-}  # fmt: skip
-_PLAIN: dict[str, tuple[Kind, str]] = {
+_PLAIN: dict[str, tuple[str, str]] = {
     "radical": ("root", "root"),
     "comparison": ("break", ""),
     "approximate": ("relation", "~"),
@@ -450,7 +507,7 @@ def _read_mixed(raw: str, cut: int, start: int, tokens: list[Token], gap: bool) 
     return start + len(raw)
 
 
-def _command(raw: str) -> tuple[Kind, str] | None:
+def _command(raw: str) -> tuple[str, str] | None:
     """Return kind and text of a LaTeX command, ``None`` where it only spaces or dresses the text."""
     name = raw[1:]
     if name in _SIGNS:
@@ -460,6 +517,83 @@ def _command(raw: str) -> tuple[Kind, str] | None:
     return None if name in "()$,;:! " else ("unknown", raw)
 
 
-_SIGNS: dict[str, tuple[Kind, str]] = {
+_SIGNS: dict[str, tuple[str, str]] = {
     "[": ("break", ""), "]": ("break", ""), "%": ("percent", "%"), "{": ("open", "("), "}": ("close", ")"),
 }  # fmt: skip
+
+
+# --- formulas ---
+
+_FORMULA_SCAN = re.compile(
+    r"""(?P<space>(?:\s|\\[,;:!\ ]|\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits|q?quad(?=\s*[-+*/=]))(?![A-Za-z])|~)+)
+    |(?P<degrees>\^\s*\{?\s*\\circ\s*\}?|°)
+    |(?P<number>"""
+    + _NUMBER
+    + r"""|\.\d+)
+    |(?P<newline>\\\\(?:\[[^\]]{0,9}\])?)
+    |(?P<words>\\(?:text|mbox|textrm|textbf|mathrm|operatorname|textit)\*?\s*\{(?P<inner>[^{}]*)\})
+    |(?P<command>\\[A-Za-z]+)
+    |(?P<escaped>\\.)
+    |(?P<name>[A-Z]{2,}(?![a-z])|sqrt|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|pi(?![a-z]))
+    |(?P<letter>[A-Za-zα-ω])
+    |(?P<relation><=|>=|(?<![\d)}])!=|==|=>|->|:=|[=<>≤≥≠≈→⇒≡])
+    |(?P<dots>\.\.\.+|…|---+)
+    |(?P<symbol>\*\*|.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_SYMBOLS = {**_OPERATORS, "÷": "÷", "–": "-", "**": "^"}
+_SAME = {"cdot": "*", "times": "*", "div": "÷", "pm": "±", "mp": "∓", "lbrack": "[", "rbrack": "]",
+         "lvert": "|", "rvert": "|", "vert": "|", "cdotp": "*"}  # fmt: skip
+
+
+def tokenize_formula(text: str) -> list[Token]:
+    """Return the tokens of mathematical text; spaces, sizes and ``\\left`` are dropped.
+
+    Raises:
+        TooLargeError: a number has more than `MAX_DIGITS` digits.
+    """
+    tokens: list[Token] = []
+    for match in _FORMULA_SCAN.finditer(text):
+        kind, raw = match.lastgroup or "symbol", match.group()
+        if kind == "inner":
+            kind = "words"
+        if kind == "space":
+            continue
+        value = None
+        if kind == "number":
+            value = exact_number(raw)
+            if value is None:
+                raise TooLargeError(f"a number of {len(raw)} digits")
+        elif kind == "words":
+            raw = (match["inner"] or "").strip()
+        elif kind in ("command", "name"):
+            raw = raw.lstrip("\\")
+            if raw in _SAME:
+                kind, raw = "symbol", _SAME[raw]
+            elif kind == "name" and raw.islower():
+                kind = "command"
+        elif kind == "escaped":
+            kind, raw = ("symbol", "%") if raw == "\\%" else ("symbol", raw)
+        elif kind == "symbol":
+            raw = _SYMBOLS.get(raw, raw)
+        tokens.append(Token(kind, raw, match.start(), match.end(), value))
+    return tokens
+
+
+# --- marks of layout ---
+
+_MARK = re.compile(
+    r"\\(?:tag|label|ref|eqref|[cC]ref|autoref|cite|footnotemark|[hv]space|[hv]?phantom|(?:text)?color)\*?"
+    r"(?:\[[^\]\n]{0,20}\])?\{[^{}\n]{0,200}\}"
+    r"|\\(?:notag|nonumber|footnotemark)(?![A-Za-z])|\[\^\w{1,9}\]"
+    r"|(?<=[\d}).,;])(?:\\q?quad|\\hfill|\\dots|\\ldots|\\cdots|\.{2,}|[ \t]{2,})[ \t]*\((?:\d{1,2}|i{1,3}|iv|\*{1,3})\)"
+    r"(?=\s*(?:\$|\\[\])]|\\\\|\n|$))"
+)
+_HINT = re.compile(r"\\[a-zA-Z]|\[\^|\)\s*(?:\n|$)")
+
+
+def without_marks(text: str) -> str:
+    """Return the text of the same length with spaces for its marks."""
+    if _HINT.search(text) is None:
+        return text
+    return _MARK.sub(lambda match: " " * len(match.group()), text)
