@@ -200,3 +200,21 @@ def test_what_words_add_or_change(original: str, step: str, truth: str, reason: 
 @pytest.mark.parametrize("text", ["3 * 2 = 6 " * 150, "Tom has 24 clips. " * 200])
 def test_long_texts_are_read_like_short_ones(text: str) -> None:
     assert judge_against(DEALS, (), text, f"So {text}").truth == "correct"
+
+
+@pytest.mark.parametrize(
+    ("original", "step", "truth"),
+    [
+        ("1/2 + 1/4 = 3/4", "2/4 + 1/4 = 3/4", "undecided"),
+        ("6/12 = 1/2", "3/6 = 1/2", "undecided"),
+        ("Of 5 pies 1/2 + 1/4 = 3/4 are eaten", "Of 6 pies 1/2 + 1/4 = 3/4 are eaten", "wrong"),
+        ("2 + 2 = 4; six times seven is forty-two", "2 + 2 = 4; six times seven is forty-eight", "undecided"),
+        ("He has 2 + 2 = 4 eggs, two dozen in all", "He has 2 + 2 = 4 eggs, three dozen in all", "undecided"),
+        ("It is 2*3 = 6, twice as many", "It is 2*3 = 6, three times as many", "undecided"),
+        ("There are 10/2 = 5, half of them", "There are 10/2 = 5, a third of them", "undecided"),
+        ("It is 2*3 = 6", "It is two times three, 2*3 = 6", "correct"),
+        ("Half of 10 is 10/2 = 5", "One half of 10 is 10/2 = 5", "correct"),
+    ],
+)
+def test_fractions_with_the_same_value_and_numbers_in_words(original, step, truth):
+    assert judge_against(Problem("p", "How many?"), [], original, step).truth == truth

@@ -68,6 +68,8 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
             verdict = _compare_claims(old, new)
         else:
             return Verdict("undecided", "reference:incomparable")
+        if verdict.reason == "reference:different_number" and _same_results(original, step):
+            return Verdict("undecided", "reference:same_result")
         if verdict.truth != "correct":
             return verdict
         if _rounds_further(old, new):
@@ -257,6 +259,22 @@ def _rounds_to(fine: Fraction, coarse: Fraction) -> bool:
     """Whether a number is another one, rounded to its two or more decimal places."""
     places = decimal_places(coarse)
     return places is not None and places >= 2 and abs(fine - coarse) <= Fraction(1, 2 * 10**places)
+
+
+def _same_results(original: str, step: str) -> bool:
+    """Whether both texts have equations of numbers alone that hold, with the same results: 2/4 + 1/4 for 1/2 + 1/4."""
+    before, after = (check_equations(text) for text in (original, step))
+    return (
+        bool(before)
+        and [*map(_written, before)] != [*map(_written, after)]
+        and all(one.finding == "right" for one in (*before, *after))
+        and [one.right for one in before] == [one.right for one in after]
+    )
+
+
+def _written(check: Check) -> list[str]:
+    sides = (check.equation.left, check.equation.right)
+    return [token.text for side in sides if side is not None for token in side.tokens]
 
 
 def _compare_texts(old: Reading, new: Reading) -> Verdict:

@@ -35,6 +35,19 @@ _PAIRS = """
 _OPPOSITES = [frozenset(pair.split()) for pair in _PAIRS.split(",")]
 _ANSWER = re.compile(r"\\f?boxed\b|####|\b(?:final|answers?)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_UNITS_AND_TEENS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_SPELLED = {
+    **{word: Fraction(value) for value, word in enumerate(_UNITS_AND_TEENS)},
+    **{word: Fraction(10 * value) for value, word in enumerate(_TENS, start=2)},
+    "once": Fraction(1), "twice": Fraction(2), "thrice": Fraction(3), "double": Fraction(2), "triple": Fraction(3),
+    "quadruple": Fraction(4), "half": Fraction(1, 2), "third": Fraction(1, 3), "thirds": Fraction(1, 3),
+    "quarter": Fraction(1, 4), "quarters": Fraction(1, 4), "dozen": Fraction(12), "hundred": Fraction(100),
+    "thousand": Fraction(1000), "million": Fraction(10**6),
+}  # fmt: skip
 # Words that stand for whatever the sentence speaks of: they may take the place of any other word.
 _NEUTRAL = CONNECTIVES | LEAD_WORDS | CLAUSE_WORDS | APPROXIMATE_WORDS | SPELLED_NUMBERS
 _NEUTRAL |= word_set(
@@ -68,6 +81,7 @@ def doubt_about(old: Reading, new: Reading, context: Context) -> Verdict | None:
         ("other_formula", old.symbolic != new.symbolic),
         ("new_number", _adds_number(old, new, context)),
         ("restated_number", _restates_number(old, new)),
+        ("spelled_number", _changes_spelled_number(old, new)),
         ("claims_answer", _claims_answer(context)),
         ("negation", _count(old, _NEGATIONS) != _count(new, _NEGATIONS)),
         ("opposite", _turns_round(old, new)),
@@ -122,6 +136,20 @@ def _restates_number(old: Reading, new: Reading) -> bool:
         elif place < ends.get(number, place + 1):
             return True
     return False
+
+
+def _changes_spelled_number(old: Reading, new: Reading) -> bool:
+    """Whether a number in words has given way to another, or has come without being one of the original's numbers."""
+    before, after = (Counter(word for word in one.words if _is_number(word)) for one in (old, new))
+    gone, come = before - after, after - before
+    known = {*old.numbers, *(claim.shown for claim in old.claims)}
+    return bool(come) and (
+        bool(gone) or any(_SPELLED.get(word) not in known for word in come if word != "one")
+    )
+
+
+def _is_number(word: str) -> bool:
+    return all(part in _SPELLED for part in word.split("-"))
 
 
 def _claims_answer(context: Context) -> bool:
