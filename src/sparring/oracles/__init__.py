@@ -10,13 +10,25 @@
 - Several together within limits of time and memory: `panel.py` over `sandbox.py` → `worker.py` → `members.py`.
 - Correct steps made wrong: `perturbations.py` over `perturbations_text.py`, `perturbations_latex.py`.
 
-Exact oracles of procedural worlds live with their worlds.
+Exact oracles of procedural worlds live with their worlds. Code here looks at texts alone: no model, no torch.
+The names below are imported when they are first used.
 """
 
-from sparring.oracles.perturbations import PERTURBATIONS, Perturbation, perturb
-from sparring.oracles.reference import is_malformed, judge_against
-from sparring.traces.verdict import Oracle, Truth, Verdict
+from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparring.oracles.perturbations import PERTURBATIONS, Perturbation, perturb
+    from sparring.oracles.reference import is_malformed, judge_against
+    from sparring.traces.verdict import Oracle, Truth, Verdict
+
+_HOMES = {
+    "sparring.oracles.perturbations": ("PERTURBATIONS", "Perturbation", "perturb"),
+    "sparring.oracles.reference": ("is_malformed", "judge_against"),
+    "sparring.traces.verdict": ("Oracle", "Truth", "Verdict"),
+}
 __all__ = [
     "PERTURBATIONS",
     "Oracle",
@@ -27,3 +39,10 @@ __all__ = [
     "judge_against",
     "perturb",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'sparring.oracles' has no attribute '{name}'")

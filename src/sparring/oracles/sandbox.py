@@ -1,4 +1,4 @@
-"""The sandbox: a pool of worker processes in which every evaluation of an oracle runs, within hard limits.
+"""The sandbox: a process pool in which every evaluation of an oracle runs, within hard limits.
 
 Contract: `Sandbox.verdicts` returns one verdict per question and member, whatever the members do. An evaluation (one
 member on one step) that overruns its time is ``undecided`` with the reason ``sandbox:timeout``, one that lacks memory
@@ -6,10 +6,12 @@ with ``sandbox:memory``, one that takes its worker down with ``sandbox:died``; o
 are done by a fresh worker. There is no number of dead workers at which it gives up. What it refuses is a worker that
 cannot start.
 
-Questions go out in chunks, over pipes of the workers' own, as JSON, never pickle. Workers are fresh interpreters (no
-fork, no torch, few environment variables, a fixed hash seed), start when they are needed, are shared by all threads,
-and end with the sandbox or with the process that made it, even if that is killed. A process made by fork gets workers
-of its own. POSIX only; the memory limit needs Linux.
+Questions go out in chunks, over pipes, as JSON, never pickle. Workers are fresh interpreters (no fork, no torch, few
+environment variables, a fixed hash seed), start when they are needed, are shared by all threads, and end with the
+sandbox or with the process that made it, even if that is killed, together with what members started. A process made by
+fork gets workers of its own. POSIX only; the memory limit needs Linux. Own code, because the process pools of Python
+and of pebble import the main script (and with it torch) into every worker, hand it all environment variables, pickle
+what it returns, and leave alive what it started.
 
 Not protected against: members that mean harm. They are trusted code that meets untrusted text; a worker may read
 files and open connections like any other process of its user.
@@ -21,7 +23,7 @@ import contextlib
 import json
 import mmap
 import os
-import selectors
+import select
 import signal
 import subprocess
 import sys
@@ -29,9 +31,10 @@ import tempfile
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sparring.errors import SettingsError, SparringError
 from sparring.oracles.members import short_name
@@ -55,15 +58,6 @@ class SandboxLimits:
     megabytes: int = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A question for some members; `deaths` counts the workers that died beside it, with nobody to blame."""
-
-    number: int
-    members: tuple[int, ...]
-    deaths: int = 0
-
-
 class Sandbox:
     """A pool of workers that know the same members.
 
@@ -83,8 +77,7 @@ class Sandbox:
 
     def _start_anew(self) -> None:
         self._process = os.getpid()
-        self._condition = threading.Condition()
-        self._line: deque[object] = deque()  # tickets of waiting threads: first come, first served
+        self._places = threading.Semaphore(self.size)
         self._idle: list[_Worker] = []
         self._alive: set[_Worker] = set()
         self._finalizer = weakref.finalize(self, _end_all, self._alive, self._process)
@@ -103,127 +96,102 @@ class Sandbox:
         """
         if os.getpid() != self._process:
             self._start_anew()
-        return _Batch(self, questions).run()
-
-    def _take(self, *, wait: bool) -> _Worker | None:
-        """Return a worker for this thread alone, or None where none is free and `wait` is off."""
-        with self._condition:
-            if not wait and (self._line or not self._available()):
-                return None
-            ticket = object()
-            self._line.append(ticket)
+        batch = _Batch(self, questions)
+        size = max(1, min(MAX_CHUNK, -(-len(questions) // (CHUNKS_PER_WORKER * self.size))))
+        chunks = [range(start, min(start + size, len(questions))) for start in range(0, len(questions), size)]
+        if self.size == 1 or len(chunks) < 2:
+            for chunk in chunks:
+                batch.evaluate(chunk)
+        else:
+            threads = ThreadPoolExecutor(min(self.size, len(chunks)))
             try:
-                self._condition.wait_for(lambda: self._line[0] is ticket and self._available())
+                for _ in threads.map(batch.evaluate, chunks):
+                    pass
+            finally:  # after an error, or Ctrl-C, the others need not go on
+                batch.ended = True
+                threads.shutdown(cancel_futures=True)
+        return [[found[member] for member in range(len(self.members))] for found in batch.found]
+
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[_Worker]:
+        """Lend a worker to this thread alone; one that is not usable afterwards is ended.
+
+        Raises:
+            SettingsError: a member cannot be loaded.
+            SparringError: it does not start.
+        """
+        idle, alive = self._idle, self._alive
+        with self._places:
+            try:
+                worker = idle.pop()
+            except IndexError:
+                worker = self._started(alive)
+            usable = False
+            try:
+                yield worker
+                usable = worker.usable
             finally:
-                self._line.remove(ticket)
-                self._condition.notify_all()
-            if self._idle:
-                return self._idle.pop()
-            worker = _Worker(self.members, self.limits)
-            self._alive.add(worker)
-            return worker
+                if usable:
+                    idle.append(worker)
+                else:
+                    alive.discard(worker)
+                    worker.close()
 
-    def _available(self) -> bool:
-        return bool(self._idle) or len(self._alive) < self.size
-
-    def _give_back(self, worker: _Worker, *, usable: bool) -> None:
-        if not usable:
-            worker.close()
-        with self._condition:
-            if usable:
-                self._idle.append(worker)
-            else:
-                self._alive.discard(worker)
-            self._condition.notify_all()
+    def _started(self, alive: set[_Worker]) -> _Worker:
+        for _ in range(START_ATTEMPTS):
+            worker = _Worker(self.limits)
+            alive.add(worker)
+            try:
+                worker.start(self.members)
+            finally:
+                if not worker.usable:
+                    alive.discard(worker)
+                    worker.close()
+            if worker.usable:
+                return worker
+        raise SparringError(f"the workers of the oracles do not start: {worker.last_words()}")
 
 
 class _Batch:
-    """The questions of one call, and what is known of their answers."""
+    """The questions of one call, and the verdicts found: a dictionary per question, by member."""
 
     def __init__(self, sandbox: Sandbox, questions: Sequence[str]) -> None:
         self._sandbox, self._questions = sandbox, questions
-        everyone = tuple(range(len(sandbox.members)))
-        self._waiting = deque(_Job(number, everyone) for number in range(len(questions)))
-        self._out: dict[_Worker, dict[int, _Job]] = {}  # what each worker has not answered yet
-        self._found: list[dict[int, Verdict]] = [{} for _ in questions]
-        per_worker = -(-len(questions) // (CHUNKS_PER_WORKER * sandbox.size))
-        self._chunk = max(1, min(MAX_CHUNK, per_worker))
-        self._failed_starts = 0
+        self.found: list[dict[int, Verdict]] = [{} for _ in questions]
+        self.ended = False
 
-    def run(self) -> list[list[Verdict]]:
-        with selectors.DefaultSelector() as selector:
-            try:
-                while self._waiting or self._out:
-                    self._hand_out(selector)
-                    patience = min(worker.patience() for worker in self._out)
-                    selector.select(patience)
-                    for worker in list(self._out):
-                        self._look_at(worker)
-                        if worker.state != "busy" or worker.overdue():
-                            selector.unregister(worker.answers)
-                            self._let_go(worker)
-            finally:  # only after an exception are there workers left
-                for worker in self._out:
-                    self._sandbox._give_back(worker, usable=False)
-        everyone = range(len(self._sandbox.members))
-        return [[found[member] for member in everyone] for found in self._found]
+    def evaluate(self, numbers: Sequence[int], deaths: int = 0) -> None:
+        """Have all members judge some questions, again by another worker where one ends over them.
 
-    def _hand_out(self, selector: selectors.BaseSelector) -> None:
-        """Give chunks to workers while both are there; wait for a worker if this call has none."""
-        while self._waiting:
-            worker = self._sandbox._take(wait=not self._out)
-            if worker is None:
+        What a worker was at when it ended has its verdict then. Where that is not known, each question is asked alone,
+        so that nobody else can be to blame the next time; `deaths` counts the workers that ended beside a question.
+        """
+        left = dict.fromkeys(numbers, tuple(range(len(self._sandbox.members))))
+        while left and not self.ended:
+            failure, (number, member) = self._ask(left)
+            if failure is None:
+                continue
+            if member in left.get(number, ()):
+                self.found[number][member] = self._named(member, failure)
+                left[number] = tuple(other for other in left[number] if other != member)
+                left = {number: members for number, members in left.items() if members}
+            elif len(left) > 1:
+                for number in left:
+                    self.evaluate([number], deaths + 1)
                 return
-            # A job that saw a worker die goes alone, so that nobody else can be to blame the next time.
-            count = 1 if self._waiting[0].deaths else min(self._chunk, len(self._waiting))
-            jobs = [self._waiting.popleft() for _ in range(count)]
-            self._out[worker] = {job.number: job for job in jobs}
-            selector.register(worker.answers, selectors.EVENT_READ)
-            chunk = (f"[{job.number},{list(job.members)},{self._questions[job.number]}]" for job in jobs)
-            worker.send(f"[{','.join(chunk)}]")
+            elif (deaths := deaths + 1) >= GUILTLESS_DEATHS:
+                [(number, members)] = left.items()
+                self.found[number] |= {member: self._named(member, failure) for member in members}
+                return
 
-    def _look_at(self, worker: _Worker) -> None:
-        """Take in what a worker has written."""
-        for number, verdicts in worker.read():
-            members = self._out[worker].pop(number).members
-            self._found[number] |= zip(members, map(self._named, members, verdicts), strict=True)
-
-    def _let_go(self, worker: _Worker) -> None:
-        """Give a worker back; what it leaves unanswered is done again, except for what it ended at."""
-        if worker.state in ("idle", "leaving"):
-            del self._out[worker]
-            self._failed_starts = 0
-            self._sandbox._give_back(worker, usable=worker.state == "idle")
-            return
-        failure, at_work = worker.post_mortem()
-        self._look_at(worker)  # its last words
-        unanswered = self._out.pop(worker)
-        self._sandbox._give_back(worker, usable=False)
-        if worker.error is not None:
-            raise SettingsError(worker.error)
-        self._failed_starts = 0 if worker.was_ready else self._failed_starts + 1
-        if self._failed_starts >= START_ATTEMPTS:
-            raise SparringError(f"the workers of the oracles do not start: {failure.detail}")
-        if worker.was_ready:
-            unanswered = self._without_guilty(unanswered, failure, at_work)
-        self._waiting.extendleft(reversed(unanswered.values()))
-
-    def _without_guilty(
-        self, jobs: dict[int, _Job], failure: Verdict, at_work: tuple[int, int] | None
-    ) -> dict[int, _Job]:
-        """Return what is to be done again; the guilty evaluation is not, it has its verdict."""
-        number, member = at_work or (-1, -1)
-        if number in jobs and member in jobs[number].members:
-            self._found[number][member] = self._named(member, failure)
-            rest = tuple(other for other in jobs[number].members if other != member)
-            jobs = jobs | {number: replace(jobs[number], members=rest)}
-        elif len(jobs) == 1 and all(job.deaths + 1 >= GUILTLESS_DEATHS for job in jobs.values()):
-            for number, job in jobs.items():
-                self._found[number] |= {member: self._named(member, failure) for member in job.members}
-            return {}
-        else:
-            jobs = {number: replace(job, deaths=job.deaths + 1) for number, job in jobs.items()}
-        return {number: job for number, job in jobs.items() if job.members}
+    def _ask(self, left: dict[int, tuple[int, ...]]) -> tuple[Verdict | None, tuple[int, int]]:
+        """Ask a worker, and take what it answers off `left`; return its failure, and at which evaluation it was."""
+        jobs = [f"[{number},{list(members)},{self._questions[number]}]" for number, members in left.items()]
+        with self._sandbox.worker() as worker:
+            for number, verdicts in worker.answers(f"[{','.join(jobs)}]", lambda: self.ended):
+                members = left.pop(number)
+                self.found[number] |= zip(members, map(self._named, members, verdicts), strict=True)
+            return (None, (-1, -1)) if worker.usable or not left else worker.post_mortem()
 
     def _named(self, member: int, verdict: Verdict) -> Verdict:
         """Return the verdict; one of the sandbox itself says whose evaluation it was."""
@@ -235,116 +203,121 @@ class _Batch:
 
 
 class _Worker:
-    """One worker process, seen from outside.
+    """One worker process, seen from outside; `usable`: it has started, and answered all that it was asked."""
 
-    Attributes:
-        state: ``busy`` (from the first chunk on, starting included), ``idle``, ``leaving`` (it ends by itself), ``ended``.
-        was_ready: whether it has loaded its members.
-        error: what it says of a member that it cannot load.
-        answers: the file descriptor to wait at.
-    """
-
-    def __init__(self, members: Sequence[str], limits: SandboxLimits) -> None:
+    def __init__(self, limits: SandboxLimits) -> None:
         self._limits = limits
-        self._begun = time.monotonic()
         self._unread = b""
-        self.state = "busy"
-        self.was_ready = False
-        self.error: str | None = None
-        requests, self._requests = os.pipe()
-        self.answers, answers = os.pipe()
-        os.set_blocking(self.answers, False)
+        self._overran = False
+        self.usable = False
         with tempfile.TemporaryFile() as file:
             file.truncate(SLATE.size)
             self._slate = mmap.mmap(file.fileno(), SLATE.size)
-            self._process = _start((requests, answers, file.fileno()))
-        os.close(requests)
-        os.close(answers)
-        self.send(json.dumps({"members": members, "seconds": limits.seconds, "megabytes": limits.megabytes}))
+            self._process = _start(file.fileno())
+        assert self._process.stdin is not None and self._process.stdout is not None  # they are pipes
+        self._requests, self._answers = self._process.stdin, self._process.stdout
+        self._poll = select.poll()
+        self._poll.register(self._answers, select.POLLIN)
 
-    def send(self, line: str) -> None:
+    def start(self, members: Sequence[str]) -> None:
+        """Have the members loaded; it is usable if that worked.
+
+        Raises:
+            SettingsError: a member cannot be loaded.
+        """
+        began = time.monotonic()
+        self._send(
+            json.dumps(
+                {"members": members, "megabytes": self._limits.megabytes} | {"seconds": self._limits.seconds}
+            )
+        )
+        for message in self._messages(lambda: time.monotonic() - began > START_SECONDS):
+            if "error" in message:
+                raise SettingsError(message["error"])
+            self.usable = True
+            return
+
+    def answers(self, chunk: str, stop: Callable[[], bool]) -> Iterator[tuple[int, list[Verdict]]]:
+        """Yield the answers to a chunk of jobs, (job number, verdicts), as they come."""
+        self.usable = False
+        self._send(chunk)
+        for message in self._messages(lambda: stop() or self._remaining() <= 0):
+            if isinstance(message, bool):
+                self.usable = message
+                return
+            yield message[0], [_verdict(*fields) for fields in message[1]]
+
+    def _send(self, line: str) -> None:
         """Write a line; that a worker is no more is noticed when it is read from."""
-        self.state = "busy"
         rest = memoryview(line.encode() + b"\n")
         with contextlib.suppress(BrokenPipeError):
             while rest:
-                rest = rest[os.write(self._requests, rest) :]
+                rest = rest[self._requests.write(rest) :]
 
-    def read(self) -> Iterator[tuple[int, list[Verdict]]]:
-        """Yield the answers that have come, (job number, verdicts), and keep `state` up to date."""
-        with contextlib.suppress(BlockingIOError):
-            while piece := os.read(self.answers, 1 << 20):
-                self._unread += piece
-            self.state = "ended"
-        *lines, self._unread = self._unread.split(b"\n")
-        for line in lines:
+    def _messages(self, overdue: Callable[[], bool]) -> Iterator[Any]:
+        """Yield what the worker writes until it ends; one that is overdue is ended, and its last words are read."""
+        while True:
+            patience = 0 if self._overran else max(0.0, min(_GLANCE_SECONDS, self._remaining()))
+            if not self._poll.poll(1000 * patience):
+                if self._overran:
+                    return
+                if overdue():
+                    self._overran = True
+                    end_group(self._process)
+                continue
+            piece = os.read(self._answers.fileno(), 1 << 20)
+            *lines, self._unread = (self._unread + piece).split(b"\n")
             try:
-                message = json.loads(line)
+                yield from map(json.loads, lines)
             except ValueError:  # something wrote over the worker's answers
-                self.state = "ended"
                 return
-            if isinstance(message, list):
-                yield message[0], [_verdict(*fields) for fields in message[1]]
-            elif isinstance(message, dict):
-                self.was_ready, self.error = "ready" in message, message.get("error")
-            elif self.state == "busy":
-                self.state = "idle" if message else "leaving"
+            if not piece:
+                return
 
-    def patience(self) -> float:
-        """Return for how many seconds there is no need to look at the clock."""
+    def _remaining(self) -> float:
+        """Return the seconds that the evaluation that is going on has left."""
         begun = SLATE.unpack_from(self._slate)[2]
-        left = begun + self._limits.seconds - time.monotonic() if begun else _GLANCE_SECONDS
-        return float(min(_GLANCE_SECONDS, max(0.0, left)))
+        return float(begun + self._limits.seconds - time.monotonic()) if begun else self._limits.seconds
 
-    def overdue(self) -> bool:
-        """Whether the evaluation that is going on has overrun its time."""
-        now = time.monotonic()
-        begun = SLATE.unpack_from(self._slate)[2]
-        if not self.was_ready:
-            return now - self._begun > START_SECONDS
-        return bool(begun) and now - begun > self._limits.seconds
-
-    def post_mortem(self) -> tuple[Verdict, tuple[int, int] | None]:
+    def post_mortem(self) -> tuple[Verdict, tuple[int, int]]:
         """End a worker that did not finish its chunk; return why, and the (job number, member index) it was at.
 
-        None for the second if it was between evaluations, or had gone on to the next one just before it was ended.
+        They are −1 if it was between evaluations, or had gone on to the next one just before it was ended.
         """
-        overran = self.state == "busy"
         end_group(self._process)
         number, member, begun = SLATE.unpack_from(self._slate)
-        at_work = (number, member) if begun else None
-        if overran and time.monotonic() - begun < self._limits.seconds:
-            at_work = None
-        if overran or self._process.returncode == -signal.SIGXCPU:
-            words = f"not finished within {self._limits.seconds:g} s"
-            return Verdict("undecided", "sandbox:timeout", words), at_work
-        words = f"the worker ended with status {self._process.returncode}"
-        return Verdict("undecided", "sandbox:died", words), at_work
+        known = begun and not (self._overran and time.monotonic() - begun < self._limits.seconds)
+        late = self._overran or self._process.returncode == -signal.SIGXCPU
+        words = f"not finished within {self._limits.seconds:g} s" if late else self.last_words()
+        verdict = Verdict("undecided", "sandbox:timeout" if late else "sandbox:died", words)
+        return verdict, (number, member) if known else (-1, -1)
+
+    def last_words(self) -> str:
+        """Return how a worker ended."""
+        return f"the worker ended with status {self._process.returncode}"
 
     def close(self) -> None:
         """End the process, and let go of the pipes."""
         end_group(self._process)
-        if not self._slate.closed:
-            self._slate.close()
-            os.close(self._requests)
-            os.close(self.answers)
+        for end in (self._requests, self._answers, self._slate):
+            end.close()
 
 
 def _verdict(truth: Truth, reason: str, detail: str, span: Sequence[int] | None) -> Verdict:
     return Verdict(truth, reason, detail, None if span is None else (span[0], span[1]))
 
 
-def _start(passed: tuple[int, int, int]) -> subprocess.Popen[bytes]:
-    """Start a fresh interpreter that gets these file descriptors and can import what this process can."""
-    words = [sys.executable, "-P", "-m", "sparring.oracles.worker", *map(str, passed), str(os.getpid())]
+def _start(slate: int) -> subprocess.Popen[bytes]:
+    """Start a fresh interpreter that gets this file descriptor and can import what this process can."""
     variables = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     variables["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     variables |= {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(  # noqa: S603  our own module, no shell
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        pass_fds=passed,
+        [sys.executable, "-P", "-m", "sparring.oracles.worker", str(slate), str(os.getpid())],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=(slate,),
         env=variables,
         start_new_session=True,  # Ctrl-C is for us, and what members start can be ended with them
     )
@@ -353,9 +326,8 @@ def _start(passed: tuple[int, int, int]) -> subprocess.Popen[bytes]:
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """Kill a process that leads its own session, with all that it started there, and wait for it."""
     if process.returncode is None:
-        with contextlib.suppress(
-            ProcessLookupError, PermissionError
-        ):  # not yet waited for: the id is its own
+        # not yet waited for: the id is its own
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
