@@ -3,16 +3,21 @@
     PYTHONPATH=OLD/src python scripts/walls.py record walls/old --data data
     PYTHONPATH=NEW/src python scripts/walls.py record walls/new --cases walls/old/cases.jsonl
     python scripts/walls.py compare walls/old walls/new
+    PYTHONPATH=NEW/src python scripts/walls.py speed --against OLD/src --cases walls/old/cases.jsonl
 
 Recorded is the package that Python finds first, and only through what survives a redesign: its command line, `Panel`,
 and files. Parts (`--only verdicts,help`):
 
     verdicts     every oracle's (truth, reason, span) on thousands of steps, and the panel's
     help         `--help` of every command, and `--explain` of those that have it
+    runs         logs, metrics and weights of short runs: APRM, RL, supervised, labels, search, attack
+    evaluations  what `score`, `convert`, `migrate` and every `eval` command write, with models trained on the spot
+    wheel        the wheel's files that are no code, its top-level packages, dependencies and commands
 
 `--data` is a folder as for `benchmarks/oracle_audit.py`; without it steps are those of the tests. The steps are drawn once
 into `cases.jsonl`; `--cases` asks the same again. A record holds texts of data sets and is not for publication.
-`compare` ends with status 1 where something differs. Left out: what a verdict says in words (`detail`), and times.
+`compare` ends with status 1 where something differs, `speed` where something is more than 5 % slower (processor time,
+both trees in turn, median of the rounds' ratios). Left out: what a verdict says in words (`detail`), and times.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import hashlib
 import io
 import itertools
 import json
@@ -29,8 +35,13 @@ import random
 import re
 import resource
 import runpy
+import shutil
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -38,6 +49,9 @@ from typing import Any
 
 MEMBERS = ("arithmetic", "reference", "algebra", "quantities", "preconditions", "logic", "answer")
 Case = dict[str, Any]
+Question = tuple[Any, Sequence[str], str | None, str]  # problem, prefix, original, step
+Record = Callable[[Path, argparse.Namespace], None]
+Compare = Callable[[Path, Path], list[str]]
 SHOWN = 5  # examples per difference
 STEP_TESTS = (
     "test_algebra", "test_answer_oracle", "test_arithmetic_oracle", "test_calculus", "test_logic", "test_numbers",
@@ -73,23 +87,13 @@ def sparring(*words: str) -> tuple[int, str, str]:
 
 def record_verdicts(folder: Path, options: argparse.Namespace) -> None:
     """Ask every member, and all together, about every case; write one line of verdicts per case."""
-    from sparring import Panel, Problem
+    from sparring import Panel
 
     cases = read_lines(options.cases) if options.cases else draw_cases(options.data, options.seed)
     write_lines(folder / "cases.jsonl", cases)
-    asked = [
-        (
-            Problem(str(number), case["problem"], answer=case["answer"]),
-            case["prefix"],
-            case["original"],
-            case["step"],
-        )
-        for number, case in enumerate(cases)
-    ]
-    renamed = dict(word.split("=", 1) for word in options.rename)
-    members = [renamed.get(member, member) for member in MEMBERS]
+    asked, members = questions_of(cases), members_by(options.rename)
 
-    def ask(questions: Sequence[tuple[Any, Sequence[str], str | None, str]]) -> list[dict[str, Any]]:
+    def ask(questions: Sequence[Question]) -> list[dict[str, Any]]:
         """Return every member's verdict on each question, and the panel's, which it combines from what it has cached."""
         with Panel(members, workers=1, limits=patient_limits()) as panel:
             found = panel.judge_members_many(questions)
@@ -119,6 +123,27 @@ def record_verdicts(folder: Path, options: argparse.Namespace) -> None:
     for name in (*MEMBERS, "panel"):
         print(f"{name:14} {dict(Counter(row[name][0] for row in rows))}")
     print(f"{sum(map(len, rows))} verdicts on {len(rows)} steps; {len(late)} steps were asked twice")
+
+
+def questions_of(cases: Sequence[Case]) -> list[Question]:
+    """Return cases as a panel takes them."""
+    from sparring import Problem
+
+    return [
+        (
+            Problem(str(n), case["problem"], answer=case["answer"]),
+            case["prefix"],
+            case["original"],
+            case["step"],
+        )
+        for n, case in enumerate(cases)
+    ]
+
+
+def members_by(renamed: Sequence[str]) -> list[str]:
+    """Return the names by which a tree knows the members, from words such as logic=package.module:judge."""
+    names = dict(word.split("=", 1) for word in renamed)
+    return [names.get(member, member) for member in MEMBERS]
 
 
 def patient_limits() -> Any:
@@ -349,6 +374,342 @@ def _lines_of(value: Any) -> list[str]:
     return (value if isinstance(value, str) else json.dumps(value, indent=1)).splitlines()
 
 
+# --- runs and evaluations ---------------------------------------------------------------------------------------------
+
+SMALL = "device=cpu dtype=float32 seed=3"
+APRM = (
+    "prm_warm_steps=2 adversary_warm_steps=2 updates=3 states_per_update=4 samples_per_state=3 snapshot_every=2 "
+    f"checkpoint_every=2 {SMALL}"
+)
+RL = f"updates=3 problems_per_update=2 samples_per_problem=3 watch_problems=3 watch_every=2 prover_rollouts=2 {SMALL}"
+SUPERVISED = f"backbone=tiny-chain-policy batch_traces=8 learning_rate=1e-3 evaluate_every=4 checkpoint_every=4 {SMALL}"
+LABEL = f"problems=3 n_cov=2 n_mc=2 {SMALL}"
+TRAIN_PRM = f"train prm --out prm data=traces.jsonl epochs=2 validation_share=0.25 {SUPERVISED}"
+RUNS = (
+    f"train aprm --out aprm {APRM}",
+    f"train aprm --out aprm-rules adversary=rules prm_objective=expected adapter=lora lora_rank=4 {APRM}",
+    f"train aprm --out aprm-text task=text data=sums.jsonl backbone=bytes max_step_tokens=16 {APRM}",
+    f"train rl --out rl-progress {RL}",
+    f"train rl --out rl-soft-min credit=soft_min prm=aprm/prm baseline=value refresh=labels refresh_every=1 "
+    f"refresh_steps=1 refresh_answers=4 {RL}",
+    f"train rl --out rl-step-sum credit=step_sum prm=aprm/prm objective=reinforce adapter=lora lora_rank=4 epochs=2 {RL}",
+    f"train rl --out rl-game credit=soft_min prm=aprm/prm refresh=game refresh_every=1 refresh_steps=1 {RL}",
+    TRAIN_PRM,
+    f"train prm --out prm-tokens data=traces.jsonl head=label_tokens adapter=lora lora_rank=4 backbone=bytes "
+    f"class_balance=weights calibrate=true {SUPERVISED.replace('backbone=tiny-chain-policy ', '')}",
+    f"train orm --out orm data=traces.jsonl {SUPERVISED}",
+    f"train value --out value data=traces.jsonl {SUPERVISED}",
+    "train chain-policy --out chain-policy problems=64 detection_problems=64 width=32 layers=2 evaluation_problems=5",
+    f"label --out label {LABEL}",
+    f"label --out label-adaptive adaptive=true prover=best-of-2 label=posterior_mean {LABEL}",
+    f"label --out label-binary mode=binary_search {LABEL}",
+    f"label --out label-pit mode=first_pit pit_samples=4 {LABEL}",
+    f"search --out search prm=aprm/prm methods=[beam,dvts,lookahead,puct,particles] n=[1,3] problems=3 baseline_samples=3 "
+    f"max_steps=4 {SMALL}",
+    f"attack aprm/prm --out attack updates=2 warm_steps=2 evaluation_states=8 states_per_update=4 samples_per_state=3 "
+    f"{SMALL}",
+)
+EVALUATIONS = (
+    TRAIN_PRM,
+    f"train value --out value data=traces.jsonl {SUPERVISED}",
+    "convert-prm prm/model --out converted-prm family=trl",
+    "score prm/model single.jsonl --out scores-a.jsonl",
+    "score value/model single.jsonl --out scores-b.jsonl",
+    "convert other.jsonl converted/trl.jsonl --to trl_stepwise",
+    "convert other.jsonl converted/shepherd.jsonl --to math_shepherd",
+    "convert converted/trl.jsonl converted/again.jsonl",
+    "migrate openrlhf.jsonl converted/migrated.jsonl source=openrlhf label_key=value",
+    "eval processbench traces.jsonl other.jsonl --model prm/model --threshold-split traces --out processbench",
+    "eval processbench single.jsonl --scores scores-a.jsonl --out from-scores",
+    "eval prmbench data=[classes] model=prm/model --out prmbench",
+    "eval calibration data=[traces.jsonl,other.jsonl] model=prm/model fit_on=traces store=true --out calibration",
+    "eval bon data=[other.jsonl] model=prm/model --out bon",
+    "eval compare scores-a.jsonl scores-b.jsonl data=[single.jsonl] --out compare",
+    "eval oracle gsm8k=[sums.jsonl] prmbench=classes reference_steps=20 perturbed_steps=8 workers=1 step_seconds=30 "
+    "--out oracle",
+)
+VOLATILE = re.compile(
+    r"(?:^|\.)(?:(?:cpu_)?seconds|tokens_per_second|peak_memory)$|^(?:commit|versions|machine)$"
+)
+SKIPPED = {".html", ".svg", ".png", ".lock"}
+LONGEST = 300_000  # bytes of a file that is kept as a text; of longer ones the digest
+
+
+def record_commands(name: str, commands: Sequence[str]) -> Record:
+    """Return a part that runs commands one after the other in a fresh folder, and keeps what they wrote."""
+
+    def record(folder: Path, options: argparse.Namespace) -> None:
+        before = Path.cwd()
+        with tempfile.TemporaryDirectory() as work:
+            os.chdir(work)
+            try:
+                write_inputs()
+                inputs = set(Path().rglob("*"))
+                failed = {}
+                for command in commands:
+                    begun = processor_seconds()
+                    status, _, messages = sparring(*command.split())
+                    print(f"{processor_seconds() - begun:6.1f} s  {command[:100]}", flush=True)
+                    if status:
+                        failed[command] = f"status {status}: {messages}"
+                        print(messages)
+                files = [file for file in sorted(Path().rglob("*")) if file.is_file() and file not in inputs]
+                found = {str(file): content_of(file) for file in files if file.suffix not in SKIPPED}
+            finally:
+                os.chdir(before)
+        write_json(folder / f"{name}.json", found | failed)
+        print(f"{len(found)} files; {len(failed)} commands failed")
+
+    return record
+
+
+def content_of(file: Path) -> str:
+    """Return what a file says, without times and places; of long files and those that are no texts a digest."""
+    data = file.read_bytes()
+    if file.suffix in (".json", ".jsonl"):
+        records = [json.loads(data)] if file.suffix == ".json" else read_lines(file)
+        indent = 1 if file.suffix == ".json" else None
+        data = "\n".join(json.dumps(steady(one), indent=indent) for one in records).encode()
+    data = data.replace(str(tree()).encode(), b"TREE").replace(str(Path.cwd()).encode(), b"HERE")
+    text = b"\0" not in data and len(data) < LONGEST
+    return data.decode("utf-8", "backslashreplace") if text else hashlib.sha256(data).hexdigest()
+
+
+def steady(value: Any) -> Any:
+    """Return a JSON value without what differs between two runs of the same code."""
+    if isinstance(value, dict):
+        return {key: steady(one) for key, one in value.items() if not VOLATILE.search(key)}
+    return [steady(one) for one in value] if isinstance(value, list) else value
+
+
+def write_inputs() -> None:
+    """Write the files that the commands read into the working folder; all are generated."""
+    rng = random.Random(0)
+    for name, count, per_problem in (("traces", 48, 2), ("other", 24, 2), ("single", 24, 1)):
+        rows = []
+        for number in range(count):
+            right = [rng.random() < 0.7 for _ in range(rng.randint(1, 4))]
+            row = {
+                "id": f"{name}{number // per_problem}",
+                "problem": f"mod 13 : a is {number // 2 % 13} ; b is 2 ; find c",
+            }
+            row |= {"answer": "3", "source": f"model{number % 2}"}
+            steps = [f"c = a {'+' if good else '-'} b" for good in right]
+            estimates = [
+                {"value": 0.9 if good else 0.2, "count": 8, "low": 0.1, "high": 0.95} for good in right
+            ]
+            rows.append(
+                row
+                | {
+                    "steps": steps,
+                    "labels": [*map(float, right)],
+                    "outcome": right[-1],
+                    "estimates": estimates,
+                }
+            )
+        write_lines(Path(f"{name}.jsonl"), rows)
+    sums = [
+        {
+            "question": f"Tom has {n} eggs. He finds {n + 1} more and sells {n // 2}. How many has he?",
+            "answer": f"He has {n} + {n + 1} = <<{n}+{n + 1}={2 * n + 1}>>{2 * n + 1} eggs.\n"
+            f"Then {2 * n + 1} - {n // 2} = <<{2 * n + 1}-{n // 2}={2 * n + 1 - n // 2}>>{2 * n + 1 - n // 2} are left.\n"
+            f"#### {2 * n + 1 - n // 2}",
+        }
+        for n in range(2, 26)
+    ]  # fmt: skip
+    write_lines(Path("sums.jsonl"), sums)
+    Path("classes").mkdir()
+    changed = [
+        {
+            "original_question": "a + b?", "modified_question": "a + b ?", "idx": f"p_{n}", "reason": "because",
+            "classification": "circular", "original_process": [f"{n} + 2 = {n + 2}", f"so {n + 2}"],
+            "modified_process": [f"{n} + 2 = {n + 3}", f"so {n + 3}", "c = a + b"], "error_steps": [1, 2],
+        }
+        for n in range(12)
+    ]  # fmt: skip
+    write_lines(Path("classes/prm800k_test_p1_4o_circular.jsonl"), changed)
+    write_lines(
+        Path("openrlhf.jsonl"), [{"input": f"{n} + 1? Step 1: {n + 1} ки", "value": ["+"]} for n in range(4)]
+    )
+    Path("converted").mkdir()
+    write_model(Path("bytes"))
+
+
+def write_model(folder: Path) -> None:
+    """Write a random two-layer model that reads any text, byte by byte."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    words = {
+        word: n for n, word in enumerate(["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())])
+    }
+    tokenizer = Tokenizer(models.BPE(vocab=words, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    end = "<|endoftext|>"
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=end, pad_token=end).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "max_position_embeddings": 1024, "vocab_size": len(words)}
+    Qwen2ForCausalLM(Qwen2Config(**sizes)).save_pretrained(folder)
+
+
+def record_wheel(folder: Path, options: argparse.Namespace) -> None:
+    """Build a wheel of a copy of the tree; write what is in it beside Python files, its packages, and what it needs."""
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name)
+        for file in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(tree() / file, copy)
+        shutil.copytree(
+            tree() / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
+        build = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            name,
+            name,
+        ]
+        subprocess.run(build, check=True)
+        with zipfile.ZipFile(next(copy.glob("*.whl"))) as wheel:
+            names = wheel.namelist()
+            metadata = next(one for one in names if one.endswith("/METADATA"))
+            needs = [
+                line
+                for line in wheel.read(metadata).decode().splitlines()
+                if line.startswith(("Requires", "Provides"))
+            ]
+            found = {
+                "files that are no code": sorted(one for one in names if not one.endswith(".py")),
+                "top level": sorted({one.partition("/")[0] for one in names}),
+                "needs": needs,
+                "commands": wheel.read(
+                    next(one for one in names if one.endswith("/entry_points.txt"))
+                ).decode(),
+            }
+    write_json(folder / "wheel.json", found)
+
+
+# --- speed -----------------------------------------------------------------------------------------------------------
+
+Work = tuple[int, str, str]
+WORK: dict[str, Work] = {
+    "scorer steps": (
+        9000,
+        "score prm/model few.jsonl --out OUT/few",
+        "score prm/model many.jsonl --out OUT/many",
+    ),
+    "search problems": (
+        12,
+        f"search --out OUT/few prm=prm/model problems=1 n=[4] baseline_samples=1 max_steps=8 {SMALL}",
+        f"search --out OUT/many prm=prm/model problems=12 n=[4] baseline_samples=1 max_steps=8 {SMALL}",
+    ),
+    "aprm updates": (
+        8,
+        f"train aprm --out OUT/few prm_warm_steps=0 adversary_warm_steps=0 states_per_update=8 updates=1 {SMALL}",
+        f"train aprm --out OUT/many prm_warm_steps=0 adversary_warm_steps=0 states_per_update=8 updates=8 {SMALL}",
+    ),
+    "rl updates": (
+        4,
+        f"train rl --out OUT/few problems_per_update=8 samples_per_problem=4 watch_problems=2 updates=1 {SMALL}",
+        f"train rl --out OUT/many problems_per_update=8 samples_per_problem=4 watch_problems=2 updates=4 {SMALL}",
+    ),
+}
+"""Name → how much is done by the third, a command that is timed after the second has loaded everything once."""
+WORKS = ["verdicts", *(name.split()[0] for name in WORK)]
+SLOWER = 0.95
+
+
+def speed(options: argparse.Namespace) -> int:
+    """Print the ratio of this tree's speed to another's for each work; return 1 where one is too slow."""
+    sides = {"old": options.against.resolve(), "new": tree() / "src"}
+    found: dict[str, dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory() as work:
+        cases = Path(work) / "cases.jsonl"
+        drawn = read_lines(options.cases) if options.cases else draw_cases(options.data, 0)
+        write_lines(cases, random.Random(0).sample(drawn, min(options.steps, len(drawn))))
+        before = Path.cwd()
+        os.chdir(work)
+        write_inputs()
+        steps = ["c = a + b = 7 + 5 , c is 12"] * 6
+        for name, count in (("few", 10), ("many", 1500)):
+            rows = [
+                {"id": f"{n}", "problem": f"mod 13 : a is {n % 13} ; b is {n // 13 % 13} ; find c"}
+                for n in range(count)
+            ]
+            write_lines(Path(f"{name}.jsonl"), [row | {"steps": steps} for row in rows])
+        status, _, messages = sparring(*TRAIN_PRM.split())
+        if status:
+            raise SystemExit(messages)
+        for turn in range(options.rounds):
+            for side in ("old", "new") if turn % 2 == 0 else ("new", "old"):
+                words = ["measure", str(cases), *(options.rename if side == "new" else [])]
+                child = [sys.executable, str(Path(__file__).resolve()), *words, "--works", *options.works]
+                done = subprocess.run(
+                    child,
+                    env=os.environ | {"PYTHONPATH": str(sides[side])},
+                    stdout=subprocess.PIPE,
+                    check=True,
+                )
+                for name, value in json.loads(done.stdout.splitlines()[-1]).items():
+                    found.setdefault(name, {"old": [], "new": []})[side].append(value)
+            print(f"round {turn + 1} of {options.rounds}", file=sys.stderr, flush=True)
+        os.chdir(before)
+    print(
+        "| per second of processor time | old | new | new/old | lowest to highest round |\n|---|---|---|---|---|"
+    )
+    slow = False
+    for name, both in found.items():
+        ratios = [new / old for old, new in zip(both["old"], both["new"], strict=True)]
+        middle = statistics.median(ratios)
+        slow |= middle < SLOWER
+        values = " | ".join(f"{statistics.median(both[side]):,.2f}" for side in ("old", "new"))
+        mark = " slower" * (middle < SLOWER)
+        print(f"| {name} | {values} | {middle:.3f}{mark} | {min(ratios):.3f} to {max(ratios):.3f} |")
+    return int(slow)
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Time each work in this process; print how much is done per second of processor time, as JSON."""
+    from sparring import Panel
+
+    found = {}
+    asked = questions_of(read_lines(options.cases)) if "verdicts" in options.works else []
+    for member, name in zip(MEMBERS, members_by(options.rename), strict=True) if asked else ():
+        with Panel([name], workers=1, limits=patient_limits()) as panel:
+            panel.judge_members_many(asked[:50])
+            begun = processor_seconds() + living_seconds()
+            panel.judge_members_many(asked[50:])
+            found[f"{member} verdicts"] = (len(asked) - 50) / (processor_seconds() + living_seconds() - begun)
+    for name, (count, first, timed) in WORK.items():
+        if name.split()[0] in options.works:
+            with tempfile.TemporaryDirectory() as out:
+                for words in (first, timed):
+                    begun = processor_seconds()
+                    status, _, messages = sparring(*words.replace("OUT", out).split())
+                    if status:
+                        raise SystemExit(messages)
+                found[name] = count / (processor_seconds() - begun)
+    print(json.dumps(found))
+    return 0
+
+
+def living_seconds() -> float:
+    """Return the processor time of the children of this process that still run (Linux)."""
+    ticks = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = file.read_text(encoding="utf-8").rpartition(")")[2].split()
+            ticks += (int(fields[11]) + int(fields[12])) * (int(fields[1]) == os.getpid())
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 # --- command line ----------------------------------------------------------------------------------------------------
 
 
@@ -367,11 +728,12 @@ def write_json(file: Path, value: Any) -> None:
     file.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8")
 
 
-Record = Callable[[Path, argparse.Namespace], None]
-Compare = Callable[[Path, Path], list[str]]
 PARTS: dict[str, tuple[Record, Compare]] = {
     "verdicts": (record_verdicts, compare_verdicts),
     "help": (record_help, compare_tables("help.json")),
+    "runs": (record_commands("runs", RUNS), compare_tables("runs.json")),
+    "evaluations": (record_commands("evaluations", EVALUATIONS), compare_tables("evaluations.json")),
+    "wheel": (record_wheel, compare_tables("wheel.json")),
 }
 
 
@@ -402,7 +764,21 @@ def main(words: Sequence[str] | None = None) -> int:
     compare.add_argument("other", type=Path)
     for command in (record, compare):
         command.add_argument("--only", type=parts, default=list(PARTS), help=f"of {','.join(PARTS)}")
+    faster = commands.add_parser("speed", help="the package on PYTHONPATH against another tree's")
+    faster.add_argument("--against", type=Path, required=True, help="the other tree's src folder")
+    faster.add_argument("--data", type=Path, help="as for record")
+    faster.add_argument("--cases", type=Path, help="as for record")
+    faster.add_argument("--rename", nargs="*", default=[], help="as for record")
+    faster.add_argument("--steps", type=int, default=2000, help="steps that the oracles are asked about")
+    faster.add_argument("--rounds", type=int, default=5, help="measurements of each tree, in turn")
+    inner = commands.add_parser("measure", help="one measurement of one tree (used by speed)")
+    inner.add_argument("cases", type=Path)
+    inner.add_argument("rename", nargs="*")
+    for command in (faster, inner):
+        command.add_argument("--works", nargs="*", default=WORKS, help=f"of {' '.join(WORKS)}")
     options = parser.parse_args(words)
+    if options.command in ("speed", "measure"):
+        return speed(options) if options.command == "speed" else measure(options)
     status = 0
     for part in options.only:
         record_part, compare_part = PARTS[part]
