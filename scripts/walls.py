@@ -428,9 +428,9 @@ EVALUATIONS = (
     "eval oracle gsm8k=[sums.jsonl] prmbench=classes reference_steps=20 perturbed_steps=8 workers=1 step_seconds=30 "
     "--out oracle",
 )
-VOLATILE = re.compile(
-    r"(?:^|\.)(?:(?:cpu_)?seconds|tokens_per_second|peak_memory)$|^(?:commit|versions|machine)$"
-)
+_TIMES = r"(?:[\w.]*\.)?(?:(?:cpu_)?seconds|tokens_per_second|peak_memory)"
+VOLATILE = re.compile(rf"{_TIMES}|commit|versions|machine|bytes|sha256|state_digest")
+"""Keys that are not recorded; the last three are in checkpoints the size and digests of logs, which hold times."""
 SKIPPED = {".html", ".svg", ".png", ".lock"}
 LONGEST = 300_000  # bytes of a file that is kept as a text; of longer ones the digest
 
@@ -471,6 +471,7 @@ def content_of(file: Path) -> str:
         indent = 1 if file.suffix == ".json" else None
         data = "\n".join(json.dumps(steady(one), indent=indent) for one in records).encode()
     data = data.replace(str(tree()).encode(), b"TREE").replace(str(Path.cwd()).encode(), b"HERE")
+    data = re.sub(rf"\n\| {_TIMES} \|.*".encode(), b"", data)
     text = b"\0" not in data and len(data) < LONGEST
     return data.decode("utf-8", "backslashreplace") if text else hashlib.sha256(data).hexdigest()
 
@@ -478,7 +479,7 @@ def content_of(file: Path) -> str:
 def steady(value: Any) -> Any:
     """Return a JSON value without what differs between two runs of the same code."""
     if isinstance(value, dict):
-        return {key: steady(one) for key, one in value.items() if not VOLATILE.search(key)}
+        return {key: steady(one) for key, one in value.items() if not VOLATILE.fullmatch(key)}
     return [steady(one) for one in value] if isinstance(value, list) else value
 
 
@@ -783,7 +784,10 @@ def main(words: Sequence[str] | None = None) -> int:
     for part in options.only:
         record_part, compare_part = PARTS[part]
         if options.command == "compare":
-            lines = compare_part(options.folder, options.other)
+            try:
+                lines = compare_part(options.folder, options.other)
+            except FileNotFoundError as error:
+                lines = [f"not recorded: {error.filename}"]
             status |= bool(lines)
             print(
                 "\n".join([f"{part}: {'different' if lines else 'equal'}", *(f"  {line}" for line in lines)])
