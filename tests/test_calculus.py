@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.oracles.algebra import judge
-from sparring.oracles.calculus_formulas import read
-from sparring.oracles.derivatives import compare, definite, differentiate
+from sparring.contrib.oracles.calculus import compare, definite, differentiate, judge, read
 from sparring.oracles.expressions import Node, number, parse
 from sparring.oracles.reading import UnreadableError, tokenize_formula
 from sparring.oracles.values import as_complex, evaluate
@@ -90,7 +88,7 @@ def integrated(values: list[int]) -> list[Fraction]:
     ],
 )
 def test_true_derivatives(step: str) -> None:
-    assert reason(step) == "algebra:derivative_holds"
+    assert reason(step) == "calculus:derivative_holds"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +106,7 @@ def test_true_derivatives(step: str) -> None:
     ],
 )
 def test_false_derivatives(step: str) -> None:
-    assert reason(step) == "algebra:wrong_derivative"
+    assert reason(step) == "calculus:wrong_derivative"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +128,7 @@ def test_false_derivatives(step: str) -> None:
     ],
 )
 def test_true_integrals(step: str) -> None:
-    assert reason(step) == "algebra:integral_holds"
+    assert reason(step) == "calculus:integral_holds"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +142,7 @@ def test_true_integrals(step: str) -> None:
     ],
 )
 def test_false_integrals(step: str) -> None:
-    assert reason(step) == "algebra:wrong_integral"
+    assert reason(step) == "calculus:wrong_integral"
 
 
 @pytest.mark.parametrize(
@@ -174,8 +172,8 @@ def test_equations_and_unknown_functions_are_not_wrong(step: str) -> None:
 
 
 def test_functions_of_the_problem_and_of_earlier_steps_are_known() -> None:
-    assert reason("$f'(x) = 3x^2 - 2$", "Let $f(x) = x^3 - 2x$.") == "algebra:derivative_holds"
-    assert reason("$f'(x) = 3x^2$", "Solve.", ("We have $f(x) = x^3 - 2x$.",)) == "algebra:wrong_derivative"
+    assert reason("$f'(x) = 3x^2 - 2$", "Let $f(x) = x^3 - 2x$.") == "calculus:derivative_holds"
+    assert reason("$f'(x) = 3x^2$", "Solve.", ("We have $f(x) = x^3 - 2x$.",)) == "calculus:wrong_derivative"
     assert truth("$f(x) = x^3 + 2x$, so $f'(x) = 3x^2$", "Let $f(x) = x^3 - 2x$.") == "undecided"
 
 
@@ -198,9 +196,9 @@ def test_a_changed_coefficient_is_found(values: list[int], data: st.DataObject) 
     if not any(changed[1:]):
         return
     step = rf"$\frac{{d}}{{dx}}({written(values)}) = {written(changed)}$"
-    assert reason(step) == "algebra:wrong_derivative"
+    assert reason(step) == "calculus:wrong_derivative"
     step = rf"$\int ({written(changed)}) \, dx = {written(values)} + C$"
-    assert reason(step) == "algebra:wrong_integral"
+    assert reason(step) == "calculus:wrong_integral"
 
 
 @given(ROOTS, st.integers(-3, 3), st.integers(-3, 3))
@@ -214,7 +212,7 @@ def test_definite_integrals_of_polynomials(values: list[int], low: int, high: in
     bars = rf"\left[ {written(primitive)} \right]_{{{low}}}^{{{high}}}"
     value = f"{exact.numerator}/{exact.denominator}"
     assert truth(f"${integral} = {bars} = {value}$") == "correct"
-    assert reason(f"${integral} = {value} + 1$") == "algebra:wrong_integral"
+    assert reason(f"${integral} = {value} + 1$") == "calculus:wrong_integral"
 
 
 @given(EXPRESSIONS, EXPRESSIONS)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.oracles.logic import judge
+from logic_world import FORMS, generate
+from sparring.contrib.oracles.logic import judge
 from sparring.traces.records import Problem
-from sparring.worlds.logic import FORMS, generate
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4))

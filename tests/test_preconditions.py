@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.oracles.preconditions import judge
-from sparring.oracles.theorems import THEOREMS
+from sparring.contrib.oracles.preconditions import THEOREMS, judge
 from sparring.traces.records import Problem
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sparring.oracles import algebra, arithmetic, logic, preconditions, quantities
+from sparring.contrib.oracles import logic, preconditions
+from sparring.oracles import algebra, arithmetic, quantities
 from sparring.traces.records import Problem
 
 MEMBERS = (arithmetic, algebra, quantities, preconditions, logic)

@@ -46,7 +46,7 @@ from sparring.evaluation.outcome import markdown, markdown_tables, write_evaluat
 from sparring.fingerprints import records_digest
 from sparring.journals import Journal
 from sparring.locks import writes
-from sparring.oracles.members import MEMBERS, check_members, short_name
+from sparring.oracles.members import CORE, MEMBERS, check_members, short_name
 from sparring.oracles.panel import Panel, combine
 from sparring.oracles.perturbations import PERTURBATIONS, style_of
 from sparring.oracles.sandbox import SandboxLimits
@@ -82,7 +82,7 @@ _HALF_SALT = "sparring oracle audit, halves, 1\n"
 class OracleAuditSettings(Settings):
     """Settings of `sparring eval oracle`; at least one data file must be given."""
 
-    members: list[str] = Field(list(MEMBERS))
+    members: list[str] = Field(list(CORE))
     """Members of the panel: names, or one's own as file.py:function."""
     processbench: list[str] = Field([])
     """ProcessBench files, one per subset."""

@@ -2,16 +2,14 @@
 
 - One lexer `reading.py`, one tree `expressions.py`, its values `values.py`. Text that calculates: `arithmetic.py` over
   `equations.py`, `excuses.py`, `facts.py`; where numbers come from: `quantities.py` over `foundations.py`, `units.py`.
-- Formulas: `algebra.py` over `chains.py` → `derivations.py` → `polynomials.py`; `calculus.py` over `calculus_formulas.py`,
-  `derivatives.py`; `preconditions.py`.
+- Formulas: `algebra.py` over `chains.py` → `derivations.py` → `polynomials.py`.
 - Answers: `answer.py` over `equality.py` → `answer_values.py` → `answer_units.py`, `precise.py`.
-- Sentences: `logic.py`. A step against the correct one that it replaces: `reference.py` over `readings.py`,
-  `canonical.py`, `rewordings.py`.
+- A step against the correct one that it replaces: `reference.py` over `readings.py`, `canonical.py`, `rewordings.py`.
 - Several together within limits of time and memory: `panel.py` over `sandbox.py` → `worker.py` → `members.py`.
 - Correct steps made wrong: `perturbations.py` over `perturbations_text.py`, `perturbations_latex.py`.
 
-Exact oracles of procedural worlds live with their worlds. Code here looks at texts alone: no model, no torch.
-The names below are imported when they are first used.
+Calculus, logic and hypotheses of theorems are `sparring.contrib.oracles`; exact oracles of procedural worlds live with
+their worlds. Code here looks at texts alone: no model, no torch. The names below are imported when they are first used.
 """
 
 from __future__ import annotations

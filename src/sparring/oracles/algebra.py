@@ -1,13 +1,13 @@
 """The algebra oracle: identities, equations that follow from others, inequalities, values of functions.
 
 Contract: ``wrong`` only where a link ``a = b`` of a chain is false for all values, where an equation that the words
-present as derived shares no solution with what it is derived from (`derivations.py`), where an inequality contradicts
-the one before, or where a stated derivative or integral is another one (`calculus.py`). ``correct``: at least one
-relation was verified and none is left open. Links are decided exactly by rational functions where both sides are some,
-and otherwise by values at fixed points under every reading of signs with two meanings (`values.Reading`); "false" means
-false at every point and under every reading. Problem and prefix are taken to be true. Definitions, hypotheses, trials,
-congruences, other operations, ellipses and units that differ are ``undecided``. Bounded on any text, no `eval`. Not
-here: plain number calculations in prose (`arithmetic.py`), lost roots and hypotheses of theorems (`preconditions.py`).
+present as derived shares no solution with what it is derived from (`derivations.py`), or where an inequality contradicts
+the one before. ``correct``: at least one relation was verified and none is left open. Links are decided exactly by
+rational functions where both sides are some, and otherwise by values at fixed points under every reading of signs with
+two meanings (`values.Reading`); "false" means false at every point and under every reading. Problem and prefix are taken
+to be true. Definitions, hypotheses, trials, congruences, other operations, ellipses and units that differ are
+``undecided``. Bounded on any text, no `eval`. Not here: plain number calculations in prose (`arithmetic.py`);
+derivatives, integrals, lost roots and hypotheses of theorems (`sparring.contrib.oracles`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
-from sparring.oracles.calculus import SIGNS, covers, defined, judge_calculus
 from sparring.oracles.chains import Chain, Member, find_chains
 from sparring.oracles.derivations import Fact, History, is_assignment, make_fact, same_bound
 from sparring.oracles.excuses import FINE, NEAR_PI, ROUGH
@@ -389,7 +388,7 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     """Return the algebra verdict on `step`; never raises on bad text, never runs unbounded."""
     try:
         chains = find_chains(step)
-        if not chains and not SIGNS.search(step):
+        if not chains:
             return Verdict("undecided", "algebra:nothing_to_check")
         return _judge(problem, prefix, step, chains)
     except TooLargeError as error:
@@ -410,21 +409,57 @@ def _judge(problem: Problem, prefix: Sequence[str], step: str, chains: Sequence[
         for name, (argument, body) in defined(texts[:-1]).items()
         if variables(body) - {"e", "i"} == {argument} and body.kind != "variable"
     }
-    findings = stated = judge_calculus(step, texts, RETRACTED.search(step) is not None)
+    findings: list[Verdict] = []
     for number, chain in enumerate(chains):
-        findings = findings + [
-            _link_verdict(link, chain, step)
-            for link in check_chain(chain, functions)
-            if not any(covers(one, link.span) for one in stated)
-        ]
+        findings += [_link_verdict(link, chain, step) for link in check_chain(chain, functions)]
         if any(relation in ("<", "<=", ">", ">=") for relation in chain.relations):
-            findings = [*findings, _inequality_verdict(chains, number, background, step)]
+            findings.append(_inequality_verdict(chains, number, background, step))
     if any(True for _ in zero_divisors(chains, step)):
-        findings = [
-            *findings,
-            Verdict("undecided", "algebra:division_by_zero", "a divisor is zero where the step says so"),
-        ]
+        detail = "a divisor is zero where the step says so"
+        findings.append(Verdict("undecided", "algebra:division_by_zero", detail))
     return _combined([*findings, *_derivation_verdicts(background, step, chains)])
+
+
+def defined(texts: Sequence[Sequence[Chain]]) -> Functions:
+    """Return the functions of one variable, ``f(x) = ...`` or ``y = ...``, that texts define and never contradict."""
+    bodies: dict[str, list[tuple[str, Node]]] = {}
+    doubtful: set[str] = set()
+    for chain in (chain for chains in texts for chain in chains):
+        head, body = chain.members[0].node, chain.members[1].node
+        if head is None or chain.relations[0] not in ("=", "defines"):
+            continue
+        applied = head.kind == "application" and len(head.parts) == 1 and head.parts[0].kind == "variable"
+        if not applied and head.kind != "variable":
+            continue
+        names = variables(body) - {"e"} if body is not None else frozenset()
+        if body is None:
+            doubtful.add(head.name)
+        elif not names or any(one.kind in ("application", "plusminus") for one in walk(body)):
+            continue  # a value, or an equation between functions
+        elif head.name in names:
+            doubtful.add(head.name)
+        else:
+            if not applied and len(names) > 1:
+                doubtful.add(head.name)
+            bodies.setdefault(head.name, []).append((head.parts[0].name if applied else min(names), body))
+    found: Functions = {}
+    for name, ((argument, body), *others) in bodies.items():
+        agree = all(
+            _same_function(body, replaced(other, its, Node("variable", name=argument)))
+            for its, other in others[:8]
+        )
+        if name not in doubtful and agree and argument in variables(body) - {"e"}:
+            found[name] = (argument, body)
+    return found
+
+
+def _same_function(one: Node, other: Node) -> bool:
+    if one == other:
+        return True
+    try:
+        return not cross_difference(one, other, Reading())[0]
+    except UnreadableError:
+        return False
 
 
 def zero_divisors(chains: Sequence[Chain], step: str) -> Iterator[Chain]:

@@ -24,16 +24,19 @@ from sparring.errors import SettingsError, did_you_mean
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Truth, Verdict
 
-MEMBERS = {
+CORE = {
     "arithmetic": "sparring.oracles.arithmetic:judge",
     "reference": "sparring.oracles.reference:judge_against",
     "algebra": "sparring.oracles.algebra:judge",
     "quantities": "sparring.oracles.quantities:judge",
-    "preconditions": "sparring.oracles.preconditions:judge",
-    "logic": "sparring.oracles.logic:judge",
     "answer": "sparring.oracles.answer:judge",
 }
 """Name → where it is; all but `reference` judge a step by itself."""
+
+CONTRIB = {name: f"sparring.contrib.oracles.{name}:judge" for name in ("calculus", "logic", "preconditions")}
+"""Members beside the core's: ``contrib.logic`` on a panel, or ``logic`` for short."""
+
+MEMBERS = CORE | CONTRIB
 
 MAX_DETAIL = 500
 _TRUTHS = frozenset(get_args(Truth))
@@ -67,8 +70,9 @@ def check_members(names: Sequence[str]) -> None:
     """
     if not names:
         raise SettingsError(f"an oracle needs at least one member (known: {', '.join(MEMBERS)})")
-    for position, name in enumerate(names):
-        if name in names[:position]:
+    short = [_without_room(name) for name in names]
+    for position, name in enumerate(short):
+        if name in short[:position]:
             raise SettingsError(f"the oracle member '{name}' is given twice")
         if name not in MEMBERS and not _OWN.fullmatch(name):
             raise SettingsError(
@@ -77,15 +81,21 @@ def check_members(names: Sequence[str]) -> None:
             )
 
 
+def _without_room(name: str) -> str:
+    """Return ``logic`` for ``contrib.logic``, and any other name as it is."""
+    short = name.removeprefix("contrib.")
+    return short if short in CONTRIB else name
+
+
 def resolve_members(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names as workers take them: paths absolute, functions named.
+    """Return the names as workers take them: paths absolute, functions named, ``contrib.`` left out.
 
     Raises:
         SettingsError: as in `check_members`, or a file is not there.
     """
     check_members(names)
     resolved = []
-    for name in names:
+    for name in map(_without_room, names):
         if name not in MEMBERS and (own := _OWN.fullmatch(name)) is not None:
             place = own["place"]
             if place.endswith(".py"):

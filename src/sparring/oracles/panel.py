@@ -36,11 +36,21 @@ from sparring.oracles.sandbox import Sandbox, SandboxLimits
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
-PRECISION = ("arithmetic", "algebra", "answer", "reference", "logic", "quantities", "preconditions")
+PRECISION = (
+    "arithmetic",
+    "algebra",
+    "calculus",
+    "answer",
+    "reference",
+    "logic",
+    "quantities",
+    "preconditions",
+)
 """Members in the order in which their ``wrong`` is believed and shown."""
 
 SAME_CLAIM = (
     {"arithmetic", "algebra"}, {"arithmetic", "answer"}, {"algebra", "answer"}, {"reference", "answer"},
+    {"algebra", "calculus"}, {"answer", "calculus"},
 )  # fmt: skip
 """Pairs that judge the same claims, so that ``wrong`` and ``correct`` contradict; others look at other sides of a step."""
 
@@ -51,9 +61,9 @@ NO_DOUBT = frozenset(("nothing_to_check", "no_original", "no_answer", "definitio
 """Kinds of ``undecided`` that hold nothing against a step: it is not for this member, or all that was looked at is fine."""
 
 READ_BY = {
-    "arithmetic:not_numeric": ("algebra", "logic"),
-    "algebra:unread": ("arithmetic",),
-    "algebra:equation": ("arithmetic",),
+    "arithmetic:not_numeric": ("algebra", "calculus", "logic"),
+    "algebra:unread": ("arithmetic", "calculus"),
+    "algebra:equation": ("arithmetic", "calculus"),
     "algebra:other_arithmetic": ("arithmetic",),
     "logic:unread": ("arithmetic", "algebra"),
 }

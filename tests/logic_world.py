@@ -9,7 +9,7 @@ A problem states premises; a solution draws one conclusion per step:
 Contract: everything is a pure function of a seed. Each step uses its own premises, whose clauses, nouns and names
 occur nowhere else in the problem, so the validity of its form is its validity. `FORMS` lists, per form, the premises,
 the valid conclusion, and conclusions that do not follow, by the name of the fallacy. Not here: reading and deciding
-(`oracles/logic.py`), longer derivations.
+(`sparring.contrib.oracles.logic`), longer derivations.
 """
 
 from __future__ import annotations
@@ -19,59 +19,11 @@ from dataclasses import dataclass
 
 from sparring.traces.records import Problem, Trace
 
-_THINGS = [
-    "lamp",
-    "door",
-    "gate",
-    "bell",
-    "sign",
-    "valve",
-    "stove",
-    "clock",
-    "boat",
-    "kite",
-    "tank",
-    "drum",
-    "flag",
-    "robot",
-    "piano",
-    "wagon",
-]
-_STATES = [
-    "red",
-    "open",
-    "loud",
-    "wet",
-    "cold",
-    "new",
-    "heavy",
-    "broken",
-    "clean",
-    "dark",
-    "warm",
-    "small",
-    "empty",
-    "locked",
-    "tall",
-    "safe",
-]
-_NOUNS = [
-    "baker",
-    "singer",
-    "farmer",
-    "pilot",
-    "doctor",
-    "artist",
-    "tailor",
-    "hunter",
-    "writer",
-    "sailor",
-    "dancer",
-    "painter",
-    "miner",
-    "teacher",
-    "runner",
-]
+_THINGS, _STATES, _NOUNS = map(str.split, (
+    "lamp door gate bell sign valve stove clock boat kite tank drum flag robot piano wagon",
+    "red open loud wet cold new heavy broken clean dark warm small empty locked tall safe",
+    "baker singer farmer pilot doctor artist tailor hunter writer sailor dancer painter miner teacher runner",
+))  # fmt: skip
 _PEOPLE = ["Mia", "Tom", "Ana", "Leo", "Eva", "Max", "Ida", "Ben", "Zoe", "Sam", "Lea", "Jon"]
 
 
