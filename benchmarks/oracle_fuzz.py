@@ -35,6 +35,8 @@ from sparring.traces.records import Problem
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = 10
+NOTABLE = 0.3
+"""Seconds from which a verdict is told at once."""
 _TOKEN = re.compile(r"\\[A-Za-z]+|\d+(?:\.\d+)?|[A-Za-z]+|\s+|.", re.DOTALL)
 _SCRIPTS = "٣８²⅓½−×÷·≈≠≤∞πθ\u00a0\u2009\u200b\u202e三é𝟑√°％＝\ud800"
 _SIGNS = ("=", "+", "-", "*", "/", "^", "(", ")", "{", "}", "$", "\\(", "\\)", "%", "!", "<", ">", "≈",
@@ -207,6 +209,12 @@ def main() -> int:
             seconds[member.name].append(spent)
             if reason == "guard" or reason.endswith((":raised", ":bad_verdict")):
                 bad.append((member.name, verdict, question.step))
+            if spent > NOTABLE:
+                print(
+                    f"{spent:.2f} s, text {number}, {member.name}: {shown(question.step)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
             heapq.heappush(slowest, (spent, number, member.name, verdict, question.step))
             if len(slowest) > SHOWN:
                 heapq.heappop(slowest)

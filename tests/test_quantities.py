@@ -8,15 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.oracles.foundations import CONSTANTS, factors_of, numbers_in, written_in
-from sparring.oracles.quantities import judge
+from sparring.oracles.quantities import CONSTANTS, factors_of, judge, numbers_in, written_in
 from sparring.oracles.units import UNITS, conversion_factors
 from sparring.traces.records import Problem
 
 MARBLES = Problem(
     id="m", question="Natalia sold 1250 marbles in May and half as many in June. How many in all?"
 )
-FUNCTION = Problem(id="f", question=r"Let $f(x) = x^2 + 1$. If $f(3) = 10$, find $f(3) + f(2)$.")
 
 
 @pytest.mark.parametrize(
@@ -28,8 +26,6 @@ FUNCTION = Problem(id="f", question=r"Let $f(x) = x^2 + 1$. If $f(3) = 10$, find
         (MARBLES, (), "In June she sold 7719 / 3 = 2573 marbles.", "unfounded_number"),
         (MARBLES, (), "She has 3 kg + 5 meters = 8.", "incompatible_units"),
         (MARBLES, (), "That takes 2 hours + 3 dollars = 5.", "incompatible_units"),
-        (FUNCTION, (), "We know that $f(3) = 12$.", "contradicts_earlier"),
-        (FUNCTION, ("So $f(2) = 5$.",), "We know that $f(2) = 6$.", "contradicts_earlier"),
     ],
 )
 def test_finds(problem: Problem, prefix: tuple[str, ...], step: str, kind: str) -> None:
@@ -56,7 +52,6 @@ def test_finds(problem: Problem, prefix: tuple[str, ...], step: str, kind: str) 
         ("There were 1250 of them and 100 more.", (), "Now 1350 / 2 = 675."),
         ("Let $x = 1250$.", (), "So 1350 / 2 = 675."),
         (r"Find all $x$ with $x^2 = 9$.", ("So $x = 3$.",), "So $x = -3$."),
-        (r"Find $f$ with $f(1) = 3$.", ("In the first case, $f(2) = 3$.",), "So $f(2) = 4$."),
         ("It takes 3 hours and 20 minutes.", (), "3 hours + 20 minutes = 200 minutes"),
         ("He buys 3 cups and pays 5 dollars.", (), "3 cups * 5 dollars = 15"),
     ],

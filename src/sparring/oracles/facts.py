@@ -1,9 +1,9 @@
-r"""Facts about numbers that are stated without an equation between expressions: times of day, ratios, properties.
+r"""Facts about numbers that are stated without an equation between expressions: times of day, shares, properties.
 
 Contract: `find_facts` returns the statements of a step that are decidable, true, false or open: ``3:45 pm + 2 hours = 5:45
-pm``, ``from 8:30 to 11:15 is 2 hours 45 minutes``, ``12:8 = 3:2``, ``half of 20 is 10``, ``51 is prime``, ``91 is divisible
+pm``, ``from 8:30 to 11:15 is 2 hours 45 minutes``, ``half of 20 is 10``, ``51 is prime``, ``91 is divisible
 by 7``, ``17 \equiv 2 \pmod{5}``, ``17 ÷ 5 = 3 R 2``, ``17 % 5 = 2``, ``1011_2 = 11``, ``0x1F = 31``, ``\gcd(12, 18) = 6``,
-``2 hours = 120 minutes``, ``7 days after March 28 is April 4``, ``He needs 7 because 8 - 2 = 6``. One that is false
+``2 hours = 120 minutes``, ``He needs 7 because 8 - 2 = 6``. One that is false
 as written, but that another reading, a denial or a supposition in the same step may save, is open. Each pattern is anchored
 to literal numbers of few digits, so that everything is bounded. Not here: equations between expressions (`equations.py`).
 """
@@ -21,9 +21,6 @@ from sparring.oracles.values import show, value_of
 from sparring.oracles.words import SPELLED_NUMBERS, is_only_reported
 
 DAY = 24 * 60
-_MONTH_NAMES = "january february march april may june july august september october november december"
-_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES.split())}
-_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _DENIED = re.compile(
     r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|wrong|incorrect|false|instead"
     r"|contradicts?|contradiction|impossible|unless|whether|neither|nor|would)\b|\?",
@@ -36,8 +33,8 @@ class Fact:
     """A statement that is decided.
 
     Attributes:
-        kind: of the error if it is false: ``wrong_time``, ``wrong_ratio``, ``wrong_share``, ``wrong_property``,
-            ``wrong_congruence``, ``wrong_conversion``, ``wrong_date``, ``wrong_reason``,
+        kind: of the error if it is false: ``wrong_time``, ``wrong_share``, ``wrong_property``,
+            ``wrong_congruence``, ``wrong_conversion``, ``wrong_reason``,
             ``wrong_remainder``, ``wrong_base``.
         holds: whether it is true; None where it is false as written, and another reading, a denial or a supposition in
             the same step may save it.
@@ -130,17 +127,7 @@ def _time_between(match: re.Match[str], step: str) -> tuple[bool | None, str] | 
     return holds, f"the time between is {passed // 60} h {passed % 60} min"
 
 
-# --- ratios and shares ---
-
-
-def _ratio(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
-    one, other = ([int(part) for part in side.split(":")] for side in match.group(1, 2))
-    if len(one) != len(other) or 0 in one or 0 in other:
-        return None
-    holds = all(first * other[0] == second * one[0] for first, second in zip(one, other, strict=True))
-    if not holds and not re.search(r"\bratio|\bproportion|simplif", step, re.IGNORECASE):
-        return None
-    return holds, f"{match.group(1)} and {match.group(2)} are different ratios"
+# --- shares ---
 
 
 _SHARES = {"half": Fraction(1, 2), "third": Fraction(1, 3), "quarter": Fraction(1, 4), "fourth": Fraction(1, 4),
@@ -289,7 +276,7 @@ def _reads_otherwise(match: re.Match[str], step: str, total: int) -> bool:
     return any(int(digits, base) == total for base in bases if largest < base <= 36)
 
 
-# --- units and dates ---
+# --- units ---
 
 _SCALE = re.compile(
     r"\b(?:scale|map|model|drawing|represents?|blueprint|rate|every|each|per)\b", re.IGNORECASE
@@ -314,24 +301,6 @@ def _conversion(match: re.Match[str], step: str) -> tuple[bool | None, str] | No
     if _SCALE.search(step) or (left == 1 and one.dimension == "length"):
         return None
     return False, f"{match.group(1)} {one.name} is {float(wanted):g} {other.name}, not {match.group(3)}"
-
-
-def _date_shifted(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
-    count, unit, direction, month, day, month_after, day_after = match.groups()
-    days = int(count) * (7 if unit.lower().startswith("week") else 1)
-    if direction.lower() == "before":
-        days = -days
-    starts = _day_of_year(month, day), _day_of_year(month_after, day_after)
-    if starts[0] is None or starts[1] is None:
-        return None
-    off = (starts[0] + days - starts[1]) % 365
-    # A leap day or counting the first day may make one day of difference.
-    return (None if off in (1, 364) else off == 0), f"the date is {min(off, 365 - off)} days off"
-
-
-def _day_of_year(month: str, day: str) -> int | None:
-    number = _MONTHS[month.lower()]
-    return sum(_LENGTHS[:number]) + int(day) if 1 <= int(day) <= _LENGTHS[number] else None
 
 
 # --- a number and the calculation that is its reason ---
@@ -372,11 +341,9 @@ _DIVISION = (
 )
 _SPACING = r"(?:\\text\{|\\mathrm\{|\\[,;: ]|[\s$,(~}])*"
 _PRODUCT = r"-?\d{1,9}(?:\^\{?\d{1,3}\}?|\s*(?:\\cdot|\\times|[*×])\s*\d{1,6}){0,4}"
-_MONTH = rf"({'|'.join(_MONTHS)})"
 _AMOUNT = r"(\d{1,3}(?:,\d{3})+(?:\.\d{1,4})?|\d{1,7}(?:\.\d{1,4})?)"
 _SIDE = r"(-?\d{1,6}(?:(?:\^\{?\d{1,3}\}?|\s*(?:\\cdot|\\times|[-+*])\s*\d{1,6})){0,12})"
 _EQUALS = r"\s*(?:=|is|equals)\s*"
-_PARTS = r"(\d{1,5}(?::\d{1,5}){1,3})"
 # (kind, texts of which every match holds one, reader, pattern)
 _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
     ("wrong_time", ":", _time_shifted,
@@ -384,7 +351,6 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
     ("wrong_time", ":", _time_between,
      rf"\b(?:from|between)\s+{_CLOCK}\s*(?:to|until|till|and|-|–)\s*{_CLOCK}{_EQUALS}{_SPAN}(?!\s*\w+\s*\d)"),
     ("wrong_time", ":", _time_between, rf"(?<![\d:.]){_CLOCK}\s*(?:-|−|–|minus)\s*{_CLOCK}{_EQUALS}{_SPAN}"),
-    ("wrong_ratio", ":", _ratio, rf"(?<![\d:./]){_PARTS}\s*=\s*{_PARTS}(?![\d:./]|\s*[ap]\.?m)"),
     ("wrong_share", " is ", _share,
      r"(?:^|[.,;:]\s+|\b(?:so|then|since|because|thus) )(?:an? |one[- ])?(half|third|quarter|fourth|fifth|tenth|twice"
      rf"|double|triple) (?:of )?(?:the )?\$?{_AMOUNT}(?: [a-z]{{3,12}})? is"
@@ -418,8 +384,6 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
     ("wrong_conversion", "=", _conversion,
      rf"(?<![\w.,/*+-])(?<![-+*/×] ){_AMOUNT}\s*([A-Za-z]+)\s*=\s*{_AMOUNT}\s*([A-Za-z]+)\b"
      r"(?!\s*(?:per\b|/|and\b|\d|[-+*^]))"),
-    ("wrong_date", " is ", _date_shifted,
-     rf"\b(\d{{1,3}}) (days?|weeks?) (after|before|from) {_MONTH} (\d{{1,2}})(?:st|nd|rd|th)? is {_MONTH} (\d{{1,2}})\b"),
     ("wrong_reason", "because", _reason,
      r"\bbecause\s+(?=[\d$(.])[\d.,$%()xX×*+/÷ -]{3,60}=\s*\$?(?:<<[^<>\n]{0,80}>>)?\$?"
      r"(\d[\d,]*(?:\.\d{1,6})?)(?=\.?\s*$|\.\s)"),

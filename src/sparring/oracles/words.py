@@ -3,7 +3,7 @@
 Contract: plain sets decide how the numbers beside them are read. `is_only_reported` says whether a sentence states a
 passage, or supposes, denies, quotes, asks or takes it back: it looks at the clause before the passage, the rest of its
 sentence, the beginning of the next one, and at quotation marks around it, so that a denial elsewhere in a step excuses
-nothing. Not here: units (`units.py`), words for numbers (`foundations.py`), whether a passage is true.
+nothing. Not here: units (`units.py`), words for numbers (`quantities.py`), whether a passage is true.
 """
 
 from __future__ import annotations
