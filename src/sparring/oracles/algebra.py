@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
@@ -36,100 +36,75 @@ from sparring.oracles.values import (
     readings,
     same,
     sample_points,
+    show,
     unknowns,
 )
 from sparring.oracles.words import is_only_reported, word_set
 from sparring.traces.records import Problem
-from sparring.traces.verdict import Verdict
+from sparring.traces.verdict import Truth, Verdict
 
 # --- one link of a chain: an identity, true for some values, or false? ---
 
 Outcome = Literal[
-    "identity", "value", "rounded", "label", "equation", "slip", "false_value", "excused", "unread", "too_large",
+    "identity_holds", "values_agree", "definition", "equation", "false_identity", "false_value", "units_or_rounding",
+    "unread", "too_large",
 ]  # fmt: skip
+"""What was found of two neighbouring members.
+
+In a ``definition`` nothing is claimed (a name, two plain numbers), an ``equation`` is true for some values at most, a
+``false_identity`` is a rewriting that is off by a single term.
+"""
+Finding = tuple[Outcome, str]
+"""An outcome, and what it says for people."""
+_VERIFIED = ("identity_holds", "values_agree")
 _SCALES = (10, 12, 60, 100, 1000, 3600, 16, 24, 7, 36, 3, 365)
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """What was found of two neighbouring members, for people in `detail`, and their character range.
-
-    ``identity`` (equal for all values), ``value`` (equal numbers), ``rounded``, ``label`` (nothing is claimed: a name, two
-    plain numbers), ``equation`` (true for some values at most), ``slip`` (a rewriting that is off by a single term),
-    ``false_value`` (different numbers), ``excused``, ``unread``, ``too_large``.
-    """
-
-    outcome: Outcome
-    span: tuple[int, int]
-    detail: str = ""
-
-
-def check_chain(chain: Chain, functions: Functions | None = None) -> list[Link]:
-    """Return the link of every ``=`` and ``≈`` in a chain; `functions` are those that the text defines."""
-    return [
-        check_link(_inlined(left, functions), _inlined(right, functions), relation, len(chain.members))
-        for left, right, relation in zip(chain.members, chain.members[1:], chain.relations, strict=False)
-        if relation in ("=", "~")
-    ]
-
-
-def _inlined(member: Member, functions: Functions | None) -> Member:
-    if member.node is None or not functions:
-        return member
-    try:
-        return member._replace(node=inlined(member.node, functions))
-    except TooLargeError:
-        return member._replace(node=None, too_large=True)
-
-
-def check_link(left: Member, right: Member, relation: str, length: int) -> Link:
+def _link(left: Member, right: Member, rough: bool, length: int, functions: Functions) -> Finding:
     """Return what was found about ``left = right`` in a chain of `length` members."""
-    span = (left.start, right.end)
     if left.node is None or right.node is None:
-        return Link("too_large" if left.too_large or right.too_large else "unread", span)
+        return "too_large" if left.too_large or right.too_large else "unread", ""
     try:
-        outcome, detail = _compare(left, left.node, right, right.node, relation, length)
-        return Link(outcome, span, detail)
+        first, second = (inlined(node, functions) if functions else node for node in (left.node, right.node))
+        return _compared(first, second, rough, (left.unit, right.unit), length)
     except TooLargeError as error:
-        return Link("too_large", span, str(error))
-    except (UnreadableError, UndefinedError) as error:
-        return Link("unread", span, str(error))
+        return "too_large", str(error)
+    except UnreadableError as error:
+        return "unread", str(error)
 
 
-def _compare(
-    left: Member, first: Node, right: Member, second: Node, relation: str, length: int
-) -> tuple[Outcome, str]:
+def _compared(first: Node, second: Node, rough: bool, units: tuple[str, str], length: int) -> Finding:
     if _has(first, "application", second):
         return "unread", ""
-    found: list[tuple[Outcome, str]] = []
+    found: list[Finding] = []
     for reading in readings((first, second)):
         names = unknowns(variables(first) | variables(second), reading)
         if names:
             found.append(_identity(first, second, names, reading, length))
         else:
-            rough = relation == "~"
-            found.append(_values(first, second, rough, (left.unit, right.unit), reading))
-        if found[-1][0] in ("identity", "value", "rounded"):
+            found.append(_values(first, second, rough, units, reading))
+        if found[-1][0] in _VERIFIED:
             by_sign = reading.degrees and not _has(first, "degrees", second)
-            return ("excused", "") if by_sign or not reading.usual else found[-1]
-    return next((one for one in reversed(found) if one[0] in ("label", "equation", "excused")), found[0])
+            return ("units_or_rounding", "") if by_sign or not reading.usual else found[-1]
+    open_ones = ("definition", "equation", "units_or_rounding")
+    return next((one for one in reversed(found) if one[0] in open_ones), found[0])
 
 
 # --- numbers ---
 
 
-def _values(
-    first: Node, second: Node, rough: bool, units: tuple[str, str], reading: Reading
-) -> tuple[Outcome, str]:
+def _values(first: Node, second: Node, rough: bool, units: tuple[str, str], reading: Reading) -> Finding:
     """Compare two numbers; where ± gives several, any pair may agree."""
     if _is_literal(first) and _is_literal(second):
-        return "label", ""
+        return "definition", ""
     pairs = [(a, b) for a in _signed_values(first, reading) for b in _signed_values(second, reading)]
     a, b = pairs[0]
-    if any(same(*pair) for pair in pairs):
-        return "value", show(a)
-    if _same_angle(first, a, second, b) or _same_angle(second, b, first, a):
-        return "value", show(a)
+    if (
+        any(same(*pair) for pair in pairs)
+        or _same_angle(first, a, second, b)
+        or _same_angle(second, b, first, a)
+    ):
+        return "values_agree", ""
     detail = f"{show(a)} is not {show(b)}"
     apart = abs(as_complex(a) - as_complex(b))
     distance = apart / max(abs(as_complex(a)), abs(as_complex(b)), 1e-12)
@@ -137,9 +112,9 @@ def _values(
     if rough or with_decimals or _has(first, "constant") != _has(second, "constant"):
         noise = distance <= NOISE  # 48 / 2 = 24.00000000000001
         if noise or _is_rounded(first, second, a, b, rough) or (not with_decimals and distance <= NEAR_PI):
-            return "rounded", ""
+            return "values_agree", ""
         if rough or distance <= ROUGH:
-            return "excused", detail
+            return "units_or_rounding", detail
     scales = [100, *(_SCALES if any(units) else ())]  # percent, units
     excused = (
         (units[0] != units[1] and all(units))
@@ -151,7 +126,7 @@ def _values(
         or _rounds_to_whole(a, second)  # "11 / 5 = 2 trays", "4 / 3 = 1 and 1/3"
         or _rounds_to_whole(b, first)
     )
-    return ("excused" if excused else "false_value"), detail
+    return ("units_or_rounding" if excused else "false_value"), detail
 
 
 def _same_angle(first: Node, degrees: Value, second: Node, radians: Value) -> bool:
@@ -221,23 +196,12 @@ def _has(node: Node, kind: str, *others: Node) -> bool:
     return any(one.kind == kind for tree in (node, *others) for one in walk(tree))
 
 
-def show(value: Value) -> str:
-    """Write a value for people."""
-    if isinstance(value, Fraction):
-        if len(text := str(value)) <= 40:
-            return text
-        return f"about {float(value):.6g}" if abs(value) < 10**300 else "a huge number"
-    return f"{value.real:.6g}" if abs(value.imag) < 1e-9 else f"{value:.6g}"
-
-
 # --- variables ---
 
 
-def _identity(
-    first: Node, second: Node, names: Sequence[str], reading: Reading, length: int
-) -> tuple[Outcome, str]:
+def _identity(first: Node, second: Node, names: Sequence[str], reading: Reading, length: int) -> Finding:
     if first.kind == "variable" or second.kind == "variable":
-        return "label" if first != second else "identity", ""
+        return "definition" if first != second else "identity_holds", ""
     try:
         difference, _ = cross_difference(first, second, reading)
     except UnreadableError as error:
@@ -245,15 +209,13 @@ def _identity(
             raise
         return _numeric_identity(first, second, names, reading)
     if not difference:
-        return "identity", ""
+        return "identity_holds", ""
     if _invites_rewriting(first, second, length) and _is_slip(first, second, difference, reading, length):
-        return "slip", f"the difference is {show_polynomial(difference)}, not 0"
+        return "false_identity", f"the difference is {show_polynomial(difference)}, not 0"
     return "equation", ""
 
 
-def _numeric_identity(
-    first: Node, second: Node, names: Sequence[str], reading: Reading
-) -> tuple[Outcome, str]:
+def _numeric_identity(first: Node, second: Node, names: Sequence[str], reading: Reading) -> Finding:
     agreed = compared = 0
     for point in sample_points(names):
         try:
@@ -264,7 +226,7 @@ def _numeric_identity(
             compared += 1
             agreed += same(a, b, 1e-7)
     if agreed >= 2 and agreed == compared:
-        return "identity", ""
+        return "identity_holds", ""
     return "equation", ""
 
 
@@ -411,7 +373,7 @@ def _judge(problem: Problem, prefix: Sequence[str], step: str, chains: Sequence[
     }
     findings: list[Verdict] = []
     for number, chain in enumerate(chains):
-        findings += [_link_verdict(link, chain, step) for link in check_chain(chain, functions)]
+        findings += _link_verdicts(chain, step, functions)
         if any(relation in ("<", "<=", ">", ">=") for relation in chain.relations):
             findings.append(_inequality_verdict(chains, number, background, step))
     if any(True for _ in zero_divisors(chains, step)):
@@ -502,24 +464,24 @@ def chains_of(text: str) -> tuple[Chain, ...]:
 # --- identities and values ---
 
 
-def _link_verdict(link: Link, chain: Chain, step: str) -> Verdict:
-    outcome = link.outcome
-    if outcome in ("identity", "value", "rounded"):
-        kind = "identity_holds" if outcome == "identity" else "values_agree"
-        return Verdict("correct", f"algebra:{kind}", "", link.span)
-    if outcome not in ("slip", "false_value"):
-        kind = {"label": "definition", "excused": "units_or_rounding"}.get(outcome, outcome)
-    elif RETRACTED.search(step) or is_only_reported(step, *link.span):
-        kind = "retracted"
-    elif outcome == "slip":
-        return Verdict("wrong", "algebra:false_identity", link.detail, link.span)
-    elif _NAMED_E.search(step):
-        kind = "unread"
-    elif len(chain.members) == 2 and _TRIED.search(step):
-        kind = "trial"
-    else:
-        return Verdict("wrong", "algebra:false_value", link.detail, link.span)
-    return Verdict("undecided", f"algebra:{kind}", link.detail, link.span)
+def _link_verdicts(chain: Chain, step: str, functions: Functions) -> Iterator[Verdict]:
+    for left, relation, right in chain.links():
+        if relation not in ("=", "~"):
+            continue
+        span = (left.start, right.end)
+        found, detail = _link(left, right, relation == "~", len(chain.members), functions)
+        kind: str = found
+        if found.startswith("false_"):
+            if RETRACTED.search(step) or is_only_reported(step, *span):
+                kind = "retracted"
+            elif found == "false_value" and _NAMED_E.search(step):
+                kind = "unread"
+            elif found == "false_value" and len(chain.members) == 2 and _TRIED.search(step):
+                kind = "trial"
+        truth: Truth = (
+            "correct" if kind in _VERIFIED else "wrong" if kind.startswith("false_") else "undecided"
+        )
+        yield Verdict(truth, f"algebra:{kind}", detail, span)
 
 
 # --- derivations ---
@@ -560,7 +522,7 @@ def _another_case(history: History, fact: Fact, before: str) -> bool:
 
 def facts_of(chain: Chain, place: int) -> Iterator[tuple[Fact, tuple[int, int]]]:
     """Yield the equations of a chain that say something of a variable, with their character ranges."""
-    for left, right, relation in zip(chain.members, chain.members[1:], chain.relations, strict=False):
+    for left, relation, right in chain.links():
         if relation == "=" and left.node is not None and right.node is not None:
             fact = make_fact(left.node, right.node, place, _unit(right, chain))
             if fact is not None and fact.polynomial != {}:
@@ -616,7 +578,6 @@ def _inequality_verdict(
 
 # --- the verdict ---
 
-
 _OPEN = (
     "too_large", "retracted", "trial", "units_or_rounding", "division_by_zero", "unread", "inequality", "equation",
 )  # fmt: skip
@@ -629,16 +590,7 @@ def _combined(findings: Sequence[Verdict]) -> Verdict:
         return wrong
     verified = [finding for finding in findings if finding.truth == "correct"]
     settled = {finding.span for finding in verified}
-    for kind in (
-        "too_large",
-        "retracted",
-        "trial",
-        "units_or_rounding",
-        "division_by_zero",
-        "unread",
-        "inequality",
-        "equation",
-    ):
+    for kind in _OPEN:
         for finding in findings:
             if finding.reason == f"algebra:{kind}" and finding.span not in settled:
                 return finding

@@ -114,6 +114,10 @@ class Chain:
         """Character range of the whole chain."""
         return self.members[0].start, self.members[-1].end
 
+    def links(self) -> Iterator[tuple[Member, str, Member]]:
+        """Yield each two neighbouring members with the relation between them."""
+        return zip(self.members, self.relations, self.members[1:], strict=False)
+
 
 class _Passage(NamedTuple):
     start: int
