@@ -150,13 +150,22 @@ class _Reader:
         self._finish(closed=False)
         return self.runs
 
+    def _near(self, offset: int) -> Token | None:
+        """The token so many places on within the stretch, or back."""
+        place = self.position + offset
+        return self.tokens[place] if self.first <= place < self.last else None
+
+    def _group_at(self, place: int) -> bool:
+        """Whether a bracket opens there that closes within the clause."""
+        return place < self.last and self.tokens[place].kind == "open" and place in self.partners
+
     # --- beginning and ending runs ---
 
     def _begin(self, token: Token) -> Run:
         self.run = Run(start=token.start, end=token.end, lead=self.lead, approximate=self.approximate)
-        if any(word in DOUBTFUL_WORDS for word in self.lead[-3:]) or NUMBERED_WORDS & set(
-            self._word_before()
-        ):
+        before = self._near(-1)
+        numbered = before is not None and before.kind == "word" and before.text in NUMBERED_WORDS
+        if numbered or any(word in DOUBTFUL_WORDS for word in self.lead[-3:]):
             self.run.doubt = "word_before"
         elif self.runs and self.runs[-1].operators and (not self.runs[-1].closed or self.lead == ["and"]):
             # "20 + 10 added to the 29 + 24", "12 x 1 and 1/4"
@@ -164,11 +173,6 @@ class _Reader:
         self.run.listed, self.listed = self.listed and not self.lead, False
         self.lead, self.approximate, self.waiting = [], False, True
         return self.run
-
-    def _word_before(self) -> list[str]:
-        """Return the word straight before the token that is read."""
-        before = self.tokens[self.position - 1] if self.position > self.first else None
-        return [before.text] if before is not None and before.kind == "word" else []
 
     def _finish(self, *, closed: bool) -> None:
         run = self.run
@@ -209,10 +213,8 @@ class _Reader:
         last = run.measures.get(len(run.tokens) - 1) if run is not None and not self.waiting else None
         if run is None or last is None or run.trailing != 1 or run.units[-1:] == ["/"] or index >= self.last:
             return False
-        number, after = (
-            self.tokens[index],
-            [one for one in self.tokens[index + 1 : index + 3] if one.kind != "open"],
-        )
+        number = self.tokens[index]
+        after = [one for one in self.tokens[index + 1 : index + 3] if one.kind != "open"]
         unit = self._unit_of(after[0].text, last) if after else None
         return (
             number.value is not None
@@ -254,7 +256,7 @@ class _Reader:
 
     def _root(self, token: Token) -> None:
         run = self._factor(token)
-        after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
+        after = self._near(1)
         if after is None or after.kind not in ("number", "open"):
             run.known = False
             self._took_operand(run, token)
@@ -265,7 +267,7 @@ class _Reader:
 
     def _fraction(self, token: Token) -> None:
         after = self.position + 1
-        if after >= self.last or self.tokens[after].kind != "open" or after not in self.partners:
+        if not self._group_at(after):
             self._unknown(token)
             return
         run = self._operand(token)
@@ -281,7 +283,7 @@ class _Reader:
             self._boundary()
             return
         inside = self.tokens[self.position + 1 : partner]
-        before = self.tokens[self.position - 1] if self.position > self.first else None
+        before = self._near(-1)
         touching = before is not None and not token.gap and before.end == token.start
         beside = before.kind if before is not None and touching else ""
         words_only = len(inside) < 12 and not any(
@@ -327,7 +329,7 @@ class _Reader:
         self._took_operand(run, token)
         if role == "numerator":
             after = self.position + 1
-            if after >= self.last or self.tokens[after].kind != "open" or after not in self.partners:
+            if not self._group_at(after):
                 run.known = False
                 return
             run.tokens += [Token("operator", "/", token.start, token.end), _bracket("(", token)]
@@ -357,7 +359,7 @@ class _Reader:
 
     def _operator(self, token: Token) -> None:
         run = self.run
-        after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
+        after = self._near(1)
         if run is None:
             if (after is not None and after.kind == "operator" and token.text == "*") or self._is_bullet(
                 after
@@ -491,7 +493,7 @@ class _Reader:
 
     def _ends_operand(self) -> bool:
         """Whether an operand ends after this token, so that "in" before it is no preposition."""
-        after = self.tokens[self.position + 1] if self.position + 1 < self.last else None
+        after = self._near(1)
         return after is None or after.kind in ("operator", "close")
 
     def _unit_power(self, run: Run) -> None:
