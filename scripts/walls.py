@@ -362,16 +362,27 @@ def compare_tables(name: str) -> Callable[[Path, Path], list[str]]:
                 lines.append(f"{key}: only in the {'first' if key in old else 'second'}")
             elif old[key] != new[key]:
                 lines.append(f"{key}:")
-                before, after = (_lines_of(table[key]) for table in (old, new))
-                changes = list(difflib.unified_diff(before, after, lineterm="", n=0))[2:]
-                lines += [f"    {line}" for line in changes[:40]]
+                lines += [f"    {line}" for line in differences(old[key], new[key])[:40]]
         return lines
 
     return compare
 
 
-def _lines_of(value: Any) -> list[str]:
-    return (value if isinstance(value, str) else json.dumps(value, indent=1)).splitlines()
+def differences(old: Any, new: Any) -> list[str]:
+    """Return how two values differ, line by line; of long lines the part where the difference begins."""
+    before, after = (
+        (value if isinstance(value, str) else json.dumps(value, indent=1)).splitlines()
+        for value in (old, new)
+    )
+    if len(before) != len(after):
+        return list(difflib.unified_diff(before, after, lineterm="", n=0))[2:]
+    lines = []
+    for one, two in zip(before, after, strict=True):
+        if one != two:
+            places = (n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
+            start = max(0, next(places, min(len(one), len(two))) - 60)
+            lines += [f"- {one[start : start + 160]}", f"+ {two[start : start + 160]}"]
+    return lines
 
 
 # --- runs and evaluations ---------------------------------------------------------------------------------------------
@@ -428,9 +439,9 @@ EVALUATIONS = (
     "eval oracle gsm8k=[sums.jsonl] prmbench=classes reference_steps=20 perturbed_steps=8 workers=1 step_seconds=30 "
     "--out oracle",
 )
-_TIMES = r"(?:[\w.]*\.)?(?:(?:cpu_)?seconds|tokens_per_second|peak_memory)"
-VOLATILE = re.compile(rf"{_TIMES}|commit|versions|machine|bytes|sha256|state_digest")
-"""Keys that are not recorded; the last three are in checkpoints the size and digests of logs, which hold times."""
+_TIMES = r"(?:[\w.]*\.)?(?:(?:cpu_|new_)?seconds|tokens_per_second|peak_memory)"
+VOLATILE = re.compile(rf"{_TIMES}|commit|versions|machine|bytes|sha256|state_digest|refresh_digest|check")
+"""Keys that are not recorded; the last five are sizes and digests of what holds times, or times of files."""
 SKIPPED = {".html", ".svg", ".png", ".lock"}
 LONGEST = 300_000  # bytes of a file that is kept as a text; of longer ones the digest
 
@@ -471,6 +482,9 @@ def content_of(file: Path) -> str:
         indent = 1 if file.suffix == ".json" else None
         data = "\n".join(json.dumps(steady(one), indent=indent) for one in records).encode()
     data = data.replace(str(tree()).encode(), b"TREE").replace(str(Path.cwd()).encode(), b"HERE")
+    data = re.sub(
+        rb"((?:TREE|HERE)/\S+) [0-9a-f]{64}", rb"\1", data
+    )  # identities of folders hold times of files
     data = re.sub(rf"\n\| {_TIMES} \|.*".encode(), b"", data)
     text = b"\0" not in data and len(data) < LONGEST
     return data.decode("utf-8", "backslashreplace") if text else hashlib.sha256(data).hexdigest()

@@ -58,9 +58,8 @@ def test_tables_are_compared_key_by_key(walls, tmp_path):
     lines = compare(tmp_path / "one", tmp_path / "two")
     assert lines == [
         "a:",
-        "    @@ -2 +2 @@",
-        "    -y",
-        "    +w",
+        "    - y",
+        "    + w",
         "b: only in the first",
         "d: only in the second",
     ]
