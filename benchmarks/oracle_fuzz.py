@@ -197,6 +197,11 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGVTALRM, interrupt)
     members = [load_member(name) for name in options.members.split(",")]
+    for member in members:  # what a first verdict imports is not timed
+        ask(
+            member,
+            Question(steps[0][0], (), None, r"So $x = 1$. Therefore, it rains. The answer is \boxed{1}."),
+        )
     seconds: dict[str, list[float]] = {member.name: [] for member in members}
     said: Counter[str] = Counter()
     slowest: list[tuple[float, int, str, str, str]] = []

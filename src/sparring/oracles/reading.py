@@ -586,7 +586,8 @@ _MARK = re.compile(
     r"\\(?:tag|label|ref|eqref|[cC]ref|autoref|cite|footnotemark|[hv]space|[hv]?phantom|(?:text)?color)\*?"
     r"(?:\[[^\]\n]{0,20}\])?\{[^{}\n]{0,200}\}"
     r"|\\(?:notag|nonumber|footnotemark)(?![A-Za-z])|\[\^\w{1,9}\]"
-    r"|(?<=[\d}).,;])(?:\\q?quad|\\hfill|\\dots|\\ldots|\\cdots|\.{2,}|[ \t]{2,})[ \t]*\((?:\d{1,2}|i{1,3}|iv|\*{1,3})\)"
+    r"|(?<=[\d}).,;])(?:\\q?quad|\\hfill|\\dots|\\ldots|\\cdots|(?<!\.)\.{2,}+|[ \t]{2,}+)[ \t]*"
+    r"\((?:\d{1,2}|i{1,3}|iv|\*{1,3})\)"
     r"(?=\s*(?:\$|\\[\])]|\\\\|\n|$))"
 )
 _HINT = re.compile(r"\\[a-zA-Z]|\[\^|\)\s*(?:\n|$)")
