@@ -226,7 +226,7 @@ HOSTILE = [
     "[x for x in ().__class__.__base__.__subclasses__()]",
     r"\int_0^{10^9} e^{x^x} dx", r"\sum_{k=1}^{10^9} k^{k}", "{" * 200, "\\frac{" * 60, "a " * 190, "1," * 190, "0" * 399,
     r"\operatorname{lcm}(3,x^{99})", "lambda: 0", "x.__class__", "1e999999", "(1+2)*(3-__x__)/4", "1 + 2 - (3*4)",
-    "exec('1')",
+    "exec('1')", "$36 %",
     r"\sqrt[99]{x^{99}}", r"\begin{pmatrix} 1 & x^{99} \\ (x+y)^{99} & 2 \end{pmatrix}", "\ud800", "\x00", "4343_6",
 ]  # fmt: skip
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sparring.oracles.answer_values import MAX_CHARACTERS, Amount, Answer, Items, read
+from sparring.oracles.amounts import Amount
+from sparring.oracles.answer_values import MAX_CHARACTERS, Answer, Items, read
 from sparring.oracles.equality import compare_in_worker
 from sparring.oracles.expressions import variables
 from sparring.oracles.precise import approximate

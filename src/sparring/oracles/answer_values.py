@@ -14,34 +14,20 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
-from sparring.oracles.answer_units import Unit, is_unit, read_unit
-from sparring.oracles.expressions import Node, number, parse, variables, walk
+from sparring.oracles.amounts import Amount, amount, compound, expression, repeating_decimal
+from sparring.oracles.expressions import Node, number, variables
 from sparring.oracles.precise import approximate
-from sparring.oracles.reading import UnreadableError, tokenize_formula
-from sparring.oracles.words import SHORT_WORDS, word_set
+from sparring.oracles.words import CARDINALS, word_set
 from sparring.traces.boxed import boxes
 
 MAX_CHARACTERS = 400
 _MAX_ITEMS = 60
-SMALL_NUMBERS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)  # fmt: skip
-TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """A number or an expression, with what it counts where that is said."""
-
-    node: Node
-    unit: Unit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +183,6 @@ _OUTER = re.compile(
 )
 _GAP = r"(?:(?<!\\)\\[,!;:> ]|\{\s*,\s*\}|,\s*\\!|\\,|\u2009|\\thinspace\s?|~)"
 _THOUSANDS = re.compile(rf"(?<![\d.])(\d{{1,3}})((?:{_GAP}+\s*\d{{3}})+)(?!\d)")
-_SPACED_THOUSANDS = re.compile(r"(?<![\d.,/:^] )(?<![\d.,/:^])\b[1-9]\d{0,2}(?: \d{3})+\b(?![\d/,:])")
 _COMMA_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,]|\.\d*,)")
 _SPACES = re.compile(r"(?:(?<!\\)\\[,!;:> ]|\\q?quad(?![A-Za-z])|\\thinspace|\\enspace|~|\s|\u2009)+")
 _MATHS = re.compile(
@@ -232,22 +217,6 @@ _CLAUSE = re.compile(
     r"|\.?\s*\n\s*\n|\s+\((?=[A-Za-z]{2}[^()]*\)\.?$)|\s+(?:in total|altogether|overall)\b).*$",
     re.S,
 )  # fmt: skip
-_FUNCTION_WORDS = {
-    "sin",
-    "cos",
-    "tan",
-    "cot",
-    "sec",
-    "csc",
-    "log",
-    "ln",
-    "exp",
-    "sqrt",
-    "pi",
-    "arcsin",
-    "arccos",
-    "arctan",
-}
 
 
 def undress(text: str) -> str:
@@ -346,7 +315,7 @@ def _readings(text: str, depth: int) -> Iterator[Answer]:
     if not text or depth > 4:
         return
     if _ELLIPSIS.search(text):
-        repeating = _repeating(text)
+        repeating = repeating_decimal(text)
         if repeating is not None:
             yield Amount(number(repeating))
         return
@@ -357,21 +326,14 @@ def _readings(text: str, depth: int) -> Iterator[Answer]:
     if (based := _based(text)) is not None:
         yield based
         return
-    whole = _compound(text) or _date(text)
-    if whole is not None:
-        yield whole
-        return
-    structured = list(_structures(text, depth))
+    whole = compound(text) or _date(text)
+    structured = [whole] if whole is not None else list(_structures(text, depth))
     if structured:
         yield from structured
         return
-    amount = _amount(text)
-    if amount is not None:
-        yield amount
-        return
-    words = _words(text)
-    if words is not None:
-        yield words
+    last = amount(text) or _words(text)
+    if last is not None:
+        yield last
 
 
 def _structures(text: str, depth: int) -> Iterator[Answer]:
@@ -425,7 +387,6 @@ def _clock(text: str) -> Clock | None:
     return Clock(hour % 12 * 60 + minute, half, half is not None and not match[3] and not match[5])
 
 
-_BASES = {word: value for value, word in enumerate(SMALL_NUMBERS[:17]) if value > 1}
 _BASE = re.compile(
     r"(?P<sign>-?)\(?(?P<digits>[0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)?)\)?\s*(?:_\s*\{?\s*(?P<low>\d{1,2}|[a-z]+)\s*\}?"
     r"|\(?\s*(?:in\s+)?base[\s-]*(?P<said>\d{1,2}|[a-z]+)\s*\)?)"
@@ -445,7 +406,7 @@ def _based(text: str) -> Digits | None:
     if match is None:
         return None
     said = match["low"] or match["said"]
-    base = int(said) if said.isdigit() else _BASES.get(said, 0)
+    base = int(said) if said.isdigit() else CARDINALS.get(said, 0)
     digits = match["digits"].upper().lstrip("0") or "0"
     if not 2 <= base <= 36:
         return None
@@ -578,7 +539,7 @@ def _matrix(text: str) -> Matrix | None:
         for row in re.split(r"\\\\(?:\[[^\]]{0,9}\])?", match[2])
         if row.strip() and row.strip() != "\\hline"
     ]
-    nodes = [[_formula(cell) for cell in row.split("&")] for row in rows]
+    nodes = [[expression(cell) for cell in row.split("&")] for row in rows]
     if not nodes or len({len(row) for row in nodes}) != 1:
         return None
     made = tuple(tuple(node for node in row if node is not None) for row in nodes)
@@ -589,7 +550,7 @@ def _ratio(text: str) -> Ratio | None:
     parts = re.split(r"\s*(?::|\\colon)\s*|(?<=\d) to (?=\d)", text)
     if not 2 <= len(parts) <= 6:
         return None
-    nodes = [_formula(part) for part in parts]
+    nodes = [expression(part) for part in parts]
     return Ratio(tuple(node for node in nodes if node is not None)) if None not in nodes else None
 
 
@@ -606,7 +567,7 @@ def _end(text: str) -> End | None:
     text = text.strip()
     if re.fullmatch(r"[-+]?\s*(?:\\infty|infinity|infty|inf|oo)", text):
         return "-inf" if text.startswith("-") else "inf"
-    node = _formula(text)
+    node = expression(text)
     return None if node is None or variables(node) - {"e"} else node
 
 
@@ -750,7 +711,7 @@ def _equation(text: str, depth: int) -> Iterator[Answer]:
         value = tuple(_readings(_clean_ends(parts[-1]), depth + 1))
         if value:
             yield Named(re.sub(r"[\s{}]+", "", parts[0]), value)
-    nodes = [_formula(part) for part in parts[:2]]
+    nodes = [expression(part) for part in parts[:2]]
     if (
         len(parts) == 2
         and nodes[0] is not None
@@ -759,203 +720,13 @@ def _equation(text: str, depth: int) -> Iterator[Answer]:
     ):
         yield Equation(nodes[0], nodes[1])
     elif nodes[0] is not None and not variables(nodes[0]) - {"e", "i"}:
-        last = _amount(parts[-1])
+        last = amount(parts[-1])
         if last is not None:
             yield last
 
 
-_SCIENTIFIC = re.compile(r"(?<![A-Za-z\d.^_\\{])(\d+(?:\.\d+)?)[eE]([-+]?)(\d{1,4})(?![\d.A-Za-z])")
-_LETTER_TIMES = re.compile(r"(?<=[\d)])\s*[xX]\s*(?=10\s*\^|10\*\*)")
-_MULTIPLIERS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-
-
-@lru_cache(maxsize=8192)
-def _formula(text: str) -> Node | None:
-    """Return the tree of an expression; None where it is none that is understood."""
-    text = text.strip()
-    text = _SCIENTIFIC.sub(lambda match: f"({match[1]}*10^{{{match[2].strip('+')}{int(match[3])}}})", text)
-    text = _LETTER_TIMES.sub("*", text)
-    if _SPACED_THOUSANDS.fullmatch(text.lstrip("-+")):
-        text = text.replace(" ", "")
-    text = re.sub(r"(?<![\d.,])0+(?=\d)", "", text) if re.fullmatch(r"[-+]?[\d.,]+", text) else text
-    mixed = re.fullmatch(r"([-+]?)\s*(\d+)\s*\\frac\s*(?:\{(\d+)\}|(\d))\s*(?:\{(\d+)\}|(\d))", text)
-    if mixed is not None:
-        above, below = int(mixed[3] or mixed[4]), int(mixed[5] or mixed[6])
-        if above < below:
-            value = int(mixed[2]) + Fraction(above, below)
-            return number(-value if mixed[1] == "-" else value)
-    plain_mixed = re.fullmatch(r"([-+]?)\s*(\d+)(?:\s+and\s+|\s+|-|\s*\+\s*)(\d+)\s*/\s*(\d+)", text)
-    if plain_mixed is not None and int(plain_mixed[3]) < int(plain_mixed[4]):
-        value = int(plain_mixed[2]) + Fraction(int(plain_mixed[3]), int(plain_mixed[4]))
-        return number(-value if plain_mixed[1] == "-" else value)
-    repeating = _repeating(text)
-    if repeating is not None:
-        return number(repeating)
-    if re.search(r"[A-Za-z]{3,}", re.sub(r"\\[A-Za-z]+|sqrt|sin|cos|tan|log", "", text)):
-        return None  # words are no products of letters
-    if any(word in SHORT_WORDS for word in (text.lower(), *re.findall(r"(?<= )[a-z]{2}(?![A-Za-z])", text))):
-        return None
-    try:
-        node = parse(tokenize_formula(text))
-    except (UnreadableError, ValueError, RecursionError):
-        return None
-    return _proper(node)
-
-
-def _proper(node: Node) -> Node | None:
-    """Return the tree with whole numbers before improper fractions as factors; None for what an answer cannot hold."""
-    kinds = {one.kind for one in walk(node)}
-    if "plusminus" in kinds:
-        return None
-    if "application" in kinds or "mixed" in kinds:
-        parts = tuple(_proper(part) for part in node.parts)
-        if any(part is None for part in parts):
-            return None
-        node = node._replace(parts=tuple(part for part in parts if part is not None))
-        if node.kind == "application":
-            if len(node.parts) != 1 or len(node.name) > 1 or node.name in "fghFGHP":
-                return None
-            return Node("product", (Node("variable", name=node.name), node.parts[0]))
-        if node.kind == "mixed":
-            above, below = node.parts[1].parts
-            if not above.value < below.value:
-                return node._replace(kind="product")
-    return node
-
-
-def _repeating(text: str) -> Fraction | None:
-    r"""Return the value of ``0.1\overline{6}``, ``0.(3)`` or ``0.333...``, None for anything else."""
-    match = re.fullmatch(
-        r"(-?)\s*(\d*)\.(\d*)(?:\\overline\s*\{?\s*(\d+)\s*\}?|\((\d+)\)|\\bar\s*\{?\s*(\d+)\s*\}?)", text
-    )
-    if match is not None:
-        whole, start, again = match[2] or "0", match[3], match[4] or match[5] or match[6]
-    else:
-        match = re.fullmatch(r"(-?)\s*(\d*)\.(\d*?)(\d{1,6}?)(\4{2,})(?:\.\.\.|\\[lcd]?dots)", text)
-        if match is None:
-            return None
-        whole, start, again = match[2] or "0", match[3], match[4]
-    value = Fraction(int(whole + start), 10 ** len(start)) + Fraction(
-        int(again), 10 ** len(start) * (10 ** len(again) - 1)
-    )
-    return -value if match[1] else value
-
-
-def _amount(text: str) -> Amount | None:
-    """Return the number or expression that a text is, with its unit."""
-    if text.count("%") + text.count("$") > 2:
-        return None
-    money = re.fullmatch(r"([-+]?)\s*(US\s?\$|USD|\$|€|£|¥)\s*([-+]?[\d.\\(].*)", text)
-    if money is not None:
-        inner = _amount(money[1] + money[3])
-        unit = read_unit(money[2].replace("US", "").strip() or "USD")
-        if inner is None or unit is None:
-            return None
-        if inner.unit is None or (not inner.unit.dimensions and unit.dimensions):
-            return replace(inner, unit=replace(unit, nouns=inner.unit.nouns if inner.unit else frozenset()))
-        if inner.unit.dimensions == unit.dimensions:
-            return inner
-        combined = read_unit(f"$ {money[3][re.search('[A-Za-z/]', money[3]).start() :]}")  # type: ignore[union-attr]
-        return None if combined is None else replace(inner, unit=combined)
-    text = re.sub(r"^(\d+)(?:st|nd|rd|th)\b", r"\1", text)
-    if text.lower() in _ORDINALS:
-        return Amount(number(Fraction(_ORDINALS.index(text.lower()) + 1)))
-    spelled = _spelled(text)
-    if spelled is not None:
-        return spelled
-    for match in _tails(text):
-        node = _formula(match[0])
-        if node is None:
-            continue
-        behind = _unit_behind(match[1])
-        if behind is None:
-            continue
-        factor, unit = behind
-        if re.fullmatch(r"[A-Za-z]", match[0]) and (unit is None or not unit.dimensions):
-            continue  # an article
-        return Amount(node if factor == 1 else Node("product", (node, number(factor))), unit)
-    node = _formula(text)
-    return None if node is None else Amount(node)
-
-
-def _tails(text: str) -> Iterator[tuple[str, str]]:
-    """Yield (number, unit) for every place where a unit may begin."""
-    for match in re.finditer(
-        r"(?<=[\d)}!|A-Za-z. ])\s*(?=[A-Za-zμµΩ%$¢€£¥/]|\^\\circ|\\(?:cdot|times) )|(?<=\d)-(?=[a-z]{3})",
-        text,
-    ):
-        head, tail = text[: match.start()].strip(), text[match.end() :].strip()
-        if not head or not re.search(r"\d|\\pi|\\sqrt|\\frac|^[a-z]$", head) or head[-1] in "+-*/^_=(,":
-            continue
-        if re.search(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![a-z])", head) and text.startswith("^", match.end()):
-            continue  # an angle inside
-        if re.search(r"\\[A-Za-z]+$", head) and not re.search(r"\\(?:pi|circ)$", head):
-            continue  # inside of a command
-        if re.search(r"[A-Za-z]$", head) and re.match(r"[A-Za-z]", text[match.start() :]):
-            continue  # inside of a word
-        yield head, tail
-
-
-def _unit_behind(tail: str) -> tuple[Fraction, Unit | None] | None:
-    """Return the factor ("million") and the unit that stand behind a number; None if it is something else."""
-    factor = Fraction(1)
-    while (
-        word := re.match(r"(hundred|thousand|million|billion|trillion|dozen)s?\b\s*(?:of\s+)?", tail, re.I)
-    ) is not None:
-        name = word[1].lower()
-        factor *= 12 if name == "dozen" else Fraction(10) ** _MULTIPLIERS[name]
-        tail = tail[word.end() :].strip()
-        if not tail:
-            return factor, None
-    tail = re.sub(r"\^\\circ\s*(?:F|Fahrenheit)\b", " fahrenheit", tail)
-    tail = re.sub(r"\^\\circ\s*(?:C|Celsius)\b|degrees? celsius", " celsius", tail, flags=re.I)
-    tail = re.sub(r"\^\\circ", " ° ", tail).strip()
-    if re.search(r"\d", re.sub(r"\^\s*\{?\s*[-+]?\d\s*\}?", "", tail)) or "\\" in re.sub(
-        r"\\(?:cdot|times)", "", tail
-    ):
-        return None
-    words = re.findall(r"[A-Za-zμµΩ]+", tail)
-    if any(word in _FUNCTION_WORDS for word in words):
-        return None
-    if len(words) == 1 and tail == words[0] and len(tail) < 3 and not is_unit(tail):
-        return None  # letters: factors of an expression
-    if words and all(len(word) == 1 for word in words) and not all(map(is_unit, words)):
-        return None
-    unit = read_unit(tail)
-    return None if unit is None else (factor, unit)
-
-
-def _compound(text: str) -> Amount | None:
-    """Return "5 feet 3 inches", "2 hours and 30 minutes", "3 dollars and 50 cents" as one amount."""
-    text = re.sub(r"^\$\s*(\d[\d,]*(?:\.\d+)?)", r"\1 $", text)
-    found = re.findall(r"(\d[\d,]*(?:\.\d+)?)\s*([A-Za-z]+|\$|%)\.?(?:\s*,?\s*(?:and\s+)?|$)", text)
-    if len(found) < 2 or "".join(re.findall(r"[\dA-Za-z.$%]", text)).replace("and", "") != "".join(
-        a.replace(",", "") + b for a, b in found
-    ).replace("and", ""):
-        return None
-    total, dimensions = Fraction(0), set()
-    scale: Fraction | None = None
-    for count, word in found:
-        unit = read_unit(word)
-        if unit is None or not unit.dimensions or unit.nouns:
-            return None
-        if scale is not None and unit.scale >= scale:
-            return None  # "3 feet and 5 feet" are two
-        scale = unit.scale
-        total += Fraction(count.replace(",", "")) * unit.scale
-        dimensions.add(unit.dimensions)
-    if len(dimensions) != 1:
-        return None
-    return Amount(number(total), Unit(dimensions.pop(), Fraction(1)))
-
-
 # --- words ---
 
-_PARTS = {
-    "half": 2, "halves": 2, "third": 3, "fourth": 4, "quarter": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
-    "ninth": 9, "tenth": 10, "thirds": 3, "fourths": 4, "quarters": 4, "fifths": 5, "sixths": 6, "sevenths": 7,
-    "eighths": 8, "ninths": 9, "tenths": 10,
-}  # fmt: skip
 _ARTICLES = word_set("the a an is are it its it's on in at be to by he she they this that would will")
 _SYNONYMS = {"dne": "not exist", "does not exist": "not exist", "undefined": "undefined", "no solutions": "no solution",
              "no real solution": "no solution", "no real solutions": "no solution", "no such": "no solution",
@@ -963,68 +734,6 @@ _SYNONYMS = {"dne": "not exist", "does not exist": "not exist", "undefined": "un
              "nonexistent": "not exist", "doesn't exist": "not exist", "there no solution": "no solution"}  # fmt: skip
 
 
-def _spelled(text: str) -> Amount | None:
-    """Return a number in words, with a unit behind: "twenty-five", "one half", "three apples", "5 and a half"."""
-    half = re.fullmatch(r"(-?\d+) and (?:a|one) (half|third|quarter)\b\s*(.*)", text)
-    words = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text.lower()).split()
-    if half is not None:
-        value: Fraction | None = Fraction(int(half[1])) + Fraction(1, _PARTS[half[2]]) * (
-            -1 if half[1][0] == "-" else 1
-        )
-        rest = half[3]
-    else:
-        taken, value = _spelled_value(words)
-        rest = " ".join(words[taken:])
-    if value is None:
-        return None
-    if not rest:
-        return Amount(number(value))
-    behind = None if re.search(r"\d", rest) else _unit_behind(rest)
-    return None if behind is None else Amount(number(value * behind[0]), behind[1])
-
-
-def _spelled_value(words: list[str]) -> tuple[int, Fraction | None]:
-    sign, place = (-1, 1) if words[:1] in (["minus"], ["negative"]) else (1, 0)
-    total = part = None
-    position = place
-    for position in range(place, len(words) + 1):
-        word = words[position] if position < len(words) else ""
-        if word in SMALL_NUMBERS:
-            part = (part or 0) + SMALL_NUMBERS.index(word)
-        elif word in TENS:
-            part = (part or 0) + 10 * (TENS.index(word) + 2)
-        elif word == "hundred" and part:
-            part *= 100
-        elif word in _MULTIPLIERS and part:
-            total, part = (total or 0) + part * 10 ** _MULTIPLIERS[word], None
-        elif (
-            word == "and"
-            and (part or total)
-            and position + 1 < len(words)
-            and words[position + 1] in (*SMALL_NUMBERS, *TENS)
-        ):
-            continue
-        else:
-            break
-    if total is None and part is None:
-        if words[place:] in (["half"], ["a", "half"]):
-            return len(words), Fraction(sign, 2)
-        if words[place : place + 2] == ["a", "dozen"]:
-            return place + 2, Fraction(12 * sign)
-        return 0, None
-    value = Fraction((total or 0) + (part or 0))
-    if (
-        position < len(words)
-        and words[position] in _PARTS
-        and (len(words) == position + 1 or words[position + 1] == "of")
-    ):
-        return len(words), sign * value / _PARTS[words[position]]
-    return position, sign * value
-
-
-_ORDINALS = (
-    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth",
-)  # fmt: skip
 _MONTHS = word_set("january february march april may june july august september october november december")
 _MONTH = {name[:length]: name for name in _MONTHS for length in (3, 4, len(name))}
 

@@ -30,10 +30,9 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal
 
-from sparring.oracles.answer_units import Unit
+from sparring.oracles.amounts import Amount, Unit
 from sparring.oracles.answer_values import (
     MAX_CHARACTERS,
-    Amount,
     Answer,
     Choice,
     Clock,

@@ -20,6 +20,7 @@ from functools import lru_cache
 from sparring.oracles.equations import Equation, find_equations, may_hold_equation, read_step
 from sparring.oracles.reading import COMPARISONS, MAX_CHARACTERS, Token, TooLargeError, tokenize
 from sparring.oracles.units import AMBIGUOUS, UNITS, conversion_factors
+from sparring.oracles.words import CARDINALS
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -201,16 +202,6 @@ def _incompatible(equations: Sequence[Equation]) -> Iterator[Verdict]:
 # --- numbers that a text gives ---
 
 MAX_POOL = 400
-_ONES = """
-zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
-nineteen
-"""
-_CARDINALS = {word: number for number, word in enumerate(_ONES.split())} | {
-    word: 10 * tens
-    for tens, word in enumerate(
-        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2
-    )
-}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "dozen": 12, "dozens": 12}
 _SHARES = {
     word: Fraction(1, parts)
@@ -355,7 +346,7 @@ def _in_words(tokens: Sequence[Token]) -> Iterable[Fraction]:
     total = current = Fraction(0)
     running = False
     for place, word in enumerate(words):
-        number = _CARDINALS.get(word)
+        number = CARDINALS.get(word)
         if number is not None:
             yield Fraction(number)
             current, running = current + number, True
@@ -375,7 +366,7 @@ def _in_words(tokens: Sequence[Token]) -> Iterable[Fraction]:
             before = words[max(0, place - 4) : place]
             if "and" in before:  # "an hour and a half", "two and a half", "one and a quarter"
                 yield 1 + _SHARES[word]
-                yield from (_CARDINALS[one] + _SHARES[word] for one in before if one in _CARDINALS)
+                yield from (CARDINALS[one] + _SHARES[word] for one in before if one in CARDINALS)
         elif word in _MULTIPLES:
             yield Fraction(_MULTIPLES[word])
         elif word not in ("and", "a"):

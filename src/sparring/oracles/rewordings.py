@@ -17,7 +17,14 @@ from fractions import Fraction
 
 from sparring.oracles.reading import kept
 from sparring.oracles.readings import CONNECTIVES, Reading, known_numbers, unit_of
-from sparring.oracles.words import APPROXIMATE_WORDS, CLAUSE_WORDS, LEAD_WORDS, SPELLED_NUMBERS, word_set
+from sparring.oracles.words import (
+    APPROXIMATE_WORDS,
+    CARDINALS,
+    CLAUSE_WORDS,
+    LEAD_WORDS,
+    SPELLED_NUMBERS,
+    word_set,
+)
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -35,14 +42,8 @@ _PAIRS = """
 _OPPOSITES = [frozenset(pair.split()) for pair in _PAIRS.split(",")]
 _ANSWER = re.compile(r"\\f?boxed\b|####|\b(?:final|answers?)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_UNITS_AND_TEENS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)  # fmt: skip
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _SPELLED = {
-    **{word: Fraction(value) for value, word in enumerate(_UNITS_AND_TEENS)},
-    **{word: Fraction(10 * value) for value, word in enumerate(_TENS, start=2)},
+    **{word: Fraction(value) for word, value in CARDINALS.items()},
     "once": Fraction(1), "twice": Fraction(2), "thrice": Fraction(3), "double": Fraction(2), "triple": Fraction(3),
     "quadruple": Fraction(4), "half": Fraction(1, 2), "third": Fraction(1, 3), "thirds": Fraction(1, 3),
     "quarter": Fraction(1, 4), "quarters": Fraction(1, 4), "dozen": Fraction(12), "hundred": Fraction(100),

@@ -16,6 +16,15 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+_ONES = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
+nineteen
+"""
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+CARDINALS = {word: value for value, word in enumerate(_ONES.split())} | {
+    word: 10 * value for value, word in enumerate(_TENS.split(), start=2)
+}
+"""Words for whole numbers below a hundred."""
 # A number spelled out beside a sign is an operand that is not read: "seven * 10".
 SPELLED_NUMBERS = word_set(
     """
