@@ -7,9 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from sparring.__main__ import app
+from sparring.errors import SparringError
 from sparring.models import TINY_POLICY
 from sparring.models.loading import resolve_model
 from sparring.traces.jsonl import write_traces
@@ -17,7 +21,18 @@ from sparring.traces.records import Trace
 from sparring.worlds.chain import generate_problems
 
 
-def sparring(*arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+def sparring(*arguments: str | Path, status: int = 0) -> Result:
+    """Run a command as a user would, in this process; the demo, which starts processes, and one more run in their own."""
+    with mock.patch.dict(os.environ, {"COLUMNS": "200"}):
+        done = CliRunner().invoke(app, [str(word) for word in arguments])
+    if status:
+        assert isinstance(done.exception, SparringError), done.exception
+    else:
+        assert done.exit_code == 0, f"{done.output}\n{done.exception!r}"
+    return done
+
+
+def in_its_own_process(*arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "sparring", *map(str, arguments)],
         capture_output=True,
@@ -96,7 +111,7 @@ def test_demo(tiny_folder, tmp_path):
         "attack_updates=2", "problems=6", "best_of_n=3",
     ]  # fmt: skip
     out = tmp_path / "demo"
-    done = sparring("demo", *sizes, "--out", out)
+    done = in_its_own_process("demo", *sizes, "--out", out)
     assert str(out / "report.html") in done.stdout
     page = (out / "report.html").read_text()
     assert "<svg" in page and "exploitability" in page.lower()
@@ -109,7 +124,7 @@ def test_demo(tiny_folder, tmp_path):
     matrix = json.loads((out / "cross_play.json").read_text())
     assert len(matrix["fool_rate"]) == len(matrix["prm_updates"]) == 6
     # Called again it goes on from what is there, with the same numbers.
-    again = sparring("demo", *sizes, "--out", out)
+    again = in_its_own_process("demo", *sizes, "--out", out)
     assert "Report" in again.stdout
     later = metrics_of(out)
     assert later.keys() == metrics.keys()
@@ -157,8 +172,12 @@ def test_explain_lists_every_setting(command):
         (("eval", "processbench", "nowhere.json", "--scores", "x"), "nowhere.json"),
     ],
 )
-def test_bad_input_is_one_clear_line(arguments, message, tmp_path):
-    out = ("--out", tmp_path / "out")
-    done = sparring(*arguments, *out, status=2)
+def test_bad_input_is_named(arguments, message, tmp_path):
+    done = sparring(*arguments, "--out", tmp_path / "out", status=2)
+    assert message in str(done.exception) and "\n" not in str(done.exception)
+
+
+def test_a_process_ends_with_one_clear_line(tmp_path):
+    done = in_its_own_process("train", "aprm", "updates=ten", "--out", tmp_path / "out", status=2)
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert message in error
+    assert "updates" in error
