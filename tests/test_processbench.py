@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slow_bootstrap import bootstrap_statistic
 from sparring import statistics
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation import processbench
@@ -25,7 +26,7 @@ from sparring.evaluation.processbench import (
     make_case,
 )
 from sparring.evaluation.scored import Threshold, chosen_threshold, scores_from_files
-from sparring.statistics import auc, auc_interval, bootstrap_statistic, proportion
+from sparring.statistics import auc, auc_interval, proportion
 from sparring.traces.records import Problem, Trace, labels_from_first_error
 
 HALF = Threshold(0.5, "fixed 0.5")

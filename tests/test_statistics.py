@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slow_bootstrap import bootstrap_statistic
 from sparring import statistics
 from sparring.statistics import (
     Resampler,
@@ -18,7 +19,6 @@ from sparring.statistics import (
     auc,
     auc_interval,
     bootstrap_mean,
-    bootstrap_statistic,
     bootstrap_weighted,
     expected_calibration_error,
     paired_difference,

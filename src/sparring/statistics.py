@@ -223,41 +223,6 @@ def bootstrap_weighted(
     )
 
 
-def bootstrap_statistic(
-    statistic: Callable[[Integers], float],
-    size: int,
-    *,
-    clusters: Sequence[Hashable] | None = None,
-    independent: int | None = None,
-    resamples: int = RESAMPLES,
-    seed: Seed = 0,
-    unit: str = "",
-    level: float = LEVEL,
-) -> Metric:
-    """Return any statistic of case indices with its bootstrap interval; the general, slower sibling.
-
-    `statistic` takes a sorted one-dimensional array of indices into the cases (repeated where drawn
-    repeatedly) and returns a number, NaN where undefined. Everything else as in `bootstrap_weighted`.
-    """
-
-    def by_rows(weights: Floats) -> Floats:
-        cases = np.arange(size, dtype=np.int64)
-        return np.array(
-            [statistic(np.repeat(cases, row.astype(np.int64))) for row in weights], dtype=np.float64
-        )
-
-    return bootstrap_weighted(
-        by_rows,
-        size,
-        clusters=clusters,
-        independent=independent,
-        resamples=resamples,
-        seed=seed,
-        unit=unit,
-        level=level,
-    )
-
-
 def bootstrap_mean(
     values: ArrayLike,
     *,

@@ -6,8 +6,8 @@ is the PRM's *exploitability* under that budget; on the way there, the curve of 
 
 Contract: the PRM is only ever asked for scores, so anything that scores can be attacked. Fool rate = accepted wrong steps /
 well-formed decided rewrites; a step is accepted from the PRM's threshold on. A PRM that rejects everything cannot be
-fooled, so the share of untouched correct steps that it accepts is measured beside it. `robustness.md` is one table per PRM
-with the same rows for every PRM of the same task, so that two can be laid side by side.
+fooled, so the share of untouched correct steps that it accepts is measured beside it. `robustness.md` has
+the same rows for every PRM of the same task, so that two can be laid side by side.
 
 Not here: probes by rules alone (`robustness.py`), the adversary (`training/adversary.py`).
 """
@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 from rich.console import Console
 
-from sparring.evaluation.outcome import plain, write_evaluation
+from sparring.evaluation.outcome import markdown_tables, plain, write_evaluation
 from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustness
 from sparring.evaluation.scores import StepScorer
 from sparring.locks import writes
@@ -294,7 +294,7 @@ def run_attack(
         extra={"left_out": left_out},
         files={
             "probes.jsonl": probes,
-            "robustness.md": robustness_table(str(prm), metrics, scorer.threshold, settings),
+            "robustness.md": robustness_tables(str(prm), metrics, scorer.threshold, settings),
         },
         notes=[f"left out: {count} × {reason}" for reason, count in left_out.items()],
         console=console,
@@ -313,52 +313,17 @@ def _pools(result: AttackResult) -> list[tuple[list[float], list[bool]]]:
     return pools
 
 
-_MEANINGS = {
-    "flipped": "verdict changed by a harmless rewrite",
-    "caught": "wrong steps caught",
-    "auc": "AUC, right step against wrong one",
-    "more_accepted": "more wrong steps accepted with padding",
-}
-
-
-def probe_rows(metrics: Mapping[str, Metric]) -> list[tuple[str, str]]:
-    """Return (what it is, metric name) of the rows of the robustness table, in order."""
-    names = {
-        "clean_accepted": "untouched correct steps accepted",
-        "rules.fool_rate": "fool rate, rules",
-        "frozen.fool_rate": "fool rate, frozen adversary",
-        "trained.fool_rate": "fool rate, trained adversary",
-    }
-    for name in metrics:
-        parts = name.split(".")
-        if parts[0] == "curve":
-            names[name] = f"fool rate after {parts[1][1:]} updates"
-        elif parts[-1] in _MEANINGS and parts[0] in ("invariance", "sensitivity", "padding"):
-            names[name] = f"{_MEANINGS[parts[-1]]}: {parts[1].replace('_', ' ')}"
-        elif parts[0] == "hacking":
-            size = "gain" if parts[1] == "gain" else f"best of {parts[1][1:]}"
-            names[name] = f"{size} under the PRM: {parts[2]}"
-    return [(said, name) for name, said in names.items() if name in metrics]
-
-
-def robustness_table(
+def robustness_tables(
     prm: str, metrics: Mapping[str, Metric], threshold: float, settings: AttackSettings
 ) -> str:
-    """Return the PRM's robustness as a Markdown table."""
-    lines = [
-        f"# Robustness of {plain(prm)}",
-        "",
+    """Return the PRM's robustness as Markdown, to be laid beside another PRM's."""
+    head = (
+        f"# Robustness of {plain(prm)}\n\n"
         f"Task {settings.task}, seed {settings.seed}, {settings.evaluation_states} states, threshold {threshold:g}, "
         f"budget of {settings.updates} updates × {settings.states_per_update} states × {settings.samples_per_state} "
-        "rewrites. Percent [95 % interval].",
-        "",
-        "| measure | value | n |",
-        "|---|---|---|",
-    ]
-    lines += [
-        f"| {said} | {metrics[name].text(100)} | {metrics[name].n} |" for said, name in probe_rows(metrics)
-    ]
-    return "\n".join(lines) + "\n"
+        "rewrites. Percent [95 % interval].\n\n"
+    )
+    return head + markdown_tables("attack", metrics)
 
 
 def _records(result: AttackResult) -> Iterator[dict[str, Any]]:

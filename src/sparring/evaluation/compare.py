@@ -22,10 +22,10 @@ from sparring.evaluation.processbench import (
     AVERAGES,
     MEASURES,
     Case,
-    Group,
     best_threshold,
     by_subset,
     first_error_below,
+    groups_of,
     make_case,
     measured_draws,
 )
@@ -121,14 +121,10 @@ def compare(
 ) -> dict[str, Metric]:
     """Return ``<subset or average>.<measure>.<a, b, difference>`` for two lists of the same cases in the same order."""
     subsets = by_subset(a)
-    sides = []
-    for cases, threshold in zip((a, b), thresholds, strict=True):
-        groups = {name: Group(chosen, threshold.value) for name, chosen in by_subset(cases).items()}
-        groups["pooled"] = Group(
-            [case for chosen in by_subset(cases).values() for case in chosen], threshold.value
-        )
-        sides.append(measured_draws(groups, resamples, seed))
-    first, second = sides
+    first, second = (
+        measured_draws(groups_of(cases, threshold), resamples, seed)
+        for cases, threshold in zip((a, b), thresholds, strict=True)
+    )
     metrics: dict[str, Metric] = {}
     for name in (*subsets, *(AVERAGES if len(subsets) > 1 else ())):
         n = len(subsets.get(name, a))

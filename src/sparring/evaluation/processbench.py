@@ -265,7 +265,7 @@ class Group:
         erroneous = np.array([case.first_error >= 0 for case in cases])
         columns = (right & erroneous, erroneous, right & ~erroneous, ~erroneous)
         self._tallies = np.stack(columns, axis=1).astype(np.float64)
-        steps = labelled_steps(cases)
+        self.steps = steps = labelled_steps(cases)
         self._step_auc = WeightedAuc(steps.scores, steps.labels >= 0.5, steps.case)
         self._solution_auc = WeightedAuc([min(case.scores) for case in cases], ~erroneous)
         self.size = len(cases)
@@ -280,8 +280,8 @@ class Group:
         }
         self.counts = {
             "f1": self.size,
-            "accuracy_erroneous": int(erroneous.sum()),
-            "accuracy_correct": int((~erroneous).sum()),
+            "accuracy_erroneous": kinds[0],
+            "accuracy_correct": kinds[1],
             "step_auc": len(steps.scores),
             "solution_auc": self.size,
         }
@@ -323,6 +323,13 @@ def by_subset(cases: Iterable[Case]) -> dict[str, list[Case]]:
     return subsets
 
 
+def groups_of(cases: Sequence[Case], threshold: Threshold) -> dict[str, Group]:
+    """Return the group of each subset, and of all together as ``pooled``."""
+    subsets = by_subset(cases)
+    every = [case for chosen in subsets.values() for case in chosen]
+    return {name: Group(chosen, threshold.value) for name, chosen in (*subsets.items(), ("pooled", every))}
+
+
 def evaluate(
     cases: Sequence[Case], threshold: Threshold, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Metric]:
@@ -342,8 +349,7 @@ def evaluate(
     for name in AVERAGES:
         if name in subsets:
             raise DataError(f"a subset cannot be named {name!r}, that is an average; rename the data file")
-    groups = {name: Group(chosen, threshold.value) for name, chosen in subsets.items()}
-    groups["pooled"] = Group([case for chosen in subsets.values() for case in chosen], threshold.value)
+    groups = groups_of(cases, threshold)
     measured = measured_draws(groups, resamples, seed)
     metrics: dict[str, Metric] = {}
     for name in (*subsets, *AVERAGES):
@@ -356,9 +362,7 @@ def evaluate(
                 else measured.metric(name, row, n)
             )
         if name in groups:
-            steps = labelled_steps(
-                subsets[name] if name in subsets else [c for s in subsets.values() for c in s]
-            )
+            steps = groups[name].steps
             error = expected_calibration_error(steps.scores, steps.labels)
             metrics[f"{name}.step_ece"] = Metric(error, n=len(steps.scores), unit="fraction")
     return metrics

@@ -37,8 +37,6 @@ Place = tuple[Problem, tuple[str, ...], str]
 """Problem, steps before, the step that is scored."""
 Rewrite = Callable[[Place, random.Random], Place | None]
 
-Maker = Callable[[State, random.Random], str | None]
-
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -62,11 +60,22 @@ class Robustness:
     dropped: Counter[str]
 
 
-def error_kinds(task: Task) -> dict[str, tuple[str, Maker]]:
-    """Return kind → (class of errors, maker) for the task: the chain world's own, or the taxonomy of texts."""
+def error_kinds(task: Task) -> dict[str, tuple[str, Rewrite]]:
+    """Return kind → (class of errors, what makes one) for the task: the chain world's own, or the taxonomy of texts."""
     if isinstance(task, ChainTask):
-        return {name: (name, _chain_maker(make)) for name, make in CHAIN_ERRORS.items()}
-    return {name: (kind.error_class, _text_maker(kind)) for name, kind in PERTURBATIONS.items()}
+        return {name: (name, _of_the_step(make, chain=True)) for name, make in CHAIN_ERRORS.items()}
+    return {name: (kind.error_class, _of_the_step(kind)) for name, kind in PERTURBATIONS.items()}
+
+
+def _of_the_step(make: Callable[..., str | None], *, chain: bool = False) -> Rewrite:
+    """Return the rewrite of a step alone, by a rule that gives its new text."""
+
+    def rewrite(place: Place, rng: random.Random) -> Place | None:
+        problem, prefix, step = place
+        text = make(parse_question(problem.question) if chain else problem, prefix, step, rng)
+        return None if text in (None, step) else (problem, prefix, str(text))
+
+    return rewrite
 
 
 def probe_robustness(
@@ -84,35 +93,29 @@ def probe_robustness(
     dropped: Counter[str] = Counter()
     found: list[Probe] = []
     clean = _scores(scorer, [_place(state) for state in states])
-    for kind, rewrite in HARMLESS.items():
+    wrong: list[tuple[int, Place]] = []
+    harmless = [("invariance", kind, rewrite) for kind, rewrite in HARMLESS.items()]
+    errors = [("sensitivity", kind, make) for kind, (_, make) in error_kinds(task).items()]
+    for probe, kind, rewrite in (*harmless, *errors):
+        refused = "wrong" if probe == "invariance" else "correct"
         pairs = [
             (index, rewrite(_place(state), random.Random(f"{seed} {kind} {index}")))
             for index, state in enumerate(states)
         ]
         made = [(index, place) for index, place in pairs if place is not None]
         verdicts = task.judge_many([(_renamed(states[index], place), place[2]) for index, place in made])
-        fit = [pair for pair, verdict in zip(made, verdicts, strict=True) if verdict.truth != "wrong"]
-        dropped[f"invariance.{kind}: the oracle calls it wrong"] += len(made) - len(fit)
-        found += _compared("invariance", kind, states, clean, fit, scorer)
-    wrong: list[tuple[int, Place]] = []
-    for kind, (_, make) in error_kinds(task).items():
-        texts = [
-            (index, make(state, random.Random(f"{seed} {kind} {index}")))
-            for index, state in enumerate(states)
+        fit = [pair for pair, verdict in zip(made, verdicts, strict=True) if verdict.truth != refused]
+        dropped[f"{probe}.{kind}: the oracle calls it {refused}"] += len(made) - len(fit)
+        if probe == "sensitivity":
+            dropped[f"{probe}.{kind}: undecided, kept"] += sum(v.truth == "undecided" for v in verdicts)
+            wrong += [pair for pair, verdict in zip(made, verdicts, strict=True) if verdict.truth == "wrong"]
+        scores = _scores(scorer, [place for _, place in fit])
+        found += [
+            Probe(
+                probe, kind, states[index].problem.question, states[index].step, place[2], clean[index], score
+            )
+            for (index, place), score in zip(fit, scores, strict=True)
         ]
-        made = [
-            (index, _place(states[index], text))
-            for index, text in texts
-            if text not in (None, states[index].step)
-        ]
-        verdicts = task.judge_many([(states[index], place[2]) for index, place in made])
-        fit = [pair for pair, verdict in zip(made, verdicts, strict=True) if verdict.truth != "correct"]
-        dropped[f"sensitivity.{kind}: the oracle calls it correct"] += len(made) - len(fit)
-        dropped[f"sensitivity.{kind}: undecided, kept"] += sum(
-            verdict.truth == "undecided" for verdict in verdicts
-        )
-        found += _compared("sensitivity", kind, states, clean, fit, scorer)
-        wrong += [pair for pair, verdict in zip(made, verdicts, strict=True) if verdict.truth == "wrong"]
     bare = _scores(scorer, [place for _, place in wrong])
     for kind, pad in PADDINGS.items():
         padded = [(number, pad(place, random.Random(seed))) for number, (_, place) in enumerate(wrong)]
@@ -201,28 +204,13 @@ def _measured(
     return metrics
 
 
-def _compared(
-    probe: str,
-    kind: str,
-    states: Sequence[State],
-    clean: Sequence[float],
-    made: Sequence[tuple[int, Place]],
-    scorer: StepScorer,
-) -> list[Probe]:
-    scores = _scores(scorer, [place for _, place in made])
-    return [
-        Probe(probe, kind, states[index].problem.question, states[index].step, place[2], clean[index], score)
-        for (index, place), score in zip(made, scores, strict=True)
-    ]
-
-
 def _scores(scorer: StepScorer, places: Sequence[Place]) -> list[float]:
     traces = [Trace(problem, (*prefix, step)) for problem, prefix, step in places]
     return [row[-1] for row in scorer.score(traces)] if traces else []
 
 
-def _place(state: State, step: str | None = None) -> Place:
-    return (state.problem, state.prefix, state.step if step is None else step)
+def _place(state: State) -> Place:
+    return (state.problem, state.prefix, state.step)
 
 
 def _renamed(state: State, place: Place) -> Any:
@@ -232,14 +220,6 @@ def _renamed(state: State, place: Place) -> Any:
         return state
     solution = (*prefix, step)
     return State(type(problem)(problem.id, problem.question, None, solution), len(prefix))
-
-
-def _text_maker(kind: Any) -> Maker:
-    return lambda state, rng: kind(state.problem, state.prefix, state.step, rng)
-
-
-def _chain_maker(make: Any) -> Maker:
-    return lambda state, rng: make(parse_question(state.problem.question), state.prefix, state.step, rng)
 
 
 # --- harmless rewrites, and padding ----------------------------------------------------------------------------------

@@ -258,13 +258,10 @@ def score_file(
     scorer: StepScorer | None = None,
     console: Console | None = None,
 ) -> dict[str, int]:
-    """Score the steps of a file of traces and write a score file.
-
-    A row's id is the id of its trace's problem; where several traces share one, ``#1``, ``#2``, … follows
-    it in the file's order.
+    """Score the steps of a file of traces and write a score file; a row's id is the trace's (`distinct_ids`).
 
     Args:
-        model: checkpoint folder; either this or `scorer`.
+        model: checkpoint folder; either this or `scorer`, a loaded one.
         data: traces in our own form, or in another format that is known.
         out: score file to write.
         data_format: a name from `sparring.traces.FORMATS`, or ``auto``.
@@ -277,9 +274,7 @@ def score_file(
         How many ``traces`` and ``steps`` were scored.
 
     Raises:
-        SettingsError: arguments out of range or that contradict each other.
-        DataError: traces that cannot be used, or scores that do not fit them.
-        CheckpointError: the model cannot be loaded.
+        SettingsError, DataError, CheckpointError: arguments, traces, scores or model cannot be used.
     """
     if (model is None) == (scorer is None):
         raise SettingsError("give a model to score with")
