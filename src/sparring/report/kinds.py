@@ -297,27 +297,26 @@ class Table(NamedTuple):
 
 
 def tables(name: str, metrics: Mapping[str, Measured]) -> Iterator[Table]:
-    """Yield the tables of an evaluation that have a row.
+    """Yield the tables of an evaluation that have a row; a dash stands where a metric is undefined or not there.
 
     Args:
         name: of the kind, in `KINDS`.
         metrics: by name, without the kind's in front.
     """
-    known = {key: found for key, found in metrics.items() if found.value is not None}
     for pivot in KINDS[name].pivots:
         cells: dict[str, dict[str, str]] = {}
         columns = dict(pivot.columns)
-        for key, found in known.items():
+        for key, found in metrics.items():
             match = re.fullmatch(pivot.pattern, key)
             if match is None or key.endswith("p_value") or (pivot.columns and match["column"] not in columns):
                 continue
             if not pivot.columns:
                 columns.setdefault(match["column"], re.sub(r"^n(?=\d)", "N = ", match["column"]))
             # A difference has its p-value under its own name or beside it.
-            p_value = known.get(f"{key}.p_value") or known.get(f"{key.rpartition('.')[0]}.p_value")
+            p_value = metrics.get(f"{key}.p_value") or metrics.get(f"{key.rpartition('.')[0]}.p_value")
             difference = "minus" in key or match["column"] == "difference"
             shown = value(found, signed=difference)
-            if difference and p_value is not None:
+            if difference and p_value is not None and p_value.value is not None:
                 shown += f", p\u00a0=\u00a0{p_value.value:.3g}"
             cells.setdefault(match["row"], {})[match["column"]] = shown
         used = [key for key in columns if any(key in row for row in cells.values())]
