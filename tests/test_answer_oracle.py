@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.oracles.answer import judge
+from sparring.oracles.equality import judge
 from sparring.traces.answers import stated_answer
 from sparring.traces.records import Problem
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal
@@ -48,15 +48,18 @@ from sparring.oracles.answer_values import (
     read,
     undress,
 )
-from sparring.oracles.expressions import Node, number, walk
-from sparring.oracles.precise import same_equations, same_expressions
+from sparring.oracles.expressions import Node, number, variables, walk
+from sparring.oracles.precise import approximate, same_equations, same_expressions
 from sparring.oracles.sandbox import Sandbox
 from sparring.oracles.words import word_set
+from sparring.traces.answers import last_statement
+from sparring.traces.boxed import boxes
 from sparring.traces.records import Problem
-from sparring.traces.verdict import Truth, Verdict
+from sparring.traces.verdict import Verdict
 
 Sameness = Literal["equal", "different", "unreadable"]
 _WORDS: dict[bool | None, Sameness] = {True: "equal", False: "different", None: "unreadable"}
+_TRUTHS = {"correct": True, "wrong": False}
 UNBOUNDED = re.compile(
     r"\d{40,}|\^\s*\{?\s*(?:\d{3,}|[^{}]*\^)|!\s*!|\d{3,}\s*!|\*\*|\\(?:int|sum|prod|lim)|\d\s*_|(?:\^[^^]*+){9}",
     re.S,
@@ -80,7 +83,7 @@ def compare_many(pairs: Sequence[tuple[str, str]]) -> list[Sameness]:
     questions = [json.dumps(["-", pairs[place][0], [], None, pairs[place][1]]) for place in hard]
     verdicts = _sandbox().verdicts(questions) if questions else []
     for place, [verdict] in zip(hard, verdicts, strict=True):
-        found[place] = {"correct": True, "wrong": False, "undecided": None}[verdict.truth]
+        found[place] = _TRUTHS.get(verdict.truth)
     return [_WORDS[same] for same in found]
 
 
@@ -153,45 +156,11 @@ def _all(verdicts: Sequence[bool | None]) -> bool | None:
 
 
 def _same(one: Answer, other: Answer) -> bool | None:
-    """Compare two readings."""
-    if _ORDER[type(one)] > _ORDER[type(other)]:
+    """Compare two readings, by the rule of the kind that comes first in `_RULES`."""
+    kinds = list(_RULES)
+    if kinds.index(type(one)) > kinds.index(type(other)):
         one, other = other, one
-    if isinstance(one, Named):
-        return _same_named(one, other)
-    if isinstance(one, Choice):
-        return _same_choices(one, other)
-    if isinstance(one, Words):
-        return _same_words(one, other)
-    if isinstance(one, Items):
-        return _same_items(one, other)
-    if isinstance(one, Equation):
-        if isinstance(other, Equation):
-            return same_equations((one.left, one.right), (other.left, other.right))
-        return None
-    if isinstance(one, Digits):
-        return _same_digits(one, other)
-    if isinstance(one, Clock):
-        return _same_times(one, other)
-    if isinstance(one, Ratio):
-        return _same_ratios(one, other)
-    if isinstance(one, Range) and isinstance(other, Range):
-        return _same_ranges(one, other)
-    if isinstance(one, Matrix) and isinstance(other, Matrix):
-        if [len(row) for row in one.rows] != [len(row) for row in other.rows]:
-            return False
-        pairs = zip(sum(one.rows, ()), sum(other.rows, ()), strict=True)
-        return _all([same_expressions(*pair) for pair in pairs])
-    if isinstance(one, Amount) and isinstance(other, Amount):
-        return _same_amounts(one, other)
-    return False
-
-
-_ORDER: dict[type, int] = {
-    kind: place
-    for place, kind in enumerate(
-        (Named, Choice, Words, Items, Equation, Digits, Clock, Ratio, Range, Matrix, Amount)
-    )
-}
+    return _RULES[type(one)](one, other)
 
 
 def _same_named(one: Named, other: Answer) -> bool | None:
@@ -200,21 +169,14 @@ def _same_named(one: Named, other: Answer) -> bool | None:
         return None if isinstance(other, Equation) and same is False else same
     if one.name == other.name:
         return _any(one.value, other.value)
-    same = _any(one.value, other.value)
     # Two letters are two quantities, but a word and a letter may be one: Area and A.
-    return (
-        False
-        if len(one.name) == len(other.name) == 1
-        else same
-        if same is not True or _alike(one, other)
-        else None
-    )
-
-
-def _alike(one: Named, other: Named) -> bool:
-    return (
+    if len(one.name) == len(other.name) == 1:
+        return False
+    same = _any(one.value, other.value)
+    alike = (
         one.name.lower()[:1] == other.name.lower()[:1] or one.name.split("(")[0] == other.name.split("(")[0]
     )
+    return same if same is not True or alike else None
 
 
 def _same_choices(one: Choice, other: Answer) -> bool | None:
@@ -228,17 +190,12 @@ def _same_choices(one: Choice, other: Answer) -> bool | None:
 
 def _same_words(one: Words, other: Answer) -> bool | None:
     if isinstance(other, Words):
-        if one.words == other.words or [_singular(w) for w in one.words] == [
-            _singular(w) for w in other.words
-        ]:
+        singular = [[word.removesuffix("s") for word in words] for words in (one.words, other.words)]
+        if singular[0] == singular[1]:
             return True
         mine, theirs = set(one.words), set(other.words)
         return None if mine <= theirs or theirs <= mine else False
-    if (
-        isinstance(other, Items)
-        and not other.items
-        and one.words in (("empty", "set"), ("no", "solution"), ("none",))
-    ):
+    if isinstance(other, Items) and not other.items:
         return True if one.words == ("empty", "set") else None
     plain = not _UNCLEAR & set(one.words) and not re.search(r"\d", " ".join(one.words))
     return False if isinstance(other, Amount) and len(one.words) <= 3 and plain else None
@@ -250,20 +207,13 @@ _UNCLEAR = word_set(
 """Words that may mean a number, or deny one."""
 
 
-def _singular(word: str) -> str:
-    return word.removesuffix("s")
-
-
 def _same_items(one: Items, other: Answer) -> bool | None:
     if isinstance(other, Matrix):
-        flat = [[Amount(node)] for row in other.rows for node in row]
-        if (
-            one.kind != "tuple"
-            or 1 not in (len(other.rows), len(other.rows[0]))
-            or len(flat) != len(one.items)
-        ):
+        flat = tuple((Amount(node),) for row in other.rows for node in row)
+        if 1 not in (len(other.rows), len(other.rows[0])):
             return False
-        return _all([_any(mine, theirs) for mine, theirs in zip(one.items, flat, strict=True)])
+        other = Items("tuple", flat)
+        return _in_order(one, other) if one.kind == "tuple" else False
     if not isinstance(other, Items):
         if len(one.items) == 1 and one.kind != "tuple":
             return _any(one.items[0], [other])
@@ -271,15 +221,18 @@ def _same_items(one: Items, other: Answer) -> bool | None:
     kinds = {one.kind, other.kind}
     if kinds in ({"set", "tuple"}, {"bracket", "tuple"}):
         return False
-    ordered = "tuple" in kinds or kinds == {"bracket"}
-    if ordered:
-        if len(one.items) != len(other.items):
-            return False
-        return _all([_any(mine, theirs) for mine, theirs in zip(one.items, other.items, strict=True)])
+    if "tuple" in kinds or kinds == {"bracket"}:
+        return _in_order(one, other)
     if "set" in kinds:  # nothing counts twice
-        forth = _all([_found_in(mine, other.items) for mine in one.items])
-        return _all([forth, _all([_found_in(mine, one.items) for mine in other.items])])
+        forth = [_found_in(mine, other.items) for mine in one.items]
+        return _all(forth + [_found_in(mine, one.items) for mine in other.items])
     return _matched(one.items, other.items)
+
+
+def _in_order(one: Items, other: Items) -> bool | None:
+    if len(one.items) != len(other.items):
+        return False
+    return _all([_any(*pair) for pair in zip(one.items, other.items, strict=True)])
 
 
 def _found_in(item: Sequence[Answer], others: Sequence[Sequence[Answer]]) -> bool | None:
@@ -305,12 +258,18 @@ def _matched(ones: Sequence[Sequence[Answer]], others: Sequence[Sequence[Answer]
 
 def _same_digits(one: Digits, other: Answer) -> bool | None:
     if isinstance(other, Digits):
-        values = one.value(), other.value()
-        return values[0] == values[1] if None not in values else False
+        value = one.value()
+        return value is not None and value == other.value()
     if isinstance(other, Amount) and other.unit is None:
         value = one.value(10)  # without its base
         return False if value is None else same_expressions(number(value), other.node)
     return False
+
+
+def _same_equations(one: Equation, other: Answer) -> bool | None:
+    if not isinstance(other, Equation):
+        return None
+    return same_equations((one.left, one.right), (other.left, other.right))
 
 
 def _same_times(one: Clock, other: Answer) -> bool | None:
@@ -335,8 +294,8 @@ def _same_ratios(one: Ratio, other: Answer) -> bool | None:
     return False
 
 
-def _same_ranges(one: Range, other: Range) -> bool | None:
-    if len(one.pieces) != len(other.pieces):
+def _same_ranges(one: Range, other: Answer) -> bool | None:
+    if not isinstance(other, Range) or len(one.pieces) != len(other.pieces):
         return False
     verdicts: list[bool | None] = []
     for mine, theirs in zip(one.pieces, other.pieces, strict=True):
@@ -351,7 +310,16 @@ def _same_ends(one: End, other: End) -> bool | None:
     return one == other if isinstance(one, str) or isinstance(other, str) else same_expressions(one, other)
 
 
-def _same_amounts(one: Amount, other: Amount) -> bool | None:
+def _same_matrices(one: Matrix, other: Answer) -> bool | None:
+    if not isinstance(other, Matrix) or [len(row) for row in one.rows] != [len(row) for row in other.rows]:
+        return False
+    pairs = zip(sum(one.rows, ()), sum(other.rows, ()), strict=True)
+    return _all([same_expressions(*pair) for pair in pairs])
+
+
+def _same_amounts(one: Amount, other: Answer) -> bool | None:
+    if not isinstance(other, Amount):
+        return False
     if one.unit is None or other.unit is None:
         same = same_expressions(one.node, other.node)
         bare, angle = (one, other) if one.unit is None else (other, one)
@@ -375,6 +343,12 @@ def _same_amounts(one: Amount, other: Amount) -> bool | None:
     return same if alike or same is False else None
 
 
+_RULES: dict[type, Callable[[Any, Answer], bool | None]] = {
+    Named: _same_named, Choice: _same_choices, Words: _same_words, Items: _same_items, Equation: _same_equations,
+    Digits: _same_digits, Clock: _same_times, Ratio: _same_ratios, Range: _same_ranges, Matrix: _same_matrices,
+    Amount: _same_amounts,
+}  # fmt: skip
+"""Kind → the rule that compares it with itself and with the kinds behind it."""
 _DEGREES, _RADIANS = (("angle", 1),), (("radian", 1),)
 
 
@@ -407,11 +381,10 @@ _PROSE = re.compile(r"\$|(?<![\\A-Za-z])[A-Za-z]{3}|\\(?:text|mathrm|mbox)|(?<![
 _LISTED_ON = re.compile(r"\\[lcdv]?dots|\.\.\.|…")
 
 
-def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
+def judge_verified(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     """Return, as a member for the sandbox, whether `step` is an answer equal to the problem's: by math-verify."""
     same = verified(problem.answer or "", step)
-    truths: dict[bool | None, Truth] = {True: "correct", False: "wrong", None: "undecided"}
-    return Verdict(truths[same], "equality:math_verify")
+    return Verdict("undecided" if same is None else "correct" if same else "wrong", "equality:math_verify")
 
 
 def verified(reference: str, stated: str) -> bool | None:
@@ -433,17 +406,14 @@ def verified(reference: str, stated: str) -> bool | None:
             if not found:
                 return None
             parsed.append(found[0])
-        one, other = parsed
-        difference = _difference(one, other)
-        if difference is not None:
-            return difference
-        if not (_exact_kind(one) and _exact_kind(other)):
-            return None
+        same = _same_values(*parsed)
+        if same is not None or not all(map(_exact_kind, parsed)):
+            return same
         # Without values to check it by, its word counts only where it says so in both directions.
-        pairs = (one, other), (other, one)
-        return (
-            True if all(verify(*pair, timeout_seconds=None, raise_on_error=False) for pair in pairs) else None
+        said = (
+            verify(*pair, timeout_seconds=None, raise_on_error=False) for pair in (parsed, reversed(parsed))
         )
+        return True if all(said) else None
 
 
 @contextmanager
@@ -475,7 +445,7 @@ def _exact_kind(parsed: Any) -> bool:
     return not isinstance(parsed, str) and not parsed.atoms(Float) and bool(parsed.free_symbols)
 
 
-def _difference(one: Any, other: Any) -> bool | None:
+def _same_values(one: Any, other: Any) -> bool | None:
     """Return whether two expressions of sympy have one value, to fifty digits at fixed points; None if unclear."""
     from sympy import Expr, Rational
 
@@ -498,4 +468,56 @@ def _difference(one: Any, other: Any) -> bool | None:
 
 @lru_cache(maxsize=1)
 def _sandbox() -> Sandbox:
-    return Sandbox(("sparring.oracles.equality:judge",))
+    return Sandbox(("sparring.oracles.equality:judge_verified",))
+
+
+# --- the answer oracle ---
+
+_HEDGED = re.compile(r"\b(?:not|if|would|wrong|incorrect|suppose|can't|cannot|unless|isn't)\b", re.IGNORECASE)
+_SCALES = (100, 1000, 60, 12)
+
+
+def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
+    """Return the verdict on the final answer that `step` states, against the problem's; never raises on bad text.
+
+    The last number of a step is no statement. ``wrong`` needs two answers of one kind that differ beyond rounding and
+    beyond the scale of percent and units, and a statement without a hedge.
+    """
+    if not problem.answer or not problem.answer.strip():
+        return Verdict("undecided", "answer:no_answer")
+    stated = last_statement(step)
+    if stated is None:
+        return Verdict("undecided", "answer:nothing_to_check")
+    span, text, reference = (stated.start, stated.end), stated.answer, problem.answer.strip()
+    if max(len(text), len(reference)) > MAX_CHARACTERS:
+        return Verdict("undecided", "answer:too_large", span=span)
+    equal = compare_in_worker(reference, text)
+    if equal:
+        return Verdict("correct", "answer:agrees", span=span)
+    detail = f"the answer is {reference}, not {text}"
+    if equal is None or not _clearly_differ(reference, text):
+        return Verdict("undecided", "answer:incomparable", span=span)
+    if len({box.content for box in boxes(step)}) > 1 or _HEDGED.search(step[max(0, span[0] - 80) : span[0]]):
+        return Verdict("undecided", "answer:hedged", detail, span)
+    return Verdict("wrong", "answer:differs", detail, span)
+
+
+def _clearly_differ(reference: str, text: str) -> bool:
+    """Whether answers that differ do so beyond doubt: kinds, letters and lengths agree, and no rounding explains it."""
+    ones, others = read(reference), read(text)
+    if not ones or not others or type(ones[0]) is not type(others[0]):
+        return False
+    one, other = ones[0], others[0]
+    if isinstance(one, Items) and isinstance(other, Items):
+        return one.kind == other.kind and len(one.items) == len(other.items)
+    if not (isinstance(one, Amount) and isinstance(other, Amount)):
+        return True
+    if variables(one.node) != variables(other.node):
+        return False
+    first, second = approximate(one.node), approximate(other.node)
+    if not first or not second:
+        return True
+    share = second / first
+    if abs(share - 1) < 0.02 and re.search(r"\.|\\pi|π", reference + text):
+        return False  # rounded
+    return not any(abs(share / scale - 1) < 1e-9 or abs(share * scale - 1) < 1e-9 for scale in _SCALES)

@@ -29,7 +29,7 @@ CORE = {
     "reference": "sparring.oracles.reference:judge_against",
     "algebra": "sparring.oracles.algebra:judge",
     "quantities": "sparring.oracles.quantities:judge",
-    "answer": "sparring.oracles.answer:judge",
+    "answer": "sparring.oracles.equality:judge",
 }
 """Name → where it is; all but `reference` judge a step by itself."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -48,11 +48,9 @@ def same_expressions(one: Node, other: Node) -> bool | None:
     if exact is not None:
         return exact
     names = sorted((variables(one) | variables(other)) - _CONSTANTS)
-    found = [_same_at(one, other, point, bool(names)) for point in _points(names)]
-    if False in found[:_POSITIVE] or not names:
-        return found[0] if not names else False
-    if False in found:
-        return False
+    found = [_same_at(one, other, point) for point in _points(names)]
+    if not names or False in found:
+        return False if False in found else found[0]
     return True if found.count(True) >= 3 else None
 
 
@@ -71,14 +69,13 @@ def same_equations(one: tuple[Node, Node], other: tuple[Node, Node]) -> bool | N
         key = min(first)
         scale: Polynomial = {(): second.get(key, Fraction(0))}
         return not add(multiply(first, scale), second, -first[key])
-    except (UnreadableError, UndefinedError):
+    except UnreadableError:
         pass
     one_side, other_side = (Node("sum", (left, Node("negative", (right,)))) for left, right in (one, other))
     ratio = Node("quotient", (one_side, other_side))
-    points = [point for point in _points(sorted(names[0] - _CONSTANTS)) if point]
-    values = [
-        value for value in (_value_at(ratio, point) for point in points) if value is not None and value != 0
-    ]
+    points = _points(sorted(names[0] - _CONSTANTS))
+    found = [_values_at(_contexts[0], [ratio], point) for point in points if point]
+    values = [value for one_found in found for value in one_found if value != 0]
     if len(values) < 3:
         return None
     return all(abs(value - values[0]) <= abs(values[0]) * mpmath.mpf(10) ** -50 for value in values[1:])
@@ -86,14 +83,23 @@ def same_equations(one: tuple[Node, Node], other: tuple[Node, Node]) -> bool | N
 
 def approximate(node: Node) -> float | None:
     """Return the value of a real constant as a float, for putting bounds in order; None where there is none."""
-    value = _value_at(node, {})
     try:
-        return None if value is None or mpmath.im(value) != 0 else float(mpmath.re(value))
+        [value] = _values_at(_contexts[0], [node], {})
+        return None if mpmath.im(value) != 0 else float(mpmath.re(value))
     except (OverflowError, ValueError):
         return None
 
 
 _POSITIVE = 3
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "sum": lambda context, *parts: context.fsum(parts),
+    "product": lambda _, one, other: one * other,
+    "quotient": lambda _, above, below: above / below,
+    "negative": lambda _, part: -part,
+    "mixed": lambda _, whole, part: whole + part,
+    "percent": lambda _, part: part / 100,
+    "degrees": lambda context, part: part * context.pi / 180,
+}
 
 
 def _points(names: list[str]) -> list[dict[str, Fraction]]:
@@ -122,37 +128,32 @@ def _exactly(one: Node, other: Node) -> bool | None:
             exact = all(isinstance(value, Fraction) for value in values)
             return values[0] == values[1] if exact and not rounds else None
         return not cross_difference(one, other, _EXACT)[0]
-    except (UnreadableError, UndefinedError):
+    except UnreadableError:
         return None
 
 
-def _same_at(one: Node, other: Node, point: Mapping[str, Fraction], real: bool) -> bool | None:
+def _same_at(one: Node, other: Node, point: Mapping[str, Fraction]) -> bool | None:
     gaps, sizes = [], []
-    with _lock:
-        for context in _contexts:
-            try:
-                pair = [_Evaluation(context, point, real).value(node) for node in (one, other)]
-            except (UnreadableError, UndefinedError, OverflowError, ValueError, ZeroDivisionError):
-                return None
-            if not all(context.isfinite(value) for value in pair):
-                return None
-            gaps.append(abs(pair[0] - pair[1]))
-            sizes.append(max(map(abs, pair)))
-        fine = _contexts[1]
-        size = sizes[1]
-        if gaps[1] <= size * fine.mpf(10) ** -130 or gaps[1] <= gaps[0] * fine.mpf(10) ** -60:
-            return True if fine.mag(size) < 400 else None  # beyond, a unit more or less is not seen
-        return False if abs(gaps[0] - gaps[1]) <= gaps[1] * fine.mpf(10) ** -6 else None
-
-
-def _value_at(node: Node, point: Mapping[str, Fraction]) -> Any:
-    with _lock:
-        context = _contexts[0]
-        try:
-            value = _Evaluation(context, point, bool(point)).value(node)
-        except (UnreadableError, UndefinedError, OverflowError, ValueError, ZeroDivisionError):
+    for context in _contexts:
+        pair = _values_at(context, [one, other], point)
+        if not pair:
             return None
-        return value if context.isfinite(value) else None
+        gaps.append(abs(pair[0] - pair[1]))
+        sizes.append(max(map(abs, pair)))
+    fine, size = _contexts[1], sizes[1]
+    if gaps[1] <= size * fine.mpf(10) ** -130 or gaps[1] <= gaps[0] * fine.mpf(10) ** -60:
+        return True if fine.mag(size) < 400 else None  # beyond, a unit more or less is not seen
+    return False if abs(gaps[0] - gaps[1]) <= gaps[1] * fine.mpf(10) ** -6 else None
+
+
+def _values_at(context: Any, nodes: Sequence[Node], point: Mapping[str, Fraction]) -> list[Any]:
+    """Return the values of expressions at a point; none where one of them has none, or is not real between variables."""
+    with _lock:
+        try:
+            values = [_Evaluation(context, point, bool(point)).value(node) for node in nodes]
+        except (ValueError, ArithmeticError):
+            return []
+        return values if all(map(context.isfinite, values)) else []
 
 
 class _Evaluation:
@@ -188,25 +189,11 @@ class _Evaluation:
         parts = [self.value(part) for part in node.parts]
         if kind == "call":
             return self._call(node.name, parts)
-        if kind == "sum":
-            return context.fsum(parts)
-        if kind == "product":
-            return parts[0] * parts[1]
-        if kind == "quotient":
-            if parts[1] == 0:
-                raise UndefinedError("division by zero")
-            return parts[0] / parts[1]
         if kind == "power":
             return self._power(node, parts[0], parts[1])
-        if kind == "negative":
-            return -parts[0]
-        if kind == "mixed":
-            return parts[0] + parts[1]
-        if kind == "percent":
-            return parts[0] / 100
-        if kind == "degrees":
-            return parts[0] * context.pi / 180
-        raise UnreadableError(kind)
+        if kind not in _OPERATIONS:
+            raise UnreadableError(kind)
+        return _OPERATIONS[kind](context, *parts)
 
     def _power(self, node: Node, base: Any, exponent: Any) -> Any:
         context = self.context
