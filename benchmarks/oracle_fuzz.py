@@ -197,10 +197,11 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGVTALRM, interrupt)
     members = [load_member(name) for name in options.members.split(",")]
+    first = Problem("first", "x", answer=r"\frac{5}{12}")
     for member in members:  # what a first verdict imports is not timed
         ask(
             member,
-            Question(steps[0][0], (), None, r"So $x = 1$. Therefore, it rains. The answer is \boxed{1}."),
+            Question(first, (), None, r"So $x = 1$. Therefore, it rains. The answer is $\boxed{<{5}{12}}$."),
         )
     seconds: dict[str, list[float]] = {member.name: [] for member in members}
     said: Counter[str] = Counter()
