@@ -300,8 +300,8 @@ def head(settings: OracleAuditSettings) -> str:
     """Return what the tables were measured with."""
     return (
         "# Audit of the oracles\n\n"
-        f"Members: {', '.join(settings.members)}. Percent with 95 % intervals (bootstrap over problems; Wilson with\n"
-        f"fewer than 10 steps on a side). Seed {settings.seed}; at most {settings.reference_steps} steps of each "
+        f"Members: {', '.join(settings.members)}. Percent with 95 % intervals (bootstrap over problems; Wilson\n"
+        f"where few of them vary). Seed {settings.seed}; at most {settings.reference_steps} steps of each "
         f"reference file;\neach kind of perturbation tried on {settings.perturbed_steps} steps of each. Commit "
         f"{source_commit()}; {machine()['processor']}.\nDefinitions: [the audit](../../docs/oracle_audit.md). "
         "Made by `python benchmarks/oracle_audit.py`.\n\n"

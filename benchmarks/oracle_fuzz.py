@@ -196,6 +196,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGVTALRM, interrupt)
+    ended: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))  # what was done is written
     members = [load_member(name) for name in options.members.split(",")]
     first = Problem("first", "x", answer=r"\frac{5}{12}")
     for member in members:  # what a first verdict imports is not timed
@@ -208,6 +210,9 @@ def main() -> int:
     slowest: list[tuple[float, int, str, str, str]] = []
     bad: list[tuple[str, str, str]] = []
     for number, question in enumerate(questions(steps, options.mutations, options.seed)):
+        if ended:
+            options.mutations = number
+            break
         for member in members:
             verdict, spent = timed(member, question, options.guard)
             truth, reason = verdict.split()[:2]

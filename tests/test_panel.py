@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sparring.errors import SettingsError
 from sparring.oracles import judge_against, perturb
 from sparring.oracles.arithmetic import judge_text
-from sparring.oracles.members import MEMBERS
+from sparring.oracles.members import CORE, MEMBERS
 from sparring.oracles.panel import CONFLICT, Panel, combine
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
@@ -301,6 +301,19 @@ def test_unknown_members_are_refused() -> None:
     with pytest.raises(ValidationError, match="at least one"):
         AprmSettings(oracle=[])
     assert AprmSettings(oracle=["logic", "my_oracle.py:judge", "a.b:c"]).oracle[1] == "my_oracle.py:judge"
+    with pytest.raises(SettingsError, match="'logic' is given twice"):
+        Panel(["contrib.logic", "logic"])
+
+
+def test_contrib_oracles_are_switched_on_by_name() -> None:
+    derivative = r"$\frac{d}{dx}(x^3) = 3x^2$"
+    with Panel(["arithmetic", "algebra", "contrib.calculus"], workers=1) as panel:
+        assert panel.members == ("arithmetic", "algebra", "calculus")
+        assert panel.judge(PROBLEM, (), derivative).reason == "calculus:derivative_holds"
+        assert (
+            panel.judge(PROBLEM, (), derivative.replace("3x^2", "3x")).reason == "calculus:wrong_derivative"
+        )
+    assert "calculus" not in CORE
 
 
 def test_the_text_task_is_judged_by_the_panel(tmp_path: Path) -> None:
