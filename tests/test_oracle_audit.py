@@ -170,8 +170,8 @@ def test_prmbench_pairs_controls_and_what_is_left_out(tmp_path: Path) -> None:
 
 def references(gsm8k: Path, **options: Any) -> CaseSet:
     found = CaseSet("all")
-    values = {"steps": None, "perturbed": 10, "kinds": list(PERTURBATIONS), "seed": 0} | options
-    add_references(found, gsm8k, "gsm8k", **values)
+    settings = OracleAuditSettings(gsm8k=[str(gsm8k)], **({"perturbed_steps": 10} | options))
+    add_references(found, gsm8k, "gsm8k", settings)
     return found
 
 
@@ -188,7 +188,7 @@ def test_reference_cases_and_perturbations(gsm8k: Path) -> None:
         assert (len(case.groups) == 2) == (style in PERTURBATIONS[kind].computable)
     assert references(gsm8k).cases == found.cases
     assert references(gsm8k, seed=1).cases != found.cases
-    few = references(gsm8k, steps=1, perturbed=0)
+    few = references(gsm8k, reference_steps=1, perturbed_steps=0)
     assert len(few.cases) == 1
     assert few.left_out["reference step of gsm8k_train not in the sample"] == 2
 

@@ -21,7 +21,6 @@ COMMANDS = (
         "Train a PRM on rules and against an adversary, compare both, write a report (minutes on a laptop).",
         "demo:run_demo",
         "demo:DemoSettings",
-        out="runs/demo",
     ),
     Command(
         "attack",
@@ -29,7 +28,6 @@ COMMANDS = (
         "evaluation.attack:run_attack",
         "evaluation.attack:AttackSettings",
         arguments=(argument("prm", "PRM folder to attack."),),
-        out="runs/attack",
         after_stop="anew",
     ),
     Command(
@@ -37,7 +35,6 @@ COMMANDS = (
         "Label steps by rollouts: Monte-Carlo values, first errors by binary search, first pits.",
         "progress.command:label_and_compare",
         "labels.settings:LabelSettings",
-        out="runs/label",
         options=(
             option(
                 "compare_provers",
@@ -71,13 +68,13 @@ COMMANDS = (
         target="target",
         kind="file",
         after_stop="anew",
+        out=None,
     ),
     Command(
         "search",
         "Search with a policy and a PRM: accuracy against compute for every method, with paired comparisons.",
         "evaluation.search:run_search_command",
         "evaluation.search:SearchSettings",
-        out="runs/search",
     ),
     Command(
         "convert-prm",
@@ -110,6 +107,7 @@ COMMANDS = (
         target="run",
         after_stop="anew",
         says="report: {}",
+        out=None,
     ),
     Command(
         "migrate",
@@ -122,13 +120,13 @@ COMMANDS = (
         ),
         kind="file",
         after_stop="anew",
+        out=None,
     ),
     Command(
         "train aprm",
         "Train a PRM against an adversary that learns to make errors (APRM).",
         "training.console:show_aprm",
         "training.aprm_settings:AprmSettings",
-        out="runs/aprm",
         after_stop="--resume",
         progress=True,
     ),
@@ -137,7 +135,6 @@ COMMANDS = (
         "Train the tiny policy of the chain-arithmetic world from generated problems.",
         "training.console:show_chain_policy",
         "training.chain_policy:ChainPolicySettings",
-        out="runs/chain-policy",
         kind="folder",
         after_stop="anew",
         progress=True,
@@ -148,7 +145,6 @@ COMMANDS = (
         "Train a policy by reinforcement learning with step rewards.",
         "training.rl:show_rl",
         "training.rl_settings:RlSettings",
-        out="runs/rl",
         after_stop="--resume",
         progress=True,
     ),
@@ -157,7 +153,6 @@ COMMANDS = (
         "Train a process reward model on step labels.",
         "training.supervised:show_supervised",
         "training.supervised_settings:PrmSettings",
-        out="runs/prm",
         after_stop="--resume",
         progress=True,
     ),
@@ -166,7 +161,6 @@ COMMANDS = (
         "Train an outcome reward model on whether solutions end well.",
         "training.supervised:show_supervised",
         "training.supervised_settings:OrmSettings",
-        out="runs/orm",
         after_stop="--resume",
         progress=True,
     ),
@@ -175,7 +169,6 @@ COMMANDS = (
         "Train a value model on the measured values of prefixes (PAV).",
         "training.supervised:show_supervised",
         "training.supervised_settings:ValueSettings",
-        out="runs/value",
         after_stop="--resume",
         progress=True,
     ),
@@ -184,21 +177,18 @@ COMMANDS = (
         "Measure PRMScore on PRMBench's classes of errors, with intervals.",
         "evaluation.prmbench:evaluate_prmbench",
         "evaluation.prmbench:PrmbenchSettings",
-        out="runs/prmbench",
     ),
     Command(
         "eval calibration",
         "Measure and mend calibration; store threshold and map.",
         "evaluation.calibration:evaluate_calibration",
         "evaluation.calibration:CalibrationSettings",
-        out="runs/calibration",
     ),
     Command(
         "eval bon",
         "Best-of-N curves on samples.",
         "evaluation.bon:evaluate_bon",
         "evaluation.bon:BonSettings",
-        out="runs/bon",
     ),
     Command(
         "eval compare",
@@ -206,7 +196,6 @@ COMMANDS = (
         "evaluation.compare:compare_scores",
         "evaluation.compare:CompareSettings",
         arguments=(argument("a", "Scores of A."), argument("b", "Scores of B.")),
-        out="runs/compare",
         after_stop="anew",
     ),
     Command(
@@ -214,7 +203,6 @@ COMMANDS = (
         "Measure oracles on human-labelled steps: false alarms, recall, and planted mistakes found, with intervals.",
         "evaluation.oracle:audit_oracles",
         "evaluation.oracle:OracleAuditSettings",
-        out="runs/oracle",
     ),
     Command(
         "eval processbench",
@@ -222,7 +210,6 @@ COMMANDS = (
         "evaluation.processbench:evaluate_processbench",
         "evaluation.processbench:ProcessbenchSettings",
         arguments=(argument("data", "ProcessBench files, one per subset.", list[Path]),),
-        out="runs/processbench",
         options=(
             option("model", Path | None, None, "PRM folder to score with."),
             option("scores", list[Path] | None, None, "Score files, instead of a model."),
@@ -232,11 +219,7 @@ COMMANDS = (
             option("seed", int, 0, "Seed of the bootstrap.", min=0),
             option("limit", int | None, None, "Only a random sample of so many cases per subset."),
             option(
-                "allow_missing",
-                bool,
-                False,
-                "Leave out and count cases without scores.",
-                "--allow-missing",
+                "allow_missing", bool, False, "Leave out and count cases without scores.", "--allow-missing"
             ),
         ),
         from_options=True,

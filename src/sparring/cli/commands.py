@@ -38,7 +38,7 @@ class Command(NamedTuple):
         run: ``module:function`` below `sparring`; called with the arguments, and by name with `settings`, `out`, the own
             options, and `resume`.
         settings: ``module:class``, empty for a command without settings.
-        out: default of ``--out``; None: one of the arguments says where to write.
+        out: default of ``--out``, with the name's last word put in; None: one of the arguments says where to write.
         kind: what is written.
         after_stop: how it goes on after a stop; with ``--resume`` it has that option.
         arguments: its own, in order (`argument`).
@@ -53,7 +53,7 @@ class Command(NamedTuple):
     help: str
     run: str
     settings: str = ""
-    out: str | None = None
+    out: str | None = "runs/{}"
     kind: Literal["file", "folder", "run"] = "run"
     after_stop: AfterStop = "again"
     arguments: tuple[inspect.Parameter, ...] = ()
@@ -147,7 +147,8 @@ def function_of(row: Command) -> Any:
     """Return the function that typer makes the command of: it takes the row's parameters and runs it."""
     shared = bool(row.settings) and not row.from_options
     written = "JSONL of scores to write." if row.kind == "file" else "Run directory."
-    out = () if row.out is None else (option("out", Path, Path(row.out), written),)
+    place = None if row.out is None else Path(row.out.format(row.name.rpartition(" ")[2]))
+    out = () if place is None else (option("out", Path, place, written),)
     parameters = [
         *row.arguments,
         *((OVERRIDES, CONFIG) if shared else ()),

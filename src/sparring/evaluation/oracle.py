@@ -67,11 +67,7 @@ PANEL, AGAINST, REFERENCE = "panel", "panel_against", "reference"
 MEASURES: dict[str, dict[str, str]] = {
     "correct": {"false_alarm": "wrong", "confirmed": "correct", "undecided": "undecided"},
     "wrong": {"recall": "wrong", "missed": "correct", "undecided_on_errors": "undecided"},
-    "needless": {
-        "needless_wrong": "wrong",
-        "needless_correct": "correct",
-        "needless_undecided": "undecided",
-    },
+    "needless": {f"needless_{truth}": truth for truth in ("wrong", "correct", "undecided")},
 }
 BATCH = 512
 MAX_SHOWN = 300  # characters of a step in the list of false alarms
@@ -273,15 +269,7 @@ def read_cases(settings: OracleAuditSettings) -> CaseSet:
         if name == "processbench":
             add_processbench(found, Path(file))
         else:
-            add_references(
-                found,
-                Path(file),
-                name,
-                steps=settings.reference_steps,
-                perturbed=settings.perturbed_steps,
-                kinds=settings.kinds,
-                seed=settings.seed,
-            )
+            add_references(found, Path(file), name, settings)
     if settings.prmbench is not None:
         add_prmbench(found, Path(settings.prmbench))
     if not found.cases:
@@ -371,33 +359,16 @@ def _add_modified(found: CaseSet, trace: Trace, original: Trace, path: Path) -> 
     found.cases += _cases(trace, (place,), (f"prmbench_{kind}",), label, before)
 
 
-def add_references(
-    found: CaseSet,
-    path: Path,
-    data_format: str,
-    *,
-    steps: int | None,
-    perturbed: int,
-    kinds: Sequence[str],
-    seed: int,
-) -> None:
+def add_references(found: CaseSet, path: Path, data_format: str, settings: OracleAuditSettings) -> None:
     """Add the steps of reference solutions, and each kind of perturbation of some of them.
 
     The groups are ``<format>_<name of the file>`` and, for perturbations, that with ``.<kind>.<style>``; those that are
     computable in their style also count in ``….computable``.
 
-    Args:
-        found: where to.
-        path: problems with reference solutions.
-        data_format: their format.
-        steps: at most so many steps, a random sample; None for all.
-        perturbed: how many of the file's steps each kind is tried on.
-        kinds: names out of `PERTURBATIONS`.
-        seed: of the samples and perturbations.
-
     Raises:
         DataError: the file cannot be used.
     """
+    seed = settings.seed
     group = f"{data_format}_{word(path.stem)}"
     read = read_problems_as(path, data_format)
     found.left_out["record skipped by the reader"] += len(read.skipped)
@@ -408,12 +379,12 @@ def add_references(
         elif found.takes(problem, "reference solution"):
             trace = Trace(problem, problem.solution)
             cases += _cases(trace, range(len(trace.steps)), (group,), "correct")
-    chosen = sampled(cases, steps, f"{seed} steps {group}")
+    chosen = sampled(cases, settings.reference_steps, f"{seed} steps {group}")
     found.cases += chosen
     found.left_out[f"reference step of {group} not in the sample"] += len(cases) - len(chosen)
-    for case in sampled(cases, perturbed, f"{seed} perturbed {group}"):
+    for case in sampled(cases, settings.perturbed_steps, f"{seed} perturbed {group}"):
         style = style_of(case.step)
-        for kind in kinds:
+        for kind in settings.kinds:
             groups: tuple[str, ...] = (f"{group}.{kind}.{style}",)
             found.tried[groups[0]] += 1
             rng = random.Random(f"{seed} {kind} {case.place}")

@@ -145,7 +145,7 @@ def run_search_command(
                 )
                 cases[method, n] += judged(problems, found, checker, repeat, settings.last_number)
     base = Independent(cases.pop(plan[0]), samples, settings.seed)
-    metrics = curve_metrics(base, dict(cases), sorted(settings.n), seed=settings.seed)
+    metrics = curve_metrics(base, dict(cases), sorted(settings.n))
     metrics["problems"] = Metric(len(problems), unit="problems")
     metrics["new_seconds"] = Metric(time.perf_counter() - started, unit="s")
     every = {plan[0]: base.cases, **cases}
@@ -332,7 +332,7 @@ class Independent:
     Args:
         cases: one per problem and repeat, of the method `independent`.
         samples: N that was asked for; empty solutions are missing from the candidates, and count as wrong ones.
-        seed: of the random subsets of votes.
+        seed: of the random subsets of votes, and of the bootstrap.
     """
 
     cases: Sequence[Case]
@@ -403,18 +403,30 @@ class Independent:
             before = after
         return None
 
+    def mean(self, values: Sequence[float]) -> Metric:
+        """Return the mean of one value per case, with its interval over problems."""
+        clusters = [case.problem for case in self.cases]
+        return bootstrap_mean(values, clusters=clusters, seed=self.seed, unit="fraction")
+
+    def compared(self, key: str, values: Sequence[float], line: str, n: float | None) -> dict[str, Metric]:
+        """Return the difference of accuracies to a line at n, with its p-value; without n it is undefined."""
+        if n is None:
+            return {key: Metric(None, unit="fraction")}
+        found = paired_difference(
+            values,
+            self.accuracies(line, n),
+            clusters=[case.problem for case in self.cases],
+            seed=self.seed,
+            unit="fraction",
+        )
+        return {key: found.difference, f"{key}.p_value": Metric(found.p_value)}
+
     def _different(self, case: Case, n: int) -> float:
         """Return the share of a case's different solutions that n of them have on average."""
         times = Counter(one.steps for one in case.found.candidates).values()
         ways = math.comb(self.samples, n)
         met = (1.0 - math.comb(self.samples - many, n) / ways for many in times)
         return math.fsum(met) / len(times) if times else 0.0
-
-
-def work_of(base: Independent, cases: Sequence[Case]) -> float | None:
-    """Return how many independent solutions have as many sampled tokens as a method's cases; None: unknown."""
-    one, spent = base.cost("random", 1, "tokens_generated"), mean_cost(cases, "tokens_generated")
-    return spent / one if one and spent is not None else None
 
 
 def mean_cost(cases: Sequence[Case], name: str) -> float | None:
@@ -424,7 +436,7 @@ def mean_cost(cases: Sequence[Case], name: str) -> float | None:
 
 
 def curve_metrics(
-    base: Independent, searched: dict[tuple[str, int], Sequence[Case]], ns: Sequence[int], *, seed: int = 0
+    base: Independent, searched: dict[tuple[str, int], Sequence[Case]], ns: Sequence[int]
 ) -> dict[str, Metric]:
     """Return all metrics, ``<line or method>.n_<n>.<measure>``.
 
@@ -432,81 +444,42 @@ def curve_metrics(
         base: independent solutions.
         searched: by method and N, cases in the same order as `base.cases`.
         ns: at which N the lines of independent solutions are given; those above their number are left out.
-        seed: of the bootstrap.
     """
     metrics: dict[str, Metric] = {}
-    clusters = [case.problem for case in base.cases]
     for line in LINES:
         for n in (1,) if line == "random" else (n for n in ns if n <= base.samples):
             name = f"{line}.n_{n}"
-            metrics[f"{name}.accuracy"] = bootstrap_mean(
-                base.accuracies(line, n), clusters=clusters, seed=seed, unit="fraction"
-            )
+            metrics[f"{name}.accuracy"] = base.mean(base.accuracies(line, n))
             for count in (*COUNTS, "flops"):
                 metrics[f"{name}.{count}"] = Metric(base.cost(line, n, count), unit=_unit(count))
             if line in _SCORED:
-                metrics |= _compared(name, base.accuracies(line, n), "majority", base, n, clusters, seed)
+                metrics |= base.compared(f"{name}.minus_majority", base.accuracies(line, n), "majority", n)
     for (method, n), cases in searched.items():
         name = f"{method}.n_{n}"
         solved = [float(case.solved) for case in cases]
-        metrics[f"{name}.accuracy"] = bootstrap_mean(solved, clusters=clusters, seed=seed, unit="fraction")
-        for count in (*COUNTS, "flops"):
-            metrics[f"{name}.{count}"] = Metric(mean_cost(cases, count), n=len(cases), unit=_unit(count))
+        costs = {count: mean_cost(cases, count) for count in (*COUNTS, "flops")}
+        one = base.cost("random", 1, "tokens_generated")
+        written = costs["tokens_generated"]
+        work = written / one if one and written is not None else None
         candidates = sum(len(case.found.candidates) for case in cases) / len(cases)
+        metrics[f"{name}.accuracy"] = base.mean(solved)
+        for count, cost in costs.items():
+            metrics[f"{name}.{count}"] = Metric(cost, n=len(cases), unit=_unit(count))
         metrics[f"{name}.candidates"] = Metric(candidates, n=len(cases))
         metrics[f"{name}.seconds"] = Metric(math.fsum(case.found.seconds for case in cases), unit="s")
-        work = work_of(base, cases)
         metrics[f"{name}.work"] = Metric(work, n=len(cases), unit="solutions")
-        comparable = work is not None and 1 / SAME_WORK <= work / n <= SAME_WORK
+        same = n if work is not None and 1 / SAME_WORK <= work / n <= SAME_WORK else None
         for line in BASELINES:
+            key = f"{name}.minus_{line}"
             if n <= base.samples:
-                metrics |= (
-                    _compared(name, solved, line, base, n, clusters, seed)
-                    if comparable
-                    else {f"{name}.minus_{line}": Metric(None, unit="fraction")}
-                )
-            metrics |= _compared_at_cost(name, solved, line, base, cases, clusters, seed, "cost")
-            metrics |= _compared_at_cost(name, solved, line, base, cases, clusters, seed, "tokens")
+                metrics |= base.compared(key, solved, line, same)
+            known = "tokens_generated" if costs["flops"] is None else "flops"
+            for what, unit in (("cost", known), ("tokens", "tokens_generated")):
+                cost = costs[unit]
+                equal = None if cost is None else base.solutions_for(line, cost, unit)
+                metrics[f"{key}_at_equal_{what}.samples"] = Metric(equal, unit="solutions")
+                metrics |= base.compared(f"{key}_at_equal_{what}", solved, line, equal)
     return metrics
-
-
-def _compared(
-    name: str,
-    accuracies: Sequence[float],
-    line: str,
-    base: Independent,
-    n: float,
-    clusters: Sequence[str],
-    seed: int,
-    suffix: str = "",
-) -> dict[str, Metric]:
-    found = paired_difference(
-        accuracies, base.accuracies(line, n), clusters=clusters, seed=seed, unit="fraction"
-    )
-    key = f"{name}.minus_{line}{suffix}"
-    return {key: found.difference, f"{key}.p_value": Metric(found.p_value)}
-
-
-def _compared_at_cost(
-    name: str,
-    solved: Sequence[float],
-    line: str,
-    base: Independent,
-    cases: Sequence[Case],
-    clusters: Sequence[str],
-    seed: int,
-    what: Literal["cost", "tokens"],
-) -> dict[str, Metric]:
-    """Compare with as many independent solutions as cost the same; null where more than there are would be needed."""
-    flops = what == "cost" and mean_cost(cases, "flops") is not None
-    unit = "flops" if flops else "tokens_generated"
-    key = f"{name}.minus_{line}_at_equal_{what}"
-    cost = mean_cost(cases, unit)
-    n = None if cost is None else base.solutions_for(line, cost, unit)
-    samples = {f"{key}.samples": Metric(n, unit="solutions")}
-    if n is None:
-        return {key: Metric(None, unit="fraction"), **samples}
-    return samples | _compared(name, solved, line, base, n, clusters, seed, f"_at_equal_{what}")
 
 
 def _unit(count: str) -> str:
