@@ -1,20 +1,24 @@
-"""What the reference oracle compares of a step: the calculations that it claims, its words, numbers and formulas.
+r"""What the reference oracle compares of a step: the calculations that it claims, its words, numbers and formulas.
 
-Contract: `read` takes a text apart, without a verdict; two texts are compared by `reference.py`. Bounded time on any
-text. Readings of the last texts are kept, because all rewrites of a step share the original and its prefix.
+Contract: `read` takes a text apart, without a verdict. Calculations have canonical forms: ``3 * 4`` and ``4 * 3``,
+``24 / 2`` and ``24 * 0.5``, ``20% of 50`` and ``50 * 0.2`` are the same; ``2 + 2`` and ``2 * 2`` are not, although their
+values agree. Formulas with unknowns are compared sign by sign: ``\dfrac{x}{2}`` is ``\frac{x}{2}`` and ``x^{2}`` is
+``x^2``, but ``x + 3`` is not ``3 + x``. Bounded time on any text. Readings of the last texts are kept, because all rewrites
+of a step share the original and its prefix. Not here: the comparison of two texts (`reference.py`), algebra (`algebra.py`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise, zip_longest
+from typing import Literal
 
 from sparring.oracles.arithmetic import check_equations
-from sparring.oracles.canonical import Canonical, Formula, canonical_of, formulas_of
 from sparring.oracles.equations import read_step
-from sparring.oracles.expressions import calculation
+from sparring.oracles.expressions import Node, calculation
 from sparring.oracles.reading import COMPARISONS, Token, UnreadableError, kept, tokenize
 from sparring.oracles.units import UNITS
 from sparring.oracles.values import calculate, without_float_noise
@@ -34,6 +38,28 @@ _INEXACT_UNITS = {
     )
     for spelling in spellings.split()
 }
+
+
+Formula = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """A calculation up to the order of terms and factors.
+
+    Attributes:
+        kind: ``number``, ``sum``, ``product`` or ``other``.
+        parts: sorted texts of the terms or factors; subtraction is a negative term, division a reciprocal
+            factor.
+        value: of a number.
+    """
+
+    kind: Literal["number", "sum", "product", "other"]
+    parts: tuple[str, ...]
+    value: Fraction | None = None
+
+    def __str__(self) -> str:
+        return self.parts[0] if len(self.parts) == 1 else f"{self.kind}({','.join(self.parts)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +96,7 @@ class Reading:
         loose: those of them that stand in no claim; `loose_at` are their first characters.
         percents: how many of the numbers are percentages.
         units: how often each unit of measurement is named, whatever its spelling.
-        formulas: its formulas outside the claims, as `canonical.formulas_of` writes them.
+        formulas: its formulas outside the claims, each as its signs.
     """
 
     claims: tuple[Claim, ...]
@@ -129,7 +155,7 @@ def read(step: str) -> Reading:
         tuple(place for _, place in loose),
         percents,
         units,
-        formulas_of(tokens, [claim.span for claim in claims]),
+        _formulas_of(tokens, [claim.span for claim in claims]),
     )
 
 
@@ -164,7 +190,7 @@ def claims_of(step: str) -> tuple[Claim, ...]:
         try:
             result = calculate(tokens) if check.finding == "right" else shown
             tree = calculation(tokens, shares=True)
-            direct, expanded = canonical_of(tree, {}), canonical_of(tree, derived)
+            direct, expanded = _canonical(tree, {}), _canonical(tree, derived)
         except (UnreadableError, RecursionError):
             continue
         if any(claim.direct == direct and claim.shown == shown for claim in claims):
@@ -198,3 +224,130 @@ def known_numbers(text: str) -> frozenset[Fraction]:
         if token.value is not None and after.kind == "percent"
     ]
     return frozenset(values + shares)
+
+
+# --- formulas with unknowns ---
+
+_FORMULA_KINDS = frozenset(
+    ("number", "operator", "open", "close", "percent", "factorial", "fraction", "root", "relation", "unknown")
+)
+
+
+def _formulas_of(tokens: Sequence[Token], claimed: Sequence[tuple[int, int]]) -> tuple[Formula, ...]:
+    """Return the stretches of mathematical tokens between words and breaks, those of calculations left out."""
+    found: list[Formula] = []
+    stretch: list[Token] = []
+    for token in [*tokens, None]:
+        if token is not None and any(start <= token.start < end for start, end in claimed):
+            continue
+        if token is not None and token.kind in _FORMULA_KINDS:
+            stretch.append(token)
+        elif stretch:
+            found.append(_signs(stretch))
+            stretch = []
+    return tuple(found)
+
+
+def _signs(stretch: Sequence[Token]) -> Formula:
+    """Return the texts of tokens, numbers by value, without brackets around a single sign."""
+    signs: list[str] = []
+    before: Token | None = None
+    for token in _expanded(stretch):
+        if token.kind == "percent" and before is not None and before.value is not None:
+            signs[-1] = str(before.value / 100)
+        else:
+            signs.append(token.text if token.value is None else str(token.value))
+        before = token
+    kept: list[str] = []
+    for sign in signs:
+        kept.append(sign)
+        if sign == ")" and len(kept) > 2 and kept[-3] == "(" and kept[-2] not in "()":
+            kept[-3:] = [kept[-2]]
+    return tuple(kept)
+
+
+def _expanded(tokens: Sequence[Token]) -> list[Token]:
+    r"""Return the tokens with every LaTeX ``\frac{a}{b}`` spelled as ``((a)/(b))``; other uses stay as they
+    are."""
+    result: list[Token] = []
+    roles: list[str] = []  # one entry per open bracket: plain, numerator or denominator
+    awaited = ""  # the role of the bracket that has to open next
+    for token in tokens:
+        if awaited and token.kind != "open":
+            return list(tokens)
+        if token.kind == "fraction":
+            awaited = "numerator"
+            continue
+        result.append(token)
+        if token.kind == "open":
+            roles.append(awaited or "plain")
+            if awaited == "numerator":
+                result.append(token)
+            awaited = ""
+        elif token.kind == "close" and roles:
+            role = roles.pop()
+            if role == "numerator":
+                result.append(Token("operator", "/", token.start, token.end))
+                awaited = "denominator"
+            elif role == "denominator":
+                result.append(token)
+    return list(tokens) if awaited else result
+
+
+# --- canonical forms ---
+
+
+def _canonical(node: Node, derived: Mapping[Fraction, Canonical]) -> Canonical:
+    """Return the canonical form of a calculation, operands that are `derived` results written out."""
+    if node.kind == "number":
+        return derived.get(node.value) or _atom(node.value)
+    first, *others = [_canonical(part, derived) for part in node.parts]
+    if node.kind == "negative":
+        return _negated(first)
+    if node.kind == "percent":
+        share = None if first.value is None else _atom(first.value / 100)
+        return share or _joined("product", first, _atom(Fraction(1, 100)))
+    if node.kind == "call":
+        return Canonical("other", (f"root({first})" if node.name == "root" else f"{first}!",))
+    for other in others:
+        if node.kind == "power":
+            first = Canonical("other", (f"({first})^({other})",))
+        elif node.kind == "sum":
+            first = _joined("sum", first, other)
+        else:
+            first = _joined("product", first, _inverted(other) if node.kind == "quotient" else other)
+    return first
+
+
+def _atom(value: Fraction) -> Canonical:
+    return Canonical("number", (str(value),), value)
+
+
+def _joined(kind: Literal["sum", "product"], left: Canonical, right: Canonical) -> Canonical:
+    neutral = 0 if kind == "sum" else 1
+    kept = [side for side in (left, right) if side.value != neutral]
+    if len(kept) < 2:
+        return kept[0] if kept else left
+    parts: list[str] = []
+    for side in kept:
+        parts += side.parts if side.kind in (kind, "number") else (str(side),)
+    return Canonical(kind, tuple(sorted(parts)))
+
+
+def _negated(operand: Canonical) -> Canonical:
+    if operand.value is not None:
+        return _atom(-operand.value)
+    if operand.kind == "sum":
+        return Canonical("sum", tuple(sorted(_flipped(part, "-") for part in operand.parts)))
+    return Canonical("other", (_flipped(str(operand), "-"),))
+
+
+def _inverted(operand: Canonical) -> Canonical:
+    if operand.value:
+        return _atom(1 / operand.value)
+    return Canonical("other", (_flipped(str(operand), "1/"),))
+
+
+def _flipped(part: str, mark: str) -> str:
+    """Put a mark before a part, or take it off again."""
+    return part.removeprefix(mark) if part.startswith(mark) else mark + part

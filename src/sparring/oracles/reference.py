@@ -6,8 +6,9 @@ of operands, division as multiplication, percent as decimal, intermediate result
 dress of LaTeX and words of inference. A different result or number where the words say the same (one text may say
 more, but not each something of its own) is ``wrong``; texts that cannot be compared are ``undecided``. The
 original is taken to be correct. `is_malformed` says, separately, that an output is no single step at all,
-which is a failure of its writer and not a question of truth. Not here: whether changed words without changed
-numbers mean the same, whether one formula follows from another (`algebra.py`).
+which is a failure of its writer and not a question of truth. Lists of words that change the meaning are open and
+short: others ("sells" for "mends") pass. Not here: taking a text apart (`readings.py`), whether one formula follows
+from another (`algebra.py`).
 """
 
 from __future__ import annotations
@@ -21,11 +22,17 @@ from itertools import zip_longest
 from sparring.oracles.arithmetic import Check, check_equations, judge_text
 from sparring.oracles.equations import ANNOTATION
 from sparring.oracles.excuses import usual_error
-from sparring.oracles.reading import TooLargeError
-from sparring.oracles.readings import CONNECTIVES, Claim, Reading, claims_of, read
-from sparring.oracles.rewordings import Context, different_unit, doubt_about
+from sparring.oracles.reading import TooLargeError, kept
+from sparring.oracles.readings import CONNECTIVES, Claim, Reading, claims_of, known_numbers, read, unit_of
 from sparring.oracles.values import decimal_places, show, without_float_noise
-from sparring.oracles.words import word_set
+from sparring.oracles.words import (
+    APPROXIMATE_WORDS,
+    CARDINALS,
+    CLAUSE_WORDS,
+    LEAD_WORDS,
+    SPELLED_NUMBERS,
+    word_set,
+)
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -74,7 +81,7 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
             return verdict
         if _rounds_further(old, new):
             return Verdict("undecided", "reference:rounded_further")
-        doubt = doubt_about(old, new, Context(problem, prefix, original, step))
+        doubt = _doubt_about(old, new, (problem.question, *prefix), (original, step), problem.answer)
         if doubt is None and judged.reason in _DOUBTFUL_UNITS and judge_text(original).truth == "correct":
             return Verdict("undecided", "reference:other_unit", judged.detail, judged.span)
         return doubt or verdict
@@ -283,7 +290,7 @@ def _compare_texts(old: Reading, new: Reading) -> Verdict:
         meant = [[word for word in reading.words if word not in _INFERENCES] for reading in (old, new)]
         if old.symbolic and old.formulas == new.formulas and meant[0] == meant[1]:
             return Verdict("correct", "reference:same_formula")
-        if old.formulas == new.formulas and (unit := different_unit(old, new)) is not None:
+        if old.formulas == new.formulas and (unit := _different_unit(old, new)) is not None:
             return unit
         return Verdict("undecided", "reference:incomparable")
     if old.formulas == new.formulas:
@@ -324,3 +331,150 @@ def likeness(one: Sequence[str], other: Sequence[str]) -> float:
     total = len(one) + len(other)
     common = (Counter(one) & Counter(other)).total()
     return 2 * common / total if total else 1.0
+
+
+# --- the words around the same calculations ---
+
+_NEGATIONS = word_set(
+    "not no never none cannot neither nor without except isn't doesn't don't didn't can't won't"
+)
+_PAIRS = """
+    more less fewer, most least fewest, older younger, taller shorter, longer shorter, bigger smaller, larger smaller,
+    higher lower, faster slower, heavier lighter, before after, earlier later, first last, increase decrease,
+    increases decreases, increased decreased, gains loses, gained lost, gain loss, profit loss cost, adds subtracts,
+    added subtracted, buys sells, bought sold, earns spends, earned spent, even odd, maximum minimum, left right,
+    left gone, remaining used, above below, over under, positive negative, inside outside, total difference,
+    sum difference, sum product, numerator denominator, all half, both neither, always never, daily weekly monthly yearly
+"""
+_OPPOSITES = [frozenset(pair.split()) for pair in _PAIRS.split(",")]
+_ANSWER = re.compile(r"\\f?boxed\b|####|\b(?:final|answers?)\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_SPELLED = {
+    **{word: Fraction(value) for word, value in CARDINALS.items()},
+    "once": Fraction(1), "twice": Fraction(2), "thrice": Fraction(3), "double": Fraction(2), "triple": Fraction(3),
+    "quadruple": Fraction(4), "half": Fraction(1, 2), "third": Fraction(1, 3), "thirds": Fraction(1, 3),
+    "quarter": Fraction(1, 4), "quarters": Fraction(1, 4), "dozen": Fraction(12), "hundred": Fraction(100),
+    "thousand": Fraction(1000), "million": Fraction(10**6),
+}  # fmt: skip
+# Words that stand for whatever the sentence speaks of: they may take the place of any other word.
+_NEUTRAL = CONNECTIVES | LEAD_WORDS | CLAUSE_WORDS | APPROXIMATE_WORDS | SPELLED_NUMBERS
+_NEUTRAL |= word_set(
+    """
+    to in at on by with for each per every in as also will would can could do does did i me him them us
+    many much how what who there here this those these than now there's it's dollars dollar
+    """
+)
+
+
+def _doubt_about(
+    old: Reading, new: Reading, before: Sequence[str], texts: tuple[str, str], answer: str | None
+) -> Verdict | None:
+    """Return why the words around the same calculations may say something else than the original's, or None.
+
+    Args:
+        old: of the original.
+        new: of the rewrite.
+        before: what stands before both.
+        texts: the original and the rewrite.
+        answer: of the problem.
+    """
+    unit = _unit_doubt(old, new, (texts[0], *before))
+    if unit is not None:
+        return unit
+    gone, come = set(old.words) - set(new.words), set(new.words) - set(old.words)
+    for kind, applies in (
+        ("other_formula", old.symbolic != new.symbolic),
+        ("new_number", _adds_number(old, new, before)),
+        ("restated_number", _restates_number(old, new)),
+        ("spelled_number", _changes_spelled_number(old, new)),
+        ("claims_answer", _claims_answer(*texts, answer)),
+        ("negation", _negations(old) != _negations(new)),
+        ("opposite", any(gone & pair and come & pair for pair in _OPPOSITES)),
+        ("other_subject", _changes_subject(gone - _NEUTRAL, come - _NEUTRAL, before)),
+    ):
+        if applies:
+            return Verdict("undecided", f"reference:{kind}")
+    return None
+
+
+def _unit_doubt(old: Reading, new: Reading, texts: Sequence[str]) -> Verdict | None:
+    """Units exchanged, or added although nothing before has named them; the sign of a currency names one too."""
+    if old.units == new.units:
+        return None
+    gone, come = old.units - new.units, new.units - old.units
+    if gone and come:
+        return _different_unit(old, new) or Verdict("undecided", "reference:other_unit")
+    named = {unit[0] for text in texts for word in _words_of(text) if (unit := unit_of(word)) is not None}
+    if any("$" in text for text in texts):
+        named |= {"dollar", "cent"}
+    return Verdict("undecided", "reference:other_unit") if come.keys() - named else None
+
+
+def _different_unit(old: Reading, new: Reading) -> Verdict | None:
+    """Return ``wrong`` where two texts differ in one unit, exchanged for another of its dimension, and in nothing else."""
+    pairs = [pair for pair in zip(old.words, new.words, strict=False) if pair[0] != pair[1]]
+    if len(pairs) != 1 or len(old.words) != len(new.words) or old.numbers != new.numbers or not old.numbers:
+        return None
+    before, after = (unit_of(word) for word in pairs[0])
+    if before is None or after is None or before[0] == after[0] or before[1] != after[1]:
+        return None
+    return Verdict("wrong", "reference:different_unit", f"the unit is {pairs[0][0]}, not {pairs[0][1]}")
+
+
+def _adds_number(old: Reading, new: Reading, before: Sequence[str]) -> bool:
+    """Whether the words hold a number that neither the original, nor what stands before, nor the calculation has."""
+    added = set(new.loose) - set(old.numbers) - {claim.shown for claim in new.claims}
+    return any(all(number not in known_numbers(text) for text in before) for number in added)
+
+
+def _restates_number(old: Reading, new: Reading) -> bool:
+    """Whether the words say a number again that the original's do not, before it is calculated: of another thing?"""
+    spare = Counter(old.loose)
+    ends: dict[Fraction, int] = {}
+    for claim in new.claims:
+        ends.setdefault(claim.shown, claim.span[1])
+    for number, place in zip(new.loose, new.loose_at, strict=True):
+        if spare[number]:
+            spare[number] -= 1
+        elif place < ends.get(number, place + 1):
+            return True
+    return False
+
+
+def _changes_spelled_number(old: Reading, new: Reading) -> bool:
+    """Whether a number in words has given way to another, or has come without being one of the original's numbers."""
+    before, after = (Counter(word for word in one.words if _is_number(word)) for one in (old, new))
+    gone, come = before - after, after - before
+    known = {*old.numbers, *(claim.shown for claim in old.claims)}
+    return bool(come) and (
+        bool(gone) or any(_SPELLED.get(word) not in known for word in come if word != "one")
+    )
+
+
+def _is_number(word: str) -> bool:
+    return all(part in _SPELLED for part in word.split("-"))
+
+
+def _claims_answer(original: str, step: str, answer: str | None) -> bool:
+    """Whether the rewrite names a final answer that the original does not, and that is not the problem's."""
+    said = [match.end() for match in _ANSWER.finditer(step)]
+    if len(said) <= len(_ANSWER.findall(original)):
+        return False
+    return known_numbers(step[said[-1] :]) != known_numbers(answer or "none")
+
+
+def _negations(reading: Reading) -> int:
+    return sum(word in _NEGATIONS for word in reading.words)
+
+
+def _changes_subject(gone: set[str], come: set[str], before: Sequence[str]) -> bool:
+    """Whether a word of the problem has given way to another word of the problem: one name to another."""
+    if not gone or not come:
+        return False
+    known = frozenset().union(*map(_words_of, before))
+    return bool(gone & known) and bool(come & known)
+
+
+@kept
+def _words_of(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(text.lower()))
