@@ -387,8 +387,9 @@ def checkers() -> dict[str, Judge]:
 
 def old_checkers() -> dict[str, Judge]:
     """Return the two checkers of a checkout before they became one."""
-    from sparring.labels.answers import AnswerChecker, same_answer
     from sparring.oracles.answer import _UNBOUNDED, equivalent
+
+    from sparring.labels.answers import AnswerChecker, same_answer
 
     checker: Any = AnswerChecker()
 

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from sparring.files import atomic_write_text
 from sparring.labels.command import run_label
-from sparring.labels.label_run import LabelledValues, labelled_values
+from sparring.labels.job import LabelledValues, labelled_values
 from sparring.labels.settings import LabelSettings
 from sparring.models import TINY_POLICY
 from sparring.models.scorer import load_scorer

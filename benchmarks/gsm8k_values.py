@@ -38,7 +38,7 @@ from sparring.errors import DataError, SettingsError
 from sparring.evaluation.scores import score_traces
 from sparring.files import atomic_directory, atomic_write_json, atomic_write_text
 from sparring.labels.command import run_label
-from sparring.labels.label_run import labelled_values
+from sparring.labels.job import labelled_values
 from sparring.labels.posterior import estimate
 from sparring.labels.settings import LabelSettings
 from sparring.models.batching import length_sorted_batches

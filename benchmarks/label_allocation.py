@@ -24,7 +24,7 @@ from rich.console import Console
 from sparring.files import atomic_directory, atomic_write_text
 from sparring.labels.allocation import Adaptive, Allocation, Uniform
 from sparring.labels.command import run_label
-from sparring.labels.label_run import labelled_values
+from sparring.labels.job import labelled_values
 from sparring.labels.settings import LabelSettings
 from sparring.runs import METRICS_FILE, Metric, write_metrics
 from sparring.settings import dump_settings

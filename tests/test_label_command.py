@@ -20,7 +20,7 @@ from rich.console import Console
 from fake_server import FakeServer, status
 from sparring.errors import DataError, SettingsError
 from sparring.labels.command import run_label
-from sparring.labels.label_run import labelled_values
+from sparring.labels.job import labelled_values
 from sparring.labels.posterior import best_of_k
 from sparring.labels.settings import LabelSettings, ServerSettings
 from sparring.models import TINY_POLICY

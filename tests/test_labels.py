@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparring.errors import DataError
-from sparring.labels import binary_search, first_pit, montecarlo
 from sparring.labels.allocation import Adaptive, Tally, Uniform
 from sparring.labels.answers import AnswerChecker, ChainChecker
-from sparring.labels.first_pit import FirstPit
+from sparring.labels.modes import BinarySearch, FirstPit, MonteCarlo, Walk, first_pit
 from sparring.labels.posterior import (
     best_of_k,
     estimate,
@@ -26,7 +25,6 @@ from sparring.labels.posterior import (
     probability_above,
 )
 from sparring.labels.settings import LabelSettings, parse_prover
-from sparring.labels.walk import Walk
 from sparring.settings import load_settings
 from sparring.traces.answers import stated_answer
 from sparring.traces.records import Estimate, Problem
@@ -172,15 +170,16 @@ def as_label(found: Estimate) -> float:
     return found.value
 
 
+SEARCH = BinarySearch(Uniform(3), simple)
 VALUES = st.lists(st.sampled_from([0.0, 0.3, 0.7, 1.0]), min_size=2, max_size=9)
 OUTCOME = st.sampled_from([True, False, None])
 
 
 @given(VALUES, OUTCOME, st.integers(1, 12), st.integers(0, 99))
 def test_monte_carlo_measures_every_prefix_once(values, outcome, n, seed):
-    walk, order = walked(lambda w: montecarlo.needs(w, Uniform(n)), outcome, values, seed=seed)
+    walk, order = walked((mode := MonteCarlo(Uniform(n), simple, as_label)).needs, outcome, values, seed=seed)
     assert sorted(order) == list(range(len(values) - (outcome is not None)))
-    found = montecarlo.findings(walk, simple, as_label)
+    found = mode.findings(walk)
     assert found.root.count == n and found.kind == "measured"
     for length, (one, label) in enumerate(zip(found.estimates, found.labels, strict=True), start=1):
         if length == walk.length and outcome is not None:
@@ -197,39 +196,38 @@ def test_monte_carlo_measures_every_prefix_once(values, outcome, n, seed):
 def test_binary_search_finds_the_first_dead_prefix_in_few_measurements(drawn, outcome):
     length, first_dead = drawn
     values = [1.0] * first_dead + [0.0] * (length + 1 - first_dead)
-    walk, order = walked(lambda w: binary_search.needs(w, Uniform(3)), outcome, values)
-    found = binary_search.findings(walk, Uniform(3), simple)
+    walk, order = walked(SEARCH.needs, outcome, values)
+    found = SEARCH.findings(walk)
     assert found.labels == (1.0,) * (first_dead - 1) + (0.0,) + (None,) * (length - first_dead)
     assert len(order) == len(set(order)) <= math.ceil(math.log2(max(1, length))) + 1 + (outcome is None)
 
 
 def test_binary_search_says_when_there_is_nothing_to_find():
-    rule = Uniform(3)
-    walk, order = walked(lambda w: binary_search.needs(w, rule), True, [1.0] * 5)
-    assert order == [] and binary_search.findings(walk, rule, simple).labels == (1.0,) * 4
-    walk, order = walked(lambda w: binary_search.needs(w, rule), False, [0.0] * 5)
-    found = binary_search.findings(walk, rule, simple)
+    walk, order = walked(SEARCH.needs, True, [1.0] * 5)
+    assert order == [] and SEARCH.findings(walk).labels == (1.0,) * 4
+    walk, order = walked(SEARCH.needs, False, [0.0] * 5)
+    found = SEARCH.findings(walk)
     assert order == [0] and found.kind == "never solved" and found.labels == (None,) * 4
-    walk, _ = walked(lambda w: binary_search.needs(w, rule), None, [1.0] * 5)
-    assert binary_search.findings(walk, rule, simple).kind == "can be finished"
+    walk, _ = walked(SEARCH.needs, None, [1.0] * 5)
+    assert SEARCH.findings(walk).kind == "can be finished"
     refused = Walk(4, False, {0: Tally(((3, 3),)), 2: Tally(refused="too long")})
-    assert binary_search.needs(refused, rule) == {}
-    assert binary_search.findings(refused, rule, simple).kind == "refused"
+    assert SEARCH.needs(refused) == {}
+    assert SEARCH.findings(refused).kind == "refused"
 
 
-PIT = FirstPit(Uniform(4), 20, 0.25)
+PIT = FirstPit(Uniform(4), 20, 0.25, simple, as_label)
 
 
 def test_the_first_pit_is_the_first_zero_and_there_may_be_none():
-    assert first_pit.first_pit([0.5, 0.0, 0.3, 0.0]) == 1
-    assert first_pit.first_pit([0.5, 0.1]) is None
-    assert first_pit.first_pit([]) is None
+    assert first_pit([0.5, 0.0, 0.3, 0.0]) == 1
+    assert first_pit([0.5, 0.1]) is None
+    assert first_pit([]) is None
 
 
 @given(VALUES, OUTCOME, st.integers(0, 99))
 def test_first_pit_measures_up_to_the_pit_and_sharpens(values, outcome, seed):
-    walk, _ = walked(lambda w: first_pit.needs(w, PIT), outcome, values, seed=seed)
-    found = first_pit.findings(walk, PIT, simple, as_label)
+    walk, _ = walked(PIT.needs, outcome, values, seed=seed)
+    found = PIT.findings(walk)
     measured = [length for length in range(len(values)) if walk.tally(length).count]
     if outcome:
         assert measured == [] and found.kind == "right answer"
@@ -255,8 +253,8 @@ def test_first_pit_measures_up_to_the_pit_and_sharpens(values, outcome, seed):
 def test_a_pit_stays_the_pit_when_a_later_rollout_climbs_out():
     tallies = {0: Tally(((3, 4),)), 1: Tally(((0, 4), (2, 16))), 2: Tally(((0, 4),))}
     walk = Walk(3, False, tallies | {0: Tally(((3, 4), (9, 16)))})
-    found = first_pit.findings(walk, PIT, simple, as_label)
-    assert first_pit.needs(walk, PIT) == {}
+    found = PIT.findings(walk)
+    assert PIT.needs(walk) == {}
     assert found.labels == (0.1, None, None) and found.root.count == 20
 
 

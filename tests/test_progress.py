@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from sparring.errors import DataError, SparringError
-from sparring.labels.label_run import LabelledValues
+from sparring.labels.job import LabelledValues
 from sparring.labels.posterior import best_of_k
 from sparring.progress import (
     LoggedTrace,

@@ -1,1 +1,1 @@
-"""Labels from rollouts: values of prefixes, first errors, pits. `sparring label` is in `command.py`."""
+"""Step labels from rollouts: code here may ask engines, judge answers and write its journal; it trains nothing."""

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from sparring.errors import DataError
 from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
+from sparring.labels.job import JOURNAL_FILE, REPEATED, TRACES_FILE, LabelJob, Subject
+from sparring.labels.job import Progress as JobProgress
 from sparring.labels.journal import Journal
-from sparring.labels.label_run import JOURNAL_FILE, REPEATED, TRACES_FILE, LabelJob, Subject
-from sparring.labels.label_run import Progress as JobProgress
 from sparring.labels.posterior import interval
 from sparring.labels.provers import load_engines, policy_identity
 from sparring.labels.settings import LabelSettings, SolverSettings

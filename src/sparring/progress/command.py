@@ -13,7 +13,7 @@ from rich.console import Console
 
 from sparring.errors import SettingsError
 from sparring.labels.command import run_label
-from sparring.labels.label_run import labelled_values
+from sparring.labels.job import labelled_values
 from sparring.labels.settings import LabelSettings
 from sparring.progress.logs import logged_traces
 from sparring.progress.provers import ProverComparison, compare_provers, comparison_metrics, comparison_table

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparring.errors import DataError
-from sparring.labels.label_run import LabelledValues
+from sparring.labels.job import LabelledValues
 from sparring.traces.records import Trace
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparring.errors import DataError
-from sparring.labels import binary_search, first_pit, montecarlo
+from sparring.labels.allocation import Tally
 from sparring.labels.answers import Checker
 from sparring.labels.journal import (
     Journal,
@@ -33,9 +32,9 @@ from sparring.labels.journal import (
     rollouts_entry,
     solutions_entry,
 )
+from sparring.labels.modes import BinarySearch, FirstPit, Mode, MonteCarlo, Walk
 from sparring.labels.posterior import estimate
 from sparring.labels.settings import LabelSettings
-from sparring.labels.walk import Findings, Needs, Walk
 from sparring.rollouts.engine import (
     Completion,
     Engine,
@@ -100,7 +99,7 @@ class LabelJob:
         self._limits = settings.limits()
         self._refused: list[str] = []
         self._answered = False
-        self._needs, self._findings = _mode(settings)
+        self._mode = mode_of(settings)
         self.kinds: Counter[str] = Counter()
 
     def run(self) -> list[Trace]:
@@ -186,7 +185,7 @@ class LabelJob:
             while active or (waiting and len(wanted) < self.settings.batch):
                 item = active.popleft() if active else waiting.popleft()
                 index, _, solution = item
-                needs = self._needs(self._walk(index, solution))
+                needs = self._mode.needs(self._walk(index, solution))
                 if not needs:
                     done += 1
                     continue
@@ -286,7 +285,7 @@ class LabelJob:
         return Walk(len(solution.steps), solution.outcome, tallies)
 
     def _labelled(self, index: int, number: int, solution: Solution) -> Iterator[Trace]:
-        findings = self._findings(self._walk(index, solution))
+        findings = self._mode.findings(self._walk(index, solution))
         self.kinds[findings.kind] += 1
         subject = self.subjects[index]
         fresh = Trace(subject.problem, solution.steps, source=self._cover.name)
@@ -307,32 +306,22 @@ class LabelJob:
         )
 
 
-def _mode(settings: LabelSettings) -> tuple[Callable[[Walk], Needs], Callable[[Walk], Findings]]:
-    """Return the two functions of the settings' mode."""
+def mode_of(settings: LabelSettings) -> Mode:
+    """Return what the settings want to be found out."""
     allocation = settings.allocation()
-    posterior = settings.label == "posterior_mean"
 
-    def estimator(tally: Any) -> Estimate:
-        return estimate(tally.successes, tally.count, k=settings.best_of, mean=posterior)
+    def estimator(tally: Tally) -> Estimate:
+        mean = settings.label == "posterior_mean"
+        return estimate(tally.successes, tally.count, k=settings.best_of, mean=mean)
 
     def labeller(found: Estimate) -> float:
         return float(found.value > settings.threshold) if settings.label == "hard" else found.value
 
     if settings.mode == "binary_search":
-        return (
-            partial(binary_search.needs, allocation=allocation),
-            partial(binary_search.findings, allocation=allocation, estimator=estimator),
-        )
+        return BinarySearch(allocation, estimator)
     if settings.mode == "first_pit":
-        rule = first_pit.FirstPit(allocation, settings.pit_samples, settings.pit_from_value)
-        return (
-            partial(first_pit.needs, rule=rule),
-            partial(first_pit.findings, rule=rule, estimator=estimator, labeller=labeller),
-        )
-    return (
-        partial(montecarlo.needs, allocation=allocation),
-        partial(montecarlo.findings, estimator=estimator, labeller=labeller),
-    )
+        return FirstPit(allocation, settings.pit_samples, settings.pit_from_value, estimator, labeller)
+    return MonteCarlo(allocation, estimator, labeller)
 
 
 @dataclass(frozen=True, slots=True)
