@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -22,13 +22,12 @@ import mpmath
 from sparring.oracles.expressions import Node, variables, walk
 from sparring.oracles.polynomials import Polynomial, add, cross_difference, multiply, rational
 from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
-from sparring.oracles.values import Reading, evaluate
+from sparring.oracles.values import Evaluation, Reading, evaluate
 
 MAX_NODES = 400
 _DIGITS = (80, 170)
 _LARGEST_EXPONENT = 10**14
 _LARGEST_ANGLE_BITS = 300
-_MAX_TERMS = 300
 _EXACT = Reading()
 _CONSTANTS = frozenset(("i", "e"))
 _lock = threading.Lock()  # contexts of mpmath change their precision while they work
@@ -91,15 +90,6 @@ def approximate(node: Node) -> float | None:
 
 
 _POSITIVE = 3
-_OPERATIONS: dict[str, Callable[..., Any]] = {
-    "sum": lambda context, *parts: context.fsum(parts),
-    "product": lambda _, one, other: one * other,
-    "quotient": lambda _, above, below: above / below,
-    "negative": lambda _, part: -part,
-    "mixed": lambda _, whole, part: whole + part,
-    "percent": lambda _, part: part / 100,
-    "degrees": lambda context, part: part * context.pi / 180,
-}
 
 
 def _points(names: list[str]) -> list[dict[str, Fraction]]:
@@ -150,52 +140,41 @@ def _values_at(context: Any, nodes: Sequence[Node], point: Mapping[str, Fraction
     """Return the values of expressions at a point; none where one of them has none, or is not real between variables."""
     with _lock:
         try:
-            values = [_Evaluation(context, point, bool(point)).value(node) for node in nodes]
+            values = [_Precise(context, point, bool(point)).value(node) for node in nodes]
         except (ValueError, ArithmeticError):
             return []
         return values if all(map(context.isfinite, values)) else []
 
 
-class _Evaluation:
-    """The value of trees at one point in one precision; `real`: what is not real on the way has no value."""
+class _Precise(Evaluation):
+    """The value of trees in one precision; `real`: what is not real on the way has no value."""
 
     def __init__(self, context: Any, point: Mapping[str, Fraction], real: bool) -> None:
-        self.context, self.point, self.real = context, point, real
+        super().__init__(point)
+        self.context, self.real = context, real
+        self.constants = {"i": context.mpc(0, 1), "e": +context.e, "pi": +context.pi}
 
     def value(self, node: Node) -> Any:
-        value = self._value(node)
+        if node.kind in ("plusminus", "either"):
+            raise UnreadableError(node.kind)
+        value = super().value(node)
         if self.real and getattr(value, "imag", 0) != 0 and node.name != "i":
             imaginary = any(one.kind == "variable" and one.name == "i" for one in walk(node))
             if not imaginary:
                 raise UndefinedError("not real")
         return value
 
-    def _value(self, node: Node) -> Any:
-        context, kind = self.context, node.kind
-        if kind == "number":
-            return context.mpf(node.value.numerator) / node.value.denominator
-        if kind == "variable":
-            if node.name in self.point:
-                return context.mpf(self.point[node.name].numerator) / self.point[node.name].denominator
-            if node.name == "i":
-                return context.mpc(0, 1)
-            if node.name == "e":
-                return +context.e
-            raise UnreadableError(f"{node.name} has no value")
-        if kind == "constant":
-            return +context.pi
-        if kind == "sigma":
-            return self._finite_sum(node)
-        parts = [self.value(part) for part in node.parts]
-        if kind == "call":
-            return self._call(node.name, parts)
-        if kind == "power":
-            return self._power(node, parts[0], parts[1])
-        if kind not in _OPERATIONS:
-            raise UnreadableError(kind)
-        return _OPERATIONS[kind](context, *parts)
+    def number(self, value: Fraction) -> Any:
+        return self.context.mpf(value.numerator) / value.denominator
 
-    def _power(self, node: Node, base: Any, exponent: Any) -> Any:
+    def variable(self, name: str) -> Any:
+        value = self.point.get(name)
+        return self.number(value) if isinstance(value, Fraction) else super().variable(name)
+
+    def degrees(self, value: Any) -> Any:
+        return value * self.context.pi / 180
+
+    def power(self, node: Node, base: Any, exponent: Any) -> Any:
         context = self.context
         if base == 0:
             if context.re(exponent) <= 0:
@@ -216,20 +195,8 @@ class _Evaluation:
             fraction.numerator if fraction is not None and fraction.denominator == 1 else exponent
         )
 
-    def _finite_sum(self, node: Node) -> Any:
-        first, last = (self.value(part) for part in node.parts[:2])
-        if not (self.context.isint(first) and self.context.isint(last)):
-            raise UnreadableError("a sum without whole numbers as bounds")
-        if last - first > _MAX_TERMS:
-            raise TooLargeError("a sum of too many terms")
-        total = self.context.mpf(0)
-        for index in range(int(first), int(last) + 1):
-            inner = _Evaluation(self.context, {**self.point, node.name: Fraction(index)}, self.real)
-            total += inner.value(node.parts[2])
-        return total
-
-    def _call(self, name: str, parts: list[Any]) -> Any:
-        context, value = self.context, parts[0]
+    def call(self, node: Node, parts: Sequence[Any]) -> Any:
+        context, name, value = self.context, node.name, parts[0]
         if name == "sqrt":
             return context.sqrt(value)
         if name == "abs":

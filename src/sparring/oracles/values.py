@@ -16,6 +16,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from sparring.oracles.expressions import USUAL_ORDER, Node, calculation, walk
 from sparring.oracles.reading import Token, TooLargeError, UndefinedError, UnreadableError, tokenize
@@ -23,6 +24,7 @@ from sparring.oracles.reading import Token, TooLargeError, UndefinedError, Unrea
 MAX_BITS = 20_000
 MAX_FACTORIAL = 400
 MAX_TERMS = 1000
+MAX_ALL_TERMS = 5000
 NOISE = 1e-9
 # Roots that are no fraction are carried to so many bits; values that rest on them (or on π) are equal within this share.
 ROOT_BITS = 200
@@ -114,7 +116,7 @@ def evaluate(node: Node, point: Mapping[str, Value], reading: Reading = Reading(
         TooLargeError: it exceeds the bounds.
     """
     try:
-        value = _value(node, point, reading, False)
+        value: Value = Evaluation(point, reading).value(node)
     except (OverflowError, RecursionError) as error:
         raise TooLargeError("a value is too large, or nested too deeply") from error
     if isinstance(value, complex) and not cmath.isfinite(value):
@@ -122,63 +124,139 @@ def evaluate(node: Node, point: Mapping[str, Value], reading: Reading = Reading(
     return value
 
 
-def _value(node: Node, point: Mapping[str, Value], reading: Reading, angle: bool) -> Value:
-    kind = node.kind
-    if kind == "number":
-        return node.value
-    if kind == "variable":
-        if node.name == "i" and reading.imaginary:
-            return 1j
-        if node.name == "e" and reading.euler:
-            return complex(math.e)
-        if node.name not in point:
-            raise UnreadableError(f"{node.name} has no value")
-        return point[node.name]
-    if kind == "constant":
-        return complex(math.pi)
-    if kind == "application":
-        raise UnreadableError(f"{node.name} is a function of the text")
-    if kind == "sigma":
-        return _finite_sum(node, point, reading)
-    if kind == "call":
-        return _call(node, point, reading)
-    if kind == "either":
-        return _value(node.parts[0 if reading.usual else 1], point, reading, angle)
-    parts = [_value(part, point, reading, angle) for part in node.parts]
-    if kind == "sum":
-        total = parts[0]
-        for part in parts[1:]:
-            total = _bounded(total + part)
+class Evaluation:
+    """The value of trees at one point under one reading; a subclass computes with other numbers.
+
+    Its methods raise what `evaluate` raises, and `OverflowError`.
+    """
+
+    constants: Mapping[str, Any] = {"i": 1j, "e": complex(math.e), "pi": complex(math.pi)}
+
+    def __init__(self, point: Mapping[str, Value], reading: Reading = Reading()) -> None:
+        self.point = point
+        self.reading = reading
+        self.terms = 0  # of finite sums, which may stand in each other
+
+    def value(self, node: Node) -> Any:
+        """Return the value of a tree."""
+        kind, reading = node.kind, self.reading
+        if kind == "number":
+            return self.number(node.value)
+        if kind == "variable":
+            return self.variable(node.name)
+        if kind == "constant":
+            return self.constants[node.name]
+        if kind == "application":
+            raise UnreadableError(f"{node.name} is a function of the text")
+        if kind == "sigma":
+            return self.finite_sum(node)
+        if kind == "either":
+            return self.value(node.parts[0 if reading.usual else 1])
+        parts = [self.value(part) for part in node.parts]
+        if kind == "call":
+            return self.call(node, parts)
+        if kind == "sum":
+            total = parts[0]
+            for part in parts[1:]:
+                total = _bounded(total + part)
+            return total
+        if kind == "product":
+            return _bounded(parts[0] * parts[1])
+        if kind == "quotient":
+            if parts[1] == 0:
+                raise UndefinedError("division by zero")
+            return _bounded(parts[0] / parts[1])
+        if kind == "power":
+            return self.power(node, *parts)
+        if kind == "negative":
+            return -parts[0]
+        if kind == "plusminus":
+            return parts[0] * reading.sign
+        if kind == "mixed":
+            return parts[0] + parts[1] if reading.mixed else parts[0] * parts[1]
+        if kind == "percent":
+            return parts[0] / 100 if reading.percent else parts[0]
+        if kind == "degrees":
+            return self.degrees(parts[0])
+        raise UnreadableError(kind)
+
+    def number(self, value: Fraction) -> Any:
+        """Return a fraction as the kind of number that is computed with."""
+        return value
+
+    def variable(self, name: str) -> Any:
+        """Return the value of a variable, or of a constant that is written as one."""
+        if (name == "i" and self.reading.imaginary) or (name == "e" and self.reading.euler):
+            return self.constants[name]
+        if name not in self.point:
+            raise UnreadableError(f"{name} has no value")
+        return self.point[name]
+
+    def degrees(self, value: Any) -> Any:
+        """Return a number of degrees as it stands: `call` converts the angles of functions."""
+        return value
+
+    def finite_sum(self, node: Node) -> Any:
+        """Return a sum over an index, whose bounds are whole numbers."""
+        exact = Evaluation(self.point, self.reading)
+        exact.terms = self.terms
+        first, last = (exact.value(part) for part in node.parts[:2])
+        self.terms = exact.terms
+        if not (isinstance(first, Fraction) and isinstance(last, Fraction)):
+            raise UnreadableError("a sum without numbers as bounds")
+        if first.denominator * last.denominator != 1:
+            raise UnreadableError("a sum without whole numbers as bounds")
+        if last - first > MAX_TERMS:
+            raise TooLargeError("a sum of too many terms")
+        total, outer = self.number(Fraction(0)), self.point
+        for index in range(int(first), int(last) + 1):
+            self.terms += 1
+            if self.terms > MAX_ALL_TERMS:
+                raise TooLargeError("sums of too many terms")
+            self.point = {**outer, node.name: Fraction(index)}
+            total = _bounded(total + self.value(node.parts[2]))
+        self.point = outer
         return total
-    if kind == "product":
-        return _bounded(parts[0] * parts[1])
-    if kind == "quotient":
-        return _quotient(parts[0], parts[1])
-    if kind == "power":
-        return _power(parts[0], parts[1])
-    if kind == "negative":
-        return -parts[0]
-    if kind == "plusminus":
-        return parts[0] * reading.sign
-    if kind == "mixed":
-        return parts[0] + parts[1] if reading.mixed else parts[0] * parts[1]
-    if kind == "percent":
-        return parts[0] / 100 if reading.percent else parts[0]
-    if kind == "degrees":
-        return parts[0]
-    raise UnreadableError(kind)
+
+    def power(self, node: Node, base: Any, exponent: Any) -> Any:
+        """Return the value of a power, from those of its parts."""
+        return _power(base, exponent)
+
+    def call(self, node: Node, parts: Sequence[Any]) -> Any:
+        """Return the value of a function, from those of its arguments."""
+        name, value = node.name, parts[0]
+        if name == "sqrt":
+            return _power(value, Fraction(1, 2))
+        if name == "root":
+            return _square_root(value)
+        if name == "factorial":
+            return Fraction(math.factorial(_whole(value)))
+        if name == "binom":
+            return Fraction(math.comb(_whole(value), _whole(parts[1])))
+        if name == "abs":
+            return abs(value) if isinstance(value, Fraction) else complex(abs(value))
+        if name in ("floor", "ceil"):
+            exact = value if isinstance(value, Fraction) else Fraction(_real(value)).limit_denominator(10**12)
+            return Fraction(math.floor(exact) if name == "floor" else math.ceil(exact))
+        number = as_complex(value)
+        if name in ("log", "ln"):
+            if number == 0:
+                raise UndefinedError("logarithm of zero")
+            base = as_complex(parts[1]) if len(parts) > 1 else complex(10 if name == "log" else math.e)
+            if base in (0, 1):
+                raise UndefinedError("a logarithm to this base")
+            return cmath.log(number) / cmath.log(base)
+        in_degrees = self.reading.degrees or any(one.kind == "degrees" for one in walk(node))
+        if in_degrees and name in _RATIOS:
+            number *= math.pi / 180
+        value = _trigonometric(name, number)
+        return value * 180 / math.pi if self.reading.degrees and name in _INVERSES else value
 
 
 def _bounded(value: Value) -> Value:
     if isinstance(value, Fraction) and bits(value) > MAX_BITS:
         raise TooLargeError("a number is too large")
     return value
-
-
-def _quotient(above: Value, below: Value) -> Value:
-    if below == 0:
-        raise UndefinedError("division by zero")
-    return _bounded(above / below)
 
 
 def _power(base: Value, exponent: Value) -> Value:
@@ -232,57 +310,12 @@ def _square_root(value: Value) -> Fraction:
     return Fraction(math.isqrt((value.numerator << 2 * shift) // value.denominator), 1 << shift)
 
 
-def _finite_sum(node: Node, point: Mapping[str, Value], reading: Reading) -> Value:
-    first, last = (_value(part, point, reading, False) for part in node.parts[:2])
-    if not (isinstance(first, Fraction) and isinstance(last, Fraction)):
-        raise UnreadableError("a sum without numbers as bounds")
-    if first.denominator * last.denominator != 1:
-        raise UnreadableError("a sum without whole numbers as bounds")
-    if last - first > MAX_TERMS:
-        raise TooLargeError("a sum of too many terms")
-    total: Value = Fraction(0)
-    for index in range(int(first), int(last) + 1):
-        total = _bounded(total + _value(node.parts[2], {**point, node.name: Fraction(index)}, reading, False))
-    return total
-
-
 def _whole(value: Value) -> int:
     if not isinstance(value, Fraction) or value.denominator != 1 or value < 0:
         raise UndefinedError("needs a whole number")
     if value > MAX_FACTORIAL:
         raise TooLargeError("a factorial is too large")
     return int(value)
-
-
-def _call(node: Node, point: Mapping[str, Value], reading: Reading) -> Value:
-    parts = [_value(part, point, reading, True) for part in node.parts]
-    name, value = node.name, parts[0]
-    if name == "sqrt":
-        return _power(value, Fraction(1, 2))
-    if name == "root":
-        return _square_root(value)
-    if name == "factorial":
-        return Fraction(math.factorial(_whole(value)))
-    if name == "binom":
-        return Fraction(math.comb(_whole(value), _whole(parts[1])))
-    if name == "abs":
-        return abs(value) if isinstance(value, Fraction) else complex(abs(value))
-    if name in ("floor", "ceil"):
-        exact = value if isinstance(value, Fraction) else Fraction(_real(value)).limit_denominator(10**12)
-        return Fraction(math.floor(exact) if name == "floor" else math.ceil(exact))
-    number = as_complex(value)
-    if name in ("log", "ln"):
-        if number == 0:
-            raise UndefinedError("logarithm of zero")
-        base = as_complex(parts[1]) if len(parts) > 1 else complex(10) if name == "log" else complex(math.e)
-        if base in (0, 1):
-            raise UndefinedError("a logarithm to this base")
-        return cmath.log(number) / cmath.log(base)
-    in_degrees = reading.degrees or any(one.kind == "degrees" for one in walk(node))
-    if in_degrees and name in _RATIOS:
-        number *= math.pi / 180
-    value = _trigonometric(name, number)
-    return value * 180 / math.pi if reading.degrees and name in _INVERSES else value
 
 
 def _trigonometric(name: str, number: complex) -> complex:
