@@ -70,8 +70,13 @@ def test_what_is_not_clear_is_unreadable(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["9^{9^{9}}", "(400!)!", "2^{99999}", "((10^{99})^{99})^{99}"]
-    + [r"\sum_{i=1}^{999}\sum_{j=1}^{999}\sum_{k=1}^{999} 1"],
+    [
+        "9^{9^{9}}",
+        "(400!)!",
+        "2^{99999}",
+        "((10^{99})^{99})^{99}",
+        r"\sum_{i=1}^{999}\sum_{j=1}^{999}\sum_{k=1}^{999} 1",
+    ],
 )
 def test_towers_are_too_large(text: str) -> None:
     with pytest.raises(TooLargeError):
