@@ -135,9 +135,7 @@ Answer = Amount | Choice | Words | Clock | Ratio | Items | Range | Named | Equat
 
 # --- dress ---
 
-_VULGAR = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5),
-           "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅐": (1, 7), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8),
-           "⅑": (1, 9), "⅒": (1, 10)}  # fmt: skip
+_VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ", "0123456789+-()n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _SIGNS = {
@@ -158,13 +156,11 @@ _RENAMED = [
     (re.compile(r"\\(?:degree|textdegree)(?![A-Za-z])"), r"^\\circ "),
     (re.compile(r"\{\s*\}\s*(?=\^)"), ""),
     (re.compile(r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ"), r"^\\circ "),
-    (re.compile(r"\\(?:leqslant|leq|le)(?![A-Za-z])"), r"\\le "),
-    (re.compile(r"\\(?:geqslant|geq|ge)(?![A-Za-z])"), r"\\ge "),
     (re.compile(r"\\lt(?![A-Za-z])"), "<"),
     (re.compile(r"\\gt(?![A-Za-z])"), ">"),
+    (re.compile(r"\\(?:leqslant|leq|le)(?![A-Za-z])|<="), r"\\le "),
+    (re.compile(r"\\(?:geqslant|geq|ge)(?![A-Za-z])|>="), r"\\ge "),
     (re.compile(r"\\(?:neq|ne)(?![A-Za-z])|!=|\\not\s*="), r"\\ne "),
-    (re.compile(r"<="), r"\\le "),
-    (re.compile(r">="), r"\\ge "),
     (re.compile(r"\\lbrace(?![A-Za-z])"), r"\\{"),
     (re.compile(r"\\rbrace(?![A-Za-z])"), r"\\}"),
     (re.compile(r"\\(?:dfrac|tfrac|cfrac)(?![A-Za-z])"), r"\\frac"),
@@ -227,9 +223,7 @@ def undress(text: str) -> str:
         text = found[-1].content
     for _ in range(3):
         before = text
-        while (outer := _OUTER.match(text)) is not None and _closes(text[outer.end() - 1 :]) == len(
-            text
-        ) - outer.end():
+        while (outer := _OUTER.match(text)) and _closes(text[outer.end() - 1 :]) == len(text) - outer.end():
             text = text[outer.end() : -1].strip()
         text = _EMPHASIS.sub(r"\2", text.strip())
         text = _MATHS.sub(lambda match: f" {next(filter(None, match.groups()), '')} ", text).strip()
@@ -244,16 +238,12 @@ def undress(text: str) -> str:
     text = re.sub(r"\\\$", "$", text)
     text = _clean_ends(text)
     lead = _LEAD.match(text)
-    if lead is not None and lead.end() < len(text) and lead.end():
+    if lead is not None and lead.end() < len(text):
         text = text[lead.end() :]
     text = re.sub(r"^(?:minus|negative)\s+(?=[\d$\\])", "-", text, flags=re.I)
-    text = _APPROXIMATELY.sub("", text, count=1) if _APPROXIMATELY.match(text) else text
+    text = text[approximately.end() :] if (approximately := _APPROXIMATELY.match(text)) else text
     clause = _CLAUSE.search(text, 1)
-    if (
-        clause is not None
-        and not re.search(r"\d|\\|=", clause[0])
-        and not re.match(r"\W*(?:or|and)\b(?! so)", clause[0])
-    ):
+    if clause is not None and not re.search(r"\d|\\|=|^\W*(?:or|and)\b(?! so)", clause[0]):
         text = text[: clause.start()]
     for pattern in (_SENTENCE, _COLON_LEAD):
         sentence = pattern.match(text)
@@ -263,7 +253,7 @@ def undress(text: str) -> str:
 
 
 def _plain_signs(text: str) -> str:
-    text = re.sub(r"(\d?)\s?([" + "".join(_VULGAR) + "])", _vulgar, text)
+    text = re.sub(rf"(\d?)\s?([{_VULGAR}])", _vulgar, text)
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ]+", lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
     text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉]+", lambda match: f"_{{{match[0].translate(_SUBSCRIPTS)}}}", text)
     text = "".join(_SIGNS.get(character, character) for character in text)
@@ -271,7 +261,7 @@ def _plain_signs(text: str) -> str:
 
 
 def _vulgar(match: re.Match[str]) -> str:
-    above, below = _VULGAR[match[2]]
+    above, below = unicodedata.normalize("NFKC", match[2]).split("⁄")
     return f"{match[1]}\\frac{{{above}}}{{{below}}}"
 
 
@@ -297,7 +287,6 @@ def _clean_ends(text: str) -> str:
 # --- readings ---
 
 _ELLIPSIS = re.compile(r"\\[lcdv]?dots[cbmio]?(?![A-Za-z])|\.\.\.|…")
-_TRUE, _FALSE = {"true", "yes"}, {"false", "no"}
 
 
 @lru_cache(maxsize=8192)
@@ -728,12 +717,17 @@ def _equation(text: str, depth: int) -> Iterator[Answer]:
 # --- words ---
 
 _ARTICLES = word_set("the a an is are it its it's on in at be to by he she they this that would will")
-_SYNONYMS = {"dne": "not exist", "does not exist": "not exist", "undefined": "undefined", "no solutions": "no solution",
-             "no real solution": "no solution", "no real solutions": "no solution", "no such": "no solution",
-             "infinitely many": "infinite", "infinite number": "infinite", "infinitely many solutions": "infinite",
-             "nonexistent": "not exist", "doesn't exist": "not exist", "there no solution": "no solution"}  # fmt: skip
-
-
+_SYNONYMS = {
+    spelling: meaning
+    for meaning, spellings in (
+        ("true", "yes"),
+        ("false", "no"),
+        ("not exist", "dne|does not exist|doesn't exist|nonexistent"),
+        ("no solution", "no solutions|no real solution|no real solutions|no such|there no solution"),
+        ("infinite", "infinitely many|infinite number|infinitely many solutions"),
+    )
+    for spelling in spellings.split("|")
+}
 _MONTHS = word_set("january february march april may june july august september october november december")
 _MONTH = {name[:length]: name for name in _MONTHS for length in (3, 4, len(name))}
 
@@ -765,6 +759,4 @@ def _words(text: str) -> Words | None:
     kept = [word for word in found if word not in _ARTICLES] or found
     said = " ".join(kept)
     said = _SYNONYMS.get(said, said)
-    if said in _TRUE or said in _FALSE:
-        said = "true" if said in _TRUE else "false"
     return Words(tuple(said.split()))
