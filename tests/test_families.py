@@ -78,7 +78,7 @@ def test_a_position_off_by_one_would_be_noticed(folders, name):
 def test_joined_texts_merge_and_pieces_do_not(folders):
     """What makes these layouts necessary: a full stop and the line breaks after it are one token."""
     tokenizer = load_scorer(folders["skywork"][1], device="cpu").tokenizer
-    joined = join([Piece("left.", False), Piece("\n\n", True)], tokenizer)
+    joined = join([[Piece("left.", False), Piece("\n\n", True)]], tokenizer)
     assert joined.ids == tokenizer.encode("left.\n\n") != tokenizer.encode("left.") + tokenizer.encode("\n\n")
     assert joined.spans[0][1] - 1 == joined.spans[1][0] and joined.merged == {0}
 

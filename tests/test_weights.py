@@ -25,10 +25,11 @@ from sparring.labels.provers import load_engine
 from sparring.labels.settings import LabelSettings
 from sparring.models.families import FAMILIES, convert_prm
 from sparring.models.loading import (
-    load_backbone,
+    HEAD_FILE,
     load_causal_model,
     load_label_token_model,
     load_new_token_classifier,
+    load_step_head,
     load_token_classifier,
 )
 from sparring.models.scorer import load_scorer
@@ -38,6 +39,13 @@ Tensors = dict[str, torch.Tensor]
 CPU = torch.device("cpu")
 FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LABELS = ("wrong", "correct")
+
+
+def headed(folder: Path) -> Path:
+    save_file({"0.weight": torch.ones(2, 16), "0.bias": torch.ones(2)}, folder / HEAD_FILE)
+    return folder
+
+
 LOADERS = {
     "policy": (AutoModelForCausalLM, lambda place: load_causal_model(place, device=CPU, dtype=torch.float32)),
     "label tokens": (
@@ -48,7 +56,7 @@ LOADERS = {
         AutoModelForTokenClassification,
         lambda place: load_token_classifier(place, device=CPU, dtype=torch.float32),
     ),
-    "backbone": (AutoModel, lambda place: load_backbone(place, device=CPU, dtype=torch.float32)),
+    "step head": (AutoModel, lambda place: load_step_head(headed(place), device=CPU, dtype=torch.float32)),
     "new classifier": (
         AutoModelForCausalLM,
         lambda place: load_new_token_classifier(place, LABELS, device=CPU, dtype=torch.float32),
@@ -111,7 +119,7 @@ DAMAGE: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
     "nothing at all": (lambda state: {"none": torch.zeros(1)}, "layers"),
     "DataParallel": (prefixed("module."), "begin with 'module"),
     "torch.compile": (prefixed("_orig_mod."), "begin with '_orig_mod"),
-    "peft": (prefixed("base_model.model."), "begin with 'base_model.model"),
+    "peft": (prefixed("base_model.model."), r"begin with 'base_model\.(model\.)?'"),
     "both wrappers": (prefixed("module._orig_mod."), "begin with 'module._orig_mod"),
     "a layer too many": (
         lambda state: (

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -26,7 +25,6 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import (
     AutoConfig,
-    AutoModel,
     AutoModelForCausalLM,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -319,11 +317,7 @@ def load_tokenizer(name: str | Path) -> Any:
 
 
 def _try_out(tokenizer: Any) -> None:
-    """Raise whatever the tokenizer does on a text that it must be able to read: one of its own tokens.
-
-    Raises:
-        ValueError: it has none.
-    """
+    """Raise whatever the tokenizer does on a text that it must be able to read: one of its own tokens."""
     ids = tokenizer.get_vocab()
     if not ids:
         raise ValueError("its vocabulary is empty")
@@ -363,11 +357,6 @@ def load_causal_model(name: str | Path, *, device: torch.device, dtype: torch.dt
     return _load(AutoModelForCausalLM, name, device, dtype)
 
 
-def load_backbone(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:
-    """Return a model without a head, in evaluation mode on the device."""
-    return _load(AutoModel, name, device, dtype)
-
-
 def load_token_classifier(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:
     """Return a token classifier in evaluation mode on the device."""
     return _load(AutoModelForTokenClassification, name, device, dtype)
@@ -401,26 +390,6 @@ def load_new_token_classifier(
     )
 
 
-class StepHead(nn.Module):
-    """A native backbone with linear layers and ReLU between them, called like a token classifier of transformers."""
-
-    def __init__(self, backbone: Any, layers: list[nn.Linear]) -> None:
-        super().__init__()
-        self.backbone, self.config = backbone, backbone.config
-        self.head = nn.Sequential(layers[0], *(part for layer in layers[1:] for part in (nn.ReLU(), layer)))
-        self.config.num_labels = layers[-1].out_features
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the backbone's input embedding."""
-        embedding: nn.Embedding = self.backbone.get_input_embeddings()
-        return embedding
-
-    def forward(self, input_ids: torch.Tensor, use_cache: bool = False) -> SimpleNamespace:
-        """Return logits of shape (rows, tokens, labels)."""
-        states = self.backbone(input_ids=input_ids, use_cache=use_cache).last_hidden_state
-        return SimpleNamespace(logits=self.head(states))
-
-
 def head_layers(weights: Mapping[str, torch.Tensor], width: int) -> list[nn.Linear]:
     """Return the layers of a head file, checked to fit each other and a backbone of this width.
 
@@ -442,8 +411,8 @@ def head_layers(weights: Mapping[str, torch.Tensor], width: int) -> list[nn.Line
     return layers
 
 
-def load_step_head(folder: Path, *, device: torch.device, dtype: torch.dtype) -> StepHead:
-    """Return the model of a folder with a step head, in evaluation mode.
+def load_step_head(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return a token classifier whose head are the layers of `HEAD_FILE`, with ReLU between them.
 
     Raises:
         CheckpointError: the backbone or the head cannot be loaded, or they do not fit.
@@ -456,9 +425,18 @@ def load_step_head(folder: Path, *, device: torch.device, dtype: torch.dtype) ->
     for name, tensor in weights.items():
         if not tensor.is_floating_point() or not torch.isfinite(tensor.to(dtype)).all():
             raise CheckpointError(f"{path}: {name} holds something else than finite numbers")
-    backbone = load_backbone(folder, device=device, dtype=dtype)
-    layers = head_layers(weights, backbone.config.hidden_size)
-    return StepHead(backbone, layers).to(device=device, dtype=dtype).eval()
+
+    def without_head(model: Any, missing: set[str], unexpected: set[str]) -> None:
+        head = _outside_backbone(model)
+        unexpected |= head - missing
+        missing -= head
+
+    model = _load(AutoModelForTokenClassification, folder, device, dtype, without_head)
+    first, *others = head_layers(weights, model.config.hidden_size)
+    [head] = {key.partition(".")[0] for key in _outside_backbone(model)}
+    setattr(model, head, nn.Sequential(first, *(part for one in others for part in (nn.ReLU(), one))))
+    model.config.num_labels = [first, *others][-1].out_features
+    return model.to(device=device, dtype=dtype).eval()
 
 
 def load_label_token_model(
@@ -524,16 +502,8 @@ def _load(
 ) -> Any:
     """Return a model with all its weights from the checkpoint and all the checkpoint's weights in it.
 
-    Args:
-        factory: a class of transformers with `from_pretrained`.
-        name: folder or hub name.
-        device: where to put it; on `meta` names and shapes are compared and no number is read.
-        dtype: of the weights.
-        excuse: takes out of the sets of missing and unexpected names those that are as they should be.
-        options: for `from_pretrained`.
-
-    Raises:
-        CheckpointError: a file is missing or damaged, or the weights are not those of the model.
+    On the device `meta` names and shapes are compared and no number is read. `excuse` takes out of the sets of missing and
+    unexpected names those that are as they should be.
     """
     folder = resolve_model(name)
     if Path(folder).is_dir():
@@ -551,9 +521,8 @@ def _load(
             **options,
         )
     missing = set(info["missing_keys"])
-    unexpected = {
-        key for key in info["unexpected_keys"] if not key.endswith(".masked_bias")
-    }  # an old constant
+    # `masked_bias` is an old constant, no weight.
+    unexpected = {key for key in info["unexpected_keys"] if not key.endswith(".masked_bias")}
     if excuse is not None:
         excuse(model, missing, unexpected)
     refuse_other_weights(folder, model, missing, unexpected, info["mismatched_keys"])
@@ -587,6 +556,7 @@ def refuse_other_weights(
         CheckpointError: there is any.
     """
     lost, left = sorted(missing), sorted(unexpected)
+    known = {*lost, *(name.removeprefix(f"{model.base_model_prefix}.") for name in lost)}
     shapes = sorted(
         f"{key} {tuple(there)} where the model has {tuple(wanted)}" for key, there, wanted in mismatched
     )
@@ -602,7 +572,7 @@ def refuse_other_weights(
         key[: -len(name)]
         for key in left
         for name in (key.split(".", count)[-1] for count in range(1, 5))
-        if name in lost
+        if name in known
     ]
     if any("lora_" in key for key in left):
         advice = "; an adapter was saved beside its base: merge it into the weights and save again"
@@ -614,11 +584,7 @@ def refuse_other_weights(
 
 
 def _refuse_ambiguous(folder: Path, model: Any) -> None:
-    """Refuse what transformers would choose between or round without a word: two names of a weight, integers for numbers.
-
-    Raises:
-        CheckpointError: there is such a weight.
-    """
+    """Refuse what transformers would choose between or round silently: two names of a weight, integers for numbers."""
     types = {name: kind for held in weight_files(folder).values() for name, kind in held.items()}
     prefix = f"{model.base_model_prefix}."
     twice = sorted(name for name in types if prefix + name in types)
@@ -641,11 +607,7 @@ def _refuse_ambiguous(folder: Path, model: Any) -> None:
 
 
 def _tie(folder: str, model: Any) -> None:
-    """Make embeddings one matrix where the configuration says so; two different ones are read differently by versions.
-
-    Raises:
-        CheckpointError: the checkpoint holds two different ones.
-    """
+    """Make embeddings one matrix where the configuration says so; two different ones are read differently by versions."""
     output = model.get_output_embeddings()
     if output is None or not getattr(model.config.get_text_config(), "tie_word_embeddings", False):
         return

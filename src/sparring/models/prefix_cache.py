@@ -123,13 +123,11 @@ class Reading:
     states: torch.Tensor | None
     cache: Any = None
 
-    def segments(self, texts: Sequence[Ids], known: Sequence[Ids]) -> list[torch.Tensor]:
-        """Return, per row, keys and values of the ids that were new, (layers, 2, heads, tokens, width)."""
+    def segment(self, row: int, tokens: int) -> torch.Tensor:
+        """Return keys and values of a row's last tokens that were read, (layers, 2, heads, tokens, width)."""
         assert self.states is not None
         end = self.visible.shape[1]
-        fresh = self.states[:, :, :, :, self.past : end].clone()
-        new = [len(text) - len(key) for text, key in zip(texts, known, strict=True)]
-        return [fresh[:, :, row, :, end - self.past - count :] for row, count in enumerate(new)]
+        return self.states[:, :, row, :, end - tokens : end].clone()
 
 
 def read(

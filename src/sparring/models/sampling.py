@@ -292,8 +292,8 @@ def begin(
     if found.states is None:
         return SeparateRows(model, found.cache, found.visible.long(), lengths, samples), logits
     if kept is not None:
-        for prompt, key, states in zip(prompts, known, found.segments(prompts, known), strict=True):
-            kept.keep(prompt, Segment(states, key))
+        for row, (prompt, key) in enumerate(zip(prompts, known, strict=True)):
+            kept.keep(prompt, Segment(found.segment(row, len(prompt) - len(key)), key))
     states, visible = found.states, torch.nn.functional.pad(found.visible, (0, room))
     if samples > branches:
         times = samples // branches

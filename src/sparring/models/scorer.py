@@ -11,6 +11,7 @@ Not here: token ids and scoring positions (`traces/spans.py`, `text_layout.py`),
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +64,8 @@ class Scorer:
         overflow: what to do with a trace that does not fit: refuse it, or drop whole last steps and count them.
     """
 
+    _encode: Callable[..., Encoded]
+
     def __init__(
         self,
         model: Any,
@@ -108,8 +111,16 @@ class Scorer:
         Raises:
             DataError: it does not fit the context, and `overflow` is "refuse".
         """
+        sidecar = self.sidecar
         try:
-            encoded = self._encode(trace)
+            encoded = self._encode(
+                trace.problem.question,
+                trace.steps,
+                self.tokenizer,
+                sidecar.layout,
+                max_length=sidecar.max_length,
+                overflow=self.overflow,
+            )
         except DataError as error:
             raise DataError(
                 f"trace of problem '{trace.problem.id}': {error.message}", field=error.field
@@ -122,9 +133,6 @@ class Scorer:
         scores: list[float] = torch.sigmoid(calibration.scale * log_odds + calibration.shift).tolist()
         return scores
 
-    def _encode(self, trace: Trace) -> Encoded:
-        raise NotImplementedError
-
     def _log_odds(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:
         """Return, per row, the log-odds that each of its steps is correct."""
         raise NotImplementedError
@@ -136,33 +144,13 @@ class TokenHeadScorer(Scorer):
     The logits come from a token-classification head, or are those of the label tokens of a causal language model.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        sidecar: Sidecar,
-        *,
-        batch_tokens: int = BATCH_TOKENS,
-        overflow: Overflow = "refuse",
-    ) -> None:
-        super().__init__(model, tokenizer, sidecar, batch_tokens=batch_tokens, overflow=overflow)
-        # `load_label_token_model` puts the token that says "correct" first.
-        self.correct = 0 if sidecar.head == "label_tokens" else sidecar.correct_label
-        if sidecar.head != "label_tokens" and self.correct >= model.config.num_labels:
-            raise CheckpointError(
-                f"the sidecar's correct_label is {sidecar.correct_label}, the head has {model.config.num_labels} labels"
-            )
+    _encode = staticmethod(encode_trace)
 
-    def _encode(self, trace: Trace) -> Encoded:
-        sidecar = self.sidecar
-        return encode_trace(
-            trace.problem.question,
-            trace.steps,
-            self.tokenizer,
-            sidecar.layout,
-            max_length=sidecar.max_length,
-            overflow=self.overflow,
-        )
+    @property
+    def correct(self) -> int:
+        """Index of the logit that says "correct"."""
+        # `load_label_token_model` puts the token that does so first.
+        return 0 if self.sidecar.head == "label_tokens" else self.sidecar.correct_label
 
     @torch.inference_mode()
     def _log_odds(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:
@@ -209,17 +197,16 @@ class TokenHeadScorer(Scorer):
                 chosen = [places[index] for index in batch]
                 texts, keys = [rows[place].input_ids for place in chosen], [known[place] for place in chosen]
                 found = read(self.model, texts, keys, cache, pad_id=self.tokenizer.pad_token_id)
-                states = found.segments(texts, keys)
-                for index, place in enumerate(chosen):
-                    row, key = rows[place], keys[index]
+                for index, (place, text, key) in enumerate(zip(chosen, texts, keys, strict=True)):
                     scores = dict(cache.segments[key].scores) if key else {}
-                    new = [position for position in row.positions if position >= len(key)]
+                    new = [position for position in rows[place].positions if position >= len(key)]
                     # The last column of the logits belongs to the last token of every text.
-                    logits = found.logits[index, [position - len(texts[index]) for position in new]].float()
+                    logits = found.logits[index, [position - len(text) for position in new]].float()
                     log_odds = correct_log_odds(logits, self.correct)
                     scores |= zip(new, self._calibrated(log_odds), strict=True)
-                    results[place] = [scores[position] for position in row.positions], len(key)
-                    cache.keep(texts[index], Segment(states[index], key, scores))
+                    results[place] = [scores[position] for position in rows[place].positions], len(key)
+                    if found.states is not None:
+                        cache.keep(text, Segment(found.segment(index, len(text) - len(key)), key, scores))
         cache.drop_oldest()
         return results
 
@@ -250,18 +237,7 @@ class LogRatioScorer(Scorer):
         if sidecar.log_ratio is None:
             raise CheckpointError("the sidecar has no log_ratio")
         self.reference, self.log_ratio = reference, sidecar.log_ratio
-
-    def _encode(self, trace: Trace) -> Encoded:
-        sidecar = self.sidecar
-        return encode_answer(
-            trace.problem.question,
-            trace.steps,
-            self.tokenizer,
-            sidecar.layout,
-            self.log_ratio.end,
-            max_length=sidecar.max_length,
-            overflow=self.overflow,
-        )
+        self._encode = partial(encode_answer, end=self.log_ratio.end)
 
     @torch.inference_mode()
     def _log_odds(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:
@@ -334,6 +310,10 @@ def _loaded(
         model = load_token_classifier(place, device=device, dtype=dtype)
     check_vocabulary(model, tokenizer, place)
     sidecar = _within(positions(model.config), sidecar, place)
+    if sidecar.head in ("token_classification", "mlp") and sidecar.correct_label >= model.config.num_labels:
+        raise CheckpointError(
+            f"the sidecar's correct_label is {sidecar.correct_label}, the head has {model.config.num_labels} labels"
+        )
     if sidecar.log_ratio is None:
         return TokenHeadScorer(model, tokenizer, sidecar, batch_tokens=batch_tokens, overflow=overflow)
     reference = load_causal_model(place / sidecar.log_ratio.reference, device=device, dtype=dtype)

@@ -66,28 +66,17 @@ def encode_trace(
     for index, step in enumerate(steps):
         if not step.strip():
             raise DataError("the step is empty", field=f"steps[{index}]")
-    groups = trace_pieces(question, steps, layout)
-    prompt, rest = groups[:3], groups[3:]
-    together = {
-        "text": [groups],
-        "prompt": [prompt, *([piece] for piece in rest)],
-        "pieces": [[piece] for piece in groups],
-    }[layout.tokenization]
-    ids: list[int] = []
-    spans: list[tuple[int, int]] = []
-    merged: set[int] = set()
-    for group in together:
-        joined = join(group, tokenizer)
-        merged |= {len(spans) + index for index in joined.merged}
-        spans += [(len(ids) + start, len(ids) + end) for start, end in joined.spans]
-        ids += joined.ids
+    pieces = trace_pieces(question, steps, layout)
+    together = {"text": len(pieces), "prompt": 3, "pieces": 0}[layout.tokenization]
+    joined = join([pieces[:together], *([piece] for piece in pieces[together:])], tokenizer)
+    ids, spans = joined.ids, joined.spans
     # before, question, after, then per step: text, separator, and what comes before the next step
     texts, separators = range(3, len(spans), 3), range(4, len(spans), 3)
     if any(spans[place][0] == spans[place][1] for place in separators):
         raise DataError(
             f"the separator {layout.separator!r} has no token in this tokenizer", field="separator"
         )
-    if merged.intersection(separators):
+    if joined.merged.intersection(separators):
         raise CheckpointError(
             f"the separator {layout.separator!r} shares a token with the text after it, so a score would look ahead; "
             "change the sidecar's layout"
@@ -108,8 +97,8 @@ def encode_answer(
     steps: Sequence[str],
     tokenizer: Any,
     layout: LayoutFields,
-    end: str,
     *,
+    end: str,
     max_length: int | None = None,
     overflow: Literal["refuse", "drop_steps"] = "refuse",
 ) -> Encoded:
@@ -119,21 +108,15 @@ def encode_answer(
     header before the answer, and a step that is not the last one ends where the card's count of tokens says, one or two
     tokens into the next step. So the score of such a step is not exactly that of the trace cut after it.
 
-    Args:
-        question: the problem's text.
-        steps: the steps' texts, at least one.
-        tokenizer: a fast one.
-        layout: the texts around them.
-        end: the text after the last step; it counts towards that step.
-        max_length: most ids allowed.
-        overflow: what to do past that: raise, or drop whole last steps and count them.
+    `end` is the text after the last step, of which there is at least one, and counts towards it; other arguments as in
+    `encode_trace`.
 
     Raises:
         DataError: the trace does not fit (with ``drop_steps``: not even its first step).
     """
 
     def ids(kept: int) -> Joined:
-        return join([*trace_pieces(question, steps[:kept], layout)[:-2], Piece(end, True)], tokenizer)
+        return join([[*trace_pieces(question, steps[:kept], layout)[:-2], Piece(end, True)]], tokenizer)
 
     kept, length = len(steps), len(ids(len(steps)).ids)
     if max_length is not None and length > max_length:
@@ -144,11 +127,11 @@ def encode_answer(
     dropped = len(steps) - kept
     steps, whole = steps[:kept], ids(kept)
     pieces = trace_pieces(question, steps, layout)
-    first = len(join([*pieces[:3], Piece(end, True)], tokenizer).ids) - 2
+    first = len(join([[*pieces[:3], Piece(end, True)]], tokenizer).ids) - 2
     last = []
     for count in range(1, kept):
         so_far = trace_pieces(question, steps[:count], layout)[:-2]
-        counted = len(join([*so_far, Piece(end, True), Piece(layout.separator, True)], tokenizer).ids)
+        counted = len(join([[*so_far, Piece(end, True), Piece(layout.separator, True)]], tokenizer).ids)
         # The card's index counts from the second token on, and takes two off the prefix.
         last.append(min(counted - 1, len(whole.ids) - 1))
     last.append(whole.spans[-1][1] - 1)
@@ -175,8 +158,8 @@ def trace_pieces(question: str, steps: Sequence[str], layout: LayoutFields) -> l
     return pieces
 
 
-def join(pieces: Sequence[Piece], tokenizer: Any) -> Joined:
-    """Tokenise pieces as one text, except that special tokens in trusted ones stand by themselves, as they always do.
+def join(groups: Sequence[Sequence[Piece]], tokenizer: Any) -> Joined:
+    """Tokenise the pieces of a group as one text, except that special tokens in trusted ones stand by themselves.
 
     Raises:
         CheckpointError: the tokenizer gives no offsets (it is not a fast one).
@@ -184,20 +167,18 @@ def join(pieces: Sequence[Piece], tokenizer: Any) -> Joined:
     if not getattr(tokenizer, "is_fast", False):
         raise CheckpointError("this layout needs a fast tokenizer (tokenizer.json)")
     special: dict[str, int] = tokenizer.get_added_vocab()
-    pattern = re.compile(
-        "|".join(re.escape(text) for text in sorted(special, key=len, reverse=True)) or "(?!)"
-    )
+    words = "|".join(re.escape(text) for text in sorted(special, key=len, reverse=True))
+    pattern = re.compile(words or "(?!)")
     ids: list[int] = []
-    spans: list[tuple[int, int]] = [(-1, -1)] * len(pieces)
+    spans: list[tuple[int, int]] = [(-1, -1)] * sum(map(len, groups))
     merged: set[int] = set()
-    run: list[tuple[int, str]] = []
+    run: list[tuple[int, str]] = []  # pieces' numbers and texts that are tokenised together next
 
     def grow(index: int, start: int, end: int) -> None:
         spans[index] = (start if spans[index][0] < 0 else spans[index][0], end)
 
     def flush() -> None:
-        text = "".join(part for _, part in run)
-        if text:
+        if text := "".join(part for _, part in run):
             found = tokenizer(
                 text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
             )
@@ -214,16 +195,19 @@ def join(pieces: Sequence[Piece], tokenizer: Any) -> Joined:
                 begin = end
         run.clear()
 
-    for index, piece in enumerate(pieces):
-        begin = 0
-        for match in pattern.finditer(piece.text) if piece.trusted else ():
-            run.append((index, piece.text[begin : match.start()]))
-            flush()
-            grow(index, len(ids), len(ids) + 1)
-            ids.append(special[match[0]])
-            begin = match.end()
-        run.append((index, piece.text[begin:]))
-    flush()
+    index = 0
+    for group in groups:
+        for piece in group:
+            begin = 0
+            for match in pattern.finditer(piece.text) if piece.trusted else ():
+                run.append((index, piece.text[begin : match.start()]))
+                flush()
+                grow(index, len(ids), len(ids) + 1)
+                ids.append(special[match[0]])
+                begin = match.end()
+            run.append((index, piece.text[begin:]))
+            index += 1
+        flush()
     place = 0
     for index, (start, end) in enumerate(spans):
         spans[index] = (place, place) if start < 0 else (start, end)
