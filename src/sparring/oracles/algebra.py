@@ -456,7 +456,7 @@ def _vanishes(divisor: Node, name: str, value: Node) -> bool:
 def chains_of(text: str) -> tuple[Chain, ...]:
     """Return the chains of a text, none where it is too large; remembered, as prefixes come again."""
     try:
-        return tuple(find_chains(text))
+        return find_chains(text)
     except TooLargeError:
         return ()
 

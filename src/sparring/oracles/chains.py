@@ -21,6 +21,7 @@ from sparring.oracles.reading import (
     Token,
     TooLargeError,
     UnreadableError,
+    kept,
     tokenize_formula,
     without_marks,
 )
@@ -125,7 +126,8 @@ class _Passage(NamedTuple):
     latex: bool
 
 
-def find_chains(text: str) -> list[Chain]:
+@kept
+def find_chains(text: str) -> tuple[Chain, ...]:
     """Return the chains of a text in order.
 
     Raises:
@@ -142,7 +144,7 @@ def find_chains(text: str) -> list[Chain]:
             before = chain.span[1]
             if len(found) > MAX_CHAINS:
                 raise TooLargeError(f"over {MAX_CHAINS} chains of relations")
-    return found
+    return tuple(found)
 
 
 def _passages(text: str) -> Iterator[_Passage]:
