@@ -489,31 +489,25 @@ def _listed(text: str, depth: int) -> Items | None:
         both = _signs(text)
         named = re.match(r"\s*[A-Za-z]\s*=\s*", text)
         return _items("list", both, depth) if len(both) == 2 or named else None
-    if _COMMA_THOUSANDS.search(text):
-        text = _COMMA_THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
-    parts = _split(
-        text,
-        r"\s*(?:[,;](?:\s*(?:and|or)\b)?|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\(?:wedge|vee|land|lor)\b)\s*",
-    )
-    if len(parts) < 2:
-        return None
-    parts = [part for part in parts if part.strip()]
-    if len(parts) < 2 or not all(map(_is_item, parts)):
-        return None
-    return _items("list", parts, depth)
+    text = _COMMA_THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
+    parts = [part for part in _split(text, _BETWEEN_ITEMS) if part.strip()]
+    return _items("list", parts, depth) if len(parts) > 1 and all(map(_is_item, parts)) else None
+
+
+_BETWEEN_ITEMS = (
+    r"\s*(?:[,;](?:\s*(?:and|or)\b)?|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\(?:wedge|vee|land|lor)\b)\s*"
+)
+_ITEM = re.compile(r"\d|\\|^[A-Za-z]$|^\(?[A-Z]\)?$|^[-+A-Za-z]([-+*/^][A-Za-z0-9]+)+$|^[A-Za-z]+$|=")
 
 
 def _is_item(part: str) -> bool:
     """Whether something between commas is an answer of its own: a sentence is not."""
-    part = part.strip()
-    return (
-        bool(
-            re.search(
-                r"\d|\\|^[A-Za-z]$|^\(?[A-Z]\)?$|^[-+A-Za-z]([-+*/^][A-Za-z0-9]+)+$|^[A-Za-z]+$|=", part
-            )
-        )
-        and len(part.split()) <= 12
-    )
+    return bool(_ITEM.search(part.strip())) and len(part.split()) <= 12
+
+
+def _expressions(parts: list[str]) -> tuple[Node, ...] | None:
+    nodes = tuple(node for part in parts if (node := expression(part)) is not None)
+    return nodes if len(nodes) == len(parts) else None
 
 
 def _matrix(text: str) -> Matrix | None:
@@ -523,24 +517,16 @@ def _matrix(text: str) -> Matrix | None:
     )
     if match is None or match[1] == "vmatrix":
         return None
-    rows = [
-        row
-        for row in re.split(r"\\\\(?:\[[^\]]{0,9}\])?", match[2])
-        if row.strip() and row.strip() != "\\hline"
-    ]
-    nodes = [[expression(cell) for cell in row.split("&")] for row in rows]
-    if not nodes or len({len(row) for row in nodes}) != 1:
-        return None
-    made = tuple(tuple(node for node in row if node is not None) for row in nodes)
-    return Matrix(made) if all(len(row) == len(nodes[0]) for row in made) else None
+    lines = re.split(r"\\\\(?:\[[^\]]{0,9}\])?", match[2])
+    rows = [_expressions(line.split("&")) for line in lines if line.strip() not in ("", "\\hline")]
+    read = tuple(row for row in rows if row is not None)
+    return Matrix(read) if len(read) == len(rows) and len({len(row) for row in read}) == 1 else None
 
 
 def _ratio(text: str) -> Ratio | None:
     parts = re.split(r"\s*(?::|\\colon)\s*|(?<=\d) to (?=\d)", text)
-    if not 2 <= len(parts) <= 6:
-        return None
-    nodes = [expression(part) for part in parts]
-    return Ratio(tuple(node for node in nodes if node is not None)) if None not in nodes else None
+    nodes = _expressions(parts) if 2 <= len(parts) <= 6 else None
+    return None if nodes is None else Ratio(nodes)
 
 
 # --- intervals and inequalities ---
@@ -596,90 +582,78 @@ def _range(text: str) -> Range | None:
         text = match[2].strip()
     without = re.fullmatch(r"\\mathbb\{R\}\s*(?:\\setminus|\\backslash|-)\s*\\\{(.*)\\\}", text)
     if without is not None:
-        return _excluding(None, [without[1]])
+        found = _excluding([without[1]])
+        return Range(None, tuple(found)) if found else None
     pieces: list[Piece] = []
-    for part in _split(text, r"\s*(?:\\cup|\bor\b|\bU\b|\\vee|\\lor)\s*"):
-        made = _inequality(part.strip())
-        if made is not None:
-            name, piece = made
-            if variable is not None and name is not None and name != variable:
-                return None
-            variable = variable or name
-            pieces.extend(piece)
-            continue
-        interval = _interval(part.strip())
-        if interval is None:
+    for part in map(str.strip, _split(text, r"\s*(?:\\cup|\bor\b|\bU\b|\\vee|\\lor)\s*")):
+        name, found = _inequality(part) or (variable, _interval(part))
+        if not found or (variable is not None and name != variable):
             return None
-        pieces.append(interval)
-    return Range(variable, _ordered(pieces)) if pieces and _ordered(pieces) else None
+        variable = name
+        pieces += found
+    placed = [
+        (place, index) for index, piece in enumerate(pieces) if (place := _place(piece.low)) is not None
+    ]
+    ordered = tuple(pieces[index] for _, index in sorted(placed))
+    return Range(variable, ordered) if len(ordered) == len(pieces) else None
 
 
-def _interval(text: str) -> Piece | None:
+def _interval(text: str) -> list[Piece]:
+    """Return the piece that an interval or a set of one number is; none for anything else."""
     single = re.fullmatch(r"\\\{(.*)\\\}", text)
     if single is not None:
         node = _end(single[1])
-        return None if node is None or isinstance(node, str) else Piece(node, True, node, True)
+        return [] if node is None or isinstance(node, str) else [Piece(node, True, node, True)]
     if text[:1] not in ("(", "[", "]") or text[-1:] not in (")", "]", "["):
-        return None
+        return []
     parts = _split(text[1:-1], r"[,;]")
-    if len(parts) != 2:
-        return None
-    low, high = map(_end, parts)
-    if low is None or high is None:
-        return None
-    piece = Piece(low, text[0] == "[", high, text[-1] == "]")
-    places = _place(low), _place(high)
-    return piece if None not in places and places[0] < places[1] else None  # type: ignore[operator]
+    ends = [end for end in map(_end, parts) if end is not None]
+    places = [place for end in ends if (place := _place(end)) is not None]
+    if len(parts) != 2 or len(places) != 2 or places[0] >= places[1]:
+        return []
+    return [Piece(ends[0], text[0] == "[", ends[1], text[-1] == "]")]
 
 
-def _inequality(text: str) -> tuple[str | None, list[Piece]] | None:
+def _inequality(text: str) -> tuple[str, list[Piece]] | None:
+    """Return the variable of one inequality or two, and the pieces where it holds."""
     not_equal = re.fullmatch(rf"({_VARIABLE})\s*\\ne\s*(.+)", text)
     if not_equal is not None:
-        made = _excluding(not_equal[1].strip(), _split(not_equal[2], r"\s*,\s*"))
-        return None if made is None else (made.variable, list(made.pieces))
+        pieces = _excluding(_split(not_equal[2], r"\s*,\s*"))
+        return (not_equal[1].strip(), pieces) if pieces else None
     parts = re.split(rf"\s*({_RELATION})\s*", text)
     if len(parts) not in (3, 5):
         return None
-    sides, signs = parts[::2], [sign.strip() for sign in parts[1::2]]
-    if len(signs) == 2 and ("<" in signs[0] or "le" in signs[0]) != ("<" in signs[1] or "le" in signs[1]):
+    sides, signs = [side.strip() for side in parts[::2]], [sign.strip() for sign in parts[1::2]]
+    rises = ["<" in sign or "le" in sign for sign in signs]
+    if len(set(rises)) > 1:
         return None
-    if ">" in signs[0] or "ge" in signs[0]:
+    if not rises[0]:
         sides, signs = sides[::-1], signs[::-1]
-    closed = ["e" in sign for sign in signs]
-    places = [place for place, side in enumerate(sides) if re.fullmatch(_VARIABLE, side.strip())]
-    if len(places) != 1:
+    named = [re.fullmatch(_VARIABLE, side) is not None for side in sides]
+    if len(sides) == 2:
+        sides, signs = (
+            ([r"-\infty", *sides], ["<", *signs]) if named[0] else ([*sides, r"\infty"], [*signs, "<"])
+        )
+        named = [False, *named] if named[0] else [*named, False]
+    low, high = _end(sides[0]), _end(sides[2])
+    if named != [False, True, False] or low is None or high is None:
         return None
-    [place] = places
-    ends = [None if index == place else _end(side) for index, side in enumerate(sides)]
-    low = ends[place - 1] if place > 0 else "-inf"
-    high = ends[place + 1] if place + 1 < len(sides) else "inf"
-    if (len(sides) == 3 and place != 1) or low is None or high is None:
-        return None
-    low_closed = closed[place - 1] if place > 0 else False
-    high_closed = closed[place] if place < len(closed) else False
     # "x < infinity" bounds nothing
-    piece = Piece(low, low_closed and low != "-inf", high, high_closed and high != "inf")
-    return sides[place].strip(), [piece]
+    closed = ["e" in sign for sign in signs]
+    return sides[1], [Piece(low, closed[0] and low != "-inf", high, closed[1] and high != "inf")]
 
 
-def _excluding(variable: str | None, points: list[str]) -> Range | None:
-    ends = [_end(point) for point in points]
-    placed = [(place, end) for end in ends if end is not None and (place := _place(end)) is not None]
-    if len(placed) != len(points) or any(isinstance(end, str) for end in ends):
-        return None
+def _excluding(points: list[str]) -> list[Piece]:
+    """Return the pieces between some points; none where they are no numbers."""
+    placed: list[tuple[float, Node]] = []
+    for end in map(_end, points):
+        place = None if end is None else _place(end)
+        if end is None or isinstance(end, str) or place is None:
+            return []
+        placed.append((place, end))
     placed.sort(key=lambda one: one[0])
     borders: list[End] = ["-inf", *(end for _, end in placed), "inf"]
-    return Range(
-        variable,
-        tuple(Piece(low, False, high, False) for low, high in pairwise(borders)),
-    )
-
-
-def _ordered(pieces: list[Piece]) -> tuple[Piece, ...]:
-    placed = [(_place(piece.low), index, piece) for index, piece in enumerate(pieces)]
-    if any(place is None for place, _, _ in placed):
-        return ()
-    return tuple(piece for _, _, piece in sorted(placed, key=lambda one: one[:2]))
+    return [Piece(low, False, high, False) for low, high in pairwise(borders)]
 
 
 # --- equations and amounts ---
@@ -700,15 +674,12 @@ def _equation(text: str, depth: int) -> Iterator[Answer]:
         value = tuple(_readings(_clean_ends(parts[-1]), depth + 1))
         if value:
             yield Named(re.sub(r"[\s{}]+", "", parts[0]), value)
-    nodes = [expression(part) for part in parts[:2]]
-    if (
-        len(parts) == 2
-        and nodes[0] is not None
-        and nodes[1] is not None
-        and variables(nodes[0]) | variables(nodes[1])
-    ):
-        yield Equation(nodes[0], nodes[1])
-    elif nodes[0] is not None and not variables(nodes[0]) - {"e", "i"}:
+    left, right = expression(parts[0]), expression(parts[1])
+    if left is None:
+        return
+    if len(parts) == 2 and right is not None and variables(left) | variables(right):
+        yield Equation(left, right)
+    elif not variables(left) - {"e", "i"}:
         last = amount(parts[-1])
         if last is not None:
             yield last
