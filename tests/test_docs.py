@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import runpy
@@ -18,49 +19,22 @@ import typer
 import yaml
 
 import sparring
+from sparring.__main__ import COMMANDS as TABLE
 from sparring.__main__ import app
-from sparring.demo import DemoSettings
-from sparring.evaluation.attack import AttackSettings
-from sparring.evaluation.bon import BonSettings
-from sparring.evaluation.calibration import CalibrationSettings
-from sparring.evaluation.compare import CompareSettings
-from sparring.evaluation.oracle import OracleAuditSettings
-from sparring.evaluation.prmbench import PrmbenchSettings
-from sparring.evaluation.search import SearchSettings
-from sparring.labels.settings import LabelSettings
-from sparring.models.sidecar import ConvertPrmSettings, Sidecar
+from sparring.cli.commands import Command, found
+from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.settings import Settings, load_settings
 from sparring.traces import FORMATS, read_problems_as
-from sparring.traces.formats.openrlhf import MigrateSettings
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
-from sparring.training.chain_policy import ChainPolicySettings
-from sparring.training.rl_settings import RlSettings
-from sparring.training.supervised_settings import OrmSettings, PrmSettings, ValueSettings
 from sparring.worlds.chain_errors import CHAIN_ERRORS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 SETTINGS: dict[tuple[str, ...], type[Settings]] = {
-    ("demo",): DemoSettings,
-    ("attack",): AttackSettings,
-    ("train", "aprm"): AprmSettings,
-    ("train", "chain-policy"): ChainPolicySettings,
-    ("label",): LabelSettings,
-    ("train", "prm"): PrmSettings,
-    ("train", "orm"): OrmSettings,
-    ("train", "value"): ValueSettings,
-    ("migrate",): MigrateSettings,
-    ("search",): SearchSettings,
-    ("train", "rl"): RlSettings,
-    ("convert-prm",): ConvertPrmSettings,
-    ("eval", "prmbench"): PrmbenchSettings,
-    ("eval", "calibration"): CalibrationSettings,
-    ("eval", "bon"): BonSettings,
-    ("eval", "compare"): CompareSettings,
-    ("eval", "oracle"): OracleAuditSettings,
+    tuple(row.name.split()): found(row.settings) for row in TABLE if row.settings
 }
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
@@ -250,6 +224,19 @@ def test_settings_files_load(text: str, tmp_path: Path) -> None:
     assert first.startswith("# for sparring "), "the first line says whose settings these are"
     load_settings(SETTINGS[tuple(first.removeprefix("# for sparring ").split())], file)
     assert yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_every_command_finds_its_function_and_gives_it_what_it_takes(row: Command) -> None:
+    named = {one.name for one in row.options} | ({"out"} if row.out is not None else set())
+    named |= {"settings"} if row.settings else set()
+    named |= {"resume"} if row.after_stop == "--resume" else set()
+    named |= {"console"} if row.progress else set()
+    if row.from_options:
+        assert {one.name for one in (*row.arguments, *row.options)} <= set(found(row.settings).model_fields)
+        named -= {one.name for one in row.options}
+    first = [] if row.from_options else [one.name for one in row.arguments]
+    inspect.signature(found(row.run)).bind(*first, **dict.fromkeys(named))
 
 
 def test_commands_table_is_complete() -> None:
