@@ -42,8 +42,7 @@ from sparring.statistics import (
     bootstrap_mean,
     expected_calibration_error,
 )
-from sparring.training.supervised import train_supervised
-from sparring.training.supervised_settings import ValueSettings
+from sparring.training.supervised import ValueSettings, train_supervised
 
 ROOT = Path(__file__).resolve().parents[1]
 BEST_OF = (2, 4, 8, 16, 32)

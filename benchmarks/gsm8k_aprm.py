@@ -18,8 +18,7 @@ from sparring.evaluation.scores import score_file
 from sparring.files import atomic_write_text
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, read_metrics, write_metrics
 from sparring.settings import dump_settings, load_settings
-from sparring.training.aprm import export_snapshot, train_aprm
-from sparring.training.aprm_settings import AprmSettings
+from sparring.training.aprm import AprmSettings, export_snapshot, train_aprm
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURES = ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "solution_auc")

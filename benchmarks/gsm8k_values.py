@@ -44,6 +44,7 @@ from sparring.labels.settings import LabelSettings
 from sparring.models.batching import length_sorted_batches
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.prompts import layout_for
+from sparring.models.roles import Policy
 from sparring.models.scorer import load_scorer
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, machine, read_metrics, source_commit, write_metrics
 from sparring.statistics import bootstrap_mean
@@ -52,9 +53,7 @@ from sparring.traces.jsonl import read_traces, write_problems, write_traces
 from sparring.traces.readers import read_problems_as, read_traces_as
 from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import encode
-from sparring.training.rl_policy import Policy
-from sparring.training.supervised import train_supervised
-from sparring.training.supervised_settings import OrmSettings, SupervisedSettings, ValueSettings
+from sparring.training.supervised import OrmSettings, SupervisedSettings, ValueSettings, train_supervised
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS: dict[str, type[SupervisedSettings]] = {"orm": OrmSettings, "value": ValueSettings}

@@ -24,12 +24,12 @@ import torch
 from matplotlib.figure import Figure
 
 from again import read_results, replace_metrics
+from planted_policy import PlantedTraining, Population, Run
+from planted_world import Floats, PlantedWorld
 from sparring.files import atomic_write_text
 from sparring.report.plots import PALETTE, RC
 from sparring.runs import Metric, write_metrics
 from sparring.statistics import mean_over_runs, paired_difference
-from sparring.training.planted import PlantedTraining, Population, Run
-from sparring.worlds.planted import Floats, PlantedWorld
 
 ROOT = Path(__file__).resolve().parents[1]
 WORLD = PlantedWorld()

@@ -32,7 +32,7 @@ from sparring.runs import machine, source_commit
 from sparring.statistics import auc, mean_over_runs
 from sparring.traces.records import Trace
 from sparring.traces.spans import encode
-from sparring.training.tasks import ChainTask
+from sparring.training.game import ChainTask
 from sparring.worlds.chain import IN_DISTRIBUTION, generate_problems, judged
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,8 +16,7 @@ from pathlib import Path
 from sparring.files import atomic_write_json, atomic_write_text
 from sparring.runs import machine, source_commit
 from sparring.statistics import mean_over_runs
-from sparring.training.aprm import train_aprm
-from sparring.training.aprm_settings import AprmSettings
+from sparring.training.aprm import AprmSettings, train_aprm
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURES = ("prm_accuracy_fresh", "prm_accuracy_clean", "prm_gradient_norm", "seconds")

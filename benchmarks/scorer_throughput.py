@@ -36,14 +36,13 @@ from transformers import pipeline
 from sparring.errors import SparringError
 from sparring.files import atomic_write_text
 from sparring.models import TINY_POLICY
-from sparring.models.checkpoint import save_prm
+from sparring.models.checkpoint import LABELS, save_prm
 from sparring.models.loading import (
     load_causal_model,
     load_new_token_classifier,
     load_tokenizer,
     quiet,
 )
-from sparring.models.players import LABELS
 from sparring.models.prompts import layout_for
 from sparring.models.scorer import TokenHeadScorer, load_scorer
 from sparring.models.sidecar import sidecar_for

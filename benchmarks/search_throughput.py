@@ -25,9 +25,8 @@ from sparring.files import atomic_directory, atomic_write_text
 from sparring.labels.provers import load_engine
 from sparring.labels.settings import LabelSettings
 from sparring.models import TINY_POLICY
-from sparring.models.checkpoint import model_card, save_prm
+from sparring.models.checkpoint import LABELS, model_card, save_prm
 from sparring.models.loading import load_new_token_classifier, load_tokenizer
-from sparring.models.players import LABELS
 from sparring.models.sampling import uniforms
 from sparring.models.scorer import TokenHeadScorer, load_scorer
 from sparring.models.sidecar import sidecar_for

@@ -33,13 +33,12 @@ from safetensors.torch import load_file
 from again import read_results, replace_metrics
 from sparring.files import atomic_write_text
 from sparring.models import TINY_POLICY
-from sparring.models.checkpoint import token_classifier
+from sparring.models.checkpoint import LABELS, token_classifier
 from sparring.models.loading import (
     load_new_token_classifier,
     load_token_classifier,
     load_tokenizer,
 )
-from sparring.models.players import LABELS
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import LayoutFields, Sidecar, write_sidecar
 from sparring.runs import Metric, write_metrics
@@ -47,8 +46,7 @@ from sparring.statistics import auc, auc_interval, mean_over_runs, paired_differ
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Trace
 from sparring.training.run import random_for, seed_for
-from sparring.training.supervised import train_supervised
-from sparring.training.supervised_settings import PrmSettings
+from sparring.training.supervised import PrmSettings, train_supervised
 from sparring.training.validation import log_loss
 from sparring.worlds.chain import generate_problems, parse_question
 from sparring.worlds.chain_errors import perturb_step

@@ -1,7 +1,11 @@
-"""Shared fixture: a random two-layer model of the chain world."""
+"""Shared: a random two-layer model of the chain world, and a command that is killed."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import hypothesis
@@ -26,3 +30,17 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForCausalLM(tiny_config(len(tokenizer), width=32, layers=2)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def killed(command: list[str], log: Path, records: int) -> None:
+    """Run a command, and end it with SIGKILL once so many records are in its log."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and len(log.read_bytes().splitlines()) >= records:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"

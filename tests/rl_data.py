@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from conftest import killed
 from sparring.models.checkpoint import save_prm
 from sparring.models.loading import load_causal_model, load_tokenizer
-from sparring.models.players import Players
+from sparring.models.roles import Players
 from sparring.models.sidecar import sidecar_for
 from sparring.rollouts.engine import Completion
 from sparring.traces.records import Problem
-from sparring.training.rl_monitors import look
+from sparring.training.rl_monitors import evaluation_record
 from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
 from sparring.worlds.chain_model import CHAIN_LAYOUT
@@ -79,13 +76,13 @@ def log_of(out: Path, name: str = "log") -> list[dict]:
     return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
 
-def looks_of(rights: Sequence[float], rewards: Sequence[float], problems: int = 60) -> list[dict]:
+def evaluations_of(rights: Sequence[float], rewards: Sequence[float], problems: int = 60) -> list[dict]:
     """Looks whose accuracies and mean rewards are these."""
     records = []
     for update, (share, reward) in enumerate(zip(rights, rewards, strict=True)):
         answers = [answer("c is 3", outcome=float(place < share * problems)) for place in range(problems)]
         noise = np.random.default_rng(update).normal(0, 0.02, problems)
-        records.append({"update": update} | look(answers, (reward + noise).tolist(), 0.1))
+        records.append({"update": update} | evaluation_record(answers, (reward + noise).tolist(), 0.1))
     return records
 
 
@@ -102,14 +99,4 @@ train_rl(RlSettings.model_validate_json(sys.argv[1]), Path(sys.argv[2]), resume=
 
 def killed_run(settings: RlSettings, out: Path, *, updates: int, name: str = "log") -> None:
     """Run in another process, and end that with SIGKILL once so many records are in the log of that name."""
-    command = [sys.executable, "-c", RUN, settings.model_dump_json(), str(out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    log, deadline = out / f"{name}.jsonl", time.monotonic() + 300
-    while process.poll() is None and time.monotonic() < deadline:
-        if log.exists() and len(log.read_bytes().splitlines()) >= updates:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.002)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+    killed([sys.executable, "-c", RUN, settings.model_dump_json(), str(out)], out / f"{name}.jsonl", updates)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Estimate, Problem, Trace
-from sparring.training.supervised_settings import OrmSettings, PrmSettings, SupervisedSettings, ValueSettings
+from sparring.training.supervised import OrmSettings, PrmSettings, SupervisedSettings, ValueSettings
 
 KINDS: dict[str, type[SupervisedSettings]] = {"prm": PrmSettings, "orm": OrmSettings, "value": ValueSettings}
 

@@ -143,7 +143,7 @@ def test_values_stay_below_the_modulus():
 def test_replaced_words_are_of_the_same_kind_and_all_marked():
     import torch
 
-    from sparring.training.chain_batches import replace_words, solution_batch
+    from sparring.training.tiny_policy import replace_words, solution_batch
     from sparring.worlds.chain_model import build_tokenizer
 
     tokenizer = build_tokenizer()
@@ -184,7 +184,7 @@ def test_added_layers_change_nothing_at_first():
     import torch
     from transformers import LlamaForCausalLM
 
-    from sparring.training.chain_policy import ChainPolicySettings, with_added_layers
+    from sparring.training.tiny_policy import ChainPolicySettings, with_added_layers
     from sparring.worlds.chain_model import tiny_config
 
     torch.manual_seed(0)

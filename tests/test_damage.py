@@ -159,11 +159,10 @@ def test_the_other_trainers_say_it_too(tiny_folder, tmp_path):
     import rl_data
     from sparring.evaluation.attack import AttackSettings, attack
     from sparring.models.scorer import load_scorer
-    from sparring.training.aprm import train_aprm
-    from sparring.training.aprm_settings import AprmSettings
-    from sparring.training.chain_policy import ChainPolicySettings, train_chain_policy
+    from sparring.training.aprm import AprmSettings, train_aprm
+    from sparring.training.game import load_task
     from sparring.training.rl import train_rl
-    from sparring.training.tasks import load_task
+    from sparring.training.tiny_policy import ChainPolicySettings, train_chain_policy
 
     game = {"backbone": str(tiny_folder), "states_per_update": 2, "samples_per_state": 2, "device": "cpu"}
     aprm = {**game, "prm_warm_steps": 1, "adversary_warm_steps": 1, "updates": 1, "rise_steps": 0}

@@ -26,8 +26,7 @@ from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.settings import Settings, load_settings
 from sparring.traces import FORMATS, read_problems_as
-from sparring.training.aprm import train_aprm
-from sparring.training.aprm_settings import AprmSettings
+from sparring.training.aprm import AprmSettings, train_aprm
 from sparring.worlds.chain_errors import CHAIN_ERRORS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,8 +27,7 @@ from family_sources import make_qwen_math
 from format_records import RECORDS, shepherd
 from rl_data import random_prm
 from sparring.__main__ import app
-from sparring.training.aprm import train_aprm
-from sparring.training.aprm_settings import AprmSettings
+from sparring.training.aprm import AprmSettings, train_aprm
 from supervised_data import data_file, separable_traces
 from test_docs import ROOT, blocks
 from tiny_tokenizers import SIZES, qwen_tokenizer

@@ -218,7 +218,7 @@ def test_a_stop_says_how_to_go_on(tmp_path, data, end, monkeypatch):
             def stopped(*_: object, number: int = number, **__: object) -> None:
                 signal.raise_signal(number)
 
-            for place in ("evaluation.scores.score_file", "training.console.show_aprm"):
+            for place in ("evaluation.scores.score_file", "training.aprm.show_aprm"):
                 monkeypatch.setattr(f"sparring.{place}", stopped)
             monkeypatch.setattr("sparring.traces.convert.convert", stopped)
             status, errors = end(*filled(command, tmp_path / "out", data))

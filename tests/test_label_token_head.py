@@ -22,8 +22,7 @@ from sparring.models.loading import load_tokenizer
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Sidecar, sidecar_for, write_sidecar
 from sparring.traces.records import Trace
-from sparring.training.step_model import label_token_ids
-from sparring.training.supervised import train_supervised
+from sparring.training.supervised import label_token_ids, train_supervised
 from sparring.worlds.chain import generate_problems
 from sparring.worlds.chain_model import CHAIN_LAYOUT, build_tokenizer, tiny_config
 from supervised_data import data_file, quick

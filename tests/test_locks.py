@@ -164,7 +164,7 @@ def test_a_function_holds_the_lock_of_its_argument(tmp_path):
         "labels.command.run_label",
         "models.families.convert_prm",
         "training.aprm.train_aprm",
-        "training.chain_policy.train_chain_policy",
+        "training.tiny_policy.train_chain_policy",
         "training.rl.train_rl",
         "training.supervised.train_supervised",
     ],

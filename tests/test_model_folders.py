@@ -16,7 +16,7 @@ from transformers import AutoConfig, LlamaForTokenClassification
 
 from sparring.errors import CheckpointError, DataError, SettingsError, SparringError
 from sparring.models.loading import load_causal_model, load_policy, pick_device, pick_dtype, positions
-from sparring.models.lora import lora_config
+from sparring.models.roles import lora_config
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Sidecar, read_sidecar, write_sidecar
 from sparring.traces.records import Problem, Trace

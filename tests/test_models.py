@@ -16,7 +16,7 @@ from sparring.models.batching import length_sorted_batches, pad_right
 from sparring.models.branches import BranchedRow, branch_logits, collate, hidden_states
 from sparring.models.checkpoint import save_prm
 from sparring.models.loading import load_causal_model, load_tokenizer
-from sparring.models.players import Players
+from sparring.models.roles import Players
 from sparring.models.sampling import sample
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Sidecar, read_sidecar, sidecar_for

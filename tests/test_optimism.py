@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from sparring.training.optimism import OptimisticGradient
+from sparring.training.aprm import OptimisticGradient
 
 
 def play(matrix: torch.Tensor, curvature: float, rate: float, rounds: int, strength: float) -> list[float]:
@@ -68,7 +68,7 @@ def test_state_round_trip_continues_alike():
     first, second = OptimisticGradient({"p": a}), OptimisticGradient({"p": b})
     a.grad = torch.tensor([1.0, 2.0])
     first.extrapolate()
-    second.load_state(first.state())
+    second.previous = dict(first.previous)
     for p, optimism in ((a, first), (b, second)):
         p.grad = torch.tensor([4.0, 0.0])
         optimism.extrapolate()

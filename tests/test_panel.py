@@ -22,9 +22,8 @@ from sparring.oracles.members import CORE, MEMBERS
 from sparring.oracles.panel import CONFLICT, Panel, combine
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
-from sparring.training.adversary import rule_rewrites
-from sparring.training.aprm_settings import AprmSettings
-from sparring.training.tasks import ChainTask, TextTask, load_task
+from sparring.training.aprm import AprmSettings
+from sparring.training.game import ChainTask, TextTask, load_task, rule_rewrites
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PROBLEM = Problem("p", "He has 24 clips, 4 boxes and 3 dogs.", answer="6")

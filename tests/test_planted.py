@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.training.planted import MaskedPolicies, PlantedTraining, Population, Run
-from sparring.worlds.planted import PlantedWorld
+from planted_policy import MaskedPolicies, PlantedTraining, Population, Run
+from planted_world import PlantedWorld
 
 WORLD = PlantedWorld()
 SMALL = PlantedWorld(hidden=(1, 2), vocabulary=4, end=3, length=4)

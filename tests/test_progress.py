@@ -11,6 +11,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rich.console import Console
 
+from pav_theorem import (
+    alignment,
+    covariance,
+    distinguishability,
+    first_order_gain,
+    natural_gradient_step,
+    theorem_bound,
+)
+from planted_world import PlantedWorld
 from sparring.errors import DataError, SparringError
 from sparring.labels.job import LabelledValues
 from sparring.labels.posterior import best_of_k
@@ -25,17 +34,8 @@ from sparring.progress import (
     logged_traces,
 )
 from sparring.progress.logs import failure_moment
-from sparring.progress.theorem import (
-    alignment,
-    covariance,
-    distinguishability,
-    first_order_gain,
-    natural_gradient_step,
-    theorem_bound,
-)
 from sparring.runs import write_metrics
 from sparring.traces.records import Problem, Trace
-from sparring.worlds.planted import PlantedWorld
 
 Floats = NDArray[np.float64]
 WORLD = PlantedWorld()

@@ -13,11 +13,11 @@ from rl_data import CPU, log_of, small
 from sparring.errors import SettingsError
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.prompts import layout_for
+from sparring.models.roles import Policy
 from sparring.rollouts.engine import Completion, Usage
 from sparring.rollouts.local import LocalEngine
 from sparring.rollouts.server import ServerEngine
 from sparring.training.rl import play_update, setup, train_rl
-from sparring.training.rl_policy import Policy
 from sparring.training.rl_scores import ProverScores
 from sparring.training.rl_tasks import OtherEngine
 

@@ -11,9 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from rl_data import CPU, answer, random_prm, small
 from sparring.models.loading import load_causal_model, load_tokenizer
-from sparring.training.rl import give_credit, improve, log_probs_before, play_update, setup
-from sparring.training.rl_loss import objective
-from sparring.training.rl_policy import Policy
+from sparring.models.roles import Policy
+from sparring.training.rl import give_credit, improve, log_probs_before, objective, play_update, setup
 from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
 

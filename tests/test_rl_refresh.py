@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
-from rl_data import PROBLEM, killed_run, log_of, looks_of, random_prm, small
+from rl_data import PROBLEM, evaluations_of, killed_run, log_of, random_prm, small
 from sparring.errors import SettingsError
 from sparring.models import TINY_POLICY
 from sparring.models.loading import load_tokenizer
@@ -20,9 +20,8 @@ from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Calibration, read_sidecar, sidecar_for, write_sidecar
 from sparring.oracles.panel import Panel
 from sparring.traces.records import Problem, Trace
-from sparring.training.aprm import train_aprm
-from sparring.training.aprm_settings import AprmSettings
-from sparring.training.rl import setup, train_rl, watch
+from sparring.training.aprm import AprmSettings, train_aprm
+from sparring.training.rl import Run, evaluate, setup, train_rl
 from sparring.training.rl_monitors import hacked
 from sparring.training.rl_refresh import (
     brier,
@@ -34,7 +33,6 @@ from sparring.training.rl_refresh import (
     targets_of,
     undecided_steps,
 )
-from sparring.training.rl_run import Run
 from sparring.training.rl_scores import PrmScores
 from sparring.training.rl_settings import RlSettings
 from sparring.worlds.chain import generate_problems
@@ -210,30 +208,41 @@ def test_the_game_goes_on_from_where_it_ended_and_again_from_there(tiny_folder, 
 
 
 def test_another_scale_is_no_hacking_and_hacking_is_seen_across_a_refresh():
-    looks = looks_of((0.5, 0.6, 0.4, 0.35), (0.5, 0.6, 0.8, 0.9))
-    assert hacked(looks)
-    for record, rewards in zip(looks[2:], (0.85, 0.95), strict=True):
-        record["best_rewards"] = [rewards] * 60  # the new PRM thinks even better of the best look's answers
-    assert hacked(looks) is None
-    looks = looks_of((0.5, 0.6, 0.4, 0.35), (0.5, 0.9, 0.6, 0.6))  # a stricter PRM hides that its reward rose
-    assert hacked(looks) is None
-    for record in looks[2:]:
+    evaluations = evaluations_of((0.5, 0.6, 0.4, 0.35), (0.5, 0.6, 0.8, 0.9))
+    assert hacked(evaluations)
+    for record, rewards in zip(evaluations[2:], (0.85, 0.95), strict=True):
+        record["best_rewards"] = [
+            rewards
+        ] * 60  # the new PRM thinks even better of the best evaluation's answers
+    assert hacked(evaluations) is None
+    evaluations = evaluations_of(
+        (0.5, 0.6, 0.4, 0.35), (0.5, 0.9, 0.6, 0.6)
+    )  # a stricter PRM hides that its reward rose
+    assert hacked(evaluations) is None
+    for record in evaluations[2:]:
         record["best_rewards"] = [0.3] * 60
-    assert "reward hacking" in (hacked(looks) or "")
+    assert "reward hacking" in (hacked(evaluations) or "")
 
 
-def test_a_look_after_a_refresh_scores_the_best_look_with_the_new_prm(tiny_folder, prm, tmp_path):
+def test_an_evaluation_after_a_refresh_scores_the_best_one_with_the_new_prm(tiny_folder, prm, tmp_path):
     run = run_with(fresh(tiny_folder, prm=str(prm), refresh_learning_rate=3e-3), tmp_path, solved())
-    looks = [{"update": 0} | watch(run, [])]
-    assert "best_rewards" not in watch(run, looks)
+    evaluations = [{"update": 0} | evaluate(run, [])]
+    assert "best_rewards" not in evaluate(run, evaluations)
     refresh(run)
-    after = watch(run, looks)
-    # The policy has not moved, so its answers are those of the best look, and the present PRM sees no difference.
-    assert after["steps"] == looks[0]["steps"] and after["best_rewards"] == pytest.approx(after["rewards"])
-    assert after["prm"] == 2 and not np.allclose(after["rewards"], looks[0]["rewards"])
+    after = evaluate(run, evaluations)
+    # The policy has not moved, so its answers are those of the best evaluation, and the present PRM sees no difference.
+    assert after["steps"] == evaluations[0]["steps"] and after["best_rewards"] == pytest.approx(
+        after["rewards"]
+    )
+    assert after["prm"] == 2 and not np.allclose(after["rewards"], evaluations[0]["rewards"])
 
 
 # --- whole runs ------------------------------------------------------------------------------------------------------
+
+
+def stop_at_update_5(done: int, record: dict) -> None:
+    if done == 5:
+        raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("kind", ["labels", "game"])
@@ -252,9 +261,12 @@ def test_killed_and_resumed_runs_refresh_alike(tiny_folder, prm, game, tmp_path,
         settings = settings.model_copy(update={"policy": TINY_POLICY})
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train_rl(settings, whole)
-    killed_run(
-        settings, broken, updates=2, name="refresh"
-    )  # past the checkpoint of update 3, after the refresh of 4
+    # Past the checkpoint of update 3, after the refresh of 4.
+    if kind == "labels":
+        killed_run(settings, broken, updates=2, name="refresh")
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            train_rl(settings, broken, progress=stop_at_update_5)
     train_rl(settings, broken, resume=True)
     for name in ("log", "watch", "refresh"):
         assert log_of(broken, name) == log_of(whole, name)

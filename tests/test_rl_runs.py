@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
-from rl_data import killed_run, log_of, looks_of, random_prm, small
+from rl_data import evaluations_of, killed_run, log_of, random_prm, small
 from sparring.errors import DataError, SettingsError
 from sparring.settings import load_settings
 from sparring.training.rl import train_rl
@@ -41,12 +41,12 @@ def test_runs_write_what_they_promise(tiny_folder, prm_folder, tmp_path, changes
         changes = changes | {"prm": str(prm_folder)}
     out = tmp_path / "run"
     folder = train_rl(small(tiny_folder, **changes, max_new_tokens=48), out)
-    records, watched = log_of(out), log_of(out, "watch")
+    records, evaluation_log = log_of(out), log_of(out, "watch")
     assert [record["step"] for record in records] == [1, 2, 3, 4]
-    assert [record["update"] for record in watched] == [0, 2, 4]
-    assert records[-1]["samples"] == 36 and watched[-1]["samples"] == 36
-    assert watched[0]["kl_per_token"] == pytest.approx(0.0, abs=1e-6)
-    assert (watched[0]["reward"] is not None) == ("prm" in changes)
+    assert [record["update"] for record in evaluation_log] == [0, 2, 4]
+    assert records[-1]["samples"] == 36 and evaluation_log[-1]["samples"] == 36
+    assert evaluation_log[0]["kl_per_token"] == pytest.approx(0.0, abs=1e-6)
+    assert (evaluation_log[0]["reward"] is not None) == ("prm" in changes)
     assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 0
     written = json.loads((out / "metrics.json").read_text())
     assert written["metrics"]["rl.updates"]["value"] == 4
@@ -56,8 +56,8 @@ def test_runs_write_what_they_promise(tiny_folder, prm_folder, tmp_path, changes
 
 
 def test_a_hacked_run_stops_saves_and_says_why(tiny_folder, prm_folder, tmp_path, monkeypatch):
-    seen = iter(looks_of((0.9, 0.2, 0.1), (0.1, 0.8, 0.9)))
-    monkeypatch.setattr("sparring.training.rl.watch", lambda run, looks: next(seen))
+    seen = iter(evaluations_of((0.9, 0.2, 0.1), (0.1, 0.8, 0.9)))
+    monkeypatch.setattr("sparring.training.rl.evaluate", lambda run, evaluations: next(seen))
     settings = small(tiny_folder, credit="soft_min", prm=str(prm_folder), updates=40)
     folder = train_rl(settings, tmp_path)
     assert len(log_of(tmp_path)) == 4 and folder.is_dir() and (tmp_path / "checkpoint").is_dir()
@@ -72,7 +72,7 @@ def test_killed_and_resumed_runs_give_the_same_logs_and_weights(tiny_folder, tmp
     settings = small(tiny_folder, updates=7, watch_every=3, credit="progress", baseline="value")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train_rl(settings, whole)
-    killed_run(settings, broken, updates=3)  # past a checkpoint and a look
+    killed_run(settings, broken, updates=3)  # past a checkpoint and an evaluation
     train_rl(settings, broken, resume=True)
     assert log_of(broken) == log_of(whole)
     assert log_of(broken, "watch") == log_of(whole, "watch")

@@ -15,7 +15,7 @@ from sparring.evaluation.robustness import HARMLESS, PADDINGS, error_kinds, hack
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.traces.records import Problem, Trace
-from sparring.training.tasks import ChainTask, State, TextTask
+from sparring.training.game import ChainTask, State, TextTask
 from sparring.worlds.chain import ChainOracle, generate_problem, parse_question
 from sparring.worlds.chain_errors import CHAIN_ERRORS
 

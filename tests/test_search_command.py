@@ -22,9 +22,8 @@ from sparring.evaluation.search import (
     curve_metrics,
     run_search_command,
 )
-from sparring.models.checkpoint import model_card, save_prm
+from sparring.models.checkpoint import LABELS, model_card, save_prm
 from sparring.models.loading import load_causal_model, load_new_token_classifier, load_tokenizer
-from sparring.models.players import LABELS
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import sidecar_for
 from sparring.rollouts.local import LocalEngine

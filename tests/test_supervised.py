@@ -5,13 +5,10 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import random
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification
 
+from conftest import killed
 from sparring.errors import CheckpointError, DataError, SettingsError
 from sparring.models.scorer import load_scorer
 from sparring.traces.records import Problem, Trace
@@ -36,7 +34,7 @@ from sparring.training.examples import (
     soft_labels,
     split_by_group,
 )
-from sparring.training.supervised import show_supervised, train_supervised
+from sparring.training.supervised import SupervisedSettings, show_supervised, train_supervised
 from sparring.training.validation import Judged, cross_calibrated, fit_calibration, quick_statistics
 from supervised_data import KINDS, data_file, log_of, metrics_of, quick, separable_traces
 
@@ -309,37 +307,37 @@ def command(kind: str, model: Path, data: Path, out: Path, *more: str, **changes
     return [sys.executable, "-m", "sparring", "train", kind, *pairs, "--out", str(out), *more]
 
 
+def stopped(settings: SupervisedSettings, out: Path, update: int) -> None:
+    """Run until after an update, without a checkpoint of it."""
+
+    def stop(done: int, record: dict) -> None:
+        if done == update:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_supervised(settings, out, resume=True, progress=stop)
+
+
 @pytest.mark.parametrize(
-    ("kind", "changes", "kills"),
+    ("kind", "changes", "stops"),
     [
         ("value", {"adapter": "full"}, (6, 13)),  # past a checkpoint and a validation, and again
         ("prm", {"adapter": "lora", "head": "label_tokens"}, (9,)),
     ],
 )
 def test_killed_and_resumed_runs_give_the_same_log_metrics_and_weights(
-    tiny_folder, tmp_path, kind, changes, kills
+    tiny_folder, tmp_path, kind, changes, stops
 ):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     data = data_file(tmp_path)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     chosen = quick(kind, tiny_folder, data, **changes)
     train_supervised(chosen, whole)
-    for lines in kills:
-        process = subprocess.Popen(
-            command(kind, tiny_folder, data, broken, "--resume", **changes),
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 300
-        log = broken / "log.jsonl"
-        while process.poll() is None and time.monotonic() < deadline:
-            if log.exists() and len(log.read_bytes().splitlines()) >= lines:
-                process.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.002)
-        process.wait()
-        assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+    if kind == "value":
+        killed(command(kind, tiny_folder, data, broken, **changes), broken / "log.jsonl", stops[0])
+    else:
+        stopped(chosen, broken, stops[0])
+    for stop in stops[1:]:
+        stopped(chosen, broken, stop)
     train_supervised(chosen, broken, resume=True)
     assert log_of(broken) == log_of(whole)
     assert metrics_of(broken) == metrics_of(whole)

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from sparring.oracles.panel import Panel
     from sparring.traces.answers import stated_answer
     from sparring.traces.records import Problem, Trace
-    from sparring.training.aprm import train_aprm
-    from sparring.training.aprm_settings import AprmSettings
+    from sparring.training.aprm import AprmSettings, train_aprm
 
 __version__ = "0.1.0"
 
@@ -33,7 +32,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AprmSettings": "sparring.training.aprm_settings",
+    "AprmSettings": "sparring.training.aprm",
     "Panel": "sparring.oracles.panel",
     "Problem": "sparring.traces.records",
     "Trace": "sparring.traces.records",

@@ -42,10 +42,9 @@ from sparring.side_by_side import Part, Report, Workers, processes
 from sparring.statistics import bootstrap_mean, paired_difference
 from sparring.terminal import PartsProgress
 from sparring.traces.records import Trace
-from sparring.training.aprm import setup, train_aprm
-from sparring.training.aprm_settings import AprmSettings
+from sparring.training.aprm import AprmSettings, setup, train_aprm
+from sparring.training.game import ChainTask
 from sparring.training.run import seed_for
-from sparring.training.tasks import ChainTask
 from sparring.worlds.chain import (
     IN_DISTRIBUTION,
     LONGER,

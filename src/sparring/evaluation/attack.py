@@ -28,16 +28,15 @@ from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustnes
 from sparring.evaluation.scores import StepScorer
 from sparring.locks import writes
 from sparring.models.loading import load_policy, pick_device, pick_dtype
-from sparring.models.players import Players
+from sparring.models.roles import Players
 from sparring.models.scorer import load_scorer
 from sparring.runs import JsonlLog, Metric
 from sparring.statistics import bootstrap_mean, bootstrap_ratio
 from sparring.terminal import progress_bar
 from sparring.traces.records import Trace
-from sparring.training.adversary import Adversary, Rewrites, rule_rewrites
-from sparring.training.game_settings import GameSettings
+from sparring.training.adversary import Adversary
+from sparring.training.game import GameSettings, Rewrites, State, Task, load_task, rule_rewrites
 from sparring.training.run import Divergence, random_for, seed_for, torch_generator_for
-from sparring.training.tasks import State, Task, load_task
 
 Attacker = Literal["rules", "frozen", "trained"]
 IMITATION, ON_PRM = "imitating the rules", "training against the frozen PRM"

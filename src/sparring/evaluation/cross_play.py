@@ -15,9 +15,8 @@ from pathlib import Path
 import torch
 
 from sparring.models.branches import collate
-from sparring.training.adversary import Rewrites
-from sparring.training.aprm_run import Run, load_snapshot
-from sparring.training.prm_rows import fresh_row
+from sparring.training.aprm import Run, fresh_row, load_snapshot
+from sparring.training.game import Rewrites
 from sparring.training.run import random_for, torch_generator_for
 
 
@@ -71,9 +70,7 @@ def _scores(run: Run, rewrites: Rewrites) -> list[list[float]]:
         batch = collate(
             [row.row for row in chunk], run.tokenizer.pad_token_id, run.device, run.players.mask_dtype
         )
-        fresh = [
-            [c for c, kind in zip(row.columns, row.kinds, strict=True) if kind == "fresh"] for row in chunk
-        ]
+        fresh = [[place.column for place in row.places if place.kind == "fresh"] for row in chunk]
         places = (
             [i for i, columns in enumerate(fresh) for _ in columns],
             [c for columns in fresh for c in columns],

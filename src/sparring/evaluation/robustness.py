@@ -29,7 +29,7 @@ from sparring.runs import Metric
 from sparring.search.selection import best_at
 from sparring.statistics import auc_interval, bootstrap_mean, paired_difference
 from sparring.traces.records import Problem, Trace
-from sparring.training.tasks import ChainTask, State, Task
+from sparring.training.game import ChainTask, State, Task
 from sparring.worlds.chain import parse_question
 from sparring.worlds.chain_errors import CHAIN_ERRORS
 

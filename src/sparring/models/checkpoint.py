@@ -15,9 +15,12 @@ from transformers import AutoModelForTokenClassification
 
 from sparring.errors import CheckpointError
 from sparring.models.loading import quiet
-from sparring.models.players import CORRECT, LABELS
 from sparring.models.sidecar import Sidecar, write_sidecar
 from sparring.runs import atomic_directory
+
+LABELS = ("wrong", "correct")
+"""Names of the classes of a PRM that is written here."""
+CORRECT = LABELS.index("correct")
 
 _PIPELINES = {"token_classification": "token-classification", "label_tokens": "text-generation"}
 _MEANINGS = {

@@ -18,7 +18,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
+
+from pydantic import AfterValidator
 
 from sparring.errors import SettingsError, did_you_mean
 from sparring.traces.records import Problem
@@ -79,6 +81,18 @@ def check_members(names: Sequence[str]) -> None:
                 f"unknown oracle member '{name}'{did_you_mean(name, MEMBERS)}; "
                 "one of your own is written 'file.py:function' or 'package.module:function'"
             )
+
+
+def _known(names: list[str]) -> list[str]:
+    try:
+        check_members(names)
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+    return names
+
+
+OracleMembers = Annotated[list[str], AfterValidator(_known)]
+"""A setting that names the members of a panel."""
 
 
 def _without_room(name: str) -> str:

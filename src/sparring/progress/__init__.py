@@ -1,7 +1,6 @@
 """Progress: how a step changes the chance of success under a prover (PAV, arXiv 2410.08146).
 
 rewards.py   advantages and effective rewards of the steps of a trace
-theorem.py   Theorem 3.1 with exact values: distinguishability, alignment, the bound, what a small step really gains
 logs.py      logged values, and powers of failure chances without the bias of few rollouts
 provers.py   distinguishability and alignment from logs with intervals: which prover to choose before training
 command.py   the table at the end of `sparring label --compare-provers`

@@ -1,27 +1,26 @@
-"""The adversary: rewrites correct steps into wrong ones, by rule, by a language model, or by a trained one.
+"""The adversary G: a language model that rewrites a correct step into a wrong one that is hard to notice.
 
-Contract: `Rewrites` holds a round's rewrites with their verdicts; a malformed rewrite has no verdict and counts as failed;
-an undecided one has no truth and gets no reward. Prompts are computed once per state for all its samples. Shared by the
-game and by attacks on a frozen PRM.
+Its prompt shows problem, prefix and step; a group of rewrites is sampled per state (`rewrite`). It learns the rules'
+mistakes by imitation before a game (`imitate`), and from its own pay in it (`reinforce`): PPO-clip on rewards less the
+mean of the *other* rewrites of the state, minus τ_KL·KL(G ‖ reference) plus τ_H·entropy, per rewrite.
+
+Contract: a prompt is computed once per state for all its samples. Gradients are accumulated here; who takes the step is
+handed in. Shared by the game (`aprm.py`) and by attacks on a frozen PRM.
 """
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from sparring.models.branches import BranchedRow, branch_logits, collate
-from sparring.models.players import Players, Role
 from sparring.models.prompts import AdversaryPrompt
+from sparring.models.roles import Players, Role
 from sparring.models.sampling import ids_containing, sample
 from sparring.traces.spans import trusted_ids, untrusted_ids
-from sparring.traces.verdict import Verdict
-from sparring.training.game_settings import GameSettings
+from sparring.training.game import GameSettings, Rewrite, Rewrites, State, Task, judged
 from sparring.training.policy_gradient import (
     categorical_entropy,
     categorical_kl,
@@ -29,162 +28,8 @@ from sparring.training.policy_gradient import (
     group_advantages,
     update_size,
 )
-from sparring.training.tasks import State, Task
 
 UNFINISHED = "did not end within the token limit"
-
-
-@dataclass(frozen=True, slots=True)
-class Rewrite:
-    """One rewrite of a state's step.
-
-    Attributes:
-        text: what was written; may be malformed.
-        malformed: why it is not even a step, or None.
-        verdict: the oracle's word, None for a malformed one.
-        ids: the sampled token ids, empty for a rule's rewrite.
-        kind: the rule that made it, empty for a model's.
-    """
-
-    text: str
-    malformed: str | None
-    verdict: Verdict | None
-    ids: tuple[int, ...] = ()
-    kind: str = ""
-
-    @property
-    def truth(self) -> bool | None:
-        """Whether the step is correct; None if malformed or undecided."""
-        if self.verdict is None or self.verdict.truth == "undecided":
-            return None
-        return self.verdict.truth == "correct"
-
-    @property
-    def undecided(self) -> bool:
-        """Whether the oracle could not tell."""
-        return self.verdict is not None and self.verdict.truth == "undecided"
-
-
-@dataclass(frozen=True, slots=True)
-class Rewrites:
-    """The rewrites of a round: per state, a group of them (fewer than asked for where no rule applies)."""
-
-    states: list[State]
-    groups: list[list[Rewrite]]
-
-    @property
-    def texts(self) -> list[list[str]]:
-        """Texts of the well-formed rewrites, per state."""
-        return [[item.text for item in group if item.malformed is None] for group in self.groups]
-
-    def truths(self) -> list[list[bool | None]]:
-        """Truths of the well-formed rewrites, per state, in the order of `texts`."""
-        return [[item.truth for item in group if item.malformed is None] for group in self.groups]
-
-    def decided_count(self) -> int:
-        """Number of rewrites that the oracle decided."""
-        return sum(item.truth is not None for group in self.groups for item in group)
-
-    def undecided_count(self) -> int:
-        """Number of rewrites that the oracle could not decide."""
-        return sum(item.undecided for group in self.groups for item in group)
-
-    def outcome_shares(
-        self, scores: Sequence[Sequence[float]], threshold: float = 0.5
-    ) -> dict[str, float | None]:
-        """Return the shares of the adversary's outcomes; a step counts as accepted from the threshold on.
-
-        `scores` are those of the well-formed rewrites, per state. Malformed and undecided are shares of all rewrites;
-        fool_rate, caught and failed are shares of the well-formed, decided ones and add up to 1; miss_rate is the share
-        of wrong steps that were accepted.
-        """
-        counts: Counter[str] = Counter()
-        for group, row in zip(self.groups, scores, strict=True):
-            counts["malformed"] += sum(item.malformed is not None for item in group)
-            for item, score in zip((item for item in group if item.malformed is None), row, strict=True):
-                if item.truth is None:
-                    counts["undecided"] += 1
-                elif item.truth:
-                    counts["failed"] += 1
-                else:
-                    counts["fooled" if score >= threshold else "caught"] += 1
-        decided = counts["fooled"] + counts["caught"] + counts["failed"]
-        wrong = counts["fooled"] + counts["caught"]
-        everything = counts.total()
-        return {
-            "fool_rate": counts["fooled"] / decided if decided else None,
-            "caught": counts["caught"] / decided if decided else None,
-            "failed": counts["failed"] / decided if decided else None,
-            "miss_rate": counts["fooled"] / wrong if wrong else None,
-            "undecided": counts["undecided"] / everything if everything else None,
-            "malformed": counts["malformed"] / everything if everything else None,
-            "rewrites": float(everything),
-        }
-
-    def rewards(
-        self,
-        scores: Sequence[Sequence[float]],
-        settings: GameSettings,
-        generator: torch.Generator,
-        *,
-        sampled: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the adversary's rewards and their weights (0 for undecided), both (states, samples).
-
-        A wrong step is paid by the PRM's mixed strategy: its probability of accepting weighs `fooled` against
-        `caught`. With `sampled` the PRM's label is drawn from that probability instead.
-        """
-        rewards = torch.zeros(len(self.groups), max(len(group) for group in self.groups))
-        weights = torch.zeros_like(rewards)
-        for index, (group, row) in enumerate(zip(self.groups, scores, strict=True)):
-            remaining = iter(row)
-            for column, item in enumerate(group):
-                accept = next(remaining) if item.malformed is None else 0.0
-                if item.undecided:
-                    continue
-                weights[index, column] = 1.0
-                if item.truth is not False:  # malformed, or still correct
-                    rewards[index, column] = settings.reward_failed
-                    continue
-                if sampled:
-                    accept = float(torch.rand((), generator=generator) < accept)
-                rewards[index, column] = (
-                    accept * settings.reward_fooled + (1 - accept) * settings.reward_caught
-                )
-        return rewards, weights
-
-
-def rule_rewrites(task: Task, states: Sequence[State], samples: int, rng: random.Random) -> Rewrites:
-    """Return up to `samples` different rule perturbations of each state's step, judged like any other rewrite."""
-    groups: list[list[Rewrite]] = []
-    for state in states:
-        found: dict[str, str] = {}
-        for _ in range(2 * samples):
-            made = task.perturb(state, rng)
-            if made is not None:
-                found.setdefault(made[1], made[0])
-            if len(found) == samples or made is None:
-                break
-        groups.append(
-            [Rewrite(text, task.malformed(state, text), None, kind=kind) for text, kind in found.items()]
-        )
-    return judged(task, Rewrites(list(states), groups))
-
-
-def judged(task: Task, rewrites: Rewrites) -> Rewrites:
-    """Return the rewrites with a verdict on each that is well-formed; all are judged at once."""
-    pairs = [
-        (state, item.text)
-        for state, group in zip(rewrites.states, rewrites.groups, strict=True)
-        for item in group
-        if item.malformed is None
-    ]
-    verdicts = iter(task.judge_many(pairs))
-    groups = [
-        [replace(item, verdict=next(verdicts)) if item.malformed is None else item for item in group]
-        for group in rewrites.groups
-    ]
-    return Rewrites(rewrites.states, groups)
 
 
 class Adversary:

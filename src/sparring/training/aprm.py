@@ -12,6 +12,9 @@ One round of the game, for a batch of states (problem, correct prefix, correct s
 Before the game R, and G where its backbone takes no instructions, are warmed up on rule perturbations; what they are
 then is their reference. A pool of earlier rewrites is replayed, so that R does not forget.
 
+States, verdicts and pay stand in `game.py`, the adversary in `adversary.py`; here are the settings, the run from setup to
+the exported PRM, R's objective and the optimistic step.
+
 Contract: a run directory with `log.jsonl` (a record per step), `checkpoint/` (resume after any kill with the same
 result), `snapshots/`, and in the end `prm/` (a Hugging Face folder) and `metrics.json`. All randomness is a function of
 (seed, step), so resuming needs no generator state. Not here: evaluation, and attacks on a frozen PRM (`evaluation/`).
@@ -21,42 +24,240 @@ The paper's oracle, reward values, coefficients and data are not public; what st
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field, model_validator
+from rich.console import Console
+from rich.markup import escape
 
 from sparring.locks import writes
-from sparring.models.loading import load_policy, pick_device, pick_dtype, positions
-from sparring.models.players import PLAYERS, Player, Players
-from sparring.models.prompts import layout_for
-from sparring.runs import JsonlLog
-from sparring.training.adversary import Adversary, Rewrites, rule_rewrites
-from sparring.training.aprm_run import (
-    Run,
-    export_prm,
-    finish,
-    load_snapshot,
-    restore,
-    save_checkpoint,
-    save_snapshot,
+from sparring.models.branches import BranchedRow, collate
+from sparring.models.checkpoint import model_card, save_prm
+from sparring.models.loading import context, load_policy, positions
+from sparring.models.prompts import layout_for, prompt_digest
+from sparring.models.roles import PLAYERS, Player, Players
+from sparring.models.sidecar import sidecar_for
+from sparring.runs import Metric, write_metrics
+from sparring.settings import dump_settings
+from sparring.settings_shared import Running, learning_rate_share
+from sparring.traces.spans import Layout, encode, trusted_ids, untrusted_ids
+from sparring.training.adversary import Adversary
+from sparring.training.game import (
+    ChainTask,
+    GameSettings,
+    Replayed,
+    ReplayPool,
+    Rewrites,
+    State,
+    TextTask,
+    load_task,
+    rule_rewrites,
 )
-from sparring.training.aprm_settings import AprmSettings
-from sparring.training.optimism import OptimisticGradient
-from sparring.training.pool import ReplayPool
-from sparring.training.prm_rows import PrmRow, fresh_row, prm_utility, replay_row
+from sparring.training.policy_gradient import bernoulli_entropy, bernoulli_kl, clipped_surrogate
 from sparring.training.run import (
     Divergence,
+    Part,
     Progress,
-    make_accelerator,
+    Tensors,
+    TrainingRun,
+    autocast,
+    damaged,
+    load_state,
+    peak_memory,
+    prepare,
     random_for,
-    resumes,
-    seed_for,
+    save_state,
+    set_tensors,
+    show_left_out,
+    step_bar,
     torch_generator_for,
-    tracked_settings,
+    verified,
 )
-from sparring.training.tasks import State, TextTask, load_task
+
+METHODS = {
+    "rules": "supervised by a step oracle on rule perturbations, no human step labels",
+    "frozen": "supervised by a step oracle on the errors of an untrained adversary, no human step labels",
+    "trained": "adversarial training (APRM, arXiv 2511.22888), no human step labels",
+}
+
+
+class AprmSettings(GameSettings, Running):
+    """Settings of `sparring train aprm`."""
+
+    adversary: Literal["rules", "frozen", "trained"] = "trained"
+    """Who makes the mistakes: rules (static perturbation), the adversary as it is after its warm start, or the game."""
+    max_length: int = Field(512, gt=0)
+    """Most tokens in a row; longer states are left out and counted."""
+    prm_warm_steps: int = Field(100, ge=0)
+    """PRM updates on rule perturbations before the game."""
+    adversary_warm_steps: int = Field(80, ge=0)
+    """Imitation updates of the adversary on rule perturbations before the game (not for `adversary: rules`)."""
+
+    # The PRM's utility
+    prm_objective: Literal["expected", "sampled", "log_score"] = "log_score"
+    """`expected`: exact expected utility of R's binary action; `sampled`: R's action is drawn and reinforced (PPO);
+    `log_score`: log-probability of the true label, whose gradient does not vanish where R is sure and wrong."""
+    prm_kl: float = Field(0.05, ge=0)
+    """Weight of KL(R ‖ its reference), per judged step."""
+    prm_entropy: float = Field(0.21, ge=0)
+    """Weight of R's entropy, per judged step."""
+    prm_epochs: int = Field(1, gt=0)
+    """Updates of the PRM per round."""
+    clean_share: float = Field(0.5, ge=0, le=1)
+    """Weight of untouched correct steps in the PRM's utility; without them "always wrong" is the equilibrium."""
+    replay_share: float = Field(0.15, ge=0, le=1)
+    """Weight of replayed rewrites of earlier rounds."""
+    replayed_states: int = Field(8, ge=0)
+    """States replayed per round."""
+    pool_states: int = Field(512, ge=0)
+    """States kept for replay (a uniform sample of all so far)."""
+
+    optimism: float = Field(1.0, ge=0, le=1)
+    """1: optimistic steps 2·g_t − g_{t−1}; 0: plain gradients. Used in the game only, not against a fixed opponent."""
+    prm_learning_rate: float = Field(3e-4, gt=0)
+    """Adam's step size for the PRM."""
+    final_learning_rate: float = Field(0.1, gt=0, le=1)
+    """Both step sizes fall linearly over the run to this share of what they are."""
+    rise_steps: int = Field(50, ge=0)
+    """Both step sizes rise from zero over so many updates, at a player's start and again at the game's: Adam's first steps
+    have full size whatever the gradient, and with a head that knows nothing they would only spoil the backbone."""
+
+    # Running
+    checkpoint_every: int = Field(50, gt=0)
+    snapshot_every: int = Field(0, ge=0)
+    """Updates between snapshots of both players for cross-play; 0 for none."""
+
+    @model_validator(mode="after")
+    def _check_game(self) -> AprmSettings:
+        if self.clean_share + self.replay_share >= 1:
+            raise ValueError(
+                "clean_share + replay_share must leave something for fresh rewrites (sum below 1)"
+            )
+        if self.samples_per_state < 2 and self.adversary == "trained":
+            raise ValueError(
+                "a trained adversary needs samples_per_state ≥ 2: samples are compared within their group"
+            )
+        return self
+
+    @property
+    def warm_steps(self) -> int:
+        """Steps before the game: the adversary is warmed up only where it takes part."""
+        return self.prm_warm_steps + (self.adversary_warm_steps if self.adversary != "rules" else 0)
+
+    @property
+    def total_steps(self) -> int:
+        """All steps."""
+        return self.warm_steps + self.updates
+
+    def learning_rate_factor(self, step: int, player: Player) -> float:
+        """Return the share of a player's learning rate to use at a step of the run."""
+        start = self.prm_warm_steps if player == "adversary" and step < self.warm_steps else 0
+        if step >= self.warm_steps and self.adversary == "trained":
+            start = self.warm_steps
+        return learning_rate_share(
+            step - start, rise=self.rise_steps, done=step / self.total_steps, final=self.final_learning_rate
+        )
+
+    @property
+    def monotone(self) -> bool:
+        """Whether the regularised one-step game is strongly monotone for both players (docs/aprm.md derives the bounds).
+
+        τ = KL weight + entropy weight must exceed |2 − (fooled − caught)| / 8 where R is paid 1 for agreeing with the
+        oracle, and 1/4 with the log score (for 0 ≤ fooled − caught ≤ 8).
+        """
+        spread = self.reward_fooled - self.reward_caught
+        needed = abs(2 - spread) / 8
+        if self.prm_objective == "log_score":
+            if not 0 <= spread <= 8:
+                return False
+            needed = 0.25
+        return min(self.prm_kl + self.prm_entropy, self.adversary_kl + self.adversary_entropy) > needed
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class Run(TrainingRun):
+    """Everything that a run of the game holds in memory.
+
+    Attributes:
+        labelled, undecided: rewrites so far that the oracle decided, and could not decide.
+        tokens: that went through the models.
+    """
+
+    counters = ("step", "labelled", "undecided", "tokens")
+
+    settings: AprmSettings
+    task: ChainTask | TextTask
+    players: Players
+    layout: Layout
+    adversary: Adversary
+    pool: ReplayPool
+    optimizers: dict[Player, torch.optim.Optimizer] = field(default_factory=dict)
+    optimism: dict[Player, OptimisticGradient] = field(default_factory=dict)
+    divergence: dict[Player, Divergence] = field(default_factory=dict)
+    labelled: int = 0
+    undecided: int = 0
+    tokens: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the players live."""
+        return self.players.device
+
+    @property
+    def parts(self) -> list[Part]:
+        """Both players."""
+        return [Part(player, self.players.parameters(player), self.optimizers[player]) for player in PLAYERS]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Digests of the states, and of the texts of both players' prompts."""
+        prompt = prompt_digest(self.layout, self.adversary.prompt_texts)
+        return {"digest": self.task.digest, "prompt": prompt}
+
+    def values(self) -> dict[str, Any]:
+        """Return the pool."""
+        return {"pool": self.pool.records()}
+
+    def tensors(self) -> dict[str, Tensors]:
+        """Return both references and the gradients before."""
+        gradients = {f"{player}_optimism": self.optimism[player].previous for player in PLAYERS}
+        return {"reference": self.players.reference_state(), **gradients}
+
+    def take(self, values: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
+        """Take over the pool; return where references and gradients belong."""
+        self.pool.load_records(values["pool"])
+        for player in PLAYERS:
+            named = self.players.parameters(player)
+            found = tensors.get(f"{player}_optimism", {})
+            self.optimism[player].previous = {name: torch.zeros_like(named[name]) for name in found}
+        return self.tensors()
+
+    def restore(self) -> None:
+        """Load the checkpoint, and check the snapshots made so far.
+
+        Raises:
+            CheckpointError: it, a log or a snapshot is not what was written, or does not fit.
+            SettingsError: it is of other settings or data.
+        """
+        super().restore()
+        for update in self.snapshots():
+            folder = _snapshot(self.out, update)
+            _check_snapshot(folder, verified(folder), update)
+
+    def snapshots(self) -> list[int]:
+        """Return the updates after which this run has kept its players so far; 0 is the start of the game."""
+        every, warm = self.settings.snapshot_every, self.settings.warm_steps
+        if not every or not self.logs or self.step < warm:
+            return []
+        return [*([0] if warm else []), *range(every, self.step - warm + 1, every)]
 
 
 @writes("out")
@@ -74,58 +275,37 @@ def train_aprm(
     Raises:
         SettingsError: `out` already holds a run and `resume` is off, or the settings differ from those of the run.
         CheckpointError, DataError: a model or data file cannot be used.
+        DivergedError: a player's numbers have left all bounds.
     """
     run = setup(settings, out)
-    log = JsonlLog(out / "log.jsonl")
-    run.logs = [log]
-    if resumes(out, run.logs, resume=resume):
-        restore(run)
-    run.accelerator.init_trackers("sparring-aprm", config=tracked_settings(settings))
-
+    (log,) = run.begin(["log"], resume=resume)
     while run.step < settings.total_steps:
-        started = time.perf_counter()
-        tokens = run.tokens
+        started, tokens = time.perf_counter(), run.tokens
         record = play_step(run)
         seconds = time.perf_counter() - started
         run.step += 1
-        record = {
-            "step": run.step,
-            **record,
-            "seconds": seconds,
-            "tokens_per_second": (run.tokens - tokens) / seconds,
-        }
+        speed = {"seconds": seconds, "tokens_per_second": (run.tokens - tokens) / seconds}
+        record = {"step": run.step, **record, **speed}
         log.append(record)
-        run.accelerator.log({k: v for k, v in record.items() if isinstance(v, float)}, step=run.step)
+        run.track(record)
         if run.step == settings.warm_steps:
             run.players.freeze_references()
             reset_optimizers(run)
-            if settings.snapshot_every:
-                save_snapshot(run, 0)
-        if (
-            settings.snapshot_every
-            and run.step > settings.warm_steps
-            and record["update"] % settings.snapshot_every == 0
-        ):
-            save_snapshot(run, record["update"])
+        if run.step >= settings.warm_steps and (update := run.step - settings.warm_steps) in run.snapshots():
+            save_snapshot(run, update)
         if run.step % settings.checkpoint_every == 0 or run.step == settings.total_steps:
-            save_checkpoint(run)
+            run.save()
         if progress is not None:
             progress(run.step, record)
+    records = list(log.records())
     log.close()
     run.accelerator.end_training()
-    return finish(run)
-
-
-# --- setup -----------------------------------------------------------------------------------------------------------
+    return finish(run, records)
 
 
 def setup(settings: AprmSettings, out: Path) -> Run:
     """Load data and models and make optimisers."""
-    out.mkdir(parents=True, exist_ok=True)
-    device = pick_device(settings.device)
-    dtype = pick_dtype(settings.dtype, device)
-    accelerator = make_accelerator(settings.trackers, out, device, mixed=dtype)
-    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    device, dtype, accelerator = prepare(settings, out)
     task = load_task(settings)
     model, tokenizer = load_policy(settings.backbone, device=device, dtype=dtype)
     players = Players(
@@ -133,28 +313,23 @@ def setup(settings: AprmSettings, out: Path) -> Run:
         adapter=settings.adapter,
         lora_rank=settings.lora_rank,
         lora_targets=settings.lora_targets,
-        autocast=accelerator.autocast,
+        autocast=autocast(device, dtype),
     )
     run = Run(
-        settings,
-        out,
-        accelerator,
-        task,
-        players,
-        tokenizer,
-        layout_for(tokenizer, settings.style, template=settings.template),
-        Adversary(players, tokenizer, settings, device),
-        ReplayPool(settings.pool_states),
+        settings=settings,
+        out=out,
+        accelerator=accelerator,
+        task=task,
+        players=players,
+        tokenizer=tokenizer,
+        layout=layout_for(tokenizer, settings.style, template=settings.template),
+        adversary=Adversary(players, tokenizer, settings, device),
+        pool=ReplayPool(settings.pool_states),
     )
     if isinstance(task, TextTask):
         longest = min(settings.max_length, positions(players.config) or settings.max_length)
-        fits = [
-            len(fresh_row(state, [state.step] * settings.samples_per_state, tokenizer, run.layout).row)
-            <= longest
-            and run.adversary.prompt_length(state) + settings.max_step_tokens <= longest
-            for state in task.states
-        ]
-        task.keep(fits, f"state longer than {longest} tokens (max_length, or what the backbone takes)")
+        reason = f"state longer than {longest} tokens (max_length, or what the backbone takes)"
+        task.keep([fits(run, state, longest) for state in task.states], reason)
     run.divergence = {
         player: Divergence(player, run.players.parameters(player).values(), f"{player}_learning_rate")
         for player in PLAYERS
@@ -163,16 +338,15 @@ def setup(settings: AprmSettings, out: Path) -> Run:
     return run
 
 
-def reset_optimizers(run: Run) -> None:
-    """Give both players fresh optimisers: moments of the warm start would distort the game's first steps."""
-    rates = {"prm": run.settings.prm_learning_rate, "adversary": run.settings.adversary_learning_rate}
-    for player in PLAYERS:
-        named = run.players.parameters(player)
-        run.optimizers[player] = torch.optim.Adam(list(named.values()), lr=rates[player], betas=(0.9, 0.99))
-        run.optimism[player] = OptimisticGradient(named, run.settings.optimism)
+def fits(run: Run, state: State, longest: int) -> bool:
+    """Whether both players can read a state within so many tokens."""
+    settings = run.settings
+    row = fresh_row(state, [state.step] * settings.samples_per_state, run.tokenizer, run.layout).row
+    asked = run.adversary.prompt_length(state) + settings.max_step_tokens
+    return max(len(row), asked) <= longest
 
 
-# --- one step --------------------------------------------------------------------------------------------------------
+# --- a round of the game ---------------------------------------------------------------------------------------------
 
 
 def play_step(run: Run) -> dict[str, Any]:
@@ -227,27 +401,262 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
 
 
 def update_prm(
-    run: Run, rewrites: Rewrites, replayed: Sequence[tuple[State, list[tuple[str, bool]]]], *, warming: bool
+    run: Run, rewrites: Rewrites, replayed: Sequence[Replayed], *, warming: bool
 ) -> tuple[dict[str, Any], list[list[float]]]:
     """Update R once per epoch; return statistics and its scores of the rewrites before the update."""
     settings, tokenizer, layout = run.settings, run.tokenizer, run.layout
-    rows: list[PrmRow] = [
-        fresh_row(state, texts, tokenizer, layout)
-        for state, texts in zip(rewrites.states, rewrites.texts, strict=True)
-    ]
-    for row, truths in zip(rows, rewrites.truths(), strict=True):
-        row.set_fresh_truths(truths)
+    groups = zip(rewrites.states, rewrites.texts, rewrites.truths(), strict=True)
+    rows = [fresh_row(state, texts, tokenizer, layout, truths) for state, texts, truths in groups]
     rows += [replay_row(state, members, tokenizer, layout) for state, members in replayed]
     statistics: dict[str, Any] = {}
     scores: list[list[float]] = []
     for epoch in range(1 if warming else settings.prm_epochs):
         generator = torch_generator_for(settings.seed, run.step, f"prm{epoch}", torch.device("cpu"))
-        result = prm_utility(run.players, rows, settings, tokenizer.pad_token_id, generator, warming=warming)
+        found = prm_utility(run.players, rows, settings, tokenizer.pad_token_id, generator, warming=warming)
         if epoch == 0:
-            statistics, scores = result.statistics, result.fresh_scores[: len(rewrites.states)]
+            statistics, scores = found[0], found[1][: len(rewrites.states)]
         statistics["prm_gradient_norm"] = optimizer_step(run, "prm")
         run.tokens += sum(len(row.row) for row in rows)
     return statistics, scores
+
+
+# --- R's objective ---------------------------------------------------------------------------------------------------
+#
+# A state becomes one row: question and correct prefix, then as branches the rest of the correct solution and every
+# rewrite (`models/branches.py`). Every correct step is a clean positive, every rewrite a fresh example; replayed states
+# come without their correct continuation. The utility is a weighted sum of three means (clean, fresh, replayed), so the
+# mixture does not depend on how many steps a solution has. Undecided rewrites have weight zero.
+
+Kind = Literal["clean", "fresh", "replayed"]
+KINDS: tuple[Kind, ...] = ("clean", "fresh", "replayed")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A judged place of a packed row: column, what stands there, whether the step is correct (None: undecided)."""
+
+    column: int
+    kind: Kind
+    truth: bool | None
+
+
+@dataclass
+class PrmRow:
+    """A row with its judged places.
+
+    Attributes:
+        row: prefix and branches as token ids.
+        places: in the order of their columns.
+        actions: for the `sampled` objective, whether R's drawn labels agree with the oracle, and the log-odds of agreeing
+            that they were drawn from (set in the first epoch).
+    """
+
+    row: BranchedRow
+    places: list[Place]
+    actions: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def ends(self) -> list[int]:
+        """Return the column of each branch's last token."""
+        return [
+            start + len(branch) - 1
+            for start, branch in zip(self.row.starts(), self.row.branches, strict=True)
+        ]
+
+
+def fresh_row(
+    state: State,
+    rewrites: Sequence[str],
+    tokenizer: Any,
+    layout: Layout,
+    truths: Sequence[bool | None] | None = None,
+) -> PrmRow:
+    """Return the row of a state with its rewrites; without truths these are undecided."""
+    separator = trusted_ids(tokenizer, layout.separator)
+    whole = encode(state.problem.question, state.solution, tokenizer, layout)
+    cut = whole.spans[state.index][0]
+    branches = [list(whole.input_ids[cut:])]
+    branches += [untrusted_ids(tokenizer, text) + separator for text in rewrites]
+    # The first branch follows its prefix directly, so the clean positions are those of the plain solution.
+    clean = [Place(column, "clean", True) for column in whole.positions]
+    row = PrmRow(BranchedRow(list(whole.input_ids[:cut]), branches), clean)
+    known = [None] * len(rewrites) if truths is None else truths
+    row.places += [Place(end, "fresh", truth) for end, truth in zip(row.ends()[1:], known, strict=True)]
+    return row
+
+
+def replay_row(state: State, members: Sequence[tuple[str, bool]], tokenizer: Any, layout: Layout) -> PrmRow:
+    """Return the row of a replayed state: its prefix, and its rewrites with their truths."""
+    separator = trusted_ids(tokenizer, layout.separator)
+    prefix = encode(state.problem.question, state.prefix, tokenizer, layout)
+    branches = [untrusted_ids(tokenizer, text) + separator for text, _ in members]
+    row = PrmRow(BranchedRow(list(prefix.input_ids), branches), [])
+    row.places += [Place(end, "replayed", truth) for end, (_, truth) in zip(row.ends(), members, strict=True)]
+    return row
+
+
+def prm_utility(
+    players: Players,
+    rows: Sequence[PrmRow],
+    settings: AprmSettings,
+    pad_id: int,
+    generator: torch.Generator,
+    *,
+    warming: bool,
+) -> tuple[dict[str, Any], list[list[float]]]:
+    """Accumulate the gradient of minus R's regularised utility over the rows.
+
+    Args:
+        players: the PRM and its reference.
+        rows: fresh rows first.
+        settings: objective, regularisation and mixture.
+        pad_id: any valid token id.
+        generator: draws R's labels for the `sampled` objective.
+        warming: before the game: the log score without regularisation, since there is no reference yet.
+
+    Returns:
+        statistics, and R's scores of the fresh places of every row.
+    """
+    weights = _kind_weights(rows, settings)
+    objective = "log_score" if warming else settings.prm_objective
+    totals = dict.fromkeys(("utility", "kl", "entropy"), 0.0)
+    judged: list[tuple[Kind, bool]] = []
+    fresh_scores: list[list[float]] = []
+    for start in range(0, len(rows), settings.states_per_pass):
+        chunk = rows[start : start + settings.states_per_pass]
+        batch = collate([row.row for row in chunk], pad_id, players.device, players.mask_dtype)
+        places = [place for row in chunk for place in row.places]
+        index = [number for number, row in enumerate(chunk) for _ in row.places]
+        columns = [place.column for place in places]
+        weight = torch.tensor(
+            [0.0 if place.truth is None else weights[place.kind] for place in places], device=players.device
+        )
+        truth = torch.tensor([place.truth is True for place in places], device=players.device)
+
+        log_odds = players.prm_log_odds(batch, (index, columns))
+        utility = _utilities(objective, log_odds, truth, chunk, settings.clip, generator)
+        loss = -(utility * weight).sum()
+        kl = entropy = torch.zeros(())
+        if not warming:
+            with torch.no_grad():
+                reference = players.prm_log_odds(batch, (index, columns), "prm_reference")
+            kl = (bernoulli_kl(log_odds, reference) * weight).sum()
+            entropy = (bernoulli_entropy(log_odds) * weight).sum()
+            loss = loss + settings.prm_kl * kl - settings.prm_entropy * entropy
+        loss.backward()  # type: ignore[no-untyped-call]
+
+        totals["utility"] += float((utility * weight).sum().detach())
+        totals["kl"] += float(kl.detach())
+        totals["entropy"] += float(entropy.detach())
+        fresh: list[list[float]] = [[] for _ in chunk]
+        scores = torch.sigmoid(log_odds.detach()).tolist()
+        for number, place, score in zip(index, places, scores, strict=True):
+            if place.kind == "fresh":
+                fresh[number].append(score)
+            if place.truth is not None:
+                judged.append((place.kind, (score >= 0.5) == place.truth))
+        fresh_scores += fresh
+    statistics: dict[str, Any] = {}
+    for kind in KINDS:
+        right = [agreed for of, agreed in judged if of == kind]
+        statistics[f"prm_accuracy_{kind}"] = sum(right) / len(right) if right else None
+    return statistics | {f"prm_{name}": value for name, value in totals.items()}, fresh_scores
+
+
+def _kind_weights(rows: Sequence[PrmRow], settings: AprmSettings) -> dict[Kind, float]:
+    """Return the weight of a decided place of each kind."""
+    counts = Counter(place.kind for row in rows for place in row.places if place.truth is not None)
+    shares: dict[Kind, float] = {
+        "clean": settings.clean_share,
+        "fresh": 1 - settings.clean_share - settings.replay_share,
+        "replayed": settings.replay_share,
+    }
+    # A kind that is absent (nothing to replay yet) leaves its share to the others.
+    present = sum(shares[kind] for kind in KINDS if counts[kind])
+    return {kind: shares[kind] / present / counts[kind] for kind in KINDS if counts[kind]}
+
+
+def _utilities(
+    objective: str,
+    log_odds: torch.Tensor,
+    truth: torch.Tensor,
+    rows: Sequence[PrmRow],
+    clip: float,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Return R's utility per place, or, for `sampled`, a surrogate whose gradient estimates the utility's."""
+    agree_log_odds = torch.where(truth, log_odds, -log_odds)
+    if objective == "expected":
+        return torch.sigmoid(agree_log_odds)
+    if objective == "log_score":
+        return torch.nn.functional.logsigmoid(agree_log_odds)
+    if rows[0].actions is None:
+        _draw_actions(agree_log_odds.detach(), rows, generator)
+    actions = [row.actions for row in rows if row.actions is not None]
+    agreed = torch.cat([action[0] for action in actions])
+    old_log_odds = torch.cat([action[1] for action in actions])
+    # Reward 1 for agreeing with the oracle; the baseline is its expectation, which is known exactly.
+    advantage = agreed.float() - torch.sigmoid(old_log_odds)
+    sign = torch.where(agreed, 1.0, -1.0)
+    log_prob = torch.nn.functional.logsigmoid(sign * agree_log_odds)
+    old_log_prob = torch.nn.functional.logsigmoid(sign * old_log_odds)
+    return clipped_surrogate(log_prob, old_log_prob, advantage, clip)
+
+
+def _draw_actions(agree_log_odds: torch.Tensor, rows: Sequence[PrmRow], generator: torch.Generator) -> None:
+    """Draw R's label at every place and keep it on the rows, so that later epochs reinforce the same labels."""
+    drawn = torch.rand(agree_log_odds.shape, generator=generator).to(agree_log_odds.device)
+    agreed = drawn < torch.sigmoid(agree_log_odds)
+    start = 0
+    for row in rows:
+        end = start + len(row.places)
+        row.actions = (agreed[start:end], agree_log_odds[start:end])
+        start = end
+
+
+# --- the optimistic step ---------------------------------------------------------------------------------------------
+
+
+class OptimisticGradient:
+    """OGDA: a player's gradient g_t is replaced by its extrapolation g_t + strength · (g_t − g_{t−1}).
+
+    In a game both players' gradients turn around the equilibrium; plain simultaneous ascent cycles or diverges, the
+    extrapolated gradient anticipates the opponent's next move and converges (linearly on bilinear and strongly monotone
+    games for steps of order 1/L). With g_{−1} := g_0 the first step is a plain one. How the paper combines it with Adam is
+    not public; here the extrapolated gradient is what the optimiser is fed.
+
+    Args:
+        parameters: the player's parameters by a stable name.
+        strength: 1 for OGDA, 0 for the plain gradient.
+
+    Attributes:
+        previous: g_{t−1} by name; part of every checkpoint.
+    """
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], strength: float = 1.0) -> None:
+        self.parameters = dict(parameters)
+        self.strength = strength
+        self.previous: dict[str, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def extrapolate(self) -> None:
+        """Replace every `.grad`, and remember what it was."""
+        if self.strength == 0:
+            return
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None:
+                continue
+            current = parameter.grad.clone()
+            parameter.grad.add_(current - self.previous.get(name, current), alpha=self.strength)
+            self.previous[name] = current
+
+
+def reset_optimizers(run: Run) -> None:
+    """Give both players fresh optimisers: moments of the warm start would distort the game's first steps."""
+    rates = {"prm": run.settings.prm_learning_rate, "adversary": run.settings.adversary_learning_rate}
+    for player in PLAYERS:
+        named = run.players.parameters(player)
+        run.optimizers[player] = torch.optim.Adam(list(named.values()), lr=rates[player], betas=(0.9, 0.99))
+        run.optimism[player] = OptimisticGradient(named, run.settings.optimism)
 
 
 def optimizer_step(run: Run, player: Player) -> float:
@@ -259,12 +668,41 @@ def optimizer_step(run: Run, player: Player) -> float:
         group["lr"] = rate * settings.learning_rate_factor(run.step, player)
     norm = float(torch.nn.utils.clip_grad_norm_(list(named.values()), settings.max_gradient_norm))
     if run.step >= settings.warm_steps and settings.adversary == "trained":
-        run.optimism[
-            player
-        ].extrapolate()  # only in a game: against a fixed opponent it would just double the noise
+        # Only in a game: against a fixed opponent it would just double the noise.
+        run.optimism[player].extrapolate()
     run.divergence[player].step(run.optimizers[player], run.step + 1, norm)
     run.optimizers[player].zero_grad(set_to_none=True)
     return norm
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------------
+
+
+def save_snapshot(run: Run, update: int) -> None:
+    """Keep both players as they are after this update, for cross-play."""
+    tensors: dict[str, Tensors] = {player: run.players.parameters(player) for player in PLAYERS}
+    save_state(_snapshot(run.out, update), tensors, {"update": update})
+
+
+def load_snapshot(run: Run, out: Path, update: int, player: Player) -> None:
+    """Set a player as it was after this update of the run in `out`.
+
+    Raises:
+        CheckpointError: the snapshot is not what was written, or does not fit the model.
+    """
+    folder = _snapshot(out, update)
+    tensors, values = load_state(folder)
+    _check_snapshot(folder, values, update)
+    set_tensors(folder, player, run.players.parameters(player), tensors.get(player, {}))
+
+
+def _check_snapshot(folder: Path, values: dict[str, Any], update: int) -> None:
+    if values.get("update") != update:
+        raise damaged(folder, f"holds the players of update {values.get('update')}")
+
+
+def _snapshot(out: Path, update: int) -> Path:
+    return out / "snapshots" / f"{update:06d}"
 
 
 def export_snapshot(settings: AprmSettings, out: Path, update: int, folder: Path) -> None:
@@ -272,3 +710,78 @@ def export_snapshot(settings: AprmSettings, out: Path, update: int, folder: Path
     run = setup(settings, out)
     load_snapshot(run, out, update, "prm")
     export_prm(run, folder)
+
+
+def export_prm(run: Run, folder: Path) -> None:
+    """Write the PRM as it is now as a Hugging Face folder."""
+    settings = run.settings
+    sidecar = sidecar_for(run.layout, max_length=context(run.players.config))
+    facts = {
+        "adversary": settings.adversary,
+        "updates": settings.updates,
+        "rewrites labelled by the oracle": run.labelled,
+        "seed": settings.seed,
+    }
+    name = Path(settings.backbone).name
+    card = model_card(
+        title=f"PRM of {name}",
+        backbone=name,
+        method=METHODS[settings.adversary],
+        facts=facts,
+        sidecar=sidecar,
+    )
+    save_prm(
+        folder,
+        config=run.players.config,
+        state=run.players.prm_state_dict(),
+        tokenizer=run.tokenizer,
+        sidecar=sidecar,
+        card=card,
+    )
+
+
+def finish(run: Run, records: Sequence[Mapping[str, Any]]) -> Path:
+    """Write the PRM folder and the run's metrics."""
+    settings = run.settings
+    folder = run.out / "prm"
+    export_prm(run, folder)
+    game = [record for record in records if record["phase"] == "game"]
+    seconds = sum(record["seconds"] for record in records)
+    metrics = {
+        "training.seconds": Metric(seconds, unit="s"),
+        "training.updates": Metric(float(settings.updates)),
+        "training.labelled_steps": Metric(float(run.labelled)),
+        "training.undecided_steps": Metric(float(run.undecided)),
+        "training.tokens_per_second": Metric(run.tokens / seconds, unit="tokens/s"),
+        "training.peak_memory": Metric(float(peak_memory(run.device)), unit="bytes"),
+    }
+    for name in ("fool_rate", "prm_accuracy_clean", "prm_accuracy_fresh"):
+        tail = [record[name] for record in game[-20:] if record.get(name) is not None]
+        if tail:
+            metrics[f"training.last_20.{name}"] = Metric(sum(tail) / len(tail), n=len(tail))
+    write_metrics(
+        run.out,
+        metrics,
+        settings=dump_settings(settings),
+        seed=settings.seed,
+        extra={"left_out": dict(run.task.left_out)},
+    )
+    return folder
+
+
+def show_aprm(settings: AprmSettings, out: Path, *, resume: bool, console: Console) -> Path:
+    """Train with a progress bar, and say what was left out or undecided and where the PRM is."""
+    if not settings.monotone:
+        console.print(
+            "note: with these rewards and weights the regularised one-step game is not strongly monotone, so "
+            "convergence is not to be expected in theory (docs/aprm.md, regularisation)"
+        )
+    with step_bar("aprm", settings.total_steps, console) as progress:
+        folder = train_aprm(settings, out, resume=resume, progress=progress)
+    metrics = show_left_out(out, console)["metrics"]
+    undecided, labelled = (metrics[f"training.{name}_steps"]["value"] for name in ("undecided", "labelled"))
+    console.print(
+        f"rewrites labelled by the oracle: {labelled:.0f}; undecided, training nobody: {undecided:.0f}"
+    )
+    console.print(f"PRM: {escape(str(folder))}", soft_wrap=True)
+    return folder

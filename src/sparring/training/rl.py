@@ -13,18 +13,20 @@ Every few updates held-out problems are answered, and the run stops and says why
 verified accuracy has fallen (`rl_monitors.py`). On request the PRM learns from the policy's own answers every few updates
 (`rl_refresh.py`).
 
-Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` (a record per look), `refresh.jsonl` (a
-record per refresh), `checkpoint/` (resume after any kill with the same result), and in the end `policy/` and a refreshed
-`prm/` (Hugging Face folders), and `metrics.json`. All randomness is a function of (seed, update). Prompts, padding and
-answers cut by the limit never carry reward. One device; the engine is the policy itself, or one that is given its weights.
+Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` (a record per evaluation),
+`refresh.jsonl` (a record per refresh), `checkpoint/` (resume after any kill with the same result), and in the end `policy/`
+and a refreshed `prm/` (Hugging Face folders), and `metrics.json`. All randomness is a function of (seed, update).
+Prompts, padding and answers cut by the limit never carry reward. One device; the engine is the policy itself, or one that
+is given its weights.
 """
 
 from __future__ import annotations
 
-import json
+import shutil
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,34 +35,124 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from sparring.files import atomic_directory
 from sparring.labels.command import show_doubts
 from sparring.locks import writes
 from sparring.models.batching import length_sorted_batches
-from sparring.models.loading import load_policy, pick_device, pick_dtype
-from sparring.models.prompts import layout_for
+from sparring.models.loading import load_policy
+from sparring.models.prompts import layout_for, prompt_digest
+from sparring.models.roles import Policy, Row
 from sparring.models.scorer import SHORTEST
-from sparring.runs import JsonlLog
-from sparring.terminal import progress_bar
+from sparring.runs import Metric, write_metrics
+from sparring.settings import dump_settings
+from sparring.traces.jsonl import record_to_trace, trace_to_record
 from sparring.traces.records import Trace
 from sparring.training.credit import outcome_advantages, token_advantages
-from sparring.training.policy_gradient import categorical_kl
-from sparring.training.rl_loss import objective
-from sparring.training.rl_monitors import best_look, hacked, look, text_marks
-from sparring.training.rl_policy import Policy, Row
+from sparring.training.policy_gradient import (
+    categorical_entropy,
+    categorical_kl,
+    clipped_surrogate,
+    update_size,
+)
+from sparring.training.rl_monitors import (
+    best_evaluation,
+    evaluation_metrics,
+    evaluation_record,
+    hacked,
+    text_statistics,
+)
 from sparring.training.rl_refresh import check_refresh, prm_folder, refresh, refresh_due
-from sparring.training.rl_run import Run, finish, restore, save_checkpoint
 from sparring.training.rl_scores import Answer, StepScores, credit_rule, load_scores
 from sparring.training.rl_settings import RlSettings
-from sparring.training.rl_tasks import OtherEngine, Sampler, load_subject
+from sparring.training.rl_tasks import OtherEngine, Sampler, Subject, load_subject
 from sparring.training.run import (
     Divergence,
+    Part,
     Progress,
-    make_accelerator,
+    Tensors,
+    TrainingRun,
+    autocast,
+    damaged,
+    folder_digest,
+    peak_memory,
+    prepare,
     random_for,
-    resumes,
     seed_for,
-    tracked_settings,
+    show_left_out,
+    step_bar,
 )
+
+
+@dataclass(kw_only=True)
+class Run(TrainingRun):
+    """Everything that a run of reinforcement learning holds in memory.
+
+    The reference is the policy's folder as it was at the start, so it is loaded again and not kept in checkpoints.
+
+    Attributes:
+        samples: answers so far.
+        recent: the latest whole answers with their outcomes, for the next refresh of the PRM; none kept without one.
+        refreshed: the update before which the PRM was last refreshed, 0 for the PRM that the run began with.
+        refresh_digest: of the folder that this refresh wrote.
+    """
+
+    counters = ("step", "samples", "tokens", "refreshed", "refresh_digest")
+
+    settings: RlSettings
+    subject: Subject
+    policy: Policy
+    sampler: Sampler
+    scores: StepScores | None
+    optimizer: torch.optim.Optimizer
+    divergence: Divergence
+    recent: deque[Trace] = field(default_factory=deque)
+    samples: int = 0
+    tokens: int = 0
+    refreshed: int = 0
+    refresh_digest: str | None = None
+
+    @property
+    def parts(self) -> list[Part]:
+        """The policy."""
+        return [Part("policy", self.policy.parameters(), self.optimizer)]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Digests of the problems, and of the texts that the policy, and a prover, are prompted with."""
+        prover = getattr(self.scores, "engine", None)
+        prompt = prompt_digest(self.sampler.layout, getattr(prover, "layout", None))
+        return {"digest": self.subject.digest, "prompt": prompt}
+
+    def values(self) -> dict[str, Any]:
+        """Return the latest answers."""
+        return {"recent": [trace_to_record(trace) for trace in self.recent]}
+
+    def take(self, values: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
+        """Take over the latest answers."""
+        self.recent.extend(map(record_to_trace, values["recent"]))
+        return {}
+
+    def save(self) -> None:
+        """Write everything that resuming needs, and remove earlier PRMs: no checkpoint needs them any more."""
+        super().save()
+        for folder in (self.out / "refresh").glob("*"):
+            if folder.name != f"{self.refreshed:06d}":
+                shutil.rmtree(folder)
+
+    def restore(self) -> None:
+        """Load the checkpoint, and the PRM as it was refreshed last.
+
+        Raises:
+            CheckpointError: it, a log or the refreshed PRM is not what was written, or does not fit.
+            SettingsError: it is of other settings or data.
+        """
+        super().restore()
+        if not self.refreshed:
+            return
+        folder = self.out / "refresh" / f"{self.refreshed:06d}"
+        if folder_digest(folder) != self.refresh_digest:
+            raise damaged(folder, "is not what was written: a file in it was changed or is missing")
+        self.scores = load_scores(self.settings, self.subject.checker, prm_folder(self))
 
 
 @writes("out")
@@ -86,32 +178,26 @@ def train_rl(
         CheckpointError, DataError: a model or data file cannot be used.
     """
     run = setup(settings, out, other)
-    log, watched, renewed = (JsonlLog(out / f"{name}.jsonl") for name in ("log", "watch", "refresh"))
-    run.logs = [log, watched, renewed]
-    if resumes(out, run.logs, resume=resume):
-        restore(run)
-        if run.refreshed:
-            run.scores = load_scores(settings, run.subject.checker, prm_folder(run))
-    looks, refreshes = list(watched.records()), list(renewed.records())
-    stopped = hacked(looks) if settings.stop_when_hacked else None
-    run.accelerator.init_trackers("sparring-rl", config=tracked_settings(settings))
+    log, evaluation_log, refresh_log = run.begin(["log", "watch", "refresh"], resume=resume)
+    evaluations, refreshes = list(evaluation_log.records()), list(refresh_log.records())
+    stopped = hacked(evaluations) if settings.stop_when_hacked else None
 
     while stopped is None:
         if refresh_due(run, refreshes):
             refreshes.append(refresh(run))
-            renewed.append(refreshes[-1])
-            run.track("refresh", refreshes[-1])
+            refresh_log.append(refreshes[-1])
+            run.track(refreshes[-1], "refresh/")
         if (run.step % settings.watch_every == 0 or run.step == settings.updates) and not (
-            looks and looks[-1]["update"] == run.step
+            evaluations and evaluations[-1]["update"] == run.step
         ):
-            looks.append({"update": run.step, "samples": run.samples, **watch(run, looks)})
-            watched.append(looks[-1])
-            run.track("watch", looks[-1])
-            stopped = hacked(looks) if settings.stop_when_hacked else None
+            evaluations.append({"update": run.step, "samples": run.samples, **evaluate(run, evaluations)})
+            evaluation_log.append(evaluations[-1])
+            run.track(evaluations[-1], "watch/")
+            stopped = hacked(evaluations) if settings.stop_when_hacked else None
         if stopped is not None or run.step == settings.updates:
             break
         if run.step and run.step % settings.checkpoint_every == 0:
-            save_checkpoint(run)
+            run.save()
         started, cpu, tokens = time.perf_counter(), time.process_time(), run.tokens
         record = play_update(run)
         seconds = time.perf_counter() - started
@@ -125,14 +211,14 @@ def train_rl(
             "tokens_per_second": (run.tokens - tokens) / seconds,
         }
         log.append(record)
-        run.track("train", record)
+        run.track(record, "train/")
         if progress is not None:
             progress(run.step, record)
-    save_checkpoint(run)
+    run.save()
     run.accelerator.end_training()
     prm = prm_folder(run) if run.refreshed else None
-    folder = finish(run, list(log.records()), looks, refreshes, stopped, prm)
-    for file in (log, watched, renewed):
+    folder = finish(run, list(log.records()), evaluations, refreshes, stopped, prm)
+    for file in (log, evaluation_log, refresh_log):
         file.close()
     return folder
 
@@ -143,11 +229,7 @@ def train_rl(
 def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> Run:
     """Load problems, policy, and whatever scores its steps; make the optimiser."""
     check_refresh(settings)
-    out.mkdir(parents=True, exist_ok=True)
-    device = pick_device(settings.device)
-    dtype = pick_dtype(settings.dtype, device)
-    accelerator = make_accelerator(settings.trackers, out, device, mixed=dtype)
-    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    device, dtype, accelerator = prepare(settings, out)
     subject = load_subject(settings)
     kept = dtype if settings.adapter == "lora" else torch.float32
     model, tokenizer = load_policy(settings.policy, device=device, dtype=kept)
@@ -160,7 +242,7 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         lora_targets=settings.lora_targets,
         value_head=settings.baseline == "value",
         temperature=settings.temperature,
-        autocast=accelerator.autocast,
+        autocast=autocast(device, dtype),
     )
     sampler = Sampler(policy, tokenizer, layout, subject.checker, settings, other)
     scores = load_scores(settings, subject.checker, settings.prm)
@@ -174,9 +256,18 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         group["full_lr"] = group["lr"]
     recent = deque[Trace](maxlen=settings.refresh_answers)
     return Run(
-        settings, out, accelerator, subject, tokenizer, policy, sampler, scores, optimizer,
-        Divergence("policy", named.values()), recent=recent,
-    )  # fmt: skip
+        settings=settings,
+        out=out,
+        accelerator=accelerator,
+        tokenizer=tokenizer,
+        subject=subject,
+        policy=policy,
+        sampler=sampler,
+        scores=scores,
+        optimizer=optimizer,
+        divergence=Divergence("policy", named.values()),
+        recent=recent,
+    )
 
 
 # --- one update ------------------------------------------------------------------------------------------------------
@@ -205,7 +296,7 @@ def play_update(run: Run) -> dict[str, Any]:
     record = {
         "outcome": sum(answer.outcome for answer in answers) / len(answers),
         "mixed_groups": sum(0 < sum(a.outcome for a in group) < len(group) for group in groups) / len(groups),
-        **text_marks(answers),
+        **text_statistics(answers),
         "unscored_steps": 0 if run.scores is None else run.scores.unscored_steps - before,
         "steps_without_token": sum(start == end for answer in answers for start, end in answer.spans),
     }
@@ -274,6 +365,89 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
     return {"trained_tokens": int(count / settings.epochs), **means, "gradient_norm": sum(norms) / len(norms)}
 
 
+def objective(
+    policy: Policy,
+    answers: Sequence[Answer],
+    settings: RlSettings,
+    before: Mapping[Row, Sequence[float]] | None = None,
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Return the loss of some answers, summed over their tokens, and sums for the record.
+
+    Prompts and padding are not among the outputs, so nothing about them can be rewarded. Equal answers are computed once
+    and counted as often as they are there.
+
+    Args:
+        policy: what is trained.
+        answers: with their advantages.
+        settings: of the run.
+        before: the policy's log-probabilities of every answer's tokens before the update; without them it has not moved.
+    """
+    first: dict[Row, int] = {}
+    tokens = 0
+    for answer in answers:
+        if answer.row not in first:
+            first[answer.row] = tokens
+            tokens += len(answer.completion.token_ids)
+    reference = policy.reference_logits(list(first))
+    out = policy.outputs(list(first))
+    starts = [(first[answer.row], len(answer.completion.token_ids)) for answer in answers]
+    places = torch.tensor(
+        [start + i for start, length in starts for i in range(length)], device=policy.device
+    )
+
+    def flat(parts: Sequence[Sequence[float]]) -> torch.Tensor:
+        return torch.tensor([x for part in parts for x in part], dtype=torch.float32, device=policy.device)
+
+    def summed(weight: float, term: Callable[..., torch.Tensor], *logits: torch.Tensor) -> torch.Tensor:
+        with torch.set_grad_enabled(weight > 0 and torch.is_grad_enabled()):  # else it is only for the record
+            return term(*logits)[places].sum()
+
+    sampler = flat([answer.completion.log_probabilities for answer in answers])
+    returns = flat([answer.advantages.tolist() for answer in answers])
+    advantages, value_loss = returns, None
+    log_probs = out.log_probs[places]
+    start_of_update = (
+        log_probs.detach() if before is None else flat([before[answer.row] for answer in answers])
+    )
+    # Importance sampling with the sampler's part truncated: PPO's clip is for the policy's own moves, not for rounding.
+    old, weight = sampler, torch.ones_like(sampler)
+    if settings.sampler_cap is not None:
+        old, weight = start_of_update, (start_of_update - sampler).exp().clamp(max=settings.sampler_cap)
+    if out.values is not None:
+        values = out.values[places]
+        advantages = returns - values.detach()
+        value_loss = (values - returns).square().sum()
+    if settings.objective == "ppo":
+        surrogate = clipped_surrogate(log_probs, old, weight * advantages, settings.clip)
+    else:
+        surrogate = (log_probs - old).exp() * weight * advantages
+    entropy = summed(settings.entropy, categorical_entropy, out.logits)
+    kl = summed(settings.kl, categorical_kl, out.logits, reference)
+    loss = -(surrogate.sum() - settings.kl * kl + settings.entropy * entropy)
+    every = torch.ones_like(old)
+    approx_kl, clipfrac = update_size(log_probs.detach(), old, settings.clip, every)
+    sampler_kl, _ = update_size(start_of_update, sampler, settings.clip, every)
+    count = len(old)
+    sums = {
+        "tokens": float(count),
+        "policy_loss": -float(surrogate.detach().sum()),
+        "kl_per_token": float(kl.detach()),
+        "entropy": float(entropy.detach()),
+        "approx_kl": approx_kl * count,
+        "clipfrac": clipfrac * count,
+        "sampler_kl": sampler_kl * count,
+        "advantage_size": float(advantages.abs().sum()),
+    }
+    if value_loss is None:
+        return loss, sums
+    sums |= {
+        "value_loss": float(value_loss.detach()),
+        "return": float(returns.sum()),
+        "square_return": float(returns.square().sum()),
+    }
+    return loss + value_loss, sums
+
+
 @torch.no_grad()
 def log_probs_before(run: Run, answers: Sequence[Answer]) -> dict[Row, list[float]]:
     """Return the policy's log-probabilities of the answers' tokens as it is now, each answer once."""
@@ -302,11 +476,11 @@ def optimizer_step(run: Run) -> float:
 # --- watching and results --------------------------------------------------------------------------------------------
 
 
-def watch(run: Run, looks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Answer the held-out problems, always with the same random numbers, and look at the answers.
+def evaluate(run: Run, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Answer the held-out problems, always with the same random numbers, and measure the answers.
 
     Where the PRM is refreshed, the record holds the answers' steps, and what the present PRM thinks of those of the best
-    look so far, if that was taken with an earlier one.
+    evaluation so far, if that was taken with an earlier one.
     """
     settings, subject = run.settings, run.subject
     seed = seed_for(settings.seed, 0, "watch")
@@ -321,33 +495,77 @@ def watch(run: Run, looks: Sequence[dict[str, Any]]) -> dict[str, Any]:
             chosen = [rows[index] for index in batch]
             found = categorical_kl(run.policy.outputs(chosen).logits, run.policy.reference_logits(chosen))
             kl, tokens = kl + float(found.sum()), tokens + len(found)
-    record = look(answers, rewards, kl / tokens)
+    record = evaluation_record(answers, rewards, kl / tokens)
     if subject.longer:
         longer = run.sampler.answers(subject.longer, 1, seed_for(settings.seed, 0, "watch longer"))
         record["right_longer"] = [int(group[0].outcome) for group in longer]
         record["accuracy_longer"] = sum(record["right_longer"]) / len(longer)
     if settings.refresh != "none" and run.scores is not None:
         record |= {"prm": run.refreshed, "steps": [list(answer.steps) for answer in answers]}
-        if looks and (best := best_look(looks))["prm"] != run.refreshed:
+        if evaluations and (best := best_evaluation(evaluations))["prm"] != run.refreshed:
             before = list(zip(subject.held_out, best["steps"], strict=True))
             record["best_rewards"] = run.scores.rewards(before)
     return record
 
 
+def finish(
+    run: Run,
+    records: Sequence[dict[str, Any]],
+    evaluations: Sequence[dict[str, Any]],
+    refreshes: Sequence[dict[str, Any]],
+    stopped: str | None,
+    prm: Path | None,
+) -> Path:
+    """Write the policy folder, the refreshed PRM where there is one, and the run's metrics; return the policy's folder."""
+    settings = run.settings
+    folder = run.out / "policy"
+    run.policy.save(folder, run.tokenizer, _card(run, stopped))
+    if run.refreshed and prm is not None:
+        with atomic_directory(run.out / "prm") as temporary:
+            shutil.copytree(prm, temporary, dirs_exist_ok=True)
+    seconds = sum(record["seconds"] for record in records) or float("nan")
+    metrics = {
+        "rl.seconds": Metric(seconds, unit="s"),
+        "rl.updates": Metric(float(run.step)),
+        "rl.samples": Metric(float(run.samples)),
+        "rl.tokens_per_second": Metric(run.tokens / seconds, unit="tokens/s"),
+        "rl.peak_memory": Metric(float(peak_memory(run.policy.device)), unit="bytes"),
+        "rl.stopped_for_hacking": Metric(float(stopped is not None)),
+        **evaluation_metrics(evaluations[0], "rl.start"),
+        **evaluation_metrics(evaluations[-1], "rl.end"),
+    }
+    if settings.refresh != "none":
+        metrics["rl.refreshes"] = Metric(float(sum(record["skipped"] is None for record in refreshes)))
+    skipped = Counter(f"refresh of the PRM: {r['skipped']}" for r in refreshes if r["skipped"] is not None)
+    prover = getattr(run.scores, "engine", None)
+    doubts = [] if prover is None else prover.usage.doubts
+    extra = {"stopped": stopped, "doubts": doubts, "left_out": dict(run.subject.left_out + skipped)}
+    write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
+    return folder
+
+
+def _card(run: Run, stopped: str | None) -> str:
+    settings = run.settings
+    rows = {
+        "started from": f"`{Path(settings.policy).name}`",
+        "credit": f"{settings.credit}, weight {settings.process_weight}; outcome weight {settings.outcome_weight}",
+        "updates, answers": f"{run.step}, {run.samples}",
+        "seed": settings.seed,
+    } | ({} if stopped is None else {"stopped": stopped})
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return (
+        "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [sparring]\n---\n\n"
+        f"# Policy trained by reinforcement learning with step rewards\n\n| | |\n|---|---|\n{table}\n"
+    )
+
+
 def show_rl(settings: RlSettings, out: Path, *, resume: bool, console: Console) -> Path:
     """Train with a progress bar; say what came of it, why it stopped if it did, and where the policy is."""
-    with progress_bar(console) as bar:
-        task = bar.add_task("rl", total=settings.updates)
-
-        def show(done: int, record: dict[str, Any]) -> None:
-            bar.update(task, completed=done, description=f"rl · solved {record['outcome']:.3f}")
-
-        folder = train_rl(settings, out, resume=resume, progress=show)
-    written = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    with step_bar("rl", settings.updates, console) as progress:
+        folder = train_rl(settings, out, resume=resume, progress=progress)
+    written = show_left_out(out, console)
     if written["extra"]["stopped"] is not None:
         console.print(f"stopped: {escape(written['extra']['stopped'])}", style="bold red", highlight=False)
-    for reason, count in written["extra"]["left_out"].items():
-        console.print(f"left out: {count} × {escape(reason)}", style="yellow")
     show_doubts(console, written["extra"]["doubts"])
     for when in ("start", "end"):
         metric = written["metrics"][f"rl.{when}.accuracy"]

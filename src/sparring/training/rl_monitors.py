@@ -1,13 +1,13 @@
-"""What is watched while a policy is trained on step scores, and when that is called reward hacking.
+"""What is evaluation_log while a policy is trained on step scores, and when that is called reward hacking.
 
 On held-out problems, always the same ones with the same random numbers: verified accuracy beside what the PRM thinks,
 and the marks of the known ways to please a PRM without solving anything: more steps, longer steps, empty answers,
 repeated steps, steps that have nothing to do with the problem, answers that never end.
 
-Contract: pure functions of answers and records. The verdict `hacked` compares the present look with the one of the best
-accuracy so far, problem by problem; both intervals (95 %, bootstrap) must exclude zero, in opposite directions. Rewards
-are compared under one PRM only: where it was refreshed in between, a look holds what the new one thinks of the best
-look's answers (`best_rewards`).
+Contract: pure functions of answers and records. The verdict `hacked` compares the present evaluation with the best
+so far (by accuracy), problem by problem; both intervals (95 %, bootstrap) must exclude zero, in opposite directions.
+Rewards are compared under one PRM only: where it was refreshed in between, an evaluation holds what the new one thinks of
+the best evaluation's answers (`best_rewards`).
 
 Not here: sampling the held-out answers (`rl.py`). Off-topic is a matter of words, no understanding: a step is called so if
 it shares no word and no number with the problem or an earlier step.
@@ -25,10 +25,10 @@ from sparring.training.rl_scores import Answer
 
 _WORD = re.compile(r"\w+")
 _RESAMPLES = 2000
-_TIMES = 2  # looks in a row
+_TIMES = 2  # evaluations in a row
 
 
-def text_marks(answers: Sequence[Answer]) -> dict[str, float | None]:
+def text_statistics(answers: Sequence[Answer]) -> dict[str, float | None]:
     """Return length and suspicious habits of some answers.
 
     `steps_per_answer`, `tokens_per_step` (separators and the end included); `empty`: share of answers without a step;
@@ -66,8 +66,10 @@ def off_topic_steps(question: str, steps: Sequence[str]) -> int:
     return strangers
 
 
-def look(answers: Sequence[Answer], rewards: Sequence[float] | None, kl: float | None) -> dict[str, Any]:
-    """Return the record of one look at the held-out problems.
+def evaluation_record(
+    answers: Sequence[Answer], rewards: Sequence[float] | None, kl: float | None
+) -> dict[str, Any]:
+    """Return the record of one evaluation on the held-out problems.
 
     Args:
         answers: one per problem, in a fixed order.
@@ -78,19 +80,19 @@ def look(answers: Sequence[Answer], rewards: Sequence[float] | None, kl: float |
         "accuracy": sum(answer.outcome for answer in answers) / len(answers),
         "reward": None if rewards is None else sum(rewards) / len(rewards),
         "kl_per_token": kl,
-        **text_marks(answers),
+        **text_statistics(answers),
         "right": [int(answer.outcome) for answer in answers],
         "rewards": None if rewards is None else list(rewards),
     }
 
 
-def hacked(looks: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return why the run must stop: the reward has risen while accuracy has fallen, in the last two looks; else None."""
-    if len(looks) <= _TIMES or looks[-1]["rewards"] is None:
+def hacked(evaluations: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return why the run must stop: reward has risen while accuracy has fallen, in the last two evaluations; else None."""
+    if len(evaluations) <= _TIMES or evaluations[-1]["rewards"] is None:
         return None
-    for end in range(len(looks) - _TIMES + 1, len(looks) + 1):
-        *before, now = looks[:end]
-        best = best_look(before)
+    for end in range(len(evaluations) - _TIMES + 1, len(evaluations) + 1):
+        *before, now = evaluations[:end]
+        best = best_evaluation(before)
         before_rewards = now.get("best_rewards") or best["rewards"]
         fall = paired_difference(now["right"], best["right"], resamples=_RESAMPLES).difference
         rise = paired_difference(now["rewards"], before_rewards, resamples=_RESAMPLES).difference
@@ -103,13 +105,13 @@ def hacked(looks: Sequence[Mapping[str, Any]]) -> str | None:
     )
 
 
-def best_look(looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the first of the looks with the best accuracy: what later ones are compared with."""
-    return max(looks, key=lambda record: float(record["accuracy"]))
+def best_evaluation(evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the first of the evaluations with the best accuracy: what later ones are compared with."""
+    return max(evaluations, key=lambda record: float(record["accuracy"]))
 
 
-def look_metrics(record: Mapping[str, Any], prefix: str) -> dict[str, Metric]:
-    """Return a look's numbers as metrics ``prefix.name``."""
+def evaluation_metrics(record: Mapping[str, Any], prefix: str) -> dict[str, Metric]:
+    """Return an evaluation's numbers as metrics ``prefix.name``."""
     right, rewards, longer = record["right"], record["rewards"], record.get("right_longer")
     metrics = {f"{prefix}.accuracy": proportion(sum(right), len(right))}
     if rewards is not None:

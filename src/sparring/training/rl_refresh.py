@@ -17,35 +17,49 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from sparring.errors import DataError, SettingsError
 from sparring.labels.posterior import estimate, exact
 from sparring.models.loading import load_tokenizer, resolve_model
+from sparring.models.roles import Policy
 from sparring.models.sidecar import Calibration, Sidecar, read_sidecar
 from sparring.oracles.panel import Panel
 from sparring.runs import METRICS_FILE, atomic_write_json
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Label, Trace
-from sparring.training import aprm, aprm_run
-from sparring.training.aprm_settings import AprmSettings
-from sparring.training.prm_rows import fresh_row
-from sparring.training.rl_run import Run
-from sparring.training.rl_scores import PrmScores, load_prm_scores, prefix_values
+from sparring.training import aprm
+from sparring.training.aprm import AprmSettings
+from sparring.training.game import ChainTask, State, TextTask
+from sparring.training.rl_scores import PrmScores, StepScores, load_prm_scores, prefix_values
 from sparring.training.rl_settings import RlSettings
-from sparring.training.run import folder_digest, load_state, seed_for
-from sparring.training.supervised import train_supervised
-from sparring.training.supervised_settings import PrmSettings, SupervisedSettings, ValueSettings
-from sparring.training.tasks import ChainTask, State, TextTask
+from sparring.training.rl_tasks import Sampler, Subject
+from sparring.training.run import folder_digest, seed_for, verified
+from sparring.training.supervised import PrmSettings, SupervisedSettings, ValueSettings, train_supervised
 from sparring.worlds.chain import judged
+
+
+class Run(Protocol):
+    """What a refresh sees and changes of the run of reinforcement learning (`rl.Run`)."""
+
+    settings: RlSettings
+    out: Path
+    step: int
+    subject: Subject
+    policy: Policy
+    sampler: Sampler
+    scores: StepScores | None
+    recent: deque[Trace]
+    refreshed: int
+    refresh_digest: str | None
 
 
 def refresh_due(run: Run, records: Sequence[dict[str, Any]]) -> bool:
@@ -80,7 +94,7 @@ def check_refresh(settings: RlSettings) -> None:
         sidecar.span_layout()  # raises for a layout that training does not know
         _label_texts(folder, sidecar)
         return
-    stored = _game_settings(folder.parent)
+    stored, _ = _stored_game(folder.parent)
     if stored.task != settings.task:
         raise SettingsError(
             f"refresh: game needs an APRM run of the same task: that of '{settings.prm}' is {stored.task}"
@@ -280,11 +294,12 @@ def play_on(
     Raises:
         DataError: the policy wrote no step that the oracle finds correct and that the adversary could read.
     """
-    stored = _game_settings(source).model_copy(update={"device": settings.device, "trackers": []})
+    stored, digest = _stored_game(source)
+    stored = stored.model_copy(update={"device": settings.device, "trackers": []})
     # Set up as if for the chain world: the file of problems that the run began with is not needed.
     game = aprm.setup(stored.model_copy(update={"task": "chain"}), folder)
-    game.settings, game.out = stored, source
-    aprm_run.restore(game)
+    game.settings, game.out, game.task.digest = stored, source, digest
+    game.restore()
     game.out = folder
     game.task = _task(game, traces, panel)
     rate = stored.final_learning_rate
@@ -301,11 +316,11 @@ def play_on(
         records.append(aprm.play_round(game, by_rules=stored.adversary == "rules"))
         game.step += 1
     game.settings = stored
-    aprm_run.save_checkpoint(game)
+    game.save()
     game.settings = stored.model_copy(
         update={"updates": game.step - stored.warm_steps}
     )  # what the model card says
-    aprm_run.export_prm(game, folder / "prm")
+    aprm.export_prm(game, folder / "prm")
     means = {}
     for name in ("fool_rate", "prm_accuracy_clean", "prm_accuracy_fresh"):
         known = [record[name] for record in records if record.get(name) is not None]
@@ -313,19 +328,7 @@ def play_on(
     return means
 
 
-class _PolicySteps(ChainTask):
-    """The chain world with the policy's own correct steps as originals."""
-
-    def __init__(self, states: Sequence[State]) -> None:
-        super().__init__()
-        self.states = list(states)
-
-    def draw(self, rng: random.Random, count: int) -> list[State]:
-        """Return random states, with repetition."""
-        return [rng.choice(self.states) for _ in range(count)]
-
-
-def _task(game: aprm_run.Run, traces: Sequence[Trace], panel: Panel | None) -> ChainTask | TextTask:
+def _task(game: aprm.Run, traces: Sequence[Trace], panel: Panel | None) -> ChainTask | TextTask:
     problems = [
         replace(trace.problem, solution=part)
         for trace in traces
@@ -336,9 +339,7 @@ def _task(game: aprm_run.Run, traces: Sequence[Trace], panel: Panel | None) -> C
     reason = "no correct step of the latest answers fits into the game's max_length"
 
     def fits(state: State) -> bool:
-        row = fresh_row(state, [state.step] * game.settings.samples_per_state, game.tokenizer, game.layout)
-        asked = game.adversary.prompt_length(state) + game.settings.max_step_tokens
-        return max(len(row.row), asked) <= game.settings.max_length
+        return aprm.fits(game, state, game.settings.max_length)
 
     if panel is not None:
         task = TextTask(problems, panel)
@@ -347,7 +348,7 @@ def _task(game: aprm_run.Run, traces: Sequence[Trace], panel: Panel | None) -> C
     states = [State(problem, place) for problem in problems for place in range(len(problem.solution or ()))]
     if not (fitting := [state for state in states if fits(state)]):
         raise DataError(reason)
-    return _PolicySteps(fitting)
+    return ChainTask(states=fitting)
 
 
 def correct_part(trace: Trace, *, exact: bool) -> tuple[str, ...]:
@@ -362,9 +363,11 @@ def correct_part(trace: Trace, *, exact: bool) -> tuple[str, ...]:
     return trace.steps[: labels.index(0.0) if 0.0 in labels else len(labels)]
 
 
-def _game_settings(source: Path) -> AprmSettings:
+def _stored_game(source: Path) -> tuple[AprmSettings, str]:
+    """Return the settings of an APRM run, and the digest of its data."""
     if not (source / "checkpoint").is_dir():
         raise SettingsError(
             f"refresh: game goes on with the APRM run that `prm` came from: '{source}' has no checkpoint/ beside the PRM"
         )
-    return AprmSettings.model_validate(load_state(source / "checkpoint")[1]["settings"])
+    values = verified(source / "checkpoint")
+    return AprmSettings.model_validate(values["settings"]), values["digest"]

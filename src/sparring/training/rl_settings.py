@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from sparring.errors import SettingsError
 from sparring.labels.provers import is_server
 from sparring.labels.settings import PolicySettings, ServerSettings
 from sparring.models import TINY_POLICY
-from sparring.oracles.members import check_members
+from sparring.oracles.members import OracleMembers
 from sparring.rollouts.engine import Limits
 from sparring.settings_shared import Running, Subject, Trained, learning_rate_share
 
@@ -79,7 +78,7 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     """Updates of the PRM per refresh, or rounds of the game."""
     refresh_learning_rate: float = Field(1e-4, gt=0)
     """`labels` only: AdamW's step size for the PRM (the game goes on at the step sizes at which it ended)."""
-    refresh_oracle: list[str] = Field(["arithmetic", "reference"])
+    refresh_oracle: OracleMembers = Field(["arithmetic", "reference"])
     """Members of the panel that labels steps of the text task; the chain world has its own oracle."""
 
     # Objective
@@ -117,22 +116,13 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
 
     # Watching
     watch_every: int = Field(10, gt=0)
-    """Updates between looks at the held-out problems."""
+    """Updates between evaluations on the held-out problems."""
     watch_problems: int = Field(64, gt=1)
     """Held-out problems; they never train anybody."""
     watch_longer: int = Field(0, ge=0)
     """Held-out problems of the chain world with longer chains, on which accuracy is measured too."""
     stop_when_hacked: bool = True
     """Stop when the PRM's reward rises while verified accuracy falls, both beyond their intervals, twice in a row."""
-
-    @field_validator("refresh_oracle")
-    @classmethod
-    def _check_oracle(cls, names: list[str]) -> list[str]:
-        try:
-            check_members(names)
-        except SettingsError as error:
-            raise ValueError(str(error)) from None
-        return names
 
     @model_validator(mode="after")
     def _check(self) -> RlSettings:

@@ -17,13 +17,13 @@ from typing import Any
 from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import records_digest
 from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
+from sparring.models.roles import Policy
 from sparring.rollouts.engine import Completion, Engine, Prefix, seed_from, split_completion
 from sparring.rollouts.local import LocalEngine
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, prompt_ids
 from sparring.training.alignment import step_spans
-from sparring.training.rl_policy import Policy
 from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
 from sparring.worlds.chain import LONGER, generate_problem, generate_problems

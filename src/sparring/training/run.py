@@ -5,8 +5,8 @@ digests of its tensors and values and of the logs as they were, and all are chec
 one bit of it or of such a log was changed, or a tensor is missing, it is refused in words and never believed. All
 randomness of a run is derived from (seed, step, purpose), so there is no generator state to save.
 
-Not here: what is trained and what else a checkpoint holds (`aprm_run.py`, `rl_run.py`, `supervised_run.py`); the lock on
-the run directory (`sparring.locks`).
+Not here: what is trained and what else a checkpoint holds (`aprm.py`, `supervised.py`, `rl.py`); the lock on the run
+directory (`sparring.locks`).
 """
 
 from __future__ import annotations
@@ -19,19 +19,23 @@ import random
 import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
+from rich.console import Console
+from rich.markup import escape
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sparring.errors import CheckpointError, DataError, SettingsError, SparringError
-from sparring.runs import JsonlLog, atomic_directory
-from sparring.settings import Settings, dump_settings
+from sparring.models.loading import pick_device, pick_dtype
+from sparring.runs import METRICS_FILE, JsonlLog, atomic_directory
+from sparring.settings import dump_settings
+from sparring.terminal import progress_bar
 
 Progress = Callable[[int, dict[str, Any]], None]
 """Called after every update with (updates done, the update's log record)."""
@@ -67,16 +71,27 @@ def torch_generator_for(seed: int, step: int, purpose: str, device: torch.device
 # --- trackers and cost -----------------------------------------------------------------------------------------------
 
 
-def make_accelerator(
-    trackers: Sequence[str], out: Path, device: torch.device, *, mixed: torch.dtype = torch.float32
-) -> Accelerator:
-    """Return accelerate's object with its trackers; where `mixed` is bfloat16 it casts forward passes."""
-    return Accelerator(
+def prepare(settings: Any, out: Path) -> tuple[torch.device, torch.dtype, Accelerator]:
+    """Make the run directory, pick device and type, seed torch; return both with accelerate's object for the trackers.
+
+    Raises:
+        SettingsError: the device or a tracker is not there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    device = pick_device(settings.device)
+    dtype = pick_dtype(settings.dtype, device)
+    accelerator = Accelerator(
         cpu=device.type == "cpu",
-        mixed_precision="bf16" if mixed == torch.bfloat16 else "no",
-        log_with=available_trackers(trackers) or None,
+        log_with=available_trackers(settings.trackers) or None,
         project_dir=str(out),
     )
+    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    return device, dtype, accelerator
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> Callable[[], torch.autocast]:
+    """Return what makes the context of a forward pass: mixed precision where `dtype` is bfloat16."""
+    return lambda: torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
 def available_trackers(wanted: Sequence[str]) -> list[str]:
@@ -97,14 +112,6 @@ def available_trackers(wanted: Sequence[str]) -> list[str]:
                 + (f"; {hint[tracker]}" if tracker in hint else "")
             )
     return list(wanted)
-
-
-def tracked_settings(settings: Settings) -> dict[str, int | float | str | bool]:
-    """Return the settings as trackers take them: plain values, others as text."""
-    return {
-        key: value if isinstance(value, (int, float, str, bool)) else str(value)
-        for key, value in dump_settings(settings).items()
-    }
 
 
 def peak_memory(device: torch.device) -> int:
@@ -213,47 +220,134 @@ class Part:
     optimizer: torch.optim.Optimizer
 
 
-def save_checkpoint(
-    out: Path,
-    parts: Sequence[Part],
-    values: Mapping[str, Any],
-    logs: Sequence[JsonlLog],
-    others: Mapping[str, Tensors] | None = None,
-) -> None:
-    """Write everything that resuming needs: parameters, moments, values, and how far the logs are."""
-    tensors: dict[str, Tensors] = dict(others or {})
-    for part in parts:
-        tensors[part.name] = part.parameters
-        tensors[f"{part.name}_optimizer"] = _moments(part)
-    positions = {log.path.name: log.position() for log in logs}
-    save_state(out / CHECKPOINT, tensors, {**values, "logs": positions})
+@dataclass(kw_only=True)
+class TrainingRun:
+    """What every training run holds, and how it is kept and resumed; each method adds what is its own.
 
-
-def restore_parts(
-    out: Path,
-    tensors: Mapping[str, Tensors],
-    values: Mapping[str, Any],
-    parts: Sequence[Part],
-    logs: Sequence[JsonlLog],
-    others: Mapping[str, Tensors] | None = None,
-) -> None:
-    """Set parameters, moments and `others` as the checkpoint in `out` has them, and cut the logs back to it.
-
-    Raises:
-        CheckpointError: it does not fit the model, or a log is not what it was when the checkpoint was written.
+    Attributes:
+        counters: names of the attributes that a checkpoint's values hold.
+        step: updates done.
     """
-    file = out / CHECKPOINT / _TENSORS
-    for name, target in (others or {}).items():
-        set_tensors(file, name, target, tensors.get(name, {}))
-    for part in parts:
-        set_tensors(file, part.name, part.parameters, tensors.get(part.name, {}))
-        _set_moments(file, part, tensors.get(f"{part.name}_optimizer", {}))
-    with restoring(out / CHECKPOINT):
-        for log in logs:
-            try:
-                log.cut_back(values["logs"][log.path.name])
-            except DataError as error:
-                raise damaged(log.path, error.message) from None
+
+    counters: ClassVar[tuple[str, ...]] = ("step",)
+
+    settings: Any
+    out: Path
+    accelerator: Accelerator
+    tokenizer: Any
+    logs: list[JsonlLog] = field(default_factory=list)
+    step: int = 0
+
+    @property
+    def parts(self) -> list[Part]:
+        """What is trained."""
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a resumed run must agree in: `digest` of the data, `prompt` (digest of fixed texts), where needed `kind`."""
+        raise NotImplementedError
+
+    def values(self) -> dict[str, Any]:
+        """Return further JSON values of a checkpoint."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensors]:
+        """Return further tensors of a checkpoint, in groups."""
+        return {}
+
+    def take(self, values: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
+        """Take over a checkpoint's further values; return where its further tensors belong."""
+        return {}
+
+    def begin(self, names: Sequence[str], *, resume: bool) -> list[JsonlLog]:
+        """Open the logs of these names and, on request, go on from the checkpoint; return the logs.
+
+        Raises:
+            SettingsError: there is a run in `out` and nobody asked to go on with it, or it has other settings or data.
+            CheckpointError: what is there is not what was written.
+        """
+        self.logs = [JsonlLog(self.out / f"{name}.jsonl") for name in names]
+        begun = (self.out / CHECKPOINT).exists()
+        if not resume and (begun or any(log.path.stat().st_size for log in self.logs)):
+            raise SettingsError(
+                f"'{self.out}' already holds a run; resume it with --resume, or choose another --out"
+            )
+        if begun:
+            self.restore()
+        else:
+            for log in self.logs:
+                log.cut_back(None)
+        tracked = {
+            key: value if isinstance(value, (int, float, str, bool)) else str(value)
+            for key, value in dump_settings(self.settings).items()
+        }
+        self.accelerator.init_trackers(f"sparring-{type(self).__module__.rpartition('.')[2]}", config=tracked)
+        return self.logs
+
+    def track(self, record: Mapping[str, Any], prefix: str = "") -> None:
+        """Send a record's numbers to the trackers."""
+        numbers = {f"{prefix}{name}": value for name, value in record.items() if isinstance(value, float)}
+        self.accelerator.log(numbers, step=self.step)
+
+    def save(self) -> None:
+        """Write everything that resuming needs: parameters, moments, values, and how far the logs are."""
+        tensors = self.tensors()
+        for part in self.parts:
+            tensors[part.name] = part.parameters
+            tensors[f"{part.name}_optimizer"] = _moments(part)
+        values = {name: getattr(self, name) for name in self.counters}
+        values |= {"settings": dump_settings(self.settings), **self.identity, **self.values()}
+        values["logs"] = {log.path.name: log.position() for log in self.logs}
+        save_state(self.out / CHECKPOINT, tensors, values)
+
+    def restore(self) -> None:
+        """Load the checkpoint in `out`, and cut the logs back to it; settings and data must be those of this run.
+
+        Raises:
+            CheckpointError: it, or a log, is not what was written, or does not fit the model.
+            SettingsError: it is of other settings or data.
+        """
+        folder = self.out / CHECKPOINT
+        tensors, values = load_state(folder)
+        with restoring(folder):
+            _refuse_changes(self, values)
+            for name in self.counters:
+                setattr(self, name, values[name])
+            others = self.take(values, tensors)
+        file = folder / _TENSORS
+        for name, target in others.items():
+            set_tensors(file, name, target, tensors.get(name, {}))
+        for part in self.parts:
+            set_tensors(file, part.name, part.parameters, tensors.get(part.name, {}))
+            _set_moments(file, part, tensors.get(f"{part.name}_optimizer", {}))
+        with restoring(folder):
+            for log in self.logs:
+                try:
+                    log.cut_back(values["logs"][log.path.name])
+                except DataError as error:
+                    raise damaged(log.path, error.message) from None
+
+
+def _refuse_changes(run: TrainingRun, then: Mapping[str, Any]) -> None:
+    now, before = dump_settings(run.settings), then["settings"]
+    changed = [
+        f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted(now.keys() | before.keys())
+        if now.get(key) != before.get(key) and key not in _FREE_ON_RESUME
+    ]
+    kind = run.identity.get("kind")
+    if kind is not None and then["kind"] != kind:
+        changed.insert(0, f"it trains a {then['kind']}")
+    if changed:
+        raise SettingsError(f"cannot resume '{run.out}' with other settings: " + "; ".join(changed))
+    if then["prompt"] != run.identity["prompt"]:
+        raise SettingsError(
+            f"cannot resume '{run.out}': prompts are other texts than when it was started (another tokenizer, chat "
+            "template or version of transformers), and a run must not mix them"
+        )
+    if then["digest"] != run.identity["digest"]:
+        raise SettingsError(f"cannot resume '{run.out}': the data files have changed since it was started")
 
 
 @contextlib.contextmanager
@@ -318,55 +412,34 @@ def _set_moments(file: Path, part: Part, found: Tensors) -> None:
             part.optimizer.state[parameter][moment] = tensor.clone().to(place)
 
 
-# --- resuming --------------------------------------------------------------------------------------------------------
+# --- on a terminal ---------------------------------------------------------------------------------------------------
+
+_SHOWN = (
+    "phase", "loss", "imitation_loss", "validation_loss", "outcome", "fool_rate", "failed", "undecided",
+    "prm_accuracy_clean", "prm_accuracy_fresh",
+)  # fmt: skip
 
 
-def resumes(out: Path, logs: Iterable[JsonlLog], *, resume: bool) -> bool:
-    """Whether there is a checkpoint to go on from; without one the logs are emptied.
+@contextlib.contextmanager
+def step_bar(title: str, total: int | None, console: Console) -> Iterator[Progress]:
+    """Give a function to call after every update with (updates done, its record); `updates` there is a new total."""
+    with progress_bar(console, "{task.fields[numbers]}") as bar:
+        task = bar.add_task(title, total=total, numbers="")
 
-    Raises:
-        SettingsError: there is a run in `out`, and nobody asked to go on with it.
-    """
-    begun = (out / CHECKPOINT).exists()
-    if not resume and (begun or any(log.path.stat().st_size for log in logs)):
-        raise SettingsError(f"'{out}' already holds a run; resume it with --resume, or choose another --out")
-    if not begun:
-        for log in logs:
-            log.cut_back(None)
-    return begun
+        def show(done: int, record: dict[str, Any]) -> None:
+            values = [(name, record[name]) for name in _SHOWN if record.get(name) is not None]
+            words = [f"{name} {value:.3f}" if isinstance(value, float) else value for name, value in values]
+            bar.update(task, completed=done, total=record.get("updates", total), numbers=" · ".join(words))
+
+        yield show
 
 
-def refuse_changes(
-    out: Path, settings: Settings, digest: str, then: Mapping[str, Any], *others: str, prompt: str
-) -> None:
-    """Refuse to go on with a run with other settings or data than it was started with.
-
-    Args:
-        out: the run directory.
-        settings: those of now.
-        digest: of the data of now.
-        then: the checkpoint's values, `settings` and `digest` among them.
-        others: further changes, in words.
-        prompt: names the texts of prompts of now (`models.prompts.prompt_digest`), `prompt` in the checkpoint's values.
-
-    Raises:
-        SettingsError: something differs that may not.
-    """
-    now, before = dump_settings(settings), then["settings"]
-    changed = [
-        f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted(now.keys() | before.keys())
-        if now.get(key) != before.get(key) and key not in _FREE_ON_RESUME
-    ]
-    if others or changed:
-        raise SettingsError(f"cannot resume '{out}' with other settings: " + "; ".join([*others, *changed]))
-    if then["prompt"] != prompt:
-        raise SettingsError(
-            f"cannot resume '{out}': prompts are other texts than when it was started (another tokenizer, chat template or "
-            "version of transformers), and a run must not mix them"
-        )
-    if then["digest"] != digest:
-        raise SettingsError(f"cannot resume '{out}': the data files have changed since it was started")
+def show_left_out(out: Path, console: Console) -> dict[str, Any]:
+    """Say what a finished run left out, by reason; return its `metrics.json`."""
+    written: dict[str, Any] = json.loads((out / METRICS_FILE).read_text(encoding="utf-8"))
+    for reason, count in written["extra"]["left_out"].items():
+        console.print(f"left out: {count} × {escape(reason)}", style="yellow")
+    return written
 
 
 # --- divergence ------------------------------------------------------------------------------------------------------

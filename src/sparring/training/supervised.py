@@ -17,28 +17,32 @@ a function of (seed, epoch or update). One device. Not here: making labels (`lab
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 from rich.console import Console
 from rich.markup import escape
 
-from sparring.errors import DataError
+from sparring.errors import CheckpointError, DataError, SettingsError
 from sparring.locks import writes
 from sparring.models.batching import length_sorted_batches
-from sparring.models.loading import check_vocabulary, load_tokenizer, pick_device, pick_dtype
-from sparring.models.prompts import layout_for
-from sparring.models.sidecar import Calibration
-from sparring.runs import JsonlLog, Metric, write_metrics
+from sparring.models.checkpoint import model_card
+from sparring.models.loading import check_vocabulary, load_tokenizer, positions
+from sparring.models.prompts import PromptSettings, layout_for, prompt_digest
+from sparring.models.roles import StepModel
+from sparring.models.sidecar import Calibration, LayoutFields, sidecar_for
+from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
-from sparring.terminal import progress_bar
-from sparring.traces.spans import Layout
+from sparring.settings_shared import Running, Shape, Trained, learning_rate_share
+from sparring.traces.spans import Layout, trusted_ids
 from sparring.training.examples import (
     Example,
     Targets,
@@ -54,29 +58,20 @@ from sparring.training.examples import (
 )
 from sparring.training.run import (
     Divergence,
+    Part,
     Progress,
-    make_accelerator,
+    TrainingRun,
+    autocast,
+    damaged,
+    load_state,
     peak_memory,
+    prepare,
     random_for,
-    resumes,
-    seed_for,
-    tracked_settings,
-)
-from sparring.training.step_model import StepModel, context_length, label_token_ids
-from sparring.training.supervised_run import (
-    EpochPlan,
-    Run,
-    export,
-    load_best,
-    restore,
-    save_best,
-    save_checkpoint,
-)
-from sparring.training.supervised_settings import (
-    OrmSettings,
-    PrmSettings,
-    SupervisedSettings,
-    ValueSettings,
+    save_state,
+    set_tensors,
+    show_left_out,
+    step_bar,
+    verified,
 )
 from sparring.training.validation import (
     Judged,
@@ -86,6 +81,253 @@ from sparring.training.validation import (
     validation_metrics,
     write_reliability_plot,
 )
+
+BEST = "best"
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+class SupervisedSettings(Trained, Running, PromptSettings):
+    """What `train prm`, `train orm` and `train value` have in common."""
+
+    title: ClassVar[str]
+    """What is trained, in words."""
+    missing: ClassVar[str] = "trace without a label"
+    """Why a trace cannot be used that has nothing to train on."""
+    meaning: ClassVar[Literal["correctness", "value"]]
+    """What the scores estimate."""
+    aggregation: ClassVar[Literal["min", "last"]]
+    """How steps make one score of a solution."""
+
+    # Data
+    data: str | list[str]
+    """File or files of labelled traces."""
+    data_format: str = "auto"
+    """Format of the files: `auto`, or a name from docs/data-formats.md."""
+    keep_annotations: bool = False
+    """Keep GSM8K's `<<48/2=24>>` in the steps; off, since other texts have none and the model would miss them."""
+    max_traces: int | None = Field(None, gt=0)
+    """Use only the first so many traces."""
+    validation_data: str | list[str] | None = None
+    """File or files to validate on; without it a share of the problems in `data` is kept for that."""
+    validation_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the problems (never of the steps) kept for validation; 0 for none."""
+    max_length: int | None = Field(None, gt=0)
+    """Most tokens of a trace; null: what the backbone takes."""
+    overflow: Literal["refuse", "drop_trace", "drop_steps"] = "refuse"
+    """A longer trace stops the command, is left out, or loses its last steps; both of the latter are counted and shown."""
+
+    # Model
+    backbone: str
+    """Model folder or hub name to start from: a causal language model, or (token classification) an earlier PRM."""
+    head: Literal["token_classification", "label_tokens"] = "token_classification"
+    """A new two-class head, or the logits of two tokens of the language model."""
+    label_tokens: tuple[str, str] = ("+", "-")
+    """The tokens that say correct and wrong (head `label_tokens`)."""
+    separator: str = "\n"
+    """Text after every step; the step is scored at its last token."""
+    layout: LayoutFields | None = None
+    """All texts around question and steps, instead of those that `style` and `separator` make."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about a third more time."""
+
+    # Loss
+    class_balance: Literal["none", "weights", "sampling"] = "none"
+    """Let steps with target below 0.5 and from 0.5 on count alike: by `weights`, or by leaving a random part of the larger
+    class out of each epoch (`sampling`)."""
+    calibrate: bool = False
+    """Fit scale and shift of the log-odds on the validation split and write them into the checkpoint."""
+
+    # Optimisation
+    epochs: int = Field(1, gt=0)
+    """Passes over the training traces."""
+    max_updates: int | None = Field(None, gt=0)
+    """Stop after so many updates."""
+    batch_traces: int = Field(32, gt=0)
+    """Traces per update."""
+    token_budget: int = Field(16_384, gt=0)
+    """Tokens per forward pass, padding included; a batch is split by length into passes (same result, less memory)."""
+    learning_rate: float = Field(1e-5, gt=0)
+    """Peak step size of AdamW."""
+    schedule: Shape = "linear"
+    """How the learning rate falls after the warm-up."""
+    warmup_share: float = Field(0.0, ge=0, le=1)
+    """Share of the updates over which the learning rate rises from zero."""
+    final_learning_rate: float = Field(0.0, ge=0, le=1)
+    """Share of the peak at which the learning rate ends."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's weight decay."""
+
+    # Running
+    evaluate_every: int | None = Field(None, gt=0)
+    """Updates between validations; null: once per epoch."""
+    patience: int = Field(0, ge=0)
+    """Stop after so many validations without a lower loss; 0: never."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights to write in the end: those with the lowest validation loss, or the last."""
+    checkpoint_every: int = Field(100, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> SupervisedSettings:
+        if not self.files:
+            raise ValueError("`data` names no file")
+        if self.calibrate and not self.validates:
+            raise ValueError("`calibrate` needs a validation split")
+        if self.patience and not self.validates:
+            raise ValueError("`patience` needs a validation split")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError("`betas` are two numbers from 0 to below 1")
+        return self
+
+    def learning_rate_factor(self, step: int, updates: int) -> float:
+        """Return the share of the peak learning rate at an update: warm-up, then the schedule."""
+        warm = math.ceil(self.warmup_share * updates)
+        return learning_rate_share(
+            step,
+            rise=warm + 1,
+            done=max(0, step - warm) / max(1, updates - warm),
+            final=self.final_learning_rate,
+            shape=self.schedule,
+        )
+
+    @property
+    def files(self) -> list[str]:
+        """The training files."""
+        return [self.data] if isinstance(self.data, str) else self.data
+
+    @property
+    def validation_files(self) -> list[str]:
+        """The validation files, possibly none."""
+        given = self.validation_data or []
+        return [given] if isinstance(given, str) else given
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is a validation split."""
+        return bool(self.validation_files) or self.validation_share > 0
+
+
+class PrmSettings(SupervisedSettings):
+    """Settings of `sparring train prm`."""
+
+    title = "process reward model"
+    meaning = "correctness"
+    aggregation = "min"
+
+    labels: Literal["hard", "soft"] = "hard"
+    """`hard`: a step label from 0.5 on counts as 1, a lower one as 0; `soft`: labels are probabilities."""
+    last_step_only: bool = False
+    """Train on the last step's label only; validation uses all."""
+
+
+class OrmSettings(SupervisedSettings):
+    """Settings of `sparring train orm`."""
+
+    title = "outcome reward model"
+    missing = "trace without an outcome"
+    meaning = "value"
+    aggregation = "last"
+
+
+class ValueSettings(SupervisedSettings):
+    """Settings of `sparring train value`."""
+
+    title = "value model"
+    missing = "trace without values (see the setting `values`)"
+    meaning = "value"
+    aggregation = "last"
+
+    values: Literal["estimates", "labels"] = "estimates"
+    """Where Q̂ stands: in `estimates`, or, in formats whose labels are Monte-Carlo values, in the labels."""
+    class_balance: Literal["none", "weights", "sampling"] = "sampling"
+    """Let prefixes with Q̂ below 0.5 and from 0.5 on count alike: by `weights`, or by leaving a random part of the larger
+    class out of each epoch (`sampling`)."""
+    calibrate: bool = True
+    """Fit scale and shift of the log-odds on the validation split: balancing makes scores that are too near to one half."""
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EpochPlan:
+    """The order of the training examples in an epoch, and the weights of their targets."""
+
+    epoch: int
+    order: list[int]
+    weights: list[list[float]]
+
+
+@dataclass(kw_only=True)
+class Run(TrainingRun):
+    """Everything that a run of supervised training holds in memory."""
+
+    counters = ("step", "best_loss", "best_step", "failures", "stopped")
+
+    settings: SupervisedSettings
+    layout: Layout
+    model: StepModel
+    optimizer: torch.optim.Optimizer
+    training: list[Example]
+    validation: list[Example]
+    left_out: Counter[str]
+    max_length: int
+    divergence: Divergence
+    best_loss: float | None = None
+    best_step: int = 0
+    failures: int = 0
+    stopped: bool = False
+    plan: EpochPlan | None = None
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.digest = examples_digest([*self.training, *self.validation])
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates in one pass over the training traces."""
+        return math.ceil(len(self.training) / self.settings.batch_traces)
+
+    @property
+    def updates(self) -> int:
+        """All updates, unless training stops early."""
+        planned = self.settings.epochs * self.updates_per_epoch
+        return min(planned, self.settings.max_updates or planned)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the update just made is followed by a validation."""
+        every = self.settings.evaluate_every or self.updates_per_epoch
+        return bool(self.validation) and (self.step % every == 0 or self.step == self.updates)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The model."""
+        return [Part("model", self.model.parameters(), self.optimizer)]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Digests of the examples and of the layout, and which command it is."""
+        return {
+            "digest": self.digest,
+            "prompt": prompt_digest(self.layout),
+            "kind": self.settings.title,
+        }
+
+    def restore(self) -> None:
+        """Load the checkpoint; command, settings and data must be those of this run.
+
+        Raises:
+            CheckpointError: it, the log or the best weights are not what was written, or do not fit.
+            SettingsError: it is of another command, or of other settings or data.
+        """
+        super().restore()
+        best = self.out / BEST
+        if self.best_step and verified(best).get("step", -1) < self.best_step:
+            raise damaged(best, f"does not hold the weights of update {self.best_step}")
 
 
 @writes("out")
@@ -105,11 +347,7 @@ def train_supervised(
         CheckpointError, DataError: a model or data file cannot be used.
     """
     run = setup(settings, out)
-    log = JsonlLog(out / "log.jsonl")
-    run.logs = [log]
-    if resumes(out, run.logs, resume=resume):
-        restore(run)
-    run.accelerator.init_trackers("sparring-supervised", config=tracked_settings(settings))
+    (log,) = run.begin(["log"], resume=resume)
     while run.step < run.updates and not run.stopped:
         started = time.perf_counter()
         record = update(run)
@@ -118,9 +356,9 @@ def train_supervised(
             record |= validate(run)
         record = {"step": run.step, **record, "seconds": time.perf_counter() - started}
         log.append(record)
-        run.accelerator.log({k: v for k, v in record.items() if isinstance(v, float)}, step=run.step)
+        run.track(record)
         if run.step % settings.checkpoint_every == 0 or run.step == run.updates or run.stopped:
-            save_checkpoint(run)
+            run.save()
         if progress is not None:
             progress(run.step, {**record, "updates": run.updates})
     records = list(log.records())
@@ -134,11 +372,7 @@ def train_supervised(
 
 def setup(settings: SupervisedSettings, out: Path) -> Run:
     """Read data, load the model, make the optimiser."""
-    out.mkdir(parents=True, exist_ok=True)
-    device = pick_device(settings.device)
-    dtype = pick_dtype(settings.dtype, device)
-    accelerator = make_accelerator(settings.trackers, out, device)
-    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    device, dtype, accelerator = prepare(settings, out)
     tokenizer = load_tokenizer(settings.backbone)
     model = StepModel(
         settings.backbone,
@@ -150,7 +384,7 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
         lora_targets=settings.lora_targets,
         device=device,
         dtype=dtype,
-        autocast=lambda: torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16),
+        autocast=autocast(device, dtype),
         pad_id=tokenizer.pad_token_id,
         gradient_checkpointing=settings.gradient_checkpointing,
     )
@@ -166,12 +400,55 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
         betas=settings.betas,
         weight_decay=settings.weight_decay,
     )
-    digest = examples_digest([*training, *validation])
     return Run(
-        settings, out, accelerator, tokenizer, layout, model, optimizer,
-        training, validation, left_out, max_length, digest,
-        Divergence(settings.title, model.parameters().values()),
-    )  # fmt: skip
+        settings=settings,
+        out=out,
+        accelerator=accelerator,
+        tokenizer=tokenizer,
+        layout=layout,
+        model=model,
+        optimizer=optimizer,
+        training=training,
+        validation=validation,
+        left_out=left_out,
+        max_length=max_length,
+        divergence=Divergence(settings.title, model.parameters().values()),
+    )
+
+
+def label_token_ids(tokenizer: Any, texts: Sequence[str]) -> tuple[int, int]:
+    """Return the ids of the two label tokens.
+
+    Raises:
+        SettingsError: a text is not exactly one token of this tokenizer, or both are the same one.
+    """
+    found = [trusted_ids(tokenizer, text) for text in texts]
+    for text, ids in zip(texts, found, strict=True):
+        if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+            raise SettingsError(
+                f"label_tokens: {text!r} must be one token of the backbone's tokenizer, it is {len(ids)}"
+                if len(ids) != 1
+                else f"label_tokens: the backbone's tokenizer does not know {text!r}"
+            )
+    if found[0] == found[1]:
+        raise SettingsError(f"label_tokens: {texts[0]!r} and {texts[1]!r} are the same token")
+    return found[0][0], found[1][0]
+
+
+def context_length(config: Any, wanted: int | None) -> int:
+    """Return the most tokens of a trace: what is wanted, or what the backbone takes.
+
+    Raises:
+        CheckpointError: more is wanted than the backbone takes, or neither says a number.
+    """
+    limit = positions(config)
+    if wanted is None:
+        if limit is None:
+            raise CheckpointError("the backbone does not say how many tokens it takes: set max_length")
+        return limit
+    if limit is not None and wanted > limit:
+        raise CheckpointError(f"max_length {wanted} is more than the {limit} tokens that the backbone takes")
+    return wanted
 
 
 def load_examples(
@@ -328,6 +605,24 @@ def validate(run: Run) -> dict[str, Any]:
     return {f"validation_{name}": value for name, value in statistics.items()}
 
 
+def save_best(run: Run) -> None:
+    """Keep the weights as they are now as the best so far."""
+    save_state(run.out / BEST, {"model": run.model.parameters()}, {"step": run.step})
+
+
+def load_best(run: Run) -> None:
+    """Set the weights that were the best.
+
+    Raises:
+        CheckpointError: they are not what was kept.
+    """
+    folder = run.out / BEST
+    tensors, values = load_state(folder)
+    if values.get("step") != run.best_step:
+        raise damaged(folder, f"holds the weights of update {values.get('step')}, not {run.best_step}")
+    set_tensors(folder, "model", run.model.parameters(), tensors.get("model", {}))
+
+
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
@@ -369,22 +664,46 @@ def finish(run: Run, records: Sequence[dict[str, Any]]) -> Path:
     return folder
 
 
+def export(run: Run, folder: Path, calibration: Calibration, kept: int, metrics: dict[str, Metric]) -> None:
+    """Write the checkpoint folder."""
+    settings = run.settings
+    sidecar = sidecar_for(
+        run.layout,
+        head=settings.head,
+        label_tokens=run.model.label_tokens,
+        meaning=settings.meaning,
+        aggregation=settings.aggregation,
+        calibration=calibration,
+        max_length=run.max_length,
+    )
+    name = Path(settings.backbone).name
+    facts: dict[str, object] = {
+        "training traces": len(run.training),
+        "updates": f"{run.step}, weights after update {kept}",
+        "class balance": settings.class_balance,
+        "seed": settings.seed,
+    }
+    for measure in ("loss", "accuracy", "auc", "ece"):
+        metric = metrics.get(f"validation.{measure}")
+        if metric is not None and metric.value is not None:
+            facts[f"held-out {measure}"] = f"{metric.value:.3f}" + (
+                f" ({metric.low:.3f} to {metric.high:.3f})" if metric.low is not None else ""
+            )
+    card = model_card(
+        title=f"{settings.title.capitalize()} of {name}",
+        backbone=name,
+        method=f"supervised, {settings.head.replace('_', ' ')}, {settings.adapter}",
+        facts=facts,
+        sidecar=sidecar,
+    )
+    run.model.export(folder, run.tokenizer, sidecar, card)
+
+
 def show_supervised(settings: SupervisedSettings, out: Path, *, resume: bool, console: Console) -> Path:
     """Train with a progress bar, then say what was left out, what was measured, and where the model is."""
-    with progress_bar(console) as bar:
-        task = bar.add_task(settings.title, total=None)
-
-        def show(done: int, record: dict[str, Any]) -> None:
-            words = f"{settings.title} · loss {record['loss']:.3f}"
-            if record.get("validation_loss") is not None:
-                words += f" · held out {record['validation_loss']:.3f}"
-            bar.update(task, completed=done, total=record["updates"], description=words)
-
-        folder = train_supervised(settings, out, resume=resume, progress=show)
-    written = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    for reason, count in written["extra"]["left_out"].items():
-        console.print(f"left out: {count} × {escape(reason)}", style="yellow")
-    for name, metric in written["metrics"].items():
+    with step_bar(settings.title, None, console) as progress:
+        folder = train_supervised(settings, out, resume=resume, progress=progress)
+    for name, metric in show_left_out(out, console)["metrics"].items():
         if name.startswith("validation.") and metric["value"] is not None:
             interval = "" if metric["low"] is None else f" ({metric['low']:.3f} to {metric['high']:.3f})"
             console.print(f"{name}: {metric['value']:.3f}{interval}", highlight=False)

@@ -20,34 +20,42 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field
+from rich.console import Console
 from transformers import LlamaForCausalLM
 
 from sparring.errors import SettingsError
 from sparring.files import atomic_directory
 from sparring.locks import writes
+from sparring.models.batching import pad_right
 from sparring.models.checkpoint import write_model
 from sparring.models.loading import load_causal_model, quiet
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.settings_shared import Seeded
-from sparring.training.chain_batches import (
-    IGNORED,
-    curriculum,
-    gapped_positions,
-    replace_words,
-    schedule,
-    solution_batch,
-    with_habits,
+from sparring.traces.records import Problem
+from sparring.traces.spans import encode
+from sparring.training.run import Divergence, Progress, seed_for, step_bar
+from sparring.worlds.chain import (
+    IN_DISTRIBUTION,
+    LONGER,
+    MODULUS,
+    NAMES,
+    OPERATIONS,
+    generate_problems,
+    parse_question,
 )
-from sparring.training.run import Divergence, seed_for
-from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, generate_problems
-from sparring.worlds.chain_model import build_tokenizer, tiny_config
+from sparring.worlds.chain_habits import habitual_solution
+from sparring.worlds.chain_model import CHAIN_LAYOUT, build_tokenizer, tiny_config
+
+IGNORED = -100
+"""Target of a position that no loss counts."""
 
 
 class ChainPolicySettings(Seeded):
@@ -100,9 +108,7 @@ class ChainPolicySettings(Seeded):
 
 
 @writes("out", inside=False)
-def train_chain_policy(
-    settings: ChainPolicySettings, out: Path, progress: Callable[[int, dict[str, Any]], None] | None = None
-) -> Path:
+def train_chain_policy(settings: ChainPolicySettings, out: Path, progress: Progress | None = None) -> Path:
     """Train the policy and write it to `out` as a Hugging Face folder, with `metrics.json`.
 
     Raises:
@@ -127,102 +133,42 @@ def train_chain_policy(
     return out
 
 
-def learn_language(
-    tokenizer: Any,
-    settings: ChainPolicySettings,
-    progress: Callable[[int, dict[str, Any]], None] | None = None,
-) -> Any:
+# --- the two phases --------------------------------------------------------------------------------------------------
+
+
+def learn_language(tokenizer: Any, settings: ChainPolicySettings, progress: Progress | None = None) -> Any:
     """First phase: next-token training from nothing on correct solutions; return the model."""
     torch.manual_seed(seed_for(settings.seed, 0, "weights"))
     model = LlamaForCausalLM(
         tiny_config(len(tokenizer), width=settings.width, layers=settings.layers, heads=settings.heads)
     )
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=0.01, betas=(0.9, 0.98)
-    )
-    divergence = Divergence("policy", model.parameters())
     updates = settings.first_phase_updates
     gaps = torch.Generator().manual_seed(seed_for(settings.seed, 0, "gaps"))
-    for update in range(updates):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * schedule(update, updates)
-        steps = curriculum(update / updates)
+
+    def losses(update: int) -> dict[str, torch.Tensor]:
+        steps, start = curriculum(update / updates), update * settings.batch
         problems = generate_problems(
-            settings.batch,
-            steps=steps,
-            seed=settings.seed,
-            start=update * settings.batch,
-            name="policy-train",
+            settings.batch, steps=steps, seed=settings.seed, start=start, name="policy-train"
         )
         ids, targets = solution_batch(problems, tokenizer)
-        positions = gapped_positions(ids, tokenizer, settings.largest_gap, gaps)
-        # The explicit mask matters: without one, transformers takes a jump in the positions for the start of another
-        # packed text and hides everything before it.
-        logits = model(
-            input_ids=ids, position_ids=positions, attention_mask=torch.ones_like(ids), use_cache=False
-        ).logits
-        counted = targets != IGNORED
-        loss = torch.nn.functional.cross_entropy(logits[counted], targets[counted])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
-        divergence.step(optimizer, update + 1, norm)
-        if progress is not None:
-            progress(update + 1, {"loss": float(loss.detach()), "updates": updates})
+        states = _states(model, ids, gapped_positions(ids, tokenizer, settings.largest_gap, gaps))
+        return {"loss": _next_token_loss(model, states, targets)}
+
+    _train(list(model.parameters()), settings.learning_rate, updates, losses, progress)
     return model
 
 
-def write_policy(
-    model: Any, tokenizer: Any, settings: ChainPolicySettings, seconds: float, out: Path
-) -> None:
-    """Measure the policy and write its folder."""
-    metrics = {"training.seconds": Metric(seconds, unit="s")}
-    for name, steps in (("in_distribution", IN_DISTRIBUTION), ("longer", LONGER)):
-        metrics[f"policy.{name}.greedy_accuracy"] = greedy_accuracy(model, tokenizer, steps, settings)
-    with atomic_directory(out) as temporary, quiet():
-        write_model(temporary, model, tokenizer, _card(settings, metrics))
-        write_metrics(temporary, metrics, settings=dump_settings(settings), seed=settings.seed)
-
-
-def with_added_layers(model: Any, settings: ChainPolicySettings) -> Any:
-    """Return the model with further layers on top that begin as the identity."""
-    torch.manual_seed(seed_for(settings.seed, 1, "layers"))
-    grown = LlamaForCausalLM(
-        tiny_config(
-            model.config.vocab_size,
-            width=settings.width,
-            layers=settings.layers + settings.added_layers,
-            heads=settings.heads,
-        )
-    )
-    grown.load_state_dict(model.state_dict(), strict=False)
-    for layer in grown.model.layers[settings.layers :]:
-        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
-        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
-    return grown
-
-
 def learn_detection(
-    model: Any,
-    tokenizer: Any,
-    settings: ChainPolicySettings,
-    progress: Callable[[int, dict[str, Any]], None] | None = None,
+    model: Any, tokenizer: Any, settings: ChainPolicySettings, progress: Progress | None = None
 ) -> None:
     """Second phase: go on with next-token training on some problems, find replaced words in the others."""
     torch.manual_seed(seed_for(settings.seed, 1, "weights"))
     heads = torch.nn.Linear(model.config.hidden_size, 2)  # of words, and of steps
-    parameters = [*model.parameters(), *heads.parameters()]
     line_break = tokenizer.convert_tokens_to_ids("\n")
-    divergence = Divergence("policy", parameters)
-    rate = settings.learning_rate / 2
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
-    updates = max(1, settings.detection_problems // settings.batch)
     random_ids = torch.Generator().manual_seed(seed_for(settings.seed, 1, "detection"))
-    first_update = settings.first_phase_updates
-    language_rows = max(1, round(settings.batch * settings.language_share))
-    for update in range(updates):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * schedule(update, updates)
+    language = max(1, round(settings.batch * settings.language_share))
+
+    def losses(update: int) -> dict[str, torch.Tensor]:
         problems = generate_problems(
             settings.batch,
             steps=(1, IN_DISTRIBUTION[1]),
@@ -231,36 +177,64 @@ def learn_detection(
             name="policy-detection",
         )
         author = random.Random(f"habits/{settings.seed}/{update}")
-        problems[:language_rows] = with_habits(
-            problems[:language_rows], settings.habits, settings.habit_rate, author
-        )
+        problems[:language] = with_habits(problems[:language], settings.habits, settings.habit_rate, author)
         ids, targets = solution_batch(problems, tokenizer)
         positions = gapped_positions(ids, tokenizer, settings.largest_gap, random_ids)
         shown, replaced = replace_words(
             ids, targets, tokenizer, settings.replaced, settings.replaced_numbers, random_ids
         )
-        shown[:language_rows] = ids[:language_rows]
-        states = model.base_model(
-            input_ids=shown, position_ids=positions, attention_mask=torch.ones_like(ids), use_cache=False
-        ).last_hidden_state
-        predicted, wanted = model.lm_head(states[:language_rows]), targets[:language_rows]
-        counted = wanted != IGNORED
-        language_loss = torch.nn.functional.cross_entropy(predicted[counted], wanted[counted])
-        detection_loss = _detection_loss(
-            heads,
-            states[language_rows:],
-            ids[language_rows:],
-            targets[language_rows:],
-            replaced[language_rows:],
-            line_break,
-        )
+        shown[:language] = ids[:language]
+        states = _states(model, shown, positions)
+        others = slice(language, None)
+        return {
+            "loss": _next_token_loss(model, states[:language], targets[:language]),
+            "detection_loss": _detection_loss(
+                heads, states[others], ids[others], targets[others], replaced[others], line_break
+            ),
+        }
+
+    updates = max(1, settings.detection_problems // settings.batch)
+    parameters = [*model.parameters(), *heads.parameters()]
+    first = settings.first_phase_updates
+    _train(parameters, settings.learning_rate / 2, updates, losses, progress, first)
+
+
+def _train(
+    parameters: Sequence[torch.nn.Parameter],
+    rate: float,
+    updates: int,
+    losses: Callable[[int], dict[str, torch.Tensor]],
+    progress: Progress | None,
+    first: int = 0,
+) -> None:
+    """Make the updates of one phase, which begins after `first` others; the losses of an update are added up."""
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
+    divergence = Divergence("policy", parameters)
+    for update in range(updates):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * schedule(update, updates)
+        found = losses(update)
         optimizer.zero_grad()
-        (language_loss + detection_loss).backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))
-        divergence.step(optimizer, first_update + update + 1, norm)
+        divergence.step(optimizer, first + update + 1, norm)
         if progress is not None:
-            losses = {"loss": float(language_loss.detach()), "detection_loss": float(detection_loss.detach())}
-            progress(first_update + update + 1, losses)
+            progress(first + update + 1, {name: float(loss.detach()) for name, loss in found.items()})
+
+
+def _states(model: Any, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    # The explicit mask matters: without one, transformers takes a jump in the positions for the start of another packed
+    # text and hides everything before it.
+    mask = torch.ones_like(ids)
+    states: torch.Tensor = model.base_model(
+        input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False
+    ).last_hidden_state
+    return states
+
+
+def _next_token_loss(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    counted = targets != IGNORED
+    return torch.nn.functional.cross_entropy(model.lm_head(states)[counted], targets[counted])
 
 
 def _detection_loss(
@@ -284,6 +258,121 @@ def _detection_loss(
     before = torch.cat([torch.zeros_like(at_ends[:, :1]), at_ends[:, :-1]], dim=1).cummax(dim=1).values
     steps = loss(logits[..., 1][ends], (so_far > before)[ends].float())
     return 4 * words + 2 * steps
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+def solution_batch(problems: Sequence[Problem], tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and next-token targets, both (problems, length); only the solution and its end are targets."""
+    rows, starts = [], []
+    for problem in problems:
+        assert problem.solution is not None
+        encoded = encode(problem.question, problem.solution, tokenizer, CHAIN_LAYOUT)
+        rows.append([*encoded.input_ids, tokenizer.eos_token_id])
+        starts.append(encoded.spans[0][0])
+    ids = pad_right(rows, tokenizer.pad_token_id)
+    targets = torch.full_like(ids, IGNORED)
+    for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        targets[index, start - 1 : len(row) - 1] = ids[index, start : len(row)]
+    return ids, targets
+
+
+def gapped_positions(
+    ids: torch.Tensor, tokenizer: Any, largest_gap: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Return positions that jump ahead at random after definitions and steps; how far is drawn per row."""
+    plain = torch.arange(ids.shape[1]).expand_as(ids)
+    ends = torch.isin(ids, torch.tensor(tokenizer.convert_tokens_to_ids([";", "\n"])))
+    reach = torch.randint(0, largest_gap + 1, (len(ids), 1), generator=generator)
+    jumps = (torch.rand(ids.shape, generator=generator) * (reach + 1)).long() * ends
+    return plain + jumps.cumsum(dim=1)
+
+
+def replace_words(
+    ids: torch.Tensor,
+    targets: torch.Tensor,
+    tokenizer: Any,
+    share: float,
+    number_share: float,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids with random solution words replaced by others of their kind, and where that happened (rows, length).
+
+    Half of the replacements stand elsewhere in the same problem: mixing up two values is the hardest mistake to see.
+    """
+    numbers = [str(value) for value in range(MODULUS)]
+    kinds = [(list(OPERATIONS), share), (list(NAMES), share), (numbers, number_share)]
+    shown, replaced = ids.clone(), torch.zeros_like(ids, dtype=torch.bool)
+    solution = targets.roll(1, dims=1) != IGNORED
+    solution[:, 0] = False
+    for words, wanted in kinds:
+        members = torch.tensor(tokenizer.convert_tokens_to_ids(words))
+        of_kind = torch.isin(ids, members)
+        random_word = members[torch.randint(len(members), ids.shape, generator=generator)]
+        present = torch.where(of_kind.any(dim=1, keepdim=True), of_kind, True).float()
+        columns = torch.multinomial(present, ids.shape[1], replacement=True, generator=generator)
+        near = torch.rand(ids.shape, generator=generator) < 0.5
+        other = torch.where(near, ids.gather(1, columns), random_word)
+        place = solution & of_kind & (other != ids) & (torch.rand(ids.shape, generator=generator) < wanted)
+        shown[place], replaced = other[place], replaced | place
+    return shown, replaced
+
+
+def with_habits(problems: Sequence[Problem], share: float, rate: float, rng: random.Random) -> list[Problem]:
+    """Return the problems with solutions as an author with habitual mistakes writes them."""
+    return [
+        replace(problem, solution=habitual_solution(parse_question(problem.question), share, rate, rng))
+        for problem in problems
+    ]
+
+
+def curriculum(progress: float) -> tuple[int, int]:
+    """Return the range of chain lengths at this share of the training: looking up is learned on short chains first."""
+    if progress < 0.15:
+        return 1, 2
+    if progress < 0.3:
+        return 1, 3
+    return 1, IN_DISTRIBUTION[1]
+
+
+def schedule(update: int, updates: int) -> float:
+    """Return the learning rate's factor: 50 updates of warm-up, then a cosine down to 5 %."""
+    warm = min(1.0, (update + 1) / 50)
+    return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * update / updates)))
+
+
+# --- the model and what it can do ------------------------------------------------------------------------------------
+
+
+def with_added_layers(model: Any, settings: ChainPolicySettings) -> Any:
+    """Return the model with further layers on top that begin as the identity."""
+    torch.manual_seed(seed_for(settings.seed, 1, "layers"))
+    grown = LlamaForCausalLM(
+        tiny_config(
+            model.config.vocab_size,
+            width=settings.width,
+            layers=settings.layers + settings.added_layers,
+            heads=settings.heads,
+        )
+    )
+    grown.load_state_dict(model.state_dict(), strict=False)
+    for layer in grown.model.layers[settings.layers :]:
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    return grown
+
+
+def write_policy(
+    model: Any, tokenizer: Any, settings: ChainPolicySettings, seconds: float, out: Path
+) -> None:
+    """Measure the policy and write its folder."""
+    metrics = {"training.seconds": Metric(seconds, unit="s")}
+    for name, steps in (("in_distribution", IN_DISTRIBUTION), ("longer", LONGER)):
+        metrics[f"policy.{name}.greedy_accuracy"] = greedy_accuracy(model, tokenizer, steps, settings)
+    with atomic_directory(out) as temporary, quiet():
+        write_model(temporary, model, tokenizer, _card(settings, metrics))
+        write_metrics(temporary, metrics, settings=dump_settings(settings), seed=settings.seed)
 
 
 @torch.inference_mode()
@@ -334,3 +423,9 @@ A native Llama, trained from scratch on generated problems with
 |---|---|
 {rows}
 """
+
+
+def show_chain_policy(settings: ChainPolicySettings, out: Path, *, console: Console) -> Path:
+    """Train the chain world's policy with a progress bar; return its folder."""
+    with step_bar("chain policy", settings.updates, console) as progress:
+        return train_chain_policy(settings, out, progress)

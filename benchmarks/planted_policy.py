@@ -9,7 +9,7 @@ mixes them, so a population costs little more than its arithmetic. Hidden units 
 sampling a whole response takes each unit once, as much as one forward pass.
 
 Contract: deterministic given the seeds, which alone decide a run (to rounding), whatever stands beside it. Not here:
-what is measured and compared (`benchmarks/planted.py`).
+what is measured and compared (`planted.py`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from planted_world import Floats, Integers, PlantedWorld
 from sparring.training.run import seed_for
-from sparring.worlds.planted import Floats, Integers, PlantedWorld
 
 
 @dataclass(frozen=True, slots=True)

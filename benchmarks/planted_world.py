@@ -10,7 +10,7 @@ position. States 0 … n − 1: that many tokens matched; n: the hidden sequence
 ended without it. The last two are absorbing.
 
 Contract: numpy only, deterministic given a generator. Not here: policies that see the whole prefix
-(`training/planted.py`).
+(`planted_policy.py`).
 """
 
 from __future__ import annotations

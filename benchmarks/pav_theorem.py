@@ -6,7 +6,7 @@ constant ("≳"). Taken literally, with constant one, that is false for strong p
 first-order gain here is exact for every prover: E_{s ~ d^π} [Var_π A^π + α · Cov_π(A^π, A^μ)] per unit of γ.
 
 Contract: pure numpy; the last two axes of tables are (states, actions), policies are positive and sum to 1 over
-actions. Not here: estimates from logged values (`provers.py`).
+actions. Not here: estimates from logged values (`sparring.progress.provers`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,478 @@
+"""The APRM game: what it is about, what the players do, what each is paid (arXiv 2511.22888).
+
+A *state* is (problem, correct prefix, correct step). The adversary G rewrites the step; an oracle says whether the rewrite
+is `correct`, `wrong` or `undecided`; the PRM R scores it without seeing the original.
+
+| rewrite | R is paid | G is paid |
+|---|---|---|
+| wrong, accepted | 0 | `reward_fooled` |
+| wrong, rejected | 1 | `reward_caught` |
+| still correct | 1 if accepted, else 0 | `reward_failed` |
+| malformed: not even a step | – | `reward_failed` |
+| undecided | – | – |
+
+R is judged on the untouched steps as well, or "always wrong" would be the equilibrium. How G learns stands in
+`adversary.py`, how R does, and a round of the game, in `aprm.py`.
+
+In this order: settings; states and the two tasks that they come from (the endless, exactly judged chain world; solved
+problems in a file, judged by a panel of oracles); rewrites with their verdicts and G's pay; the pool of earlier rewrites.
+
+Contract: drawing is a pure function of the generator that is passed in. An undecided rewrite has no truth, trains nobody
+and is counted. What cannot be used is counted in `left_out`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pydantic import Field
+
+from sparring.errors import DataError
+from sparring.fingerprints import records_digest
+from sparring.models import TINY_POLICY
+from sparring.models.prompts import PromptSettings
+from sparring.oracles.members import OracleMembers
+from sparring.oracles.panel import Panel
+from sparring.oracles.perturbations import perturb
+from sparring.oracles.reference import is_malformed
+from sparring.settings_shared import Subject, Trained
+from sparring.traces.formats.common import ReadOptions
+from sparring.traces.readers import read_problems_as
+from sparring.traces.records import Problem
+from sparring.traces.verdict import Verdict
+from sparring.worlds.chain import IN_DISTRIBUTION, generate_problem, judge_step, parse_question, parse_step
+from sparring.worlds.chain_errors import perturb_step
+
+
+class GameSettings(Subject, Trained, PromptSettings):
+    """What APRM training and attacks on a frozen PRM share: subject, adversary, budget per update, G's utility."""
+
+    keep_annotations: bool = False
+    """Keep GSM8K's `<<48/2=24>>` in the steps; off, since other texts have none and the PRM would miss them."""
+    oracle: OracleMembers = Field(["arithmetic", "reference"])
+    """Members of the panel that judges the text task; your own are `file.py:function` or `package.module:function`."""
+
+    # Players
+    backbone: str = TINY_POLICY
+    """Model folder or hub name of the causal language model that the players start from."""
+    mistake_cue: str = "mistake :"
+    """What asks a plain-style adversary for a mistake; the warm start teaches its meaning."""
+    max_step_tokens: int = Field(24, gt=0)
+    """Longest rewrite of a step; one that has not ended by then is malformed."""
+
+    # Budget
+    updates: int = Field(150, ge=0)
+    """Rounds of the game."""
+    states_per_update: int = Field(16, gt=0)
+    """States per round."""
+    samples_per_state: int = Field(4, gt=0)
+    """Rewrites of each state's step per round."""
+    states_per_pass: int = Field(32, gt=0)
+    """States per forward pass; lower it to save memory (gradients are accumulated, results stay the same)."""
+
+    # The adversary's utility
+    reward_fooled: float = 1.0
+    """Adversary's reward when a wrong step is accepted."""
+    reward_caught: float = 0.0
+    """Adversary's reward when a wrong step is rejected."""
+    reward_failed: float = -1.0
+    """Adversary's reward when its step is still correct, or malformed."""
+    adversary_kl: float = Field(0.26, ge=0)
+    """Weight of KL(G ‖ its reference), per rewrite (summed over its tokens)."""
+    adversary_entropy: float = Field(0.0, ge=0)
+    """Weight of G's entropy, per rewrite (summed over its tokens)."""
+    clip: float = Field(0.2, gt=0)
+    """PPO's clipping range."""
+    adversary_epochs: int = Field(1, gt=0)
+    """Updates of the adversary per round."""
+
+    # Optimisation
+    adversary_learning_rate: float = Field(5e-4, gt=0)
+    """Adam's step size for the adversary."""
+
+
+# --- states and tasks ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A place in a correct solution: the step at `index` is to be rewritten, those before it are the prefix."""
+
+    problem: Problem
+    index: int
+
+    @property
+    def solution(self) -> tuple[str, ...]:
+        """All steps of the correct solution."""
+        assert self.problem.solution is not None
+        return self.problem.solution
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """The steps before the one in question."""
+        return self.solution[: self.index]
+
+    @property
+    def step(self) -> str:
+        """The correct step."""
+        return self.solution[self.index]
+
+
+class Task(Protocol):
+    """What the game needs to know of its subject."""
+
+    left_out: Counter[str]
+    digest: str
+    """Fingerprint of the data; empty where problems are generated."""
+
+    def draw(self, rng: random.Random, count: int) -> list[State]:
+        """Return `count` random states."""
+        ...
+
+    def judge_many(self, rewrites: Sequence[tuple[State, str]]) -> list[Verdict]:
+        """Return the oracle's verdict on each rewrite of its state's step."""
+        ...
+
+    def malformed(self, state: State, candidate: str) -> str | None:
+        """Return why a rewrite is not even a step, or None."""
+        ...
+
+    def perturb(self, state: State, rng: random.Random) -> tuple[str, str] | None:
+        """Return (kind, wrong step) made by a rule, or None where no rule applies."""
+        ...
+
+
+class ChainTask:
+    """Problems of the chain world, generated as they are needed, or given states of it."""
+
+    def __init__(
+        self, steps: tuple[int, int] = IN_DISTRIBUTION, states: Sequence[State] | None = None
+    ) -> None:
+        self.steps, self.states = steps, states
+        self.left_out: Counter[str] = Counter()
+        self.digest = ""
+
+    def draw(self, rng: random.Random, count: int) -> list[State]:
+        """Return states of fresh random problems, any step alike likely; of given states random ones, with repetition."""
+        if self.states is not None:
+            return [rng.choice(self.states) for _ in range(count)]
+        states = []
+        for _ in range(count):
+            problem = generate_problem(rng, self.steps, "chain-task")
+            assert problem.solution is not None
+            states.append(State(problem, rng.randrange(len(problem.solution))))
+        return states
+
+    def judge_many(self, rewrites: Sequence[tuple[State, str]]) -> list[Verdict]:
+        """Return the exact verdict on each rewrite."""
+        return [
+            judge_step(parse_question(state.problem.question), state.prefix, text) for state, text in rewrites
+        ]
+
+    def malformed(self, state: State, candidate: str) -> str | None:
+        """A rewrite that is not of a step's form is malformed."""
+        return None if parse_step(candidate) is not None else "not of a step's form"
+
+    def perturb(self, state: State, rng: random.Random) -> tuple[str, str] | None:
+        """Return a wrong step of a random kind."""
+        return perturb_step(parse_question(state.problem.question), state.prefix, state.step, rng)
+
+
+class TextTask:
+    """Problems with correct natural-language solutions, judged by a panel of oracles.
+
+    Only steps that hold something the oracle can check are states: elsewhere every verdict would be undecided and the
+    work lost. They are counted in `left_out`.
+    """
+
+    def __init__(self, problems: Sequence[Problem], oracle: Panel) -> None:
+        self.left_out: Counter[str] = Counter()
+        self._oracle = oracle
+        self.digest = records_digest([one.id, one.question, one.solution] for one in problems)
+        solved = [problem for problem in problems if problem.solution is not None]
+        if len(solved) < len(problems):
+            self.left_out["problem without a solution"] += len(problems) - len(solved)
+        places = [State(problem, index) for problem in solved for index in range(len(problem.solution or ()))]
+        verdicts = oracle.judge_many([(state.problem, state.prefix, state.step) for state in places])
+        self._states = [
+            state for state, verdict in zip(places, verdicts, strict=True) if verdict.truth == "correct"
+        ]
+        if unchecked := len(places) - len(self._states):
+            self.left_out["step without a calculation that the oracle can check"] += unchecked
+        if not self._states:
+            raise DataError("no solution has a step that the oracle can check", field="data")
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def keep(self, fits: Sequence[bool], reason: str) -> None:
+        """Drop the states for which `fits` is false, and count them under the reason."""
+        if not all(fits):
+            self.left_out[reason] += sum(not fit for fit in fits)
+        self._states = [state for state, fit in zip(self._states, fits, strict=True) if fit]
+        if not self._states:
+            raise DataError(f"no state is left: {reason}", field="data")
+
+    @property
+    def states(self) -> Sequence[State]:
+        """All states."""
+        return self._states
+
+    def draw(self, rng: random.Random, count: int) -> list[State]:
+        """Return random states, with repetition."""
+        return [rng.choice(self._states) for _ in range(count)]
+
+    def judge_many(self, rewrites: Sequence[tuple[State, str]]) -> list[Verdict]:
+        """Return the panel's verdict on each rewrite, given the correct step that it replaces."""
+        return self._oracle.judge_against_many(
+            [(state.problem, state.prefix, state.step, text) for state, text in rewrites]
+        )
+
+    def malformed(self, state: State, candidate: str) -> str | None:
+        """Empty, far too long, or several lines: not a step."""
+        return is_malformed(state.step, candidate)
+
+    def perturb(self, state: State, rng: random.Random) -> tuple[str, str] | None:
+        """Return a wrong step of a random kind."""
+        return perturb(state.problem, state.prefix, state.step, rng)
+
+
+def load_task(settings: GameSettings) -> ChainTask | TextTask:
+    """Return the task that the settings name.
+
+    Raises:
+        DataError: the data file is missing, or nothing in it can be used.
+        SettingsError: a member of the oracle panel cannot be loaded.
+    """
+    if settings.task == "chain" or settings.data is None:
+        return ChainTask()
+    options = ReadOptions(keep_annotations=settings.keep_annotations)
+    result = read_problems_as(Path(settings.data), settings.data_format, options)
+    text_task = TextTask(result.problems[: settings.max_problems], Panel(settings.oracle))
+    if result.skipped:
+        text_task.left_out["record skipped by the reader"] += len(result.skipped)
+    return text_task
+
+
+# --- rewrites --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One rewrite of a state's step.
+
+    Attributes:
+        text: what was written; may be malformed.
+        malformed: why it is not even a step, or None.
+        verdict: the oracle's word, None for a malformed one.
+        ids: the sampled token ids, empty for a rule's rewrite.
+        kind: the rule that made it, empty for a model's.
+    """
+
+    text: str
+    malformed: str | None
+    verdict: Verdict | None
+    ids: tuple[int, ...] = ()
+    kind: str = ""
+
+    @property
+    def truth(self) -> bool | None:
+        """Whether the step is correct; None if malformed or undecided."""
+        if self.verdict is None or self.verdict.truth == "undecided":
+            return None
+        return self.verdict.truth == "correct"
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the oracle could not tell."""
+        return self.verdict is not None and self.verdict.truth == "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrites:
+    """The rewrites of a round: per state, a group of them (fewer than asked for where no rule applies)."""
+
+    states: list[State]
+    groups: list[list[Rewrite]]
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """Texts of the well-formed rewrites, per state."""
+        return [[item.text for item in group if item.malformed is None] for group in self.groups]
+
+    def truths(self) -> list[list[bool | None]]:
+        """Truths of the well-formed rewrites, per state, in the order of `texts`."""
+        return [[item.truth for item in group if item.malformed is None] for group in self.groups]
+
+    def decided_count(self) -> int:
+        """Number of rewrites that the oracle decided."""
+        return sum(item.truth is not None for group in self.groups for item in group)
+
+    def undecided_count(self) -> int:
+        """Number of rewrites that the oracle could not decide."""
+        return sum(item.undecided for group in self.groups for item in group)
+
+    def outcome_shares(
+        self, scores: Sequence[Sequence[float]], threshold: float = 0.5
+    ) -> dict[str, float | None]:
+        """Return the shares of the adversary's outcomes; a step counts as accepted from the threshold on.
+
+        `scores` are those of the well-formed rewrites, per state. Malformed and undecided are shares of all rewrites;
+        fool_rate, caught and failed are shares of the well-formed, decided ones and add up to 1; miss_rate is the share
+        of wrong steps that were accepted.
+        """
+        counts: Counter[str] = Counter()
+        for group, row in zip(self.groups, scores, strict=True):
+            counts["malformed"] += sum(item.malformed is not None for item in group)
+            for item, score in zip((item for item in group if item.malformed is None), row, strict=True):
+                if item.truth is None:
+                    counts["undecided"] += 1
+                elif item.truth:
+                    counts["failed"] += 1
+                else:
+                    counts["fooled" if score >= threshold else "caught"] += 1
+        decided = counts["fooled"] + counts["caught"] + counts["failed"]
+        wrong = counts["fooled"] + counts["caught"]
+        everything = counts.total()
+        return {
+            "fool_rate": counts["fooled"] / decided if decided else None,
+            "caught": counts["caught"] / decided if decided else None,
+            "failed": counts["failed"] / decided if decided else None,
+            "miss_rate": counts["fooled"] / wrong if wrong else None,
+            "undecided": counts["undecided"] / everything if everything else None,
+            "malformed": counts["malformed"] / everything if everything else None,
+            "rewrites": float(everything),
+        }
+
+    def rewards(
+        self,
+        scores: Sequence[Sequence[float]],
+        settings: GameSettings,
+        generator: torch.Generator,
+        *,
+        sampled: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the adversary's rewards and their weights (0 for undecided), both (states, samples).
+
+        A wrong step is paid by the PRM's mixed strategy: its probability of accepting weighs `fooled` against
+        `caught`. With `sampled` the PRM's label is drawn from that probability instead.
+        """
+        rewards = torch.zeros(len(self.groups), max(len(group) for group in self.groups))
+        weights = torch.zeros_like(rewards)
+        for index, (group, row) in enumerate(zip(self.groups, scores, strict=True)):
+            remaining = iter(row)
+            for column, item in enumerate(group):
+                accept = next(remaining) if item.malformed is None else 0.0
+                if item.undecided:
+                    continue
+                weights[index, column] = 1.0
+                if item.truth is not False:  # malformed, or still correct
+                    rewards[index, column] = settings.reward_failed
+                    continue
+                if sampled:
+                    accept = float(torch.rand((), generator=generator) < accept)
+                rewards[index, column] = (
+                    accept * settings.reward_fooled + (1 - accept) * settings.reward_caught
+                )
+        return rewards, weights
+
+
+def rule_rewrites(task: Task, states: Sequence[State], samples: int, rng: random.Random) -> Rewrites:
+    """Return up to `samples` different rule perturbations of each state's step, judged like any other rewrite."""
+    groups: list[list[Rewrite]] = []
+    for state in states:
+        found: dict[str, str] = {}
+        for _ in range(2 * samples):
+            made = task.perturb(state, rng)
+            if made is not None:
+                found.setdefault(made[1], made[0])
+            if len(found) == samples or made is None:
+                break
+        groups.append(
+            [Rewrite(text, task.malformed(state, text), None, kind=kind) for text, kind in found.items()]
+        )
+    return judged(task, Rewrites(list(states), groups))
+
+
+def judged(task: Task, rewrites: Rewrites) -> Rewrites:
+    """Return the rewrites with a verdict on each that is well-formed; all are judged at once."""
+    pairs = [
+        (state, item.text)
+        for state, group in zip(rewrites.states, rewrites.groups, strict=True)
+        for item in group
+        if item.malformed is None
+    ]
+    verdicts = iter(task.judge_many(pairs))
+    groups = [
+        [replace(item, verdict=next(verdicts)) if item.malformed is None else item for item in group]
+        for group in rewrites.groups
+    ]
+    return Rewrites(rewrites.states, groups)
+
+
+# --- the pool --------------------------------------------------------------------------------------------------------
+
+
+Replayed = tuple[State, list[tuple[str, bool]]]
+"""A state with (rewrite, whether it is correct)."""
+
+
+class ReplayPool:
+    """Holds at most `capacity` states with their decided rewrites."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.seen = 0
+        self._items: list[Replayed] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, rewrites: Rewrites, rng: random.Random) -> None:
+        """Offer a round's states; each state ever offered is equally likely to be in the pool."""
+        for state, group in zip(rewrites.states, rewrites.groups, strict=True):
+            members = [(item.text, item.truth) for item in group if item.truth is not None]
+            if not members or self.capacity == 0:
+                continue
+            self.seen += 1
+            if len(self._items) < self.capacity:
+                self._items.append((state, members))
+            elif (place := rng.randrange(self.seen)) < self.capacity:
+                self._items[place] = (state, members)
+
+    def draw(self, rng: random.Random, count: int) -> list[Replayed]:
+        """Return up to `count` different states."""
+        return rng.sample(self._items, min(count, len(self._items)))
+
+    def records(self) -> dict[str, Any]:
+        """Return the content as JSON values."""
+        return {
+            "seen": self.seen,
+            "items": [
+                {
+                    "id": state.problem.id,
+                    "question": state.problem.question,
+                    "solution": list(state.solution),
+                    "index": state.index,
+                    "members": [list(member) for member in members],
+                }
+                for state, members in self._items
+            ],
+        }
+
+    def load_records(self, records: dict[str, Any]) -> None:
+        """Restore what `records` gave."""
+        self.seen = records["seen"]
+        self._items = [
+            (
+                State(Problem(item["id"], item["question"], solution=tuple(item["solution"])), item["index"]),
+                [(text, truth) for text, truth in item["members"]],
+            )
+            for item in records["items"]
+        ]
