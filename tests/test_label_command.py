@@ -142,8 +142,10 @@ def test_stop_texts_reach_the_engine_and_unread_answers_are_counted(tmp_path, su
     options = (f"data={sums}", "n_cov=1", "n_mc=2", "problems=2")
     _, shown = label(tmp_path / "run", *options, 'stop=["\\n\\nQuestion:"]', engine=engine)
     assert asked == {("\n\nQuestion:",)}
-    assert read_metrics(tmp_path / "run")["label.rollouts_without_answer"].value > 0
-    assert "solution without an answer: 2" in shown
+    metrics = read_metrics(tmp_path / "run")
+    assert metrics["label.rollouts_unreadable"].value > 0
+    assert metrics["label.rollouts_without_answer"].value == 0
+    assert "solution with an unreadable answer: 2" in shown
 
 
 def test_hard_labels_best_of_k_and_posterior_means(tmp_path, sums):

@@ -31,7 +31,7 @@ from rich.console import Console
 
 from sparring.evaluation.outcome import candidate_record, write_evaluation
 from sparring.fingerprints import folder_identity
-from sparring.labels.answers import ChainChecker, Checker
+from sparring.labels.answers import Checker
 from sparring.labels.command import load_problems, pick_checker, show_doubts
 from sparring.labels.provers import load_engine, policy_identity
 from sparring.labels.settings import SolverSettings, parse_prover
@@ -48,9 +48,7 @@ from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.search.settings import MethodSettings
 from sparring.statistics import bootstrap_mean, paired_difference
 from sparring.terminal import progress_bar
-from sparring.traces.answers import stated_answer
 from sparring.traces.records import Problem
-from sparring.worlds.chain import final_answer
 
 CURVES_FILE = "curves.svg"
 LINES = ("random", "majority", "weighted_vote", "best_of_n", "pass")
@@ -143,7 +141,7 @@ def run_search_command(
                     identity=_identity(settings, models.engine),
                     progress=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
                 )
-                cases[method, n] += judged(problems, found, checker, repeat, settings.last_number)
+                cases[method, n] += judged(problems, found, checker, repeat)
     base = Independent(cases.pop(plan[0]), samples, settings.seed)
     metrics = curve_metrics(base, dict(cases), sorted(settings.n))
     metrics["problems"] = Metric(len(problems), unit="problems")
@@ -186,9 +184,7 @@ def load_models(settings: SearchSettings) -> Models:
     return Models(engine, *scorers)
 
 
-def judged(
-    problems: Sequence[Problem], found: Sequence[Found], checker: Checker, repeat: int, last_number: bool
-) -> list[Case]:
+def judged(problems: Sequence[Problem], found: Sequence[Found], checker: Checker, repeat: int) -> list[Case]:
     """Return the cases of one search; an answer that cannot be read or compared is wrong."""
     pairs = [
         (problem, one.steps)
@@ -196,14 +192,10 @@ def judged(
         for one in result.candidates
     ]
     verdicts = iter(checker.judge(pairs))
-    chain = isinstance(checker, ChainChecker)
     cases = []
     for problem, result in zip(problems, found, strict=True):
         judgements = [next(verdicts) for _ in result.candidates]
-        answers = tuple(
-            final_answer(problem, one.steps) if chain else stated_answer(one.steps, last_number=last_number)
-            for one in result.candidates
-        )
+        answers = tuple(checker.stated(problem, one.steps) for one in result.candidates)
         unread = sum(
             one is None and answer is not None for one, answer in zip(judgements, answers, strict=True)
         )

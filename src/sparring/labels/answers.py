@@ -26,14 +26,22 @@ class Checker(Protocol):
         """Return, per solution, whether its answer is right; None where that cannot be told."""
         ...
 
+    def stated(self, problem: Problem, steps: Sequence[str]) -> str | None:
+        """Return the answer that a solution states, or None; one that is stated and judged None is unreadable."""
+        ...
+
 
 class ChainChecker:
     """The chain world's own: the value that the last step gives to the name asked for."""
 
     def judge(self, solutions: Sequence[Finished]) -> list[bool | None]:
         """Return whether each answer is right."""
-        found = [(problem, final_answer(problem, steps)) for problem, steps in solutions]
+        found = [(problem, self.stated(problem, steps)) for problem, steps in solutions]
         return [None if stated is None else stated == problem.answer for problem, stated in found]
+
+    def stated(self, problem: Problem, steps: Sequence[str]) -> str | None:
+        """Return the value that the last step gives to the name asked for."""
+        return final_answer(problem, steps)
 
 
 class AnswerChecker:
@@ -57,9 +65,20 @@ class AnswerChecker:
         for problem, steps in solutions:
             if problem.answer is None:
                 raise DataError(f"problem {problem.id!r} has no reference answer", field="answer")
-            stated = stated_answer(steps, last_number=self.last_number)
+            stated = self.stated(problem, steps)
             pairs.append(None if stated is None else (problem.answer, stated))
         fresh = list(dict.fromkeys(pair for pair in pairs if pair is not None and pair not in self._known))
         for pair, same in zip(fresh, compare_many(fresh), strict=True):
             self._known[pair] = {"equal": True, "different": False, "unreadable": None}[same]
         return [None if pair is None else self._known[pair] for pair in pairs]
+
+    def stated(self, problem: Problem, steps: Sequence[str]) -> str | None:
+        """Return the stated answer."""
+        return stated_answer(steps, last_number=self.last_number)
+
+
+def doubt(checker: Checker, problem: Problem, steps: Sequence[str], outcome: bool | None) -> str | None:
+    """Return what to count of an outcome that cannot be told: ``without an answer`` or ``with an unreadable answer``."""
+    if outcome is not None:
+        return None
+    return "without an answer" if checker.stated(problem, steps) is None else "with an unreadable answer"

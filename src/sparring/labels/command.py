@@ -224,6 +224,9 @@ def _metrics(traces: Sequence[Trace], job: LabelJob, journal: Journal) -> dict[s
         "label.rollouts_unfinished": Metric(journal.counts["rollout unfinished"], unit="rollouts"),
         "label.rollouts_empty": Metric(journal.counts["rollout empty"], unit="rollouts"),
         "label.rollouts_without_answer": Metric(journal.counts["rollout without an answer"], unit="rollouts"),
+        "label.rollouts_unreadable": Metric(
+            journal.counts["rollout with an unreadable answer"], unit="rollouts"
+        ),
         "label.prefixes_refused": Metric(journal.counts["prefix refused"], unit="prefixes"),
     }
 

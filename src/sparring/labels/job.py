@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sparring.errors import DataError
 from sparring.labels.allocation import Tally
-from sparring.labels.answers import Checker
+from sparring.labels.answers import Checker, doubt
 from sparring.labels.journal import (
     Journal,
     Key,
@@ -162,7 +162,8 @@ class LabelJob:
                     finished.append((steps, completion.whole))
             outcomes = self._checker.judge([(prefix.problem, steps) for steps, _ in finished])
             for (steps, whole), outcome in zip(finished, outcomes, strict=True):
-                counts["solution without an answer"] += outcome is None
+                if why := doubt(self._checker, prefix.problem, steps, outcome):
+                    counts[f"solution {why}"] += 1
                 solutions.append(Solution(steps, bool(outcome), whole))
             done.append(solutions_entry(index, solutions, +counts))
         self.journal.add(done, self._cover.usage.since(before))
@@ -237,8 +238,9 @@ class LabelJob:
                     finished.append((place, prefix.steps + steps))
         outcomes = self._checker.judge([(prefixes[place].problem, steps) for place, steps in finished])
         successes: Counter[int] = Counter()
-        for (place, _), outcome in zip(finished, outcomes, strict=True):
-            odd[place]["rollout without an answer"] += outcome is None
+        for (place, steps), outcome in zip(finished, outcomes, strict=True):
+            if why := doubt(self._checker, prefixes[place].problem, steps, outcome):
+                odd[place][f"rollout {why}"] += 1
             successes[place] += bool(outcome)
         return [
             refused_entry(key, len(prefix.steps), group)
