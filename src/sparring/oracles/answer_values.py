@@ -6,7 +6,7 @@ read or nothing: numbers in a sentence that says more than them are not fished o
 nesting are bounded. Dress does not count: mathematics signs, markdown, spacing commands, separators of thousands,
 ``\text``, a lead ("the answer is", "approximately"), a clause, noun or full stop behind.
 
-Not here: whether two answers are equal (`equality.py`); units (`answer_units.py`); single formulas (`expressions.py`).
+Not here: whether two answers are equal (`equality.py`); numbers and units (`amounts.py`); trees (`expressions.py`).
 """
 
 from __future__ import annotations

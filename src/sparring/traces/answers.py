@@ -159,18 +159,12 @@ def _spoken(text: str) -> Iterator[Statement]:
 def _unasserted(before: str, after: str) -> bool:
     """Whether the sentence of a statement asks, denies or supposes."""
     sentence = re.split(r"[.!?\n:]", before)[-1]
-    head = re.split(r"[.!\n]\s", after, maxsplit=1)[0]
-    return (
-        bool(_DENIED.search(sentence))
-        or head.rstrip().endswith("?")
-        or bool(re.match(r"\s*(?:not|n't)\b", after))
-    )
+    head = re.split(r"[.!\n]\s", after, maxsplit=1)[0].rstrip()
+    return bool(_DENIED.search(sentence) or re.match(r"\s*(?:not|n't)\b", after)) or head.endswith("?")
 
 
 def _mathematical(value: str) -> bool:
-    return bool(re.search(r"\d|\\|[=^$]", value)) or bool(
-        re.fullmatch(r"[-+]?\(?[A-Za-z]\)?|[a-z]([-+*/][a-z])+", value)
-    )
+    return bool(re.search(r"\d|\\|[=^$]|^[-+]?\(?[A-Za-z]\)?$|^[a-z]([-+*/][a-z])+$", value))
 
 
 def _value(text: str, kind: str) -> str | None:
@@ -214,12 +208,10 @@ def _bare(text: str) -> str:
         if text.endswith(".") and not text.endswith("..") and not re.search(r"\b[ap]\.m\.$", text, re.I):
             text = text[:-1]
         for opening, closing in (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$")):
-            inside = text[len(opening) : len(text) - len(closing)]
-            enough = len(text) > len(opening) + len(closing)
+            inside = text[len(opening) : -len(closing)]
             if (
-                enough
-                and text.startswith(opening)
-                and text.endswith(closing)
+                inside
+                and text == opening + inside + closing
                 and opening not in inside
                 and closing not in inside
             ):
