@@ -22,7 +22,7 @@ from typing import Literal
 
 from sparring.oracles.chains import Chain, Member, find_chains
 from sparring.oracles.derivations import Fact, History, is_assignment, make_fact, same_bound
-from sparring.oracles.excuses import FINE, NEAR_PI, ROUGH
+from sparring.oracles.excuses import NEAR_PI, ROUGH, is_rounding
 from sparring.oracles.expressions import Functions, Node, inlined, replaced, variables, walk
 from sparring.oracles.polynomials import Monomial, Polynomial, cross_difference, multiply, rational
 from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
@@ -149,12 +149,9 @@ def _is_rounded(first: Node, second: Node, a: Value, b: Value, rough: bool) -> b
     """Whether one side is a plain number that is the other, rounded to the digits that it shows."""
     for shown, value in ((first, b), (second, a)):
         if _is_literal(shown) and (rough or _has_decimals(shown)):
-            error = abs(as_complex(a) - as_complex(b))
-            percent = 100 if _has(shown, "percent") else 1
-            if error * percent <= 0.5 * 10.0 ** -_places(shown) * (1 + 1e-9):
-                return True
-            zeros = 0 if _has_decimals(shown) else len(_digits(shown)) - len(_digits(shown).rstrip("0"))
-            if zeros and error <= min(0.5 * 10.0**zeros, float(FINE) * abs(as_complex(value))):
+            error = Fraction(abs(as_complex(a) - as_complex(b)) * (1 - NOISE))
+            unit = Fraction(1, 10 ** _places(shown) * (100 if _has(shown, "percent") else 1))
+            if is_rounding(_digits(shown), unit, error, Fraction(abs(as_complex(value)))):
                 return True
     return False
 

@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from sparring.oracles.chains import Chain
+from sparring.oracles.excuses import CARRIED
 from sparring.oracles.expressions import Node, variables, walk
 from sparring.oracles.polynomials import (
     LinearSystem,
@@ -33,7 +34,6 @@ Answer = Literal["follows", "conflict", "slip", "unknown"]
 MAX_EQUATIONS = 400
 MAX_DEGREE = 12
 RECENT = 1  # steps back from which an equation is taken up without being named
-CLOSE = 0.02
 _DIRECTIONS = {"<": -1, "<=": -1, ">": 1, ">=": 1}
 
 
@@ -169,7 +169,7 @@ def _holds_at(old: Fact, name: str, root: Fraction, approximate: bool) -> Answer
         left, right = (as_complex(evaluate(side, {name: root})) for side in (old.left, old.right))
         slack = 0.0
         if approximate:
-            near = [as_complex(evaluate(side, {name: root * Fraction(1 + CLOSE) + Fraction(1, 100)}))
+            near = [as_complex(evaluate(side, {name: root * Fraction(1 + CARRIED) + Fraction(1, 100)}))
                     for side in (old.left, old.right)]  # fmt: skip
             slack = abs((near[0] - near[1]) - (left - right))
     except (UndefinedError, UnreadableError):

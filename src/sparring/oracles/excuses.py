@@ -215,6 +215,8 @@ FINE = Fraction(1, 20)
 """Share of a value up to which "about 1200" for 1234 is a rounding; beyond, ``160 ≈ 200`` may be a mistake."""
 ROUGH = Fraction(1, 10)
 """Share up to which a number with a hedge that is no rounding at any digit may still be a guess; beyond, it is wrong."""
+CARRIED = 0.02
+"""Share by which a root that rests on rounded numbers may be off."""
 NEAR_PI = Fraction(1, 1500)
 """Share by which values with 3.14 or 22/7 may differ from those with π."""
 
@@ -239,7 +241,9 @@ def rounding_excuse(
             return "rounded"
         if error < unit:
             return "rounded" if decimal_places(left / scale) is None else "truncated"
-    elif hedged and _rounds(number, second.digit, unit, error, left):
+    elif hedged and (
+        is_rounding(_digits(number), unit, error, left) if second.digit is None else error <= second.digit / 2
+    ):
         return "rounded"
     elif error < unit and (left / scale).denominator != 1:
         return "unmarked_rounding"  # a share of whole things: 7 / 2 = 3 may be meant, 100 * 6 = 601 is not
@@ -253,22 +257,27 @@ def usual_error(value: Fraction) -> Fraction:
     return Fraction(0) if decimal_places(value) is not None else min(Fraction(1, 200), abs(value) / 100)
 
 
-def _zeros(number: Token) -> int:
-    digits = number.text.replace(",", "").replace(".0", "")
-    return len(digits) - len(digits.rstrip("0"))
+def is_rounding(digits: str, unit: Fraction, error: Fraction, value: Fraction) -> bool:
+    """Whether digits as written are a value, rounded at the last of them (worth `unit`) or at any that zeros end in.
+
+    `error` is the distance of the two.
+    """
+    return error <= unit / 2 or (error <= unit * 10 ** _zeros(digits) / 2 and error <= abs(value) * FINE)
 
 
-def _rounds(number: Token, named: Fraction | None, unit: Fraction, error: Fraction, left: Fraction) -> bool:
-    """Whether a whole number is the value, rounded to the digit that is named, else to any that it ends in."""
-    if named is not None:
-        return error <= named / 2
-    zeros = _zeros(number)
-    return error <= unit / 2 or (error <= unit * 10**zeros / 2 and error <= abs(left) * FINE)
+def _zeros(digits: str) -> int:
+    return 0 if "." in digits else len(digits) - len(digits.rstrip("0"))
 
 
 def _rough(number: Token, unit: Fraction, error: Fraction, left: Fraction) -> str | None:
-    up_or_down = number.places == 0 and error < unit * 10 ** _zeros(number) and error <= abs(left) / 2
+    up_or_down = (
+        number.places == 0 and error < unit * 10 ** _zeros(_digits(number)) and error <= abs(left) / 2
+    )
     return "rough_approximation" if up_or_down or error <= abs(left) * ROUGH else None
+
+
+def _digits(number: Token) -> str:
+    return number.text.replace(",", "").replace(".0", "")
 
 
 # --- all excuses, in order ---

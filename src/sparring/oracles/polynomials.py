@@ -7,7 +7,7 @@ Contract: a polynomial is a dict from monomials (sorted tuples of (variable, exp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 from sparring.oracles.expressions import Node
@@ -206,11 +206,3 @@ class LinearSystem:
             }
             self.rows[name] = row
         return True
-
-    def values(self) -> Mapping[str, Fraction]:
-        """Return the variables that have a single value."""
-        return {
-            name: -row.get((), Fraction(0))
-            for name, row in self.rows.items()
-            if all(key in ((), ((name, 1),)) for key in row)
-        }
