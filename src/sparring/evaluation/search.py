@@ -11,7 +11,8 @@ none.
 
 Contract: a problem without a solution to choose counts as wrong. Intervals and p-values are over problems: repeats of a
 problem are one cluster. `journals/` in the run directory holds every candidate: started again with the same settings a
-search goes on where it was; with other settings it refuses the journals that do not fit. Not here: the search (`search/`).
+search goes on where it was; with other settings it refuses the journals that do not fit. Torch and matplotlib are imported
+where they are needed, so that settings are read without them. Not here: the search (`search/`).
 """
 
 from __future__ import annotations
@@ -25,21 +26,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 from rich.console import Console
 
 from sparring.evaluation.outcome import candidate_record, write_evaluation
 from sparring.fingerprints import folder_identity
 from sparring.labels.answers import Checker
-from sparring.labels.command import load_problems, pick_checker, show_doubts
-from sparring.labels.provers import load_engine, policy_identity
 from sparring.labels.settings import SolverSettings, parse_prover
 from sparring.locks import writes
 from sparring.models.prompts import prompt_digest
-from sparring.models.scorer import load_scorer
 from sparring.oracles.equality import answer_groups
-from sparring.pictures import svg_of
 from sparring.rollouts.engine import Engine, room_note
 from sparring.runs import Metric
 from sparring.search.driver import Found, run_search
@@ -111,6 +107,8 @@ def run_search_command(
         SearchError: nothing could be searched, or scores are no numbers.
         EngineError: the engine is out of order; start the command again to go on.
     """
+    from sparring.labels.command import load_problems, pick_checker, show_doubts
+
     console = console or Console()
     problems, left_out = load_problems(settings, "search")
     checker = pick_checker(settings, problems)
@@ -172,6 +170,9 @@ def run_search_command(
 
 def load_models(settings: SearchSettings) -> Models:
     """Return policy, PRM and, where named and needed, the prover's value model."""
+    from sparring.labels.provers import load_engine
+    from sparring.models.scorer import load_scorer
+
     engine: Any = load_engine(settings.policy, settings)
     # Layouts are made for steps that end with a line break.
     engine.layout = replace(engine.layout, separator=settings.separator)
@@ -206,6 +207,8 @@ def judged(problems: Sequence[Problem], found: Sequence[Found], checker: Checker
 
 def _identity(settings: SearchSettings, engine: Engine) -> dict[str, Any]:
     """Return what must agree for a journal to be continued, beside method, settings and problems."""
+    from sparring.labels.provers import policy_identity
+
     prover = parse_prover(settings.prover).policy
     return {
         "policy": policy_identity(settings.policy),
@@ -480,6 +483,10 @@ def _unit(count: str) -> str:
 
 def curves_svg(metrics: dict[str, Metric], settings: SearchSettings) -> str:
     """Return the picture of accuracy against cost: FLOPs per problem, or sampled tokens where those are unknown."""
+    from matplotlib.figure import Figure
+
+    from sparring.pictures import svg_of
+
     known = all(metric.value is not None for name, metric in metrics.items() if name.endswith(".flops"))
     count, label = ("flops", "FLOPs per problem") if known else ("tokens_generated", "tokens per problem")
     figure = Figure(figsize=(9, 5), layout="constrained")
