@@ -103,6 +103,7 @@ _SCALES = {
     "trillion": 10**12,
     "dozen": 12,
 }
+_SCALE = re.compile(rf"({'|'.join(_SCALES)})s?\b\s*(?:of\s+)?", re.I)
 _PARTS = {
     "half": 2, "halve": 2, "third": 3, "fourth": 4, "quarter": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
     "ninth": 9, "tenth": 10,
@@ -344,12 +345,14 @@ def _money(currency: str, text: str) -> Amount | None:
     return None if combined is None else replace(inner, unit=combined)
 
 
+_UNIT_BEGINS = re.compile(
+    r"(?<=[\d)}!|A-Za-z. ])\s*(?=[A-Za-zμµΩ%$¢€£¥/]|\^\\circ|\\(?:cdot|times) )|(?<=\d)-(?=[a-z]{3})"
+)
+
+
 def _tails(text: str) -> Iterator[tuple[str, str]]:
     """Yield (number, unit) for every place where a unit may begin."""
-    for match in re.finditer(
-        r"(?<=[\d)}!|A-Za-z. ])\s*(?=[A-Za-zμµΩ%$¢€£¥/]|\^\\circ|\\(?:cdot|times) )|(?<=\d)-(?=[a-z]{3})",
-        text,
-    ):
+    for match in _UNIT_BEGINS.finditer(text):
         head, tail = text[: match.start()].strip(), text[match.end() :].strip()
         if not head or not re.search(r"\d|\\pi|\\sqrt|\\frac|^[a-z]$", head) or head[-1] in "+-*/^_=(,":
             continue
@@ -365,7 +368,7 @@ def _tails(text: str) -> Iterator[tuple[str, str]]:
 def _unit_behind(tail: str) -> tuple[Fraction, Unit | None] | None:
     """Return the factor ("million") and the unit that stand behind a number; None if it is something else."""
     factor = Fraction(1)
-    while (word := re.match(rf"({'|'.join(_SCALES)})s?\b\s*(?:of\s+)?", tail, re.I)) is not None:
+    while (word := _SCALE.match(tail)) is not None:
         factor *= _SCALES[word[1].lower()]
         tail = tail[word.end() :].strip()
         if not tail:
@@ -390,6 +393,8 @@ def _unit_behind(tail: str) -> tuple[Fraction, Unit | None] | None:
 
 def compound(text: str) -> Amount | None:
     """Return "5 feet 3 inches", "2 hours and 30 minutes", "3 dollars and 50 cents" as one amount."""
+    if not re.search(r"\d.*\d", text):
+        return None
     text = re.sub(r"^\$\s*(\d[\d,]*(?:\.\d+)?)", r"\1 $", text)
     found = re.findall(r"(\d[\d,]*(?:\.\d+)?)\s*([A-Za-z]+|\$|%)\.?(?:\s*,?\s*(?:and\s+)?|$)", text)
     read = "".join(count.replace(",", "") + word for count, word in found).replace("and", "")

@@ -135,7 +135,7 @@ Answer = Amount | Choice | Words | Clock | Ratio | Items | Range | Named | Equat
 
 # --- dress ---
 
-_VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
+_VULGAR = re.compile(r"(\d?)\s?([½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒])")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ", "0123456789+-()n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _SIGNS = {
@@ -253,7 +253,7 @@ def undress(text: str) -> str:
 
 
 def _plain_signs(text: str) -> str:
-    text = re.sub(rf"(\d?)\s?([{_VULGAR}])", _vulgar, text)
+    text = _VULGAR.sub(_vulgar, text)
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ]+", lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
     text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉]+", lambda match: f"_{{{match[0].translate(_SUBSCRIPTS)}}}", text)
     text = "".join(_SIGNS.get(character, character) for character in text)
@@ -535,7 +535,10 @@ _VARIABLE = (
     r"(?:[A-Za-z](?:_\{?\w\}?)?|\\(?:alpha|beta|gamma|theta|lambda|phi|omega|mu|sigma|tau|rho)\s?"
     r"|[fghP]\([a-z]\)|\|[a-z]\|)"
 )
-_RELATION = r"(?:<|>|\\le |\\ge |\\le(?![a-z])|\\ge(?![a-z]))"
+_NAME_OF = re.compile(_VARIABLE)
+_ELEMENT = re.compile(rf"({_VARIABLE})\s*\\in\s*")
+_UNEQUAL = re.compile(rf"({_VARIABLE})\s*\\ne\s*(.+)")
+_RELATION = re.compile(r"\s*(<|>|\\le |\\ge |\\le(?![a-z])|\\ge(?![a-z]))\s*")
 
 
 def _end(text: str) -> End | None:
@@ -550,16 +553,17 @@ def _place(end: End) -> float | None:
     return float(end) if isinstance(end, str) else approximate(end)
 
 
+_FIGURE = r"(\d+(?:\.\d+)?)"
+_SPAN = re.compile(rf"(?:from )?{_FIGURE}\s*(?:-|\bto\b)\s*{_FIGURE}|between {_FIGURE} and {_FIGURE}")
+
+
 def _span(text: str) -> Range | None:
     """Return "10-20", "10 to 20", "between 10 and 20" as a range: the smaller number first."""
-    figure = r"(\d+(?:\.\d+)?)"
-    match = re.fullmatch(rf"(?:from )?{figure}\s*(?:-|\bto\b)\s*{figure}", text) or re.fullmatch(
-        rf"between {figure} and {figure}", text
-    )
-    if match is None or Fraction(match[1]) >= Fraction(match[2]):
+    match = _SPAN.fullmatch(text)
+    if match is None:
         return None
-    low, high = (number(Fraction(end)) for end in match.groups())
-    return Range(None, (Piece(low, True, high, True),))
+    low, high = (Fraction(figure) for figure in match.groups() if figure)
+    return Range(None, (Piece(number(low), True, number(high), True),)) if low < high else None
 
 
 def _range(text: str) -> Range | None:
@@ -571,7 +575,7 @@ def _range(text: str) -> Range | None:
     ):
         return Range(None, (Piece("-inf", False, "inf", False),))
     variable = None
-    match = re.match(rf"({_VARIABLE})\s*\\in\s*", text)
+    match = _ELEMENT.match(text)
     if match is not None:
         variable, text = match[1].strip(), text[match.end() :]
     elif (
@@ -616,11 +620,11 @@ def _interval(text: str) -> list[Piece]:
 
 def _inequality(text: str) -> tuple[str, list[Piece]] | None:
     """Return the variable of one inequality or two, and the pieces where it holds."""
-    not_equal = re.fullmatch(rf"({_VARIABLE})\s*\\ne\s*(.+)", text)
+    not_equal = _UNEQUAL.fullmatch(text)
     if not_equal is not None:
         pieces = _excluding(_split(not_equal[2], r"\s*,\s*"))
         return (not_equal[1].strip(), pieces) if pieces else None
-    parts = re.split(rf"\s*({_RELATION})\s*", text)
+    parts = _RELATION.split(text)
     if len(parts) not in (3, 5):
         return None
     sides, signs = [side.strip() for side in parts[::2]], [sign.strip() for sign in parts[1::2]]
@@ -629,7 +633,7 @@ def _inequality(text: str) -> tuple[str, list[Piece]] | None:
         return None
     if not rises[0]:
         sides, signs = sides[::-1], signs[::-1]
-    named = [re.fullmatch(_VARIABLE, side) is not None for side in sides]
+    named = [_NAME_OF.fullmatch(side) is not None for side in sides]
     if len(sides) == 2:
         sides, signs = (
             ([r"-\infty", *sides], ["<", *signs]) if named[0] else ([*sides, r"\infty"], [*signs, "<"])

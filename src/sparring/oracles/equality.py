@@ -157,8 +157,7 @@ def _all(verdicts: Sequence[bool | None]) -> bool | None:
 
 def _same(one: Answer, other: Answer) -> bool | None:
     """Compare two readings, by the rule of the kind that comes first in `_RULES`."""
-    kinds = list(_RULES)
-    if kinds.index(type(one)) > kinds.index(type(other)):
+    if _PLACES[type(one)] > _PLACES[type(other)]:
         one, other = other, one
     return _RULES[type(one)](one, other)
 
@@ -349,6 +348,7 @@ _RULES: dict[type, Callable[[Any, Answer], bool | None]] = {
     Amount: _same_amounts,
 }  # fmt: skip
 """Kind → the rule that compares it with itself and with the kinds behind it."""
+_PLACES = {kind: place for place, kind in enumerate(_RULES)}
 _DEGREES, _RADIANS = (("angle", 1),), (("radian", 1),)
 
 
