@@ -65,9 +65,8 @@ def integrated(values: list[int]) -> list[Fraction]:
     return [Fraction(0), *(Fraction(value, power + 1) for power, value in enumerate(values))]
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
+STATED = {
+    "derivative_holds": [
         r"\[\frac{d}{dx}(x^3) = 3x^2\]",
         r"$\frac{d}{dx} x^2 + 3x = 2x + 3$",
         r"$\frac{d}{dx}\left[x^2 e^x\right] = 2x e^x + x^2 e^x = x(x+2)e^x$",
@@ -86,14 +85,7 @@ def integrated(values: list[int]) -> list[Fraction]:
         r"The derivative of $\log x$ is $\frac{1}{x \ln 10}$.",
         "The second derivative of $x^3$ is $6x$.",
     ],
-)
-def test_true_derivatives(step: str) -> None:
-    assert reason(step) == "calculus:derivative_holds"
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
+    "wrong_derivative": [
         r"$\frac{d}{dx}(x^3) = 2x^2$",
         r"$\frac{d}{dx} x^2 + 3x = 2x + 4$",
         r"Let $f(x) = x^2 \sin x$. Then $f'(x) = 2x \cos x$.",
@@ -104,14 +96,7 @@ def test_true_derivatives(step: str) -> None:
         "The derivative of x^3 is 3x.",
         r"The derivative of $\cos x$ is $\sin x$.",
     ],
-)
-def test_false_derivatives(step: str) -> None:
-    assert reason(step) == "calculus:wrong_derivative"
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
+    "integral_holds": [
         r"$\int x^2 \, dx = \frac{x^3}{3} + C$",
         r"$\int x^2 dx = \frac{x^3}{3} = \frac{x^3}{3} + C$",
         r"$\int x e^x dx = x e^x - \int e^x dx = x e^x - e^x + C$",
@@ -126,23 +111,19 @@ def test_false_derivatives(step: str) -> None:
         "The antiderivative of $2x$ is $x^2$.",
         "The integral of $2x$ from $0$ to $3$ is $9$.",
     ],
-)
-def test_true_integrals(step: str) -> None:
-    assert reason(step) == "calculus:integral_holds"
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
+    "wrong_integral": [
         r"$\int x^2 \, dx = \frac{x^3}{2} + C$",
         r"$\int_0^1 x^2 dx = \frac{1}{2}$",
         r"$\int_0^{\pi} \sin x \, dx = 1$",
         "∫_0^1 x^2 dx = 1/4",
         "The integral of $2x$ from 0 to 3 is 8.",
     ],
-)
-def test_false_integrals(step: str) -> None:
-    assert reason(step) == "calculus:wrong_integral"
+}
+
+
+@pytest.mark.parametrize(("kind", "step"), [(kind, step) for kind, steps in STATED.items() for step in steps])
+def test_stated_derivatives_and_integrals(kind: str, step: str) -> None:
+    assert reason(step) == f"calculus:{kind}"
 
 
 @pytest.mark.parametrize(
