@@ -28,6 +28,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Literal
 
 from sparring.oracles.amounts import Amount, Unit
@@ -369,11 +370,18 @@ def _worth_asking(reference: str, stated: str) -> bool:
         return False
     if max(len(reference), len(stated)) > MAX_CHARACTERS:
         return False
-    if any(_PROSE.search(text) for text in (reference, stated)):
+    if any(_PROSE.search(text) or _nesting(text) > MAX_NESTING for text in (reference, stated)):
         return False
     return all("\\" in text or re.search(r"[\d=^]", text) for text in (reference, stated)) and not any(
         UNBOUNDED.search(text) or _LISTED_ON.search(text) for text in (reference, stated)
     )
+
+
+MAX_NESTING = 4  # each bracket within brackets costs math-verify a tenth of a second
+
+
+def _nesting(text: str) -> int:
+    return max(accumulate((sign in "([") - (sign in ")]") for sign in text), default=0)
 
 
 _PROSE = re.compile(r"\$|(?<![\\A-Za-z])[A-Za-z]{3}|\\(?:text|mathrm|mbox)|(?<![\\A-Za-z])[A-Za-z]{2}\s")
