@@ -301,3 +301,12 @@ def test_reference_answers_of_real_problems_are_read():
     distinct = list(dict.fromkeys(answers))[:800]
     unread = [answer for answer in distinct if not equality.read(answer)]
     assert len(unread) <= len(distinct) // 100, unread
+
+
+@pytest.mark.parametrize("levels", [5, 30, 80])
+@pytest.mark.parametrize("form", ["({}+1)", "x^{{{}}}", "x_{{{}}}", "[({})]", "|{}|", r"\left({}\right)"])
+def test_nested_brackets_are_not_for_math_verify(form, levels):
+    text = r"\operatorname{tr} M"
+    for _ in range(levels):
+        text = form.format(text)
+    assert not equality._worth_asking("3", text)

@@ -40,7 +40,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from rich.console import Console
 
-import sparring.oracles
+import sparring
 from sparring.errors import DataError
 from sparring.evaluation.outcome import markdown, markdown_tables, write_evaluation
 from sparring.fingerprints import records_digest
@@ -500,7 +500,8 @@ def short(name: str) -> str:
 def _digest(cases: Sequence[Case], members: Sequence[str]) -> str:
     """Return a SHA-256 of all that the verdicts depend on: cases, members, and the code of the oracles."""
     digest = hashlib.sha256(json.dumps(list(members)).encode())
-    files = sorted(Path(sparring.oracles.__file__).parent.glob("*.py"))
+    package = Path(sparring.__file__).parent
+    files = sorted([*package.glob("oracles/*.py"), *package.glob("contrib/oracles/*.py")])
     own = [Path(name.rpartition(":")[0]) for name in members if name not in MEMBERS]
     for file in [*files, *(file for file in own if file.is_file())]:
         digest.update(file.name.encode() + b"\n" + file.read_bytes())
