@@ -5,7 +5,7 @@
 Trains the paper's network from its weak start, a population of seeds at once, and writes `planted.json` (the layout of
 metrics.json, with all curves) and `planted.md` into the results folder and three plots into docs/images. A few minutes
 on one core; `--sizes quick` does a little of everything, `--sizes paper` the paper's 10,000 iterations, its exact values
-and more seeds (an hour or more). What differs from the paper, and why: docs/planted.md.
+and more seeds (an hour or more). What differs from the paper, and why: docs/progress.md.
 """
 
 from __future__ import annotations

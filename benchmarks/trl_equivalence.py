@@ -10,7 +10,7 @@ schedule. For every seed:
   measured beside it: our trainer against itself, its batches split into smaller passes (another order of summation).
 - Each trainer shuffles for itself, several times: held-out loss and AUC, averaged over a seed's shuffles, are compared.
 
-Both models are scored by the same code: TRL's through a sidecar, as docs/migration.md describes. Goes on after a kill.
+Both models are scored by the same code: TRL's through a sidecar, as docs/training.md describes. Goes on after a kill.
 """
 
 from __future__ import annotations

@@ -265,7 +265,7 @@ def test_every_logged_name_and_metric_is_described(prm_run: Path) -> None:
     assert {record["phase"] for record in records} == {"warm_prm", "warm_adversary", "game"}
     assert {name for record in records for name in record} <= mentioned("aprm.md")
     written = json.loads((prm_run / "metrics.json").read_text(encoding="utf-8"))
-    assert set(written) | set(written["metrics"]) <= mentioned("metrics.md")
+    assert set(written) | set(written["metrics"]) <= mentioned("settings.md")
 
 
 def test_sidecar_examples_are_valid_and_the_first_shows_the_defaults() -> None:

@@ -349,7 +349,7 @@ def test_a_whole_batch_of_rewrites_is_judged_at_once(monkeypatch: pytest.MonkeyP
 
 def test_the_oracle_of_the_documentation_works(tmp_path: Path) -> None:
     [code] = re.findall(
-        r"^```python\n(.*?)^```$", (DOCS / "oracles_add.md").read_text(encoding="utf-8"), re.M | re.S
+        r"^```python\n(.*?)^```$", (DOCS / "oracles.md").read_text(encoding="utf-8"), re.M | re.S
     )
     assert len(code.splitlines()) <= 30
     file = tmp_path / "ohm.py"

@@ -111,7 +111,7 @@ COMMANDS = (
     ),
     Command(
         "migrate",
-        "Convert data made for TRL's or OpenRLHF's PRM trainer to our own form (docs/migration.md).",
+        "Convert data made for TRL's or OpenRLHF's PRM trainer to our own form (docs/training.md).",
         "traces.migrate:show_migration",
         "traces.formats.openrlhf:MigrateSettings",
         arguments=(

@@ -127,7 +127,7 @@ class ConvertPrmSettings(Settings):
     """Settings of `sparring convert-prm`."""
 
     family: str
-    """Name of the family; `docs/prm-families.md` lists them."""
+    """Name of the family; `docs/checkpoints.md` lists them."""
     reference: Path | None = None
     """Folder of the reference model, for implicit PRMs (`eurus`)."""
     sidecar: dict[str, Any] = Field({})

@@ -2,7 +2,7 @@
 
 Contract: reads JSON lines, one JSON array, or Parquet (which both projects use); a record that cannot be used is refused
 with file, line and field, or, with `on_bad=skip`, left out and counted by reason; the output appears whole or not at all.
-Not here: their options for training, which `docs/migration.md` maps one by one.
+Not here: their options for training, which `docs/training.md` maps one by one.
 """
 
 from __future__ import annotations
