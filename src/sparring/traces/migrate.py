@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from sparring.errors import DataError
 from sparring.traces.fields import Fields
-from sparring.traces.formats.automatic import trl_stepwise_traces
+from sparring.traces.formats.automatic import trl_stepwise
 from sparring.traces.formats.common import ReadOptions
 from sparring.traces.formats.openrlhf import MigrateSettings, openrlhf_trace
 from sparring.traces.jsonl import json_objects, write_traces
@@ -85,8 +85,7 @@ def show_migration(
 def _trace(record: Fields, settings: MigrateSettings) -> Trace:
     if settings.source == "openrlhf":
         return openrlhf_trace(record, settings)
-    [trace] = trl_stepwise_traces(record, ReadOptions())
-    return trace
+    return trl_stepwise(record, ReadOptions())
 
 
 def _records(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -5,14 +5,14 @@ the record's place in the array, from 1). A malformed record is refused with fil
 is read. Only what a public data set is known to get wrong (an `Oddity`, named in `formats/`) is left out, and
 listed in `skipped`. Fields that a foreign format does not need are ignored.
 
-Adding a format: two functions in `formats/`, from a record to a problem and to traces; a row in `FORMATS`.
+Adding a format: a function in `formats/` from a record to its traces, and a row in `FORMATS`.
 
 Not here: our own form's reading and writing without these results (`jsonl.py`), compressed or columnar files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from sparring.traces.jsonl import (
     record_to_trace,
 )
 from sparring.traces.records import Problem, Trace
+
+Found = Trace | Oddity
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,113 +63,115 @@ class Format:
 
     Attributes:
         about: one line for help.
-        problem: a record's problem.
-        traces: a record's traces.
-        signature: keys that tell the format; empty: only by name, never detected.
+        read: a record's trace or traces, or what is odd about it.
+        keys: those that tell the format; empty: only by name, never detected.
+        problem: a record's problem, where it is not simply that of its first trace.
         allowed: where given, a record with any other key is not detected as this format.
     """
 
     about: str
-    problem: Callable[[Fields, ReadOptions], Problem | Oddity]
-    traces: Callable[[Fields, ReadOptions], Iterable[Trace | Oddity]]
-    signature: frozenset[str] = frozenset()
-    allowed: frozenset[str] | None = None
+    read: Callable[[Fields, ReadOptions], Found | Iterable[Found]]
+    keys: Set[str] = frozenset()
+    problem: Callable[[Fields, ReadOptions], Problem | Oddity] | None = None
+    allowed: Set[str] | None = None
 
     def recognises(self, keys: Iterable[str]) -> bool:
         """Whether a record with these keys looks like this format."""
         given = frozenset(keys)
-        return (
-            bool(self.signature)
-            and self.signature <= given
-            and (self.allowed is None or given <= self.allowed)
-        )
+        fits = self.allowed is None or given <= self.allowed
+        return bool(self.keys) and self.keys <= given and fits
+
+    def traces(self, record: Fields, options: ReadOptions) -> Iterator[Found]:
+        """Yield a record's traces and what is odd about it."""
+        found = self.read(record, options)
+        yield from (found,) if isinstance(found, (Trace, Oddity)) else found
+
+    def problem_of(self, record: Fields, options: ReadOptions) -> Problem | Oddity:
+        """Return a record's problem, or what is odd about it."""
+        if self.problem is not None:
+            return self.problem(record, options)
+        first = next(self.traces(record, options))
+        return first if isinstance(first, Oddity) else first.problem
 
 
 FORMATS: dict[str, Format] = {
     "sparring": Format(
         "our own form",
+        lambda record, options: record_to_trace(record.values),
+        {"id", "problem"},
         lambda record, options: record_to_problem(record.values),
-        lambda record, options: (record_to_trace(record.values),),
-        frozenset(("id", "problem")),
-        frozenset(TRACE_FIELDS),
+        allowed=frozenset(TRACE_FIELDS),
     ),
     "gsm8k": Format(
         "GSM8K problems with reference solutions",
-        reference.gsm8k_problem,
-        reference.gsm8k_traces,
-        frozenset(("question", "answer")),
-        frozenset(("question", "answer")),
+        reference.gsm8k,
+        {"question", "answer"},
+        allowed={"question", "answer"},
     ),
     "gsm8k_solutions": Format(
         "GSM8K's example model solutions: four traces per problem, with outcomes",
-        reference.gsm8k_solutions_problem,
-        reference.gsm8k_solutions_traces,
-        frozenset(("question", "ground_truth", *reference.GSM8K_MODELS)),
+        reference.gsm8k_solutions,
+        {"question", "ground_truth", *reference.GSM8K_MODELS},
     ),
     "math": Format(
         "MATH problems with reference solutions",
+        reference.math,
+        {"problem", "solution", "level"},
         reference.math_problem,
-        reference.math_traces,
-        frozenset(("problem", "solution", "level")),
     ),
     "math_steps": Format(
         "problems with correct step-split solutions; only by name, since no key says that they are correct",
-        reference.math_steps_problem,
-        reference.math_steps_traces,
+        reference.math_steps,
     ),
     "trl_stepwise": Format(
         "TRL's stepwise supervision: prompt, completions, labels",
-        automatic.trl_stepwise_problem,
-        automatic.trl_stepwise_traces,
-        frozenset(("prompt", "completions", "labels")),
+        automatic.trl_stepwise,
+        {"prompt", "completions", "labels"},
     ),
     "prm800k": Format(
         "PRM800K, raw labels of both phases",
+        human.prm800k,
+        {"question", "label", "labeler"},
         human.prm800k_problem,
-        human.prm800k_traces,
-        frozenset(("question", "label", "labeler")),
     ),
     "math_shepherd": Format(
         "Math-Shepherd: input with tags, label with + and -",
-        automatic.math_shepherd_problem,
-        automatic.math_shepherd_traces,
-        frozenset(("input", "label", "task")),
+        automatic.math_shepherd,
+        {"input", "label", "task"},
     ),
     "math_aps": Format(
         "MATH-APS, OmegaPRM: solution prefixes with Monte-Carlo values",
-        automatic.math_aps_problem,
-        automatic.math_aps_traces,
-        frozenset(("question", "reasoning_steps")),
+        automatic.math_aps,
+        {"question", "reasoning_steps"},
+        automatic.question_problem,
     ),
     "openr": Format(
         "OpenR's form, MATH-APS on the hub: a process with a tag after every step, a label per step",
-        automatic.openr_problem,
-        automatic.openr_traces,
-        frozenset(("question", "process", "label")),
+        automatic.openr,
+        {"question", "process", "label"},
+        automatic.question_problem,
     ),
     "rlhflow": Format(
         "RLHFlow: conversations in which the assistant answers steps with + and -",
-        automatic.rlhflow_problem,
-        automatic.rlhflow_traces,
-        frozenset(("conversations",)),
+        automatic.rlhflow,
+        {"conversations"},
     ),
     "versaprm": Format(
         "VersaPRM: chains of thought with ratings",
+        human.versaprm,
+        {"question", "chain_of_thoughts"},
         human.versaprm_problem,
-        human.versaprm_traces,
-        frozenset(("question", "chain_of_thoughts")),
     ),
     "processbench": Format(
         "ProcessBench: steps and the index of the first wrong one",
-        human.processbench_problem,
-        human.processbench_traces,
-        frozenset(("problem", "steps", "label", "final_answer_correct")),
+        human.processbench,
+        {"problem", "steps", "label", "final_answer_correct"},
     ),
     "prmbench": Format(
         "PRMBench: solutions with planted errors of eight classes, and other right ones",
+        human.prmbench,
+        {"original_process", "modified_process", "error_steps"},
         human.prmbench_problem,
-        human.prmbench_traces,
-        frozenset(("original_process", "modified_process", "error_steps")),
     ),
 }
 
@@ -190,7 +194,7 @@ def read_traces_as(path: str | Path, format: str = "auto", options: ReadOptions 
 
 def traces_with_places(
     path: str | Path, format: str = "auto", options: ReadOptions | None = None
-) -> Iterator[tuple[int, Trace | Oddity]]:
+) -> Iterator[tuple[int, Found]]:
     """Yield (line, trace or what is odd about it) for everything that the records of a file give.
 
     Raises:
@@ -220,7 +224,7 @@ def read_problems_as(
     skipped: list[Skipped] = []
     for line, layout, record in _records(path, format):
         try:
-            found = layout.problem(Fields(record), chosen)
+            found = layout.problem_of(Fields(record), chosen)
         except DataError as error:
             raise error.at(file=path, line=line) from error
         if isinstance(found, Oddity):

@@ -38,21 +38,12 @@ _FIRST_STEP = re.compile(r"step 1:", re.IGNORECASE)
 # --- Math-Shepherd ------------------------------------------------------------------------------------------
 
 
-def math_shepherd_problem(record: Fields, options: ReadOptions) -> Problem | Oddity:
-    """Read the question: everything before ``Step 1:``."""
-    read = _math_shepherd(record)
-    return read if isinstance(read, Oddity) else read.problem
+def math_shepherd(record: Fields, options: ReadOptions) -> Trace | Oddity:
+    """Return the trace; its outcome is the last label where the last step states ``The answer is``.
 
-
-def math_shepherd_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
-    """Give the trace; its outcome is the last label where the last step states ``The answer is``.
-
-    Oddities of the set: no tag at all, no ``Step 1:``, a tag inside the question.
+    The question is everything before ``Step 1:``. Oddities of the set: no tag at all, no ``Step 1:``, a tag inside the
+    question.
     """
-    yield _math_shepherd(record)
-
-
-def _math_shepherd(record: Fields) -> Trace | Oddity:
     parts, labels = _aligned(record)
     if not labels:
         return Oddity("no step is labelled")
@@ -101,15 +92,15 @@ def _aligned(record: Fields) -> tuple[list[str], list[Label]]:
 # --- MATH-APS, OmegaPRM -------------------------------------------------------------------------------------
 
 
-def math_aps_problem(record: Fields, options: ReadOptions) -> Problem:
-    """Read ``question`` and ``final_answer``."""
+def question_problem(record: Fields, options: ReadOptions) -> Problem:
+    """Read ``question`` and, where there is one, ``final_answer``: a problem of MATH-APS and of OpenR's form."""
     question = record.text("question")
     return Problem(question_id(question), question, record.optional_answer("final_answer"))
 
 
-def math_aps_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
-    """Give one trace per leaf; ``meta["root_value"]`` is the value of the bare question, where given."""
-    problem = math_aps_problem(record, options)
+def math_aps(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
+    """Yield one trace per leaf; ``meta["root_value"]`` is the value of the bare question, where given."""
+    problem = question_problem(record, options)
     if isinstance(record.values.get("reasoning_steps"), dict):
         yield from _tree_traces(record.child("reasoning_steps"), problem)
         return
@@ -180,25 +171,17 @@ _FOREIGN = re.compile(r"[^\x00-\xff]{1,4}")  # a tag of the kind of ки
 _BRACKETED = re.compile(r"<\S{1,20}>|\[\S{1,20}\]")
 
 
-def openr_problem(record: Fields, options: ReadOptions) -> Problem:
-    """Read ``question`` and, where there is one, ``final_answer``."""
-    question = record.text("question")
-    return Problem(question_id(question), question, record.optional_answer("final_answer"))
-
-
-def openr_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
-    """Give the trace, a step per label; a process whose tags differ from its labels in number is left out."""
+def openr(record: Fields, options: ReadOptions) -> Trace | Oddity:
+    """Return the trace, a step per label; a process whose tags differ from its labels in number is left out."""
     process, labels = record.text("process"), _openr_labels(record)
     steps = _openr_steps(process, len(labels))
     if steps is None:
-        yield Oddity("its labels and step tags differ in number")
-        return
+        return Oddity("its labels and step tags differ in number")
     texts = tuple(step.strip() for step in steps)
     if not all(texts):
-        yield Oddity(f"step {texts.index('') + 1} of process is empty")
-        return
+        return Oddity(f"step {texts.index('') + 1} of process is empty")
     labels += (None,) * (len(texts) - len(labels))
-    yield Trace(openr_problem(record, options), texts, labels, None, "openr")
+    return Trace(question_problem(record, options), texts, labels, None, "openr")
 
 
 def _openr_steps(process: str, count: int) -> list[str] | None:
@@ -235,18 +218,8 @@ def _openr_labels(record: Fields) -> tuple[Label, ...]:
 # --- RLHFlow ------------------------------------------------------------------------------------------------
 
 
-def rlhflow_problem(record: Fields, options: ReadOptions) -> Problem | Oddity:
-    """Read the question: what comes before ``Step 1:`` in the first turn."""
-    read = _rlhflow(record)
-    return read if isinstance(read, Oddity) else read.problem
-
-
-def rlhflow_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
-    """Give the trace; a first turn without ``Step 1:`` is left out."""
-    yield _rlhflow(record)
-
-
-def _rlhflow(record: Fields) -> Trace | Oddity:
+def rlhflow(record: Fields, options: ReadOptions) -> Trace | Oddity:
+    """Return the trace; a first turn without ``Step 1:`` is left out, since nobody knows where its question ends."""
     turns = record.children("conversations")
     if len(turns) < 2 or len(turns) % 2:
         raise record.error(
@@ -276,17 +249,12 @@ def _rlhflow(record: Fields) -> Trace | Oddity:
 # --- TRL stepwise supervision -------------------------------------------------------------------------------
 
 
-def trl_stepwise_problem(record: Fields, options: ReadOptions) -> Problem:
-    """Read ``prompt``."""
-    question = _trl_prompt(record)
-    return Problem(question_id(question), question)
-
-
-def trl_stepwise_traces(record: Fields, options: ReadOptions) -> Iterator[Trace]:
-    """Give the trace."""
+def trl_stepwise(record: Fields, options: ReadOptions) -> Trace:
+    """Return the trace of ``prompt``, ``completions`` and ``labels``."""
     steps = record.texts("completions")
     labels = record.labels("labels", booleans=True, unknown=False)
-    yield Trace(trl_stepwise_problem(record, options), steps, labels)
+    question = _trl_prompt(record)
+    return Trace(Problem(question_id(question), question), steps, labels)
 
 
 def _trl_prompt(record: Fields) -> str:

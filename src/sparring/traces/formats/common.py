@@ -81,9 +81,10 @@ def rated_trace(
     return Trace(problem, tuple(step.text for step in steps), labels, outcome, source, meta)
 
 
-def reference_trace(problem: Problem, steps: Sequence[str]) -> Trace:
-    """Return a reference solution as a trace: correct at every step and in its answer."""
-    return Trace(problem, tuple(steps), (1.0,) * len(steps), True, "reference")
+def reference_trace(problem: Problem) -> Trace:
+    """Return a problem's reference solution as a trace: correct at every step and in its answer."""
+    steps = problem.solution or ()
+    return Trace(problem, steps, (1.0,) * len(steps), True, "reference")
 
 
 def boxed_solution(solution: str) -> tuple[str | None, tuple[str, ...]]:

@@ -47,8 +47,8 @@ def prm800k_problem(record: Fields, options: ReadOptions) -> Problem:
     return Problem(question_id(text), text, question.optional_answer("ground_truth_answer"), solution)
 
 
-def prm800k_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
-    """Give the main trace and the alternatives; see the module."""
+def prm800k(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
+    """Yield the main trace and the alternatives; see the module."""
     problem = prm800k_problem(record, options)
     label = record.child("label")
     finish = label.optional_string("finish_reason")
@@ -135,8 +135,8 @@ def versaprm_problem(record: Fields, options: ReadOptions) -> Problem:
     return Problem(question_id(question), question, answer, solution, meta)
 
 
-def versaprm_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
-    """Give every chain of thought, and as alternatives the steps tried after its prefixes (``augs``).
+def versaprm(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
+    """Yield every chain of thought, and as alternatives the steps tried after its prefixes (``augs``).
 
     Labels are ratings 1, 0, −1; the machine-labelled domains repeat −1 after the first error, which is read
     as unknown.
@@ -201,18 +201,16 @@ def _versaprm_steps(chain: Fields) -> list[RatedStep]:
 # --- ProcessBench -------------------------------------------------------------------------------------------
 
 
-def processbench_problem(record: Fields, options: ReadOptions) -> Problem:
-    """Read ``id``, which names one model's solution, and ``problem``; there is no reference answer."""
-    return Problem(record.text("id"), record.text("problem"))
+def processbench(record: Fields, options: ReadOptions) -> Trace:
+    """Return the trace: ``label`` is the index of the first wrong step or −1; what follows it is unknown.
 
-
-def processbench_traces(record: Fields, options: ReadOptions) -> Iterator[Trace]:
-    """Give the trace: ``label`` is the index of the first wrong step or −1; what follows it is unknown."""
+    ``id`` names one model's solution; there is no reference answer.
+    """
     steps, first_error = record.texts("steps"), record.integer("label")
     if not -1 <= first_error < len(steps):
         raise record.error("label", f"the first error is not in -1..{len(steps) - 1}")
-    yield Trace(
-        processbench_problem(record, options),
+    return Trace(
+        Problem(record.text("id"), record.text("problem")),
         steps,
         labels_from_first_error(first_error, len(steps)),
         record.boolean("final_answer_correct"),
@@ -233,8 +231,8 @@ def prmbench_problem(record: Fields, options: ReadOptions) -> Problem | Oddity:
     return steps if isinstance(steps, Oddity) else _prmbench_problem(record, "original_question", steps)
 
 
-def prmbench_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
-    """Give the modified solution, the original one, or both.
+def prmbench(record: Fields, options: ReadOptions) -> Iterator[Trace | Oddity]:
+    """Yield the modified solution, the original one, or both.
 
     ``error_steps`` counts from 1 and lists every step that is wrong (or, for redundancy, needless), so every
     other step is labelled correct; for `NO_WRONG_STEP` it is empty by design. The set has records of other classes
@@ -243,7 +241,7 @@ def prmbench_traces(record: Fields, options: ReadOptions) -> Iterator[Trace | Od
     """
     if options.prmbench_process in ("original", "both"):
         problem = prmbench_problem(record, options)
-        yield problem if isinstance(problem, Oddity) else reference_trace(problem, problem.solution or ())
+        yield problem if isinstance(problem, Oddity) else reference_trace(problem)
     if options.prmbench_process in ("modified", "both"):
         yield _prmbench_modified(record)
 

@@ -10,7 +10,7 @@ A reference solution read as a trace has label 1 at every step and outcome true.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sparring.traces.boxed import last_boxed
 from sparring.traces.fields import Fields
@@ -22,28 +22,17 @@ GSM8K_MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_ver
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 
 
-def gsm8k_problem(record: Fields, options: ReadOptions) -> Problem:
-    """Read ``question`` and ``answer``."""
-    return _gsm8k(record, "answer", "####", options)
+def gsm8k(record: Fields, options: ReadOptions) -> Trace:
+    """Return the reference solution: ``question`` and ``answer``."""
+    return reference_trace(_gsm8k_problem(record, "answer", "####", options))
 
 
-def gsm8k_traces(record: Fields, options: ReadOptions) -> Iterator[Trace]:
-    """Give the reference solution."""
-    problem = gsm8k_problem(record, options)
-    yield reference_trace(problem, problem.solution or ())
-
-
-def gsm8k_solutions_problem(record: Fields, options: ReadOptions) -> Problem:
-    """Read ``question`` and ``ground_truth``."""
-    return _gsm8k(record, "ground_truth", "A:", options)
-
-
-def gsm8k_solutions_traces(record: Fields, options: ReadOptions) -> Iterator[Trace]:
-    """Give one trace per model, with its outcome; ``meta["answer"]`` is the answer that it states, if any."""
-    problem = gsm8k_solutions_problem(record, options)
+def gsm8k_solutions(record: Fields, options: ReadOptions) -> Iterator[Trace]:
+    """Yield one trace per model, with its outcome; ``meta["answer"]`` is the answer that it states, if any."""
+    problem = _gsm8k_problem(record, "ground_truth", "A:", options)
     for model in GSM8K_MODELS:
         written = record.child(model)
-        steps = _annotated(_lines(written.text("solution")), options)
+        steps = _annotated(split_steps(written.text("solution"), "lines"), options)
         stated = steps[-1].removeprefix("A:").strip() if steps[-1].startswith("A:") else None
         meta = {} if stated is None else {"answer": stated}
         yield Trace(problem, steps, None, written.boolean("is_correct"), model, meta)
@@ -64,29 +53,24 @@ def math_problem(record: Fields, options: ReadOptions) -> Problem:
     return Problem(name, question, answer if given is None else given, steps, meta)
 
 
-def math_traces(record: Fields, options: ReadOptions) -> Iterator[Trace]:
-    """Give the reference solution, a step per paragraph."""
+def math(record: Fields, options: ReadOptions) -> Trace:
+    """Return the reference solution, a step per paragraph."""
     problem = math_problem(record, options)
     record.text("solution")  # refuses a record that has only an answer
-    yield reference_trace(problem, problem.solution or ())
+    return reference_trace(problem)
 
 
-def math_steps_problem(record: Fields, options: ReadOptions) -> Problem:
-    r"""Read ``problem``, ``steps`` and ``answer`` (without it, the last ``\boxed{…}`` of the last step)."""
+def math_steps(record: Fields, options: ReadOptions) -> Trace:
+    r"""Return the ``steps`` as a reference solution; without ``answer``, it is the last step's last ``\boxed{…}``."""
     question, steps = record.text("problem"), record.texts("steps")
     given = record.optional_answer("answer")
-    return Problem(question_id(question), question, last_boxed(steps[-1]) if given is None else given, steps)
+    answer = last_boxed(steps[-1]) if given is None else given
+    return reference_trace(Problem(question_id(question), question, answer, steps))
 
 
-def math_steps_traces(record: Fields, options: ReadOptions) -> Iterator[Trace]:
-    """Give the steps as a reference solution."""
-    problem = math_steps_problem(record, options)
-    yield reference_trace(problem, problem.solution or ())
-
-
-def _gsm8k(record: Fields, solution_field: str, mark: str, options: ReadOptions) -> Problem:
+def _gsm8k_problem(record: Fields, solution_field: str, mark: str, options: ReadOptions) -> Problem:
     question = record.text("question")
-    *lines, last = _lines(record.text(solution_field))
+    *lines, last = split_steps(record.text(solution_field), "lines")
     if not last.startswith(mark) or not last.removeprefix(mark).strip():
         raise record.error(solution_field, f"the last line is not '{mark} answer'")
     if not lines:
@@ -95,9 +79,5 @@ def _gsm8k(record: Fields, solution_field: str, mark: str, options: ReadOptions)
     return Problem(question_id(question), question, last.removeprefix(mark).strip(), steps)
 
 
-def _lines(text: str) -> tuple[str, ...]:
-    return split_steps(text, "lines")
-
-
-def _annotated(lines: tuple[str, ...] | list[str], options: ReadOptions) -> tuple[str, ...]:
+def _annotated(lines: Sequence[str], options: ReadOptions) -> tuple[str, ...]:
     return tuple(lines) if options.keep_annotations else tuple(_ANNOTATION.sub("", line) for line in lines)
