@@ -37,10 +37,8 @@ def test_our_own_form_keeps_everything(tmp_path_factory, made):
     folder = tmp_path_factory.mktemp("own")
     write_traces(folder / "a.jsonl", made)
     assert read_traces(folder / "a.jsonl") == made
-    assert convert(folder / "a.jsonl", folder / "b.jsonl", to="sparring", data_format="sparring") == (
-        len(made),
-        {},
-    )
+    done = convert(folder / "a.jsonl", folder / "b.jsonl", to="sparring", data_format="sparring")
+    assert (done.traces, done.lost) == (len(made), {})
     assert read_traces(folder / "b.jsonl") == made
 
 
@@ -50,7 +48,7 @@ def test_labels_read_back_or_the_loss_is_told(tmp_path_factory, trace, layout, t
     folder = tmp_path_factory.mktemp("other")
     write_traces(folder / "a.jsonl", [trace])
     try:
-        written, told = convert(folder / "a.jsonl", folder / "b.jsonl", to=layout, threshold=threshold)
+        done = convert(folder / "a.jsonl", folder / "b.jsonl", to=layout, threshold=threshold)
     except DataError as error:
         told_reasons = str(error)
         assert (
@@ -61,7 +59,7 @@ def test_labels_read_back_or_the_loss_is_told(tmp_path_factory, trace, layout, t
         ), told_reasons
         return
     known = trace.labels.index(None) if None in trace.labels else len(trace.labels)
-    assert written == 1 and bool(told) == (known < len(trace.labels))
+    assert done.traces == 1 and bool(done.lost) == (known < len(trace.labels))
     [back] = read_traces_as(folder / "b.jsonl", layout).traces
     assert back.labels == tuple(float(label >= threshold) for label in trace.labels[:known])
     assert len(back.steps) == known
@@ -79,11 +77,11 @@ def test_math_shepherd_to_trl_and_the_exact_form(tmp_path):
         "task": "GSM8K",
     }
     (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
-    assert convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", to="trl_stepwise") == (1, {})
+    assert not convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", to="trl_stepwise").lost
     assert json.loads((tmp_path / "b.jsonl").read_text()) == {
         "prompt": "1+1?", "completions": ["Step 1: 1+1=2", "Step 2: The answer is: 2"], "labels": [True, False],
     }  # fmt: skip
-    assert convert(tmp_path / "b.jsonl", tmp_path / "c.jsonl", to="math_shepherd") == (1, {})
+    assert not convert(tmp_path / "b.jsonl", tmp_path / "c.jsonl", to="math_shepherd").lost
     again = json.loads((tmp_path / "c.jsonl").read_text())
     assert (again["input"], again["label"]) == (record["input"], record["label"])
 

@@ -19,10 +19,9 @@ from sparring.errors import DataError
 from sparring.models.loading import load_tokenizer
 from sparring.models.scorer import load_scorer
 from sparring.traces import read_traces_as
+from sparring.traces.convert import MigrateSettings, migrate, openrlhf_trace, show_migration
 from sparring.traces.fields import Fields
-from sparring.traces.formats.openrlhf import MigrateSettings, openrlhf_trace
 from sparring.traces.jsonl import read_traces
-from sparring.traces.migrate import migrate, show_migration
 from sparring.traces.records import Trace
 from sparring.traces.spans import Layout, encode
 from sparring.training.supervised import train_supervised
@@ -95,7 +94,7 @@ def test_bad_records_can_be_left_out_and_are_counted(tmp_path):
     assert "2 traces, 4 steps (2 wrong, 0 without a label)" in text.getvalue()
     assert "left out: 2 × field 'label': 1 labels for 2 placeholders" in text.getvalue()
     assert "data.jsonl:2" in text.getvalue()
-    with pytest.raises(DataError, match="no record could be used"):
+    with pytest.raises(DataError, match=r"nothing can be written as sparring: field 'input': .* \(1\)"):
         migrate(lines(tmp_path, {"input": "x"}), tmp_path / "none.jsonl", chosen)
 
 

@@ -112,8 +112,8 @@ COMMANDS = (
     Command(
         "migrate",
         "Convert data made for TRL's or OpenRLHF's PRM trainer to our own form (docs/training.md).",
-        "traces.migrate:show_migration",
-        "traces.formats.openrlhf:MigrateSettings",
+        "traces.convert:show_migration",
+        "traces.convert:MigrateSettings",
         arguments=(
             argument("data", "File made for TRL's PRMTrainer or OpenRLHF's train_prm."),
             argument("out", "File of traces to write."),

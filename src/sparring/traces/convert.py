@@ -1,21 +1,71 @@
-"""What `sparring convert` does: read traces in any known format, write them in ours or in another's.
+"""From one layout of labelled traces to another: `sparring convert` and `sparring migrate`.
 
-Contract: the output appears whole or not at all; what is left out or cut is counted by its reason and returned, never
-silent. Not here: the layouts themselves (`formats/`).
+`convert` reads any format of `FORMATS` and writes our own form, TRL's stepwise supervision or Math-Shepherd. `migrate`
+reads data made for TRL's `PRMTrainer` or OpenRLHF's `train_prm`, as JSON lines, one JSON array, or Parquet.
+
+Contract: the output appears whole or not at all; what is left out or cut is counted by its reason, never silent. Foreign
+layouts know two labels and no unknown ones: a label counts as right from `threshold` on, and a trace ends before its first
+step without a label. What is written reads back with the same labels.
+
+Not here: other people's layouts as they are read (`formats/`); options for training (`docs/training.md`).
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from rich.console import Console
 
 from sparring.errors import DataError, SettingsError, did_you_mean
-from sparring.traces.formats.common import Oddity, ReadOptions
-from sparring.traces.formats.writers import WRITERS
-from sparring.traces.jsonl import write_jsonl_objects
-from sparring.traces.readers import read_traces_as
+from sparring.settings import Settings
+from sparring.traces.fields import Fields, shown
+from sparring.traces.formats.automatic import trl_stepwise
+from sparring.traces.formats.common import FIRST_STEP, TAG, Oddity, ReadOptions, question_id
+from sparring.traces.jsonl import json_objects, trace_to_record, write_jsonl_objects
+from sparring.traces.readers import Found, traces_with_places
+from sparring.traces.records import Label, Problem, Trace
+
+
+@dataclass
+class Conversion:
+    """What was written, and what was not.
+
+    Attributes:
+        traces: how many.
+        labels: of all their steps.
+        lost: (``left out`` or ``cut``, why) → how often.
+        first: the same → file and line of the first.
+    """
+
+    traces: int = 0
+    labels: list[Label] = field(default_factory=list)
+    lost: Counter[tuple[str, str]] = field(default_factory=Counter)
+    first: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def lose(self, how: str, reason: str, place: str) -> None:
+        """Count one more that was left out or cut."""
+        self.lost[how, reason] += 1
+        self.first.setdefault((how, reason), place)
+
+    def show(self, target: Path, console: Console | None = None) -> None:
+        """Say what was written and what was left out."""
+        console = console or Console()
+        wrong, unknown = (
+            sum(label is not None and label < 0.5 for label in self.labels),
+            self.labels.count(None),
+        )
+        steps = f"{len(self.labels)} steps ({wrong} wrong, {unknown} without a label)"
+        console.print(
+            f"{self.traces} traces, {steps}: {target}", soft_wrap=True, highlight=False, markup=False
+        )
+        for (how, reason), count in self.lost.most_common():
+            words = f"{how}: {count} × {reason}, first at {self.first[how, reason]}"
+            console.print(words, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
 
 def convert(
@@ -26,8 +76,8 @@ def convert(
     data_format: str = "auto",
     threshold: float = 0.5,
     options: ReadOptions | None = None,
-) -> tuple[int, Counter[str]]:
-    """Convert a file of traces; return how many were written, and what was left out or cut and why.
+) -> Conversion:
+    """Convert a file of traces.
 
     Args:
         source: file of traces.
@@ -45,28 +95,232 @@ def convert(
         raise SettingsError(f"unknown target format '{to}'{did_you_mean(to, WRITERS)}")
     if not 0.0 <= threshold <= 1.0:
         raise SettingsError(f"a threshold is a number from 0 to 1, got {threshold}")
-    read = read_traces_as(source, data_format, options)
-    told = Counter(f"left out: {skipped.reason}" for skipped in read.skipped)
-    records = []
-    for trace in read.traces:
-        record = WRITERS[to](trace, threshold)
-        if isinstance(record, Oddity):
-            told[f"left out: {record.reason}"] += 1
-            continue
-        records.append(record)
-        known = [label is not None for label in trace.labels or ()]
-        if to != "sparring" and not all(known):
-            told["cut before the first step without a label"] += 1
-    if not records:
-        reasons = "; ".join(f"{reason} ({count})" for reason, count in told.items()) or "it holds no trace"
-        raise DataError(f"nothing can be written as {to}: {reasons}", file=source)
-    return write_jsonl_objects(target, records), told
+    return _write(source, target, traces_with_places(source, data_format, options), to, threshold)
 
 
 def show_conversion(source: Path, target: Path, *, to: str, data_format: str, threshold: float) -> None:
     """Convert, and say what was written and what was left out."""
-    written, left_out = convert(source, target, to=to, data_format=data_format, threshold=threshold)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{written} traces: {target}")
-    for reason, count in left_out.items():
-        console.print(f"  {reason}: {count}")
+    convert(source, target, to=to, data_format=data_format, threshold=threshold).show(target)
+
+
+def _write(
+    source: Path, target: Path, found: Iterable[tuple[int, Found]], to: str, threshold: float
+) -> Conversion:
+    """Write everything of what was found, (line, trace or oddity) each, that the target's layout can hold."""
+    done = Conversion()
+    records = []
+    for line, trace in found:
+        place = f"{source}:{line}"
+        if isinstance(trace, Oddity):
+            done.lose("left out", trace.reason, place)
+            continue
+        record = WRITERS[to](trace, threshold)
+        if isinstance(record, Oddity):
+            done.lose("left out", record.reason, place)
+            continue
+        records.append(record)
+        labels = trace.labels or (None,) * len(trace.steps)
+        if to != "sparring" and None in labels:
+            labels = labels[: labels.index(None)]
+            done.lose("cut", "before the first step without a label", place)
+        done.labels += labels
+    if not records:
+        reasons = "; ".join(f"{reason} ({count})" for (_, reason), count in done.lost.items())
+        raise DataError(f"nothing can be written as {to}: {reasons or 'it holds no trace'}", file=source)
+    done.traces = write_jsonl_objects(target, records)
+    return done
+
+
+# --- our form and others, to write ----------------------------------------------------------------------------
+
+_HEADING = re.compile(r"step \d+:", re.IGNORECASE)
+
+Record = dict[str, Any]
+
+
+def trl_stepwise_record(trace: Trace, threshold: float) -> Record | Oddity:
+    """Return `prompt`, `completions` and boolean `labels`; answer, outcome and estimates have no place."""
+    labels = _signs(trace, threshold)
+    if isinstance(labels, Oddity):
+        return labels
+    steps = list(trace.steps[: len(labels)])
+    return {"prompt": trace.problem.question, "completions": steps, "labels": labels}
+
+
+def math_shepherd_record(trace: Trace, threshold: float) -> Record | Oddity:
+    """Return `input` with a tag after every step, `label` with a sign in each tag's place, and `task`.
+
+    Steps get headings (``Step 1: …``) unless all have one; without them nobody could tell the question from the steps.
+    """
+    labels = _signs(trace, threshold)
+    if isinstance(labels, Oddity):
+        return labels
+    steps = list(trace.steps[: len(labels)])
+    question = trace.problem.question.strip()
+    if not all(_HEADING.match(step) for step in steps) or not FIRST_STEP.match(steps[0]):
+        steps = [f"Step {number}: {step}" for number, step in enumerate(steps, start=1)]
+    if any(TAG in text for text in (question, *steps)):
+        return Oddity(f"the text holds the tag '{TAG}'")
+    if len(FIRST_STEP.findall(steps[0])) > 1:
+        return Oddity("the first step holds 'Step 1:' twice")
+
+    def written(marks: list[str]) -> str:
+        return question + " " + "\n".join(f"{step} {mark}" for step, mark in zip(steps, marks, strict=True))
+
+    task = trace.problem.meta.get("task")
+    return {
+        "input": written([TAG] * len(steps)),
+        "label": written(["+" if label else "-" for label in labels]),
+        "task": task if isinstance(task, str) else "sparring",
+    }
+
+
+WRITERS: Mapping[str, Callable[[Trace, float], Record | Oddity]] = {
+    "sparring": lambda trace, threshold: trace_to_record(trace),
+    "trl_stepwise": trl_stepwise_record,
+    "math_shepherd": math_shepherd_record,
+}
+
+
+def _signs(trace: Trace, threshold: float) -> list[bool] | Oddity:
+    """Return whether each step is right, up to the first step that has no label."""
+    signs: list[bool] = []
+    for label in trace.labels or ():
+        if label is None:
+            break
+        signs.append(label >= threshold)
+    return signs or Oddity("the first step has no label")
+
+
+# --- data of other trainers -----------------------------------------------------------------------------------
+
+
+class MigrateSettings(Settings):
+    """Settings of `sparring migrate`."""
+
+    source: Literal["openrlhf", "trl"]
+    """Whose data it is: OpenRLHF's `train_prm` or TRL's `PRMTrainer`."""
+    on_bad: Literal["refuse", "skip"] = "refuse"
+    """A record that cannot be used stops the command, or is left out and counted."""
+
+    input_key: str = "input"
+    """OpenRLHF: field of the text (its option of the same name)."""
+    label_key: str = "label"
+    """OpenRLHF: field of the labels (its option of the same name)."""
+    placeholder_token: str = "ки"  # noqa: S105 (a text, no secret)
+    """OpenRLHF: what stands after every step (its option of the same name)."""
+    reward_tokens: tuple[str, str] = ("+", "-")
+    """OpenRLHF: the labels that mean correct and wrong (its option of the same name)."""
+    first_step: str = "Step 1:"
+    """OpenRLHF: text with which the first step begins (its first occurrence); a line break for one-line questions."""
+    keep_spaces: bool = False
+    """OpenRLHF: leave white space around question and steps as it is, so that `layout` can rebuild the text exactly."""
+
+
+def migrate(source: Path, out: Path, settings: MigrateSettings) -> Conversion:
+    """Write the traces of a trainer's data to `out` in our own form.
+
+    Raises:
+        DataError: a file cannot be read or written, a record cannot be used (`on_bad=refuse`), or none can.
+    """
+
+    def found() -> Iterator[tuple[int, Found]]:
+        for line, record in _parquet(source) if source.suffix == ".parquet" else json_objects(source):
+            try:
+                if settings.source == "trl":
+                    yield line, trl_stepwise(Fields(record), ReadOptions())
+                else:
+                    yield line, openrlhf_trace(Fields(record), settings)
+            except DataError as error:
+                if settings.on_bad == "refuse":
+                    raise error.at(file=source, line=line) from None
+                yield line, Oddity(f"field '{error.field}': {error.message}")
+
+    return _write(source, out, found(), "sparring", 0.5)
+
+
+def show_migration(
+    source: Path, out: Path, settings: MigrateSettings, console: Console | None = None
+) -> None:
+    """Migrate, and say what was written and what was left out."""
+    migrate(source, out, settings).show(out, console)
+
+
+def openrlhf_trace(record: Fields, settings: MigrateSettings) -> Trace:
+    """Return the trace of a record of OpenRLHF: a text with a placeholder after every step, and a list of labels.
+
+        {"input": "Question … Step 1: … ки\\nStep 2: … ки", "label": ["+", "-"]}
+
+    The n-th label belongs to the n-th placeholder: one of `reward_tokens`, or a number from 0 to 1. Where the question ends
+    is not in the data: `first_step` says with which text the first step begins. Nothing is cut or guessed, unlike
+    OpenRLHF's cutting of labels without a placeholder.
+
+    Raises:
+        DataError: a field is missing or ill-typed, labels and placeholders differ in number, or no question or step is
+            found; names the field.
+    """
+    text = record.text(settings.input_key)
+    *parts, rest = text.split(settings.placeholder_token)
+    if not parts:
+        raise record.error(
+            settings.input_key, f"there is no placeholder {settings.placeholder_token!r} (placeholder_token)"
+        )
+    labels = list(_openrlhf_labels(record, settings))
+    if len(labels) != len(parts):
+        raise record.error(settings.label_key, f"{len(labels)} labels for {len(parts)} placeholders")
+    start = parts[0].find(settings.first_step)
+    if start < 0:
+        raise record.error(
+            settings.input_key,
+            f"{settings.first_step!r} does not occur before the first placeholder, so it is not known where the "
+            "question ends: set first_step",
+        )
+    question, parts[0] = parts[0][:start], parts[0][start:]
+    if rest.strip():  # text after the last placeholder: a step that nobody labelled
+        parts.append(rest)
+        labels.append(None)
+    if not settings.keep_spaces:
+        question, parts = question.strip(), [part.strip() for part in parts]
+    if not question.strip():
+        raise record.error(settings.input_key, f"the question before {settings.first_step!r} is empty")
+    for number, part in enumerate(parts, start=1):
+        if not part.strip():
+            raise record.error(settings.input_key, f"step {number} is empty")
+    return Trace(Problem(question_id(question), question), tuple(parts), tuple(labels), source="openrlhf")
+
+
+def _openrlhf_labels(record: Fields, settings: MigrateSettings) -> tuple[Label, ...]:
+    if isinstance(record.values.get(settings.label_key), str):
+        raise record.error(
+            settings.label_key,
+            "expected a list of labels, got a text; Math-Shepherd's own files need no migration "
+            "(data_format=math_shepherd)",
+        )
+    values = record.array(settings.label_key)
+    if not any(isinstance(value, str) for value in values):
+        return record.labels(settings.label_key, booleans=True, unknown=True)
+    for index, value in enumerate(values):
+        if value not in settings.reward_tokens:
+            wanted = f"expected one of the reward_tokens {list(settings.reward_tokens)}"
+            raise record.error(f"{settings.label_key}[{index}]", f"{wanted}, got {shown(value)}")
+    return tuple(1.0 if value == settings.reward_tokens[0] else 0.0 for value in values)
+
+
+def _parquet(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (row from 1, record)."""
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    try:
+        file = pyarrow.parquet.ParquetFile(source)
+        rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+        yield from enumerate(rows, start=1)
+    except FileNotFoundError:
+        raise DataError("no such file", file=source) from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the Parquet file holds a text that is not UTF-8 ({error.reason})", file=source
+        ) from None
+    except (OSError, pyarrow.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"cannot read the Parquet file: {reason}", file=source) from None

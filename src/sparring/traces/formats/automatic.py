@@ -28,12 +28,8 @@ from collections.abc import Iterator
 from statistics import fmean
 
 from sparring.traces.fields import Fields, shown
-from sparring.traces.formats.common import Oddity, ReadOptions, question_id
+from sparring.traces.formats.common import FIRST_STEP, TAG, Oddity, ReadOptions, question_id
 from sparring.traces.records import Label, Problem, Trace
-
-_TAG = "ки"
-_FIRST_STEP = re.compile(r"step 1:", re.IGNORECASE)
-
 
 # --- Math-Shepherd ------------------------------------------------------------------------------------------
 
@@ -47,12 +43,12 @@ def math_shepherd(record: Fields, options: ReadOptions) -> Trace | Oddity:
     parts, labels = _aligned(record)
     if not labels:
         return Oddity("no step is labelled")
-    start = next((index for index, part in enumerate(parts) if _FIRST_STEP.search(part)), None)
+    start = next((index for index, part in enumerate(parts) if FIRST_STEP.search(part)), None)
     if start is None:
         return Oddity("there is no 'Step 1:' after the question")
     if start > 0:
         return Oddity("a label stands inside the question")
-    *_, first_step = _FIRST_STEP.finditer(parts[0])
+    *_, first_step = FIRST_STEP.finditer(parts[0])
     question, parts[0] = parts[0][: first_step.start()].strip(), parts[0][first_step.start() :]
     if not parts[-1].strip():
         parts.pop()
@@ -71,7 +67,7 @@ def math_shepherd(record: Fields, options: ReadOptions) -> Trace | Oddity:
 
 def _aligned(record: Fields) -> tuple[list[str], list[Label]]:
     """Return the texts between the tags (one more than there are tags) and the label at each tag."""
-    parts, label = record.text("input").split(_TAG), record.text("label")
+    parts, label = record.text("input").split(TAG), record.text("label")
     labels: list[Label] = []
     position = 0
     for number, part in enumerate(parts):
@@ -187,7 +183,7 @@ def openr(record: Fields, options: ReadOptions) -> Trace | Oddity:
 def _openr_steps(process: str, count: int) -> list[str] | None:
     """Return the texts that so many tags end, and what comes after the last one; None where there is no such tag."""
     word = process.split()[-1]
-    patterns = [_OPENR_TAG, _TAG]
+    patterns = [_OPENR_TAG, TAG]
     if _FOREIGN.fullmatch(word) or (count > 1 and _BRACKETED.fullmatch(word)):
         patterns.append(rf"(?<!\S){re.escape(word)}(?!\S)")
     for pattern in [*patterns, "\n\n"]:
@@ -237,7 +233,7 @@ def rlhflow(record: Fields, options: ReadOptions) -> Trace | Oddity:
             labels.append(1.0 if text == "+" else 0.0)
         else:
             raise turn.error("content", f"expected + or -, got {shown(text)}")
-    *_, start = [-1, *(found.start() for found in _FIRST_STEP.finditer(texts[0]))]
+    *_, start = [-1, *(found.start() for found in FIRST_STEP.finditer(texts[0]))]
     if start < 0:
         return Oddity("there is no 'Step 1:' after the question")
     question, texts[0] = texts[0][:start].strip(), texts[0][start:]

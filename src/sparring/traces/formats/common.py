@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,11 @@ from sparring.settings import Settings
 from sparring.traces.boxed import last_boxed
 from sparring.traces.records import Label, Problem, Trace
 from sparring.traces.splitting import split_steps
+
+TAG = "ки"
+"""What stands after every step of Math-Shepherd and sets made after it."""
+FIRST_STEP = re.compile(r"step 1:", re.IGNORECASE)
+"""Where such a set's question ends and its first step begins."""
 
 
 class ReadOptions(Settings):
