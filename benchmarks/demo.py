@@ -15,16 +15,22 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
 from sparring.demo import DemoSettings, run_demo
-from sparring.files import atomic_write_json, atomic_write_text
-from sparring.report.picture import write_result_picture
+from sparring.files import atomic_write_json, atomic_write_text, writing
+from sparring.report import plots
+from sparring.report.cases import SPLIT_NAMES
+from sparring.report.demo import METHODS, attack_curves, read_log, solver_bars
+from sparring.report.page import read_run
 from sparring.runs import METRICS_FILE, Metric, machine, read_metrics, source_commit
 from sparring.settings import load_settings
 from sparring.statistics import mean_over_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("in_distribution", "longer")
-METHODS = ("rules_prm", "aprm")
 PAIRS = ("aprm_minus_rules_prm", "rules_prm_minus_random", "rules_prm_minus_majority", "aprm_minus_majority")
 
 
@@ -135,6 +141,26 @@ def cost_table(metrics: dict[str, Metric]) -> str:
         cells = [f"{metrics[f'training.{method}.{name}'].value:.0f}" for method in METHODS]
         lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def write_result_picture(run: Path, picture: Path) -> None:
+    """Draw best-of-N accuracy on both splits and the attack on both PRMs as one wide PNG on a light ground."""
+    metrics = read_metrics(run / METRICS_FILE)
+    n = read_run(run).settings.get("best_of_n", "N")
+    with matplotlib.rc_context(plots.RC):
+        layout = ConstrainedLayoutEngine(w_pad=0.2, h_pad=0.12)
+        figure = Figure(figsize=(15.0, 4.0), layout=layout, facecolor=plots.PALETTE["paper"])
+        *left, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.45))
+        for axes, (split, name) in zip(left, SPLIT_NAMES.items(), strict=True):
+            plots.set_title(axes, f"Best of {n}: {name}", legend_rows=1)
+            plots.draw_bars(axes, solver_bars(metrics, split))
+        plots.set_title(right, "Fool rate of a fresh adversary", legend_rows=1)
+        curves = attack_curves({method: read_log(run / f"attack_{method}.jsonl") for method in METHODS})
+        plots.draw_curves(right, curves, x_label="update of the adversary")
+        for axes in (*left, right):
+            axes.set_facecolor(plots.PALETTE["paper"])
+        with writing(picture):
+            figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
 
 
 def cell(metrics: dict[str, Metric], name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from sparring.report.page import VOID_ELEMENTS
+VOID_ELEMENTS = frozenset({"meta", "br", "col", "img"})
 
 
 class Strict(HTMLParser):

@@ -17,9 +17,9 @@ from sparring.evaluation.bon import BonSettings, evaluate_bon
 from sparring.evaluation.outcome import worst_disagreements
 from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
 from sparring.evaluation.search import Case, misled_searches
-from sparring.report.disagreements import LONGEST_STEP, MOST_STEPS, window
-from sparring.report.evaluation import MOST_CASES, MOST_ROWS, write_evaluation_report, write_report
+from sparring.report.cases import LONGEST_STEP, MOST_STEPS, window
 from sparring.report.kinds import KINDS
+from sparring.report.page import MOST_CASES, MOST_ROWS, write_report
 from sparring.runs import Metric, write_metrics
 from sparring.search import Candidate, Found, Spent
 from sparring.traces.records import Problem, Trace
@@ -93,7 +93,7 @@ def make_run(
 
 
 def page_of(root: Path) -> str:
-    return write_evaluation_report(root).read_text(encoding="utf-8")
+    return write_report(root).read_text(encoding="utf-8")
 
 
 def assert_loads_nothing(page: str) -> None:
@@ -181,7 +181,7 @@ def test_the_window_of_steps_holds_its_place(total: int, place: int) -> None:
         ("compare", {"first_error": 7}, "first_error"),
         ("bon", {"picked": None}, "picked"),
         ("attack", {"question": 3}, "question"),
-        ("oracle", {"verdicts": {"panel": {"reason": "a:b", "span": [4, 99]}}}, "span"),
+        ("oracle", {"verdicts": {"panel": {"reason": "a:b", "span": [4, 99]}}}, "verdicts.panel.span"),
     ],
 )
 def test_records_that_do_not_fit_are_refused_by_place(
@@ -189,7 +189,7 @@ def test_records_that_do_not_fit_are_refused_by_place(
 ) -> None:
     root = make_run(tmp_path, kind, [RECORDS[kind], RECORDS[kind] | change])
     with pytest.raises(DataError) as refused:
-        write_evaluation_report(root)
+        write_report(root)
     assert (refused.value.line, refused.value.field) == (2, field)
     assert not (root / "report.html").exists()
 

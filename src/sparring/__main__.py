@@ -102,7 +102,7 @@ COMMANDS = (
     Command(
         "report",
         "Make the HTML page of a finished run again from its files.",
-        "report.evaluation:write_report",
+        "report.page:write_report",
         arguments=(argument("run", "Directory of a finished evaluation or demo run."),),
         target="run",
         after_stop="anew",

@@ -31,7 +31,7 @@ from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.scorer import Scorer, load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.oracles.equality import answer_groups
-from sparring.report.demo import write_demo_report
+from sparring.report.page import write_report
 from sparring.rollouts.engine import Limits, Prefix, seed_from, solutions
 from sparring.rollouts.local import LocalEngine
 from sparring.runs import Metric, read_metrics, write_metrics
@@ -132,7 +132,7 @@ def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = Non
         metrics |= {f"attack.{method}.{name}": metric for name, metric in result.metrics.items()}
     write_examples(attacks, settings, out)
     write_metrics(out, metrics, settings=dump_settings(settings), seed=settings.seed)
-    report = write_demo_report(out)
+    report = write_report(out)
     console.print(f"\nReport: [bold]{report.resolve()}[/bold]", soft_wrap=True)
     return report
 

@@ -176,6 +176,14 @@ def _metric_from(record: Any, name: str, file: Path, interval: str) -> Metric:
         given = record[key]
         if isinstance(given, bool) or not (isinstance(given, kinds) or (given is None and key != "unit")):
             raise DataError(f"unexpected value {given!r}", file=file, field=f"metrics.{name}.{key}")
+        if isinstance(given, (int, float)) and not abs(given) <= sys.float_info.max:  # NaN too
+            raise DataError("not a finite number", file=file, field=f"metrics.{name}.{key}")
+    low, high, n = record["low"], record["high"], record["n"]
+    if low is not None and high is not None and low > high:
+        message = f"the interval runs from {low} down to {high}"
+        raise DataError(message, file=file, field=f"metrics.{name}.low")
+    if n is not None and n < 0:
+        raise DataError(f"a count of {n} cases", file=file, field=f"metrics.{name}.n")
     return Metric(**record, interval=interval)
 
 

@@ -22,8 +22,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sparring.files import atomic_write_jsonl, atomic_write_text
-from sparring.report.evaluation import show_evaluation_report
 from sparring.report.kinds import tables
+from sparring.report.page import write_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
 from sparring.terminal import interval_caption, results_table
@@ -91,7 +91,7 @@ def write_evaluation(
     for note in notes:
         console.print(plain(note), style="yellow", highlight=False, soft_wrap=True)
     show_worst(console, worst or ())
-    show_evaluation_report(out, console)
+    console.print(f"report: {write_report(out)}", highlight=False, markup=False, soft_wrap=True)
     return named
 
 

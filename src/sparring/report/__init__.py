@@ -1,1 +1,1 @@
-"""Reports for people: one HTML file per demo run, and the picture for the README."""
+"""Pages for people: one HTML file per run, made of the files in its directory by the templates beside this code."""

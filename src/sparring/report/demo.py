@@ -1,194 +1,337 @@
-"""The report of ``sparring demo``: one HTML file that loads nothing and needs no script.
+"""What only the demo's page has: the two PRMs compared, attacks and training as curves, cross-play, examples to read.
 
-Contract: reads a run directory (`run_files.py`), writes the page in one atomic move. The summary on top is
-computed: its wording follows the intervals (`wording.py`) and counts findings for and against the APRM
-alike. Not here: the sections themselves (`solver.py`, `contest.py`, `reading.py`, `method.py`).
+Contract: made from the files of a run of `sparring demo`; of all but `metrics.json` the page says what is missing. A
+difference is called higher or lower only where its 95 % interval excludes 0. Not here: the words around the numbers
+(`templates/demo.html`), tables (`kinds.py`), drawing (`plots.py`).
 """
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sparring.files import atomic_write_text
-from sparring.report.comparisons import (
-    SPLIT_NAMES,
-    attack_comparison,
-    error_comparison,
-    samples_per_problem,
-    solver_comparison,
-    tone,
-)
-from sparring.report.contest import attack_section, cross_play_section, game_section
-from sparring.report.method import method_section
-from sparring.report.page import Html, card, cards, document, element, paragraph
-from sparring.report.reading import reading_section
-from sparring.report.run_files import DemoRun, read_demo_run
-from sparring.report.solver import errors_section, solver_section
-from sparring.report.wording import Comparison, both, duration, percent, plain, points, range_of_difference
+from sparring.errors import DataError
+from sparring.report.cases import METHOD_NAMES, SPLIT_NAMES, adversarial_case, solved_case
+from sparring.report.kinds import DEMO, Table, pivoted
+from sparring.report.numbers import plain, points
+from sparring.report.page import Run, evenly, read_cases, read_records, render
+from sparring.report.plots import Bar, Curve, bar_panel, curve_panel
+from sparring.runs import Metric
+from sparring.traces.fields import Fields
 
-TITLE = "Sparring: an adversarially trained process reward model"
-CONTENTS = (
-    ("solver", "Does it help the solver?"),
-    ("errors", "Does it find errors?"),
-    ("attack", "Can it be fooled?"),
-    ("game", "The game over time"),
-    ("cross-play", "Cross-play"),
-    ("examples", "Examples"),
-    ("method", "Method"),
-)
+METHODS = ("rules_prm", "aprm")
+ROLES = {"rules_prm": "rules", "aprm": "aprm", "oracle": "oracle"}
+PICKERS = {
+    "greedy": "greedy",
+    "random": "random pick",
+    "majority": "majority vote",
+    **METHOD_NAMES,
+    "oracle": "oracle",
+}
+ATTACKERS = {"rules": "fixed rules", "frozen": "untrained generator", "trained": "fresh trained adversary"}
+STEP_MEASURES = {
+    "f1": "F1",
+    "accuracy_erroneous": "solutions with an error: first error found",
+    "accuracy_correct": "solutions without error: nothing flagged",
+}
+# One entry per panel: title, then field, label, colour role and dashes of every curve; the first four show shares.
+GAME_CURVES = {
+    "Accuracy of the APRM": (
+        ("prm_accuracy_clean", "untouched steps", "aprm", "-"),
+        ("prm_accuracy_fresh", "fresh attempts", "adversary", "-"),
+        ("prm_accuracy_replayed", "replayed errors", "baseline", "--"),
+    ),
+    "What else the attempts came to": (
+        ("caught", "caught", "aprm", "-"),
+        ("failed", "failed: still correct", "rules", "--"),
+        ("undecided", "undecided", "baseline", ":"),
+        ("malformed", "malformed", "oracle", "-."),
+    ),
+    "KL from the reference": (
+        ("prm_kl", "PRM", "aprm", "-"),
+        ("adversary_kl", "adversary", "adversary", "--"),
+    ),
+    "Entropy": (
+        ("prm_entropy", "PRM", "aprm", "-"),
+        ("adversary_entropy", "adversary", "adversary", "--"),
+    ),
+    "Gradient norm": (
+        ("prm_gradient_norm", "PRM", "aprm", "-"),
+        ("adversary_gradient_norm", "adversary", "adversary", "--"),
+    ),
+}
+SHOWN_EXAMPLES, SHOWN_SOLUTIONS, TABLE_ROWS = 6, 6, 12
+Log = Sequence[Mapping[str, float | None]]
 
 
-def write_demo_report(run_dir: Path, out: Path | None = None) -> Path:
-    """Write the report of a demo run and return its path: `out`, or `report.html` in the run directory.
+def demo_page(run: Run) -> str:
+    """Return the whole page; raises DataError where a file does not hold what it should."""
+    found = run.metrics
+    n = run.settings.get("best_of_n", "N")
+    solver = {split: picked(found, split, "aprm", "rules_prm") for split in SPLIT_NAMES}
+    errors = {
+        split: compared(found, *(f"step_error.{split}.{method}.f1" for method in ("aprm", "rules_prm")))
+        for split in SPLIT_NAMES
+    }
+    attack = compared(
+        found, *(f"attack.{method}.trained.fool_rate" for method in ("aprm", "rules_prm")), better=-1
+    )
+    main = {f"best of {n}, {SPLIT_NAMES[split]}": one for split, one in solver.items()}
+    main |= {f"step-error F1, {SPLIT_NAMES[split]}": one for split, one in errors.items()}
+    main |= {"fool rate of a fresh adversary (lower is better)": attack}
+    logs = {method: read_log(run.folder / method / "log.jsonl") for method in METHODS}
+    attacks = {method: read_log(run.folder / f"attack_{method}.jsonl") for method in METHODS}
+    return render(
+        "demo.html",
+        run,
+        n=n,
+        main={title: one for title, one in main.items() if one.difference is not None},
+        solver=solver,
+        votes={split: picked(found, split, "aprm", "majority") for split in SPLIT_NAMES},
+        errors=errors,
+        attack=attack,
+        learned={method: learned(found, method) for method in METHODS},
+        failed={method: failed_at_the_end(attacks[method] or []) for method in METHODS},
+        tables={section: _tables(pivots, found) for section, pivots in DEMO.items()},
+        panels={
+            "solver": [bar_panel(f"solver-{s}", SPLIT_NAMES[s], solver_bars(found, s)) for s in SPLIT_NAMES],
+            "errors": [bar_panel(f"errors-{s}", SPLIT_NAMES[s], error_bars(found, s)) for s in SPLIT_NAMES],
+            "attack": attack_panels(found, attacks),
+            "game": game_panels(logs),
+        },
+        logs=logs,
+        attacks=attacks,
+        log_table=log_table,
+        cross_play=read_cross_play(run.folder / "cross_play.json"),
+        examples=read_examples(run.folder / "examples.jsonl"),
+        solutions=read_cases(
+            run.folder / "solutions.jsonl",
+            solved_case,
+            run.settings,
+            chosen=lambda records: evenly(records, SHOWN_SOLUTIONS),
+        ),
+        methods=METHOD_NAMES,
+        splits=SPLIT_NAMES,
+        attackers=ATTACKERS,
+    )
 
-    Raises:
-        SparringError: `metrics.json` is missing, a file is malformed, or the page cannot be written.
+
+def _tables(pivots: Sequence[Any], metrics: Mapping[str, Metric]) -> list[Table]:
+    return [table for pivot in pivots if (table := pivoted(pivot, metrics)).rows]
+
+
+# --- comparisons -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two numbers and their difference (first − second) with its interval; `better` is the sign of a good difference."""
+
+    first: Metric | None
+    second: Metric | None
+    difference: Metric | None
+    better: int = 1
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval of the difference lies above or below 0, else 0."""
+        if self.difference is None or self.difference.low is None or self.difference.high is None:
+            return 0
+        return int(self.difference.low > 0) - int(self.difference.high < 0)
+
+    @property
+    def tone(self) -> str:
+        """Whether it speaks for the first: ``good``, ``bad``, or ``none`` (nothing shown)."""
+        return {1: "good", -1: "bad", 0: "none"}[self.sign * self.better]
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of the difference: ``higher by 9.1 points (95 % interval +5.0 to +13.2)``."""
+        found = self.difference
+        if found is None or found.value is None:
+            return "not measured"
+        if found.low is None or found.high is None:
+            return f"{points(found.value)} points, but without an interval, so nothing can be concluded"
+        interval = f"95\u202f% interval {points(found.low)} to {points(found.high)}"
+        if self.sign == 0:
+            return f"no difference shown ({points(found.value)} points, {interval}, which includes 0)"
+        size = points(abs(found.value)).lstrip("+")
+        return f"{'higher' if self.sign > 0 else 'lower'} by {size} points ({interval})"
+
+
+def compared(
+    metrics: Mapping[str, Metric], first: str, second: str, difference: str = "", better: int = 1
+) -> Comparison:
+    """Compare two metrics by name, by the paired difference of that name where the run measured it."""
+    one, other = metrics.get(first), metrics.get(second)
+    paired = metrics.get(difference)
+    return Comparison(one, other, unpaired_difference(one, other) if paired is None else paired, better)
+
+
+def picked(metrics: Mapping[str, Metric], split: str, first: str, second: str) -> Comparison:
+    """Return best-of-N accuracy of one way to pick against another."""
+    stem = f"best_of_n.{split}"
+    return compared(
+        metrics, f"{stem}.{first}.accuracy", f"{stem}.{second}.accuracy", f"{stem}.{first}_minus_{second}"
+    )
+
+
+def unpaired_difference(first: Metric | None, second: Metric | None) -> Metric | None:
+    """Return first − second with an interval made from the two single ones, taken as independent.
+
+    The lower margin is the root of the summed squares of the first's lower and the second's upper margin,
+    and the other way round (Newcombe 1998, method 10; Zou and Donner 2008). Positive correlation only makes
+    it too wide.
     """
-    path = run_dir / "report.html" if out is None else out
-    page = demo_page(read_demo_run(run_dir))
-    atomic_write_text(path, page)
-    return path
-
-
-def demo_page(run: DemoRun) -> str:
-    """Return the whole page."""
-    parts = (solver_section, errors_section, attack_section, game_section, cross_play_section)
-    return document(
-        TITLE,
-        header(run),
-        CONTENTS,
-        [*(make(run) for make in parts), reading_section(run), method_section(run)],
-    )
-
-
-def header(run: DemoRun) -> Html:
-    """Return title, result and key numbers."""
-    about = [
-        f"{name} {run.context[name]}" for name in ("seed", "commit") if run.context.get(name) is not None
-    ]
-    return element(
-        "header",
-        element("h1", "An adversarially trained process reward model"),
-        paragraph(" · ".join(["Report of a Sparring demo run", *about]), class_="byline"),
-        result(run),
-        cards(key_numbers(run)),
-    )
-
-
-def compared(run: DemoRun) -> list[tuple[Comparison, bool]]:
-    """Return the comparisons of APRM and rules PRM that were measured, each with whether more is better."""
-    found = [(solver_comparison(run, split), True) for split in SPLIT_NAMES]
-    found += [(error_comparison(run, split), True) for split in SPLIT_NAMES]
-    found.append((attack_comparison(run), False))
-    return [(comparison, better) for comparison, better in found if comparison.finding != "not measured"]
-
-
-def balance(run: DemoRun) -> str:
-    """Return how the comparisons of the two PRMs came out, counted."""
-    tones = [tone(comparison, more_is_better=better) for comparison, better in compared(run)]
-    if not tones:
-        return "This run holds no comparison of the two PRMs, so it shows nothing about which is better."
-    good, bad, none = (tones.count(name) for name in ("good", "bad", "none"))
-    if max(good, bad) == len(tones):
-        number = (
-            f"All {good + bad} main comparisons speak" if len(tones) > 1 else "The one comparison made speaks"
-        )
-        return f"{number} {'for' if good else 'against'} the APRM."
-    if not good and not bad:
-        return f"None of the {len(tones)} main comparisons shows a difference between them."
-    return (
-        f"Of {len(tones)} main comparisons, {good} {speak(good)} for the APRM, {bad} {speak(bad)} against "
-        f"it, and {none} {'shows' if none == 1 else 'show'} no difference."
-    )
-
-
-def against_vote(run: DemoRun) -> str:
-    """Return whether the APRM beats a majority vote, which needs no training; nothing where not measured."""
-    findings = {split: solver_comparison(run, split, "aprm", "majority").finding for split in SPLIT_NAMES}
-    measured = [split for split, finding in findings.items() if finding != "not measured"]
-    better = [split for split in measured if findings[split] == "more"]
-    if not measured:
-        return ""
-    if better == measured:
-        return " As a judge of solutions, the APRM also beats a plain majority vote."
-    if better:
-        return f" It beats a plain majority vote on {SPLIT_NAMES[better[0]]} only."
-    return " It is not shown to beat a plain majority vote."
-
-
-def speak(count: int) -> str:
-    """Return the verb for a count of comparisons."""
-    return "speaks" if count == 1 else "speak"
-
-
-def result(run: DemoRun) -> Html:
-    """Return the result of the run in one plain paragraph."""
-    n = samples_per_problem(run)
-    sentences = [
-        "A process reward model (PRM) scores every step of a solution. This run trained two without human "
-        "labels: the rules PRM on errors planted by fixed rules, and the APRM in a game against an "
-        "adversary that learns to write errors it misses. ",
-        element("b", f"{balance(run)}{against_vote(run)}"),
-    ]
-    for split, place in SPLIT_NAMES.items():
-        main = solver_comparison(run, split)
-        if main.finding != "not measured":
-            words = both(main, "right with the APRM", "with the rules PRM")
-            sentences.append(f" Best of {n} on {place}: {words} ({range_of_difference(main)}).")
-    attack = attack_comparison(run)
-    if attack.finding != "not measured":
-        words = both(attack, "of its wrong steps accepted by the APRM", "by the rules PRM")
-        sentences.append(f" Attacked by a fresh trained adversary: {words} ({range_of_difference(attack)}).")
-    sentences.append(f" Ranges are 95\u202f% intervals of the difference. {reach(run)}")
-    return paragraph(*sentences, class_="result")
-
-
-def reach(run: DemoRun) -> str:
-    """Return how far the result reaches: the intervals of one seed say nothing about other training runs."""
-    seed = run.context.get("seed")
-    if isinstance(seed, list) and len(seed) > 1:
-        return f"The numbers cover {len(seed)} seeds."
-    return (
-        "This is one training run per PRM: the intervals cover the test cases, "
-        "not the spread between training runs."
-    )
-
-
-def key_numbers(run: DemoRun) -> list[Html]:
-    """Return the cards on top; a number that was not measured is left out."""
-    n = samples_per_problem(run)
-    found = [
-        comparison_card(f"APRM best of {n}, {SPLIT_NAMES[split]}", solver_comparison(run, split), True)
-        for split in SPLIT_NAMES
-    ]
-    found += [
-        comparison_card(f"APRM step-error F1, {SPLIT_NAMES[split]}", error_comparison(run, split), True)
-        for split in SPLIT_NAMES
-    ]
-    found.append(comparison_card("APRM exploitability (lower is better)", attack_comparison(run), False))
-    labelled, seconds = (run.metrics.get(f"training.aprm.{name}") for name in ("labelled_steps", "seconds"))
-    if labelled is not None:
-        time = "" if seconds is None else f"; training took {duration(seconds.value)}"
-        found.append(card("Steps labelled by the oracle", plain(labelled.value), f"0 by people{time}"))
-    return [shown for shown in found if shown is not None]
-
-
-def comparison_card(label: str, comparison: Comparison, more_is_better: bool) -> Html | None:
-    """Return a card with the APRM's number beside the rules PRM's; ``None`` where it was not measured."""
-    if comparison.first is None:
+    if first is None or second is None or first.value is None or second.value is None:
         return None
-    notes = []
-    if comparison.second is not None:
-        notes.append(f"rules PRM {percent(comparison.second.value)}")
-    if comparison.finding == "none shown":
-        notes.append("no difference shown")
-    elif comparison.difference is not None:
-        notes.append(f"{points(comparison.difference.value)} points")
-    if comparison.finding == "no interval":
-        notes.append("no interval")
-    return card(
-        label,
-        percent(comparison.first.value),
-        "; ".join(notes),
-        tone(comparison, more_is_better=more_is_better),
-    )
+    value = first.value - second.value
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return Metric(value, unit=first.unit)
+    low = value - math.hypot(first.value - first.low, second.high - second.value)
+    high = value + math.hypot(first.high - first.value, second.value - second.low)
+    return Metric(value, low, high, unit=first.unit)
+
+
+def learned(metrics: Mapping[str, Metric], method: str) -> Comparison:
+    """Return the fool rate of the trained adversary against that of the untrained one."""
+    return compared(metrics, *(f"attack.{method}.{who}.fool_rate" for who in ("trained", "frozen")))
+
+
+def failed_at_the_end(log: Log) -> float:
+    """Return the share of attempts in the last ten updates of an attack that left the step correct."""
+    known = [share for record in log[-10:] if (share := record.get("failed")) is not None]
+    return sum(known) / len(known) if known else 0.0
+
+
+# --- panels ----------------------------------------------------------------------------------------------------------
+
+
+def solver_bars(metrics: Mapping[str, Metric], split: str) -> dict[str, list[Bar]]:
+    """Return best-of-N accuracy for every way to pick a solution."""
+    stem = f"best_of_n.{split}"
+    return {"": [_bar(metrics, f"{stem}.{name}.accuracy", PICKERS[name], name) for name in PICKERS]}
+
+
+def error_bars(metrics: Mapping[str, Metric], split: str) -> dict[str, list[Bar]]:
+    """Return how well both PRMs find the solver's errors."""
+    return {
+        label: [_bar(metrics, f"step_error.{split}.{m}.{measure}", METHOD_NAMES[m], m) for m in METHODS]
+        for measure, label in STEP_MEASURES.items()
+    }
+
+
+def _bar(metrics: Mapping[str, Metric], name: str, label: str, who: str) -> Bar:
+    found = metrics.get(name, Metric(None))
+    return Bar(label, ROLES.get(who, "baseline"), found.value, found.low, found.high)
+
+
+def attack_panels(metrics: Mapping[str, Metric], attacks: Mapping[str, Log | None]) -> list[str]:
+    """Return the fool rates of all attackers, and how the fresh adversary learns."""
+    bars = {
+        label: [_bar(metrics, f"attack.{m}.{who}.fool_rate", METHOD_NAMES[m], m) for m in METHODS]
+        for who, label in ATTACKERS.items()
+    }
+    panels = [bar_panel("attack-rates", "Fool rate by attacker (lower is better)", bars)]
+    curves = attack_curves(attacks)
+    return [*panels, curve_panel("attack-curves", "A fresh adversary learns", curves)] if curves else panels
+
+
+def attack_curves(attacks: Mapping[str, Log | None]) -> list[Curve]:
+    """Return the fool rate of the fresh adversary over its updates, for every PRM that was attacked."""
+    return [
+        Curve(f"against the {METHOD_NAMES[m]}", ROLES[m], points_of(log, "fool_rate"))
+        for m, log in attacks.items()
+        if log
+    ]
+
+
+def game_panels(logs: Mapping[str, Log | None]) -> list[str]:
+    """Return the curves of the training: fool rate of both PRMs, then what else the game was like."""
+    fooled = [Curve(METHOD_NAMES[m], ROLES[m], points_of(log, "fool_rate")) for m, log in logs.items() if log]
+    panels = [curve_panel("game-fooled", "Fool rate during training", fooled)] if fooled else []
+    for index, (title, series) in enumerate(GAME_CURVES.items()):
+        log = logs["aprm"] or []
+        drawn = [Curve(label, role, points_of(log, name), dashes) for name, label, role, dashes in series]
+        curves = [curve for curve in drawn if any(y is not None for _, y in curve.points)]
+        if curves:
+            panels.append(curve_panel(f"game-{index}", title, curves, shares=index < 2))
+    return panels
+
+
+def points_of(log: Log, name: str) -> list[tuple[float, float | None]]:
+    """Return (update, value) of a field over the records."""
+    return [(record["update"] or 0.0, record.get(name)) for record in log]
+
+
+def log_table(title: str, log: Log) -> Table:
+    """Return evenly spaced records of a curve, the last one among them."""
+    names = dict.fromkeys(name for record in log for name, value in record.items() if value is not None)
+    columns = ["update", *(name for name in names if name != "update")]
+    most = min(len(log), TABLE_ROWS)
+    some = [log[round(index * (len(log) - 1) / max(most - 1, 1))] for index in range(most)]
+    counted = "" if most == len(log) else f": {most} of {len(log)} updates, evenly spaced"
+    rows = [tuple(plain(record.get(name)) for name in columns) for record in some]
+    return Table(f"{title}{counted}", tuple(name.replace("_", " ") for name in columns), rows)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_log(path: Path) -> Log | None:
+    """Return the numbers of a training or attack log, without the warm start, whose updates are counted for themselves."""
+    records = read_records(path, _log_record)
+    return None if records is None else [record for record in records if record]
+
+
+def _log_record(fields: Fields) -> dict[str, float | None]:
+    if fields.values.get("phase", "game") != "game":
+        return {}
+    fields.number("update")
+    return {
+        name: fields.number(name) if fields.has(name) else None for name in fields.values if name != "phase"
+    }
+
+
+def read_cross_play(path: Path) -> dict[str, Any] | None:
+    """Return the fool rate of every saved adversary (columns) against every saved PRM, or ``None`` without a file."""
+    if not path.is_file():
+        return None
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not valid JSON: {error}", file=path) from None
+    try:
+        fields = Fields({"matrix": written}).child("matrix")
+        columns, rows = fields.integers("adversary_updates"), fields.integers("prm_updates")
+        cells = fields.array("fool_rate")
+        if len(cells) != len(rows):
+            raise fields.error("fool_rate", f"{len(cells)} rows for {len(rows)} PRMs")
+        for index, row in enumerate(cells):
+            checked = Fields({f"fool_rate[{index}]": row})
+            if len(checked.labels(f"fool_rate[{index}]", booleans=False, unknown=True)) != len(columns):
+                raise checked.error(f"fool_rate[{index}]", f"expected {len(columns)} numbers")
+        return {"rows": list(zip(rows, cells, strict=True)), "columns": columns, "n": fields.values.get("n")}
+    except DataError as error:
+        raise error.at(file=path) from None
+
+
+def read_examples(path: Path) -> list[tuple[str, list[Any], int]] | None:
+    """Return adversarial steps by adversary, evenly spaced over the file, and how many there are."""
+    names = read_records(path, lambda fields: fields.string("adversary"))
+    if names is None:
+        return None
+    groups = []
+    for name in dict.fromkeys((*(known for known in reversed(ATTACKERS) if known in names), *names)):
+
+        def chosen(records: list[Any], name: str = name) -> list[Any]:
+            own = [one for one in records if one[1]["adversary"] == name]
+            return evenly(own, SHOWN_EXAMPLES)
+
+        found = read_cases(path, adversarial_case, {}, chosen=chosen)
+        groups.append((ATTACKERS.get(name, name), found[0] if found else [], names.count(name)))
+    return groups

@@ -1,7 +1,7 @@
 """The kinds of evaluation: which metrics make its tables, which file holds its worst cases.
 
 Contract: a kind is found by the first word of the metrics' names. `tables` makes the tables that page and terminal show.
-Not here: the page (`evaluation.py`), how a case is shown (`disagreements.py`).
+Not here: the page (`page.py`), what is shown of a case (`cases.py`).
 """
 
 from __future__ import annotations
@@ -9,32 +9,68 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from sparring.report.disagreements import (
+from sparring.report.cases import (
+    Case,
     accepted_case,
     compared_case,
     false_alarm_case,
     labelled_case,
     misled_case,
 )
-from sparring.report.page import Html
-from sparring.report.run_files import Record
-from sparring.report.wording import plain
+from sparring.report.numbers import Measured, with_interval
+from sparring.traces.fields import Fields
 
-COSTS = {"tokens_generated": "tokens written", "tokens_scored": "tokens scored", "flops": "FLOPs"}
+HEADINGS = {
+    "accuracy_erroneous": "accuracy, erroneous",
+    "accuracy_correct": "accuracy, correct",
+    "accuracy_first_error": "accuracy, first error",
+    "prm_score": "PRMScore",
+    "brier": "Brier",
+    "share_right": "share of right steps",
+    "majority": "minus majority",
+    "random": "minus random",
+    "a": "A",
+    "b": "B",
+    "difference": "A − B",
+    "": "value",
+    "flipped": "verdict changed",
+    "shift": "mean change of the score",
+    "auc": "AUC, right step against wrong one",
+    "more_accepted": "more than without",
+    "work": "work, in solutions",
+    "tokens_generated": "tokens written",
+    "flops": "FLOPs",
+    "minus_best_of_n": "− best of N, same N and work",
+    "minus_best_of_n_at_equal_cost": "− best of N, same cost",
+    "minus_majority": "− majority, same N and work",
+    "minus_majority_at_equal_cost": "− majority, same cost",
+    "false_alarm": "false alarms",
+    "recall": "errors found",
+    "needless_wrong": "called wrong",
+    "needless_correct": "called correct",
+    "panel.recall": "panel",
+    "panel_against.recall": "panel, original known",
+    "panel_against.missed": "called correct by it",
+    "reference.recall": "reference alone",
+    "applies": "could be made",
+    "in_distribution": "problems as in training",
+    "longer": "longer problems",
+}
+"""Of columns whose heading is not their name with spaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pivot:
     """A table made of metrics: names that fit `pattern` (after the evaluation's name) are its cells.
 
-    `columns` gives the headings by what the group ``column`` matches; without it they are in the order of the metrics.
+    `columns` lists in order what the group ``column`` may match; without it they are in the order of the metrics.
     """
 
     title: str
     pattern: str
-    columns: Mapping[str, str]
+    columns: Sequence[str]
     first: str
 
 
@@ -46,7 +82,7 @@ class Kind:
         title: of the page.
         pivots: its tables.
         worst: in words, what the worst cases are.
-        case: shows one of their records, given the run's settings.
+        case: what is shown of one of their records, given the run's settings.
         file: holds the records, one per line.
         ordered: whether the worst come first in the file.
         scored: whether a case shows scores.
@@ -56,14 +92,17 @@ class Kind:
     title: str
     pivots: Sequence[Pivot]
     worst: str
-    case: Callable[[Record, Mapping[str, Any]], Html]
+    case: Callable[[Fields, Mapping[str, Any]], Case]
     file: str = "worst.jsonl"
     ordered: bool = True
     scored: bool = True
     plots: Mapping[str, str] = field(default_factory=dict)
 
 
-LABELLED = r"[^.]+(?:\.(?:before_error|correct_solutions|computable))?\.[^.]+"
+ANY = r"(?P<row>[^.]+)\.(?P<column>.+)"
+LAST = r"(?P<row>.+)\.(?P<column>[^.]+)"
+METHOD = r"(?P<row>[^.]+\.n_\d+)\."
+LABELLED = r"(?P<row>[^.]+(?:\.(?:before_error|correct_solutions|computable))?\.[^.]+)\.(?P<column>[^.]+)"
 """A set of labelled steps, or a part of one, and who judges it."""
 FURTHEST = "Solutions with a step whose score is furthest from its label, worst first."
 KINDS = {
@@ -72,15 +111,8 @@ KINDS = {
         [
             Pivot(
                 "Finding the first wrong step",
-                r"(?P<row>[^.]+)\.(?P<column>.+)",
-                {
-                    "f1": "F1",
-                    "accuracy_erroneous": "accuracy, erroneous",
-                    "accuracy_correct": "accuracy, correct",
-                    "step_auc": "step AUC",
-                    "solution_auc": "solution AUC",
-                    "step_ece": "step ECE",
-                },
+                ANY,
+                ["f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "solution_auc", "step_ece"],
                 "subset",
             )
         ],
@@ -92,14 +124,8 @@ KINDS = {
         [
             Pivot(
                 "Telling right steps from planted errors",
-                r"(?P<row>[^.]+)\.(?P<column>.+)",
-                {
-                    "prm_score": "PRMScore",
-                    "f1": "F1",
-                    "negative_f1": "negative F1",
-                    "accuracy_first_error": "accuracy, first error",
-                    "step_auc": "step AUC",
-                },
+                ANY,
+                ["prm_score", "f1", "negative_f1", "accuracy_first_error", "step_auc"],
                 "class",
             )
         ],
@@ -108,19 +134,7 @@ KINDS = {
     ),
     "calibration": Kind(
         "Calibration",
-        [
-            Pivot(
-                "Calibration of step scores",
-                r"(?P<row>.+)\.(?P<column>[^.]+)",
-                {
-                    "ece": "ECE",
-                    "brier": "Brier",
-                    "mean_score": "mean score",
-                    "share_right": "share of right steps",
-                },
-                "subset",
-            )
-        ],
+        [Pivot("Calibration of step scores", LAST, ["ece", "brier", "mean_score", "share_right"], "subset")],
         FURTHEST,
         labelled_case,
         plots={
@@ -130,11 +144,11 @@ KINDS = {
     "bon": Kind(
         "Best of N",
         [
-            Pivot("Accuracy", r"(?P<row>[^.]+)\.(?P<column>n\d+)\.accuracy", {}, "line"),
+            Pivot("Accuracy", r"(?P<row>[^.]+)\.(?P<column>n\d+)\.accuracy", [], "line"),
             Pivot(
                 "Difference at the largest N",
                 r"(?P<row>.+)_minus_(?P<column>[^.]+)",
-                {"majority": "minus majority", "random": "minus random"},
+                ["majority", "random"],
                 "line",
             ),
         ],
@@ -143,14 +157,7 @@ KINDS = {
     ),
     "compare": Kind(
         "Two PRMs on the same cases",
-        [
-            Pivot(
-                "A, B and their difference",
-                r"(?P<row>.+)\.(?P<column>[^.]+)",
-                {"a": "A", "b": "B", "difference": "A − B"},
-                "subset and measure",
-            )
-        ],
+        [Pivot("A, B and their difference", LAST, ["a", "b", "difference"], "subset and measure")],
         "Solutions that one PRM judges right and the other wrong, those with the largest difference in a score first.",
         compared_case,
     ),
@@ -160,43 +167,22 @@ KINDS = {
             Pivot(
                 "How often are wrong steps accepted?",
                 r"(?P<row>rules|frozen|trained)\.(?P<column>.+)",
-                {
-                    "fool_rate": "fool rate",
-                    "miss_rate": "miss rate",
-                    "failed": "failed",
-                    "undecided": "undecided",
-                    "malformed": "malformed",
-                },
+                ["fool_rate", "miss_rate", "failed", "undecided", "malformed"],
                 "adversary",
             ),
             Pivot(
                 "What else to read it by",
                 r"(?P<row>clean_accepted|curve\.[^.]+\.fool_rate|budget\..+)(?P<column>)",
-                {"": "value"},
+                [""],
                 "measure",
             ),
-            Pivot(
-                "Harmless rewrites",
-                r"invariance\.(?P<row>[^.]+)\.(?P<column>.+)",
-                {"flipped": "verdict changed", "shift": "mean change of the score"},
-                "rewrite",
-            ),
-            Pivot(
-                "Classes of errors",
-                r"sensitivity\.(?P<row>[^.]+)\.(?P<column>.+)",
-                {"caught": "caught", "auc": "AUC, right step against wrong one"},
-                "class",
-            ),
-            Pivot(
-                "Wrong steps with padding",
-                r"padding\.(?P<row>[^.]+)\.(?P<column>.+)",
-                {"accepted": "accepted", "more_accepted": "more than without"},
-                "padding",
-            ),
+            Pivot("Harmless rewrites", r"invariance\." + ANY, ["flipped", "shift"], "rewrite"),
+            Pivot("Classes of errors", r"sensitivity\." + ANY, ["caught", "auc"], "class"),
+            Pivot("Wrong steps with padding", r"padding\." + ANY, ["accepted", "more_accepted"], "padding"),
             Pivot(
                 "Choosing the best of n steps by the PRM: its score, and how often the choice is right",
-                r"hacking\.(?P<row>[^.]+)\.(?P<column>.+)",
-                {"score": "score", "accuracy": "accuracy"},
+                r"hacking\." + ANY,
+                ["score", "accuracy"],
                 "n",
             ),
         ],
@@ -208,19 +194,18 @@ KINDS = {
         [
             Pivot(
                 "Accuracy and cost per problem",
-                r"(?P<row>[^.]+\.n_\d+)\.(?P<column>[^.]+)",
-                {"accuracy": "accuracy", "work": "work, in solutions", **COSTS},
+                METHOD + r"(?P<column>[^.]+)",
+                ["accuracy", "work", "tokens_generated", "tokens_scored", "flops"],
                 "method",
             ),
             Pivot(
                 "Differences in accuracy",
-                r"(?P<row>[^.]+\.n_\d+)\.minus_(?P<column>[^.]+)",
-                {
-                    "best_of_n": "− best of N, same N and work",
-                    "best_of_n_at_equal_cost": "− best of N, same cost",
-                    "majority": "− majority, same N and work",
-                    "majority_at_equal_cost": "− majority, same cost",
-                },
+                METHOD + r"(?P<column>minus_[^.]+)",
+                [
+                    f"minus_{one}{cost}"
+                    for one in ("best_of_n", "majority")
+                    for cost in ("", "_at_equal_cost")
+                ],
                 "method",
             ),
         ],
@@ -233,31 +218,26 @@ KINDS = {
         [
             Pivot(
                 "Labelled steps",
-                rf"(?P<row>{LABELLED})\.(?P<column>[^.]+)",
-                {
-                    "false_alarm": "false alarms",
-                    "confirmed": "confirmed",
-                    "recall": "errors found",
-                    "undecided_on_errors": "undecided on errors",
-                },
+                LABELLED,
+                ["false_alarm", "confirmed", "recall", "undecided_on_errors"],
                 "set and judge",
             ),
             Pivot(
                 "Needless steps (not necessarily wrong)",
-                rf"(?P<row>{LABELLED})\.(?P<column>[^.]+)",
-                {"needless_wrong": "called wrong", "needless_correct": "called correct"},
+                LABELLED,
+                ["needless_wrong", "needless_correct"],
                 "set and judge",
             ),
             Pivot(
                 "Rule perturbations found",
                 r"(?P<row>[^.]+\.[^.]+\.(?:text|latex))\.(?P<column>.+)",
-                {
-                    "panel.recall": "panel",
-                    "panel_against.recall": "panel, original known",
-                    "panel_against.missed": "called correct by it",
-                    "reference.recall": "reference alone",
-                    "applies": "could be made",
-                },
+                [
+                    "panel.recall",
+                    "panel_against.recall",
+                    "panel_against.missed",
+                    "reference.recall",
+                    "applies",
+                ],
                 "set, kind and style",
             ),
         ],
@@ -268,24 +248,51 @@ KINDS = {
         scored=False,
     ),
 }
+ON_SPLITS = ["in_distribution", "longer"]
+DEMO = {
+    "solver": [
+        Pivot(
+            "Accuracy of the picked solution",
+            r"best_of_n\.(?P<column>[^.]+)\.(?P<row>[^.]+)\.accuracy",
+            ON_SPLITS,
+            "picked by",
+        ),
+        Pivot(
+            "Differences on the same problems, in percentage points",
+            r"best_of_n\.(?P<column>[^.]+)\.(?P<row>.+_minus_[^.]+)",
+            ON_SPLITS,
+            "difference",
+        ),
+    ],
+    "errors": [
+        Pivot(
+            "Step errors in the solver's own solutions",
+            r"step_error\." + LAST,
+            ["f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "solution_auc", "step_ece"],
+            "problems and PRM",
+        )
+    ],
+    "attack": [
+        Pivot(
+            "What came of the adversaries' steps",
+            r"attack\.(?P<row>[^.]+\.(?:rules|frozen|trained))\.(?P<column>.+)",
+            ["fool_rate", "miss_rate", "failed", "undecided", "malformed"],
+            "PRM and adversary",
+        )
+    ],
+    "run": [
+        Pivot(
+            "What the training of both PRMs took",
+            r"training\." + ANY,
+            ["updates", "labelled_steps", "undecided_steps", "seconds", "tokens_per_second", "peak_memory"],
+            "PRM",
+        )
+    ],
+}
+"""The tables of the demo's page by section."""
 
 
 # --- tables ---
-
-
-class Measured(Protocol):
-    """A number with its interval, as `runs.Metric` is."""
-
-    @property
-    def value(self) -> float | None: ...  # noqa: D102
-    @property
-    def low(self) -> float | None: ...  # noqa: D102
-    @property
-    def high(self) -> float | None: ...  # noqa: D102
-    @property
-    def unit(self) -> str: ...  # noqa: D102
-    @property
-    def interval(self) -> str: ...  # noqa: D102
 
 
 class Table(NamedTuple):
@@ -303,48 +310,36 @@ def tables(name: str, metrics: Mapping[str, Measured]) -> Iterator[Table]:
         name: of the kind, in `KINDS`.
         metrics: by name, without the kind's in front.
     """
-    for pivot in KINDS[name].pivots:
-        cells: dict[str, dict[str, str]] = {}
-        columns = dict(pivot.columns)
-        for key, found in metrics.items():
-            match = re.fullmatch(pivot.pattern, key)
-            if match is None or key.endswith("p_value") or (pivot.columns and match["column"] not in columns):
-                continue
-            if not pivot.columns:
-                columns.setdefault(match["column"], re.sub(r"^n(?=\d)", "N = ", match["column"]))
-            # A difference has its p-value under its own name or beside it.
-            p_value = metrics.get(f"{key}.p_value") or metrics.get(f"{key.rpartition('.')[0]}.p_value")
-            difference = "minus" in key or match["column"] == "difference"
-            shown = value(found, signed=difference)
-            if difference and p_value is not None and p_value.value is not None:
-                shown += f", p\u00a0=\u00a0{p_value.value:.3g}"
-            cells.setdefault(match["row"], {})[match["column"]] = shown
-        used = [key for key in columns if any(key in row for row in cells.values())]
-        if cells:
-            yield Table(
-                pivot.title,
-                (pivot.first, *(columns[key] for key in used)),
-                [(row_name(row), *(found.get(key, "–") for key in used)) for row, found in cells.items()],
-            )
+    made = (pivoted(pivot, metrics) for pivot in KINDS[name].pivots)
+    return (table for table in made if table.rows)
+
+
+def pivoted(pivot: Pivot, metrics: Mapping[str, Measured]) -> Table:
+    """Return one table of metrics; it may have no row."""
+    cells: dict[str, dict[str, str]] = {}
+    columns = {name: HEADINGS.get(name, row_name(name)) for name in pivot.columns}
+    for key, found in metrics.items():
+        match = re.fullmatch(pivot.pattern, key)
+        if match is None or key.endswith("p_value") or (pivot.columns and match["column"] not in columns):
+            continue
+        if not pivot.columns:
+            columns.setdefault(match["column"], re.sub(r"^n(?=\d)", "N = ", match["column"]))
+        # A difference has its p-value under its own name or beside it.
+        p_value = metrics.get(f"{key}.p_value") or metrics.get(f"{key.rpartition('.')[0]}.p_value")
+        difference = "minus" in key or match["column"] == "difference"
+        shown = with_interval(found, signed=difference)
+        if difference and p_value is not None and p_value.value is not None:
+            shown += f", p\u00a0=\u00a0{p_value.value:.3g}"
+        cells.setdefault(match["row"], {})[match["column"]] = shown
+    used = [key for key in columns if any(key in row for row in cells.values())]
+    return Table(
+        pivot.title,
+        (pivot.first, *(columns[key] for key in used)),
+        [(row_name(row), *(found.get(key, "–") for key in used)) for row, found in cells.items()],
+    )
 
 
 def row_name(row: str) -> str:
     """Return the words of a metric's name that are not its column."""
     words = re.sub(r"\b(n)_?(?=\d)", "N\u00a0=\u00a0", row).replace(".", " · ").replace("_", " ")
-    return re.sub(r"\b(auc|f1|prm)\b", lambda found: found.group().upper(), words)
-
-
-def value(found: Measured, *, signed: bool = False) -> str:
-    """Return a number with its interval: shares in percent, anything else as it is."""
-    share = found.unit == "fraction"
-
-    def write(number: float) -> str:
-        shown = f"{100 * number:.1f}" if share else f"{number:.3g}" if abs(number) >= 1e6 else plain(number)
-        return (f"+{shown}" if signed and number > 0 else shown).replace("-", "−")
-
-    if found.value is None:
-        return "–"
-    if found.low is None or found.high is None:
-        return write(found.value)
-    mark = "\u00a0t" if found.interval == "t" else ""
-    return f"{write(found.value)} [{write(found.low)},\u00a0{write(found.high)}]{mark}"
+    return re.sub(r"\b(auc|ece|f1|a?prm)\b", lambda found: found.group().upper(), words)

@@ -1,181 +1,166 @@
-"""The building blocks of a report page: elements, sections, tables, cards, coloured steps.
+"""The page of a run: its numbers with intervals, its plots, and its worst disagreements step by step (Jinja templates).
 
-Contract: every text that is not `Html` is escaped when it enters an element, so a caller cannot forget it;
-markup is balanced because only `element` writes tags. The page is one file: it loads nothing, runs no script
-and says so in its content security policy. Not here: what a report says (`demo.py`), plots (`plots.py`), the
-look (`style.css`).
+    sparring report runs/processbench
+
+Contract: a function of the files in a run directory alone, so it can be made again at any time; the same files give the
+same bytes. The page is one file that loads nothing, runs no script, and says so in its content security policy. All text
+that is not `Html` is escaped on its way into a template, and invisible characters are shown. The size of a page is bounded:
+what is left out is counted on it.
+
+Not here: measuring and choosing the worst (`evaluation/`), the tables of a kind of evaluation (`kinds.py`), what is shown
+of a case (`cases.py`), what only the demo's page has (`demo.py`).
 """
 
 from __future__ import annotations
 
 import base64
-import html
+import functools
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-VOID_ELEMENTS = frozenset({"meta", "br", "col", "img"})
-STEP_BANDS = 5
-LONGEST_TEXT = 2000
+import jinja2
 
-# Control characters, lone surrogates, zero-width marks and direction overrides cannot be seen, and can make
-# a page invalid or show its text in another order than it is written. The joiners U+200C and U+200D stay:
-# Persian and emoji need them.
-INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    "\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
-)
-SECURITY_POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-)
+from sparring.errors import DataError, SparringError
+from sparring.files import atomic_write_text
+from sparring.report.cases import Case, shortened, words_of
+from sparring.report.formulas import visible
+from sparring.report.kinds import KINDS, Kind, tables
+from sparring.report.numbers import percent, plain
+from sparring.runs import METRICS_FILE, Metric, read_metrics
+from sparring.traces.fields import Fields
+from sparring.traces.jsonl import read_jsonl_objects
 
-
+REPORT_FILE = "report.html"
+MOST_CASES, MOST_ROWS, MOST_METRICS, LARGEST_PLOT = 20, 60, 600, 500_000  # the last in bytes
+SCORE_BANDS = 5
 Item = TypeVar("Item")
 
 
-class Html(str):
-    """Text that is already safe markup."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run: metrics by name (null ones are left out), settings and surroundings.
 
-    __slots__ = ()
-
-
-def escape(text: str) -> Html:
-    """Return `text` as markup that shows exactly that text; invisible characters show as ``⟨U+0000⟩``."""
-    visible = INVISIBLE.sub(lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)
-    return Html(html.escape(visible, quote=True))
-
-
-def element(name: str, /, *children: str, **attributes: str | None) -> Html:
-    """Return one element; plain text among the children is escaped, `Html` is kept.
-
-    An attribute that is a Python keyword takes a trailing underscore (``class_``), inner underscores become
-    hyphens, and ``None`` leaves the attribute out.
+    `total` is how many cases its worst were taken from, where it says so.
     """
-    written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
-    if name in VOID_ELEMENTS:
-        return Html(f"<{name}{written}>")
-    return Html(f"<{name}{written}>{join(children)}</{name}>")
+
+    folder: Path
+    metrics: Mapping[str, Metric]
+    settings: Mapping[str, Any]
+    context: Mapping[str, Any]
+    total: int
 
 
-def join(children: Iterable[str]) -> Html:
-    """Return the children one after another, escaping those that are plain text."""
-    return Html("".join(child if isinstance(child, Html) else escape(child) for child in children))
+def write_report(folder: Path) -> Path:
+    """Write `report.html` into the directory of a finished evaluation or `sparring demo` and return its path.
+
+    Raises:
+        SparringError: there is no `metrics.json`, it is of another command, or the page cannot be written.
+        DataError: a file does not hold what it should; names file, line and field.
+    """
+    run = read_run(folder)
+    names = {name.partition(".")[0] for name in run.metrics}
+    if "best_of_n" in names:
+        from sparring.report.demo import demo_page  # its plots need matplotlib
+
+        page = demo_page(run)
+    elif len(names) == 1 and names <= KINDS.keys():
+        page = evaluation_page(run, names.pop())
+    else:
+        raise SparringError(
+            f"{folder / METRICS_FILE}: no evaluation's numbers; reports are made of {', '.join(KINDS)} and demo"
+        )
+    path = folder / REPORT_FILE
+    atomic_write_text(path, page)
+    return path
 
 
-def paragraph(*children: str, class_: str | None = None, dir_: str | None = None) -> Html:
-    """Return a paragraph."""
-    return element("p", *children, class_=class_, dir_=dir_)
-
-
-def section(identifier: str, title: str, *children: str) -> Html:
-    """Return a titled section that the table of contents can point to."""
-    heading = element("h2", title, id=f"{identifier}-title")
-    return element("section", heading, *children, id=identifier, aria_labelledby=f"{identifier}-title")
-
-
-def details(summary: str, *children: str) -> Html:
-    """Return a part that is folded until the reader opens it (works without scripts)."""
-    return element("details", element("summary", summary), *children)
-
-
-def missing(what: str, file: str) -> Html:
-    """Return the note that stands where a part of the run is absent."""
-    note = ("Not in this run: ", what, " (", element("code", file), ").")
-    return paragraph(*note, class_="missing")
-
-
-def table(
-    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, class_: str | None = None
-) -> Html:
-    """Return a table whose first column names the row; it scrolls sideways on a narrow screen."""
-    head = element("tr", *(element("th", cell, scope="col") for cell in header))
-    body = [
-        element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:]))
-        for row in rows
+def evaluation_page(run: Run, name: str) -> str:
+    """Return the page of an evaluation of the kind `name`."""
+    kind = KINDS[name]
+    own = {key.partition(".")[2]: found for key, found in run.metrics.items()}
+    counts = [
+        f"{key.replace('_', ' ')} {plain(found.value)}"
+        for key, found in own.items()
+        if "." not in key and found.low is None
     ]
-    whole = element(
-        "table",
-        element("caption", caption),
-        element("thead", head),
-        element("tbody", *body),
-        class_=class_,
-    )
-    return element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
-
-
-def card(label: str, value: str, note: str, tone: str = "plain") -> Html:
-    """Return one key number. `tone` is ``plain``, ``good``, ``bad`` or ``none`` (nothing shown)."""
-    return element(
-        "div",
-        element("dt", label),
-        element("dd", element("span", value, class_="number"), element("span", note, class_="note")),
-        class_=f"card {tone}",
+    rule = run.settings.get("threshold_rule")
+    cases = read_cases(run.folder / kind.file, kind.case, run.settings, chosen=_shown_of(kind))
+    return render(
+        "page.html",
+        run,
+        kind=kind,
+        name=name,
+        counts=[*counts, f"threshold rule: {rule}"] if isinstance(rule, str) else counts,
+        tables=list(tables(name, own)),
+        plots={file: (said, embedded(run.folder / file)) for file, said in kind.plots.items()},
+        cases=cases,
+        total=max(run.total, cases[1]) if cases else 0,
     )
 
 
-def cards(items: Iterable[Html]) -> Html:
-    """Return the key numbers side by side."""
-    return element("dl", *items, class_="cards")
+# --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def figure(caption: str, panels: Iterable[Html], *behind: Html) -> Html:
-    """Return panels side by side (stacked on a phone) with a caption and what stands behind them."""
-    grid = element("div", *panels, class_="panels")
-    return element("figure", grid, element("figcaption", caption), *behind)
+def read_run(folder: Path) -> Run:
+    """Read the `metrics.json` of a run directory; raises like `write_report`."""
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        raise SparringError(
+            f"{path} is missing, so there is nothing to report: give a finished run's directory"
+        )
+    metrics = {name: metric for name, metric in read_metrics(path).items() if metric.value is not None}
+    written = Fields(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        extra = Fields(written.mapping("extra"))
+        total = extra.integer("worst_of") if extra.has("worst_of") else 0
+        settings = written.mapping("settings")
+    except DataError as error:
+        raise error.at(file=path) from None
+    context = {name: written.values.get(name) for name in ("seed", "commit", "machine", "versions")}
+    return Run(folder, metrics, settings, context, total)
 
 
-def band(score: float) -> int:
-    """Return the colour band of a score in [0, 1]: 0 (surely wrong) to `STEP_BANDS` − 1 (surely correct)."""
-    return min(int(score * STEP_BANDS), STEP_BANDS - 1)
+def read_records(path: Path, read: Callable[[Fields], Item]) -> list[Item] | None:
+    """Return what `read` makes of every record of a JSONL file, each checked with its place; ``None`` without a file."""
+    if not path.is_file():
+        return None
+    return [_placed(read, record, path, line) for line, record in read_jsonl_objects(path)]
 
 
-def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
-    """Return the text, or its beginning and the number of characters that are left out."""
-    if len(text) <= longest:
-        return text
-    return f"{text[:longest]} … [{len(text) - longest} more characters not shown]"
+def read_cases(
+    path: Path,
+    case: Callable[[Fields, Mapping[str, Any]], Case],
+    settings: Mapping[str, Any],
+    *,
+    chosen: Callable[[list[Any]], list[Any]],
+) -> tuple[list[Case], int] | None:
+    """Return the cases of those records that `chosen` takes, and how many there are; ``None`` without a file."""
+    if not path.is_file():
+        return None
+    records = list(read_jsonl_objects(path))
+    shown = [
+        _placed(lambda fields: case(fields, settings), record, path, line) for line, record in chosen(records)
+    ]
+    return shown, len(records)
 
 
-def picture(svg: bytes, alternative: str) -> Html:
-    """Return an SVG as an image that is part of the page; whatever it holds, an image runs and loads nothing."""
-    data = base64.b64encode(svg).decode("ascii")
-    return element("img", src=f"data:image/svg+xml;base64,{data}", alt=alternative, class_="picture")
+def _placed(read: Callable[[Fields], Item], record: Mapping[str, Any], path: Path, line: int) -> Item:
+    try:
+        return read(Fields(record))
+    except DataError as error:
+        raise error.at(file=path, line=line) from None
 
 
-def score_mark(name: str, score: float | None) -> Html:
-    """Return a scorer's name with its score, coloured by the score; ``None`` reads *no score*."""
-    if score is None:
-        return element("span", f"{name} –", class_="score", title=f"{name}: no score")
-    title = f"{name}: score {score:.3f} on a scale from 0 (wrong) to 1 (correct)"
-    return element(
-        "span", f"{name} ", element("b", f"{score:.2f}"), class_=f"score s{band(score)}", title=title
+def _shown_of(kind: Kind) -> Callable[[list[Any]], list[Any]]:
+    """Return what picks the shown records: the first, or evenly spaced ones where the file has no order."""
+    return (
+        (lambda records: records[:MOST_CASES])
+        if kind.ordered
+        else (lambda records: evenly(records, MOST_CASES))
     )
-
-
-def score_legend() -> Html:
-    """Return the key to the colours of scores."""
-    edges = [f"{index / STEP_BANDS:.1f}–{(index + 1) / STEP_BANDS:.1f}" for index in range(STEP_BANDS)]
-    bands = [element("span", edge, class_=f"score s{index}") for index, edge in enumerate(edges)]
-    return element("div", "PRM score, from wrong to correct: ", *bands, class_="legend")
-
-
-def step(text: str, *marks: Html, kind: str = "plain", label: str = "") -> Html:
-    """Return one reasoning step with the marks of its scorers and of the oracle.
-
-    `kind` names the look: ``plain``, ``context`` (given, not judged) or ``judged`` (framed). Plain text is
-    shortened.
-    """
-    name = [element("span", label, class_="step-label")] if label else []
-    written = text if isinstance(text, Html) else shortened(text)
-    words = element("span", written, class_="words", dir="auto")
-    side = [element("span", *marks, class_="marks")] if marks else []
-    return element("div", *name, words, *side, class_=f"step {kind}")
 
 
 def evenly(items: Sequence[Item], most: int) -> list[Item]:
@@ -185,36 +170,52 @@ def evenly(items: Sequence[Item], most: int) -> list[Item]:
     return [items[index * len(items) // most] for index in range(most)]
 
 
+def embedded(svg: Path) -> str | None:
+    """Return an SVG in base64 for an image, which runs and loads nothing; `None` where it is absent or too large."""
+    if not svg.is_file() or svg.stat().st_size > LARGEST_PLOT:
+        return None
+    return base64.b64encode(svg.read_bytes()).decode("ascii")
+
+
+# --- the template ----------------------------------------------------------------------------------------------------
+
+
+def render(template: str, run: Run, **content: Any) -> str:
+    """Return a page made of a run and what the template needs beside it."""
+    return _templates().get_template(template).render(run=run, **content)
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("sparring.report"),
+        autoescape=True,
+        finalize=_seen,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {"words": words_of, "plain": plain, "percent": percent, "flat": flat, "band": band}
+    made.globals |= {"most_rows": MOST_ROWS, "most_metrics": MOST_METRICS, "bands": SCORE_BANDS}
+    return made
+
+
+def _seen(value: Any) -> Any:
+    """Show the invisible characters of a text that enters a page."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def band(score: float) -> int:
+    """Return the colour band of a score in [0, 1]: 0 (surely wrong) to `SCORE_BANDS` − 1 (surely correct)."""
+    return min(int(score * SCORE_BANDS), SCORE_BANDS - 1)
+
+
 def flat(settings: Mapping[str, Any], stem: str = "") -> Iterator[tuple[str, str]]:
     """Yield (dotted name, value as text) for every value of nested settings."""
     for name, value in settings.items():
-        dotted = f"{stem}{name}"
         if isinstance(value, dict) and value:
-            yield from flat(value, f"{dotted}.")
-        elif value is None:
-            yield dotted, "not given"
+            yield from flat(value, f"{stem}{name}.")
         else:
-            yield dotted, shortened(value if isinstance(value, str) else json.dumps(value))
-
-
-def style() -> Html:
-    """Return the style sheet of the reports, ready to stand in the page's head."""
-    sheet = resources.files("sparring.report").joinpath("style.css").read_text(encoding="utf-8")
-    return Html(f"<style>\n{sheet}</style>")
-
-
-def document(title: str, header: Html, contents: Sequence[tuple[str, str]], sections: Iterable[Html]) -> str:
-    """Return the whole page. `contents` lists (section identifier, title) for the table of contents."""
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=SECURITY_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        style(),
-    )
-    links = [element("li", element("a", name, href=f"#{identifier}")) for identifier, name in contents]
-    navigation = element("nav", element("ol", *links), aria_label="Contents")
-    body = element("body", header, navigation, element("main", *sections))
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+            written = "not given" if value is None else value if isinstance(value, str) else json.dumps(value)
+            yield f"{stem}{name}", shortened(written)

@@ -1,27 +1,24 @@
-"""Plots as inline SVG: bars with intervals, and curves with the raw points behind a smoothed line.
+"""Plots as inline SVG: bars with intervals, and curves with the raw points behind a smoothed line (matplotlib).
 
-Contract: a plot is a small panel that stays readable at the width of a phone; a page sets panels side by
-side. Colours are written as CSS variables, so that the page's light and dark style colours the plots too;
-ids carry the plot's name, so that plots in one page never meet; the same data give the same bytes. Texts
-stay texts. Bars and curves can be drawn on any axes (`picture.py` does). Not here: tables behind plots,
-captions (`demo.py`).
+Contract: a plot is a small panel that stays readable at the width of a phone; a page sets panels side by side. Colours are
+written as CSS variables, so that the page's light and dark style colours the plots too; ids carry the plot's name, so that
+plots in one page never meet; the same data give the same bytes. Texts stay texts. Bars and curves can be drawn on any axes.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from sparring.report.page import Html, escape
-from sparring.report.wording import percent
+from sparring.report.formulas import Html, escape
+from sparring.report.numbers import percent
 
 # Role → colour in the light style; every colour is used for one role only, so that it can be told in the SVG.
 PALETTE = {
@@ -76,57 +73,34 @@ class Curve:
     dashes: str = "-"
 
 
-def bar_panel(name: str, title: str, groups: Sequence[tuple[str, Sequence[Bar]]]) -> Html:
-    """Return a panel of horizontal bars, in titled groups (one group with an empty title: no grouping)."""
-    rows = sum(len(bars) for _, bars in groups) + 0.9 * sum(bool(group) for group, _ in groups)
+def bar_panel(name: str, title: str, groups: Mapping[str, Sequence[Bar]]) -> Html:
+    """Return a panel of horizontal bars, in groups by their title (one group with an empty title: no grouping)."""
+    rows = sum(len(bars) for bars in groups.values()) + 0.9 * sum(map(bool, groups))
     described = "; ".join(
-        f"{group} {bar.label} {percent(bar.value)}".strip() for group, bars in groups for bar in bars
+        f"{group} {bar.label} {percent(bar.value)}".strip() for group, bars in groups.items() for bar in bars
     )
-    return panel(name, title, described, 66 + 25 * rows, lambda axes: draw_bars(axes, groups))
+    return _panel(name, title, described, 66 + 25 * rows, lambda axes: draw_bars(axes, groups))
 
 
-def curve_panel(
-    name: str, title: str, curves: Sequence[Curve], *, x_label: str, shares: bool = True, window: int = 1
-) -> Html:
-    """Return a panel of curves; `shares` fixes the vertical axis to 0–100 %."""
+def curve_panel(name: str, title: str, curves: Sequence[Curve], *, shares: bool = True) -> Html:
+    """Return a panel of curves over the updates; `shares` fixes the vertical axis to 0–100 %."""
     described = f"Curves of {', '.join(curve.label for curve in curves)}; the numbers are in the table below."
-    return panel(
-        name,
-        title,
-        described,
-        270,
-        lambda axes: draw_curves(axes, curves, x_label=x_label, shares=shares, window=window),
-    )
+    return _panel(name, title, described, 270, lambda axes: draw_curves(axes, curves, shares=shares))
 
 
-def panel(name: str, title: str, described: str, height: float, draw: Callable[[Any], None]) -> Html:
-    """Return a titled panel: `draw` paints on the axes of a figure `height` units high."""
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(PANEL_WIDTH / INCH, height / INCH), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        set_title(axes, title)
-        figure.patch.set_alpha(0)
-        axes.patch.set_alpha(0)
-        draw(axes)
-        return inline_svg(figure, name, title, described)
-
-
-def draw_bars(axes: Any, groups: Sequence[tuple[str, Sequence[Bar]]]) -> None:
+def draw_bars(axes: Any, groups: Mapping[str, Sequence[Bar]]) -> None:
     """Draw horizontal bars from top to bottom, whiskers for the intervals, the value at the right edge."""
     positions: list[float] = []
-    labels: list[str] = []
     height = 0.0
-    for group, bars in groups:
+    for group, bars in groups.items():
         if group:
             axes.text(0.0, height, group, va="center", ha="left", color=PALETTE["ink"], style="italic")
             height += 0.9
         for bar in bars:
-            draw_bar(axes, bar, height)
+            _draw_bar(axes, bar, height)
             positions.append(height)
-            labels.append(bar.label)
             height += 1
-    axes.set_yticks(positions, labels)
+    axes.set_yticks(positions, [bar.label for bars in groups.values() for bar in bars])
     axes.tick_params(axis="y", length=0, labelcolor=PALETTE["ink"])
     axes.set_ylim(height - 0.4, -0.6)
     axes.set_xlim(0, 1)
@@ -134,13 +108,11 @@ def draw_bars(axes: Any, groups: Sequence[tuple[str, Sequence[Bar]]]) -> None:
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.xaxis.grid(True, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.spines["left"].set_color(PALETTE["baseline"])
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(axis="x", length=0)
 
 
-def draw_bar(axes: Any, bar: Bar, height: float) -> None:
-    """Draw one bar with its interval and its number."""
+def _draw_bar(axes: Any, bar: Bar, height: float) -> None:
     if bar.value is not None:
         axes.barh(height, bar.value, height=0.62, color=PALETTE[bar.role])
         if bar.low is not None and bar.high is not None:
@@ -157,24 +129,20 @@ def draw_bar(axes: Any, bar: Bar, height: float) -> None:
     axes.text(1.02, height, shown, va="center_baseline", ha="left", transform=axes.get_yaxis_transform())
 
 
-def draw_curves(
-    axes: Any, curves: Sequence[Curve], *, x_label: str, shares: bool = True, window: int = 1
-) -> None:
-    """Draw every curve: the raw points pale, their moving mean over `window` points as a line."""
+def draw_curves(axes: Any, curves: Sequence[Curve], *, x_label: str = "update", shares: bool = True) -> None:
+    """Draw every curve: the raw points pale, their moving mean as a line, with a legend between title and axes."""
+    window = smoothing(curves)
     for curve in curves:
         known = [(x, y) for x, y in curve.points if y is not None]
         if not known:
             continue
-        horizontal = [x for x, _ in known]
-        raw = [y for _, y in known]
+        some = slice(None, None, -(-len(known) // MOST_POINTS))
+        horizontal, raw = ([point[axis] for point in known] for axis in (0, 1))
         color = PALETTE[curve.role]
         if window > 1:
-            some = slice(None, None, -(-len(known) // MOST_POINTS))
-            axes.plot(
-                horizontal[some], raw[some], ".", color=color, alpha=0.4, markersize=4, markeredgewidth=0
-            )
+            dots = {"color": color, "alpha": 0.4, "markersize": 4, "markeredgewidth": 0}
+            axes.plot(horizontal[some], raw[some], ".", **dots)
         line = smoothed(raw, window)
-        some = slice(None, None, -(-len(known) // MOST_POINTS))
         axes.plot(horizontal[some], line[some], curve.dashes, color=color, linewidth=2.0, label=curve.label)
     if shares:
         axes.set_ylim(-0.02, 1.02)
@@ -185,31 +153,23 @@ def draw_curves(
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     if axes.lines:
-        legend_above(axes, len(curves))
-
-
-def legend_above(axes: Any, count: int) -> None:
-    """Set the legend between title and axes, where it never covers a curve."""
-    columns = 2 if count > 1 else 1
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=columns,
-        frameon=False,
-        fontsize=11,
-        borderaxespad=0.1,
-        borderpad=0.2,
-        handlelength=1.6,
-        handletextpad=0.5,
-        columnspacing=1.2,
-    )
-    set_title(axes, axes.get_title(loc="left"), legend_rows=-(-count // columns))
+        columns = 2 if len(curves) > 1 else 1
+        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.1, "borderpad": 0.2}
+        form = {"fontsize": 11, "handlelength": 1.6, "handletextpad": 0.5, "columnspacing": 1.2}
+        axes.legend(ncols=columns, frameon=False, **place, **form)
+        set_title(axes, axes.get_title(loc="left"), legend_rows=-(-len(curves) // columns))
 
 
 def set_title(axes: Any, title: str, legend_rows: int = 0) -> None:
     """Set the title, high enough for a legend of so many rows under it."""
     pad = 6 + 17 * legend_rows
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=PALETTE["ink"], pad=pad)
+
+
+def smoothing(curves: Sequence[Curve]) -> int:
+    """Return the width of the moving mean: odd, about a fifteenth of the longest curve, 1 = none."""
+    longest = max((len(curve.points) for curve in curves), default=0)
+    return 1 if longest < 15 else 2 * (longest // 30) + 1
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
@@ -224,42 +184,31 @@ def smoothed(values: Sequence[float], window: int) -> list[float]:
     return means
 
 
-def inline_svg(figure: Figure, name: str, title: str, described: str) -> Html:
-    """Return the figure as an SVG element for a page: no prolog, no addresses, own ids, themed colours."""
+def _panel(name: str, title: str, described: str, height: float, draw: Callable[[Any], None]) -> Html:
+    """Return a figure `height` units high as an SVG element: no prolog, no addresses, own ids, themed colours."""
+    title = title[:1].upper() + title[1:]
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    written = buffer.getvalue()
-    opening = re.search(r"<svg[^>]*?viewBox=\"([^\"]+)\"[^>]*>", written, flags=re.DOTALL)
-    if opening is None:
-        raise RuntimeError("matplotlib wrote an SVG without a view box")
-    inside = written[opening.end() : written.rindex("</svg>")]
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(PANEL_WIDTH / INCH, height / INCH), layout="constrained")
+        axes = figure.add_subplot()
+        set_title(axes, title)
+        draw(axes)
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    _, box, inside = re.split(r"<svg[^>]*?viewBox=\"([^\"]+)\"[^>]*>", buffer.getvalue(), maxsplit=1)
+    inside = inside[: inside.rindex("</svg>")]
     inside = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", inside, flags=re.DOTALL)
     inside = re.sub(r"\bid=\"([^\"]+)\"", rf'id="{name}-\1"', inside)
     inside = re.sub(r"(?:xlink:)?href=\"#", f'href="#{name}-', inside)
     inside = re.sub(r"url\(#", f"url(#{name}-", inside)
     inside = re.sub(r"font: ([^;\"]*?)([\d.]+px)[^;\"]*", r"font: \1\2 var(--font)", inside)
-    inside = re.sub(r'(?<= d=")[^"]+|(?<= [xy]=")[^"]+', lambda found: rounded(found.group()), inside)
-    inside = re.sub(r'(?:<use [^>]*?style="[^"]*"/>\s*){2,}', lambda found: grouped(found.group()), inside)
+    # A tenth of a unit is finer than a screen shows.
+    inside = re.sub(r"(?<=[ \"ML])-?\d+\.\d{2,}", lambda number: f"{float(number.group()):.1f}", inside)
     for role, color in PALETTE.items():
         inside = inside.replace(color, f"var(--{role})")
-    head = (
-        f'<svg viewBox="{opening.group(1)}" role="img" aria-labelledby="{name}-title {name}-described">'
+    inside = re.sub(r"\s*\n\s*", "\n", inside).strip()
+    return Html(
+        f'<svg viewBox="{box}" role="img" aria-labelledby="{name}-title {name}-described">'
         f'<title id="{name}-title">{escape(title)}</title>'
         f'<desc id="{name}-described">{escape(described)}</desc>'
+        f"{inside}</svg>"
     )
-    inside = re.sub(r"\n\s*", "\n", inside).strip()
-    return Html(f"{head}{inside}</svg>")
-
-
-def rounded(numbers: str) -> str:
-    """Return path data or a coordinate with one decimal: a tenth of a unit is finer than a screen shows."""
-    return re.sub(r"-?\d+\.\d+", lambda number: f"{float(number.group()):.1f}", numbers)
-
-
-def grouped(marks: str) -> str:
-    """Return a run of marks in one group that carries their style, where they share one."""
-    styles = set(re.findall(r' style="[^"]*"', marks))
-    if len(styles) > 1:
-        return marks
-    style = styles.pop()
-    return f"<g{style}>{marks.replace(style, '')}</g>"

@@ -77,6 +77,13 @@ class Fields:
             raise self.error(name, f"expected a number from 0 to 1, got {shown(value)}")
         return float(value)
 
+    def number(self, name: str) -> float:
+        """Return a finite number."""
+        value = finite_number(self._required(name))
+        if value is None:
+            raise self.error(name, f"expected a number, got {shown(self.values[name])}")
+        return value
+
     def boolean(self, name: str) -> bool:
         """Return true or false."""
         value = self._required(name)
