@@ -16,7 +16,8 @@ from typing import Any
 
 from sparring.errors import DataError
 from sparring.report.cases import METHOD_NAMES, SPLIT_NAMES, adversarial_case, solved_case
-from sparring.report.kinds import DEMO, Table, pivoted
+from sparring.report.formulas import Html
+from sparring.report.kinds import DEMO, Pivot, Table, pivoted
 from sparring.report.numbers import plain, points
 from sparring.report.page import Run, evenly, read_cases, read_records, render
 from sparring.report.plots import Bar, Curve, bar_panel, curve_panel
@@ -120,7 +121,7 @@ def demo_page(run: Run) -> str:
     )
 
 
-def _tables(pivots: Sequence[Any], metrics: Mapping[str, Metric]) -> list[Table]:
+def _tables(pivots: Sequence[Pivot], metrics: Mapping[str, Metric]) -> list[Table]:
     return [table for pivot in pivots if (table := pivoted(pivot, metrics)).rows]
 
 
@@ -164,7 +165,7 @@ class Comparison:
 
 
 def compared(
-    metrics: Mapping[str, Metric], first: str, second: str, difference: str = "", better: int = 1
+    metrics: Mapping[str, Metric], first: str, second: str, difference: str = "", *, better: int = 1
 ) -> Comparison:
     """Compare two metrics by name, by the paired difference of that name where the run measured it."""
     one, other = metrics.get(first), metrics.get(second)
@@ -230,7 +231,7 @@ def _bar(metrics: Mapping[str, Metric], name: str, label: str, who: str) -> Bar:
     return Bar(label, ROLES.get(who, "baseline"), found.value, found.low, found.high)
 
 
-def attack_panels(metrics: Mapping[str, Metric], attacks: Mapping[str, Log | None]) -> list[str]:
+def attack_panels(metrics: Mapping[str, Metric], attacks: Mapping[str, Log | None]) -> list[Html]:
     """Return the fool rates of all attackers, and how the fresh adversary learns."""
     bars = {
         label: [_bar(metrics, f"attack.{m}.{who}.fool_rate", METHOD_NAMES[m], m) for m in METHODS]
@@ -250,7 +251,7 @@ def attack_curves(attacks: Mapping[str, Log | None]) -> list[Curve]:
     ]
 
 
-def game_panels(logs: Mapping[str, Log | None]) -> list[str]:
+def game_panels(logs: Mapping[str, Log | None]) -> list[Html]:
     """Return the curves of the training: fool rate of both PRMs, then what else the game was like."""
     fooled = [Curve(METHOD_NAMES[m], ROLES[m], points_of(log, "fool_rate")) for m, log in logs.items() if log]
     panels = [curve_panel("game-fooled", "Fool rate during training", fooled)] if fooled else []
