@@ -42,28 +42,39 @@ def multiply(left: Polynomial, right: Polynomial) -> Polynomial:
     """
     if len(left) * len(right) > 40 * MAX_MONOMIALS:
         raise TooLargeError("too many terms")
-    product: Polynomial = {}
-    for first, a in left.items():
-        for second, b in right.items():
+    product: dict[Monomial, int | Fraction] = {}
+    others = [(second, _plain(b)) for second, b in right.items()]
+    for first, coefficient in left.items():
+        a = _plain(coefficient)
+        for second, b in others:
             exponents = dict(first)
             for name, exponent in second:
                 exponents[name] = exponents.get(name, 0) + exponent
             if any(exponent > MAX_EXPONENT for exponent in exponents.values()):
                 raise TooLargeError("too high an exponent")
             key = tuple(sorted(exponents.items()))
-            product[key] = product.get(key, Fraction(0)) + a * b
-    product = {key: value for key, value in product.items() if value}
-    if len(product) > MAX_MONOMIALS:
+            product[key] = product.get(key, 0) + a * b
+    result = {key: Fraction(value) for key, value in product.items() if value}
+    if len(result) > MAX_MONOMIALS:
         raise TooLargeError("too many terms")
-    if any(bits(value) > MAX_BITS // 8 for value in product.values()):
+    if any(bits(value) > MAX_BITS // 8 for value in result.values()):
         raise TooLargeError("too long a coefficient")
-    return product
+    return result
+
+
+def _plain(value: Fraction) -> int | Fraction:
+    """Return a whole number as an integer, with which multiplying is several times as fast."""
+    return value.numerator if value.denominator == 1 else value
 
 
 def power(base: Polynomial, exponent: int) -> Polynomial:
     """Return ``base ** exponent`` for a whole exponent from 0 to `MAX_EXPONENT`."""
     if exponent > MAX_EXPONENT:
         raise TooLargeError("too high an exponent")
+    if exponent > 1 and len(base) == 1:  # one term: the product of its powers, at once
+        [(monomial, coefficient)] = base.items()
+        raised = tuple((name, power * exponent) for name, power in monomial)
+        return multiply({raised: Fraction(1)}, {(): coefficient**exponent})
     result = ONE
     for _ in range(exponent):
         result = multiply(result, base)

@@ -60,9 +60,9 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
     An identical text is correct by assumption; otherwise wrong arithmetic is wrong, and the rest is
     comparison.
     """
-    if plain(original) == plain(step) and _same_annotations(original, step):
-        return Verdict("correct", "reference:same_text")
     try:
+        if plain(original) == plain(step) and _same_annotations(original, step):
+            return Verdict("correct", "reference:same_text")
         judged = judge_text(step)
         if judged.truth == "wrong":
             if judge_text(original).truth == "wrong":
