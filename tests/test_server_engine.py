@@ -321,6 +321,28 @@ def test_n_choices_of_one_text_are_doubted(server: FakeServer) -> None:
     assert "one text for different seeds" in doubt
 
 
+@pytest.mark.parametrize("choices", [2, 4])
+def test_choices_of_a_request_that_are_copies_are_doubted(server: FakeServer, choices: int) -> None:
+    server.answer = lambda body: answer(*[words(body, body["seed"])] * body.get("n", 1))
+    [doubt] = sample(server, choices_per_request=choices)
+    assert "all choices of a request one text" in doubt and "choices_per_request=1" in doubt
+
+
+def test_choices_of_their_own_are_not_doubted(server: FakeServer) -> None:
+    server.answer = lambda body: answer(*[words(body, (body["seed"], i)) for i in range(body.get("n", 1))])
+    assert sample(server, choices_per_request=4) == []
+
+
+def test_choices_that_are_alike_since_the_policy_is_sure_are_not_doubted(server: FakeServer) -> None:
+    server.answer = lambda body: answer(
+        *[
+            words(body, (body["seed"], i) if body["temperature"] > 1 else "always")
+            for i in range(body.get("n", 1))
+        ]
+    )
+    assert sample(server, choices_per_request=2) == []
+
+
 HONEST: dict[str, Callable[[Body], dict[str, Any]]] = {
     "samples": lambda body: answer(words(body, body["seed"])),
     "is sure of itself": lambda body: answer(

@@ -384,33 +384,50 @@ class ServerEngine:
                     f"the server at {self.url} repeats the prompt in front of every completion: switch that off "
                     "(`echo`, `return_full_text`), for the question would be taken for the first step"
                 )
-        alike = any(len(group) > 1 and group[0].text and repeats(group) == len(group) - 1 for group in groups)
-        if alike and limits.temperature > 0 and self._first("copies"):
-            texts = [
-                one.text for one in await self._asked_aside(client, Limits(32, temperature=2.0), seeds=(1, 2))
-            ]
-            if len(texts) > len(set(texts)) and texts[0].strip():
+        doubted = False
+        if limits.temperature > 0 and any(map(_one_text, groups)) and self._first("copies"):
+            doubted = await self._one_text_aside(client, seeds=(1, 2))
+            if doubted:
                 self.usage.doubts.append(
                     f"the server at {self.url} gives one text for different seeds, even at temperature 2: it ignores them, "
                     "samples greedily or answers from a cache; rollouts are copies of one, and counts and intervals say "
                     "too much"
                 )
+        size = self.choices_per_request
+        requests = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
+        copied = not doubted and limits.temperature > 0 and any(map(_one_text, requests))
+        if copied and self._first("choices") and await self._one_text_aside(client, seeds=(1,), count=2):
+            self.usage.doubts.append(
+                f"the server at {self.url} gives all choices of a request one text, even at temperature 2: they are "
+                "copies, and counts and intervals say too much; set choices_per_request=1"
+            )
         bare = [
             one for prefix, group in zip(prefixes, groups, strict=True) if not prefix.steps for one in group
         ]
         if len(bare) > 1 and not any((one.whole or one.text).strip() for one in bare):
             self._doubt("empty", f"answered {len(bare)} questions with empty texts")
 
+    async def _one_text_aside(self, client: httpx.AsyncClient, seeds: Sequence[int], count: int = 1) -> bool:
+        """Whether a made-up question is answered with a text twice, where no policy would."""
+        limits = Limits(32, temperature=2.0)
+        texts = [one.text for one in await self._asked_aside(client, limits, seeds, count)]
+        return len(texts) > len(set(texts)) and bool(texts[0].strip())
+
     async def _asked_aside(
-        self, client: httpx.AsyncClient, limits: Limits, seeds: Sequence[int]
+        self, client: httpx.AsyncClient, limits: Limits, seeds: Sequence[int], count: int = 1
     ) -> list[Completion]:
         """Return what the server answers to a made-up question that no policy knows; nothing where it does not."""
         prefix = Prefix(Problem("made-up question", _ASIDE))
-        wishes = [self._wish(prefix, self._prompt(prefix, limits), 1, limits, seed) for seed in seeds]
+        wishes = [self._wish(prefix, self._prompt(prefix, limits), count, limits, seed) for seed in seeds]
         try:
-            return [(await self._ask(client, wish, retries=1))[0] for wish in wishes]
+            return [one for wish in wishes for one in await self._ask(client, wish, retries=1)]
         except (DataError, EngineError):
             return []
+
+
+def _one_text(completions: Sequence[Completion]) -> bool:
+    """Whether several completions are one text over and over."""
+    return len(completions) > 1 and bool(completions[0].text) and repeats(completions) == len(completions) - 1
 
 
 @dataclass(frozen=True, slots=True)
