@@ -11,7 +11,7 @@ solutions that are used for nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from sparring.files import atomic_write_json, atomic_write_jsonl
 from sparring.locks import writes
 from sparring.models import TINY_POLICY
 from sparring.models.loading import load_policy, pick_device, pick_dtype
-from sparring.models.scorer import Scorer, load_scorer
+from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.oracles.equality import answer_groups
 from sparring.report.page import write_report
@@ -113,18 +113,18 @@ def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = Non
 
         _, _, *sampled = compute(
             # The longest first: what takes less time fills the gaps.
-            Part(_TRAINING["aprm"], train, (settings, "aprm", out)),
-            Part(_TRAINING["rules_prm"], train, (settings, "rules_prm", out)),
-            *(Part(_solving(split), sample_split, (settings, split)) for split in reversed(SPLITS)),
+            Part(_title("training", "aprm"), train, (settings, "aprm", out)),
+            Part(_title("training", "rules_prm"), train, (settings, "rules_prm", out)),
+            *(Part(_title("solving", split), sample_split, (settings, split)) for split in reversed(SPLITS)),
         )
         samples = dict(zip(reversed(SPLITS), sampled, strict=True))
         scores = compute(
-            *(Part(_scoring(method), score_split, (method, samples, out)) for method in METHODS),
+            *(Part(_title("scoring", method), score_split, (method, samples, out)) for method in METHODS),
         )
         metrics = _training_metrics(out)
         metrics |= judge_solutions(settings, samples, dict(zip(METHODS, scores, strict=True)), out)
         *found, _ = compute(
-            *(Part(_attacking(method), attack_prm, (settings, method, out)) for method in METHODS),
+            *(Part(_title("attacking", method), attack_prm, (settings, method, out)) for method in METHODS),
             Part("cross-play", play_across, (settings, out)),
         )
     attacks: dict[Method, AttackResult] = dict(zip(METHODS, found, strict=True))
@@ -147,32 +147,20 @@ def _plan(settings: DemoSettings) -> dict[str, list[float]]:
     samples = (settings.best_of_n + 1) * settings.problems
     attack = [*warm_adversary, 4 * rewrites, *[rewrites] * settings.attack_updates, 8.0]
     return {
-        _TRAINING["rules_prm"]: [*warm_prm, *[0.8 * rewrites] * settings.updates],
-        _TRAINING["aprm"]: [*warm_prm, *warm_adversary, *[1.7 * rewrites] * settings.updates],
-        _solving("in_distribution"): [0.008] * (samples + settings.problems),
-        _solving("longer"): [0.016] * samples,
-        **{_scoring(method): [7e-5 * samples] * 100 for method in METHODS},
-        **{_attacking(method): attack for method in METHODS},
+        _title("training", "rules_prm"): [*warm_prm, *[0.8 * rewrites] * settings.updates],
+        _title("training", "aprm"): [*warm_prm, *warm_adversary, *[1.7 * rewrites] * settings.updates],
+        _title("solving", "in_distribution"): [0.008] * (samples + settings.problems),
+        _title("solving", "longer"): [0.016] * samples,
+        **{_title("scoring", method): [7e-5 * samples] * 100 for method in METHODS},
+        **{_title("attacking", method): attack for method in METHODS},
         "cross-play": [2.0] * 2 * len(range(0, settings.updates + 1, _snapshot_every(settings))),
     }
 
 
-_TRAINING: dict[Method, str] = {
-    "rules_prm": "training, PRM on rules",
-    "aprm": "training, PRM against an adversary",
-}
-
-
-def _solving(split: str) -> str:
-    return f"solving, {split.replace('_', ' ')}"
-
-
-def _scoring(method: Method) -> str:
-    return f"scoring, {_title(method)}"
-
-
-def _attacking(method: Method) -> str:
-    return f"attacking, {_title(method)}"
+def _title(what: str, whose: str) -> str:
+    """Return the title of a part of the job."""
+    names = {"rules_prm": "PRM on rules", "aprm": "PRM against an adversary"}
+    return f"{what}, {names.get(whose, whose.replace('_', ' '))}"
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -241,23 +229,39 @@ class Solutions:
 
 def sample_split(report: Report, settings: DemoSettings, split: str) -> Solutions:
     """Sample solutions of one split, and for the first also those that choose the thresholds."""
-    solver = _Solver(settings)
+    device = pick_device("cpu")
+    model, tokenizer = load_policy(settings.policy, device=device, dtype=pick_dtype("auto", device))
+    engine = LocalEngine(model, tokenizer, CHAIN_LAYOUT, row_budget=_ROWS, name="tiny policy")
     done = 0
 
-    def solve(steps: tuple[int, int], name: str, samples: int, *, greedy: bool = False) -> list[Group]:
+    def solve(steps: tuple[int, int], name: str, samples: int, *, temperature: float) -> list[Group]:
+        """Return judged solutions of held-out problems, sampling as many problems at a time as fit together."""
         nonlocal done
+        held_out = generate_problems(settings.problems, steps=steps, seed=settings.seed, name=f"demo-{name}")
+        seed = seed_for(settings.seed, samples, name)
+        together = max(1, _ROWS // samples)
         groups: list[Group] = []
-        for part in solver.solve(steps, name, samples=samples, problems=settings.problems, greedy=greedy):
-            groups += part
-            done += samples * len(part)
+        for start in range(0, len(held_out), together):
+            chosen = held_out[start : start + together]
+            sampled = solutions(
+                engine,
+                [Prefix(problem) for problem in chosen],
+                samples,
+                limits=Limits(16 * (steps[1] + 2), temperature),
+                seeds=[seed_from(seed, start + place) for place in range(len(chosen))],
+                separator="\n",
+            )
+            groups += [[None if trace is None else judged(trace) for trace in group] for group in sampled]
+            done += samples * len(chosen)
             report(done)
         return groups
 
     steps = SPLITS[split]
+    first, hot = split == next(iter(SPLITS)), settings.temperature
     return Solutions(
-        solve(IN_DISTRIBUTION, "validation", 1) if split == next(iter(SPLITS)) else [],
-        solve(steps, split, 1, greedy=True),
-        solve(steps, split, settings.best_of_n),
+        solve(IN_DISTRIBUTION, "validation", 1, temperature=hot) if first else [],
+        solve(steps, split, 1, temperature=0.0),
+        solve(steps, split, settings.best_of_n, temperature=hot),
     )
 
 
@@ -267,8 +271,8 @@ def score_split(
     """Choose the threshold of a finished PRM and store it; return its scores of all solutions by split."""
     scorer = load_scorer(out / method / "prm", device="cpu")
     (validation,) = (given.validation for given in samples.values() if given.validation)
-    cases = _cases([group[0] for group in validation], scorer, "validation")
-    _store_threshold(out / method / "prm", _chosen(cases))
+    present = [group[0] for group in validation if group[0] is not None]
+    _store_threshold(out / method / "prm", _chosen(_cases(present, scorer.score(present), "validation")))
     # Many of a problem's solutions are the same text.
     distinct = {
         (trace.problem.question, trace.steps): trace
@@ -307,13 +311,7 @@ def judge_solutions(
         scores = {method: scored[method][split] for method in METHODS}
         metrics |= _best_of_n(settings, split, greedy, groups, scores)
         for method in METHODS:
-            firsts = [group[0] for group in groups]
-            values = [row[0] for row in scores[method]]
-            cases = [
-                make_case(t.problem.id, t, s, split)
-                for t, s in zip(firsts, values, strict=True)
-                if t is not None and s is not None
-            ]
+            cases = _cases([group[0] for group in groups], [row[0] for row in scores[method]], split)
             found = evaluate(cases, thresholds[method], seed=settings.seed)
             metrics |= {
                 f"step_error.{split}.{method}.{name.removeprefix(split + '.')}": metric
@@ -327,37 +325,13 @@ def judge_solutions(
     return metrics
 
 
-class _Solver:
-    def __init__(self, settings: DemoSettings) -> None:
-        device = pick_device("cpu")
-        model, tokenizer = load_policy(settings.policy, device=device, dtype=pick_dtype("auto", device))
-        self.engine = LocalEngine(model, tokenizer, CHAIN_LAYOUT, row_budget=_ROWS, name="tiny policy")
-        self.seed, self.temperature = settings.seed, settings.temperature
-
-    def solve(
-        self, steps: tuple[int, int], name: str, *, samples: int, problems: int, greedy: bool = False
-    ) -> Iterator[list[Group]]:
-        """Yield judged solutions of held-out problems, as many problems at a time as are sampled together."""
-        held_out = generate_problems(problems, steps=steps, seed=self.seed, name=f"demo-{name}")
-        seed = seed_for(self.seed, samples, name)
-        together = max(1, _ROWS // samples)
-        for start in range(0, problems, together):
-            chosen = held_out[start : start + together]
-            groups = solutions(
-                self.engine,
-                [Prefix(problem) for problem in chosen],
-                samples,
-                limits=Limits(16 * (steps[1] + 2), 0.0 if greedy else self.temperature),
-                seeds=[seed_from(seed, start + place) for place in range(len(chosen))],
-                separator="\n",
-            )
-            yield [[None if trace is None else judged(trace) for trace in group] for group in groups]
-
-
-def _cases(traces: Sequence[Trace | None], scorer: Scorer, subset: str) -> list[Case]:
-    present = [trace for trace in traces if trace is not None]
-    rows = scorer.score(present)
-    return [make_case(one.problem.id, one, row, subset) for one, row in zip(present, rows, strict=True)]
+def _cases(traces: Sequence[Trace | None], rows: Sequence[Sequence[float] | None], subset: str) -> list[Case]:
+    pairs = zip(traces, rows, strict=True)
+    return [
+        make_case(one.problem.id, one, row, subset)
+        for one, row in pairs
+        if one is not None and row is not None
+    ]
 
 
 def _chosen(cases: Sequence[Case]) -> Threshold:
@@ -510,7 +484,3 @@ def _solutions_to_show(
                 }
             )
     return shown
-
-
-def _title(method: Method) -> str:
-    return {"rules_prm": "PRM on rules", "aprm": "PRM against an adversary"}[method]

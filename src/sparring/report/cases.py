@@ -18,6 +18,7 @@ from sparring.traces.fields import Fields
 
 LONGEST_STEP, LONGEST_QUESTION, LONGEST_NAME, MOST_STEPS, MOST_VERDICTS = 600, 1500, 150, 24, 6
 METHOD_NAMES = {"rules_prm": "rules PRM", "aprm": "APRM"}
+ATTACKERS = {"rules": "fixed rules", "frozen": "untrained generator", "trained": "fresh trained adversary"}
 SPLIT_NAMES = {"in_distribution": "problems as in training", "longer": "longer problems"}
 Row = Sequence[float | None]
 
@@ -115,7 +116,7 @@ def misled_case(record: Fields, settings: Mapping[str, Any]) -> Case:
 
 def accepted_case(record: Fields, settings: Mapping[str, Any]) -> Case:
     """Return a wrong step that the PRM accepted (`attack`)."""
-    scores = {"PRM": record.share("score") if record.has("score") else None}
+    scores = {"PRM": _score(record, "score")}
     reason = record.optional_string("reason") or "none given"
     said = ("✗ PRM accepts a wrong step",)
     rewrite = Step(record.string("rewrite"), "rewritten", "judged", "label", "wrong", scores, said)
@@ -151,18 +152,14 @@ def false_alarm_case(record: Fields, settings: Mapping[str, Any]) -> Case:
 def adversarial_case(record: Fields, settings: Mapping[str, Any]) -> Case:
     """Return what an adversary made of a correct step (`examples.jsonl` of the demo)."""
     because = ": ".join(filter(None, map(record.optional_string, ("reason", "detail"))))
-    written = Step(
-        record.string("perturbed"),
-        "adversary wrote",
-        "judged",
-        "oracle",
-        record.string("truth"),
-        _by_prm(record),
-    )
+    truth, scores = record.string("truth"), record.child("scores") if record.has("scores") else Fields({})
+    by_prm = {METHOD_NAMES.get(name, name): _score(scores, name) for name in scores.values}
+    written = Step(record.string("perturbed"), "adversary wrote", "judged", "oracle", truth, by_prm)
+    adversary = record.string("adversary")
     return Case(
         "",
         record.string("question"),
-        "",
+        f"By the {ATTACKERS.get(adversary, adversary)}:",
         [_before(record), Part([Step(record.string("step"), "correct step", "context"), written])],
         [Note(f"Oracle: {shortened(because) or 'no reason given'}")],
     )
@@ -213,7 +210,8 @@ def solution(
         ]
         kind = "judged" if said else "plain"
         shown.append(Step(steps[index], f"step {index + 1}", kind, "label", _label(label), found, said))
-    return _part(shown, len(steps), window(len(steps), place))
+    part = window(len(steps), place)
+    return Part(shown, part.start, len(steps) - part.stop)
 
 
 def window(total: int, place: int) -> range:
@@ -237,24 +235,17 @@ def score_row(record: Fields, name: str, length: int) -> tuple[float | None, ...
     return row
 
 
-def _part(steps: Sequence[Step], total: int, part: range) -> Part:
-    return Part(steps, part.start, total - part.stop)
-
-
 def _before(record: Fields) -> Part:
     """Return the last of the steps before a judged one."""
     steps = record.strings("prefix")
     part = window(len(steps), len(steps))
-    return _part([Step(steps[i], f"step {i + 1}", "context") for i in part], len(steps), part)
+    shown = [Step(steps[index], f"step {index + 1}", "context") for index in part]
+    return Part(shown, part.start, len(steps) - part.stop)
 
 
-def _by_prm(record: Fields) -> dict[str, float | None]:
-    """Return the scores of one step by the name of the PRM."""
-    scores = record.child("scores") if record.has("scores") else Fields({})
-    return {
-        METHOD_NAMES.get(name, name): scores.share(name) if scores.has(name) else None
-        for name in scores.values
-    }
+def _score(record: Fields, name: str) -> float | None:
+    """Return a score in [0, 1], or None where it is absent or null."""
+    return record.share(name) if record.has(name) else None
 
 
 def _number(record: Fields, name: str) -> float | None:

@@ -15,25 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import DataError
-from sparring.report.cases import METHOD_NAMES, SPLIT_NAMES, adversarial_case, solved_case
+from sparring.report.cases import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, adversarial_case, solved_case
 from sparring.report.formulas import Html
 from sparring.report.kinds import DEMO, Pivot, Table, pivoted
 from sparring.report.numbers import plain, points
-from sparring.report.page import Run, evenly, read_cases, read_records, render
+from sparring.report.page import Run, read_cases, read_records, render
 from sparring.report.plots import Bar, Curve, bar_panel, curve_panel
 from sparring.runs import Metric
 from sparring.traces.fields import Fields
 
 METHODS = ("rules_prm", "aprm")
 ROLES = {"rules_prm": "rules", "aprm": "aprm", "oracle": "oracle"}
-PICKERS = {
-    "greedy": "greedy",
-    "random": "random pick",
-    "majority": "majority vote",
-    **METHOD_NAMES,
-    "oracle": "oracle",
-}
-ATTACKERS = {"rules": "fixed rules", "frozen": "untrained generator", "trained": "fresh trained adversary"}
+PICKERS = {"greedy": "greedy", "random": "random pick", "majority": "majority vote"}
+PICKERS |= METHOD_NAMES | {"oracle": "oracle"}
 STEP_MEASURES = {
     "f1": "F1",
     "accuracy_erroneous": "solutions with an error: first error found",
@@ -56,16 +50,13 @@ GAME_CURVES = {
         ("prm_kl", "PRM", "aprm", "-"),
         ("adversary_kl", "adversary", "adversary", "--"),
     ),
-    "Entropy": (
-        ("prm_entropy", "PRM", "aprm", "-"),
-        ("adversary_entropy", "adversary", "adversary", "--"),
-    ),
+    "Entropy": (("prm_entropy", "PRM", "aprm", "-"), ("adversary_entropy", "adversary", "adversary", "--")),
     "Gradient norm": (
         ("prm_gradient_norm", "PRM", "aprm", "-"),
         ("adversary_gradient_norm", "adversary", "adversary", "--"),
     ),
 }
-SHOWN_EXAMPLES, SHOWN_SOLUTIONS, TABLE_ROWS = 6, 6, 12
+SHOWN_EXAMPLES, SHOWN_SOLUTIONS, TABLE_ROWS = 10, 6, 12
 Log = Sequence[Mapping[str, float | None]]
 
 
@@ -108,16 +99,10 @@ def demo_page(run: Run) -> str:
         attacks=attacks,
         log_table=log_table,
         cross_play=read_cross_play(run.folder / "cross_play.json"),
-        examples=read_examples(run.folder / "examples.jsonl"),
-        solutions=read_cases(
-            run.folder / "solutions.jsonl",
-            solved_case,
-            run.settings,
-            chosen=lambda records: evenly(records, SHOWN_SOLUTIONS),
-        ),
+        examples=read_cases(run.folder / "examples.jsonl", adversarial_case, {}, SHOWN_EXAMPLES),
+        solutions=read_cases(run.folder / "solutions.jsonl", solved_case, {}, SHOWN_SOLUTIONS),
         methods=METHOD_NAMES,
         splits=SPLIT_NAMES,
-        attackers=ATTACKERS,
     )
 
 
@@ -319,20 +304,3 @@ def read_cross_play(path: Path) -> dict[str, Any] | None:
         return {"rows": list(zip(rows, cells, strict=True)), "columns": columns, "n": fields.values.get("n")}
     except DataError as error:
         raise error.at(file=path) from None
-
-
-def read_examples(path: Path) -> list[tuple[str, list[Any], int]] | None:
-    """Return adversarial steps by adversary, evenly spaced over the file, and how many there are."""
-    names = read_records(path, lambda fields: fields.string("adversary"))
-    if names is None:
-        return None
-    groups = []
-    for name in dict.fromkeys((*(known for known in reversed(ATTACKERS) if known in names), *names)):
-
-        def chosen(records: list[Any], name: str = name) -> list[Any]:
-            own = [one for one in records if one[1]["adversary"] == name]
-            return evenly(own, SHOWN_EXAMPLES)
-
-        found = read_cases(path, adversarial_case, {}, chosen=chosen)
-        groups.append((ATTACKERS.get(name, name), found[0] if found else [], names.count(name)))
-    return groups

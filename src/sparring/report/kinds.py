@@ -19,7 +19,8 @@ from sparring.report.cases import (
     labelled_case,
     misled_case,
 )
-from sparring.report.numbers import Measured, with_interval
+from sparring.report.numbers import with_interval
+from sparring.runs import Metric
 from sparring.traces.fields import Fields
 
 HEADINGS = {
@@ -303,7 +304,7 @@ class Table(NamedTuple):
     rows: list[tuple[str, ...]]
 
 
-def tables(name: str, metrics: Mapping[str, Measured]) -> Iterator[Table]:
+def tables(name: str, metrics: Mapping[str, Metric]) -> Iterator[Table]:
     """Yield the tables of an evaluation that have a row; a dash stands where a metric is undefined or not there.
 
     Args:
@@ -314,7 +315,7 @@ def tables(name: str, metrics: Mapping[str, Measured]) -> Iterator[Table]:
     return (table for table in made if table.rows)
 
 
-def pivoted(pivot: Pivot, metrics: Mapping[str, Measured]) -> Table:
+def pivoted(pivot: Pivot, metrics: Mapping[str, Metric]) -> Table:
     """Return one table of metrics; it may have no row."""
     cells: dict[str, dict[str, str]] = {}
     columns = {name: HEADINGS.get(name, row_name(name)) for name in pivot.columns}

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from sparring.runs import Metric
 
 THIN_SPACE, MINUS = "\u202f", "\u2212"
-
-
-class Measured(Protocol):
-    """A number with its interval, as `runs.Metric` is."""
-
-    @property
-    def value(self) -> float | None: ...  # noqa: D102
-    @property
-    def low(self) -> float | None: ...  # noqa: D102
-    @property
-    def high(self) -> float | None: ...  # noqa: D102
-    @property
-    def unit(self) -> str: ...  # noqa: D102
-    @property
-    def interval(self) -> str: ...  # noqa: D102
 
 
 def plain(number: float | None) -> str:
@@ -50,7 +35,7 @@ def _fixed(number: float) -> str:
     return "0.0"
 
 
-def with_interval(found: Measured, *, signed: bool = False) -> str:
+def with_interval(found: Metric, *, signed: bool = False) -> str:
     """Return ``61.4 [57.2, 65.5]``: shares in percent, anything else as it is; a t behind it is Student's interval."""
     share = found.unit == "fraction"
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from sparring.errors import DataError, SparringError
 from sparring.files import atomic_write_text
 from sparring.report.cases import Case, shortened, words_of
 from sparring.report.formulas import visible
-from sparring.report.kinds import KINDS, Kind, tables
+from sparring.report.kinds import KINDS, tables
 from sparring.report.numbers import percent, plain
 from sparring.runs import METRICS_FILE, Metric, read_metrics
 from sparring.traces.fields import Fields
@@ -87,7 +87,7 @@ def evaluation_page(run: Run, name: str) -> str:
         if "." not in key and found.low is None
     ]
     rule = run.settings.get("threshold_rule")
-    cases = read_cases(run.folder / kind.file, kind.case, run.settings, chosen=_shown_of(kind))
+    cases = read_cases(run.folder / kind.file, kind.case, run.settings, MOST_CASES, ordered=kind.ordered)
     return render(
         "page.html",
         run,
@@ -134,17 +134,21 @@ def read_cases(
     path: Path,
     case: Callable[[Fields, Mapping[str, Any]], Case],
     settings: Mapping[str, Any],
+    most: int,
     *,
-    chosen: Callable[[list[Any]], list[Any]],
+    ordered: bool = False,
 ) -> tuple[list[Case], int] | None:
-    """Return the cases of those records that `chosen` takes, and how many there are; ``None`` without a file."""
+    """Return at most so many cases of a file, and how many there are; ``None`` without a file.
+
+    They are the first ones of an ordered file, and spaced evenly over another, beginning with its first.
+    """
     if not path.is_file():
         return None
     records = list(read_jsonl_objects(path))
-    shown = [
-        _placed(lambda fields: case(fields, settings), record, path, line) for line, record in chosen(records)
-    ]
-    return shown, len(records)
+    total = len(records)
+    if not ordered and total > most:
+        records = [records[index * total // most] for index in range(most)]
+    return [_placed(lambda it: case(it, settings), it, path, line) for line, it in records[:most]], total
 
 
 def _placed(read: Callable[[Fields], Item], record: Mapping[str, Any], path: Path, line: int) -> Item:
@@ -152,22 +156,6 @@ def _placed(read: Callable[[Fields], Item], record: Mapping[str, Any], path: Pat
         return read(Fields(record))
     except DataError as error:
         raise error.at(file=path, line=line) from None
-
-
-def _shown_of(kind: Kind) -> Callable[[list[Any]], list[Any]]:
-    """Return what picks the shown records: the first, or evenly spaced ones where the file has no order."""
-    return (
-        (lambda records: records[:MOST_CASES])
-        if kind.ordered
-        else (lambda records: evenly(records, MOST_CASES))
-    )
-
-
-def evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """Return at most `most` items, evenly spaced over the sequence, beginning with the first."""
-    if len(items) <= most:
-        return list(items)
-    return [items[index * len(items) // most] for index in range(most)]
 
 
 def embedded(svg: Path) -> str | None:
