@@ -43,13 +43,13 @@ from sparring.evaluation.oracle import (
 )
 from sparring.evaluation.outcome import markdown
 from sparring.files import atomic_write_text
+from sparring.json_files import read_jsonl_objects
 from sparring.oracles.members import MEMBERS
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.oracles.sandbox import SandboxLimits
 from sparring.runs import Metric, machine, source_commit, write_metrics
 from sparring.settings import dump_settings
-from sparring.traces.jsonl import read_jsonl_objects
 from sparring.traces.readers import read_problems_as, read_traces_as
 from sparring.traces.records import Problem
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from planted_world import Floats, Integers, PlantedWorld
-from sparring.training.run import seed_for
+from sparring.settings_shared import seed_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class MaskedPolicies(torch.nn.Module):
         masks += [degrees[:, None] <= degrees] * (layers - 1)
         masks += [degrees[:, None] < inputs]
         self.masks = [mask.float() for mask in masks]
-        generators = [torch.Generator().manual_seed(seed_for(seed, 0, "planted-weights")) for seed in seeds]
+        generators = [torch.Generator().manual_seed(seed_from(seed, 0, "planted-weights")) for seed in seeds]
         self.weights, self.biases = torch.nn.ParameterList(), torch.nn.ParameterList()
         for mask in self.masks:
             rows, columns = mask.shape
@@ -137,7 +137,7 @@ class Population:
         self.policies = MaskedPolicies(world, [run.seed for run in runs])
         self.optimizer = torch.optim.Adam(self.policies.parameters(), lr=training.learning_rate)
         self.streams = [
-            torch.Generator().manual_seed(seed_for(run.seed, 0, "planted-samples")) for run in runs
+            torch.Generator().manual_seed(seed_from(run.seed, 0, "planted-samples")) for run in runs
         ]
         self.prover_values = np.stack([world.values(world.prover(run.strength))[1] for run in runs])
         self.alphas = np.array([run.alpha for run in runs])[:, None, None]
@@ -151,7 +151,7 @@ class Population:
                 world.sample(
                     table,
                     training.start_samples,
-                    np.random.default_rng(seed_for(run.seed, 0, "planted-start")),
+                    np.random.default_rng(seed_from(run.seed, 0, "planted-start")),
                 )
                 for run in self.runs
             ]
@@ -197,7 +197,7 @@ class Population:
             torch.rand(
                 responses,
                 self.world.length,
-                generator=torch.Generator().manual_seed(seed_for(run.seed, 0, purpose)),
+                generator=torch.Generator().manual_seed(seed_from(run.seed, 0, purpose)),
             )
             for run in self.runs
         ]

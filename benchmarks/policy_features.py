@@ -26,9 +26,10 @@ from sparring.models import TINY_POLICY
 from sparring.models.batching import pad_right
 from sparring.models.loading import load_causal_model, load_tokenizer, pick_device
 from sparring.models.prompts import layout_for
-from sparring.rollouts.engine import Limits, Prefix, seed_from, solutions
+from sparring.rollouts.engine import Limits, Prefix, solutions
 from sparring.rollouts.local import LocalEngine
 from sparring.runs import machine, source_commit
+from sparring.settings_shared import seed_from
 from sparring.statistics import auc, mean_over_runs
 from sparring.traces.records import Trace
 from sparring.traces.spans import encode

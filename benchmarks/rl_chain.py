@@ -37,9 +37,10 @@ from sparring.labels.posterior import pass_at_k
 from sparring.models import TINY_POLICY
 from sparring.models.loading import load_causal_model, load_tokenizer, pick_device
 from sparring.models.prompts import layout_for
-from sparring.rollouts.engine import Limits, Prefix, seed_from, solutions
+from sparring.rollouts.engine import Limits, Prefix, solutions
 from sparring.rollouts.local import LocalEngine
 from sparring.runs import Metric, write_metrics
+from sparring.settings_shared import seed_from
 from sparring.statistics import mean_over_runs, paired_difference
 from sparring.training.rl import train_rl
 from sparring.training.rl_settings import RlSettings

@@ -30,11 +30,11 @@ from sparring.models.loading import load_new_token_classifier, load_tokenizer
 from sparring.models.sampling import uniforms
 from sparring.models.scorer import TokenHeadScorer, load_scorer
 from sparring.models.sidecar import sidecar_for
-from sparring.rollouts.engine import seed_from
 from sparring.rollouts.local import LocalEngine
 from sparring.runs import METRICS_FILE, Metric, write_metrics
 from sparring.search import AGGREGATIONS, MethodSettings, run_search
 from sparring.settings import dump_settings
+from sparring.settings_shared import seed_from
 from sparring.statistics import mean_over_runs
 from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import encode

@@ -42,10 +42,11 @@ from sparring.models.loading import (
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import LayoutFields, Sidecar, write_sidecar
 from sparring.runs import Metric, write_metrics
+from sparring.settings_shared import seed_from
 from sparring.statistics import auc, auc_interval, mean_over_runs, paired_difference
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Trace
-from sparring.training.run import random_for, seed_for
+from sparring.training.run import random_for
 from sparring.training.supervised import PrmSettings, train_supervised
 from sparring.training.validation import log_loss
 from sparring.worlds.chain import generate_problems, parse_question
@@ -177,7 +178,7 @@ def compare(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def write_start(folder: Path, seed: int) -> None:
     """Write the model that both start from: the tiny policy with a small random head."""
-    torch.manual_seed(seed_for(seed, 0, "head"))
+    torch.manual_seed(seed_from(seed, 0, "head"))
     fresh = load_new_token_classifier(TINY_POLICY, LABELS, device=torch.device("cpu"), dtype=torch.float32)
     torch.nn.init.normal_(fresh.score.weight, std=0.02)
     token_classifier(fresh.config, fresh.state_dict()).save_pretrained(folder)

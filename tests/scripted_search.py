@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 
 from sparring.errors import DataError
-from sparring.rollouts.engine import Completion, Limits, Prefix, Usage, seed_from
+from sparring.rollouts.engine import Completion, Limits, Prefix, Usage
+from sparring.settings_shared import seed_from
 from sparring.traces.records import Problem, Trace
 
 DEPTH = 3

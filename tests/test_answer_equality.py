@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 import sparring
 from real_data import sample
+from sparring.json_files import read_jsonl_objects
 from sparring.labels.answers import AnswerChecker
 from sparring.oracles import equality
 from sparring.oracles.equality import answer_groups, compare_answers, compare_in_worker, compare_many
 from sparring.traces.boxed import boxes
-from sparring.traces.jsonl import read_jsonl_objects
 from sparring.traces.records import Problem
 
 EQUAL = [

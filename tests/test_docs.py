@@ -25,7 +25,8 @@ from sparring.cli.commands import Command, found
 from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.settings import Settings, load_settings
-from sparring.traces import FORMATS, read_problems_as
+from sparring.traces import read_problems_as
+from sparring.traces.readers import FORMATS
 from sparring.training.aprm import AprmSettings, train_aprm
 from sparring.worlds.chain_errors import CHAIN_ERRORS
 

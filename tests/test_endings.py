@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from sparring import __main__ as command_line
 from sparring.errors import DataError, OutputError
 from sparring.files import atomic_directory, atomic_write_text, check_output
+from sparring.json_files import read_jsonl_objects
 from sparring.runs import JsonlLog
-from sparring.traces.jsonl import read_jsonl_objects, write_traces
+from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Problem, Trace
 from sparring.worlds.chain import generate_problems
 

@@ -21,11 +21,11 @@ from sparring.rollouts.engine import (
     Prefix,
     as_trace,
     next_steps,
-    seed_from,
     solutions,
     split_completion,
 )
 from sparring.rollouts.local import LocalEngine
+from sparring.settings_shared import seed_from
 from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, encode
 from sparring.worlds.chain import generate_problems

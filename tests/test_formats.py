@@ -10,7 +10,8 @@ import pytest
 
 from format_records import RECORDS, Record, candidate, jsonl, prm800k, shepherd, state
 from sparring.errors import DataError
-from sparring.traces import Problem, ReadOptions, Trace, question_id, read_problems_as, read_traces_as
+from sparring.traces import Problem, ReadOptions, Trace, read_problems_as, read_traces_as
+from sparring.traces.formats.common import question_id
 
 
 @pytest.fixture

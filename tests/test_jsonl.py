@@ -6,19 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.errors import DataError, SparringError
+from sparring.json_files import read_jsonl_objects, write_jsonl_objects
 from sparring.traces.jsonl import (
     problem_to_record,
-    read_jsonl_objects,
     read_problems,
     read_traces,
     record_to_problem,
     record_to_trace,
     trace_to_record,
-    write_jsonl_objects,
     write_problems,
     write_traces,
 )
@@ -63,21 +62,25 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
+@settings(max_examples=40)
 @given(traces())
 def test_a_trace_survives_its_record_and_json(trace: Trace) -> None:
     assert record_to_trace(json.loads(json.dumps(trace_to_record(trace)))) == trace
 
 
+@settings(max_examples=40)
 @given(problems)
 def test_a_problem_survives_its_record_and_json(problem: Problem) -> None:
     assert record_to_problem(json.loads(json.dumps(problem_to_record(problem)))) == problem
 
 
+@settings(max_examples=40)
 @given(traces())
 def test_a_trace_record_also_gives_its_problem(trace: Trace) -> None:
     assert record_to_problem(trace_to_record(trace)) == trace.problem
 
 
+@settings(max_examples=40)
 @given(batch=st.lists(traces(), max_size=3))
 def test_traces_survive_a_file(batch: list[Trace], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("jsonl") / "traces.jsonl"
@@ -269,6 +272,7 @@ damaged_lines = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(raw=st.binary(max_size=200) | damaged_lines)
 def test_only_a_data_error_escapes_from_any_bytes(
     raw: bytes, tmp_path_factory: pytest.TempPathFactory
@@ -282,6 +286,7 @@ def test_only_a_data_error_escapes_from_any_bytes(
             assert error.line is not None
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from([*TRACE, "labels", "meta", "outcome", "solution", "x"]), json_values))
 def test_only_a_data_error_escapes_from_any_record(record: dict[str, object]) -> None:
     for convert in (record_to_trace, record_to_problem):

@@ -16,16 +16,9 @@ from pydantic import ValidationError
 from format_records import RECORDS, Record, jsonl
 from real_data import sample
 from sparring.errors import DataError
-from sparring.traces import (
-    FORMATS,
-    ReadOptions,
-    detect_format,
-    question_id,
-    read_problems_as,
-    read_traces,
-    read_traces_as,
-    write_traces,
-)
+from sparring.traces import ReadOptions, read_problems_as, read_traces, read_traces_as, write_traces
+from sparring.traces.formats.common import question_id
+from sparring.traces.readers import FORMATS, detect_format
 
 
 def test_every_format_has_a_record_here() -> None:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from scripted_search import DEPTH, LETTERS, Judge, Letters, problems, share_of_a
 from sparring.errors import DataError, SettingsError
-from sparring.rollouts.engine import Completion, Limits, Prefix, next_steps, seed_from
+from sparring.rollouts.engine import Completion, Limits, Prefix, next_steps
 from sparring.runs import JsonlLog
 from sparring.search import METHODS, MethodSettings, run_search
 from sparring.search.aggregation import AGGREGATIONS
 from sparring.search.particles import odds, systematic
 from sparring.search.scoring import SearchError
+from sparring.settings_shared import seed_from
 
 SETTINGS = MethodSettings(expansions=4, aggregation="last")
 EVERY = pytest.mark.parametrize("method", METHODS)

@@ -32,19 +32,19 @@ from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.oracles.equality import answer_groups
 from sparring.report.page import write_report
-from sparring.rollouts.engine import Limits, Prefix, seed_from, solutions
+from sparring.rollouts.engine import Limits, Prefix, solutions
 from sparring.rollouts.local import LocalEngine
 from sparring.runs import Metric, read_metrics, write_metrics
 from sparring.search.aggregation import AGGREGATIONS
 from sparring.search.selection import best_at, random_choice, vote_at
 from sparring.settings import Settings, dump_settings
+from sparring.settings_shared import seed_from
 from sparring.side_by_side import Part, Report, Workers, processes
 from sparring.statistics import bootstrap_mean, paired_difference
 from sparring.terminal import PartsProgress
 from sparring.traces.records import Trace
 from sparring.training.aprm import AprmSettings, setup, train_aprm
 from sparring.training.game import ChainTask
-from sparring.training.run import seed_for
 from sparring.worlds.chain import (
     IN_DISTRIBUTION,
     LONGER,
@@ -238,7 +238,7 @@ def sample_split(report: Report, settings: DemoSettings, split: str) -> Solution
         """Return judged solutions of held-out problems, sampling as many problems at a time as fit together."""
         nonlocal done
         held_out = generate_problems(settings.problems, steps=steps, seed=settings.seed, name=f"demo-{name}")
-        seed = seed_for(settings.seed, samples, name)
+        seed = seed_from(settings.seed, samples, name)
         together = max(1, _ROWS // samples)
         groups: list[Group] = []
         for start in range(0, len(held_out), together):

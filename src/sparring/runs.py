@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import platform
 import re
@@ -26,31 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import DataError
-from sparring.files import (
-    atomic_directory,
-    atomic_write_json,
-    atomic_write_text,
-    dumps,
-    recover_directory,
-    to_json,
-    writing,
-)
-
-__all__ = [
-    "METRICS_FILE",
-    "JsonlLog",
-    "Metric",
-    "atomic_directory",
-    "atomic_write_json",
-    "atomic_write_text",
-    "machine",
-    "read_metrics",
-    "recover_directory",
-    "source_commit",
-    "to_json",
-    "versions",
-    "write_metrics",
-]
+from sparring.files import atomic_write_json, dumps, to_json, writing
+from sparring.json_files import read_json_object, read_jsonl_objects
 
 METRICS_FILE = "metrics.json"
 PACKAGES = (
@@ -151,13 +127,8 @@ def read_metrics(path: str | Path) -> dict[str, Metric]:
     """
     file = Path(path)
     file = file / METRICS_FILE if file.is_dir() else file
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"cannot read metrics: {error.strerror}", file=file) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"not valid JSON: {error}", file=file) from error
-    records = content.get("metrics") if isinstance(content, dict) else None
+    content = read_json_object(file, loose=True)
+    records = content.get("metrics")
     if not isinstance(records, dict):
         raise DataError("expected an object with the metrics by name", file=file, field="metrics")
     intervals = content.get("intervals")  # not in files of before it was written
@@ -300,7 +271,7 @@ class JsonlLog:
         Raises:
             DataError: a line is not a JSON object.
         """
-        return (record for _, record in self._lines())
+        return (record for _, record in read_jsonl_objects(self.path, loose=True))
 
     def position(self) -> dict[str, Any]:
         """Return how far the log is, for `cut_back`: its bytes and their digest."""
@@ -323,18 +294,6 @@ class JsonlLog:
             raise DataError("was changed since it was written", file=self.path)
         with writing(self.path):
             os.truncate(self.path, kept)
-
-    def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        with self.path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                try:
-                    line = raw.decode("utf-8")
-                    record = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise DataError(f"not valid JSON: {error}", file=self.path, line=number) from error
-                if not isinstance(record, dict):
-                    raise DataError("expected a JSON object", file=self.path, line=number)
-                yield line, record
 
     def close(self) -> None:
         """Close the file; appending afterwards is an error."""

@@ -8,6 +8,7 @@ Not here: how models are prompted (`models.prompts.PromptSettings`), how policie
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Literal, Self
 
@@ -21,6 +22,12 @@ class Seeded(Shared):
 
     seed: int = Field(0, ge=0)
     """All randomness derives from it."""
+
+
+def seed_from(*parts: int | str) -> int:
+    """Return a seed in [0, 2**63) that depends on all the parts and their order."""
+    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 class Device(Shared):

@@ -31,12 +31,13 @@ from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.roles import Players
 from sparring.models.scorer import load_scorer
 from sparring.runs import JsonlLog, Metric
+from sparring.settings_shared import seed_from
 from sparring.statistics import bootstrap_mean, bootstrap_ratio
 from sparring.terminal import progress_bar
 from sparring.traces.records import Trace
 from sparring.training.adversary import Adversary
 from sparring.training.game import GameSettings, Rewrites, State, Task, load_task, rule_rewrites
-from sparring.training.run import Divergence, random_for, seed_for, torch_generator_for
+from sparring.training.run import Divergence, random_for, torch_generator_for
 
 Attacker = Literal["rules", "frozen", "trained"]
 IMITATION, ON_PRM = "imitating the rules", "training against the frozen PRM"
@@ -222,7 +223,7 @@ def attack(
 
 def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.Optimizer]:
     device = pick_device(settings.device)
-    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    torch.manual_seed(seed_from(settings.seed, 0, "weights"))
     model, tokenizer = load_policy(settings.backbone, device=device, dtype=pick_dtype(settings.dtype, device))
     players = Players(
         model,

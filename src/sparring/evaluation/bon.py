@@ -26,6 +26,7 @@ from sparring.errors import DataError
 from sparring.evaluation.outcome import candidate_record, write_evaluation
 from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.evaluation.scores import StepScorer, distinct_ids, load_for_scoring
+from sparring.json_files import json_objects
 from sparring.locks import writes
 from sparring.oracles.equality import answer_groups
 from sparring.runs import Metric
@@ -35,7 +36,6 @@ from sparring.statistics import bootstrap_mean, paired_difference
 from sparring.traces.answers import stated_answer
 from sparring.traces.fields import Fields, finite_number, is_number
 from sparring.traces.formats.common import question_id
-from sparring.traces.jsonl import json_objects
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Problem, Trace
 from sparring.traces.splitting import split_steps

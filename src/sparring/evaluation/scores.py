@@ -26,10 +26,10 @@ from sparring.errors import DataError, SettingsError, did_you_mean
 from sparring.evaluation.outcome import print_scored_traces
 from sparring.fingerprints import folder_identity, records_digest
 from sparring.journals import Journal
+from sparring.json_files import json_objects, write_jsonl_objects
 from sparring.locks import writes
 from sparring.terminal import progress_bar
 from sparring.traces.fields import is_number, shown
-from sparring.traces.jsonl import json_objects, write_jsonl_objects
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Trace
 

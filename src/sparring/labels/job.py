@@ -35,15 +35,8 @@ from sparring.labels.journal import (
 from sparring.labels.modes import BinarySearch, FirstPit, Mode, MonteCarlo, Walk
 from sparring.labels.posterior import estimate
 from sparring.labels.settings import LabelSettings
-from sparring.rollouts.engine import (
-    Completion,
-    Engine,
-    EngineError,
-    Prefix,
-    repeats,
-    seed_from,
-    split_completion,
-)
+from sparring.rollouts.engine import Completion, Engine, EngineError, Prefix, repeats, split_completion
+from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import read_traces
 from sparring.traces.records import Estimate, Problem, Trace
 

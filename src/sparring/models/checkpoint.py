@@ -14,9 +14,9 @@ import torch
 from transformers import AutoModelForTokenClassification
 
 from sparring.errors import CheckpointError
+from sparring.files import atomic_directory
 from sparring.models.loading import quiet
 from sparring.models.sidecar import Sidecar, write_sidecar
-from sparring.runs import atomic_directory
 
 LABELS = ("wrong", "correct")
 """Names of the classes of a PRM that is written here."""

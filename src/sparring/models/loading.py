@@ -33,8 +33,9 @@ from transformers.utils import logging as transformers_logging
 from typing_extensions import TypedDict
 
 from sparring.errors import CheckpointError, SettingsError
+from sparring.json_files import kind
 from sparring.models import TINY_POLICY
-from sparring.models.sidecar import MAX_LENGTH, json_kind, json_object
+from sparring.models.sidecar import MAX_LENGTH, json_object
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 HEAD_FILE = "step_head.safetensors"
@@ -145,7 +146,7 @@ def check_files(folder: Path) -> None:
         )
     check_texts(folder, ["config.json", "generation_config.json"])
     tensors = sum(map(len, weight_files(folder).values()))
-    config = json_object(folder / "config.json", constants=True)
+    config = json_object(folder / "config.json", loose=True)
     for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
         count = config.get(name, 0)
         if isinstance(count, int) and count > tensors:  # else as many layers would be made first
@@ -162,7 +163,7 @@ def check_texts(folder: Path, names: Iterable[str]) -> None:
     """
     for name in names:
         if (folder / name).is_file():
-            json_object(folder / name, constants=True)
+            json_object(folder / name, loose=True)
 
 
 class _Content(TypedDict):
@@ -201,13 +202,13 @@ def check_token_fields(folder: Path) -> None:
         CheckpointError: there is one.
     """
     for path in (folder / "tokenizer_config.json", folder / "special_tokens_map.json"):
-        fields = json_object(path, constants=True) if path.is_file() else {}
+        fields = json_object(path, loose=True) if path.is_file() else {}
         for name in [name for name in fields if name in _TOKEN_FIELDS]:
-            words, kind = _TOKEN_FIELDS[name]
+            words, wanted = _TOKEN_FIELDS[name]
             try:
-                TypeAdapter(kind | None).validate_python(fields[name], strict=True)
+                TypeAdapter(wanted | None).validate_python(fields[name], strict=True)
             except ValidationError:
-                told = f"{path}: {name} must be {words}, it is {json_kind(fields[name])}"
+                told = f"{path}: {name} must be {words}, it is {kind(fields[name])}"
                 raise CheckpointError(told) from None
 
 
@@ -286,7 +287,7 @@ def load_config(folder: Path) -> Any:
     Raises:
         CheckpointError: there is none, it is damaged, or not of an architecture of transformers.
     """
-    json_object(folder / "config.json", constants=True)
+    json_object(folder / "config.json", loose=True)
     with _refusing(str(folder), "AutoConfig"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 

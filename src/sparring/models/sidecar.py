@@ -14,10 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sparring.errors import CheckpointError, DataError
-from sparring.files import dumps
-from sparring.runs import atomic_write_json
+from sparring.files import atomic_write_json, dumps
+from sparring.json_files import read_json_object
 from sparring.settings import Settings
-from sparring.traces.jsonl import decoded, parse_json
 from sparring.traces.spans import Layout
 
 SIDECAR_NAME = "sparring.json"
@@ -189,24 +188,13 @@ def problems(error: ValidationError) -> str:
     )
 
 
-def json_object(path: Path, *, constants: bool = False) -> dict[str, Any]:
-    """Return the object in a JSON file; `constants` lets NaN and Infinity stand, which configurations may hold.
+def json_object(path: Path, *, loose: bool = False) -> dict[str, Any]:
+    """Return the object in a JSON file of a model folder (`json_files`).
 
     Raises:
-        CheckpointError: the file cannot be read, is not strict JSON, or holds something else than an object.
+        CheckpointError: the file cannot be read, is not JSON, or holds something else than an object.
     """
     try:
-        value = parse_json(decoded(path.read_bytes(), path, None), path, None, constants=constants)
+        return read_json_object(path, loose=loose)
     except DataError as error:
         raise CheckpointError(str(error)) from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot read the file: {error.strerror}") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: must be a JSON object, it is {json_kind(value)}")
-    return value
-
-
-def json_kind(value: object) -> str:
-    """Return what a value of JSON is, in words."""
-    names = {list: "an array", str: "a text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")

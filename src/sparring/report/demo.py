@@ -7,7 +7,6 @@ difference is called higher or lower only where its 95 % interval excludes 0. No
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import DataError
+from sparring.json_files import read_json_object
 from sparring.report.cases import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, adversarial_case, solved_case
 from sparring.report.formulas import Html
 from sparring.report.kinds import DEMO, Pivot, Table, pivoted
@@ -287,12 +287,8 @@ def read_cross_play(path: Path) -> dict[str, Any] | None:
     """Return the fool rate of every saved adversary (columns) against every saved PRM, or ``None`` without a file."""
     if not path.is_file():
         return None
+    fields = Fields(read_json_object(path, loose=True))
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"not valid JSON: {error}", file=path) from None
-    try:
-        fields = Fields({"matrix": written}).child("matrix")
         columns, rows = fields.integers("adversary_updates"), fields.integers("prm_updates")
         cells = fields.array("fool_rate")
         if len(cells) != len(rows):

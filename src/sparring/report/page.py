@@ -25,13 +25,13 @@ import jinja2
 
 from sparring.errors import DataError, SparringError
 from sparring.files import atomic_write_text
+from sparring.json_files import read_json_object, read_jsonl_objects
 from sparring.report.cases import Case, shortened, words_of
 from sparring.report.formulas import visible
 from sparring.report.kinds import KINDS, tables
 from sparring.report.numbers import percent, plain
 from sparring.runs import METRICS_FILE, Metric, read_metrics
 from sparring.traces.fields import Fields
-from sparring.traces.jsonl import read_jsonl_objects
 
 REPORT_FILE = "report.html"
 MOST_CASES, MOST_ROWS, MOST_METRICS, LARGEST_PLOT = 20, 60, 600, 500_000  # the last in bytes
@@ -112,7 +112,7 @@ def read_run(folder: Path) -> Run:
             f"{path} is missing, so there is nothing to report: give a finished run's directory"
         )
     metrics = {name: metric for name, metric in read_metrics(path).items() if metric.value is not None}
-    written = Fields(json.loads(path.read_text(encoding="utf-8")))
+    written = Fields(read_json_object(path, loose=True))
     try:
         extra = Fields(written.mapping("extra"))
         total = extra.integer("worst_of") if extra.has("worst_of") else 0
@@ -127,7 +127,7 @@ def read_records(path: Path, read: Callable[[Fields], Item]) -> list[Item] | Non
     """Return what `read` makes of every record of a JSONL file, each checked with its place; ``None`` without a file."""
     if not path.is_file():
         return None
-    return [_placed(read, record, path, line) for line, record in read_jsonl_objects(path)]
+    return [_placed(read, record, path, line) for line, record in read_jsonl_objects(path, loose=True)]
 
 
 def read_cases(
@@ -144,7 +144,7 @@ def read_cases(
     """
     if not path.is_file():
         return None
-    records = list(read_jsonl_objects(path))
+    records = list(read_jsonl_objects(path, loose=True))
     total = len(records)
     if not ordered and total > most:
         records = [records[index * total // most] for index in range(most)]

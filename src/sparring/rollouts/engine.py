@@ -9,7 +9,6 @@ Not here: the engines themselves (`local.py`, `server.py`), what a completion is
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
@@ -200,12 +199,6 @@ def as_trace(
 def split_completion(text: str, separator: str = SEPARATOR) -> tuple[str, ...]:
     """Return the steps of a completion's text; empty ones are dropped."""
     return tuple(step.strip() for step in text.split(separator) if step.strip())
-
-
-def seed_from(*parts: int | str) -> int:
-    """Return a seed in [0, 2**63) that depends on all the parts and their order."""
-    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def room_note(engine: Engine, limits: Limits) -> str | None:

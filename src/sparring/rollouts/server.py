@@ -42,9 +42,9 @@ from sparring.rollouts.engine import (
     Usage,
     checked_seeds,
     repeats,
-    seed_from,
 )
 from sparring.rollouts.thinking import layout_of, opens_thinking, up_to_stop
+from sparring.settings_shared import seed_from
 from sparring.traces.fields import finite_number
 from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, Tokenizer, encode

@@ -13,8 +13,8 @@ import math
 import random
 from collections.abc import Sequence
 
-from sparring.rollouts.engine import seed_from
 from sparring.search.task import ROOT, Search, State, Task
+from sparring.settings_shared import seed_from
 
 _EDGE = 1e-6  # log-odds are taken of rewards within [edge, 1 − edge]
 

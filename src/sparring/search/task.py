@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from sparring.errors import DataError
-from sparring.rollouts.engine import Completion, seed_from, split_completion
+from sparring.rollouts.engine import Completion, split_completion
 from sparring.search.aggregation import AGGREGATIONS
 from sparring.search.budget import Spent
 from sparring.search.settings import MethodSettings
+from sparring.settings_shared import seed_from
 from sparring.traces.records import Problem
 
 Steps = tuple[str, ...]

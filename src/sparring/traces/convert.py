@@ -22,11 +22,12 @@ from typing import Any, Literal
 from rich.console import Console
 
 from sparring.errors import DataError, SettingsError, did_you_mean
+from sparring.json_files import json_objects, write_jsonl_objects
 from sparring.settings import Settings
 from sparring.traces.fields import Fields, shown
 from sparring.traces.formats.automatic import trl_stepwise
 from sparring.traces.formats.common import FIRST_STEP, TAG, Oddity, ReadOptions, question_id
-from sparring.traces.jsonl import json_objects, trace_to_record, write_jsonl_objects
+from sparring.traces.jsonl import trace_to_record
 from sparring.traces.readers import Found, traces_with_places
 from sparring.traces.records import Label, Problem, Trace
 

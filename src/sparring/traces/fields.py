@@ -4,8 +4,7 @@ Contract: each method returns a value of the promised type or raises a DataError
 from the record's top (``label.steps[3].completions[0].text``). Nothing is converted silently; in particular a
 boolean is never taken for a number. ``null`` counts as absent in the `optional_…` methods.
 
-Not here: which fields a format has (`formats/`, `jsonl.py`), files and lines (the caller adds them with
-`DataError.at`).
+Not here: which fields a format has (`formats/`, `jsonl.py`), files and lines (the caller adds them with `DataError.at`).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from sparring.errors import DataError, did_you_mean
+from sparring.json_files import kind
 
 
 class Fields:
@@ -176,22 +176,6 @@ def finite_number(value: object) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
-
-
-def kind(value: object) -> str:
-    """Return the JSON type of a value in words."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    names: dict[type, str] = {
-        str: "a text",
-        int: "a number",
-        float: "a number",
-        list: "a list",
-        dict: "an object",
-    }
-    return names.get(type(value), type(value).__name__)
 
 
 def shown(value: object) -> str:

@@ -18,15 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import DataError, did_you_mean
+from sparring.json_files import json_objects
 from sparring.traces.fields import Fields
 from sparring.traces.formats import automatic, human, reference
 from sparring.traces.formats.common import Oddity, ReadOptions
-from sparring.traces.jsonl import (
-    TRACE_FIELDS,
-    json_objects,
-    record_to_problem,
-    record_to_trace,
-)
+from sparring.traces.jsonl import TRACE_FIELDS, record_to_problem, record_to_trace
 from sparring.traces.records import Problem, Trace
 
 Found = Trace | Oddity

@@ -45,6 +45,7 @@ from sparring.models.roles import Policy, Row
 from sparring.models.scorer import SHORTEST
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import record_to_trace, trace_to_record
 from sparring.traces.records import Trace
 from sparring.training.credit import outcome_advantages, token_advantages
@@ -77,7 +78,6 @@ from sparring.training.run import (
     peak_memory,
     prepare,
     random_for,
-    seed_for,
     show_left_out,
     step_bar,
 )
@@ -277,7 +277,7 @@ def play_update(run: Run) -> dict[str, Any]:
     """Sample, score, give credit and improve the policy once; return the record."""
     settings = run.settings
     problems = run.subject.draw(random_for(settings.seed, run.step, "problems"), settings.problems_per_update)
-    seed = seed_for(settings.seed, run.step, "rollouts")
+    seed = seed_from(settings.seed, run.step, "rollouts")
     groups = run.sampler.answers(problems, settings.samples_per_problem, seed)
     answers = [answer for group in groups for answer in group]
     run.samples += len(answers)
@@ -292,7 +292,7 @@ def play_update(run: Run) -> dict[str, Any]:
             if answer.steps
         )
     before = 0 if run.scores is None else run.scores.unscored_steps
-    give_credit(trained, run.scores, settings, seed_for(settings.seed, run.step, "prover"))
+    give_credit(trained, run.scores, settings, seed_from(settings.seed, run.step, "prover"))
     record = {
         "outcome": sum(answer.outcome for answer in answers) / len(answers),
         "mixed_groups": sum(0 < sum(a.outcome for a in group) < len(group) for group in groups) / len(groups),
@@ -483,7 +483,7 @@ def evaluate(run: Run, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     evaluation so far, if that was taken with an earlier one.
     """
     settings, subject = run.settings, run.subject
-    seed = seed_for(settings.seed, 0, "watch")
+    seed = seed_from(settings.seed, 0, "watch")
     answers = [group[0] for group in run.sampler.answers(subject.held_out, 1, seed)]
     rewards = None if run.scores is None else run.scores.rewards([answer.solution for answer in answers])
     kl = tokens = 0.0
@@ -497,7 +497,7 @@ def evaluate(run: Run, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
             kl, tokens = kl + float(found.sum()), tokens + len(found)
     record = evaluation_record(answers, rewards, kl / tokens)
     if subject.longer:
-        longer = run.sampler.answers(subject.longer, 1, seed_for(settings.seed, 0, "watch longer"))
+        longer = run.sampler.answers(subject.longer, 1, seed_from(settings.seed, 0, "watch longer"))
         record["right_longer"] = [int(group[0].outcome) for group in longer]
         record["accuracy_longer"] = sum(record["right_longer"]) / len(longer)
     if settings.refresh != "none" and run.scores is not None:

@@ -15,7 +15,6 @@ the record says why. Not here: whether it helped; `rl_monitors.py` compares answ
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import deque
@@ -28,12 +27,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from sparring.errors import DataError, SettingsError
+from sparring.files import atomic_write_json
+from sparring.json_files import read_json_object
 from sparring.labels.posterior import estimate, exact
 from sparring.models.loading import load_tokenizer, resolve_model
 from sparring.models.roles import Policy
 from sparring.models.sidecar import Calibration, Sidecar, read_sidecar
 from sparring.oracles.panel import Panel
-from sparring.runs import METRICS_FILE, atomic_write_json
+from sparring.runs import METRICS_FILE
+from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Label, Trace
 from sparring.training import aprm
@@ -42,7 +44,7 @@ from sparring.training.game import ChainTask, State, TextTask
 from sparring.training.rl_scores import PrmScores, StepScores, load_prm_scores, prefix_values
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import Sampler, Subject
-from sparring.training.run import folder_digest, seed_for, verified
+from sparring.training.run import folder_digest, verified
 from sparring.training.supervised import PrmSettings, SupervisedSettings, ValueSettings, train_supervised
 from sparring.worlds.chain import judged
 
@@ -122,7 +124,7 @@ def refresh(run: Run) -> dict[str, Any]:
         try:
             if settings.refresh == "labels":
                 train_on_labels(
-                    settings, source, traces, folder, seed_for(settings.seed, run.step, "refresh")
+                    settings, source, traces, folder, seed_from(settings.seed, run.step, "refresh")
                 )
             else:
                 record |= play_on(settings, source.parent, traces, panel, folder)
@@ -159,7 +161,7 @@ def label_answers(run: Run, panel: Panel | None) -> list[Trace]:
                 [(trace.problem, trace.steps, float(trace.outcome is True)) for trace in traces],
                 rollouts=settings.prover_rollouts,
                 limits=settings.limits(settings.temperature),
-                seed=seed_for(settings.seed, run.step, "refresh values"),
+                seed=seed_from(settings.seed, run.step, "refresh values"),
                 stop=settings.stop,
             )
         count = settings.prover_rollouts
@@ -262,7 +264,7 @@ def train_on_labels(
 
 def _record_relative_paths(settings: RlSettings, source: Path, folder: Path) -> None:
     """Say in the refresh's `metrics.json` where its data and its PRM were, as seen from it: a run may be moved."""
-    content = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    content = read_json_object(folder / METRICS_FILE, loose=True)
     own = source.parent.parent == folder.parent
     backbone = os.path.relpath(source, folder) if own else settings.prm
     content["settings"] |= {"data": "answers.jsonl", "backbone": backbone}

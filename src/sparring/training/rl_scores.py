@@ -20,7 +20,8 @@ from sparring.labels.posterior import best_of_k
 from sparring.labels.provers import load_engine
 from sparring.labels.settings import LabelSettings
 from sparring.models.scorer import Scorer, load_scorer
-from sparring.rollouts.engine import Completion, Engine, Limits, Prefix, seed_from, split_completion
+from sparring.rollouts.engine import Completion, Engine, Limits, Prefix, split_completion
+from sparring.settings_shared import seed_from
 from sparring.traces.records import Problem, Trace
 from sparring.training.credit import Floats, log_ratio, min_weights, progress, soft_min, step_sum, with_start
 from sparring.training.rl_settings import RlSettings

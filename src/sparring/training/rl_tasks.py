@@ -18,8 +18,9 @@ from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import records_digest
 from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
 from sparring.models.roles import Policy
-from sparring.rollouts.engine import Completion, Engine, Prefix, seed_from, split_completion
+from sparring.rollouts.engine import Completion, Engine, Prefix, split_completion
 from sparring.rollouts.local import LocalEngine
+from sparring.settings_shared import seed_from
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, prompt_ids

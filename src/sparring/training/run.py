@@ -32,9 +32,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sparring.errors import CheckpointError, DataError, SettingsError, SparringError
+from sparring.files import atomic_directory
+from sparring.json_files import read_json_object
 from sparring.models.loading import pick_device, pick_dtype
-from sparring.runs import METRICS_FILE, JsonlLog, atomic_directory
+from sparring.runs import METRICS_FILE, JsonlLog
 from sparring.settings import dump_settings
+from sparring.settings_shared import seed_from
 from sparring.terminal import progress_bar
 
 Progress = Callable[[int, dict[str, Any]], None]
@@ -52,20 +55,14 @@ _MOST_GROWTH, _LEAST_START = 100.0, 0.05
 # --- randomness ------------------------------------------------------------------------------------------------------
 
 
-def seed_for(seed: int, step: int, purpose: str) -> int:
-    """Return a seed below 2**63 that depends on all three."""
-    digest = hashlib.sha256(f"{seed}/{step}/{purpose}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
 def random_for(seed: int, step: int, purpose: str) -> random.Random:
     """Return Python's generator for this purpose at this step."""
-    return random.Random(seed_for(seed, step, purpose))
+    return random.Random(seed_from(seed, step, purpose))
 
 
 def torch_generator_for(seed: int, step: int, purpose: str, device: torch.device) -> torch.Generator:
     """Return torch's generator for this purpose at this step."""
-    return torch.Generator(device=device).manual_seed(seed_for(seed, step, purpose))
+    return torch.Generator(device=device).manual_seed(seed_from(seed, step, purpose))
 
 
 # --- trackers and cost -----------------------------------------------------------------------------------------------
@@ -85,7 +82,7 @@ def prepare(settings: Any, out: Path) -> tuple[torch.device, torch.dtype, Accele
         log_with=available_trackers(settings.trackers) or None,
         project_dir=str(out),
     )
-    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    torch.manual_seed(seed_from(settings.seed, 0, "weights"))
     return device, dtype, accelerator
 
 
@@ -167,9 +164,7 @@ def verified(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint to resume from at '{folder}' ({_VALUES} is not there)")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise damaged(path, "does not hold a JSON object")
+        values = read_json_object(path, loose=True)
         known = values.pop("state_digest", None)
         if known != _digest(values):
             what = "was changed since it was written" if known else "holds no digest of its content"
@@ -177,8 +172,8 @@ def verified(folder: Path) -> dict[str, Any]:
         tensors = _file_digest(folder / _TENSORS)
     except OSError as error:
         raise damaged(Path(error.filename or folder), f"cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, f"is not valid JSON ({' '.join(str(error).split())[:200]})") from None
+    except DataError as error:
+        raise damaged(path, f"cannot be used ({error.message})") from None
     if values.pop("tensors_digest") != tensors:
         raise damaged(folder / _TENSORS, "was changed since it was written")
     return values
@@ -436,7 +431,7 @@ def step_bar(title: str, total: int | None, console: Console) -> Iterator[Progre
 
 def show_left_out(out: Path, console: Console) -> dict[str, Any]:
     """Say what a finished run left out, by reason; return its `metrics.json`."""
-    written: dict[str, Any] = json.loads((out / METRICS_FILE).read_text(encoding="utf-8"))
+    written = read_json_object(out / METRICS_FILE, loose=True)
     for reason, count in written["extra"]["left_out"].items():
         console.print(f"left out: {count} × {escape(reason)}", style="yellow")
     return written

@@ -38,10 +38,10 @@ from sparring.models.checkpoint import write_model
 from sparring.models.loading import load_causal_model, quiet
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
-from sparring.settings_shared import Seeded
+from sparring.settings_shared import Seeded, seed_from
 from sparring.traces.records import Problem
 from sparring.traces.spans import encode
-from sparring.training.run import Divergence, Progress, seed_for, step_bar
+from sparring.training.run import Divergence, Progress, step_bar
 from sparring.worlds.chain import (
     IN_DISTRIBUTION,
     LONGER,
@@ -138,12 +138,12 @@ def train_chain_policy(settings: ChainPolicySettings, out: Path, progress: Progr
 
 def learn_language(tokenizer: Any, settings: ChainPolicySettings, progress: Progress | None = None) -> Any:
     """First phase: next-token training from nothing on correct solutions; return the model."""
-    torch.manual_seed(seed_for(settings.seed, 0, "weights"))
+    torch.manual_seed(seed_from(settings.seed, 0, "weights"))
     model = LlamaForCausalLM(
         tiny_config(len(tokenizer), width=settings.width, layers=settings.layers, heads=settings.heads)
     )
     updates = settings.first_phase_updates
-    gaps = torch.Generator().manual_seed(seed_for(settings.seed, 0, "gaps"))
+    gaps = torch.Generator().manual_seed(seed_from(settings.seed, 0, "gaps"))
 
     def losses(update: int) -> dict[str, torch.Tensor]:
         steps, start = curriculum(update / updates), update * settings.batch
@@ -162,10 +162,10 @@ def learn_detection(
     model: Any, tokenizer: Any, settings: ChainPolicySettings, progress: Progress | None = None
 ) -> None:
     """Second phase: go on with next-token training on some problems, find replaced words in the others."""
-    torch.manual_seed(seed_for(settings.seed, 1, "weights"))
+    torch.manual_seed(seed_from(settings.seed, 1, "weights"))
     heads = torch.nn.Linear(model.config.hidden_size, 2)  # of words, and of steps
     line_break = tokenizer.convert_tokens_to_ids("\n")
-    random_ids = torch.Generator().manual_seed(seed_for(settings.seed, 1, "detection"))
+    random_ids = torch.Generator().manual_seed(seed_from(settings.seed, 1, "detection"))
     language = max(1, round(settings.batch * settings.language_share))
 
     def losses(update: int) -> dict[str, torch.Tensor]:
@@ -347,7 +347,7 @@ def schedule(update: int, updates: int) -> float:
 
 def with_added_layers(model: Any, settings: ChainPolicySettings) -> Any:
     """Return the model with further layers on top that begin as the identity."""
-    torch.manual_seed(seed_for(settings.seed, 1, "layers"))
+    torch.manual_seed(seed_from(settings.seed, 1, "layers"))
     grown = LlamaForCausalLM(
         tiny_config(
             model.config.vocab_size,
