@@ -246,6 +246,13 @@ def test_whole_runs_write_what_they_promise(tiny_folder, tmp_path, adapter, obje
     assert not list((tmp_path / "run").rglob("*.bin")) and not list((tmp_path / "run").rglob("*.pt"))
 
 
+def test_a_run_without_a_step_exports_the_start(tiny_folder, tmp_path):
+    settings = small(tiny_folder, updates=0, prm_warm_steps=0, adversary_warm_steps=0)
+    assert (train_aprm(settings, tmp_path) / "sparring.json").is_file()
+    metrics = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    assert metrics["training.tokens_per_second"]["value"] is None
+
+
 def test_killed_and_resumed_runs_give_the_same_log_and_weights(tiny_folder, tmp_path):
     settings = small(tiny_folder, updates=8)
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -263,7 +263,9 @@ def test_it_works_inside_a_running_loop(server):
 
 @pytest.mark.parametrize(
     ("url", "options"),
-    [("localhost:8000", {}), ("http://x/v1", {"concurrency": 0}), ("http://x/v1", {"choices_per_request": 0}),
+    [("localhost:8000", {}), ("http://", {}), ("https:///v1", {}), ("http://x:port/v1", {}),
+     ("http://x/v1", {"concurrency": 0}),
+     ("http://x/v1", {"choices_per_request": 0}),
      ("http://x/v1", {"kind": "transformers", "choices_per_request": 2})],
 )  # fmt: skip
 def test_arguments_out_of_range_are_refused(url, options):

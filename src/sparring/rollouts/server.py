@@ -119,8 +119,14 @@ class ServerEngine:
         patience: Patience | None = None,
         api_key: str | None = None,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise SettingsError(f"a server's address begins with http:// or https://, got {url!r}")
+        try:
+            named = url.startswith(("http://", "https://")) and bool(httpx.URL(url).host)
+        except httpx.InvalidURL:
+            named = False
+        if not named:
+            raise SettingsError(
+                f"a server's address begins with http:// or https://, a host follows, got {url!r}"
+            )
         if concurrency < 1 or choices_per_request < 1:
             raise SettingsError("concurrency and choices_per_request must be at least 1")
         if kind == "transformers" and choices_per_request > 1:

@@ -752,7 +752,7 @@ def finish(run: Run, records: Sequence[Mapping[str, Any]]) -> Path:
         "training.updates": Metric(float(settings.updates)),
         "training.labelled_steps": Metric(float(run.labelled)),
         "training.undecided_steps": Metric(float(run.undecided)),
-        "training.tokens_per_second": Metric(run.tokens / seconds, unit="tokens/s"),
+        "training.tokens_per_second": Metric(run.tokens / seconds if seconds else None, unit="tokens/s"),
         "training.peak_memory": Metric(float(peak_memory(run.device)), unit="bytes"),
     }
     for name in ("fool_rate", "prm_accuracy_clean", "prm_accuracy_fresh"):
