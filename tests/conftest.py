@@ -16,9 +16,10 @@ from transformers import LlamaForCausalLM
 from sparring.worlds.chain_model import build_tokenizer, tiny_config
 
 torch.set_num_threads(1)
-# A job in the background ignores Ctrl-C, and the processes that are tested would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A job in the background ignores Ctrl-C, one under nohup the closed terminal; what is tested would inherit that.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 # A busy machine is no failure: no test is timed.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

@@ -24,7 +24,7 @@ from sparring.__main__ import app
 from sparring.cli.commands import Command, found
 from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
-from sparring.settings import Settings, load_settings
+from sparring.settings import Settings, load_settings, setting_rows
 from sparring.traces import read_problems_as
 from sparring.traces.readers import FORMATS
 from sparring.training.aprm import AprmSettings, train_aprm
@@ -191,6 +191,11 @@ def test_a_wrong_command_line_would_be_noticed() -> None:
 def options(command: Any) -> set[str]:
     inner = [options(sub) for sub in getattr(command, "commands", {}).values()]
     return {name for parameter in command.params for name in parameter.opts}.union({"--help"}, *inner)
+
+
+@pytest.mark.parametrize("name", SETTINGS, ids=" ".join)
+def test_every_setting_is_explained_on_the_terminal(name: tuple[str, ...]) -> None:
+    assert [row.name for row in setting_rows(SETTINGS[name]) if not row.help] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
