@@ -12,8 +12,8 @@ from unittest import mock
 import pytest
 from typer.testing import CliRunner, Result
 
-from sparring.__main__ import app
-from sparring.errors import SparringError
+from sparring.__main__ import COMMANDS, app
+from sparring.errors import SettingsError, SparringError
 from sparring.models import TINY_POLICY
 from sparring.models.loading import resolve_model
 from sparring.traces.jsonl import write_traces
@@ -181,3 +181,14 @@ def test_a_process_ends_with_one_clear_line(tmp_path):
     done = in_its_own_process("train", "aprm", "updates=ten", "--out", tmp_path / "out", status=2)
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert "updates" in error
+
+
+@pytest.mark.parametrize("name", [row.name for row in COMMANDS])
+def test_a_command_can_be_called_without_a_word(name, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise SettingsError("called")
+
+    monkeypatch.setattr("sparring.cli.commands.check_output", stop)
+    done = CliRunner().invoke(app, name.split())
+    assert isinstance(done.exception, SettingsError | SystemExit), done.exception
+    assert done.exit_code != 0

@@ -105,7 +105,7 @@ class Group(typer.core.TyperGroup):
             if one.param_type_name == "option" and not one.is_flag
         ]
         for option in with_value:
-            for word, value in zip(before_end, [*before_end[1:], None], strict=True):
+            for word, value in zip(before_end, [*before_end[1:], None], strict=False):
                 if (word in option.opts and value == "") or (word[-1:] == "=" and word[:-1] in option.opts):
                     raise SettingsError(f"{option.opts[0]} is given an empty text")
             if not option.multiple and sum(given.count(spelling) for spelling in option.opts) > 1:
