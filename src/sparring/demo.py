@@ -74,19 +74,19 @@ class DemoSettings(Settings):
     """PRM updates on rule perturbations that both runs begin with."""
     adversary_warm_steps: int = Field(40, ge=0)
     """Imitation updates of the adversary before the game."""
-    updates: int = Field(80, gt=0)
+    updates: int = Field(70, gt=0)
     """Further PRM updates: on rule perturbations, or in the game."""
     states_per_update: int = Field(16, gt=0)
     """States per update."""
     samples_per_state: int = Field(4, ge=2)
     """Rewrites per state."""
-    attack_updates: int = Field(20, ge=0)
+    attack_updates: int = Field(15, ge=0)
     """Budget of the fresh adversary that attacks each finished PRM."""
     best_of_n: int = Field(16, gt=0)
     """Solutions that a PRM chooses from."""
     temperature: float = Field(1.0, gt=0)
     """Of the solver's samples."""
-    problems: int = Field(300, gt=0)
+    problems: int = Field(250, gt=0)
     """Problems per split for measuring."""
     aggregation: Literal["min", "product", "last", "mean"] = "min"
     """From step scores to a solution's score."""
