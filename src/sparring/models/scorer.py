@@ -10,6 +10,7 @@ Not here: token ids and scoring positions (`traces/spans.py`, `text_layout.py`),
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -53,7 +54,7 @@ SHORTEST = 0.9
 """Rows shorter than this share of the longest one of a batch go into the next."""
 
 
-class Scorer:
+class Scorer(ABC):
     """A PRM that scores.
 
     Args:
@@ -133,9 +134,9 @@ class Scorer:
         scores: list[float] = torch.sigmoid(calibration.scale * log_odds + calibration.shift).tolist()
         return scores
 
+    @abstractmethod
     def _log_odds(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:
         """Return, per row, the log-odds that each of its steps is correct."""
-        raise NotImplementedError
 
 
 class TokenHeadScorer(Scorer):

@@ -18,6 +18,7 @@ import math
 import random
 import resource
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -216,7 +217,7 @@ class Part:
 
 
 @dataclass(kw_only=True)
-class TrainingRun:
+class TrainingRun(ABC):
     """What every training run holds, and how it is kept and resumed; each method adds what is its own.
 
     Attributes:
@@ -234,14 +235,14 @@ class TrainingRun:
     step: int = 0
 
     @property
+    @abstractmethod
     def parts(self) -> list[Part]:
         """What is trained."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def identity(self) -> dict[str, str]:
         """What a resumed run must agree in: `digest` of the data, `prompt` (digest of fixed texts), where needed `kind`."""
-        raise NotImplementedError
 
     def values(self) -> dict[str, Any]:
         """Return further JSON values of a checkpoint."""
