@@ -12,10 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from sparring.models.branches import collate
-from sparring.training.aprm import Run, fresh_row, load_snapshot
+from sparring.training.aprm import Run, load_snapshot, score_rewrites
 from sparring.training.game import Rewrites
 from sparring.training.run import random_for, torch_generator_for
 
@@ -51,30 +48,8 @@ def cross_play(
     matrix: list[list[float | None]] = []
     for folder in folders:
         load_snapshot(run, run.out, int(folder.name), "prm")
-        matrix.append([made.outcome_shares(_scores(run, made))["fool_rate"] for made in rewrites])
+        matrix.append([made.outcome_shares(score_rewrites(run, made))["fool_rate"] for made in rewrites])
         progress(len(folders) + len(matrix))
     return CrossPlay(
         [int(Path(folder).name) for folder in folders], matrix, n=states * run.settings.samples_per_state
     )
-
-
-@torch.inference_mode()
-def _scores(run: Run, rewrites: Rewrites) -> list[list[float]]:
-    rows = [
-        fresh_row(s, texts, run.tokenizer, run.layout)
-        for s, texts in zip(rewrites.states, rewrites.texts, strict=True)
-    ]
-    scores: list[list[float]] = []
-    for start in range(0, len(rows), run.settings.states_per_pass):
-        chunk = rows[start : start + run.settings.states_per_pass]
-        batch = collate(
-            [row.row for row in chunk], run.tokenizer.pad_token_id, run.device, run.players.mask_dtype
-        )
-        fresh = [[place.column for place in row.places if place.kind == "fresh"] for row in chunk]
-        places = (
-            [i for i, columns in enumerate(fresh) for _ in columns],
-            [c for columns in fresh for c in columns],
-        )
-        values = iter(torch.sigmoid(run.players.prm_log_odds(batch, places)).tolist())
-        scores += [[next(values) for _ in columns] for columns in fresh]
-    return scores

@@ -11,7 +11,7 @@ handed in. Shared by the game (`aprm.py`) and by attacks on a frozen PRM.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -26,6 +26,7 @@ from sparring.training.policy_gradient import (
     categorical_kl,
     clipped_surrogate,
     group_advantages,
+    normalised_advantages,
     update_size,
 )
 
@@ -58,9 +59,15 @@ class Adversary:
         """Return the number of tokens in a state's prompt."""
         return len(self.prompt_ids(state))
 
-    def rewrite(self, task: Task, states: Sequence[State], generator: torch.Generator) -> Rewrites:
-        """Sample a group of rewrites per state and have them judged."""
-        with self.players.acting("adversary") as model:
+    def rewrite(
+        self,
+        task: Task,
+        states: Sequence[State],
+        generator: torch.Generator,
+        role: Literal["adversary", "adversary_reference"] = "adversary",
+    ) -> Rewrites:
+        """Sample a group of rewrites per state, from the adversary as it is or as it was, and have them judged."""
+        with self.players.acting(role) as model:
             sampled = sample(
                 model,
                 [self.prompt_ids(state) for state in states],
@@ -119,7 +126,8 @@ class Adversary:
         """
         settings = self.settings
         values, weights = rewards
-        advantages = group_advantages(values, weights)
+        compared = normalised_advantages if settings.adversary_advantage == "normalised" else group_advantages
+        advantages = compared(values, weights)
         count = max(1, int(weights.sum()))
         rows = [
             BranchedRow(self.prompt_ids(state), [item.ids for item in group])

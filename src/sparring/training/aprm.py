@@ -57,6 +57,7 @@ from sparring.training.game import (
     TextTask,
     load_task,
     rule_rewrites,
+    together,
 )
 from sparring.training.policy_gradient import bernoulli_entropy, bernoulli_kl, clipped_surrogate
 from sparring.training.run import (
@@ -97,6 +98,18 @@ class AprmSettings(GameSettings, Running):
     """PRM updates on rule perturbations before the game."""
     adversary_warm_steps: int = Field(80, ge=0)
     """Imitation updates of the adversary on rule perturbations before the game (not for `adversary: rules`)."""
+
+    # Who moves how often
+    adversary_rounds: int = Field(1, gt=0)
+    """Most rounds that G learns for, at the start of each phase; all but the last are against R as it is."""
+    adversary_target: float = Field(1.0, gt=0, le=1)
+    """A fool rate at which G's rounds against R as it is end."""
+    phase_updates: int = Field(1, gt=0)
+    """Updates of R in a phase; G learns before (and with) the first of them and plays as it is in the others."""
+    frozen_share: float = Field(0.0, ge=0, lt=1)
+    """Share of a round's states that are rewritten by G as it was at the start of the game; only R learns from them."""
+    log_kinds: bool = False
+    """Also log how many wrong rewrites of each kind there were, and how many of them were accepted."""
 
     # The PRM's utility
     prm_objective: Literal["expected", "sampled", "log_score"] = "log_score"
@@ -162,6 +175,10 @@ class AprmSettings(GameSettings, Running):
         return learning_rate_share(
             step - start, rise=self.rise_steps, done=step / self.total_steps, final=self.final_learning_rate
         )
+
+    def adversary_learns(self, step: int) -> bool:
+        """Whether a step of the run is the first update of a phase."""
+        return (step - self.warm_steps) % self.phase_updates == 0
 
     @property
     def monotone(self) -> bool:
@@ -374,30 +391,76 @@ def play_step(run: Run) -> dict[str, Any]:
 
 
 def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
-    """Play one round: rewrites, verdicts, scores, and an update of R and (in the game) of G."""
+    """Play one round: rewrites, verdicts, scores, and an update of R and (in the game) of G.
+
+    At the start of a phase G first plays rounds of its own against R as it is, up to `adversary_rounds` with this one.
+    """
     settings = run.settings
+    learning = settings.adversary == "trained" and not by_rules and settings.adversary_learns(run.step)
+    extra = respond(run) if learning else {}
     states = run.task.draw(random_for(settings.seed, run.step, "states"), settings.states_per_update)
+    own = len(states)
     if by_rules:
         rules = random_for(settings.seed, run.step, "rules")
         rewrites = rule_rewrites(run.task, states, settings.samples_per_state, rules)
     else:
+        own -= round(settings.frozen_share * own)
         generator = torch_generator_for(settings.seed, run.step, "adversary", run.device)
-        rewrites = run.adversary.rewrite(run.task, states, generator)
+        parts = [run.adversary.rewrite(run.task, states[:own], generator)] if own else []
+        if own < len(states):
+            parts.append(run.adversary.rewrite(run.task, states[own:], generator, "adversary_reference"))
+        rewrites = together(parts)
     replayed = run.pool.draw(random_for(settings.seed, run.step, "replay"), settings.replayed_states)
 
     warming = run.step < settings.prm_warm_steps
     record, scores = update_prm(run, rewrites, replayed, warming=warming)
-    record |= rewrites.outcome_shares(scores)
-    if settings.adversary == "trained" and not by_rules:
-        labels = torch_generator_for(settings.seed, run.step, "labels", torch.device("cpu"))
-        rewards = rewrites.rewards(scores, settings, labels, sampled=settings.prm_objective == "sampled")
-        stats = run.adversary.reinforce(rewrites, rewards, lambda: optimizer_step(run, "adversary"))
-        run.tokens += int(stats.pop("tokens"))
-        record |= stats
+    made = Rewrites(
+        rewrites.states[:own], rewrites.groups[:own]
+    )  # what is counted: without the frozen adversary's
+    record |= made.outcome_shares(scores[:own])
+    if settings.log_kinds:
+        record |= made.kind_counts(scores[:own])
+    if learning:
+        record |= reinforce(run, made, scores[:own], "labels") | extra
     run.pool.add(rewrites, random_for(settings.seed, run.step, "pool"))
     run.labelled += rewrites.decided_count()
     run.undecided += rewrites.undecided_count()
     return record
+
+
+def respond(run: Run) -> dict[str, Any]:
+    """Let G learn against R as it is; return how often it did, and its first fool rate.
+
+    It ends one round before `adversary_rounds`, or as soon as G fools R often enough. What it wrote joins the pool.
+    """
+    settings = run.settings
+    first = None
+    rounds = 0
+    for rounds in range(1, settings.adversary_rounds):
+        purpose = f"response{rounds}"
+        states = run.task.draw(random_for(settings.seed, run.step, purpose), settings.states_per_update)
+        generator = torch_generator_for(settings.seed, run.step, purpose, run.device)
+        made = run.adversary.rewrite(run.task, states, generator)
+        scores = score_rewrites(run, made)
+        fool_rate = made.outcome_shares(scores)["fool_rate"] or 0.0
+        first = fool_rate if first is None else first
+        reinforce(run, made, scores, f"labels{rounds}")
+        run.pool.add(made, random_for(settings.seed, run.step, f"pool{rounds}"))
+        run.labelled += made.decided_count()
+        run.undecided += made.undecided_count()
+        if fool_rate >= settings.adversary_target:
+            break
+    return {} if first is None else {"adversary_rounds": rounds + 1, "first_fool_rate": first}
+
+
+def reinforce(run: Run, made: Rewrites, scores: Sequence[Sequence[float]], purpose: str) -> dict[str, float]:
+    """Pay G for its rewrites, update it and return its statistics."""
+    settings = run.settings
+    labels = torch_generator_for(settings.seed, run.step, purpose, torch.device("cpu"))
+    rewards = made.rewards(scores, settings, labels, sampled=settings.prm_objective == "sampled")
+    stats = run.adversary.reinforce(made, rewards, lambda: optimizer_step(run, "adversary"))
+    run.tokens += int(stats.pop("tokens"))
+    return stats
 
 
 def update_prm(
@@ -418,6 +481,29 @@ def update_prm(
         statistics["prm_gradient_norm"] = optimizer_step(run, "prm")
         run.tokens += sum(len(row.row) for row in rows)
     return statistics, scores
+
+
+@torch.inference_mode()
+def score_rewrites(run: Run, rewrites: Rewrites) -> list[list[float]]:
+    """Return R's scores of the well-formed rewrites, per state, without learning from them."""
+    rows = [
+        fresh_row(s, texts, run.tokenizer, run.layout)
+        for s, texts in zip(rewrites.states, rewrites.texts, strict=True)
+    ]
+    scores: list[list[float]] = []
+    for start in range(0, len(rows), run.settings.states_per_pass):
+        chunk = rows[start : start + run.settings.states_per_pass]
+        batch = collate(
+            [row.row for row in chunk], run.tokenizer.pad_token_id, run.device, run.players.mask_dtype
+        )
+        fresh = [[place.column for place in row.places if place.kind == "fresh"] for row in chunk]
+        places = (
+            [i for i, columns in enumerate(fresh) for _ in columns],
+            [c for columns in fresh for c in columns],
+        )
+        values = iter(torch.sigmoid(run.players.prm_log_odds(batch, places)).tolist())
+        scores += [[next(values) for _ in columns] for columns in fresh]
+    return scores
 
 
 # --- R's objective ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ is `correct`, `wrong` or `undecided`; the PRM R scores it without seeing the ori
 | rewrite | R is paid | G is paid |
 |---|---|---|
 | wrong, accepted | 0 | `reward_fooled` |
-| wrong, rejected | 1 | `reward_caught` |
+| wrong, rejected | 1 | `reward_caught` (between the two: see `adversary_pay`) |
 | still correct | 1 if accepted, else 0 | `reward_failed` |
 | malformed: not even a step | – | `reward_failed` |
 | undecided | – | – |
@@ -23,23 +23,24 @@ and is counted. What cannot be used is counted in `left_out`.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import Field
 
-from sparring.errors import DataError
+from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import records_digest
 from sparring.models import TINY_POLICY
 from sparring.models.prompts import PromptSettings
 from sparring.oracles.members import OracleMembers
 from sparring.oracles.panel import Panel
-from sparring.oracles.perturbations import perturb
+from sparring.oracles.perturbations import PERTURBATIONS, perturb
 from sparring.oracles.reference import is_malformed
 from sparring.settings_shared import Subject, Trained
 from sparring.traces.formats.common import ReadOptions
@@ -47,7 +48,7 @@ from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 from sparring.worlds.chain import IN_DISTRIBUTION, generate_problem, judge_step, parse_question, parse_step
-from sparring.worlds.chain_errors import perturb_step
+from sparring.worlds.chain_errors import CHAIN_ERRORS, perturb_step
 
 
 class GameSettings(Subject, Trained, PromptSettings):
@@ -65,6 +66,8 @@ class GameSettings(Subject, Trained, PromptSettings):
     """What asks a plain-style adversary for a mistake; the warm start teaches its meaning."""
     max_step_tokens: int = Field(24, gt=0)
     """Longest rewrite of a step; one that has not ended by then is malformed."""
+    rule_kinds: list[str] | None = Field(None, min_length=1)
+    """Kinds of mistakes that the rules know, where they play and in the warm starts; without it all that the task has."""
 
     # Budget
     updates: int = Field(150, ge=0)
@@ -83,6 +86,12 @@ class GameSettings(Subject, Trained, PromptSettings):
     """Adversary's reward when a wrong step is rejected."""
     reward_failed: float = -1.0
     """Adversary's reward when its step is still correct, or malformed."""
+    adversary_pay: Literal["probability", "log_odds", "rank"] = "probability"
+    """Where between `reward_caught` and `reward_fooled` a wrong step is paid: at R's `probability` of accepting it, by R's
+    `log_odds` (linear from -6 to 6, so that it still differs where R is sure), or by its `rank` in R's eyes among the
+    wrong rewrites of the same step."""
+    adversary_advantage: Literal["plain", "normalised"] = "plain"
+    """G's reward less the mean of the others of its state: as it is, or divided by the group's standard deviation."""
     adversary_kl: float = Field(0.26, ge=0)
     """Weight of KL(G ‖ its reference), per rewrite (summed over its tokens)."""
     adversary_entropy: float = Field(0.0, ge=0)
@@ -152,9 +161,13 @@ class ChainTask:
     """Problems of the chain world, generated as they are needed, or given states of it."""
 
     def __init__(
-        self, steps: tuple[int, int] = IN_DISTRIBUTION, states: Sequence[State] | None = None
+        self,
+        steps: tuple[int, int] = IN_DISTRIBUTION,
+        states: Sequence[State] | None = None,
+        kinds: Sequence[str] | None = None,
     ) -> None:
         self.steps, self.states = steps, states
+        self.kinds = known_kinds(kinds, CHAIN_ERRORS) or tuple(CHAIN_ERRORS)
         self.left_out: Counter[str] = Counter()
         self.digest = ""
 
@@ -180,8 +193,8 @@ class ChainTask:
         return None if parse_step(candidate) is not None else "not of a step's form"
 
     def perturb(self, state: State, rng: random.Random) -> tuple[str, str] | None:
-        """Return a wrong step of a random kind."""
-        return perturb_step(parse_question(state.problem.question), state.prefix, state.step, rng)
+        """Return a wrong step of a random one of the kinds."""
+        return perturb_step(parse_question(state.problem.question), state.prefix, state.step, rng, self.kinds)
 
 
 class TextTask:
@@ -191,9 +204,11 @@ class TextTask:
     work lost. They are counted in `left_out`.
     """
 
-    def __init__(self, problems: Sequence[Problem], oracle: Panel) -> None:
+    def __init__(
+        self, problems: Sequence[Problem], oracle: Panel, kinds: Sequence[str] | None = None
+    ) -> None:
         self.left_out: Counter[str] = Counter()
-        self._oracle = oracle
+        self._oracle, self._kinds = oracle, known_kinds(kinds, PERTURBATIONS)
         self.digest = records_digest([one.id, one.question, one.solution] for one in problems)
         solved = [problem for problem in problems if problem.solution is not None]
         if len(solved) < len(problems):
@@ -239,8 +254,20 @@ class TextTask:
         return is_malformed(state.step, candidate)
 
     def perturb(self, state: State, rng: random.Random) -> tuple[str, str] | None:
-        """Return a wrong step of a random kind."""
-        return perturb(state.problem, state.prefix, state.step, rng)
+        """Return a wrong step of a random one of the kinds."""
+        return perturb(state.problem, state.prefix, state.step, rng, self._kinds)
+
+
+def known_kinds(kinds: Sequence[str] | None, known: Collection[str]) -> tuple[str, ...] | None:
+    """Return the kinds of mistakes, None for all of them.
+
+    Raises:
+        SettingsError: one of them is unknown.
+    """
+    for kind in kinds or ():
+        if kind not in known:
+            raise SettingsError(f"rule_kinds: no kind of mistake '{kind}'; this task has {', '.join(known)}")
+    return None if kinds is None else tuple(kinds)
 
 
 def load_task(settings: GameSettings) -> ChainTask | TextTask:
@@ -248,13 +275,15 @@ def load_task(settings: GameSettings) -> ChainTask | TextTask:
 
     Raises:
         DataError: the data file is missing, or nothing in it can be used.
-        SettingsError: a member of the oracle panel cannot be loaded.
+        SettingsError: a member of the oracle panel cannot be loaded, or a kind of mistake is unknown.
     """
     if settings.task == "chain" or settings.data is None:
-        return ChainTask()
+        return ChainTask(kinds=settings.rule_kinds)
     options = ReadOptions(keep_annotations=settings.keep_annotations)
     result = read_problems_as(Path(settings.data), settings.data_format, options)
-    text_task = TextTask(result.problems[: settings.max_problems], Panel(settings.oracle))
+    text_task = TextTask(
+        result.problems[: settings.max_problems], Panel(settings.oracle), settings.rule_kinds
+    )
     if result.skipped:
         text_task.left_out["record skipped by the reader"] += len(result.skipped)
     return text_task
@@ -350,6 +379,23 @@ class Rewrites:
             "rewrites": float(everything),
         }
 
+    def kind_counts(
+        self, scores: Sequence[Sequence[float]], threshold: float = 0.5
+    ) -> dict[str, dict[str, int]]:
+        """Return how many wrong rewrites of each kind there are, and how many of them were accepted.
+
+        A kind is what the verdict's reason says after its source (``chain:wrong_value``).
+        """
+        wrong: Counter[str] = Counter()
+        fooled: Counter[str] = Counter()
+        for group, row in zip(self.groups, scores, strict=True):
+            for item, score in zip((item for item in group if item.malformed is None), row, strict=True):
+                if item.truth is False and item.verdict is not None:
+                    kind = item.verdict.reason.rpartition(":")[2]
+                    wrong[kind] += 1
+                    fooled[kind] += score >= threshold
+        return {"wrong_kinds": dict(sorted(wrong.items())), "fooled_kinds": dict(sorted(fooled.items()))}
+
     def rewards(
         self,
         scores: Sequence[Sequence[float]],
@@ -360,27 +406,59 @@ class Rewrites:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the adversary's rewards and their weights (0 for undecided), both (states, samples).
 
-        A wrong step is paid by the PRM's mixed strategy: its probability of accepting weighs `fooled` against
-        `caught`. With `sampled` the PRM's label is drawn from that probability instead.
+        A wrong step is paid between `caught` and `fooled`, at the place that `adversary_pay` says: by default the PRM's
+        mixed strategy, its probability of accepting. With `sampled` the PRM's label is drawn from that probability
+        instead (not for the other two).
         """
         rewards = torch.zeros(len(self.groups), max(len(group) for group in self.groups))
         weights = torch.zeros_like(rewards)
         for index, (group, row) in enumerate(zip(self.groups, scores, strict=True)):
             remaining = iter(row)
-            for column, item in enumerate(group):
-                accept = next(remaining) if item.malformed is None else 0.0
+            accepts = [next(remaining) if item.malformed is None else 0.0 for item in group]
+            wrong = [accept for item, accept in zip(group, accepts, strict=True) if item.truth is False]
+            for column, (item, accept) in enumerate(zip(group, accepts, strict=True)):
                 if item.undecided:
                     continue
                 weights[index, column] = 1.0
                 if item.truth is not False:  # malformed, or still correct
                     rewards[index, column] = settings.reward_failed
                     continue
-                if sampled:
+                if settings.adversary_pay == "log_odds":
+                    accept = _log_odds_share(accept)
+                elif settings.adversary_pay == "rank":
+                    accept = _rank_share(accept, wrong)
+                elif sampled:
                     accept = float(torch.rand((), generator=generator) < accept)
                 rewards[index, column] = (
                     accept * settings.reward_fooled + (1 - accept) * settings.reward_caught
                 )
         return rewards, weights
+
+
+_LOG_ODDS_BOUND = 6.0  # R's entropy bonus of 0.21 keeps its log-odds within ± 5
+
+
+def _log_odds_share(accept: float) -> float:
+    """Return where the log-odds of a probability lie between the bounds, from 0 to 1."""
+    if not 0 < accept < 1:
+        return float(accept >= 1)
+    log_odds = math.log(accept) - math.log1p(-accept)
+    return 0.5 + max(-_LOG_ODDS_BOUND, min(_LOG_ODDS_BOUND, log_odds)) / (2 * _LOG_ODDS_BOUND)
+
+
+def _rank_share(score: float, group: Sequence[float]) -> float:
+    """Return the share of the others in the group that a score is above, equal ones counted half; alone one half."""
+    if len(group) < 2:
+        return 0.5
+    below, equal = sum(other < score for other in group), sum(other == score for other in group)
+    return (below + (equal - 1) / 2) / (len(group) - 1)
+
+
+def together(parts: Sequence[Rewrites]) -> Rewrites:
+    """Return the rewrites of several sources as one round's."""
+    return Rewrites(
+        [state for part in parts for state in part.states], [group for part in parts for group in part.groups]
+    )
 
 
 def rule_rewrites(task: Task, states: Sequence[State], samples: int, rng: random.Random) -> Rewrites:

@@ -51,6 +51,18 @@ def group_advantages(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tens
     return (rewards - baseline) * weights * (others > 0)
 
 
+def normalised_advantages(rewards: torch.Tensor, weights: torch.Tensor, floor: float = 1e-4) -> torch.Tensor:
+    """Return `group_advantages` divided by the standard deviation of their state's rewards (plus a small floor).
+
+    So a state in which all rewards are nearly alike moves the policy as much as any other (Shao et al. 2024, eq. 3; there
+    with the mean of all samples).
+    """
+    total = weights.sum(dim=1, keepdim=True).clamp(min=1)
+    mean = (rewards * weights).sum(dim=1, keepdim=True) / total
+    deviation = ((rewards - mean).square() * weights).sum(dim=1, keepdim=True).div(total).sqrt()
+    return group_advantages(rewards, weights) / (deviation + floor)
+
+
 def categorical_kl(logits: torch.Tensor, reference_logits: torch.Tensor) -> torch.Tensor:
     """Return KL(p ‖ reference) per row of (..., choices) logits."""
     log_p = torch.log_softmax(logits, dim=-1)
