@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import subprocess
 import sys
@@ -19,8 +20,18 @@ from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.roles import Players
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
-from sparring.training.aprm import AprmSettings, Place, PrmRow, _utilities, fresh_row, prm_utility, train_aprm
-from sparring.training.game import ChainTask, ReplayPool, Rewrite, Rewrites, State, rule_rewrites
+from sparring.training.aprm import (
+    AprmSettings,
+    Place,
+    PrmRow,
+    _utilities,
+    fresh_row,
+    prm_utility,
+    respond,
+    setup,
+    train_aprm,
+)
+from sparring.training.game import ChainTask, ReplayPool, Rewrite, Rewrites, State, load_task, rule_rewrites
 from sparring.worlds.chain_model import CHAIN_LAYOUT
 
 CPU = torch.device("cpu")
@@ -90,6 +101,59 @@ def test_sampled_rewards_average_to_the_expected_ones(tiny_folder):
         [REWRITES.rewards(SCORES, settings, generator, sampled=True)[0] for _ in range(4000)]
     ).mean(0)
     assert mean[0].tolist() == pytest.approx([0.9, 0.2, -1.0, -1.0, 0.0], abs=0.04)
+
+
+@pytest.mark.parametrize("pay", ["probability", "log_odds", "rank"])
+def test_a_wrong_step_is_paid_between_caught_and_fooled_and_better_the_more_r_accepts_it(tiny_folder, pay):
+    settings = small(tiny_folder, adversary_pay=pay)
+    scores = [[0.9, 1e-7, 0.7, 0.4]]
+    rewards, weights = REWRITES.rewards(scores, settings, torch.Generator(), sampled=False)
+    a, b, correct, malformed, undecided = rewards[0].tolist()
+    assert 1 >= a > b >= 0 > correct == malformed == -1 and undecided == 0
+    assert weights[0].tolist() == [1, 1, 1, 1, 0]
+    expected = {"probability": (0.9, 0.0), "log_odds": (0.5 + math.log(9) / 12, 0.0), "rank": (1.0, 0.0)}
+    assert (a, b) == pytest.approx(expected[pay], abs=1e-6)
+
+
+def test_where_r_is_sure_only_probabilities_pay_all_alike(tiny_folder):
+    made = Rewrites([STATE], [[rewrite(text, "wrong") for text in "abc"]])
+    scores = [[0.002, 0.004, 0.008]]
+    spread = {}
+    for pay in ("probability", "log_odds", "rank"):
+        settings = small(tiny_folder, adversary_pay=pay)
+        (row,) = made.rewards(scores, settings, torch.Generator(), sampled=False)[0].tolist()
+        assert row == sorted(row)
+        spread[pay] = row[-1] - row[0]
+    assert spread["probability"] < 0.01 and spread["log_odds"] > 0.09 and spread["rank"] == 1.0
+    ties = Rewrites([STATE], [[rewrite("a", "wrong"), rewrite("b", "wrong")]])
+    settings = small(tiny_folder, adversary_pay="rank")
+    assert ties.rewards([[0.3, 0.3]], settings, torch.Generator(), sampled=False)[0].tolist() == [[0.5, 0.5]]
+
+
+def test_kinds_are_counted_by_the_verdict_s_reason():
+    group = [
+        Rewrite("x", None, Verdict("wrong", "chain:arithmetic")),
+        Rewrite("y", None, Verdict("wrong", "chain:wrong_value")),
+        Rewrite("", "malformed", None),
+        Rewrite("z", None, Verdict("wrong", "chain:arithmetic")),
+        Rewrite("c", None, Verdict("correct", "chain:exact")),
+    ]
+    counts = Rewrites([STATE], [group]).kind_counts([[0.9, 0.1, 0.2, 0.8]])
+    assert counts == {
+        "wrong_kinds": {"arithmetic": 2, "wrong_value": 1},
+        "fooled_kinds": {"arithmetic": 1, "wrong_value": 0},
+    }
+
+
+def test_rules_make_the_kinds_that_they_know_and_unknown_ones_are_named():
+    task = ChainTask(kinds=["wrong_value", "arithmetic"])
+    states = task.draw(random.Random(0), 20)
+    made = rule_rewrites(task, states, 3, random.Random(1))
+    assert {item.kind for group in made.groups for item in group} == {"wrong_value", "arithmetic"}
+    with pytest.raises(
+        SettingsError, match=r"no kind of mistake 'aritmetic'; this task has arithmetic, wrong_"
+    ):
+        load_task(AprmSettings(rule_kinds=["aritmetic"]))
 
 
 def prm_gradient(players: Players, rows: list, settings: AprmSettings, pad: int, seed: int) -> torch.Tensor:
@@ -246,6 +310,33 @@ def test_whole_runs_write_what_they_promise(tiny_folder, tmp_path, adapter, obje
     assert not list((tmp_path / "run").rglob("*.bin")) and not list((tmp_path / "run").rglob("*.pt"))
 
 
+def test_a_phase_gives_the_adversary_rounds_of_its_own_and_then_holds_it(tiny_folder, tmp_path):
+    contest = {
+        "phase_updates": 2, "adversary_rounds": 3, "frozen_share": 0.5, "log_kinds": True, "adversary_pay": "rank",
+        "adversary_advantage": "normalised", "rule_kinds": ["arithmetic"],
+    }  # fmt: skip
+    train_aprm(small(tiny_folder, **contest), tmp_path / "run")
+    game = [record for record in log_of(tmp_path / "run") if record["phase"] == "game"]
+    assert [record.get("adversary_rounds") for record in game] == [3, None, 3, None]
+    assert ["adversary_kl" in record for record in game] == [True, False, True, False]
+    assert all(record["rewrites"] == 2 * 3 for record in game)  # half of the 4 states are the frozen one's
+    assert all(record["fooled_kinds"].keys() == record["wrong_kinds"].keys() for record in game)
+
+
+def test_a_response_ends_when_the_adversary_fools_often_enough(tiny_folder, tmp_path):
+    """A PRM that has learned nothing says one half to everything, and one half is accepted."""
+    settings = small(
+        tiny_folder, prm_warm_steps=0, adversary_warm_steps=0, updates=1, adversary_rounds=9, adversary_target=1e-9
+    )  # fmt: skip
+    run = setup(settings, tmp_path)
+    wrong = Rewrite("a = b + 1 = 1 + 1 , a is 3", None, Verdict("wrong", "chain:arithmetic"), ids=(1, 2))
+    run.adversary.rewrite = lambda task, states, generator: Rewrites(
+        list(states), [[wrong, wrong]] * len(states)
+    )
+    assert respond(run) == {"adversary_rounds": 2, "first_fool_rate": 1.0}
+    assert len(run.pool) == run.settings.states_per_update and run.labelled == 2 * len(run.pool)
+
+
 def test_a_run_without_a_step_exports_the_start(tiny_folder, tmp_path):
     settings = small(tiny_folder, updates=0, prm_warm_steps=0, adversary_warm_steps=0)
     assert (train_aprm(settings, tmp_path) / "sparring.json").is_file()
@@ -254,7 +345,7 @@ def test_a_run_without_a_step_exports_the_start(tiny_folder, tmp_path):
 
 
 def test_killed_and_resumed_runs_give_the_same_log_and_weights(tiny_folder, tmp_path):
-    settings = small(tiny_folder, updates=8)
+    settings = small(tiny_folder, updates=8, phase_updates=3, adversary_rounds=2, frozen_share=0.25)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train_aprm(settings, whole)
     pairs = [f"{key}={value}" for key, value in settings.model_dump(exclude_unset=True).items()]

@@ -16,6 +16,7 @@ from sparring.training.policy_gradient import (
     categorical_kl,
     clipped_surrogate,
     group_advantages,
+    normalised_advantages,
     update_size,
 )
 
@@ -60,6 +61,16 @@ def test_group_advantages_do_not_change_with_a_constant(rows):
     rewards = torch.tensor(rows, dtype=torch.float64)
     ones = torch.ones_like(rewards)
     assert torch.allclose(group_advantages(rewards, ones), group_advantages(rewards + 5, ones), atol=1e-9)
+
+
+def test_normalised_advantages_do_not_change_with_the_scale_of_a_group():
+    rewards = torch.tensor([[1.0, 0.0, -1.0], [0.01, 0.0, -0.01], [3.0, 3.0, 3.0], [1.0, 9.0, 0.0]])
+    weights = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
+    found = normalised_advantages(rewards, weights, floor=0.0)[[0, 1, 3]]
+    assert torch.allclose(found[0], torch.tensor([1.5, 0.0, -1.5]) / math.sqrt(2 / 3))
+    assert torch.allclose(found[1], found[0], atol=1e-5)
+    assert found[2].tolist() == pytest.approx([2.0, 0.0, -2.0])
+    assert normalised_advantages(rewards, weights)[2].tolist() == [0.0, 0.0, 0.0]
 
 
 @given(LOG_ODDS, LOG_ODDS)
