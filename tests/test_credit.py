@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparring.training.credit import (
+    above_values,
+    gated,
     log_ratio,
     min_weights,
     outcome_advantages,
@@ -92,6 +94,52 @@ def test_with_the_policy_as_its_own_prover_progress_only_scales_the_gradient():
     prover = values | {"node": [0.9, 0.1], "root": 0.5}
     np.testing.assert_allclose(tree_gradient(prover, policy, 2.0, to_go=True), 3.0 * plain, atol=1e-12)
     assert not np.allclose(tree_gradient(prover, policy, 2.0, to_go=False), 3.0 * plain, atol=1e-3)
+
+
+# --- value baseline and gate -----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3))
+def test_a_baseline_of_prefixes_however_wrong_leaves_the_expected_gradient(values):
+    policy = [[0.3, 0.7], [0.6, 0.4], [0.2, 0.8]]
+    leaf = [[1.0, 0.0], [0.3, 0.9]]
+    plain, above = np.zeros((3, 2)), np.zeros((3, 2))
+    for first, second in itertools.product((0, 1), repeat=2):
+        chance = policy[0][first] * policy[1 + first][second]
+        advantage = above_values(leaf[first][second], [values[0], values[1 + first], 0.5], 2)
+        for place, (state, choice) in enumerate(((0, first), (1 + first, second))):
+            score = -np.array(policy[state])
+            score[choice] += 1  # d log softmax
+            plain[state] += chance * leaf[first][second] * score
+            above[state] += chance * advantage[place] * score
+    np.testing.assert_allclose(above, plain, atol=1e-12)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.sampled_from([0.0, 1.0]))
+def test_above_the_values_is_progress_summed_over_what_comes_when_the_last_value_is_the_outcome(
+    values, outcome
+):
+    values = [*values, outcome]
+    (credit,) = progress([values])
+    np.testing.assert_allclose(above_values(outcome, values, len(credit)), reward_to_go(credit), atol=1e-12)
+
+
+@given(SCORES, st.data())
+def test_a_gate_keeps_what_comes_before_the_first_wrong_step_and_nothing_after(values, data):
+    correctness = data.draw(st.lists(st.floats(0, 1), max_size=len(values)))
+    found = gated(values, correctness, 0.5)
+    slip = next((place for place, score in enumerate(correctness) if score < 0.5), len(values))
+    assert found.tolist() == [*values[:slip], *[0.0] * (len(values) - slip)]
+    # Softly: never more than the value, never more than any score so far, and the same where all is surely right.
+    soft = gated(values, correctness, None)
+    for place, value in enumerate(soft):
+        assert value <= values[place] and value <= min([1.0, *correctness[: place + 1]])
+    assert gated(values, [1.0] * len(values), None).tolist() == values
+
+
+def test_a_value_after_the_last_that_was_scored_is_the_last():
+    assert above_values(1.0, [0.2, 0.4], 4).tolist() == pytest.approx([0.8, 0.6, 0.6, 0.6])
+    assert above_values(0.0, [0.2, 0.4, 0.0], 2).tolist() == pytest.approx([-0.2, -0.4])
 
 
 # --- a constant shift ------------------------------------------------------------------------------------------
@@ -214,6 +262,8 @@ def test_every_token_has_the_outcome_and_the_credit_of_its_own_step():
     unscored = token_advantages(0.5, [0.2], [(0, 2), (2, 5)], 5, **weights)
     assert unscored.tolist() == pytest.approx([1.1, 1.1, 1.0, 1.0, 1.0])
     assert token_advantages(0.5, [], [], 3, **weights).tolist() == [1.0] * 3
+    own = token_advantages(np.array([0.5, -0.5]), [0.2], [(0, 2), (2, 5)], 5, **weights)
+    assert own.tolist() == pytest.approx([1.1, 1.1, -1.0, -1.0, -1.0])
 
 
 @pytest.mark.parametrize(

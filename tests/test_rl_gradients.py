@@ -13,7 +13,7 @@ from rl_data import CPU, answer, random_prm, small
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.roles import Policy
 from sparring.training.rl import give_credit, improve, log_probs_before, objective, play_update, setup
-from sparring.training.rl_scores import Answer
+from sparring.training.rl_scores import Answer, values_of
 from sparring.training.rl_settings import RlSettings
 
 
@@ -27,10 +27,19 @@ def test_tokens_carry_the_outcome_and_their_step_and_cut_answers_nothing(tiny_fo
     whole, other = answer("a b", "c d", outcome=1.0), answer("a b")
     cut = answer("a b", "c d", finish="length")
     give_credit([[whole, other]], run.scores, run.settings, 0)
-    rows = run.scores.rule_inputs([[whole, other]], 0)[0]
+    group = [whole, other]
+    rows = values_of(run.scores, run.scores.rows([group], 0)[0], group, run.settings, best_of=4)
     steps = np.diff(rows[0])
     assert whole.advantages.tolist() == pytest.approx([1 + steps[0]] * 2 + [1 + steps[1]] * 3)
     assert len(other.advantages) == 3 and len(cut.advantages) == 0
+    # Above the value of the prefix instead of the group's mean, which may go together with progress.
+    settings = run.settings.model_copy(update={"baseline": "prefix", "process_weight": 2.0})
+    give_credit([group], run.scores, settings, 0)
+    own = values_of(run.scores, run.scores.rows([group], 0)[0], group, settings)[0]
+    wanted = [1 - own[h] + 2.0 * steps[h] for h in (0, 0, 1, 1, 1)]
+    assert whole.advantages.tolist() == pytest.approx(wanted)
+    give_credit([group], run.scores, settings.model_copy(update={"credit": "outcome"}), 0)
+    assert whole.advantages.tolist() == pytest.approx([1 - own[h] for h in (0, 0, 1, 1, 1)])
 
 
 def test_an_update_never_trains_on_a_cut_answer_and_counts_it(tiny_folder, tmp_path, monkeypatch):

@@ -14,10 +14,13 @@ from transformers import AutoModelForCausalLM
 
 from rl_data import evaluations_of, killed_run, log_of, random_prm, small
 from sparring.errors import DataError, SettingsError
+from sparring.rollouts.engine import Completion
 from sparring.settings import load_settings
 from sparring.training.rl import train_rl
+from sparring.training.rl_monitors import text_statistics
+from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
-from sparring.training.rl_tasks import load_subject
+from sparring.training.rl_tasks import judge_steps, load_subject
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "chain-rl.yaml"
 
@@ -33,12 +36,12 @@ def prm_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         {"credit": "progress", "epochs": 2, "minibatches": 2, "entropy": 0.01, "watch_longer": 3},
         {"credit": "soft_min", "prm": "prm", "baseline": "value", "adapter": "lora", "lora_rank": 4},
         {"credit": "step_sum", "prm": "prm", "outcome_weight": 0.0, "objective": "reinforce"},
+        {"credit": "outcome", "baseline": "prefix", "gate": "prm"},
     ],
     ids=lambda changes: changes["credit"],
 )
 def test_runs_write_what_they_promise(tiny_folder, prm_folder, tmp_path, changes):
-    if "prm" in changes:
-        changes = changes | {"prm": str(prm_folder)}
+    changes = changes | {name: str(prm_folder) for name in ("prm", "gate") if name in changes}
     out = tmp_path / "run"
     folder = train_rl(small(tiny_folder, **changes, max_new_tokens=48), out)
     records, evaluation_log = log_of(out), log_of(out, "watch")
@@ -47,6 +50,8 @@ def test_runs_write_what_they_promise(tiny_folder, prm_folder, tmp_path, changes
     assert records[-1]["samples"] == 36 and evaluation_log[-1]["samples"] == 36
     assert evaluation_log[0]["kl_per_token"] == pytest.approx(0.0, abs=1e-6)
     assert (evaluation_log[0]["reward"] is not None) == ("prm" in changes)
+    wrong = [record["steps_wrong"] for record in (*records, *evaluation_log) if record["empty"] < 1]
+    assert wrong and all(0 <= share <= 1 for share in wrong)
     assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 0
     written = json.loads((out / "metrics.json").read_text())
     assert written["metrics"]["rl.updates"]["value"] == 4
@@ -95,6 +100,10 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(tiny_folde
         ({"task": "text"}, "needs `data`"),
         ({"credit": "soft_min"}, "needs `prm`"),
         ({"prover": "x"}, "credit: progress"),
+        ({"gate": "oracle"}, "a gate closes values"),
+        ({"baseline": "prefix", "credit": "soft_min", "prm": "x"}, "takes a value model"),
+        ({"baseline": "prefix", "outcome_weight": 0.0, "credit": "progress"}, "outcome_weight is 0"),
+        ({"refresh": "game", "prm": "x", "baseline": "prefix"}, "take a value model"),
         ({"credit": "progress", "prover": "x", "prm": "y"}, "values from"),
         ({"outcome_weight": 0.0}, "nothing to learn"),
         ({"task": "text", "data": "x", "watch_longer": 2}, "chain world"),
@@ -157,3 +166,19 @@ def test_a_run_on_other_problems_is_not_resumed(tiny_folder, tmp_path):
     write(1)
     with pytest.raises(SettingsError, match="data files have changed"):
         train_rl(settings, tmp_path / "run", resume=True)
+
+
+def test_for_texts_the_panel_is_the_gates_oracle(tiny_folder, tmp_path):
+    file = tmp_path / "problems.jsonl"
+    lines = [
+        {"question": f"How much is {n} + {n}?", "answer": f"It is twice.\n#### {2 * n}"} for n in range(9)
+    ]
+    file.write_text("\n".join(json.dumps(line) for line in lines))
+    text = {"task": "text", "data": str(file), "data_format": "gsm8k", "credit": "progress"}
+    assert load_subject(small(tiny_folder, **text)).judge is None
+    subject = load_subject(small(tiny_folder, **text, gate="oracle"))
+    problem = subject.held_out[0]
+    answers = [Answer(problem, (), Completion("", (), (), "end"), ("3 + 4 = 8", "3 + 4 = 7", "so"), [])]
+    judge_steps(answers, subject.judge)
+    assert answers[0].truths == ("wrong", "correct", "undecided")
+    assert text_statistics(answers)["steps_wrong"] == pytest.approx(1 / 3)

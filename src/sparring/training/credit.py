@@ -6,7 +6,9 @@ token gets is then always the same sum (`token_advantages`):
     advantage of a token = outcome weight · (outcome − baseline) + process weight · credit of the token's step
 
 The outcome part is the reward-to-go of a reward at the end, so all tokens share it. Baselines are means over the *other*
-answers of the group: they depend on nothing that the answer in question did, so they bias no gradient.
+answers of the group: they depend on nothing that the answer in question did, so they bias no gradient. Or the baseline is
+the value of the prefix before the step (`above_values`), which depends on nothing that the step itself did: it takes off
+what was decided before, and is the baseline with which any gain by `progress` must be compared.
 
 | rule | credit of step h | given |
 |---|---|---|
@@ -14,6 +16,9 @@ answers of the group: they depend on nothing that the answer in question did, so
 | `step_sum` | Σ_{j≥h} min(s_j − b, 0) | correctness scores |
 | `soft_min` | Σ_{j≥h} w_j (s_j − b), w = softmax(−s/T) (PURE) | correctness scores |
 | `log_ratio` | Σ_{j≥h} (ℓ_j − ℓ_{j−1} − b) (PRIME) | log-odds ℓ_j of an implicit PRM, summed up to each step |
+
+A value model that never saw some kind of mistake is pleased by it; `gated` takes a value away once a correctness source has
+called a step wrong.
 
 Contract: pure functions of numbers, numpy in and out, one array per answer; an answer without steps has an empty array and
 no say in any baseline. Adding a constant to all scores of a group (for `log_ratio`: to every step's increment) changes no
@@ -59,6 +64,35 @@ def progress(values: Sequence[ArrayLike]) -> list[Floats]:
         values: per answer, Q^μ of every prefix from the empty one to the whole, (steps + 1,).
     """
     return [advantages(row) for row in values]
+
+
+def above_values(outcome: float, values: ArrayLike, steps: int) -> Floats:
+    """Return the outcome minus the value of the prefix before each step, (steps,).
+
+    A baseline that depends on the prefix alone leaves the expected policy gradient as it is, however wrong the values are;
+    with the policy's own values it takes off all variance that comes from what was written before.
+
+    Args:
+        outcome: the reward at the end.
+        values: V of the prefixes from the empty one on, at most (steps + 1,); the last one stands for those that follow.
+        steps: of the answer.
+    """
+    row = np.asarray(values, dtype=np.float64)
+    return outcome - np.pad(row[:steps], (0, max(0, steps - len(row))), mode="edge")
+
+
+def gated(values: ArrayLike, correctness: ArrayLike, threshold: float | None = 0.5) -> Floats:
+    """Return values that are 0 from the first step on that is called wrong.
+
+    Args:
+        values: after each step, (steps,).
+        correctness: score of each step in [0, 1]; of fewer where the last ones could not be scored, which close nothing.
+        threshold: a score below it calls a step wrong; None for a soft gate, which multiplies a value by the lowest score
+            so far: with a PRM's probabilities, correctness × value.
+    """
+    row, scores = np.asarray(values, dtype=np.float64), np.asarray(correctness, dtype=np.float64)
+    scores = np.pad(scores[: len(row)], (0, max(0, len(row) - len(scores))), constant_values=1.0)
+    return row * np.minimum.accumulate(scores if threshold is None else scores >= threshold)
 
 
 def step_sum(scores: Sequence[ArrayLike], *, clip: bool = True) -> list[Floats]:
@@ -107,7 +141,7 @@ def log_ratio(log_odds: Sequence[ArrayLike]) -> list[Floats]:
 
 
 def token_advantages(
-    outcome: float,
+    outcome: float | Floats,
     steps: ArrayLike,
     spans: Spans,
     length: int,
@@ -118,7 +152,7 @@ def token_advantages(
     """Return the advantage of every token of an answer, (length,).
 
     Args:
-        outcome: the outcome's advantage, shared by all tokens.
+        outcome: the outcome's advantage, shared by all tokens, or one per span (`above_values`).
         steps: credit per step, (steps,); fewer than spans where the last steps could not be scored, which then get none.
         spans: per step, its tokens.
         length: tokens of the answer.
@@ -138,7 +172,12 @@ def token_advantages(
         raise ValueError(
             f"{len(credit)} steps with spans {list(spans)} do not fit an answer of {length} tokens"
         )
-    result = np.full(length, outcome_weight * outcome, dtype=np.float64)
+    result = np.zeros(length)
+    if isinstance(outcome, np.ndarray):
+        for value, (start, end) in zip(outcome, spans, strict=True):
+            result[start:end] = outcome_weight * value
+    else:
+        result += outcome_weight * outcome
     for value, (start, end) in zip(credit, spans, strict=False):
         result[start:end] += process_weight * value
     return result

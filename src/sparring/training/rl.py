@@ -27,6 +27,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ from sparring.settings import dump_settings
 from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import record_to_trace, trace_to_record
 from sparring.traces.records import Trace
-from sparring.training.credit import outcome_advantages, token_advantages
+from sparring.training.credit import Floats, outcome_advantages, token_advantages
 from sparring.training.policy_gradient import (
     categorical_entropy,
     categorical_kl,
@@ -63,7 +64,17 @@ from sparring.training.rl_monitors import (
     text_statistics,
 )
 from sparring.training.rl_refresh import check_refresh, prm_folder, refresh, refresh_due
-from sparring.training.rl_scores import Answer, StepScores, credit_rule, load_scores
+from sparring.training.rl_scores import (
+    Answer,
+    PrmScores,
+    StepScores,
+    above_prefixes,
+    credit_rule,
+    gate_scores,
+    load_gate,
+    load_scores,
+    values_of,
+)
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import OtherEngine, Sampler, Subject, load_subject
 from sparring.training.run import (
@@ -103,6 +114,7 @@ class Run(TrainingRun):
     policy: Policy
     sampler: Sampler
     scores: StepScores | None
+    gate: PrmScores | None
     optimizer: torch.optim.Optimizer
     divergence: Divergence
     recent: deque[Trace] = field(default_factory=deque)
@@ -244,7 +256,7 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         temperature=settings.temperature,
         autocast=autocast(device, dtype),
     )
-    sampler = Sampler(policy, tokenizer, layout, subject.checker, settings, other)
+    sampler = Sampler(policy, tokenizer, layout, subject.checker, settings, other, subject.judge)
     scores = load_scores(settings, subject.checker, settings.prm)
     named = policy.parameters()
     rates = [
@@ -264,6 +276,7 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         policy=policy,
         sampler=sampler,
         scores=scores,
+        gate=load_gate(settings),
         optimizer=optimizer,
         divergence=Divergence("policy", named.values()),
         recent=recent,
@@ -291,34 +304,57 @@ def play_update(run: Run) -> dict[str, Any]:
             for answer in group
             if answer.steps
         )
-    before = 0 if run.scores is None else run.scores.unscored_steps
-    give_credit(trained, run.scores, settings, seed_from(settings.seed, run.step, "prover"))
+    before = unscored_steps(run)
+    give_credit(trained, run.scores, settings, seed_from(settings.seed, run.step, "prover"), run.gate)
     record = {
         "outcome": sum(answer.outcome for answer in answers) / len(answers),
         "mixed_groups": sum(0 < sum(a.outcome for a in group) < len(group) for group in groups) / len(groups),
         **text_statistics(answers),
-        "unscored_steps": 0 if run.scores is None else run.scores.unscored_steps - before,
+        "unscored_steps": unscored_steps(run) - before,
         "steps_without_token": sum(start == end for answer in answers for start, end in answer.spans),
     }
     return record | improve(run, [answer for group in trained for answer in group])
 
 
+def unscored_steps(run: Run) -> int:
+    """Return how many steps the sources of scores could not score so far."""
+    return sum(source.unscored_steps for source in (run.scores, run.gate) if source is not None)
+
+
 def give_credit(
-    groups: Sequence[Sequence[Answer]], scores: StepScores | None, settings: RlSettings, seed: int
+    groups: Sequence[Sequence[Answer]],
+    scores: StepScores | None,
+    settings: RlSettings,
+    seed: int,
+    gate: PrmScores | None = None,
 ) -> None:
-    """Set the advantage of every token of every answer, the groups' baselines taken off (or not, for a value function)."""
-    inputs = (
-        [[np.zeros(0) for _ in group] for group in groups]
-        if scores is None or settings.credit == "outcome"
-        else scores.rule_inputs(groups, seed)
-    )
-    for group, rows in zip(groups, inputs, strict=True):
-        outcomes = np.array([answer.outcome for answer in group])
-        if settings.baseline == "group":
-            outcomes = outcome_advantages(outcomes)
-        for answer, outcome, steps in zip(group, outcomes, credit_rule(settings, rows), strict=True):
+    """Set the advantage of every token of every answer, the baselines taken off (or not, for a value function)."""
+    used = None if settings.credit == "outcome" and settings.baseline != "prefix" else scores
+    rows = None if used is None else used.rows(groups, seed)
+    correctness = gate_scores(settings, gate, groups)
+    for place, group in enumerate(groups):
+        won = np.array([answer.outcome for answer in group])
+        outcomes: Sequence[float | Floats] = list(
+            won if settings.baseline == "value" else outcome_advantages(won)
+        )
+        inputs: Sequence[Floats] = [np.zeros(0) for _ in group]
+        if used is not None and rows is not None:
+            inputs = rows[place]
+            if settings.takes_values:
+                values = partial(
+                    values_of,
+                    used,
+                    inputs,
+                    group,
+                    settings,
+                    None if correctness is None else correctness[place],
+                )
+                if settings.baseline == "prefix":
+                    outcomes = above_prefixes(used, values(), group, outcomes)
+                inputs = values(best_of=settings.best_of)
+        for answer, outcome, steps in zip(group, outcomes, credit_rule(settings, inputs), strict=True):
             answer.advantages = token_advantages(
-                float(outcome),
+                outcome,
                 steps,
                 answer.spans,
                 len(answer.completion.token_ids),

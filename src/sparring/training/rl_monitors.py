@@ -33,11 +33,13 @@ def text_statistics(answers: Sequence[Answer]) -> dict[str, float | None]:
 
     `steps_per_answer`, `tokens_per_step` (separators and the end included); `empty`: share of answers without a step;
     `repeated`, `off_topic`: shares of all steps; `truncated`: share of answers that the limit cut; `unreadable`: share
-    without a readable final answer.
+    without a readable final answer; `steps_wrong`: share of all steps that an oracle calls wrong, where there is one.
     """
     steps = sum(len(answer.steps) for answer in answers)
     with_steps = [answer for answer in answers if answer.steps]
     tokens = sum(len(answer.completion.token_ids) for answer in with_steps)
+    truths = [truth for answer in answers for truth in answer.truths or ()]
+    judged = {"steps_wrong": truths.count("wrong") / steps if steps else None}
     return {
         "steps_per_answer": steps / len(answers),
         "tokens_per_step": tokens / steps if steps else None,
@@ -48,6 +50,7 @@ def text_statistics(answers: Sequence[Answer]) -> dict[str, float | None]:
         else None,
         "truncated": sum(answer.truncated for answer in answers) / len(answers),
         "unreadable": sum(answer.unreadable for answer in answers) / len(answers),
+        **(judged if any(answer.truths is not None for answer in answers) else {}),
     }
 
 

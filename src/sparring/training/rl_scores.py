@@ -1,8 +1,10 @@
 """Where step scores come from: a step scorer's folder, or rollouts of a frozen prover.
 
 Contract: a source turns groups of answers into what a credit rule of `credit.py` takes, one array per answer, empty where
-there is nothing to score; and into one number per answer for the monitors, what the source itself thinks of it. Randomness
-is a function of the seed passed in. Not here: the rules, training a scorer (`supervised.py`, `aprm.py`).
+there is nothing to score; and into one number per answer for the monitors, what the source itself thinks of it. Values may
+be gated by a second source, one of correctness (`gate_scores`). Randomness is a function of the seed passed in.
+
+Not here: the rules, training a scorer (`supervised.py`, `aprm.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,18 @@ from sparring.models.scorer import Scorer, load_scorer
 from sparring.rollouts.engine import Completion, Engine, Limits, Prefix, split_completion
 from sparring.settings_shared import seed_from
 from sparring.traces.records import Problem, Trace
-from sparring.training.credit import Floats, log_ratio, min_weights, progress, soft_min, step_sum, with_start
+from sparring.traces.verdict import Truth
+from sparring.training.credit import (
+    Floats,
+    above_values,
+    gated,
+    log_ratio,
+    min_weights,
+    progress,
+    soft_min,
+    step_sum,
+    with_start,
+)
 from sparring.training.rl_settings import RlSettings
 
 
@@ -39,6 +52,7 @@ class Answer:
         spans: per step, its tokens.
         unreadable: whether no answer could be read; such an outcome counts as wrong.
         outcome: 1 for a verified right answer, else 0.
+        truths: an oracle's word on each step, where there is one.
         advantages: per token, (tokens,); set by `rl.give_credit`.
     """
 
@@ -49,6 +63,7 @@ class Answer:
     spans: list[tuple[int, int]]
     unreadable: bool = False
     outcome: float = 0.0
+    truths: tuple[Truth, ...] | None = None
     advantages: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
@@ -71,12 +86,18 @@ Group = Sequence[Answer]
 
 
 class StepScores(Protocol):
-    """A source of step scores."""
+    """A source of step scores.
+
+    Attributes:
+        unscored_steps: how many steps did not fit so far.
+        scores_start: whether rows begin with the value of the empty prefix.
+    """
 
     unscored_steps: int
+    scores_start: bool
 
-    def rule_inputs(self, groups: Sequence[Group], seed: int) -> list[list[Floats]]:
-        """Return what the credit rule takes for every answer of every group."""
+    def rows(self, groups: Sequence[Group], seed: int) -> list[list[Floats]]:
+        """Return scores, log-odds for `log_ratio`, or values of prefixes, for every answer of every group."""
         ...
 
     def rewards(self, solutions: Sequence[Finished]) -> list[float] | None:
@@ -94,17 +115,19 @@ class PrmScores:
 
     def __init__(self, scorer: Scorer, settings: RlSettings) -> None:
         self.scorer, self.settings = scorer, settings
-        self.unscored_steps = 0
+        self.unscored_steps, self.scores_start = 0, False
 
-    def rule_inputs(self, groups: Sequence[Group], seed: int) -> list[list[Floats]]:
-        """Return scores per step; log-odds for `log_ratio`, values of every prefix for `progress`."""
-        flat = iter(self._scores([answer.solution for group in groups for answer in group]))
-        rows = [[next(flat) for _ in group] for group in groups]
+    def rows(self, groups: Sequence[Group], seed: int) -> list[list[Floats]]:
+        """Return scores or values after each step; log-odds for `log_ratio`."""
+        rows = self.of_groups(groups)
         if self.settings.credit == "log_ratio":
             return [[_log_odds(row) for row in group] for group in rows]
-        if self.settings.credit == "progress":
-            return [with_start([best_of_k(row, self.settings.best_of) for row in group]) for group in rows]
         return rows
+
+    def of_groups(self, groups: Sequence[Group]) -> list[list[Floats]]:
+        """Return the scores of every answer's steps."""
+        flat = iter(self._scores([answer.solution for group in groups for answer in group]))
+        return [[next(flat) for _ in group] for group in groups]
 
     def rewards(self, solutions: Sequence[Finished]) -> list[float]:
         """Return the mean score, the soft minimum, or the last score, as the rule sees an answer; 0 without steps."""
@@ -136,21 +159,21 @@ class PrmScores:
 
 
 class ProverScores:
-    """Values of every prefix under best-of-K of a frozen prover, by rollouts (Monte Carlo).
+    """Values of every prefix under a frozen prover, by rollouts (Monte Carlo).
 
     The whole answer's value is its outcome, exactly. Prefixes that several answers of a group share are continued once.
 
     Args:
         engine: samples from the prover.
         checker: judges its answers.
-        settings: rollouts, limits, K.
+        settings: rollouts and limits.
     """
 
     def __init__(self, engine: Engine, checker: Checker, settings: RlSettings) -> None:
         self.engine, self.checker, self.settings = engine, checker, settings
-        self.unscored_steps = 0
+        self.unscored_steps, self.scores_start = 0, True
 
-    def rule_inputs(self, groups: Sequence[Group], seed: int) -> list[list[Floats]]:
+    def rows(self, groups: Sequence[Group], seed: int) -> list[list[Floats]]:
         """Return the value of every prefix of every answer, the empty one first."""
         settings = self.settings
         found = iter(
@@ -164,7 +187,7 @@ class ProverScores:
                 stop=settings.stop,
             )
         )
-        return [[best_of_k(next(found), settings.best_of) for _ in group] for group in groups]
+        return [[next(found) for _ in group] for group in groups]
 
     def rewards(self, solutions: Sequence[Finished]) -> None:
         """The prover's value of a whole answer is its verified outcome: no second opinion that could be fooled."""
@@ -221,8 +244,71 @@ def prefix_values(
     ]
 
 
+def values_of(
+    source: StepScores,
+    rows: Sequence[Floats],
+    group: Group,
+    settings: RlSettings,
+    correctness: Sequence[Floats] | None = None,
+    *,
+    best_of: int = 1,
+) -> list[Floats]:
+    """Return the values of every prefix of a group's answers, (steps + 1,) each, from what a source of values said.
+
+    Taken to best-of-K, then gated; the last value is the verified outcome where that is asked for, and with a gate, which
+    may be wrong, in any case. So a gate moves credit between the steps of an answer, and never changes their sum.
+
+    Args:
+        source: where the rows come from.
+        rows: of the group's answers (`StepScores.rows`).
+        group: the answers.
+        settings: the gate's threshold, and what the last value is.
+        correctness: from `gate_scores`; None without a gate.
+        best_of: K.
+    """
+    before, found = [], []
+    for place, (row, answer) in enumerate(zip(rows, group, strict=True)):
+        start, after = (row[:1], row[1:]) if source.scores_start else (row[:0], row)
+        start, after = best_of_k(start, best_of), best_of_k(after, best_of)
+        if correctness is not None:
+            after = gated(after, correctness[place], settings.gate_threshold)
+        known = correctness is not None or settings.last_value == "outcome"
+        if known and 0 < len(after) == len(answer.steps):
+            after = np.append(after[:-1], answer.outcome)
+        before.append(start)
+        found.append(after)
+    if not source.scores_start:
+        return with_start(found)
+    return [np.concatenate([start, after]) for start, after in zip(before, found, strict=True)]
+
+
+def above_prefixes(
+    source: StepScores, values: Sequence[Floats], group: Group, otherwise: Sequence[float | Floats]
+) -> list[float | Floats]:
+    """Return each answer's outcome above the value of the prefix before every step (`credit.above_values`).
+
+    An answer without values has what it has otherwise. Where the value of the empty prefix would have to be taken from an
+    answer's own first step, there being no other, that step has no advantage.
+
+    Args:
+        source: where the values come from.
+        values: of every prefix (`values_of`).
+        group: the answers.
+        otherwise: the outcomes' advantages without values.
+    """
+    alone = not source.scores_start and sum(len(row) > 0 for row in values) == 1
+    found = [
+        above_values(answer.outcome, row, len(answer.spans)) if len(row) else before
+        for before, row, answer in zip(otherwise, values, group, strict=True)
+    ]
+    for advantage in found:
+        if alone and isinstance(advantage, np.ndarray):
+            advantage[:1] = 0.0
+    return found
+
+
 def credit_rule(settings: RlSettings, rows: Sequence[Floats]) -> list[Floats]:
-    """Apply the rule that the settings name to a group's scores; no credit for `outcome`."""
+    """Apply the settings' rule to a group's scores, for `progress` values of every prefix; no credit for `outcome`."""
     if settings.credit == "outcome":
         return [np.zeros(0) for _ in rows]
     if settings.credit == "progress":
@@ -248,7 +334,7 @@ def load_scores(settings: RlSettings, checker: Checker, prm: str | Path | None) 
     """
     if prm is not None:
         return load_prm_scores(settings, prm)
-    if settings.credit != "progress":
+    if not settings.takes_values:
         return None
     engine = load_engine(
         settings.prover or settings.policy,
@@ -266,14 +352,52 @@ def load_prm_scores(settings: RlSettings, prm: str | Path) -> PrmScores:
     scorer = load_scorer(prm, device=settings.device, dtype=settings.dtype, overflow="drop_steps")
     sidecar = scorer.sidecar
     wanted = {"progress": "value", "step_sum": "correctness", "soft_min": "correctness"}.get(settings.credit)
+    taker = f"credit: {settings.credit}"
+    if wanted is None and settings.takes_values:
+        wanted, taker = "value", f"baseline: {settings.baseline}"
     if wanted is not None and sidecar.meaning != wanted:
         raise SettingsError(
-            f"credit: {settings.credit} takes scores whose meaning is '{wanted}'; those of '{prm}' mean "
+            f"{taker} takes scores whose meaning is '{wanted}'; those of '{prm}' mean "
             f"'{sidecar.meaning}' (its sparring.json)"
         )
     if settings.credit == "log_ratio" and sidecar.head != "log_ratio":
         raise SettingsError(f"credit: log_ratio takes an implicit PRM; '{prm}' has the head '{sidecar.head}'")
     return PrmScores(scorer, settings)
+
+
+def load_gate(settings: RlSettings) -> PrmScores | None:
+    """Return the PRM of the settings' gate; None without a gate, and where an oracle is the gate.
+
+    Raises:
+        SettingsError: its scores do not mean correctness.
+        CheckpointError: it cannot be loaded.
+    """
+    if settings.gate in ("none", "oracle"):
+        return None
+    scorer = load_scorer(settings.gate, device=settings.device, dtype=settings.dtype, overflow="drop_steps")
+    if scorer.sidecar.meaning != "correctness":
+        raise SettingsError(
+            f"a gate takes scores whose meaning is 'correctness'; those of '{settings.gate}' mean "
+            f"'{scorer.sidecar.meaning}' (its sparring.json)"
+        )
+    return PrmScores(scorer, settings)
+
+
+def gate_scores(
+    settings: RlSettings, gate: PrmScores | None, groups: Sequence[Group]
+) -> list[list[Floats]] | None:
+    """Return the correctness of every answer's steps for `credit.gated`; None without a gate.
+
+    What an oracle cannot decide closes nothing.
+    """
+    if settings.gate == "none":
+        return None
+    if gate is not None:
+        return gate.of_groups(groups)
+    return [
+        [np.array([truth != "wrong" for truth in answer.truths or ()], dtype=np.float64) for answer in group]
+        for group in groups
+    ]
 
 
 def _log_odds(scores: Floats) -> Floats:

@@ -53,10 +53,10 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     """`soft_min` only: towards 0 only the worst step counts."""
     prm: str | None = None
     """Folder of a step scorer: a PRM for `step_sum` and `soft_min`, an implicit one for `log_ratio`, a value model for
-    `progress`. With `outcome` it is only watched."""
+    `progress` and for `baseline: prefix`. With `outcome` alone it is only watched."""
     prover: str | None = None
-    """`progress` without `prm` only: frozen policy whose rollouts give the values of prefixes, a model or a server's
-    address (`http://…/v1`); none: `policy` itself."""
+    """Where values are needed and there is no `prm`: frozen policy whose rollouts give the values of prefixes, a model or a
+    server's address (`http://…/v1`); none: `policy` itself."""
     server: ServerSettings = ServerSettings()
     """How to speak to a prover that is a server."""
     prover_rollouts: int = Field(4, gt=0)
@@ -65,6 +65,15 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     """Temperature of the prover; a higher one makes a weaker prover of the same model."""
     best_of: int = Field(4, gt=0)
     """`progress` only: the prover is best-of-K of the policy behind the values, 1 − (1 − Q)^K; 1 for that policy itself."""
+    last_value: Literal["scored", "outcome"] = "scored"
+    """`outcome`: the value of a whole answer is its verified outcome, whatever the value model says (so it is with a prover
+    and with a gate in any case)."""
+    gate: str = "none"
+    """Takes values away from the first wrong step on: `none`; `oracle` (a world's own, for texts the panel
+    `refresh_oracle`); or the folder of a PRM."""
+    gate_threshold: float | None = Field(0.5, ge=0, le=1)
+    """A step whose score by the gate's PRM is below it is called wrong. null: values are multiplied by the lowest score so
+    far instead (correctness × progress)."""
 
     # Keeping the PRM fresh
     refresh: Literal["none", "labels", "game"] = "none"
@@ -79,13 +88,15 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     refresh_learning_rate: float = Field(1e-4, gt=0)
     """`labels` only: AdamW's step size for the PRM (the game goes on at the step sizes at which it ended)."""
     refresh_oracle: OracleMembers = Field(["arithmetic", "reference"])
-    """Members of the panel that labels steps of the text task; the chain world has its own oracle."""
+    """Members of the panel that labels steps of the text task, for `refresh` and for `gate: oracle`; a world has its own
+    oracle."""
 
     # Objective
     objective: Literal["reinforce", "ppo"] = "ppo"
     """`ppo`: clipped importance ratios; `reinforce`: the same ratios, not clipped."""
-    baseline: Literal["group", "value"] = "group"
-    """`group`: the mean outcome of the other answers; `value`: a value function of the policy's hidden states."""
+    baseline: Literal["group", "value", "prefix"] = "group"
+    """`group`: the mean outcome of the other answers; `value`: a value function of the policy's hidden states; `prefix`:
+    the value of the prefix before the step, from `prm` (a value model) or from a prover's rollouts."""
     value_learning_rate: float = Field(1e-2, gt=0)
     """Adam's step size for the value function (a linear head)."""
     clip: float = Field(0.2, gt=0)
@@ -135,25 +146,36 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
             raise ValueError("refresh keeps `prm` fresh, and there is none")
         if self.refresh != "none" and self.credit == "log_ratio":
             raise ValueError("refresh does not train implicit PRMs (credit: log_ratio)")
-        if self.refresh == "game" and self.credit == "progress":
+        if self.refresh == "game" and self.takes_values:
             raise ValueError(
-                "refresh: game trains a PRM of correctness; credit: progress takes a value model"
+                "refresh: game trains a PRM of correctness; credit: progress and baseline: prefix take a value model"
             )
         if self.task == "text" and self.watch_longer:
             raise ValueError("watch_longer belongs to the chain world")
         if not 1 <= self.chain_steps[0] <= self.chain_steps[1] <= 10:
             raise ValueError("chain_steps is the fewest and the most steps, from 1 to 10")
-        if self.prover is not None and self.credit != "progress":
-            raise ValueError("a prover belongs to credit: progress")
+        if self.prover is not None and not self.takes_values:
+            raise ValueError("a prover belongs to credit: progress or to baseline: prefix")
         if self.prover is not None and self.prm is not None:
             raise ValueError(
-                "credit: progress takes values from `prover` (a policy) or from `prm` (a value model)"
+                "credit: progress and baseline: prefix take values from `prover` (a policy) or from `prm` (a value model)"
             )
+        if self.baseline == "prefix" and self.credit not in ("outcome", "progress"):
+            raise ValueError(f"baseline: prefix takes a value model as `prm`, credit: {self.credit} does not")
+        if self.baseline == "prefix" and self.outcome_weight == 0:
+            raise ValueError("baseline: prefix is the outcome's, and outcome_weight is 0")
+        if self.gate != "none" and not self.takes_values:
+            raise ValueError("a gate closes values: it belongs to credit: progress or to baseline: prefix")
         if self.credit in ("step_sum", "soft_min", "log_ratio") and self.prm is None:
             raise ValueError(f"credit: {self.credit} needs `prm`")
         if self.outcome_weight == 0 and (self.process_weight == 0 or self.credit == "outcome"):
             raise ValueError("without outcome and without step credit there is nothing to learn from")
         return self
+
+    @property
+    def takes_values(self) -> bool:
+        """Whether `prm` is a value model, and without one a prover gives values."""
+        return self.credit == "progress" or self.baseline == "prefix"
 
     def limits(self, temperature: float) -> Limits:
         """Return how answers are sampled at a temperature."""

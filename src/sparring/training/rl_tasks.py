@@ -18,16 +18,18 @@ from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import records_digest
 from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
 from sparring.models.roles import Policy
+from sparring.oracles.panel import Panel
 from sparring.rollouts.engine import Completion, Engine, Prefix, split_completion
 from sparring.rollouts.local import LocalEngine
 from sparring.settings_shared import seed_from
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, prompt_ids
+from sparring.traces.verdict import Verdict
 from sparring.training.alignment import step_spans
 from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
-from sparring.worlds.chain import LONGER, generate_problem, generate_problems
+from sparring.worlds.chain import LONGER, ChainOracle, generate_problem, generate_problems
 
 HELD_OUT_SEED = 0  # the same held-out problems whatever the run's seed, so that runs can be compared
 
@@ -46,6 +48,10 @@ class OtherEngine:
     publish: Callable[[Policy], None]
 
 
+Judge = Callable[[Sequence[tuple[Problem, Sequence[str], str]]], list[Verdict]]
+"""Verdicts on steps, each with its problem and the steps before it."""
+
+
 @dataclass
 class Subject:
     """Problems to train on, problems to watch, and who judges answers."""
@@ -53,6 +59,8 @@ class Subject:
     draw: Callable[[random.Random, int], list[Problem]]
     held_out: list[Problem]
     checker: Checker
+    judge: Judge | None = None
+    """An oracle of steps: the world's own where there is one, and for texts the panel where a gate asks for it."""
     longer: list[Problem] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     digest: str = ""
@@ -85,6 +93,7 @@ def load_subject(settings: RlSettings) -> Subject:
         lambda rng, count: rng.sample(training, count),
         held_out,
         AnswerChecker(),
+        Panel(settings.refresh_oracle).judge_many if settings.gate == "oracle" else None,
         left_out=+left_out,
         digest=digest,
     )
@@ -105,7 +114,10 @@ def chain_subject(settings: RlSettings) -> Subject:
                 drawn.append(problem)
         return drawn
 
-    return Subject(draw, held_out, ChainChecker(), longer)
+    oracle = ChainOracle()
+    return Subject(
+        draw, held_out, ChainChecker(), lambda steps: [oracle.judge(*step) for step in steps], longer
+    )
 
 
 class Sampler:
@@ -118,6 +130,7 @@ class Sampler:
         checker: judges the answers.
         settings: limits and temperature.
         other: another engine to sample from, which is given the weights whenever they have changed.
+        judge: of the answers' steps, where there is one.
     """
 
     def __init__(
@@ -128,9 +141,10 @@ class Sampler:
         checker: Checker,
         settings: RlSettings,
         other: OtherEngine | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self.policy, self.tokenizer, self.layout = policy, tokenizer, layout
-        self.checker, self.other = checker, other
+        self.checker, self.other, self.judge = checker, other, judge
         self.limits = settings.limits(settings.temperature)
         self.stop = settings.stop
         self.engine: Engine = (
@@ -168,6 +182,8 @@ class Sampler:
         for answer, verdict in zip(answers, verdicts, strict=True):
             answer.unreadable = verdict is None
             answer.outcome = float(verdict is True and not answer.truncated)
+        if self.judge is not None:
+            judge_steps(answers, self.judge)
         return groups
 
     def _group(self, problem: Problem, completions: Sequence[Completion]) -> list[Answer]:
@@ -188,3 +204,17 @@ class Sampler:
             )
             for one in completions
         ]
+
+
+def judge_steps(answers: Sequence[Answer], judge: Judge) -> None:
+    """Set an oracle's word on every step of some answers; equal beginnings of answers are judged once."""
+    places: dict[tuple[str, tuple[str, ...]], tuple[Problem, Sequence[str], str]] = {}
+    for answer in answers:
+        for count, step in enumerate(answer.steps):
+            before = answer.steps[:count]
+            places.setdefault((answer.problem.question, (*before, step)), (answer.problem, before, step))
+    truths = {place: one.truth for place, one in zip(places, judge(list(places.values())), strict=True)}
+    for answer in answers:
+        answer.truths = tuple(
+            truths[answer.problem.question, answer.steps[: count + 1]] for count in range(len(answer.steps))
+        )
