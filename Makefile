@@ -12,10 +12,13 @@ CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint install clean
+.PHONY: help demo claims claims-page test lint install clean
 
 help:
 	@echo "make demo     a small run from start to report"
+	@echo "make claims   every claim in a reduced form, with verdicts (at most half an hour on two cores)"
+	@echo "FULL=1 make claims   everything (hours, said beforehand; goes on where it was stopped)"
+	@echo "make claims-page     docs/claims.md from the published records"
 	@echo "make test     lint, types and tests (what CI runs)"
 	@echo "make lint     ruff, mypy and the order of imports only"
 	@echo "make install  .venv with the development tools"
@@ -23,6 +26,12 @@ help:
 
 demo: $(CORE)
 	$(BIN)/sparring demo
+
+claims: $(CORE)
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/run_claims.py $(if $(FULL),--full)
+
+claims-page: $(CORE)
+	$(BIN)/python benchmarks/run_claims.py --page
 
 test: lint
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2

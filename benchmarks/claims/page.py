@@ -1,0 +1,420 @@
+"""The page of the claims and `claims.json`: everything computed from the published records, nothing written by hand.
+
+Contract: the same records and claim files give the same bytes. Pictures stand in `images/claims/` beside the page, one per
+claim and dial that was swept, and one over all claims.
+
+Not here: the verdicts (`harness.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from claims.harness import (
+    EVERYWHERE,
+    VERDICTS,
+    Claim,
+    ClaimFile,
+    Finding,
+    Point,
+    Records,
+    Size,
+    arm_values,
+    measure,
+    point_text,
+)
+from claims.runner import cpu_seconds
+from sparring.files import atomic_write_text, dumps
+from sparring.pictures import svg_of
+from sparring.report.plots import PALETTE, RC, set_title
+from sparring.runs import Metric
+
+COLOURS = [PALETTE[name] for name in ("aprm", "rules", "adversary", "oracle", "baseline", "ink")]
+MARKS = "osD^vP"
+Measured = tuple[ClaimFile, Records, Size, Sequence[Finding]]
+
+
+def measured(file: ClaimFile, records: Records) -> Measured:
+    """Return a file with its findings at the size that its records speak of."""
+    size = records.size_of(file.experiment)
+    return file, records, size, measure(file, records, size)
+
+
+def rows(found: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Return the findings as `claims.json` holds them."""
+    return [
+        {
+            "claim": one.claim.id,
+            "sentence": one.claim.sentence,
+            "aim": one.claim.aim.number,
+            "unit": one.claim.aim.unit,
+            "value": _rounded(one.gain.value),
+            "low": _rounded(one.gain.low),
+            "high": _rounded(one.gain.high),
+            "seeds": one.gain.n or 0,
+            "region": one.region,
+            "point": one.point,
+            "against": one.against,
+            "missing": list(one.missing),
+            "size": size,
+            "verdict": one.verdict,
+        }
+        for _, _, size, findings in found
+        for one in findings
+    ]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")
+
+
+def write_json(found: Sequence[Measured], path: Path) -> None:
+    """Write `claims.json`, one finding a line."""
+    lines = ",\n".join(dumps(row) for row in rows(found))
+    atomic_write_text(path, f'{{"claims": [\n{lines}\n]}}\n')
+
+
+def write_page(found: Sequence[Measured], page: Path, images: Path) -> None:
+    """Write the page and its pictures; pictures that it no longer shows are removed."""
+    pictures = {"overview.svg": overview(found)}
+    for file, records, size, findings in found:
+        for claim in file.claims:
+            for dial in dials(claim, findings):
+                drawn = dial_picture(file, records, size, claim, findings, dial)
+                pictures[f"{claim.id}-{dial}.svg"] = drawn
+    for name, text in pictures.items():
+        atomic_write_text(images / name, text)
+    for path in images.glob("*.svg"):
+        if path.name not in pictures:
+            path.unlink()
+    atomic_write_text(page, markdown(found, images.relative_to(page.parent).as_posix()))
+
+
+# --- text ----------------------------------------------------------------------------------------------------
+
+
+HEAD = """\
+# When the game and progress pay: claims and verdicts
+
+This page is written by `make claims-page` from the records in `benchmarks/results/claims/`; its numbers are also in
+`benchmarks/results/claims.json`. Every claim is a file in `benchmarks/claims/` that says what is run, what it is compared
+with, and what was to be reached, before anything is run. `make claims` runs a reduced form of all of them, and
+`FULL=1 make claims` everything; both go on where they were stopped, and compare their verdicts with those below.
+
+A gain is the difference (or the ratio) to the strongest baseline at each point: of all baselines run there, the one with
+the best mean, which favours the baseline. It is paired by seed, its interval is Student's at 95 % over seeds, and the
+verdict is computed from the interval and the aim alone:
+
+"""
+
+
+def markdown(found: Sequence[Measured], images: str) -> str:
+    """Return the page."""
+    parts = [HEAD + table(["verdict", "meaning"], [[f"*{name}*", text] for name, text in VERDICTS.items()])]
+    parts += ["## All claims", f"![Every claim's gain between none and its aim]({images}/overview.svg)"]
+    parts.append(summary(found))
+    for one in found:
+        parts += section(*one, images)
+    parts += ["## What it costs", cost_table(found)]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def summary(found: Sequence[Measured]) -> str:
+    """Return the table of all claims in their regions, and how many single points would gain by luck."""
+    lines, singles, tested = [], 0, 0
+    for _, _, size, findings in found:
+        for one in findings:
+            if one.point is None:
+                lines.append(
+                    [
+                        one.claim.sentence,
+                        one.region,
+                        _aim(one.claim),
+                        number(one.gain, one.claim),
+                        f"{one.gain.n or 0}{' (reduced)' if size == 'reduced' else ''}",
+                        f"*{one.verdict}*",
+                    ]
+                )
+            elif one.gain.low is not None:
+                tested += 1
+                singles += one.gain.low > one.claim.aim.none
+    heads = ["claim", "where", "aim", "gain [95 % interval]", "seeds", "verdict"]
+    luck = (
+        f"Beside these, {tested} single points have an interval; {singles} of them lie above no gain, where luck alone "
+        f"would lift about {0.025 * tested:.0f}. The regions above were named before the runs, the points were not."
+    )
+    return table(heads, lines) + "\n" + luck
+
+
+def section(
+    file: ClaimFile, records: Records, size: Size, findings: Sequence[Finding], images: str
+) -> list[str]:
+    """Return what stands under an experiment's heading."""
+    experiment = file.experiment
+    parts = [f"## {experiment.name.replace('_', ' ').replace('-', ' ').capitalize()}"]
+    if experiment.expectation:
+        parts.append(f"Written before the run: {experiment.expectation}")
+    parts.append("\n".join(f"- *{name}*: {text}" for name, text in experiment.arms.items()))
+    for claim in file.claims:
+        mine = [one for one in findings if one.claim is claim]
+        parts.append(f"### {claim.sentence}")
+        parts.append("\n".join(f"- {sentence(one)}" for one in mine if one.point is None))
+        parts += [
+            f"![{claim.sentence}: along {dial.replace('_', ' ')}]({images}/{claim.id}-{dial}.svg)"
+            for dial in dials(claim, findings)
+        ]
+        parts.append(point_table(file, records, size, claim, mine))
+    if experiment.failed:
+        parts.append("Tried and failed:\n\n" + "\n".join(f"- {text}" for text in experiment.failed))
+    if experiment.caveats:
+        parts.append(
+            "What these numbers do not say:\n\n" + "\n".join(f"- {text}" for text in experiment.caveats)
+        )
+    return parts
+
+
+def sentence(one: Finding) -> str:
+    """Return a finding in a region as a sentence."""
+    claim, gain = one.claim, one.gain
+    where = one.region[:1].upper() + one.region[1:]
+    if gain.value is None:
+        return f"{where}: no records yet, *{one.verdict}*."
+    what = "gains" if not claim.baselines else f"gains over the strongest of {', '.join(claim.baselines)}"
+    if not claim.baselines:
+        what = "has"
+    lacks = f" (without {', '.join(one.missing)})" if one.missing else ""
+    seeds = f"{gain.n} seed{'s' if gain.n != 1 else ''}"
+    return (
+        f"{where}: {claim.ours} {what}{lacks} {number(gain, claim)} {claim.aim.unit} over {seeds}; "
+        f"the aim is {_aim(claim)}: *{one.verdict}*."
+    )
+
+
+def point_table(
+    file: ClaimFile, records: Records, size: Size, claim: Claim, findings: Sequence[Finding]
+) -> str:
+    """Return the values of every arm at every point, and the gain."""
+    points = [(one, one.point) for one in findings if one.point is not None]
+    values = [arm_values(file.experiment, claim, records, size, point) for _, point in points]
+    arms = [arm for arm in file.experiment.arms if any(arm in row for row in values)]
+    lines = []
+    for (one, _), row in zip(points, values, strict=True):
+        cells = ["–" if arm not in row else _short(row[arm].value) for arm in arms]
+        gain = number(one.gain, claim)
+        lines.append([one.region, *cells, one.against or "–", gain, str(one.gain.n or 0), f"*{one.verdict}*"])
+    return table(["point", *arms, "strongest", "gain", "seeds", "verdict"], lines)
+
+
+def cost_table(found: Sequence[Measured]) -> str:
+    """Return what reduced and full runs are declared to cost, and what the records took."""
+    lines = []
+    totals = {"reduced": 0.0, "full": 0.0}
+    for file, records, size, _ in found:
+        cells: list[str] = []
+        for one in ("reduced", "full"):
+            todo = file.experiment.cells(one)  # type: ignore[arg-type]
+            cost = sum(file.experiment.cost(cell, one) for cell in todo)  # type: ignore[arg-type]
+            totals[one] += cost
+            cells += [str(len(todo)), _minutes(cost)]
+        done, seconds = cpu_seconds(records, file.experiment, size)
+        lines.append([file.experiment.name, *cells, f"{done} ({size})", _minutes(seconds / 60)])
+    lines.append(["all", "", _minutes(totals["reduced"]), "", _minutes(totals["full"]), "", ""])
+    heads = ["experiment", "reduced: runs", "CPU time", "full: runs", "CPU time", "runs on record", "took"]
+    return table(heads, lines)
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.1f} min"
+
+
+def _aim(claim: Claim) -> str:
+    return f"{'> ' if claim.aim.number == claim.aim.none else '≥ '}{claim.aim.number:g} {claim.aim.unit}"
+
+
+def number(gain: Metric, claim: Claim) -> str:
+    """Return a gain with its interval, in three significant digits; a sign where it is a difference."""
+    if gain.value is None:
+        return "–"
+    sign = "" if claim.ratio else "+"
+    text = _short(gain.value, sign)
+    if gain.low is None or gain.high is None:
+        return text
+    return f"{text} [{_short(gain.low, sign)}, {_short(gain.high, sign)}]"
+
+
+def _short(value: float | None, sign: str = "") -> str:
+    if value is None:
+        return "–"
+    size = abs(value)
+    digits = 1 if size >= 10 else 2 if size >= 0.1 else 4
+    return f"{value:{sign}.{digits}f}"
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    made = [heads, ["---"] * len(heads), *([cell.replace("|", "\\|") for cell in line] for line in lines)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in made)
+
+
+# --- pictures ------------------------------------------------------------------------------------------------
+
+
+def dials(claim: Claim, findings: Sequence[Finding]) -> list[str]:
+    """Return the dials and readings of a claim that take more than one value and have a gain at some point."""
+    points = [one.point for one in findings if one.claim is claim and one.point is not None]
+    if not any(one.gain.value is not None for one in findings if one.claim is claim):
+        return []
+    names = dict.fromkeys(name for point in points for name in point)
+    return [name for name in names if len({repr(point.get(name)) for point in points}) > 1]
+
+
+def overview(found: Sequence[Measured]) -> str:
+    """Return a picture of every region's gain, scaled so that 0 is none and 1 the aim."""
+    lines = [
+        one
+        for _, _, _, findings in found
+        for one in findings
+        if one.point is None and one.gain.value is not None and one.claim.aim.number > one.claim.aim.none
+    ]
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(10.0, 1.2 + 0.36 * len(lines)), layout="constrained")
+        axes = figure.add_subplot()
+        for height, one in enumerate(lines):
+            centre, low, high = (_scaled(end, one) for end in (one.gain.value, one.gain.low, one.gain.high))
+            if low is not None and high is not None:
+                axes.plot([low, high], [height, height], color=PALETTE["ink"], linewidth=1.5)
+            axes.plot([centre], [height], "o", color=_verdict_colour(one.verdict), markersize=7)
+        axes.set_yticks(range(len(lines)), [f"{one.claim.id}: {one.region}" for one in lines])
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.set_xlim(-2.1, 3.1)
+        axes.axvline(0.0, color=PALETTE["muted"], linewidth=1.0)
+        axes.axvline(1.0, color=PALETTE["oracle"], linewidth=1.5, linestyle="--")
+        axes.set_xticks([-2, -1, 0, 1, 2, 3], ["−2", "−1", "no gain", "aim", "2", "3"])
+        axes.set_xlabel("gain in units of the aim, 95 % interval over seeds; cut off at the edges")
+        return svg_of(figure)
+
+
+def _scaled(end: float | None, one: Finding) -> float | None:
+    if end is None:
+        return None
+    aim = one.claim.aim
+    return min(max((end - aim.none) / (aim.number - aim.none), -2.0), 3.0)
+
+
+def _verdict_colour(word: str) -> str:
+    if word.startswith("holds"):
+        return PALETTE["oracle"]
+    if word.startswith("gain"):
+        return PALETTE["aprm"]
+    return PALETTE["rules"] if word.startswith("does not") else PALETTE["baseline"]
+
+
+def dial_picture(
+    file: ClaimFile, records: Records, size: Size, claim: Claim, findings: Sequence[Finding], dial: str
+) -> str:
+    """Return a picture along one dial: the arms' values, the mean over the other dials, and the gain at every point."""
+    mine = [one for one in findings if one.claim is claim and one.point is not None]
+    places = list(dict.fromkeys(repr((one.point or {})[dial]) for one in mine if dial in (one.point or {})))
+    shown = {repr(one.point[dial]): one.point[dial] for one in mine if one.point and dial in one.point}
+    numeric = all(
+        isinstance(shown[place], (int, float)) and not isinstance(shown[place], bool) for place in places
+    )
+    where = {place: float(shown[place]) if numeric else float(i) for i, place in enumerate(places)}
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(11.0, 4.0), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        lines = _draw_values(left, file, records, size, claim, mine, dial, where)
+        set_title(left, "every arm", legend_rows=-(-lines // 3))
+        lines = _draw_gains(right, claim, mine, dial, where)
+        set_title(right, f"gain of {claim.ours}, {claim.aim.unit}", legend_rows=-(-lines // 3))
+        for axes in (left, right):
+            axes.set_xlabel(dial.replace("_", " "), color=PALETTE["muted"])
+            ticks = list(where.values())
+            if numeric and min(ticks) > 0 and max(ticks) / min(ticks) > 15:
+                axes.set_xscale("log")
+                axes.minorticks_off()
+            axes.set_xticks(ticks, [str(shown[place]) for place in places])
+            axes.yaxis.grid(True, linewidth=0.8)
+        return svg_of(figure)
+
+
+def _draw_values(
+    axes: Any,
+    file: ClaimFile,
+    records: Records,
+    size: Size,
+    claim: Claim,
+    findings: Sequence[Finding],
+    dial: str,
+    where: Mapping[str, float],
+) -> int:
+    """Draw a line per arm; return how many."""
+    sums: dict[str, dict[str, list[float]]] = {}
+    for one in findings:
+        point: Point = one.point or {}
+        for arm, found in arm_values(file.experiment, claim, records, size, point).items():
+            if found.value is not None and dial in point:
+                sums.setdefault(arm, {}).setdefault(repr(point[dial]), []).append(found.value)
+    for index, (arm, values) in enumerate(sums.items()):
+        ends = sorted((where[place], sum(some) / len(some)) for place, some in values.items())
+        axes.plot(
+            [x for x, _ in ends],
+            [y for _, y in ends],
+            f"{MARKS[index % len(MARKS)]}-",
+            color=PALETTE["aprm"] if arm == claim.ours else COLOURS[1 + index % (len(COLOURS) - 1)],
+            linewidth=2.5 if arm == claim.ours else 1.3,
+            markersize=5,
+            label=arm,
+        )
+    _legend(axes)
+    return len(sums)
+
+
+def _draw_gains(
+    axes: Any, claim: Claim, findings: Sequence[Finding], dial: str, where: Mapping[str, float]
+) -> int:
+    """Draw a line per setting of the other dials; return how many have a legend."""
+    axes.axhline(claim.aim.none, color=PALETTE["muted"], linewidth=1.0)
+    axes.axhline(claim.aim.number, color=PALETTE["oracle"], linewidth=1.5, linestyle="--")
+    lines: dict[str, list[tuple[float, Metric]]] = {}
+    for one in findings:
+        point = one.point or {}
+        if dial in point and one.gain.value is not None:
+            rest = point_text({name: value for name, value in point.items() if name != dial})
+            lines.setdefault(rest, []).append((where[repr(point[dial])], one.gain))
+    for index, (rest, gains) in enumerate(lines.items()):
+        gains.sort(key=lambda pair: pair[0])
+        values = [gain.value or 0.0 for _, gain in gains]
+        below = [
+            value - (value if gain.low is None else gain.low)
+            for value, (_, gain) in zip(values, gains, strict=True)
+        ]
+        above = [
+            (value if gain.high is None else gain.high) - value
+            for value, (_, gain) in zip(values, gains, strict=True)
+        ]
+        axes.errorbar(
+            [x for x, _ in gains],
+            values,
+            [below, above],
+            fmt=f"{MARKS[index % len(MARKS)]}-",
+            color=COLOURS[index % len(COLOURS)],
+            markersize=5,
+            capsize=3,
+            label="" if rest == EVERYWHERE else rest,
+        )
+    if claim.ratio:
+        axes.set_yscale("log")
+    if len(lines) > 1:
+        _legend(axes)
+    return len(lines) if len(lines) > 1 else 0
+
+
+def _legend(axes: Any) -> None:
+    place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.1, "borderpad": 0.2}
+    axes.legend(ncols=3, frameon=False, fontsize=10, handlelength=1.6, columnspacing=1.0, **place)
