@@ -77,6 +77,7 @@ def test_what_scripts_and_benchmarks_import_is_declared():
     names = {name_of(text) for text in declared}
     for folder in ("scripts", "benchmarks", "examples"):
         local = {file.stem.replace("_", "-") for file in (ROOT / folder).rglob("*.py")}
+        local |= {file.parent.name for file in (ROOT / folder).glob("*/__init__.py")}
         missing = {
             name: files for name, files in imported(folder).items() if name not in names | local | {"tests"}
         }
@@ -92,7 +93,7 @@ def test_what_tests_import_is_installed_for_them():
         file.stem.replace("_", "-")
         for folder in ("tests", "scripts", "benchmarks")
         for file in (ROOT / folder).glob("*.py")
-    }
+    } | {file.parent.name for file in (ROOT / "benchmarks").glob("*/__init__.py")}
     assert imported("tests").keys() <= known | {"benchmarks", "tests", "scripts"}
 
 
