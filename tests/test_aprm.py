@@ -24,6 +24,7 @@ from sparring.training.aprm import (
     AprmSettings,
     Place,
     PrmRow,
+    _margins,
     _utilities,
     fresh_row,
     prm_utility,
@@ -240,6 +241,48 @@ def test_pool_is_a_uniform_sample_and_survives_a_round_trip():
     assert again.records() == pool.records()
 
 
+def test_states_that_r_still_gets_wrong_are_replayed_more_often():
+    pool, rng = ReplayPool(10, by_misses=True), random.Random(0)
+    states = [State(Problem(str(index), "q", solution=("s",)), 0) for index in range(10)]
+    groups = [[rewrite("w", "wrong"), rewrite("c", "correct"), rewrite("", None)] for _ in states]
+    scores = [
+        [0.95 if index == 3 else 0.0, 1.0] for index in range(10)
+    ]  # a correct one that is accepted is no miss
+    pool.add(Rewrites(states, groups), rng, scores)
+    counts = dict.fromkeys(range(10), 0)
+    for _ in range(600):
+        drawn = pool.draw(rng, 2)
+        assert len({state.problem.id for state, _ in drawn}) == 2
+        for state, _ in drawn:
+            counts[int(state.problem.id)] += 1
+        again = ReplayPool(10, by_misses=True)
+        again.load_records(json.loads(json.dumps(pool.records())))
+        assert again.records() == pool.records()
+    assert counts[3] > 4 * max(count for index, count in counts.items() if index != 3)
+    drawn: list = []
+    while "3" not in [state.problem.id for state, _ in drawn]:
+        drawn = pool.draw(rng, 2)
+    pool.scored([[0.0, 1.0]] * len(drawn))  # now R sees it
+    after = sum("3" in [state.problem.id for state, _ in pool.draw(rng, 2)] for _ in range(600))
+    assert 60 < after < 180  # 120 expected: like any other
+
+
+def test_the_margin_compares_a_wrong_rewrite_with_the_lowest_step_of_its_solution():
+    places = [
+        Place(0, "clean", True),
+        Place(1, "clean", True),
+        Place(2, "fresh", False),
+        Place(3, "fresh", True),
+    ]
+    places += [Place(0, "replayed", False), Place(0, "clean", True), Place(1, "fresh", False)]
+    log_odds = torch.tensor([2.0, 0.5, 1.5, 9.0, -3.0, 1.0, -1.0], requires_grad=True)
+    found = _margins(log_odds, [0, 0, 0, 0, 1, 2, 2], places)
+    assert torch.allclose(found, torch.nn.functional.logsigmoid(torch.tensor([0.5 - 1.5, 1.0 + 1.0])))
+    found.sum().backward()
+    assert log_odds.grad is not None
+    assert (log_odds.grad != 0).tolist() == [False, True, True, False, False, True, True]
+
+
 def test_defaults_respect_the_bound_of_the_one_step_game(tiny_folder):
     assert AprmSettings().monotone
     weak = {"prm_kl": 0.13, "prm_entropy": 0.0, "adversary_kl": 0.13}
@@ -345,7 +388,15 @@ def test_a_run_without_a_step_exports_the_start(tiny_folder, tmp_path):
 
 
 def test_killed_and_resumed_runs_give_the_same_log_and_weights(tiny_folder, tmp_path):
-    settings = small(tiny_folder, updates=8, phase_updates=3, adversary_rounds=2, frozen_share=0.25)
+    settings = small(
+        tiny_folder,
+        updates=8,
+        phase_updates=3,
+        adversary_rounds=2,
+        frozen_share=0.25,
+        replay="missed",
+        prm_margin=0.5,
+    )
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train_aprm(settings, whole)
     pairs = [f"{key}={value}" for key, value in settings.model_dump(exclude_unset=True).items()]

@@ -45,15 +45,16 @@ from sparring.models.sidecar import sidecar_for
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.settings_shared import Running, learning_rate_share
+from sparring.traces.jsonl import read_traces
 from sparring.traces.spans import Layout, encode, trusted_ids, untrusted_ids
 from sparring.training.adversary import Adversary
 from sparring.training.game import (
-    ChainTask,
     GameSettings,
     Replayed,
     ReplayPool,
     Rewrites,
     State,
+    Task,
     TextTask,
     load_task,
     rule_rewrites,
@@ -79,6 +80,7 @@ from sparring.training.run import (
     torch_generator_for,
     verified,
 )
+from sparring.training.solver_steps import SolverTask
 
 METHODS = {
     "rules": "supervised by a step oracle on rule perturbations, no human step labels",
@@ -98,6 +100,13 @@ class AprmSettings(GameSettings, Running):
     """PRM updates on rule perturbations before the game."""
     adversary_warm_steps: int = Field(80, ge=0)
     """Imitation updates of the adversary on rule perturbations before the game (not for `adversary: rules`)."""
+
+    # Beside rules: what a solver gets wrong
+    solver_steps: str | None = None
+    """File of a solver's solutions with step labels (our own form, as `sparring label` writes): its first wrong steps are
+    states, and there take the place of what rules make."""
+    solver_share: float = Field(0.5, gt=0, le=1)
+    """Share of the states that are the solver's, with `solver_steps`."""
 
     # Who moves how often
     adversary_rounds: int = Field(1, gt=0)
@@ -129,6 +138,11 @@ class AprmSettings(GameSettings, Running):
     """States replayed per round."""
     pool_states: int = Field(512, ge=0)
     """States kept for replay (a uniform sample of all so far)."""
+    replay: Literal["uniform", "missed"] = "uniform"
+    """Which of them are replayed: any alike, or rather those with a wrong rewrite that R still accepted when last asked."""
+    prm_margin: float = Field(0.0, ge=0)
+    """Weight of a comparison in R's utility: of every wrong rewrite with the lowest-scored step of its state's correct
+    solution (log-sigmoid of the difference of their log-odds), which is how best-of-N compares whole solutions."""
 
     optimism: float = Field(1.0, ge=0, le=1)
     """1: optimistic steps 2·g_t − g_{t−1}; 0: plain gradients. Used in the game only, not against a fixed opponent."""
@@ -211,7 +225,7 @@ class Run(TrainingRun):
     counters = ("step", "labelled", "undecided", "tokens")
 
     settings: AprmSettings
-    task: ChainTask | TextTask
+    task: Task
     players: Players
     layout: Layout
     adversary: Adversary
@@ -323,7 +337,9 @@ def train_aprm(
 def setup(settings: AprmSettings, out: Path) -> Run:
     """Load data and models and make optimisers."""
     device, dtype, accelerator = prepare(settings, out)
-    task = load_task(settings)
+    task: Task = load_task(settings)
+    if settings.solver_steps is not None:
+        task = SolverTask(task, read_traces(settings.solver_steps), settings.solver_share)
     model, tokenizer = load_policy(settings.backbone, device=device, dtype=dtype)
     players = Players(
         model,
@@ -341,9 +357,9 @@ def setup(settings: AprmSettings, out: Path) -> Run:
         tokenizer=tokenizer,
         layout=layout_for(tokenizer, settings.style, template=settings.template),
         adversary=Adversary(players, tokenizer, settings, device),
-        pool=ReplayPool(settings.pool_states),
+        pool=ReplayPool(settings.pool_states, by_misses=settings.replay == "missed"),
     )
-    if isinstance(task, TextTask):
+    if isinstance(task, TextTask | SolverTask):
         longest = min(settings.max_length, positions(players.config) or settings.max_length)
         reason = f"state longer than {longest} tokens (max_length, or what the backbone takes)"
         task.keep([fits(run, state, longest) for state in task.states], reason)
@@ -422,7 +438,7 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
         record |= made.kind_counts(scores[:own])
     if learning:
         record |= reinforce(run, made, scores[:own], "labels") | extra
-    run.pool.add(rewrites, random_for(settings.seed, run.step, "pool"))
+    run.pool.add(rewrites, random_for(settings.seed, run.step, "pool"), scores)
     run.labelled += rewrites.decided_count()
     run.undecided += rewrites.undecided_count()
     return record
@@ -445,7 +461,7 @@ def respond(run: Run) -> dict[str, Any]:
         fool_rate = made.outcome_shares(scores)["fool_rate"] or 0.0
         first = fool_rate if first is None else first
         reinforce(run, made, scores, f"labels{rounds}")
-        run.pool.add(made, random_for(settings.seed, run.step, f"pool{rounds}"))
+        run.pool.add(made, random_for(settings.seed, run.step, f"pool{rounds}"), scores)
         run.labelled += made.decided_count()
         run.undecided += made.undecided_count()
         if fool_rate >= settings.adversary_target:
@@ -478,6 +494,7 @@ def update_prm(
         found = prm_utility(run.players, rows, settings, tokenizer.pad_token_id, generator, warming=warming)
         if epoch == 0:
             statistics, scores = found[0], found[1][: len(rewrites.states)]
+            run.pool.scored(found[1][len(rewrites.states) :])
         statistics["prm_gradient_norm"] = optimizer_step(run, "prm")
         run.tokens += sum(len(row.row) for row in rows)
     return statistics, scores
@@ -593,18 +610,19 @@ def prm_utility(
 
     Args:
         players: the PRM and its reference.
-        rows: fresh rows first.
+        rows: fresh rows first, then the replayed ones.
         settings: objective, regularisation and mixture.
         pad_id: any valid token id.
         generator: draws R's labels for the `sampled` objective.
         warming: before the game: the log score without regularisation, since there is no reference yet.
 
     Returns:
-        statistics, and R's scores of the fresh places of every row.
+        statistics, and R's scores of the rewrites of every row.
     """
     weights = _kind_weights(rows, settings)
     objective = "log_score" if warming else settings.prm_objective
     totals = dict.fromkeys(("utility", "kl", "entropy"), 0.0)
+    compared = sum(place.kind == "fresh" and place.truth is False for row in rows for place in row.places)
     judged: list[tuple[Kind, bool]] = []
     fresh_scores: list[list[float]] = []
     for start in range(0, len(rows), settings.states_per_pass):
@@ -621,6 +639,8 @@ def prm_utility(
         log_odds = players.prm_log_odds(batch, (index, columns))
         utility = _utilities(objective, log_odds, truth, chunk, settings.clip, generator)
         loss = -(utility * weight).sum()
+        if settings.prm_margin and compared:
+            loss = loss - settings.prm_margin * _margins(log_odds, index, places).sum() / compared
         kl = entropy = torch.zeros(())
         if not warming:
             with torch.no_grad():
@@ -636,7 +656,7 @@ def prm_utility(
         fresh: list[list[float]] = [[] for _ in chunk]
         scores = torch.sigmoid(log_odds.detach()).tolist()
         for number, place, score in zip(index, places, scores, strict=True):
-            if place.kind == "fresh":
+            if place.kind != "clean":
                 fresh[number].append(score)
             if place.truth is not None:
                 judged.append((place.kind, (score >= 0.5) == place.truth))
@@ -646,6 +666,19 @@ def prm_utility(
         right = [agreed for of, agreed in judged if of == kind]
         statistics[f"prm_accuracy_{kind}"] = sum(right) / len(right) if right else None
     return statistics | {f"prm_{name}": value for name, value in totals.items()}, fresh_scores
+
+
+def _margins(log_odds: torch.Tensor, index: Sequence[int], places: Sequence[Place]) -> torch.Tensor:
+    """Return, per wrong fresh rewrite, the log-sigmoid of how far it lies below its row's lowest clean step (log-odds)."""
+    rows = torch.tensor(index, device=log_odds.device)
+    clean = torch.tensor([place.kind == "clean" for place in places], device=log_odds.device)
+    wrong = torch.tensor(
+        [place.kind == "fresh" and place.truth is False for place in places], device=log_odds.device
+    )
+    lowest = torch.full((int(rows.max()) + 1,), torch.inf, device=log_odds.device).scatter_reduce(
+        0, rows[clean], log_odds[clean].float(), "amin"
+    )
+    return torch.nn.functional.logsigmoid(lowest[rows[wrong]] - log_odds[wrong].float())
 
 
 def _kind_weights(rows: Sequence[PrmRow], settings: AprmSettings) -> dict[Kind, float]:

@@ -502,47 +502,76 @@ Replayed = tuple[State, list[tuple[str, bool]]]
 
 
 class ReplayPool:
-    """Holds at most `capacity` states with their decided rewrites."""
+    """Holds at most `capacity` states with their decided rewrites.
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    Args:
+        capacity: most states.
+        by_misses: draw a state with a probability that grows with R's highest score of one of its wrong rewrites when it
+            was last asked (prioritised replay, Schaul et al. 2016), instead of uniformly.
+    """
+
+    def __init__(self, capacity: int, *, by_misses: bool = False) -> None:
+        self.capacity, self.by_misses = capacity, by_misses
         self.seen = 0
         self._items: list[Replayed] = []
+        self._missed: list[float] = []
+        self._drawn: list[int] = []
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def add(self, rewrites: Rewrites, rng: random.Random) -> None:
-        """Offer a round's states; each state ever offered is equally likely to be in the pool."""
-        for state, group in zip(rewrites.states, rewrites.groups, strict=True):
+    def add(
+        self, rewrites: Rewrites, rng: random.Random, scores: Sequence[Sequence[float]] | None = None
+    ) -> None:
+        """Offer a round's states; each state ever offered is equally likely to be in the pool.
+
+        Args:
+            rewrites: of the round.
+            rng: decides who leaves.
+            scores: R's, of the well-formed rewrites per state; without them a wrong rewrite counts as missed.
+        """
+        for number, (state, group) in enumerate(zip(rewrites.states, rewrites.groups, strict=True)):
             members = [(item.text, item.truth) for item in group if item.truth is not None]
             if not members or self.capacity == 0:
                 continue
             self.seen += 1
+            formed = [item.truth for item in group if item.malformed is None]
+            missed = _missed(formed, [1.0] * len(formed) if scores is None else scores[number])
             if len(self._items) < self.capacity:
                 self._items.append((state, members))
+                self._missed.append(missed)
             elif (place := rng.randrange(self.seen)) < self.capacity:
-                self._items[place] = (state, members)
+                self._items[place], self._missed[place] = (state, members), missed
 
     def draw(self, rng: random.Random, count: int) -> list[Replayed]:
         """Return up to `count` different states."""
-        return rng.sample(self._items, min(count, len(self._items)))
+        size = min(count, len(self._items))
+        if self.by_misses:
+            # Gumbel's trick: the largest of log-weight + noise are a weighted sample without replacement.
+            keys = [math.log(_LEAST + m) - math.log(-math.log(rng.random() or 0.5)) for m in self._missed]
+            self._drawn = sorted(range(len(keys)), key=lambda place: -keys[place])[:size]
+        else:
+            self._drawn = rng.sample(range(len(self._items)), size)
+        return [self._items[place] for place in self._drawn]
+
+    def scored(self, scores: Sequence[Sequence[float]]) -> None:
+        """Take R's scores of the rewrites that were drawn last, before anything was added."""
+        for place, row in zip(self._drawn, scores, strict=True):
+            self._missed[place] = _missed([truth for _, truth in self._items[place][1]], row)
 
     def records(self) -> dict[str, Any]:
         """Return the content as JSON values."""
-        return {
-            "seen": self.seen,
-            "items": [
-                {
-                    "id": state.problem.id,
-                    "question": state.problem.question,
-                    "solution": list(state.solution),
-                    "index": state.index,
-                    "members": [list(member) for member in members],
-                }
-                for state, members in self._items
-            ],
-        }
+        items = [
+            {
+                "id": state.problem.id,
+                "question": state.problem.question,
+                "solution": list(state.solution),
+                "index": state.index,
+                "members": [list(member) for member in members],
+            }
+            for state, members in self._items
+        ]
+        return {"seen": self.seen, "items": items, **({"missed": self._missed} if self.by_misses else {})}
 
     def load_records(self, records: dict[str, Any]) -> None:
         """Restore what `records` gave."""
@@ -554,3 +583,13 @@ class ReplayPool:
             )
             for item in records["items"]
         ]
+        self._missed = list(records.get("missed", [1.0] * len(self._items)))
+
+
+_LEAST = 0.05  # what R never misses is replayed too, if rarely
+
+
+def _missed(truths: Sequence[bool | None], scores: Sequence[float]) -> float:
+    """Return the highest score of a wrong rewrite, 0 without one."""
+    wrong = [score for truth, score in zip(truths, scores, strict=True) if truth is False]
+    return max(wrong, default=0.0)
