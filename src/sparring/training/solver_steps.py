@@ -101,18 +101,18 @@ def _pits(traces: Sequence[Trace]) -> tuple[dict[_Place, tuple[State, list[str]]
     found: dict[_Place, tuple[State, list[str]]] = {}
     missing = 0
     for trace in traces:
-        index = trace.first_error
-        if index is None or index < 0:
+        error = trace.first_error
+        if error is None or error < 0:
             continue
-        place, solution = _place(trace, index), trace.problem.solution
-        if solution is None or len(solution) <= index or solution[:index] != trace.steps[:index]:
+        place, solution = _place(trace, error), trace.problem.solution
+        if solution is None or len(solution) <= error or solution[:error] != trace.steps[:error]:
             solution = right.get(place)
         if solution is None:
             missing += 1
             continue
-        _, wrong = found.setdefault(place, (State(replace(trace.problem, solution=solution), index), []))
-        if trace.steps[index] not in wrong:
-            wrong.append(trace.steps[index])
+        _, wrong = found.setdefault(place, (State(replace(trace.problem, solution=solution), error), []))
+        if trace.steps[error] not in wrong:
+            wrong.append(trace.steps[error])
     return found, missing
 
 
