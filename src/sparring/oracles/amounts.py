@@ -19,7 +19,7 @@ from itertools import pairwise
 from sparring.oracles.expressions import Node, number, parse, walk
 from sparring.oracles.reading import UnreadableError, tokenize_formula
 from sparring.oracles.units import UNITS
-from sparring.oracles.words import CARDINALS, SHORT_WORDS, word_set
+from sparring.oracles.words import CARDINALS, SCALES, SHARES, SHORT_WORDS, word_set
 
 Dimensions = tuple[tuple[str, int], ...]
 
@@ -95,19 +95,7 @@ _LOGIC = word_set(
 )
 """Words that a unit does not hold; a text with them says something else."""
 _FUNCTIONS = word_set("sin cos tan cot sec csc log ln exp sqrt pi arcsin arccos arctan")
-_SCALES = {
-    "hundred": 100,
-    "thousand": 10**3,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
-    "dozen": 12,
-}
-_SCALE = re.compile(rf"({'|'.join(_SCALES)})s?\b\s*(?:of\s+)?", re.I)
-_PARTS = {
-    "half": 2, "halve": 2, "third": 3, "fourth": 4, "quarter": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
-    "ninth": 9, "tenth": 10,
-}  # fmt: skip
+_SCALE = re.compile(rf"({'|'.join(SCALES)})s?\b\s*(?:of\s+)?", re.I)
 _ORDINALS = (
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth",
 )  # fmt: skip
@@ -369,7 +357,7 @@ def _unit_behind(tail: str) -> tuple[Fraction, Unit | None] | None:
     """Return the factor ("million") and the unit that stand behind a number; None if it is something else."""
     factor = Fraction(1)
     while (word := _SCALE.match(tail)) is not None:
-        factor *= _SCALES[word[1].lower()]
+        factor *= SCALES[word[1].lower()]
         tail = tail[word.end() :].strip()
         if not tail:
             return factor, None
@@ -419,7 +407,7 @@ def _spelled(text: str) -> Amount | None:
     """Return a number in words, with a unit behind: "twenty-five", "one half", "three apples", "5 and a half"."""
     half = re.fullmatch(r"(-?\d+) and (?:a|one) (half|third|quarter)\b\s*(.*)", text)
     if half is not None:
-        part = Fraction(1, _PARTS[half[2]])
+        part = SHARES[half[2]]
         value: Fraction | None = int(half[1]) + (-part if half[1][0] == "-" else part)
         rest = half[3]
     else:
@@ -445,8 +433,8 @@ def _spelled_value(words: list[str]) -> tuple[int, Fraction | None]:
             part = (part or 0) + CARDINALS[word]
         elif word == "hundred" and part:
             part *= 100
-        elif word in _SCALES and word != "dozen" and part:
-            total, part = (total or 0) + part * _SCALES[word], None
+        elif word in SCALES and word != "dozen" and part:
+            total, part = (total or 0) + part * SCALES[word], None
         elif (
             word != "and" or not (part or total) or not CARDINALS.keys() & words[position + 1 : position + 2]
         ):
@@ -456,7 +444,7 @@ def _spelled_value(words: list[str]) -> tuple[int, Fraction | None]:
             return len(words), Fraction(sign, 2)
         return (place + 2, Fraction(12 * sign)) if words[place : place + 2] == ["a", "dozen"] else (0, None)
     value = Fraction((total or 0) + (part or 0))
-    name = words[position].removesuffix("s") if position < len(words) else ""
-    if name in _PARTS and (len(words) == position + 1 or words[position + 1] == "of"):
-        return len(words), sign * value / _PARTS[name]
+    share = SHARES.get(words[position]) if position < len(words) else None
+    if share is not None and (len(words) == position + 1 or words[position + 1] == "of"):
+        return len(words), sign * value * share
     return position, sign * value

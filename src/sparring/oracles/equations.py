@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
-from sparring.oracles.reading import Token, kept, tokenize, without_marks
+from sparring.oracles.reading import Token, bracket_partners, kept, tokenize, without_marks
 from sparring.oracles.units import POWER_WORDS, SHORT_UNITS, UNITS, Unit, raised, unit_or_place
 from sparring.oracles.words import (
     APPROXIMATE_WORDS,
@@ -93,25 +93,6 @@ def is_share(run: Run) -> bool:
     return len(run.tokens) >= 3 and run.tokens[-2].text == "/" and run.tokens[-3].kind == "number"
 
 
-def bracket_partners(tokens: Sequence[Token]) -> dict[int, int]:
-    """Return the index of the closing bracket for every opening one that closes within the same clause.
-
-    A bracket that a relation or a break interrupts has no partner: it is a boundary, not part of an
-    expression.
-    """
-    partners: dict[int, int] = {}
-    stack: list[int] = []
-    for index, token in enumerate(tokens):
-        if token.kind == "open":
-            stack.append(index)
-        elif token.kind == "close":
-            if stack:
-                partners[stack.pop()] = index
-        elif token.kind in ("relation", "break"):
-            stack.clear()
-    return partners
-
-
 # --- from tokens to runs ---
 
 MAX_UNIT_WORDS = 6
@@ -137,7 +118,7 @@ class _Reader:
         self.runs: list[Run] = []
         self.run: Run | None = None
         self.waiting = False  # an operator or an opening bracket wants an operand
-        self.roles: list[str] = []  # open brackets of the run: plain, numerator, denominator
+        self.brackets = 0  # of the run, which are open
         self.lead: list[str] = []
         self.approximate = False
         self.listed = False
@@ -154,10 +135,6 @@ class _Reader:
         """The token so many places on within the stretch, or back."""
         place = self.position + offset
         return self.tokens[place] if self.first <= place < self.last else None
-
-    def _group_at(self, place: int) -> bool:
-        """Whether a bracket opens there that closes within the clause."""
-        return place < self.last and self.tokens[place].kind == "open" and place in self.partners
 
     # --- beginning and ending runs ---
 
@@ -178,10 +155,10 @@ class _Reader:
         run = self.run
         if run is not None:
             run.closed = closed
-            run.known = run.known and not self.waiting and not self.roles and not _has_doubtful_short(run)
+            run.known = run.known and not self.waiting and not self.brackets and not _has_doubtful_short(run)
             self.runs.append(run)
         self.run, self.waiting = None, False
-        self.roles.clear()
+        self.brackets = 0
 
     def _operand(self, token: Token) -> Run:
         """Return the run that an operand starting at `token` belongs to, beginning a new one where needed."""
@@ -190,7 +167,7 @@ class _Reader:
             return self._begin(token)
         if self.waiting:
             return run
-        if self.roles:
+        if self.brackets:
             run.known = False  # two numbers without an operator inside brackets
             return run
         if self._goes_on_smaller(self.position):
@@ -266,16 +243,12 @@ class _Reader:
         self.waiting = True
 
     def _fraction(self, token: Token) -> None:
-        after = self.position + 1
-        if not self._group_at(after):
-            self._unknown(token)
-            return
-        run = self._operand(token)
-        run.tokens += [_bracket("(", token), _bracket("(", token)]
-        run.operators += 1
-        self.roles.append("numerator")
+        self._opened(self._operand(token), token)
+
+    def _opened(self, run: Run, token: Token) -> None:
+        run.tokens.append(token._replace(kind="open"))
+        self.brackets += 1
         self.waiting = True
-        self.position = after
 
     def _open(self, token: Token) -> None:
         partner = self.partners.get(self.position)
@@ -299,9 +272,7 @@ class _Reader:
             run.operators += 1
         else:
             run = self._operand(token)
-        run.tokens.append(token)
-        self.roles.append("plain")
-        self.waiting = True
+        self._opened(run, token)
 
     def _remark(self, inside: Sequence[Token], partner: int) -> None:
         words = [part.text for part in inside if part.kind == "word"]
@@ -318,26 +289,14 @@ class _Reader:
         self.position = partner
 
     def _close(self, token: Token) -> None:
-        if not self.roles or self.run is None:
+        if not self.brackets or self.run is None:
             self._boundary()
             return
-        run = self.run
         if self.waiting:
-            run.known = False
-        run.tokens.append(token)
-        role = self.roles.pop()
-        self._took_operand(run, token)
-        if role == "numerator":
-            after = self.position + 1
-            if not self._group_at(after):
-                run.known = False
-                return
-            run.tokens += [Token("operator", "/", token.start, token.end), _bracket("(", token)]
-            self.roles.append("denominator")
-            self.waiting = True
-            self.position = after
-        elif role == "denominator":
-            run.tokens.append(token)
+            self.run.known = False
+        self.run.tokens.append(token)
+        self.brackets -= 1
+        self._took_operand(self.run, token)
 
     def _postfix(self, token: Token) -> None:
         if self.run is None or self.waiting or self.run.trailing:
@@ -348,7 +307,7 @@ class _Reader:
 
     def _formula(self, token: Token) -> None:
         """The formula before ends; the words between the two speak of the new one."""
-        if self.run is None or self.waiting or self.roles:
+        if self.run is None or self.waiting or self.brackets:
             return
         words = self.run.units[len(self.run.units) - self.run.trailing :]
         self._finish(closed=True)
@@ -432,11 +391,11 @@ class _Reader:
                 self.waiting = False
         elif token.text == "and" and self._goes_on_smaller(self.position + 1):
             return
-        elif token.text in CLAUSE_WORDS and not self.roles:
+        elif token.text in CLAUSE_WORDS and not self.brackets:
             self._finish(closed=True)
             self.lead = [token.text]
         else:
-            if token.text in HEDGES_AFTER and run.trailing <= MAX_WORDS_TO_HEDGE and not self.roles:
+            if token.text in HEDGES_AFTER and run.trailing <= MAX_WORDS_TO_HEDGE and not self.brackets:
                 words = [part.text for part in self.tokens[self.position : self.last][:MAX_HEDGE_WORDS]]
                 if self._hedges_after(words):
                     self._hedge_after(run, words)
@@ -549,10 +508,6 @@ def _has_doubtful_short(run: Run) -> bool:
     numbers = sum(token.kind == "number" for token in run.tokens)
     return bool(run.short) and (len(spelled) != 1 or len(run.measures) < numbers
                                 or any(unit.dimension not in spelled for unit in run.measures.values()))  # fmt: skip
-
-
-def _bracket(text: str, token: Token) -> Token:
-    return Token("open", text, token.start, token.end)
 
 
 # --- from runs to equations ---
@@ -702,7 +657,7 @@ def equations_of(tokens: Sequence[Token], source: Source) -> list[Equation]:
 def is_symbolic(stretch: Sequence[Token]) -> bool:
     """Whether a stretch that is no expression still looks like mathematics and not like a label."""
     kinds = {token.kind for token in stretch}
-    return "unknown" in kinds or ("number" in kinds and ("operator" in kinds or "fraction" in kinds))
+    return "unknown" in kinds or ("number" in kinds and "operator" in kinds)
 
 
 def _joined_lines(tokens: Sequence[Token]) -> list[Token]:

@@ -16,7 +16,7 @@ from fractions import Fraction
 from sparring.oracles.equations import Equation, Run
 from sparring.oracles.expressions import Node, calculation
 from sparring.oracles.reading import PI, Token, UnreadableError
-from sparring.oracles.units import PLACES
+from sparring.oracles.units import PLACES, unit_of
 from sparring.oracles.values import (
     IRRATIONAL_PRECISION,
     calculate,
@@ -39,20 +39,6 @@ from sparring.oracles.words import (
 FACTORS = frozenset(
     (2, 3, 4, 5, 7, 8, 10, 12, 16, 20, 24, 25, 30, 36, 50, 52, 60, 100, 144, 365, 1000, 1760, 2000, 3600)
 )  # fmt: skip
-_FAMILIES = [
-    word_set(family)
-    for family in (
-        "seconds sec secs minute minutes min mins hour hours hr hrs h day days week weeks month months year "
-        "years yr yrs decade decades century centuries",
-        "inch inches in foot feet ft yard yards mile miles mi mm millimeters cm centimeter centimeters m "
-        "meter meters km kilometer kilometers",
-        "cent cents penny pennies nickel nickels dime dimes quarters dollar dollars buck bucks",
-        "ounce ounces oz pound pounds lb lbs ton tons mg g gram grams kg kilogram kilograms",
-        "cup cups pint pints quart quarts gallon gallons liter liters litre litres ml milliliters tablespoon "
-        "tablespoons teaspoon teaspoons",
-    )
-]
-_CONVERTIBLE = frozenset().union(*_FAMILIES)
 _ANGLE = re.compile(r"°|\\circ|degrees?|radians?")
 _SCALED = re.compile(
     r"%|percent|cents?\b|¢|\$|pennies|dimes?|nickels?|quarters?|thousand|million|dollar", re.IGNORECASE
@@ -177,11 +163,12 @@ def _in_base(run: Run) -> tuple[Fraction, int]:
 
 def scale_differs(first: Run, second: Run, left: Fraction, right: Fraction, step: str) -> bool:
     """Whether the sides differ by a factor between units, with units or percent in the text."""
-    units = [unit for unit in first.units + second.units if unit in _CONVERTIBLE]
+    words = first.units + second.units
+    units = {unit for word in words if (unit := unit_of(word, short=True)) is not None}
     ratio = max(left / right, right / left) if left and right else Fraction(0)
     adds = any(token.kind == "operator" and token.text in "+-" for token in first.tokens)
-    several = any(len({_singular(unit) for unit in units if unit in family}) > 1 for family in _FAMILIES)
-    if adds and "cents" in units and "$" in step:
+    several = len(units) > len({dimension for _, dimension in units})
+    if adds and "cents" in words and "$" in step:
         return True  # "$2.75 + 50¢"
     if several and (ratio in FACTORS or adds):
         return True
@@ -202,11 +189,6 @@ def _without_percent(first: Run, second: Run) -> bool:
     if one is None or other is None or shown is None:
         return False
     return one == other or (second.operators == 0 and abs(one - other) < Fraction(1, 10**shown.places))
-
-
-def _singular(unit: str) -> str:
-    short = {"hrs": "hour", "hr": "hour", "mins": "minute", "min": "minute", "feet": "foot", "lbs": "pound"}
-    return short.get(unit, unit.removesuffix("s"))
 
 
 # --- rounding of results ---

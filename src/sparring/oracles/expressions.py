@@ -580,10 +580,8 @@ class _Calculation:
             if token.value is None:
                 raise TooLargeError("a number of too many digits")
             node = Node("number", name=token.text, value=token.value)
-        elif token.kind == "open":
+        elif token.kind in ("open", "fraction"):
             node = self.bracket()
-        elif token.kind == "fraction":
-            node = Node("quotient", (self.argument(), self.argument()))
         elif token.kind == "root":
             self.count()
             return Node("call", (self.nested(self.order["root"]),), "root")
@@ -602,13 +600,6 @@ class _Calculation:
             node = Node("percent", (node,)) if percent else Node("call", (node,), "factorial")
             self.position += 1
         return node
-
-    def argument(self) -> Node:
-        """A group after ``\\frac``."""
-        if self.position >= len(self.tokens) or self.tokens[self.position].kind != "open":
-            raise UnreadableError("an argument without braces")
-        self.position += 1
-        return self.bracket()
 
     def bracket(self) -> Node:
         node = self.nested(-1)

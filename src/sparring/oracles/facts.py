@@ -18,7 +18,7 @@ from fractions import Fraction
 
 from sparring.oracles.units import UNITS
 from sparring.oracles.values import show, value_of
-from sparring.oracles.words import SPELLED_NUMBERS, is_only_reported
+from sparring.oracles.words import MULTIPLES, SHARES, SPELLED_NUMBERS, is_only_reported
 
 DAY = 24 * 60
 _DENIED = re.compile(
@@ -130,14 +130,9 @@ def _time_between(match: re.Match[str], step: str) -> tuple[bool | None, str] | 
 # --- shares ---
 
 
-_SHARES = {"half": Fraction(1, 2), "third": Fraction(1, 3), "quarter": Fraction(1, 4), "fourth": Fraction(1, 4),
-           "fifth": Fraction(1, 5), "tenth": Fraction(1, 10), "twice": Fraction(2), "double": Fraction(2),
-           "triple": Fraction(3)}  # fmt: skip
-
-
 def _share(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     whole, part = (Fraction(match.group(group).replace(",", "")) for group in (2, 3))
-    found = _SHARES[match.group(1).lower()] * whole
+    found = (SHARES | MULTIPLES)[match.group(1).lower()] * whole
     close = found != part and abs(found - part) < 1  # rounded to whole things
     return None if close else found == part, f"it is {found}, not {part}"
 

@@ -20,7 +20,7 @@ from functools import lru_cache
 from sparring.oracles.equations import Equation, find_equations, may_hold_equation, read_step
 from sparring.oracles.reading import COMPARISONS, MAX_CHARACTERS, Token, TooLargeError, tokenize
 from sparring.oracles.units import AMBIGUOUS, UNITS, conversion_factors
-from sparring.oracles.words import CARDINALS
+from sparring.oracles.words import CARDINALS, MULTIPLES, SCALES, SHARES
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -202,20 +202,10 @@ def _incompatible(equations: Sequence[Equation]) -> Iterator[Verdict]:
 # --- numbers that a text gives ---
 
 MAX_POOL = 400
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "dozen": 12, "dozens": 12}
-_SHARES = {
-    word: Fraction(1, parts)
-    for parts, words in (
-        (2, "half halves halved"), (3, "third thirds"), (4, "quarter quarters fourth fourths"), (5, "fifth fifths"),
-        (6, "sixth sixths"), (7, "seventh sevenths"), (8, "eighth eighths"), (9, "ninth ninths"), (10, "tenth tenths"),
-        (12, "twelfth twelfths"), (20, "twentieth twentieths"), (100, "hundredth hundredths"),
-    )
-    for word in words.split()
-}  # fmt: skip
-_MULTIPLES = {
-    "once": 1, "single": 1, "twice": 2, "double": 2, "doubles": 2, "doubled": 2, "both": 2, "couple": 2, "pair": 2,
-    "pairs": 2, "twins": 2, "thrice": 3, "triple": 3, "triples": 3, "tripled": 3, "triplets": 3, "quadruple": 4,
-    "quadrupled": 4, "score": 20, "decade": 10, "decades": 10, "century": 100, "fortnight": 14,
+# Words for how many, beside those that multiply.
+_GROUPS = {
+    "single": 1, "both": 2, "couple": 2, "pair": 2, "pairs": 2, "twins": 2, "triplets": 3, "decade": 10, "decades": 10,
+    "fortnight": 14, "score": 20, "century": 100,
 }  # fmt: skip
 CONSTANTS: dict[int, str] = {
     **dict.fromkeys(range(13), "small counts, months of a year"),
@@ -351,24 +341,24 @@ def _in_words(tokens: Sequence[Token]) -> Iterable[Fraction]:
             yield Fraction(number)
             current, running = current + number, True
             yield total + current
-        elif word in _SCALES:
-            yield Fraction(_SCALES[word])
+        elif (scale := SCALES.get(word.removesuffix("s") if word == "dozens" else word)) is not None:
+            yield Fraction(scale)
             if running:
-                current *= _SCALES[word]
+                current *= scale
                 yield total + current
-                if _SCALES[word] >= 1000:
+                if scale >= 1000:
                     total, current = total + current, Fraction(0)
-        elif word in _SHARES:
-            yield _SHARES[word]
+        elif (share := SHARES.get(word)) is not None:
+            yield share
             if running:
-                yield current * _SHARES[word]
-                yield total + current + _SHARES[word]
+                yield current * share
+                yield total + current + share
             before = words[max(0, place - 4) : place]
             if "and" in before:  # "an hour and a half", "two and a half", "one and a quarter"
-                yield 1 + _SHARES[word]
-                yield from (CARDINALS[one] + _SHARES[word] for one in before if one in CARDINALS)
-        elif word in _MULTIPLES:
-            yield Fraction(_MULTIPLES[word])
+                yield 1 + share
+                yield from (CARDINALS[one] + share for one in before if one in CARDINALS)
+        elif word in MULTIPLES or word in _GROUPS:
+            yield Fraction((MULTIPLES | _GROUPS)[word])
         elif word not in ("and", "a"):
             total = current = Fraction(0)
             running = False

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache, wraps
 from typing import NamedTuple, TypeVar
@@ -57,11 +58,12 @@ class Token(NamedTuple):
     """One lexical unit.
 
     Attributes:
-        kind: in prose ``number``, ``operator``, ``open``, ``close``, ``percent``, ``factorial``, ``fraction`` (the LaTeX
-            command), ``root`` (a square root sign), ``of``, ``relation``, ``word``, ``unknown``, ``break``, ``approximate``
-            (a mark such as ``~`` or ``...``), ``formula`` (the beginning of an inline formula that holds a relation of its
-            own); in formulas ``number``, ``letter``, ``name``, ``command``, ``symbol``, ``relation``, ``words`` (of
-            ``\\text``), ``degrees``, ``newline``, ``dots``, ``escaped``.
+        kind: in prose ``number``, ``operator``, ``open``, ``close``, ``percent``, ``factorial``, ``fraction`` (opens
+            ``((a)/(b))``, as which ``\\frac{a}{b}`` is read), ``root`` (a square root sign), ``of``, ``relation``,
+            ``word``, ``unknown``, ``break``, ``approximate`` (a mark such as ``~`` or ``...``), ``formula`` (the beginning
+            of an inline formula that holds a relation of its own); in formulas ``number``, ``letter``, ``name``,
+            ``command``, ``symbol``, ``relation``, ``words`` (of ``\\text``), ``degrees``, ``newline``, ``dots``,
+            ``escaped``.
         text: normalised: operators are ``+ - * / ^``, relations of prose ``=``, ``~``, ``is`` or one of `COMPARISONS`, its
             words are lower case; commands have no backslash.
         start: first character in the step; `end` is one past the last.
@@ -283,7 +285,45 @@ def tokenize(text: str) -> list[Token]:
             gap = group == "command" and len(tokens) == count
             continue
         gap = False
-    return tokens
+    return _with_fractions(tokens) if any(token.kind == "fraction" for token in tokens) else tokens
+
+
+def bracket_partners(tokens: Sequence[Token]) -> dict[int, int]:
+    """Return the index of the closing bracket for every opening one that closes within the same clause.
+
+    A bracket that a relation or a break interrupts has no partner: it is a boundary, not part of an
+    expression.
+    """
+    partners: dict[int, int] = {}
+    stack: list[int] = []
+    for index, token in enumerate(tokens):
+        if token.kind in ("open", "fraction"):
+            stack.append(index)
+        elif token.kind == "close":
+            if stack:
+                partners[stack.pop()] = index
+        elif token.kind in ("relation", "break"):
+            stack.clear()
+    return partners
+
+
+def _with_fractions(tokens: Sequence[Token]) -> list[Token]:
+    r"""Return the tokens with every ``\frac{a}{b}`` as ``((a)/(b))``; the command is unknown before anything else."""
+    bare = [token if token.kind != "fraction" else token._replace(kind="unknown") for token in tokens]
+    partners = bracket_partners(bare)
+    slashes, ends = set[int](), Counter[int]()
+    for index, token in enumerate(tokens):
+        bar = partners.get(index + 1, -1)
+        if token.kind == "fraction" and bar > 0 and (end := partners.get(bar + 1, -1)) > 0:
+            bare[index] = token._replace(text="(")
+            slashes.add(bar)
+            ends[end] += 1
+    made: list[Token] = []
+    for index, token in enumerate(bare):
+        made += [token] * (1 + ends[index])
+        if index in slashes:
+            made.append(Token("operator", "/", token.start, token.end))
+    return made
 
 
 def _formula_starts(text: str) -> frozenset[int]:

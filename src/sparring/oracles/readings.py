@@ -20,7 +20,7 @@ from sparring.oracles.arithmetic import check_equations
 from sparring.oracles.equations import read_step
 from sparring.oracles.expressions import Node, calculation
 from sparring.oracles.reading import COMPARISONS, Token, UnreadableError, kept, tokenize
-from sparring.oracles.units import UNITS
+from sparring.oracles.units import unit_of
 from sparring.oracles.values import calculate, without_float_noise
 from sparring.oracles.words import word_set
 
@@ -28,17 +28,6 @@ from sparring.oracles.words import word_set
 MAX_WRITTEN_OUT = 300
 # Words that carry no content: with or without them, a step says the same.
 CONNECTIVES = word_set("a an the so then thus hence therefore and that")
-# Units without an exact size, which `units.py` leaves out: spelling → (name, dimension).
-_INEXACT_UNITS = {
-    spelling: (name, dimension)
-    for name, dimension, spellings in (
-        ("month", "time", "month months"),
-        ("year", "time", "year years yr yrs"),
-        ("ton", "mass", "ton tons tonnes"),
-    )
-    for spelling in spellings.split()
-}
-
 
 Formula = tuple[str, ...]
 
@@ -159,12 +148,6 @@ def read(step: str) -> Reading:
     )
 
 
-def unit_of(word: str) -> tuple[str, str] | None:
-    """Return name and dimension of the unit of measurement that a word spells, also of those without an exact size."""
-    unit = UNITS.get(word)
-    return _INEXACT_UNITS.get(word) if unit is None else (unit.name, unit.dimension)
-
-
 def claims_of(step: str) -> tuple[Claim, ...]:
     """Return the calculations of a step in order, each once.
 
@@ -252,7 +235,7 @@ def _signs(stretch: Sequence[Token]) -> Formula:
     """Return the texts of tokens, numbers by value, without brackets around a single sign."""
     signs: list[str] = []
     before: Token | None = None
-    for token in _expanded(stretch):
+    for token in stretch:
         if token.kind == "percent" and before is not None and before.value is not None:
             signs[-1] = str(before.value / 100)
         else:
@@ -264,34 +247,6 @@ def _signs(stretch: Sequence[Token]) -> Formula:
         if sign == ")" and len(kept) > 2 and kept[-3] == "(" and kept[-2] not in "()":
             kept[-3:] = [kept[-2]]
     return tuple(kept)
-
-
-def _expanded(tokens: Sequence[Token]) -> list[Token]:
-    r"""Return the tokens with every LaTeX ``\frac{a}{b}`` spelled as ``((a)/(b))``; other uses stay as they
-    are."""
-    result: list[Token] = []
-    roles: list[str] = []  # one entry per open bracket: plain, numerator or denominator
-    awaited = ""  # the role of the bracket that has to open next
-    for token in tokens:
-        if awaited and token.kind != "open":
-            return list(tokens)
-        if token.kind == "fraction":
-            awaited = "numerator"
-            continue
-        result.append(token)
-        if token.kind == "open":
-            roles.append(awaited or "plain")
-            if awaited == "numerator":
-                result.append(token)
-            awaited = ""
-        elif token.kind == "close" and roles:
-            role = roles.pop()
-            if role == "numerator":
-                result.append(Token("operator", "/", token.start, token.end))
-                awaited = "denominator"
-            elif role == "denominator":
-                result.append(token)
-    return list(tokens) if awaited else result
 
 
 # --- canonical forms ---

@@ -23,13 +23,17 @@ from sparring.oracles.arithmetic import Check, check_equations, judge_text
 from sparring.oracles.equations import ANNOTATION
 from sparring.oracles.excuses import usual_error
 from sparring.oracles.reading import TooLargeError, kept
-from sparring.oracles.readings import CONNECTIVES, Claim, Reading, claims_of, known_numbers, read, unit_of
+from sparring.oracles.readings import CONNECTIVES, Claim, Reading, claims_of, known_numbers, read
+from sparring.oracles.units import unit_of
 from sparring.oracles.values import decimal_places, show, without_float_noise
 from sparring.oracles.words import (
     APPROXIMATE_WORDS,
     CARDINALS,
     CLAUSE_WORDS,
     LEAD_WORDS,
+    MULTIPLES,
+    SCALES,
+    SHARES,
     SPELLED_NUMBERS,
     word_set,
 )
@@ -349,13 +353,7 @@ _PAIRS = """
 _OPPOSITES = [frozenset(pair.split()) for pair in _PAIRS.split(",")]
 _ANSWER = re.compile(r"\\f?boxed\b|####|\b(?:final|answers?)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_SPELLED = {
-    **{word: Fraction(value) for word, value in CARDINALS.items()},
-    "once": Fraction(1), "twice": Fraction(2), "thrice": Fraction(3), "double": Fraction(2), "triple": Fraction(3),
-    "quadruple": Fraction(4), "half": Fraction(1, 2), "third": Fraction(1, 3), "thirds": Fraction(1, 3),
-    "quarter": Fraction(1, 4), "quarters": Fraction(1, 4), "dozen": Fraction(12), "hundred": Fraction(100),
-    "thousand": Fraction(1000), "million": Fraction(10**6),
-}  # fmt: skip
+_SPELLED: dict[str, int | Fraction] = {**CARDINALS, **MULTIPLES, **SHARES, **SCALES}
 # Words that stand for whatever the sentence speaks of: they may take the place of any other word.
 _NEUTRAL = CONNECTIVES | LEAD_WORDS | CLAUSE_WORDS | APPROXIMATE_WORDS | SPELLED_NUMBERS
 _NEUTRAL |= word_set(

@@ -97,6 +97,26 @@ PLACES = {
 """Words after a number that say what it counts: ``5 tens + 3 ones``."""
 
 
+_INEXACT = {
+    spelling: (name, dimension)
+    for name, dimension, spellings in (
+        ("month", "time", "month months"), ("year", "time", "year years yr yrs"), ("decade", "time", "decade decades"),
+        ("century", "time", "century centuries"), ("ton", "mass", "ton tons tonnes"), ("mile", "length", "mi"),
+        ("quarter", "money", "quarters"),
+    )
+    for spelling in spellings.split()
+}  # fmt: skip
+
+
+def unit_of(word: str, *, short: bool = False) -> tuple[str, str] | None:
+    """Return name and dimension of the unit of measurement that a word spells, also of those without an exact size.
+
+    With `short`, also of a letter that may be one.
+    """
+    unit = UNITS.get(word) or (SHORT_UNITS.get(word) if short else None)
+    return _INEXACT.get(word) if unit is None else (unit.name, unit.dimension)
+
+
 def unit_or_place(word: str) -> Unit | None:
     """Return what a word after a number says of it."""
     return UNITS.get(word) or PLACES.get(word)

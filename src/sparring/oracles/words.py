@@ -3,12 +3,13 @@
 Contract: plain sets decide how the numbers beside them are read. `is_only_reported` says whether a sentence states a
 passage, or supposes, denies, quotes, asks or takes it back: it looks at the clause before the passage, the rest of its
 sentence, the beginning of the next one, and at quotation marks around it, so that a denial elsewhere in a step excuses
-nothing. Not here: units (`units.py`), words for numbers (`quantities.py`), whether a passage is true.
+nothing. Words for numbers have their values here. Not here: units (`units.py`), whether a passage is true.
 """
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -25,6 +26,30 @@ CARDINALS = {word: value for value, word in enumerate(_ONES.split())} | {
     word: 10 * value for value, word in enumerate(_TENS.split(), start=2)
 }
 """Words for whole numbers below a hundred."""
+SCALES = {
+    "hundred": 100,
+    "thousand": 1000,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+    "dozen": 12,
+}
+SHARES = {
+    word: Fraction(1, parts)
+    for parts, words in (
+        (2, "half halves halved"), (3, "third thirds"), (4, "quarter quarters fourth fourths"), (5, "fifth fifths"),
+        (6, "sixth sixths"), (7, "seventh sevenths"), (8, "eighth eighths"), (9, "ninth ninths"), (10, "tenth tenths"),
+        (12, "twelfth twelfths"), (20, "twentieth twentieths"), (100, "hundredth hundredths"),
+    )
+    for word in words.split()
+}  # fmt: skip
+MULTIPLES = {
+    word: value
+    for value, words in (
+        (1, "once"), (2, "twice double doubles doubled"), (3, "thrice triple triples tripled"), (4, "quadruple quadrupled"),
+    )
+    for word in words.split()
+}  # fmt: skip
 # A number spelled out beside a sign is an operand that is not read: "seven * 10".
 SPELLED_NUMBERS = word_set(
     """
