@@ -5,7 +5,7 @@
 - Formulas: `algebra.py` over `chains.py` → `derivations.py` → `polynomials.py`.
 - Answers: `equality.py` → `answer_values.py` → `amounts.py`, `precise.py`.
 - A step against the correct one that it replaces: `reference.py` over `readings.py`.
-- Several together within limits of time and memory: `panel.py` over `sandbox.py` → `worker.py` → `members.py`.
+- Several together within limits of time and memory: `panel.py` over `sandbox.py` → `members.py`.
 - Correct steps made wrong: `perturbations.py` over `perturbations_text.py`, `perturbations_latex.py`.
 
 Calculus, logic and hypotheses of theorems are `sparring.contrib.oracles`; exact oracles of procedural worlds live with

@@ -1,4 +1,4 @@
-"""The sandbox: a process pool in which every evaluation of an oracle runs, within hard limits.
+"""The sandbox: a process pool in which every evaluation of an oracle runs, within hard limits; and its workers' own side.
 
 Contract: `Sandbox.verdicts` returns one verdict per question and member, whatever the members do. An evaluation (one
 member on one step) that overruns its time is ``undecided`` with the reason ``sandbox:timeout``, one that lacks memory
@@ -6,12 +6,19 @@ with ``sandbox:memory``, one that takes its worker down with ``sandbox:died``; o
 are done by a fresh worker. There is no number of dead workers at which it gives up. What it refuses is a worker that
 cannot start.
 
-Questions go out in chunks, over pipes, as JSON, never pickle. Workers are fresh interpreters (no fork, no torch, few
-environment variables, a fixed hash seed), start when they are needed, are shared by all threads, and end with the
-sandbox or with the process that made it, even if that is killed, together with what members started. A process made by
-fork gets workers of its own. POSIX only; the memory limit needs Linux. Own code, because the process pools of Python
-and of pebble import the main script (and with it torch) into every worker, hand it all environment variables, pickle
-what it returns, and leave alive what it started.
+Workers are fresh interpreters (no fork, no torch, few environment variables, a fixed hash seed), start when they are
+needed, are shared by all threads, and end with the sandbox or with the process that made it, even if that is killed,
+together with what members started. A process made by fork gets workers of its own. POSIX only; the memory limit needs
+Linux. Own code, because the process pools of Python and of pebble import the main script (and with it torch) into every
+worker, hand it all environment variables, pickle what it returns, and leave alive what it started.
+
+Between the two: JSON lines over pipes, never pickle. First comes ``{"members": [...], "seconds": s, "megabytes": m}``,
+answered by ``{"ready": true}`` or ``{"error": text}``. Then each line is a chunk of jobs, ``[[number, [member index,
+...], [question, answer, prefix, original, step]], ...]``, answered by ``[number, [verdict, ...]]`` per job and ``true``
+at the chunk's end, or ``false`` where the worker then leaves, to be replaced. The slate, 24 bytes of shared memory,
+always says which member is at which job since when, so that whoever finds the worker dead or stuck knows what it was
+doing. A worker limits itself: address space on top of what the imports took (RLIMIT_AS; the kernel enforces it on
+Linux), and processor time per evaluation (RLIMIT_CPU, whole seconds), in case nobody is left to watch the clock.
 
 Not protected against: members that mean harm. They are trusted code that meets untrusted text; a worker may read
 files and open connections like any other process of its user.
@@ -20,11 +27,15 @@ files and open connections like any other process of its user.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
+import math
 import mmap
 import os
+import resource
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -34,11 +45,12 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from sparring.errors import SettingsError, SparringError
-from sparring.oracles.members import short_name
-from sparring.oracles.worker import SLATE
+from sparring.oracles.members import Member, Question, ask, load_member, short_name
+from sparring.traces.records import Problem
 from sparring.traces.verdict import Truth, Verdict
 
 MAX_CHUNK = 64
@@ -48,6 +60,8 @@ START_ATTEMPTS = 3
 GUILTLESS_DEATHS = 3
 _GLANCE_SECONDS = 0.25
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
+SLATE = struct.Struct("=qqd")
+"""Job number, member index, and the monotonic clock's time (seconds) at which it began; 0 between evaluations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +326,9 @@ def _start(slate: int) -> subprocess.Popen[bytes]:
     variables = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     variables["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     variables |= {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    program = f"from sparring.oracles.sandbox import serve; serve({slate}, {os.getpid()})"
     return subprocess.Popen(  # noqa: S603  our own module, no shell
-        [sys.executable, "-P", "-m", "sparring.oracles.worker", str(slate), str(os.getpid())],
+        [sys.executable, "-P", "-c", program],
         bufsize=0,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -336,3 +351,103 @@ def _end_all(workers: set[_Worker], process: int) -> None:
     if os.getpid() == process:  # after a fork, the workers are those of the parent
         for worker in workers:
             worker.close()
+
+
+# --- in the worker ---
+
+FLUSH_SECONDS = 0.05
+_PARENT_CHECK_SECONDS = 1.0
+_STATM = Path("/proc/self/statm")
+
+
+def serve(slate: int, parent: int) -> None:
+    """Be a worker until the requests end, or `parent` (a process id) is gone; `slate` is a file descriptor."""
+    threading.Thread(target=_leave_without, args=(parent,), daemon=True).start()
+    with (
+        os.fdopen(os.dup(0), "rb") as incoming,
+        os.fdopen(os.dup(1), "wb") as outgoing,
+        mmap.mmap(slate, SLATE.size) as shared,
+        open(os.devnull, "r+b") as silence,
+    ):
+        os.close(slate)
+        for descriptor in (0, 1):  # what a member writes there is noise
+            os.dup2(silence.fileno(), descriptor)
+        setup = json.loads(incoming.readline())
+        try:
+            members = [load_member(name) for name in setup["members"]]
+        except SettingsError as error:
+            outgoing.write(json.dumps({"error": str(error)}).encode() + b"\n")
+            return
+        outgoing.write(b'{"ready": true}\n')
+        outgoing.flush()
+        os.dup2(silence.fileno(), 2)
+        gc.freeze()
+        _answer(members, setup["seconds"], setup["megabytes"] << 20, incoming, outgoing, shared)
+
+
+def _answer(
+    members: Sequence[Member],
+    seconds: float,
+    allowance: int,
+    incoming: BinaryIO,
+    outgoing: BinaryIO,
+    slate: mmap.mmap,
+) -> None:
+    """Answer chunks until there are no more, or until half of the memory is used up."""
+    used = _address_space()
+    _limit((resource.RLIMIT_AS, resource.RLIMIT_DATA), used + allowance)
+    _limit((resource.RLIMIT_CORE,), 0)
+    wound_at = -1
+    for line in incoming:
+        lacked_memory = False
+        flushed = time.monotonic()
+        for number, indices, (text, answer, prefix, original, step) in json.loads(line):
+            question = Question(Problem("", text, answer), tuple(prefix), original, step)
+            verdicts = []
+            for index in indices:
+                SLATE.pack_into(slate, 0, number, index, time.monotonic())
+                if (now := int(time.process_time())) != wound_at:  # a system call only once per second
+                    wound_at = now
+                    _limit((resource.RLIMIT_CPU,), now + 2 + math.ceil(seconds))
+                try:
+                    verdict = ask(members[index], question)
+                except MemoryError:
+                    lacked_memory = True
+                    verdict = Verdict("undecided", "sandbox:memory")
+                verdicts.append((verdict.truth, verdict.reason, verdict.detail, verdict.span))
+            outgoing.write(json.dumps([number, verdicts]).encode() + b"\n")
+            SLATE.pack_into(slate, 0, number, 0, 0.0)
+            if time.monotonic() - flushed > FLUSH_SECONDS:
+                outgoing.flush()
+                flushed = time.monotonic()
+        # A worker that lacked memory, or whose members keep what they took, makes room for a fresh one.
+        stays = not lacked_memory and _address_space() < used + allowance // 2
+        outgoing.write(json.dumps(stays).encode() + b"\n")
+        outgoing.flush()
+        if not stays:
+            return
+
+
+def _limit(kinds: Sequence[int], soft: int) -> None:
+    """Set soft limits of this process, lower where less is allowed already."""
+    for kind in kinds:
+        _, hard = resource.getrlimit(kind)
+        with contextlib.suppress(ValueError, OSError):  # systems that do not know this limit
+            resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _address_space() -> int:
+    """Return the bytes of address space in use; 0 where the system does not say."""
+    try:
+        return int(_STATM.read_text(encoding="ascii").split()[0]) * mmap.PAGESIZE
+    except OSError:
+        return 0
+
+
+def _leave_without(parent: int) -> None:
+    """End the process, and what it started, once its parent is gone, even in the middle of an evaluation."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_SECONDS)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
