@@ -4,7 +4,7 @@
   `equations.py`, `excuses.py`, `facts.py`; where numbers come from: `quantities.py` over `units.py`.
 - Formulas: `algebra.py` over `chains.py` → `derivations.py` → `polynomials.py`.
 - Answers: `equality.py` → `answer_values.py` → `amounts.py`, `precise.py`.
-- A step against the correct one that it replaces: `reference.py` over `readings.py`.
+- A step against the correct one that it replaces: `reference.py`.
 - Several together within limits of time and memory: `panel.py` over `sandbox.py` → `members.py`.
 - Correct steps made wrong: `perturbations.py` over `perturbations_text.py`, `perturbations_latex.py`.
 
