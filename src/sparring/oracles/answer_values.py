@@ -23,6 +23,7 @@ from typing import Literal
 from sparring.oracles.amounts import Amount, amount, compound, expression, repeating_decimal
 from sparring.oracles.expressions import Node, number, variables
 from sparring.oracles.precise import approximate
+from sparring.oracles.reading import VULGAR, closing_place
 from sparring.oracles.words import CARDINALS, word_set
 from sparring.traces.boxed import boxes
 
@@ -135,7 +136,7 @@ Answer = Amount | Choice | Words | Clock | Ratio | Items | Range | Named | Equat
 
 # --- dress ---
 
-_VULGAR = re.compile(r"(\d?)\s?([½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒])")
+_VULGAR = re.compile(rf"(?:(?<=\d)\s)?([{''.join(VULGAR)}])")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ", "0123456789+-()n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _SIGNS = {
@@ -223,7 +224,9 @@ def undress(text: str) -> str:
         text = found[-1].content
     for _ in range(3):
         before = text
-        while (outer := _OUTER.match(text)) and _closes(text[outer.end() - 1 :]) == len(text) - outer.end():
+        while (outer := _OUTER.match(text)) and closing_place(text[outer.end() - 1 :]) == len(
+            text
+        ) - outer.end():
             text = text[outer.end() : -1].strip()
         text = _EMPHASIS.sub(r"\2", text.strip())
         text = _MATHS.sub(lambda match: f" {next(filter(None, match.groups()), '')} ", text).strip()
@@ -253,16 +256,11 @@ def undress(text: str) -> str:
 
 
 def _plain_signs(text: str) -> str:
-    text = _VULGAR.sub(_vulgar, text)
+    text = _VULGAR.sub(lambda match: "\\frac{{{}}}{{{}}}".format(*VULGAR[match[1]].as_integer_ratio()), text)
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ]+", lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
     text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉]+", lambda match: f"_{{{match[0].translate(_SUBSCRIPTS)}}}", text)
     text = "".join(_SIGNS.get(character, character) for character in text)
     return unicodedata.normalize("NFKC", text.replace("\u2009", "\ue000")).replace("\ue000", "\u2009")
-
-
-def _vulgar(match: re.Match[str]) -> str:
-    above, below = unicodedata.normalize("NFKC", match[2]).split("⁄")
-    return f"{match[1]}\\frac{{{above}}}{{{below}}}"
 
 
 def _clean_ends(text: str) -> str:
@@ -278,7 +276,7 @@ def _clean_ends(text: str) -> str:
             text = text[:-1]
         if re.search(r"[a-z]{2}!+$", text):
             text = text.rstrip("!")
-        if text[:1] == "{" and text[-1:] == "}" and _closes(text) == len(text) - 1:
+        if text[:1] == "{" and text[-1:] == "}" and closing_place(text) == len(text) - 1:
             text = text[1:-1]
         if text == before:
             return text
@@ -423,16 +421,6 @@ def _split(text: str, separator: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _closes(text: str) -> int:
-    """Return the place of the bracket that closes the one at the beginning; -1 where there is none."""
-    depth = 0
-    for position, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0:
-            return position
-    return -1
-
-
 _OPEN = {
     "\\{": ("set", "\\}"),
     "\\langle": ("tuple", "\\rangle"),
@@ -451,7 +439,7 @@ def _bracketed(text: str, depth: int) -> Items | None:
         if not (text[:1] == "{" and text[-1:] == "}" and "," in text):
             return None
         kind, inside = "set", text[1:-1]
-    if opening in "([" and _closes(text) != len(text) - 1:
+    if opening in "([" and closing_place(text) != len(text) - 1:
         return None
     if kind == "set" and re.search(r"\\mid|(?<!\|)\|(?!.*\|)|\\vert|:", inside):
         return None

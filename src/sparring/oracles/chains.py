@@ -21,6 +21,7 @@ from sparring.oracles.reading import (
     Token,
     TooLargeError,
     UnreadableError,
+    closing_place,
     kept,
     tokenize_formula,
     without_marks,
@@ -275,31 +276,30 @@ def _chain(
         members[0] = _either(_member(sides[0][1:], places[0]), members[0])
     if _is_numbered(sides[-1]):  # "x + y = 5 (2)": the number of the equation, or a factor
         members[-1] = _either(_member(sides[-1][:-3], places[-1]), members[-1])
-    if not passage.latex:  # "12(x + 1) = 12 3x = 0": rows that have lost their ends
-        members = [
-            member._replace(node=None) if 0 < place < len(sides) - 1 and _may_be_two(side) else member
-            for place, (member, side) in enumerate(zip(members, sides, strict=True))
-        ]
+    if not passage.latex and piece[-1].text == "!":  # "= 25!": a factorial, or the end of a cry
+        members[-1] = _either(_member(sides[-1][:-1], places[-1]), members[-1])
     lead = text[max(0, piece[0].start - 30) : piece[0].start].rstrip(" $\\([\n")
     continues = piece[0].text in "+-" and not passage.latex and re.search(r"\w[\s]*$", text[: piece[0].start])
     plain = piece[0].kind == "number" and piece[1].kind != "letter"  # "line 3x + 2y = 12" has no number 3
     numbered = plain and (_NUMBERED.search(lead) or _AFTER_UNIT.search(lead))
-    if _VALUE_WORDS.search(lead) or continues or numbered:
-        members[0] = members[0]._replace(node=None)
-    if not passage.latex and _UNFINISHED.match(text, piece[-1].end):
-        members[-1] = members[-1]._replace(node=None)
-    if not passage.latex and piece[0].text == "(" and text[: piece[0].start][-1:].isalpha():
-        members[0] = members[0]._replace(node=None)  # "max(3, 7) = 7"
-    if not passage.latex and piece[-1].text == "!":  # "= 25!": a factorial, or the end of a cry
-        members[-1] = _either(_member(sides[-1][:-1], places[-1]), members[-1])
+    applied = (
+        not passage.latex and piece[0].text == "(" and text[: piece[0].start][-1:].isalpha()
+    )  # "max(3, 7) = 7"
     following = text[piece[-1].end : piece[-1].end + 1] or " "
-    if unicodedata.combining(following) or (
-        piece[-1].text == "0" and following in "xXbBoO"
-    ):  # 0.3 with a bar, 0x1F
-        members[-1] = members[-1]._replace(node=None)
+    based = piece[-1].text == "0" and following in "xXbBoO"
     after = text[piece[-1].end : piece[-1].end + 40].lstrip(" $)]\\.")
-    if _WORDS_AFTER.match(after):
-        members[-1] = members[-1]._replace(node=None)
+    unread = {
+        0: _VALUE_WORDS.search(lead) or continues or numbered or applied,
+        len(sides) - 1: (not passage.latex and _UNFINISHED.match(text, piece[-1].end))
+        or unicodedata.combining(following)  # 0.3 with a bar
+        or based
+        or _WORDS_AFTER.match(after),
+    }
+    if not passage.latex:  # "12(x + 1) = 12 3x = 0": rows that have lost their ends
+        unread |= {place: _may_be_two(side) for place, side in enumerate(sides[1:-1], start=1)}
+    members = [
+        member._replace(node=None) if unread.get(place) else member for place, member in enumerate(members)
+    ]
     prose = text[prose_from : piece[0].start].lower()
     return Chain(tuple(members), tuple(relations), prose, joined, passage.latex, after.lower())
 
@@ -349,8 +349,8 @@ def _member(side: Sequence[Token], place: int) -> Member:
     start, end = (side[0].start, side[-1].end) if side else (place, place)
     unit = ""
     kept = list(side)
-    if len(kept) > 3 and kept[0].text in ("boxed", "fbox") and kept[-1].text == "}" and _closes_last(kept):
-        kept = kept[2:-1]
+    if len(kept) > 3 and kept[0].text in ("boxed", "fbox") and kept[-1].text == "}":
+        kept = kept[2:-1] if closing_place(token.text for token in kept[1:]) == len(kept) - 2 else kept
     while kept and (kept[-1].kind == "words" or kept[-1].text in ("\\$", "$")):
         words = kept.pop()
         if words.kind == "words" and words.text and not _UNIT.fullmatch(words.text):
@@ -372,13 +372,3 @@ def _member(side: Sequence[Token], place: int) -> Member:
         return Member(None, "", start, end, True)
     except UnreadableError:
         return Member(None, "", start, end)
-
-
-def _closes_last(tokens: Sequence[Token]) -> bool:
-    """Whether the group that opens at the second token closes at the last one."""
-    depth = 0
-    for index, token in enumerate(tokens[1:], start=1):
-        depth += (token.text == "{") - (token.text == "}")
-        if depth == 0:
-            return index == len(tokens) - 1
-    return False

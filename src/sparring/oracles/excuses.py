@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from sparring.oracles.equations import Equation, Run
-from sparring.oracles.expressions import Node, calculation
+from sparring.oracles.expressions import Node, Order, calculation
 from sparring.oracles.reading import PI, Token, UnreadableError
 from sparring.oracles.units import PLACES, unit_of
 from sparring.oracles.values import (
@@ -39,6 +39,7 @@ from sparring.oracles.words import (
 FACTORS = frozenset(
     (2, 3, 4, 5, 7, 8, 10, 12, 16, 20, 24, 25, 30, 36, 50, 52, 60, 100, 144, 365, 1000, 1760, 2000, 3600)
 )  # fmt: skip
+_SHARES_OF_ONE = Order(shares=True)
 _ANGLE = re.compile(r"°|\\circ|degrees?|radians?")
 _SCALED = re.compile(
     r"%|percent|cents?\b|¢|\$|pennies|dimes?|nickels?|quarters?|thousand|million|dollar", re.IGNORECASE
@@ -117,7 +118,7 @@ def _power_of(run: Run, powers: Mapping[int, int]) -> int:
         token._replace(value=Fraction(powers.get(place, 0))) if token.kind == "number" else token
         for place, token in enumerate(run.tokens)
     ]
-    return _power_in(calculation(tokens, shares=True))
+    return _power_in(calculation(tokens, _SHARES_OF_ONE))
 
 
 def _power_in(node: Node) -> int:
@@ -280,6 +281,8 @@ _STATISTICS = word_set("mean average median mode range units digit digits remain
 _LEFT_TO_RIGHT = {"+": 2, "-": 2, "*": 2, "/": 2, "of": 2, "negative": 3, "^": 4, "root": 5, "and": 6}
 _SLASH_LAST = {"+": 1, "-": 1, "*": 3, "/": 2, "of": 3, "negative": 4, "^": 5, "root": 6, "and": 7}
 _OF_LAST = {**_LEFT_TO_RIGHT, "+": 1, "-": 1, "of": 0}
+_OTHER_ORDERS = (Order(_LEFT_TO_RIGHT), Order(_SLASH_LAST), Order(_OF_LAST), Order(right_first=True))
+_TIGHT_SLASHES = Order({**_LEFT_TO_RIGHT, "+": 1, "-": 1, "/": 3, "÷": 2})
 _MANY_DECIMALS = 12
 
 
@@ -418,17 +421,16 @@ def _other_reading(run: Run, wanted: Fraction) -> bool:
     if any(token.kind == "percent" for token in run.tokens) and any(
         token.text in ("+", "-") for token in run.tokens
     ):
-        literal, amount = value_or_none(run.tokens, shares=True), _first_number(run)
+        literal, amount = value_or_none(run.tokens, _SHARES_OF_ONE), _first_number(run)
         if literal is not None and amount and wanted in (literal, amount * (1 + literal - amount)):
             return True  # each of 1,000 + 10% + 10% may be of the 1,000
     if run.operators < 2:
         return False
     if _less_fraction(run, wanted):
         return True
-    orders = (value_or_none(run.tokens, one) for one in (_LEFT_TO_RIGHT, _SLASH_LAST, _OF_LAST))
-    if _tight_slashes(run, wanted) or _before_of(run, wanted) or any(value == wanted for value in orders):
+    if _tight_slashes(run, wanted) or _before_of(run, wanted):
         return True
-    return value_or_none(run.tokens, right_first=True) == wanted
+    return any(value_or_none(run.tokens, order) == wanted for order in _OTHER_ORDERS)
 
 
 def _less_fraction(run: Run, wanted: Fraction) -> bool:
@@ -459,8 +461,7 @@ def _tight_slashes(run: Run, wanted: Fraction) -> bool:
     tokens = [
         token._replace(text="÷") if loose else token for token, loose in zip(run.tokens, spaced, strict=True)
     ]
-    order = {**_LEFT_TO_RIGHT, "+": 1, "-": 1, "/": 3, "÷": 2}
-    return value_or_none(tokens, order) == wanted
+    return value_or_none(tokens, _TIGHT_SLASHES) == wanted
 
 
 def _products_of_mixed(run: Run, wanted: Fraction) -> bool:

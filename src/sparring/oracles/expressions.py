@@ -4,7 +4,7 @@ Contract: `parse` reads one side of a relation in LaTeX or plain mathematical te
 number expression; both understand all of it or raise `UnreadableError`; nothing is guessed or skipped. Length, operations
 and nesting are bounded (`TooLargeError`). What has several readings (``1/2x``, ``f(x)`` as product or application,
 digits with a base) is unreadable, or a node of its own (mixed numbers, percent) whose readings `values.py` tries; the
-order of operations in a calculation is an argument, to test the readings of a sloppy one. Trees are immutable. Not here:
+order of operations in a calculation is an argument. Trees are immutable. Not here:
 where formulas and calculations stand in a text (`chains.py`, `equations.py`), values.
 """
 
@@ -20,7 +20,7 @@ from sparring.oracles.words import word_set
 
 # The parser's class is for `calculus_formulas.py` alone.
 __all__ = [
-    "FUNCTIONS", "FUNCTION_LETTERS", "GREEK", "USUAL_ORDER", "Functions", "Node", "calculation", "inlined", "number",
+    "FUNCTIONS", "FUNCTION_LETTERS", "GREEK", "USUAL", "Functions", "Node", "Order", "calculation", "inlined", "number",
     "parse", "replaced", "variables", "walk",
 ]  # fmt: skip
 
@@ -513,37 +513,40 @@ MAX_OPERATIONS = 400
 MAX_NESTING = 64
 
 
-def calculation(
-    tokens: Sequence[Token],
-    order: Mapping[str, int] = USUAL_ORDER,
-    *,
-    right_first: bool = False,
-    shares: bool = False,
-) -> Node:
-    """Return the tree of a number expression.
+class Order(NamedTuple):
+    """An order of operations, to test the readings of a sloppy calculation.
 
-    Args:
-        tokens: numbers, operators, brackets, roots, ``%`` and ``!``; a bracket directly after an operand multiplies.
-        order: binding strength of each operator.
+    Attributes:
+        strengths: binding strength of each operator.
         right_first: read ``a / b / c`` as ``a / (b / c)``, and ``a ^ b ^ c`` as ``(a ^ b) ^ c``.
         shares: read every percentage as its share of one; else ``40 - 25%`` takes a quarter of the 40 away.
+    """
+
+    strengths: Mapping[str, int] = USUAL_ORDER
+    right_first: bool = False
+    shares: bool = False
+
+
+USUAL = Order()
+
+
+def calculation(tokens: Sequence[Token], order: Order = USUAL) -> Node:
+    """Return the tree of a number expression: numbers, operators, brackets, roots, ``%`` and ``!``.
+
+    A bracket directly after an operand multiplies.
 
     Raises:
         UnreadableError: the tokens are no expression (`TooLargeError`: one beyond the bounds).
     """
-    return _Calculation(tokens, order, right_first, shares).whole()
+    return _Calculation(tokens, order).whole()
 
 
 class _Calculation:
     """Precedence climbing over one token list."""
 
-    def __init__(
-        self, tokens: Sequence[Token], order: Mapping[str, int], right_first: bool, shares: bool
-    ) -> None:
+    def __init__(self, tokens: Sequence[Token], order: Order) -> None:
         self.tokens = tokens
-        self.order = order
-        self.right_first = right_first
-        self.shares = shares
+        self.strengths, self.right_first, self.shares = order
         self.position = self.nesting = self.operations = 0
 
     def whole(self) -> Node:
@@ -561,7 +564,7 @@ class _Calculation:
             if not implied and token.kind not in ("operator", "of"):
                 break
             sign = "*" if implied else token.text
-            strength = self.order[sign]
+            strength = self.strengths[sign]
             from_right = (sign == "^") != self.right_first and sign in "^/"
             if strength < floor or (strength == floor and not from_right):
                 break
@@ -584,12 +587,12 @@ class _Calculation:
             node = self.bracket()
         elif token.kind == "root":
             self.count()
-            return Node("call", (self.nested(self.order["root"]),), "root")
+            return Node("call", (self.nested(self.strengths["root"]),), "root")
         elif token.kind == "operator" and token.text in "+-":
             self.count()
             if token.text == "+":
                 return self.operand()
-            return Node("negative", (self.nested(self.order["negative"]),))
+            return Node("negative", (self.nested(self.strengths["negative"]),))
         else:
             raise UnreadableError(f"cannot read {token.text!r}")
         while self.position < len(self.tokens) and self.tokens[self.position].kind in (

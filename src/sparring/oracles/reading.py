@@ -15,7 +15,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from functools import lru_cache, wraps
 from typing import NamedTuple, TypeVar
@@ -51,6 +51,7 @@ RELATIONS = {
     "gt": ">", "approx": "~", "simeq": "~", "ne": "!=", "neq": "!=", "equiv": "mod", "sim": "~", "cong": "mod",
 }  # fmt: skip
 """Sign or LaTeX command → relation."""
+_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 T = TypeVar("T")
 
 
@@ -83,6 +84,16 @@ class Token(NamedTuple):
     dollars: bool = False
 
 
+def closing_place(signs: Iterable[str]) -> int:
+    """Return the place of the bracket that closes the one at the beginning; -1 where there is none."""
+    depth = 0
+    for place, sign in enumerate(signs):
+        depth += (sign in _OPENING) - (sign in _CLOSING)
+        if depth == 0:
+            return place
+    return -1
+
+
 def kept(read: Callable[[str], T]) -> Callable[[str], T]:
     """Return `read` with its results for the last short texts kept, because several oracles ask for the same ones."""
     remembered = lru_cache(maxsize=64)(read)
@@ -102,7 +113,7 @@ MAX_BINOMIAL = 200
 PI = Fraction(314159265358979323846264338327950288419716939937510, 10**50)
 VULGAR = {
     character: Fraction(*map(int, unicodedata.normalize("NFKC", character).split("⁄")))
-    for character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+    for character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
 }
 # Between groups of three digits: LaTeX's spaces and commas, and the spaces that do not break a line.
 SEPARATOR = r"(?:,|\{,\}|,?\\!|\\,|[\u00a0\u2009\u202f])"
@@ -197,7 +208,7 @@ _SCAN = re.compile(
     |(?P<number>"""
     + _NUMBER
     + r"""(?:(?:(?<=\.\d)|(?<=\.\d\d)|(?<=\.\d{3})|(?=[eE][-+]?\d\d)|(?=[eE]\d))[eE][-+]?\d{1,2}(?![\w.]))?|\.\d+)
-    |(?P<vulgar>[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])
+    |(?P<vulgar>[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒])
     |(?P<digits>\\[dt]?frac\s*\d\s*\d)
     |(?P<command>\\[A-Za-z]+|\\.)
     |(?P<ellipsis>\.\.\.+|…)

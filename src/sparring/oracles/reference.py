@@ -28,7 +28,7 @@ from typing import Literal
 from sparring.oracles.arithmetic import Check, check_equations, judge_text
 from sparring.oracles.equations import ANNOTATION, read_step
 from sparring.oracles.excuses import usual_error
-from sparring.oracles.expressions import Node, calculation
+from sparring.oracles.expressions import Node, Order, calculation
 from sparring.oracles.reading import COMPARISONS, Token, TooLargeError, UnreadableError, kept, tokenize
 from sparring.oracles.units import unit_of
 from sparring.oracles.values import calculate, decimal_places, show, without_float_noise
@@ -59,6 +59,7 @@ _INFERENCES = CONNECTIVES | word_set(
     finally first next also because since simplifies becomes equals
     """
 )
+_SHARES_OF_ONE = Order(shares=True)
 _DOUBTFUL_UNITS = ("arithmetic:unit_of_result", "arithmetic:unit_or_percent_scale")
 _REVERSED = (("+", "-"), ("-", "+"), ("<", ">"), (">", "<"), ("<=", ">="), (">=", "<="))
 _ECHO = re.compile(
@@ -327,7 +328,7 @@ def claims_of(step: str) -> tuple[Claim, ...]:
         tokens = [_denoised(token) for token in left.tokens]
         try:
             result = calculate(tokens) if check.finding == "right" else shown
-            tree = calculation(tokens, shares=True)
+            tree = calculation(tokens, _SHARES_OF_ONE)
             direct, expanded = _canonical(tree, {}), _canonical(tree, derived)
         except (UnreadableError, RecursionError):
             continue

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from sparring.oracles.expressions import USUAL_ORDER, Node, calculation, walk
+from sparring.oracles.expressions import USUAL, Node, Order, calculation, walk
 from sparring.oracles.reading import Token, TooLargeError, UndefinedError, UnreadableError, tokenize
 
 MAX_BITS = 20_000
@@ -347,36 +347,24 @@ def _real(value: complex) -> float:
 # --- calculations in prose ---
 
 
-def calculate(
-    tokens: Sequence[Token],
-    order: Mapping[str, int] = USUAL_ORDER,
-    *,
-    right_first: bool = False,
-    shares: bool = False,
-) -> Fraction:
-    """Return the exact value of a number expression; the arguments are those of `calculation`.
+def calculate(tokens: Sequence[Token], order: Order = USUAL) -> Fraction:
+    """Return the exact value of a number expression.
 
     Raises:
         UnreadableError: it has none (`TooLargeError`: it is beyond the bounds; `UndefinedError`: division by zero).
     """
     if len(tokens) == 1 and tokens[0].value is not None:
         return tokens[0].value
-    value = evaluate(calculation(tokens, order, right_first=right_first, shares=shares), {})
+    value = evaluate(calculation(tokens, order), {})
     if not isinstance(value, Fraction):
         raise UnreadableError("a value that is no fraction")
     return value
 
 
-def value_or_none(
-    tokens: Sequence[Token],
-    order: Mapping[str, int] = USUAL_ORDER,
-    *,
-    right_first: bool = False,
-    shares: bool = False,
-) -> Fraction | None:
+def value_or_none(tokens: Sequence[Token], order: Order = USUAL) -> Fraction | None:
     """Return what `calculate` does, ``None`` for what has no value."""
     try:
-        return calculate(tokens, order, right_first=right_first, shares=shares)
+        return calculate(tokens, order)
     except UnreadableError:
         return None
 
