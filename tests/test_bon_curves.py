@@ -21,7 +21,10 @@ from sparring.evaluation.bon import (
     is_exact,
     read_candidates,
 )
+from sparring.evaluation.scores import distinct_ids, write_scores
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
+from sparring.traces import write_traces
+from sparring.traces.records import Problem, Trace
 
 samples = st.lists(
     st.tuples(
@@ -271,3 +274,52 @@ def test_real_samples(tmp_path):
     rewarded = evaluate_bon(settings, tmp_path / "b")
     at = {line: rewarded[f"bon.{line}.n8.accuracy"].value for line in ("random", "majority", "best", "pass")}
     assert at["random"] < at["best"] <= at["pass"] and rewarded["bon.best_minus_majority"].low is not None
+
+
+@settings(max_examples=100, deadline=None)
+@given(pool=samples, n=st.integers(1, 9), data=st.data())
+def test_the_ceiling_is_the_choice_of_a_perfect_step_verifier(pool, n, data):
+    sound = [right and data.draw(st.booleans()) for _, right, _ in pool]  # right steps reach the answer
+    group = [Sample(a, c, None, good) for (_, c, a), good in zip(pool, sound, strict=True)]
+    lines = curves([group], [n])
+    if not any(sound):
+        assert "ceiling" not in lines
+        return
+
+    def choose(subset):
+        among = [place for place in subset if sound[place]] or subset
+        return np.mean([pool[place][1] for place in among])
+
+    assert lines["ceiling"][n][0] == pytest.approx(by_enumeration(range(len(pool)), n, choose))
+    assert lines["random"][n][0] - 1e-9 <= lines["ceiling"][n][0] <= lines["pass"][n][0] + 1e-9
+
+
+def test_without_knowledge_of_all_steps_there_is_no_ceiling():
+    assert "ceiling" not in curves([[Sample("1", True, None, True), Sample("2", False, None)]], [1])
+
+
+def test_labelled_candidates_give_a_ceiling_and_discrimination_within_problems(tmp_path):
+    data, scores = tmp_path / "traces.jsonl", tmp_path / "scores.jsonl"
+    # The second problem scores lower as a whole: pooled AUC suffers, a choice does not.
+    rows = [
+        ("a", True, (1.0, 1.0), [0.9, 0.8]),
+        ("a", False, (1.0, 0.0), [0.9, 0.7]),
+        ("a", True, (0.0, None), [0.6, 0.9]),
+        ("b", True, (1.0, 1.0), [0.4, 0.3]),
+        ("b", False, (1.0, 0.0), [0.4, 0.2]),
+    ]
+    traces = [Trace(Problem(name, "?"), ("x", "y"), labels, outcome) for name, outcome, labels, _ in rows]
+    write_traces(data, traces)
+    write_scores(scores, zip(distinct_ids(traces), (row for *_, row in rows), strict=True))
+    metrics = evaluate_bon(BonSettings(data=[data], scores=[scores]), tmp_path / "out")
+    assert metrics["bon.pass.n3.accuracy"].value == 1.0
+    assert metrics["bon.ceiling.n1.accuracy"].value == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert metrics["bon.ceiling.n3.accuracy"].value == 1.0
+    assert "bon.ceiling_minus_majority" not in metrics
+    assert metrics["bon.step_auc.within"].value == 1.0
+    assert metrics["bon.step_auc.within"].n == 2
+    # Right steps score .9 .8 .9 .4 .3 .4, first wrong ones .7 .6 .2: 3 × 3 + 3 × 1 of 18 pairs.
+    assert metrics["bon.step_auc.pooled"].value == pytest.approx(12 / 18)
+    assert metrics["bon.solution_auc.last.within"].value == 1.0
+    assert metrics["bon.solution_auc.last.pooled"].value == pytest.approx(5 / 6)
+    assert metrics["bon.solution_auc.min.within"].value == pytest.approx((1 / 2 + 1) / 2)

@@ -292,3 +292,20 @@ def test_unusable_scores_are_named_by_id_file_and_line(scores: list[Any], said: 
 def test_unlabelled_cases_are_refused() -> None:
     with pytest.raises(DataError, match="'a' has no first-error label"):
         make_case("a", TRACES["a"], [0.5], "s")
+
+
+def test_within_a_problem_hard_problems_do_not_count_against_easy_ones():
+    cases = [
+        Case("s", "a#1", -1, (1.0, 1.0), (0.9, 0.8), "a"),
+        Case("s", "a#2", 1, (1.0, 0.0), (0.9, 0.7), "a"),
+        Case("s", "b#1", -1, (1.0,), (0.3,), "b"),
+        Case("s", "b#2", 0, (0.0, None), (0.2, 0.9), "b"),
+        Case("s", "c", 0, (0.0,), (0.95,)),  # one class only: says nothing
+    ]
+    metrics = evaluate(cases, HALF, resamples=50)
+    assert metrics["s.step_auc"].value < 0.7
+    for name in ("s", "pooled"):
+        assert metrics[f"{name}.step_auc_within"].value == 1.0
+        assert metrics[f"{name}.step_auc_within"].n == 2
+        assert metrics[f"{name}.solution_auc_within"].value == 1.0
+    assert "mean.step_auc_within" not in metrics

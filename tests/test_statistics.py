@@ -411,3 +411,30 @@ def test_calibration_of_known_cases() -> None:
     for scores, labels in (([1.5], [1]), ([0.5], [-1])):
         with pytest.raises(ValueError, match="outside"):
             reliability_bins(scores, labels)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 5)), max_size=30),
+    st.floats(-10, 10),
+)
+def test_auc_within_is_the_mean_over_groups_and_blind_to_what_differs_between_them(rows, shift):
+    scores, labels = [float(s) for *_, s in rows], [right for _, right, _ in rows]
+    groups = [group for group, *_ in rows]
+    areas = [
+        area
+        for group in dict.fromkeys(groups)
+        if (area := statistics.auc(*zip(*[(s, t) for g, t, s in rows if g == group], strict=True)))
+        is not None
+    ]
+    found = statistics.auc_within(scores, labels, groups, resamples=20)
+    assert found.n == len(areas)
+    assert found.value == (pytest.approx(np.mean(areas)) if areas else None)
+    moved = [score + round(shift) * group for score, group in zip(scores, groups, strict=True)]
+    assert statistics.auc_within(moved, labels, groups, resamples=20).value == found.value
+
+
+def test_auc_within_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="labels for"):
+        statistics.auc_within([0.1, 0.2], [True], ["a", "a"])
+    with pytest.raises(ValueError, match="clusters for"):
+        statistics.auc_within([0.1, 0.2], [True, False], ["a"])

@@ -544,6 +544,40 @@ def auc_interval(
     )
 
 
+def auc_within(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    groups: Sequence[Hashable],
+    *,
+    resamples: int = RESAMPLES,
+    seed: Seed = 0,
+    level: float = LEVEL,
+) -> Metric:
+    """Return the mean over groups of the AUC within each, with its interval over groups.
+
+    A choice is made within a problem, so what separates problems (hard ones score lower) is of no use to it: this is the
+    AUC without that. Groups that lack one of the classes say nothing and are left out; `n` is how many do not.
+
+    Args:
+        scores: shape (n,), finite.
+        labels: shape (n,), truthy where the case is positive.
+        groups: one key per case.
+        resamples, seed, level: as in `bootstrap_weighted`.
+
+    Raises:
+        ValueError: different lengths, or a score that is not finite.
+    """
+    numbers, positive = finite(scores), np.asarray(labels, dtype=bool)
+    if positive.shape != numbers.shape:
+        raise ValueError(f"{len(positive)} labels for {len(numbers)} scores")
+    group_of = cluster_numbers(len(numbers), groups)
+    order = np.argsort(group_of, kind="stable")
+    cuts = np.flatnonzero(np.diff(group_of[order])) + 1
+    areas = [auc(numbers[places], positive[places]) for places in np.split(order, cuts)]
+    known = [area for area in areas if area is not None]
+    return bootstrap_mean(known, resamples=resamples, seed=seed, unit="fraction", level=level)
+
+
 def rarer(clusters: Integers, labels: ArrayLike) -> int:
     """Return how many clusters hold a case of the class that fewer of them hold."""
     positive = np.asarray(labels, dtype=bool)

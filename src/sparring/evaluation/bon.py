@@ -4,6 +4,11 @@ Two kinds of files are read: traces in any known format with an `outcome`, group
 with parallel lists (`response`, `score` for right or wrong, `pred` for answers, `pred_score` for a reward model's raw
 outputs, as Qwen2.5-Math's evaluation writes them). Raw outputs become scores through a sigmoid, which keeps their order.
 
+Where every candidate's steps are labelled (up to the first wrong one), the line `ceiling` is the choice of a perfect step
+verifier: of N candidates one whose steps are all right, if there is one. It is what a PRM can reach; `pass` is more, for it
+also counts the right answers that wrong steps came upon. Beside the curves stand AUCs of right against wrong solutions (and
+of labelled steps): pooled, and within problems, which is what choosing rests on.
+
 Contract: expectations, ties and votes as `search/selection.py` says; a sample without scores ranks below every other. A
 problem may have any number of candidates, none included; a candidate without an outcome is refused, for it can neither be
 right nor wrong. A NaN is refused when scores are read.
@@ -32,7 +37,7 @@ from sparring.oracles.equality import answer_groups
 from sparring.runs import Metric
 from sparring.search.aggregation import AGGREGATIONS, aggregation_for
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at, votes_are_exact
-from sparring.statistics import bootstrap_mean, paired_difference
+from sparring.statistics import auc_interval, auc_within, bootstrap_mean, paired_difference
 from sparring.traces.answers import stated_answer
 from sparring.traces.fields import Fields, finite_number, is_number
 from sparring.traces.formats.common import question_id
@@ -67,7 +72,8 @@ def evaluate_bon(
 ) -> dict[str, Metric]:
     """Measure best-of-N curves.
 
-    Metrics: ``bon.<line>.n<N>.accuracy``, and at the largest N ``bon.<line>_minus_<majority or random>`` with a p-value.
+    Metrics: ``bon.<line>.n<N>.accuracy``, and at the largest N ``bon.<line>_minus_<majority or random>`` with a p-value;
+    ``bon.solution_auc.<aggregation>.pooled`` and ``.within``, and with labels ``bon.step_auc.pooled`` and ``.within``.
 
     Raises:
         SettingsError, DataError, CheckpointError: settings, data, scores or model cannot be used.
@@ -82,7 +88,10 @@ def evaluate_bon(
         found = scored(candidates.traces, settings, out, scorer)
         rows, missing = found.rows, found.missing
     groups = [
-        [Sample(candidates.answers[c], candidates.correct[c], rows.get(c)) for c in ids]
+        [
+            Sample(candidates.answers[c], candidates.correct[c], rows.get(c), sound(candidates.traces.get(c)))
+            for c in ids
+        ]
         for ids in candidates.groups.values()
     ]
     sizes = sorted(set(settings.n)) or curve_sizes(max(map(len, groups)))
@@ -97,10 +106,11 @@ def evaluate_bon(
     }
     for line in lines:
         for baseline in _BASELINES:
-            if line not in _BASELINES and line != "pass":
+            if line not in (*_BASELINES, "pass", "ceiling"):
                 compared = paired_difference(lines[line][sizes[-1]], lines[baseline][sizes[-1]], **drawn)
                 metrics[f"{line}_minus_{baseline}"] = compared.difference
                 metrics[f"{line}_minus_{baseline}.p_value"] = Metric(compared.p_value)
+    metrics |= discrimination(candidates, rows, groups, settings)
     counts = {
         "problems": len(groups),
         "candidates": sum(map(len, groups)),
@@ -179,11 +189,26 @@ def _best(group: Sequence[Sample], totals: Sequence[float | None], correct: bool
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sampled solution: its answer (None: none found), whether it is right, its step scores (None: it has none)."""
+    """One sampled solution.
+
+    Attributes:
+        answer: None: none found.
+        correct: whether the answer is right.
+        scores: of the steps; None: it has none.
+        sound: whether every step is right; None: not known.
+    """
 
     answer: str | None
     correct: bool
     scores: Sequence[float] | None
+    sound: bool | None = None
+
+
+def sound(trace: Trace | None) -> bool | None:
+    """Return whether every step of a solution is right, None where that is not known; a solution without steps is not."""
+    if trace is None:
+        return False
+    return None if trace.first_error is None else trace.first_error < 0
 
 
 def curve_sizes(largest: int) -> list[int]:
@@ -202,24 +227,23 @@ def curves(
 ) -> dict[str, dict[int, list[float]]]:
     """Return line → N → one expected accuracy per problem.
 
-    Lines: `random`, `majority`, `pass`, and where samples have scores `best_<aggregation>` and `weighted_<aggregation>` for
-    every aggregation (all the same line `best`, `weighted` where every sample has a single score).
+    Lines: `random`, `majority`, `pass`, where it is known of every sample whether its steps are right `ceiling`, and where
+    samples have scores `best_<aggregation>` and `weighted_<aggregation>` for every aggregation (all the same line `best`,
+    `weighted` where every sample has a single score).
     """
-    scored = any(sample.scores for group in groups for sample in group)
-    steps = max((len(sample.scores) for group in groups for sample in group if sample.scores), default=0)
-    rules: Mapping[str, Callable[[Sequence[float]], float]] = (
-        AGGREGATIONS if steps > 1 else {"": AGGREGATIONS["last"]}
-    )
+    rules = rules_for(groups)
     lines = ["random", "majority", "pass"]
-    if scored:
-        lines += [f"{kind}_{rule}".rstrip("_") for rule in rules for kind in ("best", "weighted")]
+    known = all(sample.sound is not None for group in groups for sample in group)
+    if known and any(sample.sound for group in groups for sample in group):
+        lines.append("ceiling")
+    lines += [f"{kind}_{rule}".rstrip("_") for rule in rules for kind in ("best", "weighted")]
     result: dict[str, dict[int, list[float]]] = {line: {n: [] for n in sizes} for line in lines}
     for number, group in enumerate(groups):
         correct = [sample.correct for sample in group]
         classes = answer_groups([sample.answer for sample in group])
         totals = {
             rule: [total_score(sample.scores, aggregate) for sample in group]
-            for rule, aggregate in (rules.items() if scored else ())
+            for rule, aggregate in rules.items()
         }
         for n in sizes:
             drawn = [seed, number, n]
@@ -228,6 +252,8 @@ def curves(
                 "pass": pass_at(correct, n),
                 "majority": vote_at(classes, correct, n, seed=drawn),
             }
+            if "ceiling" in lines:
+                values["ceiling"] = best_at([float(sample.sound is True) for sample in group], correct, n)
             for rule, total in totals.items():
                 values[f"best_{rule}".rstrip("_")] = best_at(total, correct, n)
                 weights = [max(0.0, weight) for weight in total]
@@ -237,6 +263,54 @@ def curves(
             for line, value in values.items():
                 result[line][n].append(value)
     return result
+
+
+def rules_for(groups: Sequence[Sequence[Sample]]) -> Mapping[str, Callable[[Sequence[float]], float]]:
+    """Return the aggregations that make sense for these scores: none, one without a name, or all."""
+    steps = max((len(sample.scores) for group in groups for sample in group if sample.scores), default=0)
+    if steps > 1:
+        return AGGREGATIONS
+    return {"": AGGREGATIONS["last"]} if steps else {}
+
+
+def discrimination(
+    candidates: Candidates,
+    rows: Mapping[str, Sequence[float]],
+    groups: Sequence[Sequence[Sample]],
+    settings: BonSettings,
+) -> dict[str, Metric]:
+    """Return how well scores tell right solutions from wrong ones, and right steps from first wrong ones: AUCs.
+
+    Pooled over all candidates with scores (the interval is over problems), and within problems (`auc_within`).
+    """
+    drawn = {"resamples": settings.resamples, "seed": settings.seed}
+    metrics: dict[str, Metric] = {}
+
+    def measure(name: str, scores: Sequence[float], labels: Sequence[bool], problems: Sequence[str]) -> None:
+        if scores:
+            metrics[f"{name}.pooled"] = auc_interval(scores, labels, clusters=problems, **drawn)
+            metrics[f"{name}.within"] = auc_within(scores, labels, problems, **drawn)
+
+    samples = [
+        (problem, sample.scores, sample.correct)
+        for problem, group in zip(candidates.groups, groups, strict=True)
+        for sample in group
+        if sample.scores
+    ]
+    for rule, aggregate in rules_for(groups).items():
+        totals = [aggregate(scores) for _, scores, _ in samples]
+        labels, problems = [right for *_, right in samples], [problem for problem, *_ in samples]
+        measure(f"solution_auc.{rule or 'score'}", totals, labels, problems)
+    steps = [
+        (problem, score, label >= 0.5)
+        for problem, ids in candidates.groups.items()
+        for identity in ids
+        if (trace := candidates.traces.get(identity)) is not None and trace.labels is not None
+        for score, label in zip(rows.get(identity, ()), trace.labels, strict=False)  # some have no scores
+        if label is not None
+    ]
+    measure("step_auc", [row[1] for row in steps], [row[2] for row in steps], [row[0] for row in steps])
+    return metrics
 
 
 def is_exact(groups: Sequence[Sequence[Sample]], sizes: Sequence[int]) -> bool:

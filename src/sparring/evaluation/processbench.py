@@ -3,10 +3,12 @@
 Contract: the official definition. The predicted first error is the first step whose score is below the
 threshold, −1 if there is none. Accuracy on erroneous cases asks for exactly the labelled step, accuracy on
 correct cases for −1; F1 is their harmonic mean. A threshold never comes without the rule that chose it.
-Beside F1 stand two measures that need no threshold: the AUC of single step scores (over labelled steps: up
-to and including the first error) and of a solution's lowest score against "has no error". Intervals are
-bootstraps over cases, drawn within each subset (Student's with fewer than 20 erroneous or correct cases, see
-`statistics.py`); for the two accuracies of a set of cases they are Wilson's, which have a width at 0 % and 100 % too.
+Beside F1 stand two measures that need no threshold: the AUC of single step scores (over labelled steps: up to and including
+the first error) and of a solution's lowest score against "has no error". Both also within problems (`step_auc_within`,
+`solution_auc_within`): the mean over the problems that have both classes, on which a choice among a problem's own steps or
+solutions rests, while a pooled AUC also counts telling hard problems from easy ones. Intervals are bootstraps over cases,
+drawn within each subset (Student's with fewer than 20 erroneous or correct cases, see `statistics.py`); for the two
+accuracies of a set of cases they are Wilson's, which have a width at 0 % and 100 % too.
 
 Three averages over subsets are in use, and differ by points: `mean` (unweighted mean of the subsets'
 numbers, the official one), `weighted` (the same, weighted by cases) and `pooled` (all cases as one set).
@@ -39,6 +41,7 @@ from sparring.statistics import (
     ReliabilityBin,
     Resampler,
     WeightedAuc,
+    auc_within,
     blocks,
     expected_calibration_error,
     metric_with_interval,
@@ -171,13 +174,17 @@ def contradictions(traces: Mapping[str, Trace]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One solution with its first wrong step (−1: none), its step labels and its step scores."""
+    """One solution with its first wrong step (−1: none), its step labels, its step scores, and its problem's id.
+
+    Without a problem it is the only solution of its own.
+    """
 
     subset: str
     id: str
     first_error: int
     labels: tuple[Label, ...]
     scores: tuple[float, ...]
+    problem: str = ""
 
 
 def first_error_below(scores: Sequence[float], threshold: float) -> int:
@@ -194,7 +201,7 @@ def make_case(identity: str, trace: Trace, scores: Sequence[Any], subset: str) -
     checked = checked_scores(scores, len(trace.steps), identity)
     if trace.labels is None or trace.first_error is None:
         raise DataError(f"trace {identity!r} has no first-error label", field="label")
-    return Case(subset, identity, trace.first_error, trace.labels, checked)
+    return Case(subset, identity, trace.first_error, trace.labels, checked, trace.problem.id)
 
 
 def case_record(case: Case, threshold: float) -> dict[str, Any]:
@@ -335,10 +342,10 @@ def evaluate(
 ) -> dict[str, Metric]:
     """Return ``<subset>.<measure>`` for each subset and ``<average>.<measure>`` for the averages over them.
 
-    Measures are fractions: `f1`, `accuracy_erroneous`, `accuracy_correct`, `step_auc`, `solution_auc`, and
-    `step_ece` (expected calibration error of labelled steps, ten bins; no interval, its bootstrap is
-    biased upwards). A measure that one subset does not define (no correct case, say) is undefined in
-    `mean` and `weighted` as well.
+    Measures are fractions: `f1`, `accuracy_erroneous`, `accuracy_correct`, `step_auc`, `solution_auc`, and of subsets and
+    `pooled` also `step_auc_within`, `solution_auc_within` and `step_ece` (expected calibration error of labelled steps, ten
+    bins; no interval, its bootstrap is biased upwards). A measure that one subset does not define (no correct case, say) is
+    undefined in `mean` and `weighted` as well.
 
     Raises:
         DataError: no cases, or a subset that is named like an average.
@@ -362,10 +369,33 @@ def evaluate(
                 else measured.metric(name, row, n)
             )
         if name in groups:
+            metrics |= {
+                f"{name}.{measure}": metric
+                for measure, metric in within_problems(subsets.get(name, cases), resamples, seed).items()
+            }
             steps = groups[name].steps
             error = expected_calibration_error(steps.scores, steps.labels)
             metrics[f"{name}.step_ece"] = Metric(error, n=len(steps.scores), unit="fraction")
     return metrics
+
+
+def within_problems(cases: Sequence[Case], resamples: int, seed: int) -> dict[str, Metric]:
+    """Return `step_auc_within` and `solution_auc_within`: AUCs within each problem, averaged over the problems.
+
+    Of steps, those with a label count: up to and including the first error of each of a problem's solutions.
+    """
+    problems = [case.problem or case.id for case in cases]
+    steps = labelled_steps(cases)
+    lowest = [min(case.scores) for case in cases]
+    drawn = {"resamples": resamples, "seed": seed}
+    return {
+        "step_auc_within": auc_within(
+            steps.scores, steps.labels >= 0.5, [problems[number] for number in steps.case], **drawn
+        ),
+        "solution_auc_within": auc_within(
+            lowest, [case.first_error < 0 for case in cases], problems, **drawn
+        ),
+    }
 
 
 @dataclass(frozen=True, slots=True)

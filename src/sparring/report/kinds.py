@@ -40,6 +40,8 @@ HEADINGS = {
     "shift": "mean change of the score",
     "auc": "AUC, right step against wrong one",
     "more_accepted": "more than without",
+    "step_auc_within": "step AUC within problems",
+    "within": "within problems",
     "work": "work, in solutions",
     "tokens_generated": "tokens written",
     "flops": "FLOPs",
@@ -113,7 +115,15 @@ KINDS = {
             Pivot(
                 "Finding the first wrong step",
                 ANY,
-                ["f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "solution_auc", "step_ece"],
+                [
+                    "f1",
+                    "accuracy_erroneous",
+                    "accuracy_correct",
+                    "step_auc",
+                    "step_auc_within",
+                    "solution_auc",
+                    "step_ece",
+                ],
                 "subset",
             )
         ],
@@ -151,6 +161,12 @@ KINDS = {
                 r"(?P<row>.+)_minus_(?P<column>[^.]+)",
                 ["majority", "random"],
                 "line",
+            ),
+            Pivot(
+                "AUC of right against wrong",
+                r"(?P<row>solution_auc\.[^.]+|step_auc)\.(?P<column>pooled|within)",
+                ["pooled", "within"],
+                "of",
             ),
         ],
         "Problems where a wrong solution scores higher than every right one, furthest apart first.",
