@@ -131,6 +131,16 @@ def test_where_r_is_sure_only_probabilities_pay_all_alike(tiny_folder):
     assert ties.rewards([[0.3, 0.3]], settings, torch.Generator(), sampled=False)[0].tolist() == [[0.5, 0.5]]
 
 
+def test_a_rare_kind_is_paid_more_where_novelty_counts(tiny_folder):
+    group = [
+        Rewrite(t, None, Verdict("wrong", f"chain:{kind}")) for t, kind in zip("abcd", "xxxy", strict=True)
+    ]
+    made = Rewrites([STATE], [group])
+    settings = small(tiny_folder, adversary_novelty=0.4)
+    (row,) = made.rewards([[0.5] * 4], settings, torch.Generator(), sampled=False)[0].tolist()
+    assert row == pytest.approx([0.5 + 0.4 / 4] * 3 + [0.5 + 0.4 * 3 / 4])
+
+
 def test_kinds_are_counted_by_the_verdict_s_reason():
     group = [
         Rewrite("x", None, Verdict("wrong", "chain:arithmetic")),

@@ -92,6 +92,9 @@ class GameSettings(Subject, Trained, PromptSettings):
     wrong rewrites of the same step."""
     adversary_advantage: Literal["plain", "normalised"] = "plain"
     """G's reward less the mean of the others of its state: as it is, or divided by the group's standard deviation."""
+    adversary_novelty: float = Field(0.0, ge=0)
+    """Added to a wrong step's pay, times the share of the round's wrong rewrites that are of another kind (the verdict's
+    reason): against collapse to one trick."""
     adversary_kl: float = Field(0.26, ge=0)
     """Weight of KL(G ‖ its reference), per rewrite (summed over its tokens)."""
     adversary_entropy: float = Field(0.0, ge=0)
@@ -408,8 +411,14 @@ class Rewrites:
 
         A wrong step is paid between `caught` and `fooled`, at the place that `adversary_pay` says: by default the PRM's
         mixed strategy, its probability of accepting. With `sampled` the PRM's label is drawn from that probability
-        instead (not for the other two).
+        instead (not for the other two). `adversary_novelty` comes on top.
         """
+        kinds = Counter(
+            item.verdict.reason
+            for group in self.groups
+            for item in group
+            if item.truth is False and item.verdict
+        )
         rewards = torch.zeros(len(self.groups), max(len(group) for group in self.groups))
         weights = torch.zeros_like(rewards)
         for index, (group, row) in enumerate(zip(self.groups, scores, strict=True)):
@@ -432,6 +441,9 @@ class Rewrites:
                 rewards[index, column] = (
                     accept * settings.reward_fooled + (1 - accept) * settings.reward_caught
                 )
+                if settings.adversary_novelty and item.verdict is not None:
+                    others = 1 - kinds[item.verdict.reason] / kinds.total()
+                    rewards[index, column] += settings.adversary_novelty * others
         return rewards, weights
 
 
