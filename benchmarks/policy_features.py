@@ -33,8 +33,10 @@ from sparring.settings_shared import seed_from
 from sparring.statistics import auc, mean_over_runs
 from sparring.traces.records import Trace
 from sparring.traces.spans import encode
-from sparring.training.game import ChainTask
-from sparring.worlds.chain import IN_DISTRIBUTION, generate_problems, judged
+from sparring.training.game import WorldTask
+from sparring.worlds.chain import IN_DISTRIBUTION, generate_problems
+from sparring.worlds.chain_world import ChainWorld
+from sparring.worlds.world import judged
 
 ROOT = Path(__file__).resolve().parents[1]
 Solution = tuple[str, Sequence[str]]  # question, steps
@@ -71,12 +73,12 @@ class Policy:
             limits=Limits(110),
             seeds=[seed_from(seed, index) for index in range(len(drawn))],
         )
-        return [judged(trace) for group in groups for trace in group if trace is not None]
+        return [judged(ChainWorld(), trace) for group in groups for trace in group if trace is not None]
 
 
 def measure(policy: Policy, seed: int, states: int, problems: int) -> dict[str, float | None]:
     """Return the head's AUC per kind of rule, and on the policy's own first errors against its correct steps."""
-    task, rng = ChainTask(), random.Random(seed)
+    task, rng = WorldTask(ChainWorld()), random.Random(seed)
     solutions: list[Solution] = []
     kinds: list[str] = []
     for state in task.draw(rng, states):

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from again import read_results, replace_metrics
 from sparring.errors import SettingsError
 from sparring.files import atomic_write_json, atomic_write_text
-from sparring.labels.answers import ChainChecker
+from sparring.labels.answers import WorldChecker
 from sparring.labels.posterior import pass_at_k
 from sparring.models import TINY_POLICY
 from sparring.models.loading import load_causal_model, load_tokenizer, pick_device
@@ -45,6 +45,7 @@ from sparring.statistics import mean_over_runs, paired_difference
 from sparring.training.rl import train_rl
 from sparring.training.rl_settings import RlSettings
 from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, generate_problems
+from sparring.worlds.chain_world import ChainWorld
 
 Floats = NDArray[np.float64]
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,7 +139,7 @@ def pass_at(policy: str | Path, arguments: argparse.Namespace, seed: int) -> dic
     device = pick_device("cpu")
     model = load_causal_model(policy, device=device, dtype=torch.float32)
     tokenizer = load_tokenizer(policy)
-    checker = ChainChecker()
+    checker = WorldChecker(ChainWorld())
     found: dict[str, dict[str, float]] = {}
     for split, steps in {"in_distribution": tuple(arguments.steps), "longer": LONGER}.items():
         problems = generate_problems(arguments.pass_problems, steps=steps, seed=0, name="rl-pass")

@@ -32,8 +32,9 @@ from sparring.training.aprm import (
     setup,
     train_aprm,
 )
-from sparring.training.game import ChainTask, ReplayPool, Rewrite, Rewrites, State, load_task, rule_rewrites
+from sparring.training.game import ReplayPool, Rewrite, Rewrites, State, WorldTask, load_task, rule_rewrites
 from sparring.worlds.chain_model import CHAIN_LAYOUT
+from sparring.worlds.chain_world import ChainWorld
 
 CPU = torch.device("cpu")
 
@@ -157,7 +158,7 @@ def test_kinds_are_counted_by_the_verdict_s_reason():
 
 
 def test_rules_make_the_kinds_that_they_know_and_unknown_ones_are_named():
-    task = ChainTask(kinds=["wrong_value", "arithmetic"])
+    task = WorldTask(ChainWorld(), kinds=["wrong_value", "arithmetic"])
     states = task.draw(random.Random(0), 20)
     made = rule_rewrites(task, states, 3, random.Random(1))
     assert {item.kind for group in made.groups for item in group} == {"wrong_value", "arithmetic"}
@@ -199,8 +200,8 @@ def test_accumulating_over_passes_changes_nothing(tiny_folder):
     torch.manual_seed(0)
     tokenizer = load_tokenizer(tiny_folder)
     players = Players(load_causal_model(tiny_folder, device=CPU, dtype=torch.float32), adapter="full")
-    states = ChainTask().draw(random.Random(0), 5)
-    made = rule_rewrites(ChainTask(), states, 2, random.Random(1))
+    states = WorldTask(ChainWorld()).draw(random.Random(0), 5)
+    made = rule_rewrites(WorldTask(ChainWorld()), states, 2, random.Random(1))
     groups = zip(states, made.texts, made.truths(), strict=True)
     rows = [fresh_row(state, texts, tokenizer, CHAIN_LAYOUT, truths) for state, texts, truths in groups]
     one, many = (prm_gradient(players, rows, small(tiny_folder, states_per_pass=n), 0, 0) for n in (5, 2))
@@ -225,7 +226,7 @@ def test_positives_keep_the_prm_from_calling_everything_wrong(tiny_folder, tmp_p
 def test_undecided_rewrites_train_nobody(tiny_folder):
     tokenizer = load_tokenizer(tiny_folder)
     players = Players(load_causal_model(tiny_folder, device=CPU, dtype=torch.float32), adapter="full")
-    (state,) = ChainTask().draw(random.Random(0), 1)
+    (state,) = WorldTask(ChainWorld()).draw(random.Random(0), 1)
     texts = [state.step, "a is 1"]
     gradients = []
     for truths, members in (([False, None], texts), ([False], texts[:1])):

@@ -14,16 +14,15 @@ from sparring.worlds.chain import (
     IN_DISTRIBUTION,
     LONGER,
     MODULUS,
-    ChainOracle,
     final_answer,
     generate_chain,
     generate_problems,
     judge_step,
-    judged,
     parse_question,
-    vocabulary,
 )
 from sparring.worlds.chain_errors import CHAIN_ERRORS, perturb_step
+from sparring.worlds.chain_world import ChainWorld
+from sparring.worlds.world import judged
 
 SEEDS = st.integers(0, 10_000)
 QUESTION = "mod 13 : b is 7 ; c = b + 9 ; d = c * b ; e = d - c ; find e"
@@ -63,7 +62,7 @@ def test_every_word_is_in_the_vocabulary():
         for t in (p.question, *p.solution)
         for word in t.split()
     }
-    assert words <= set(vocabulary())
+    assert words <= {word for part in ChainWorld().words.values() for word in part}
 
 
 @given(SEEDS, st.sampled_from(sorted(CHAIN_ERRORS)))
@@ -106,16 +105,17 @@ def test_verdicts_by_hand(step, truth, reason):
 def test_a_step_on_a_wrong_value_is_wrong_and_labels_stop_at_the_first_error():
     problem = Problem("p", QUESTION)
     trace = judged(
+        ChainWorld(),
         Trace(
             problem,
             ("c = b + 9 = 7 + 9 , c is 4", "d = c * b = 4 * 7 , d is 2", "e = d - c = 2 - 4 , e is 11"),
-        )
+        ),
     )
     assert trace.labels == (0.0, None, None) and trace.outcome is False
     steps = CHAIN.correct_steps()
-    assert judged(Trace(problem, steps)).labels == (1.0, 1.0, 1.0)
-    assert judged(Trace(problem, steps)).outcome is True
-    assert judged(Trace(problem, steps[:2])).outcome is False
+    assert judged(ChainWorld(), Trace(problem, steps)).labels == (1.0, 1.0, 1.0)
+    assert judged(ChainWorld(), Trace(problem, steps)).outcome is True
+    assert judged(ChainWorld(), Trace(problem, steps[:2])).outcome is False
 
 
 @given(st.text(max_size=200))
@@ -129,10 +129,6 @@ def test_any_text_gets_a_verdict(text):
 def test_other_questions_are_refused(question):
     with pytest.raises(DataError):
         parse_question(question)
-
-
-def test_the_oracle_speaks_for_the_world():
-    assert ChainOracle().judge(Problem("p", QUESTION), (), FIRST).truth == "correct"
 
 
 def test_values_stay_below_the_modulus():

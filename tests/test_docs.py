@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import re
@@ -29,6 +30,7 @@ from sparring.traces import read_problems_as
 from sparring.traces.readers import FORMATS
 from sparring.training.aprm import AprmSettings, train_aprm
 from sparring.worlds.chain_errors import CHAIN_ERRORS
+from sparring.worlds.world import WORLDS, make_world
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -207,6 +209,7 @@ def test_options_and_settings_named_in_passing_exist(page: Path) -> None:
     )
     known_options = options(typer.main.get_command(app)) | set(re.findall(r'"(--[a-z-]+)"', scripts))
     known_settings = {name for cls in SETTINGS.values() for name in cls.model_fields}
+    known_settings |= {dial.name for world in WORLDS for dial in dataclasses.fields(make_world(world))}  # type: ignore[arg-type]
     known_settings |= {
         "key",
         "overflow",
@@ -262,7 +265,10 @@ def mentioned(page: str) -> set[str]:
 def test_every_format_mistake_and_sidecar_field_is_described() -> None:
     assert set(FORMATS) <= mentioned("data-formats.md")
     assert set(PERTURBATIONS) <= mentioned("oracle_audit.md")
-    assert set(CHAIN_ERRORS) <= mentioned("chain-world.md")
+    assert set(CHAIN_ERRORS) <= mentioned("worlds.md")
+    for world in WORLDS:
+        dials = {dial.name for dial in dataclasses.fields(make_world(world))}  # type: ignore[arg-type]
+        assert {world, *dials} <= mentioned("worlds.md")
     assert set(Sidecar.model_fields) <= mentioned("checkpoints.md")
 
 

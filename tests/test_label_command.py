@@ -29,7 +29,9 @@ from sparring.rollouts.engine import Completion, EngineError, Limits, Prefix, Us
 from sparring.runs import read_metrics
 from sparring.settings import load_settings
 from sparring.traces import Problem, Trace, read_traces, write_problems, write_traces
-from sparring.worlds.chain import generate_problems, judged
+from sparring.worlds.chain import generate_problems
+from sparring.worlds.chain_world import ChainWorld
+from sparring.worlds.world import judged
 
 PROGRAM = """
 import sys
@@ -408,7 +410,9 @@ def test_a_job_through_a_server_that_fails_now_and_then_and_then_dies(tmp_path):
         server.answer = answer
         run_label(settings, tmp_path / "dies", quiet)
         assert read_traces(tmp_path / "dies" / "traces.jsonl") == whole
-        assert len(whole) == 4 and all(judged(trace).outcome == trace.outcome for trace in whole)
+        assert len(whole) == 4 and all(
+            judged(ChainWorld(), trace).outcome == trace.outcome for trace in whole
+        )
     finally:
         server.shutdown()
         server.server_close()

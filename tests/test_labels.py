@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sparring.errors import DataError
 from sparring.labels.allocation import Adaptive, Tally, Uniform
-from sparring.labels.answers import AnswerChecker, ChainChecker
+from sparring.labels.answers import AnswerChecker, WorldChecker
 from sparring.labels.modes import BinarySearch, FirstPit, MonteCarlo, Walk, first_pit
 from sparring.labels.posterior import (
     best_of_k,
@@ -29,6 +29,7 @@ from sparring.settings import load_settings
 from sparring.traces.answers import stated_answer
 from sparring.traces.records import Estimate, Problem
 from sparring.worlds.chain import generate_problems
+from sparring.worlds.chain_world import ChainWorld
 
 COUNTS = st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -330,7 +331,9 @@ def test_mathematics_is_compared_in_the_sandbox_within_bounds():
 def test_the_chain_worlds_checker():
     [problem] = generate_problems(1, steps=(3, 3), seed=0)
     wrong = [*problem.solution[:-1], problem.solution[-1].rpartition(" ")[0] + " 99"]
-    assert ChainChecker().judge([(problem, problem.solution), (problem, wrong), (problem, ["?"])]) == [
+    assert WorldChecker(ChainWorld()).judge(
+        [(problem, problem.solution), (problem, wrong), (problem, ["?"])]
+    ) == [
         True,
         False,
         None,

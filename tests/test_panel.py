@@ -23,7 +23,8 @@ from sparring.oracles.panel import CONFLICT, Panel, combine
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 from sparring.training.aprm import AprmSettings
-from sparring.training.game import ChainTask, TextTask, load_task, rule_rewrites
+from sparring.training.game import TextTask, WorldTask, load_task, rule_rewrites
+from sparring.worlds.chain_world import ChainWorld
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PROBLEM = Problem("p", "He has 24 clips, 4 boxes and 3 dogs.", answer="6")
@@ -338,7 +339,7 @@ def test_the_text_task_is_judged_by_the_panel(tmp_path: Path) -> None:
 
 
 def test_a_whole_batch_of_rewrites_is_judged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = ChainTask()
+    task = WorldTask(ChainWorld())
     calls: list[int] = []
     inner = task.judge_many
     monkeypatch.setattr(task, "judge_many", lambda pairs: calls.append(len(pairs)) or inner(pairs))

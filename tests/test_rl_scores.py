@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from rl_data import answer, random_prm, small
 from sparring.errors import SettingsError
-from sparring.labels.answers import ChainChecker
+from sparring.labels.answers import WorldChecker
 from sparring.models.loading import load_tokenizer
 from sparring.models.sidecar import LogRatio, sidecar_for, write_sidecar
 from sparring.rollouts.engine import Completion, Usage
@@ -30,6 +30,7 @@ from sparring.training.rl_scores import (
 )
 from sparring.worlds.chain import generate_problems
 from sparring.worlds.chain_model import CHAIN_LAYOUT
+from sparring.worlds.chain_world import ChainWorld
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_a_provers_values_are_its_rollouts_and_the_whole_answers_is_its_outcome(
     (problem,) = generate_problems(1, steps=(3, 3), seed=0)
     engine = Oracle()
     settings = small(tiny_folder, credit="progress", prover_rollouts=4, best_of=2)
-    source = ProverScores(engine, ChainChecker(), settings)
+    source = ProverScores(engine, WorldChecker(ChainWorld()), settings)
     wrong = "a = 1 + 1 = 1 + 1 , a is 2"
     right = Answer(problem, (), Completion("", (), (), "end"), problem.solution, [], outcome=1.0)
     bad = Answer(problem, (), Completion("", (), (), "end"), (problem.solution[0], wrong, wrong), [])

@@ -15,9 +15,10 @@ from sparring.evaluation.robustness import HARMLESS, PADDINGS, error_kinds, hack
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.traces.records import Problem, Trace
-from sparring.training.game import ChainTask, State, TextTask
-from sparring.worlds.chain import ChainOracle, generate_problem, parse_question
+from sparring.training.game import State, TextTask, WorldTask
+from sparring.worlds.chain import generate_problem, parse_question
 from sparring.worlds.chain_errors import CHAIN_ERRORS
+from sparring.worlds.chain_world import ChainWorld
 
 RNG = random.Random
 TEXT = Problem(
@@ -29,7 +30,7 @@ TEXT = Problem(
 
 
 def states(count=40, seed=0):
-    return ChainTask().draw(RNG(seed), count)
+    return WorldTask(ChainWorld()).draw(RNG(seed), count)
 
 
 # --- rewrites -------------------------------------------------------------------------------------------------------
@@ -74,7 +75,7 @@ def test_rewrites_of_the_chain_world_are_still_correct(seed):
     for kind in ("commute", "rename"):
         made = HARMLESS[kind](place, RNG(seed))
         if made is not None:
-            assert ChainOracle().judge(*made).truth == "correct"
+            assert ChainWorld().judge(*made).truth == "correct"
             assert parse_question(made[0].question)
 
 
@@ -105,7 +106,7 @@ class Exact:
     def value(self, trace):
         return (
             0.9
-            if ChainOracle().judge(trace.problem, trace.steps[:-1], trace.steps[-1]).truth == "correct"
+            if ChainWorld().judge(trace.problem, trace.steps[:-1], trace.steps[-1]).truth == "correct"
             else 0.1
         )
 
@@ -124,7 +125,7 @@ class Literal(Exact):
 
 
 def test_an_exact_prm_is_robust_and_all_kinds_are_probed():
-    found = probe_robustness(Exact(), ChainTask(), states(), 0.5)
+    found = probe_robustness(Exact(), WorldTask(ChainWorld()), states(), 0.5)
     metrics = found.metrics
     assert metrics["invariance.all.flipped"].value == 0.0 == metrics["invariance.commute.shift"].value
     for kind in CHAIN_ERRORS:
@@ -138,7 +139,7 @@ def test_an_exact_prm_is_robust_and_all_kinds_are_probed():
 
 
 def test_weaknesses_show_where_they_are():
-    metrics = probe_robustness(Literal(), ChainTask(), states(), 0.5).metrics
+    metrics = probe_robustness(Literal(), WorldTask(ChainWorld()), states(), 0.5).metrics
     assert metrics["invariance.commute.flipped"].value > 0.2
     assert metrics["padding.flattery_suffix.more_accepted"].value == 1.0
     assert metrics["padding.repetition.more_accepted"].value == 0.0
@@ -147,7 +148,7 @@ def test_weaknesses_show_where_they_are():
 def test_every_prm_is_shown_the_same_texts():
     exact, other = Exact(), Literal()
     for scorer in (exact, other):
-        probe_robustness(scorer, ChainTask(), states(10), 0.5)
+        probe_robustness(scorer, WorldTask(ChainWorld()), states(10), 0.5)
     assert [t.steps for t in exact.seen] == [t.steps for t in other.seen]
 
 
@@ -244,7 +245,7 @@ def test_the_worst_are_accepted_wrong_steps_with_the_highest_scores(run):
 def test_tables_have_the_same_rows_for_every_prm():
     rows = []
     for scorer in (Exact(), Literal()):
-        metrics = probe_robustness(scorer, ChainTask(), states(30), 0.5).metrics | hacking_curve(
+        metrics = probe_robustness(scorer, WorldTask(ChainWorld()), states(30), 0.5).metrics | hacking_curve(
             [([0.1, 0.2], [True, False])]
         )
         lines = robustness_tables("x", metrics, 0.5, AttackSettings()).splitlines()
@@ -263,5 +264,5 @@ def test_a_trace_that_does_not_fit_is_an_error_that_names_it():
             return super().score(traces)
 
     with pytest.raises(DataError, match="chain-task"):
-        probe_robustness(Short(), ChainTask(), states(), 0.5)
+        probe_robustness(Short(), WorldTask(ChainWorld()), states(), 0.5)
     assert Trace(TEXT, TEXT.solution).steps

@@ -14,7 +14,9 @@ from sparring.traces.records import Problem, Trace
 from sparring.training.aprm import AprmSettings, train_aprm
 from sparring.training.game import GameSettings, load_task, rule_rewrites
 from sparring.training.solver_steps import SolverTask
-from sparring.worlds.chain import generate_problems, judged
+from sparring.worlds.chain import generate_problems
+from sparring.worlds.chain_world import ChainWorld
+from sparring.worlds.world import judged
 
 TASK = load_task(GameSettings(rule_kinds=["arithmetic"]))
 
@@ -22,7 +24,9 @@ TASK = load_task(GameSettings(rule_kinds=["arithmetic"]))
 def solved(problem: Problem, wrong: dict[int, str]) -> Trace:
     """Return the reference solution with some steps replaced, judged."""
     assert problem.solution is not None
-    return judged(Trace(problem, tuple(wrong.get(i, step) for i, step in enumerate(problem.solution))))
+    return judged(
+        ChainWorld(), Trace(problem, tuple(wrong.get(i, step) for i, step in enumerate(problem.solution)))
+    )
 
 
 def traces() -> list[Trace]:

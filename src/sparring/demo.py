@@ -44,17 +44,18 @@ from sparring.statistics import bootstrap_mean, paired_difference
 from sparring.terminal import PartsProgress
 from sparring.traces.records import Trace
 from sparring.training.aprm import AprmSettings, setup, train_aprm
-from sparring.training.game import ChainTask
+from sparring.training.game import WorldTask
 from sparring.worlds.chain import (
     IN_DISTRIBUTION,
     LONGER,
     final_answer,
     generate_problems,
     judge_step,
-    judged,
     parse_question,
 )
 from sparring.worlds.chain_model import CHAIN_LAYOUT
+from sparring.worlds.chain_world import ChainWorld
+from sparring.worlds.world import judged
 
 Method = Literal["rules_prm", "aprm"]
 METHODS: dict[Method, Literal["rules", "trained"]] = {"rules_prm": "rules", "aprm": "trained"}
@@ -251,7 +252,7 @@ def sample_split(report: Report, settings: DemoSettings, split: str) -> Solution
                 seeds=[seed_from(seed, start + place) for place in range(len(chosen))],
                 separator="\n",
             )
-            groups += [[None if trace is None else judged(trace) for trace in group] for group in sampled]
+            groups += [[None if t is None else judged(ChainWorld(), t) for t in group] for group in sampled]
             done += samples * len(chosen)
             report(done)
         return groups
@@ -413,7 +414,7 @@ def attack_prm(report: Report, settings: DemoSettings, method: Method, out: Path
     warm = own.warm_steps
     return attack(
         load_scorer(out / method / "prm", device="cpu"),
-        ChainTask(),
+        WorldTask(ChainWorld()),
         own,
         out / f"attack_{method}.jsonl",
         progress=lambda phase, done, total: report(done + (warm + 1) * (phase == ON_PRM)),

@@ -3,18 +3,19 @@
 Contract: names are flat, so a command's file and help do not show the groups. A class that changes a default declares the
 field again; without a text of its own it keeps the group's. Help lists these groups after a command's own settings.
 
-Not here: how models are prompted (`models.prompts.PromptSettings`), how policies are asked (`labels.settings`).
+Not here: how models are prompted (`models.prompts.PromptSettings`), how policies are asked (`labels.settings`), whose
+problems a command works on (`worlds.subject`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from sparring.settings import Settings, Shared
+from sparring.settings import Shared
 
 
 class Seeded(Shared):
@@ -59,25 +60,6 @@ class Running(Shared):
     """Updates between checkpoints to resume from."""
     trackers: list[str] = Field([])
     """Trackers of accelerate to log to, such as `tensorboard` or `wandb`, where installed."""
-
-
-class Subject(Settings):
-    """Problems to train on: the endless chain world, or a file."""
-
-    task: Literal["chain", "text"] = "chain"
-    """Where problems come from: the endless chain world (exactly judged), or a file (text)."""
-    data: str | None = None
-    """File of problems (text task): with correct step-by-step solutions for a game, with answers for `train rl`."""
-    data_format: str = "auto"
-    """Format of `data`: `auto`, or a name from docs/data-formats.md."""
-    max_problems: int | None = Field(None, gt=0)
-    """Use only the first so many problems of `data`."""
-
-    @model_validator(mode="after")
-    def _check_subject(self) -> Self:
-        if self.task == "text" and self.data is None:
-            raise ValueError("the text task needs `data`")
-        return self
 
 
 Shape = Literal["linear", "cosine", "constant"]

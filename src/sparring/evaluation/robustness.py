@@ -29,9 +29,8 @@ from sparring.runs import Metric
 from sparring.search.selection import best_at
 from sparring.statistics import auc_interval, bootstrap_mean, paired_difference
 from sparring.traces.records import Problem, Trace
-from sparring.training.game import ChainTask, State, Task
-from sparring.worlds.chain import parse_question
-from sparring.worlds.chain_errors import CHAIN_ERRORS
+from sparring.training.game import State, Task, WorldTask
+from sparring.worlds.world import World
 
 Place = tuple[Problem, tuple[str, ...], str]
 """Problem, steps before, the step that is scored."""
@@ -61,18 +60,28 @@ class Robustness:
 
 
 def error_kinds(task: Task) -> dict[str, tuple[str, Rewrite]]:
-    """Return kind → (class of errors, what makes one) for the task: the chain world's own, or the taxonomy of texts."""
-    if isinstance(task, ChainTask):
-        return {name: (name, _of_the_step(make, chain=True)) for name, make in CHAIN_ERRORS.items()}
+    """Return kind → (class of errors, what makes one) for the task: the world's own, or the taxonomy of texts."""
+    if isinstance(task, WorldTask):
+        return {kind: (kind, _of_the_step(_rule(task.world, kind))) for kind in task.world.kinds}
     return {name: (kind.error_class, _of_the_step(kind)) for name, kind in PERTURBATIONS.items()}
 
 
-def _of_the_step(make: Callable[..., str | None], *, chain: bool = False) -> Rewrite:
+def _rule(world: World, kind: str) -> Callable[..., str | None]:
+    """Return what makes the mistake of one kind in a world."""
+
+    def make(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
+        found = world.perturb(problem, prefix, step, rng, (kind,))
+        return None if found is None else found[1]
+
+    return make
+
+
+def _of_the_step(make: Callable[..., str | None]) -> Rewrite:
     """Return the rewrite of a step alone, by a rule that gives its new text."""
 
     def rewrite(place: Place, rng: random.Random) -> Place | None:
         problem, prefix, step = place
-        text = make(parse_question(problem.question) if chain else problem, prefix, step, rng)
+        text = make(problem, prefix, step, rng)
         return None if text in (None, step) else (problem, prefix, str(text))
 
     return rewrite

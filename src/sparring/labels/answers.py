@@ -1,4 +1,4 @@
-"""Is the answer of a finished solution right? In the chain world exactly; elsewhere by equality of answers.
+"""Is the answer of a finished solution right? In a world exactly; elsewhere by equality of answers.
 
 Contract: a checker says True or False, or None where no answer can be read or compared; callers count that and take it
 for wrong. Not here: which answer a solution states (`traces/answers.py`), equality (`oracles/equality.py`).
@@ -13,7 +13,7 @@ from sparring.errors import DataError
 from sparring.oracles.equality import compare_many
 from sparring.traces.answers import stated_answer
 from sparring.traces.records import Problem
-from sparring.worlds.chain import final_answer
+from sparring.worlds.world import World
 
 Finished = tuple[Problem, Sequence[str]]
 """A problem and the steps of a finished solution."""
@@ -31,17 +31,22 @@ class Checker(Protocol):
         ...
 
 
-class ChainChecker:
-    """The chain world's own: the value that the last step gives to the name asked for."""
+class WorldChecker:
+    """A world's own: it reads the answer and tells whether the solution succeeds."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
 
     def judge(self, solutions: Sequence[Finished]) -> list[bool | None]:
-        """Return whether each answer is right."""
-        found = [(problem, self.stated(problem, steps)) for problem, steps in solutions]
-        return [None if stated is None else stated == problem.answer for problem, stated in found]
+        """Return whether each solution succeeds; raises DataError for a problem that is not one of the world."""
+        return [
+            None if self.stated(problem, steps) is None else self.world.solved(problem, steps)
+            for problem, steps in solutions
+        ]
 
     def stated(self, problem: Problem, steps: Sequence[str]) -> str | None:
-        """Return the value that the last step gives to the name asked for."""
-        return final_answer(problem, steps)
+        """Return the answer as the world reads it."""
+        return self.world.answer(problem, steps)
 
 
 class AnswerChecker:

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from sparring.errors import DataError
-from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
+from sparring.labels.answers import AnswerChecker, Checker, WorldChecker
 from sparring.labels.job import JOURNAL_FILE, REPEATED, TRACES_FILE, LabelJob, Subject
 from sparring.labels.job import Progress as JobProgress
 from sparring.labels.journal import Journal
@@ -35,9 +35,9 @@ from sparring.traces.formats.common import ReadOptions
 from sparring.traces.jsonl import write_traces
 from sparring.traces.readers import read_problems_as, read_traces_as
 from sparring.traces.records import Problem, Trace
-from sparring.worlds.chain import generate_problems, parse_question
+from sparring.worlds.world import world_problems
 
-_CHAIN_PROBLEMS = 100
+_WORLD_PROBLEMS = 100
 _NOT_OF_THE_JOB = {"batch", "row_budget", "device", "data"}  # of the data, the content counts
 _NOT_OF_THE_SERVER = {"concurrency", "timeout", "retries", "key_variable"}
 _LINE_EVERY = 30.0  # seconds between lines of progress where there is no terminal
@@ -150,15 +150,15 @@ def load_problems(
 
     Args:
         settings: which ones.
-        name: begins the ids of chain-world problems.
+        name: begins the ids of a world's problems.
         options: what the format leaves open.
 
     Raises:
         DataError: the data cannot be used, or nothing of it is left.
     """
     if settings.data is None:
-        count = settings.problems or _CHAIN_PROBLEMS
-        return generate_problems(count, steps=settings.chain_steps, seed=settings.seed, name=name), Counter()
+        count = settings.problems or _WORLD_PROBLEMS
+        return world_problems(settings.world, count, seed=settings.seed, name=name), Counter()
     found = read_problems_as(settings.data, settings.data_format, options)
     left_out = Counter({"record skipped by the reader": len(found.skipped)})
     return _answered(found.problems, settings, left_out), +left_out
@@ -179,13 +179,13 @@ def pick_checker(settings: SolverSettings, problems: Iterable[Problem]) -> Check
     """Return who judges answers.
 
     Raises:
-        DataError: the chain world's checker is asked for, and a problem is not one of its.
+        DataError: a world's checker is asked for, and a problem is not one of its.
     """
-    if settings.checker == "answer" or (settings.checker == "auto" and settings.data is not None):
+    if not settings.judged_by_world:
         return AnswerChecker(last_number=settings.last_number)
     for problem in problems:
-        parse_question(problem.question)
-    return ChainChecker()
+        settings.world.judge(problem, (), "")  # raises for a problem of elsewhere
+    return WorldChecker(settings.world)
 
 
 def _job(settings: LabelSettings, engines: Sequence[Engine]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from sparring.rollouts.engine import Limits, ServerKind
 from sparring.settings import Settings
 from sparring.settings_shared import Device, Seeded
 from sparring.worlds.chain import IN_DISTRIBUTION
+from sparring.worlds.subject import WorldText, world_of
+from sparring.worlds.world import World
 
 USUAL_NEW_TOKENS = 128
 
@@ -72,26 +74,44 @@ class SolverSettings(PolicySettings, Seeded, Device):
     server: ServerSettings = ServerSettings()
     """How to speak to policies that are servers."""
     data: str | None = None
-    """File of problems with reference answers, for `sparring label` also of solutions; without one, problems of the chain
-    world are made."""
+    """File of problems with reference answers, for `sparring label` also of solutions; without one, problems of the world
+    `task` are made."""
     data_format: str = "auto"
     """Format of `data`: `auto`, or a name from docs/data-formats.md."""
     problems: int | None = Field(None, gt=0)
-    """Use only the first so many problems; of the chain world, make so many (without it, 100)."""
+    """Use only the first so many problems; of a world, make so many (without it, 100)."""
+    task: WorldText = "chain"
+    """World of the problems, with its dials (`countdown:numbers=4`; docs/worlds.md)."""
     chain_steps: tuple[int, int] = IN_DISTRIBUTION
     """Fewest and most definitions of a chain-world problem: its difficulty."""
-    checker: Literal["auto", "chain", "answer"] = "auto"
-    """Who judges answers: the chain world, or equality with the reference answer; `auto` goes by `data`."""
+    checker: Literal["auto", "chain", "world", "answer"] = "auto"
+    """Who judges answers: the world `task` (`chain` is the same for the chain world), or equality with the reference
+    answer; `auto` is the latter for problems of `data`, unless `task` is another world than `chain`."""
     last_number: bool = True
     """Where a solution states no answer, take the last number of its last step (`answer`)."""
     row_budget: int = Field(256, gt=0)
     """Completions in flight at once in this process. Does not change results."""
 
     @model_validator(mode="after")
-    def _check_chain_steps(self) -> Self:
+    def _check_world(self) -> Self:
         if self.chain_steps[0] < 1 or self.chain_steps[0] > self.chain_steps[1]:
             raise ValueError("chain_steps are the fewest and the most, at least 1")
+        if self.checker == "chain" and self.task.partition(":")[0] != "chain":
+            raise ValueError(f"checker: chain judges answers of the chain world, and task is {self.task}")
+        world_of(self.task, self.chain_steps)  # raises where they do not fit
         return self
+
+    @property
+    def world(self) -> World:
+        """The world `task`, with `chain_steps`."""
+        return world_of(self.task, self.chain_steps)
+
+    @property
+    def judged_by_world(self) -> bool:
+        """Whether the world judges answers."""
+        if self.checker == "auto":
+            return self.data is None or self.task != "chain"
+        return self.checker != "answer"
 
 
 class LabelSettings(SolverSettings):

@@ -14,8 +14,8 @@ is `correct`, `wrong` or `undecided`; the PRM R scores it without seeing the ori
 R is judged on the untouched steps as well, or "always wrong" would be the equilibrium. How G learns stands in
 `adversary.py`, how R does, and a round of the game, in `aprm.py`.
 
-In this order: settings; states and the two tasks that they come from (the endless, exactly judged chain world; solved
-problems in a file, judged by a panel of oracles); rewrites with their verdicts and G's pay; the pool of earlier rewrites.
+In this order: settings; states and the two tasks that they come from (an endless, exactly judged world; solved problems in
+a file, judged by a panel of oracles); rewrites with their verdicts and G's pay; the pool of earlier rewrites.
 
 Contract: drawing is a pure function of the generator that is passed in. An undecided rewrite has no truth, trains nobody
 and is counted. What cannot be used is counted in `left_out`.
@@ -42,13 +42,13 @@ from sparring.oracles.members import OracleMembers
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import PERTURBATIONS, perturb
 from sparring.oracles.reference import is_malformed
-from sparring.settings_shared import Subject, Trained
+from sparring.settings_shared import Trained
 from sparring.traces.formats.common import ReadOptions
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
-from sparring.worlds.chain import IN_DISTRIBUTION, generate_problem, judge_step, parse_question, parse_step
-from sparring.worlds.chain_errors import CHAIN_ERRORS, perturb_step
+from sparring.worlds.subject import TEXT, Subject
+from sparring.worlds.world import World, make_world
 
 
 class GameSettings(Subject, Trained, PromptSettings):
@@ -160,17 +160,21 @@ class Task(Protocol):
         ...
 
 
-class ChainTask:
-    """Problems of the chain world, generated as they are needed, or given states of it."""
+class WorldTask:
+    """Problems of a world, generated as they are needed, or given states of it.
+
+    Args:
+        world: makes the problems and judges the rewrites.
+        states: draw from these only.
+        kinds: of mistakes that the rules make; all that the world knows, unless given.
+    """
 
     def __init__(
-        self,
-        steps: tuple[int, int] = IN_DISTRIBUTION,
-        states: Sequence[State] | None = None,
-        kinds: Sequence[str] | None = None,
+        self, world: World, states: Sequence[State] | None = None, kinds: Sequence[str] | None = None
     ) -> None:
-        self.steps, self.states = steps, states
-        self.kinds = known_kinds(kinds, CHAIN_ERRORS) or tuple(CHAIN_ERRORS)
+        self.world, self.states = world, states
+        self.kinds = known_kinds(kinds, world.kinds) or world.kinds
+        self._identifier = f"{world.name}-task"
         self.left_out: Counter[str] = Counter()
         self.digest = ""
 
@@ -180,24 +184,22 @@ class ChainTask:
             return [rng.choice(self.states) for _ in range(count)]
         states = []
         for _ in range(count):
-            problem = generate_problem(rng, self.steps, "chain-task")
+            problem = self.world.problem(rng, self._identifier)
             assert problem.solution is not None
             states.append(State(problem, rng.randrange(len(problem.solution))))
         return states
 
     def judge_many(self, rewrites: Sequence[tuple[State, str]]) -> list[Verdict]:
         """Return the exact verdict on each rewrite."""
-        return [
-            judge_step(parse_question(state.problem.question), state.prefix, text) for state, text in rewrites
-        ]
+        return [self.world.judge(state.problem, state.prefix, text) for state, text in rewrites]
 
     def malformed(self, state: State, candidate: str) -> str | None:
         """A rewrite that is not of a step's form is malformed."""
-        return None if parse_step(candidate) is not None else "not of a step's form"
+        return None if self.world.is_step(candidate) else "not of a step's form"
 
     def perturb(self, state: State, rng: random.Random) -> tuple[str, str] | None:
         """Return a wrong step of a random one of the kinds."""
-        return perturb_step(parse_question(state.problem.question), state.prefix, state.step, rng, self.kinds)
+        return self.world.perturb(state.problem, state.prefix, state.step, rng, self.kinds)
 
 
 class TextTask:
@@ -273,15 +275,15 @@ def known_kinds(kinds: Sequence[str] | None, known: Collection[str]) -> tuple[st
     return None if kinds is None else tuple(kinds)
 
 
-def load_task(settings: GameSettings) -> ChainTask | TextTask:
+def load_task(settings: GameSettings) -> WorldTask | TextTask:
     """Return the task that the settings name.
 
     Raises:
         DataError: the data file is missing, or nothing in it can be used.
         SettingsError: a member of the oracle panel cannot be loaded, or a kind of mistake is unknown.
     """
-    if settings.task == "chain" or settings.data is None:
-        return ChainTask(kinds=settings.rule_kinds)
+    if settings.task != TEXT or settings.data is None:
+        return WorldTask(make_world(settings.task), kinds=settings.rule_kinds)
     options = ReadOptions(keep_annotations=settings.keep_annotations)
     result = read_problems_as(Path(settings.data), settings.data_format, options)
     text_task = TextTask(

@@ -3,7 +3,7 @@
 A PRM that has never seen what the policy writes now is easily pleased. Every `refresh_every` updates, either
 
 - `labels`: the policy's latest answers are labelled, and the PRM is trained on them (`supervised.py`). Correctness comes
-  from the chain world's exact oracle or the panel; values of a value model from rollouts of the policy as it is now; or
+  from the world's exact oracle or the panel; values of a value model from rollouts of the policy as it is now; or
 - `game`: the APRM run that the PRM came from goes on (`aprm.py`), both players as it left them, with steps that the policy
   wrote and the oracle found correct in place of the reference solutions'.
 
@@ -40,13 +40,14 @@ from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Label, Trace
 from sparring.training import aprm
 from sparring.training.aprm import AprmSettings
-from sparring.training.game import ChainTask, State, TextTask
+from sparring.training.game import State, TextTask, WorldTask
 from sparring.training.rl_scores import PrmScores, StepScores, load_prm_scores, prefix_values
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import Sampler, Subject
 from sparring.training.run import folder_digest, verified
 from sparring.training.supervised import PrmSettings, SupervisedSettings, ValueSettings, train_supervised
-from sparring.worlds.chain import judged
+from sparring.worlds.subject import TEXT
+from sparring.worlds.world import judged, make_world
 
 
 class Run(Protocol):
@@ -113,7 +114,7 @@ def refresh(run: Run) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     record: dict[str, Any] = {"update": run.step, "answers": len(run.recent), "skipped": None}
     with ExitStack() as stack:
-        panel = stack.enter_context(Panel(settings.refresh_oracle)) if settings.task == "text" else None
+        panel = stack.enter_context(Panel(settings.refresh_oracle)) if settings.task == TEXT else None
         traces = label_answers(run, panel)
         targets = [target for trace in traces for target in targets_of(trace)]
         record["labelled_steps"] = sum(target is not None for target in targets)
@@ -176,7 +177,7 @@ def label_answers(run: Run, panel: Panel | None) -> list[Trace]:
             for trace, row in zip(traces, rows, strict=True)
         ]
     if panel is None:
-        return [judged(trace) for trace in traces]
+        return [judged(settings.world, trace) for trace in traces]
     questions = [(t.problem, t.steps[:place], step) for t in traces for place, step in enumerate(t.steps)]
     verdicts = iter(panel.judge_many(questions))
     return [replace(t, labels=step_labels([next(verdicts).truth for _ in t.steps])) for t in traces]
@@ -298,8 +299,9 @@ def play_on(
     """
     stored, digest = _stored_game(source)
     stored = stored.model_copy(update={"device": settings.device, "trackers": []})
-    # Set up as if for the chain world: the file of problems that the run began with is not needed.
-    game = aprm.setup(stored.model_copy(update={"task": "chain"}), folder)
+    # Set up as if for a world: the file of problems that the run began with is not needed.
+    world = "chain" if stored.task == TEXT else stored.task
+    game = aprm.setup(stored.model_copy(update={"task": world}), folder)
     game.settings, game.out, game.task.digest = stored, source, digest
     game.restore()
     game.out = folder
@@ -330,7 +332,7 @@ def play_on(
     return means
 
 
-def _task(game: aprm.Run, traces: Sequence[Trace], panel: Panel | None) -> ChainTask | TextTask:
+def _task(game: aprm.Run, traces: Sequence[Trace], panel: Panel | None) -> WorldTask | TextTask:
     problems = [
         replace(trace.problem, solution=part)
         for trace in traces
@@ -350,7 +352,7 @@ def _task(game: aprm.Run, traces: Sequence[Trace], panel: Panel | None) -> Chain
     states = [State(problem, place) for problem in problems for place in range(len(problem.solution or ()))]
     if not (fitting := [state for state in states if fits(state)]):
         raise DataError(reason)
-    return ChainTask(states=fitting)
+    return WorldTask(make_world(game.settings.task), states=fitting)
 
 
 def correct_part(trace: Trace, *, exact: bool) -> tuple[str, ...]:

@@ -14,7 +14,9 @@ from sparring.labels.settings import PolicySettings, ServerSettings
 from sparring.models import TINY_POLICY
 from sparring.oracles.members import OracleMembers
 from sparring.rollouts.engine import Limits
-from sparring.settings_shared import Running, Subject, Trained, learning_rate_share
+from sparring.settings_shared import Running, Trained, learning_rate_share
+from sparring.worlds.subject import TEXT, Subject, world_of
+from sparring.worlds.world import World
 
 USUAL_NEW_TOKENS = 160
 
@@ -150,10 +152,12 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
             raise ValueError(
                 "refresh: game trains a PRM of correctness; credit: progress and baseline: prefix take a value model"
             )
-        if self.task == "text" and self.watch_longer:
+        if self.watch_longer and self.task.partition(":")[0] != "chain":
             raise ValueError("watch_longer belongs to the chain world")
         if not 1 <= self.chain_steps[0] <= self.chain_steps[1] <= 10:
             raise ValueError("chain_steps is the fewest and the most steps, from 1 to 10")
+        if self.task != TEXT:
+            world_of(self.task, self.chain_steps)  # raises where they do not fit
         if self.prover is not None and not self.takes_values:
             raise ValueError("a prover belongs to credit: progress or to baseline: prefix")
         if self.prover is not None and self.prm is not None:
@@ -171,6 +175,11 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
         if self.outcome_weight == 0 and (self.process_weight == 0 or self.credit == "outcome"):
             raise ValueError("without outcome and without step credit there is nothing to learn from")
         return self
+
+    @property
+    def world(self) -> World:
+        """The world `task`, with `chain_steps`."""
+        return world_of(self.task, self.chain_steps)
 
     @property
     def takes_values(self) -> bool:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import records_digest
-from sparring.labels.answers import AnswerChecker, ChainChecker, Checker
+from sparring.labels.answers import AnswerChecker, Checker, WorldChecker
 from sparring.models.roles import Policy
 from sparring.oracles.panel import Panel
 from sparring.rollouts.engine import Completion, Engine, Prefix, split_completion
@@ -29,7 +29,10 @@ from sparring.traces.verdict import Verdict
 from sparring.training.alignment import step_spans
 from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
-from sparring.worlds.chain import LONGER, ChainOracle, generate_problem, generate_problems
+from sparring.worlds.chain import LONGER
+from sparring.worlds.chain_world import ChainWorld
+from sparring.worlds.subject import TEXT
+from sparring.worlds.world import world_problems
 
 HELD_OUT_SEED = 0  # the same held-out problems whatever the run's seed, so that runs can be compared
 
@@ -73,8 +76,8 @@ def load_subject(settings: RlSettings) -> Subject:
     Raises:
         DataError: the file cannot be read, or has too few problems with answers to train on and to watch.
     """
-    if settings.task == "chain":
-        return chain_subject(settings)
+    if settings.task != TEXT:
+        return world_subject(settings)
     assert settings.data is not None
     result = read_problems_as(settings.data, settings.data_format)
     problems = [problem for problem in result.problems if problem.answer is not None][: settings.max_problems]
@@ -99,24 +102,26 @@ def load_subject(settings: RlSettings) -> Subject:
     )
 
 
-def chain_subject(settings: RlSettings) -> Subject:
-    """Return endless problems of the chain world; one that is held out is drawn again."""
-    steps = settings.chain_steps
-    held_out = generate_problems(settings.watch_problems, steps=steps, seed=HELD_OUT_SEED, name="rl-held-out")
-    longer = generate_problems(settings.watch_longer, steps=LONGER, seed=HELD_OUT_SEED, name="rl-longer")
+def world_subject(settings: RlSettings) -> Subject:
+    """Return endless problems of a world; one that is held out is drawn again."""
+    world = settings.world
+    held_out = world_problems(world, settings.watch_problems, seed=HELD_OUT_SEED, name="rl-held-out")
+    longer = []
+    if isinstance(world, ChainWorld):
+        long_world = replace(world, steps=LONGER)
+        longer = world_problems(long_world, settings.watch_longer, seed=HELD_OUT_SEED, name="rl-longer")
     kept_back = {problem.question for problem in held_out}
 
     def draw(rng: random.Random, count: int) -> list[Problem]:
         drawn: list[Problem] = []
         while len(drawn) < count:
-            problem = generate_problem(rng, steps, f"rl-{rng.getrandbits(48):012x}")
+            problem = world.problem(rng, f"rl-{rng.getrandbits(48):012x}")
             if problem.question not in kept_back:
                 drawn.append(problem)
         return drawn
 
-    oracle = ChainOracle()
     return Subject(
-        draw, held_out, ChainChecker(), lambda steps: [oracle.judge(*step) for step in steps], longer
+        draw, held_out, WorldChecker(world), lambda steps: [world.judge(*step) for step in steps], longer
     )
 
 

@@ -1,4 +1,4 @@
-"""Chain arithmetic: a small reasoning world whose every step can be judged exactly.
+"""Chain arithmetic: problems, steps and verdicts of a small reasoning world whose every step can be judged exactly.
 
 A problem gives base values and definitions that build on each other, modulo a small number:
 
@@ -15,7 +15,8 @@ next is then easy to learn, and what stays hard is looking values up, arithmetic
 Difficulty is the number of computed definitions.
 
 Contract: everything is a pure function of a seed; `judge` is exact on any text and takes time linear in it; values
-are judged against the truth, so a step that builds on an earlier mistake is wrong as well. Not here: models, prompts.
+are judged against the truth, so a step that builds on an earlier mistake is wrong as well. Not here: the dials
+(`chain_world.py`), models, prompts.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sparring.errors import DataError
-from sparring.traces.records import Problem, Trace, labels_from_first_error
+from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
 NAMES = "abcdefghijkl"
@@ -42,9 +43,10 @@ IN_DISTRIBUTION = (3, 5)
 LONGER = (6, 8)
 """Longer chains: never seen in training."""
 
-_DEFINITION = re.compile(r"([a-l]) = (\w+) ([-+*]) (\w+)")
-_BASE_VALUE = re.compile(r"([a-l]) is (\d{1,2})")
-_STEP = re.compile(r"([a-l]) = (\w+) ([-+*]) (\w+) = (\d{1,2}) ([-+*]) (\d{1,2}) , ([a-l]) is (\d{1,2})")
+_MODULUS = re.compile(r"mod ([1-9][0-9]?)")
+_DEFINITION = re.compile(r"([a-z]) = ([a-z]|[0-9]{1,2}) ([-+*]) ([a-z]|[0-9]{1,2})")
+_BASE_VALUE = re.compile(r"([a-z]) is ([0-9]{1,2})")
+_STEP = re.compile(r"([a-z]) = (\w+) ([-+*]) (\w+) = (\d{1,2}) ([-+*]) (\d{1,2}) , ([a-z]) is (\d{1,2})")
 _LONGEST_STEP = 80  # characters; a well-formed step has fewer
 
 
@@ -77,6 +79,29 @@ class Expression:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """What definitions are made of.
+
+    Attributes:
+        names: letters that stand for values.
+        constants: 0: numbers below the modulus on either side of any sign. Else numbers from 1 to this, right of a name
+            only, products only with 2 or 3: what a small model learns modulo a large number.
+    """
+
+    names: str = NAMES
+    constants: int = 0
+
+    def numbers(self, modulus: int) -> list[str]:
+        """Return the numbers that definitions hold."""
+        return [str(n) for n in (range(1, self.constants + 1) if self.constants else range(modulus))]
+
+    def signs(self, left: str, right: str) -> list[str]:
+        """Return the signs that may stand between two operands."""
+        narrow = self.constants and right not in ("2", "3")
+        return [sign for sign in OPERATIONS if not (narrow and sign == "*")]
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """A parsed problem: base values, definitions in computable order, the name asked for, and every true value."""
 
@@ -84,6 +109,7 @@ class Chain:
     definitions: Mapping[str, Expression]
     asked: str
     modulus: int = MODULUS
+    form: Form = Form()
     values: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,7 +143,9 @@ def render_step(name: str, expression: Expression, substituted: Expression, resu
     return f"{name} = {expression} = {substituted} , {name} is {result}"
 
 
-def generate_chain(rng: random.Random, steps: tuple[int, int], modulus: int = MODULUS) -> Chain:
+def generate_chain(
+    rng: random.Random, steps: tuple[int, int], modulus: int = MODULUS, form: Form = Form()
+) -> Chain:
     """Return a random chain with `steps` = (fewest, most) computed definitions.
 
     Raises:
@@ -125,26 +153,39 @@ def generate_chain(rng: random.Random, steps: tuple[int, int], modulus: int = MO
     """
     lowest, highest = steps
     computed, bases = rng.randint(lowest, highest), rng.randint(1, 2)
-    if not 1 <= lowest <= highest or highest + 2 > len(NAMES):
-        raise ValueError(f"a chain has 1 to {len(NAMES) - 2} computed definitions, got {steps}")
-    first = rng.randrange(len(NAMES) - computed - bases + 1)
-    names = NAMES[first : first + computed + bases]
+    if not 1 <= lowest <= highest or highest + 2 > len(form.names):
+        raise ValueError(f"a chain has 1 to {len(form.names) - 2} computed definitions, got {steps}")
+    first = rng.randrange(len(form.names) - computed - bases + 1)
+    names = form.names[first : first + computed + bases]
     base = {name: rng.randrange(modulus) for name in names[:bases]}
     definitions: dict[str, Expression] = {}
     for position in range(bases, len(names)):
         earlier = names[:position]
         # Mostly the newest name, so that the chain is as deep as it is long.
         reference = earlier[-1] if rng.random() < 0.7 else rng.choice(earlier)
+        if form.constants:
+            other = rng.choice(earlier if rng.random() < 0.5 else form.numbers(modulus))
+            pair = [reference, other]
+            if not other.isdigit():
+                rng.shuffle(pair)
+            definitions[names[position]] = Expression(pair[0], rng.choice(form.signs(*pair)), pair[1])
+            continue
         other = rng.choice(earlier) if rng.random() < 0.5 else str(rng.randrange(modulus))
         pair = [reference, other]
         rng.shuffle(pair)
         definitions[names[position]] = Expression(pair[0], rng.choice("+-*"), pair[1])
-    return Chain(base, definitions, asked=names[-1], modulus=modulus)
+    return Chain(base, definitions, asked=names[-1], modulus=modulus, form=form)
 
 
-def generate_problem(rng: random.Random, steps: tuple[int, int], identifier: str) -> Problem:
+def generate_problem(
+    rng: random.Random,
+    steps: tuple[int, int],
+    identifier: str,
+    modulus: int = MODULUS,
+    form: Form = Form(),
+) -> Problem:
     """Return a random problem with its reference solution and answer."""
-    chain = generate_chain(rng, steps)
+    chain = generate_chain(rng, steps, modulus, form)
     return Problem(
         id=identifier,
         question=chain.question(),
@@ -163,16 +204,16 @@ def generate_problems(
     ]
 
 
-def parse_question(question: str) -> Chain:
-    """Return the chain that a question text describes.
+def parse_question(question: str, form: Form = Form()) -> Chain:
+    """Return the chain that a question text describes; the form is what the rules that make mistakes keep to.
 
     Raises:
         DataError: the text is not a question of this world.
     """
     head, _, body = question.partition(" : ")
-    words = head.split()
+    modulus = _MODULUS.fullmatch(head)
     parts = body.split(" ; ")
-    if len(words) != 2 or words[0] != "mod" or not words[1].isdigit() or not parts[-1].startswith("find "):
+    if modulus is None or not parts[-1].startswith("find "):
         raise DataError("not a chain-arithmetic question", field="problem")
     base: dict[str, int] = {}
     definitions: dict[str, Expression] = {}
@@ -183,8 +224,11 @@ def parse_question(question: str) -> Chain:
             definitions[match[1]] = Expression(match[2], match[3], match[4])
         else:
             raise DataError(f"not a base value or a definition: {part[:60]!r}", field="problem")
+    asked = parts[-1][5:]
+    if asked not in base and asked not in definitions:
+        raise DataError(f"the name asked for has no value: {asked[:60]!r}", field="problem")
     try:
-        return Chain(base, definitions, asked=parts[-1][5:], modulus=int(words[1]))
+        return Chain(base, definitions, asked, modulus=int(modulus[1]), form=form)
     except KeyError as error:
         raise DataError(f"the name {error} is used before it has a value", field="problem") from None
 
@@ -268,46 +312,8 @@ def _expression_mistake(definition: Expression, stated: Expression) -> str | Non
     return "chain:wrong_reference"
 
 
-class ChainOracle:
-    """The exact oracle of this world. Implements `sparring.traces.verdict.Oracle`."""
-
-    def judge(self, problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
-        """Return the exact verdict; raises DataError when the problem is not one of this world."""
-        return judge_step(parse_question(problem.question), prefix, step)
-
-
 def final_answer(problem: Problem, steps: Sequence[str]) -> str | None:
     """Return the value that the last step gives to the name asked for, or None if it does not."""
     asked = problem.question.rpartition("find ")[2].strip()
     parsed = parse_step(steps[-1]) if steps else None
     return str(parsed.result) if parsed is not None and parsed.name == parsed.named_again == asked else None
-
-
-def vocabulary(modulus: int = MODULUS) -> list[str]:
-    """Return every word that problems and steps are made of."""
-    words = ["mod", ":", ";", ",", "=", "is", "find", *OPERATIONS]
-    numbers = [str(value) for value in range(modulus + 1)]  # the modulus itself appears in the question
-    return [*words, *NAMES, *numbers]
-
-
-def judged(trace: Trace) -> Trace:
-    """Return the trace with exact labels (nothing after the first error) and outcome.
-
-    Raises:
-        DataError: the problem is not one of this world.
-    """
-    chain = parse_question(trace.problem.question)
-    first_error = next(
-        (
-            index
-            for index, step in enumerate(trace.steps)
-            if judge_step(chain, trace.steps[:index], step).truth == "wrong"
-        ),
-        -1,
-    )
-    answer = final_answer(trace.problem, trace.steps)
-    return replace(
-        trace,
-        labels=labels_from_first_error(first_error, len(trace.steps)),
-        outcome=answer is not None and answer == str(chain.values[chain.asked]),
-    )

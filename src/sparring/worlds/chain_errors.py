@@ -11,8 +11,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from sparring.worlds.chain import (
-    NAMES,
-    OPERATIONS,
     Chain,
     Expression,
     judge_step,
@@ -42,7 +40,7 @@ def wrong_reference(chain: Chain, prefix: Sequence[str], step: str, rng: random.
     operands = list(parsed.expression.operands())
     position = rng.randrange(2)
     if operands[position].isdigit():
-        choices = [str(value) for value in range(chain.modulus) if str(value) != operands[position]]
+        choices = [number for number in chain.form.numbers(chain.modulus) if number != operands[position]]
     else:
         choices = sorted(known_names(chain, prefix) - {operands[position]})
     if not choices:
@@ -56,10 +54,11 @@ def wrong_operation(chain: Chain, prefix: Sequence[str], step: str, rng: random.
     parsed = parse_step(step)
     if parsed is None:
         return None
-    operation = rng.choice([sign for sign in OPERATIONS if sign != parsed.expression.operation])
-    return _carried_out(
-        chain, parsed.name, Expression(parsed.expression.left, operation, parsed.expression.right)
+    left, right = parsed.expression.operands()
+    operation = rng.choice(
+        [sign for sign in chain.form.signs(left, right) if sign != parsed.expression.operation]
     )
+    return _carried_out(chain, parsed.name, Expression(left, operation, right))
 
 
 def wrong_value(chain: Chain, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
@@ -103,12 +102,12 @@ def skipped_step(chain: Chain, prefix: Sequence[str], step: str, rng: random.Ran
 
 def invented_step(chain: Chain, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
     """Compute a name that the problem never mentions, from known values."""
-    unused = [name for name in NAMES if name not in chain.values]
+    unused = [name for name in chain.form.names if name not in chain.values]
     if not unused:
         return None
     known = sorted(known_names(chain, prefix))
-    expression = Expression(rng.choice(known), rng.choice(list(OPERATIONS)), rng.choice(known))
-    return _carried_out(chain, rng.choice(unused), expression)
+    left, operation, right = rng.choice(known), rng.choice(chain.form.signs("", "")), rng.choice(known)
+    return _carried_out(chain, rng.choice(unused), Expression(left, operation, right))
 
 
 CHAIN_ERRORS: Mapping[str, ChainError] = {
@@ -132,7 +131,7 @@ def perturb_step(
 
     A candidate that happens to be correct (an operand swapped for one of equal standing) is thrown away.
     """
-    for kind in rng.sample(list(kinds), len(kinds)):
+    for kind in rng.sample(list(kinds), len(kinds)) if len(kinds) > 1 else kinds:
         candidate = CHAIN_ERRORS[kind](chain, prefix, step, rng)
         if candidate is not None and judge_step(chain, prefix, candidate).truth == "wrong":
             return kind, candidate

@@ -35,8 +35,10 @@ def habitual_solution(chain: Chain, share: float, rate: float, rng: random.Rando
     steps = []
     for name, definition in chain.definitions.items():
         expression = definition
-        if is_misread(definition, share) and rng.random() < rate:
-            expression = Expression(definition.left, definition.operation, next(reversed(values)))
+        misread = Expression(definition.left, definition.operation, next(reversed(values)))
+        possible = misread.operation in chain.form.signs(*misread.operands())
+        if possible and is_misread(definition, share) and rng.random() < rate:
+            expression = misread
         values[name] = expression.evaluate(values, chain.modulus)
         steps.append(render_step(name, expression, substitute(expression, values), values[name]))
     return tuple(steps)

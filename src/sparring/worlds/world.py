@@ -6,16 +6,28 @@ fields of a frozen dataclass, one per world, and `make_world` reads them from a 
 Contract: everything is a pure function of its arguments, exact on any text, and takes bounded time; texts of models are
 only parsed. `correct` is judged against the truth of the problem: a step that builds on an earlier mistake is wrong as well
 unless the world says otherwise. A correct step may still lead nowhere; that is `alive`'s affair, not the verdict's.
+
+In this order: the protocol; worlds by name, from a text and back; what follows from a world (problems by number, judged
+traces). Settings that choose a world: `subject.py`.
 """
 
 from __future__ import annotations
 
+import importlib
 import random
+import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import fields, replace
+from typing import Any, Protocol, get_type_hints
 
-from sparring.traces.records import Problem
+from sparring.errors import did_you_mean
+from sparring.traces.records import Problem, Trace, labels_from_first_error
 from sparring.traces.verdict import Verdict
+
+WORLDS: Mapping[str, str] = {"chain": "chain_world:ChainWorld", "countdown": "countdown:Countdown"}
+"""World's name → its module in this package and its dataclass; imported when it is asked for."""
+
+_LONGEST_TEXT = 300  # characters of a world's name and dials
 
 
 class World(Protocol):
@@ -73,3 +85,93 @@ class World(Protocol):
     def alive(self, problem: Problem, steps: Sequence[str]) -> bool:
         """Tell whether every step so far is correct and some continuation with correct steps succeeds."""
         ...
+
+
+# --- worlds by name --------------------------------------------------------------------------------------------------
+
+
+def make_world(text: str) -> World:
+    """Return the world that a text names: ``chain``, or with dials ``chain:modulus=97,steps=6-8``.
+
+    Raises:
+        ValueError: there is no such world or dial, or a dial's value cannot be read or is out of range.
+    """
+    name, colon, given = text.strip().partition(":")
+    if name not in WORLDS or len(text) > _LONGEST_TEXT:
+        raise ValueError(f"{name[:40]!r} is no world{did_you_mean(name[:40], WORLDS)}")
+    module, _, kind = WORLDS[name].partition(":")
+    cls = getattr(importlib.import_module(f"sparring.worlds.{module}"), kind)
+    types = get_type_hints(cls)
+    dials = [field.name for field in fields(cls)]
+    values: dict[str, Any] = {}
+    for part in given.split(",") if colon else ():
+        dial, equals, value = (word.strip() for word in part.partition("="))
+        if not equals:
+            raise ValueError(f"after '{name}:' stand dials such as {dials[0]}=value, got {part.strip()!r}")
+        if dial not in dials:
+            raise ValueError(f"the world '{name}' has no dial {dial!r}{did_you_mean(dial, dials)}")
+        if dial in values:
+            raise ValueError(f"the dial '{dial}' is given twice")
+        values[dial] = _dial_value(dial, value, types[dial])
+    world: World = cls(**values)
+    return world
+
+
+def world_name(name: str, world: Any) -> str:
+    """Return a world's name and its dials that are not at their defaults, as `make_world` reads them.
+
+    Args:
+        name: under which `WORLDS` has the world.
+        world: its dataclass.
+    """
+    turned = []
+    for field in fields(world):
+        if (value := getattr(world, field.name)) != field.default:
+            shown = "-".join(map(str, dict.fromkeys(value))) if isinstance(value, tuple) else str(value)
+            turned.append(f"{field.name}={shown.lower() if isinstance(value, bool) else shown}")
+    return f"{name}:{','.join(turned)}" if turned else name
+
+
+def _dial_value(dial: str, text: str, kind: Any) -> Any:
+    """Return a dial's value; a range is written ``6-8``, or ``6`` where both ends are the same."""
+    if kind is int and re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    if kind is float and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", text):
+        return float(text)
+    if kind is bool and text in ("true", "false"):
+        return text == "true"
+    if kind is str and re.fullmatch(r"\w+", text):
+        return text
+    if kind == tuple[int, int] and (match := re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)):
+        return int(match[1]), int(match[2] or match[1])
+    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    raise ValueError(f"the dial '{dial}' is {wanted.get(kind, 'a range such as 6-8')}, got {text[:40]!r}")
+
+
+# --- what follows from a world ---------------------------------------------------------------------------------------
+
+
+def world_problems(world: World, count: int, *, seed: int, name: str, start: int = 0) -> list[Problem]:
+    """Return `count` problems; problem i depends only on (world, name, seed, start + i), so any slice can be made alone."""
+    return [
+        world.problem(random.Random(f"{name}/{seed}/{index}"), f"{name}-{seed}-{index}")
+        for index in range(start, start + count)
+    ]
+
+
+def judged(world: World, trace: Trace) -> Trace:
+    """Return the trace with exact labels (nothing after the first error) and outcome.
+
+    Raises:
+        DataError: the problem is not one of this world.
+    """
+    first_error = next(
+        (
+            index
+            for index, step in enumerate(trace.steps)
+            if world.judge(trace.problem, trace.steps[:index], step).truth == "wrong"
+        ),
+        -1,
+    )
+    labels = labels_from_first_error(first_error, len(trace.steps))
+    return replace(trace, labels=labels, outcome=world.solved(trace.problem, trace.steps))
