@@ -17,7 +17,7 @@ from sparring.worlds.ledger_sentences import ACT_TABLE, FORM_SETS, IDLE, ROLE_TA
 from sparring.worlds.ledger_story import LONGEST_QUESTION, LONGEST_STEP, read_question, read_step
 
 SEEDS = st.integers(0, 100_000)
-ANY = Ledger(fewest=1, most=7, forms="a|b|c", distractors=3)
+ANY = Ledger(steps=(1, 7), forms="abc", distractors=3)
 SHOP = (
     "Mia buys 3 apples for 40 cents each . She buys 2 dozen eggs . Each egg costs 10 cents . Tom is 9 years old . "
     "Mia gets 20 percent off . Mia pays with 5 dollars . How much does Mia get back ?"
@@ -44,11 +44,11 @@ def judged(question: str, prefix: tuple[str, ...], step: str) -> tuple[str, str]
     return verdict.truth, verdict.reason.removeprefix("ledger:")
 
 
-@given(SEEDS, st.sampled_from([*FORM_SETS, "a|b|c"]), st.integers(0, 4), st.booleans())
-def test_reference_solutions_are_correct_in_all_forms(seed, forms, distractors, units):
-    world = Ledger(fewest=1, most=6, forms=forms, distractors=distractors, units=units)
+@given(SEEDS, st.sampled_from([*FORM_SETS, "abc"]), st.integers(0, 4), st.booleans(), st.integers(1, 3))
+def test_reference_solutions_are_correct_in_all_forms(seed, forms, distractors, units, size):
+    world = Ledger(steps=(1, 6), forms=forms, distractors=distractors, units=units, size=size)
     made = world.problem(random.Random(seed), "p")
-    assert made.solution is not None and world.fewest <= len(made.solution) <= world.most
+    assert made.solution is not None and world.steps[0] <= len(made.solution) <= world.steps[1]
     for index, step in enumerate(made.solution):
         assert world.judge(made, made.solution[:index], step).truth == "correct"
     assert world.solved(made, made.solution) and world.answer(made, made.solution) == made.answer
@@ -249,7 +249,7 @@ def test_a_word_changed_never_makes_a_false_amount_true(seed, data):
 
 @given(SEEDS)
 def test_the_author_makes_mistakes_that_are_calculated_on(seed):
-    world = Ledger(fewest=2, most=5, habits=0.6, habit_rate=1.0)
+    world = Ledger(steps=(2, 5), habits=0.6, habit_rate=1.0)
     made = world.problem(random.Random(seed), "p")
     written = world.written(made, random.Random(seed))
     assert all(world.is_step(step) for step in written) and made.solution is not None
@@ -262,11 +262,20 @@ def test_problems_are_a_function_of_dials_and_generator():
     world = Ledger()
     one, two = (world.problem(random.Random("x"), "p") for _ in range(2))
     assert one == two and world.name == "ledger"
-    assert Ledger(most=5, forms="a|c", units=False).name == "ledger:most=5,forms=a|c,units=0"
+    assert Ledger(steps=(2, 5), forms="ac", units=False).name == "ledger:steps=2-5,forms=ac,units=false"
 
 
 @pytest.mark.parametrize(
-    "dials", [{"fewest": 0}, {"fewest": 5}, {"most": 9}, {"forms": "d"}, {"distractors": 9}]
+    "dials",
+    [
+        {"steps": (0, 2)},
+        {"steps": (3, 2)},
+        {"steps": (1, 9)},
+        {"forms": "d"},
+        {"forms": "aa"},
+        {"distractors": 9},
+        {"size": 0},
+    ],
 )
 def test_dials_out_of_range_are_refused(dials):
     with pytest.raises(ValueError, match=r"ledger|forms"):
@@ -294,7 +303,7 @@ def test_other_questions_are_refused(question):
 
 
 def test_every_fact_and_role_is_told_somewhere():
-    world = Ledger(fewest=1, most=8, forms="a|b", distractors=4)
+    world = Ledger(steps=(1, 8), forms="ab", distractors=4)
     left, roles = set(ACT_TABLE), set(ROLE_TABLE)
     for seed in range(400):
         made = world.problem(random.Random(seed), "p")

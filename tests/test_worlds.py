@@ -23,7 +23,7 @@ from sparring.worlds.chain_world import ChainWorld
 from sparring.worlds.world import WORLDS, judged, make_world, world_problems
 
 HARD = "chain:modulus=97,steps=6-8,names=26,constants=9"
-TEXTS = [*WORLDS, HARD, "chain:steps=16,names=18", "countdown:variant=long"]
+TEXTS = [*WORLDS, HARD, "chain:steps=16,names=18", "countdown:variant=long", "ledger:steps=1-6,forms=abc"]
 SEEDS = st.integers(0, 10_000)
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from sparring.traces.records import Problem
@@ -77,6 +77,7 @@ from sparring.worlds.ledger_story import (
     right_calculations,
     rounded,
 )
+from sparring.worlds.world import world_name
 
 KINDS = (
     "arithmetic",
@@ -126,38 +127,35 @@ _MOST_DRAWS, _DRAWS_OF_A_PLOT = 20_000, 100
 class Ledger:
     """The ledger world with its dials set. Implements `sparring.worlds.world.World`."""
 
-    fewest: int = 2
-    """Fewest steps of a reference solution."""
-    most: int = 4
-    """Most steps of a reference solution."""
+    steps: tuple[int, int] = (2, 4)
+    """Fewest and most steps of a reference solution."""
     forms: str = "a"
-    """Sets of sentence forms, of `a`, `b` and `c`, joined by `|`."""
+    """Sets of sentence forms: some of `a`, `b` and `c`."""
     distractors: int = 1
     """Facts that do not matter: at most so many."""
     units: bool = True
     """Whether there are dozens, and units to convert."""
+    size: int = 3
+    """How large numbers get, and so how many calculations there are: 1 (the lowest third of each range) to 3."""
     habits: float = 0.15
     """Share of kinds of quantity that the author of a policy's training text often gets wrong in one certain way."""
     habit_rate: float = 0.7
     """How often the author gets them wrong."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.fewest <= self.most <= 8:
-            raise ValueError(f"a ledger problem has 1 to 8 steps, got {self.fewest} to {self.most}")
-        if not self.forms or any(one not in FORM_SETS for one in self.forms.split("|")):
-            raise ValueError(f"forms are some of {'|'.join(FORM_SETS)}, got {self.forms!r}")
+        if not 1 <= self.steps[0] <= self.steps[1] <= 8:
+            raise ValueError(f"a ledger problem has 1 to 8 steps, got {self.steps[0]} to {self.steps[1]}")
+        if not self.forms or len(set(self.forms)) < len(self.forms) or not set(self.forms) <= set(FORM_SETS):
+            raise ValueError(f"forms are some of {', '.join(FORM_SETS)}, such as 'ab', got {self.forms!r}")
+        if not 1 <= self.size <= 3:
+            raise ValueError(f"the size of a ledger problem's numbers is 1, 2 or 3, got {self.size}")
         if not 0 <= self.distractors <= 4:
             raise ValueError(f"a ledger problem has 0 to 4 distractors, got {self.distractors}")
 
     @property
     def name(self) -> str:
         """Return the world's name and every dial that is not at its default."""
-        changed = (
-            f"{one.name}={int(value) if isinstance(value, bool) else value}"
-            for one in fields(self)
-            if (value := getattr(self, one.name)) != one.default
-        )
-        return ":".join(("ledger", *filter(None, (",".join(changed),))))
+        return world_name("ledger", self)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -195,7 +193,7 @@ class Ledger:
         acts = self._draw_plot(plot, rng)
         made = [role for name in acts for role, _, _ in ACT_TABLE[name].follows]
         planned = len(made) + (made.count("cost") > 1)
-        if not self.fewest <= planned <= self.most + (made[-1] in ("both", "all")):
+        if not self.steps[0] <= planned <= self.steps[1] + (made[-1] in ("both", "all")):
             return None
         facts: list[tuple[Act, dict[str, str]]] = []
         story, used = Story(), set[str]()
@@ -207,7 +205,7 @@ class Ledger:
             mass = rng.choice([one for one in WEIGHED if one not in used] or [""])
             fixed = {"P": person, "Q": other, "G": goods, "W": mass, "K": rng.choice(COLOURS)}
             fixed = {slot: value for slot, value in fixed.items() if slot in act.slots}
-            if (slots := _draw_numbers(story, act, fixed, rng)) is None:
+            if (slots := _draw_numbers(story, act, fixed, self.size, rng)) is None:
                 return None
             used |= {slots.get("W", slots.get("G", ""))}
             facts.append((act, slots))
@@ -216,7 +214,7 @@ class Ledger:
             return None
         if acts[-1] in ("more", "less", "twice", "times") and rng.random() < 0.4:
             asked = next(one for one in story.quantities.values() if one.role in ("theirs", "many"))
-        if not self.fewest <= len(story.needed(asked.name)) <= self.most:
+        if not self.steps[0] <= len(story.needed(asked.name)) <= self.steps[1]:
             return None
         for _ in range(rng.randint(0, self.distractors)):
             idle = self._draw_distractor(plot, person, stranger, used | {goods}, rng)
@@ -289,8 +287,7 @@ class Ledger:
 
     def _say(self, quantity: Quantity, tree: Tree, result: Number, rng: random.Random) -> str:
         """Return a step that states a quantity."""
-        sets = self.forms.split("|")
-        chosen = rng.choice(sets)
+        chosen = rng.choice(self.forms)
         style = Style(chosen == "b" or (chosen == "c" and rng.random() < 0.5), chosen == "c")
         amount = Amount(((result, quantity.unit),))
         if quantity.unit in LARGER and (not writable(result) or rng.random() < 0.15):
@@ -584,7 +581,7 @@ def _result(tree: Tree, quantity: Quantity, values: Values) -> Number | None:
 
 
 def _draw_numbers(
-    story: Story, act: Act, fixed: Mapping[str, str], rng: random.Random
+    story: Story, act: Act, fixed: Mapping[str, str], size: int, rng: random.Random
 ) -> dict[str, str] | None:
     """Draw an act's numbers until what follows can be written, and tell it; None where no draw comes out well."""
     needs_current = any("cur" in formula for _, formula, _ in act.follows)
@@ -592,7 +589,7 @@ def _draw_numbers(
     if not all(writable(value) for value in current.values()):
         return None
     for _ in range(30):
-        numbers = {letter: rng.choice(range(a, b + 1, c)) for letter, (a, b, c) in act.ranges.items()}
+        numbers = _drawn(act, size, rng)
         values: dict[str, Number] = {**numbers, **current}
         fine = all(1 < numbers[part] < numbers[whole] for part, whole in act.whole.items())
         for role, formula, rounding in act.follows:
@@ -611,9 +608,17 @@ def _draw_numbers(
     return None
 
 
+def _drawn(act: Act, size: int, rng: random.Random) -> dict[str, int]:
+    """Return random numbers of an act, from the lowest `size` thirds of their ranges."""
+    ranges = (
+        (letter, range(first, last + 1, stride)) for letter, (first, last, stride) in act.ranges.items()
+    )
+    return {letter: rng.choice(all_of[: -(-len(all_of) * size // 3)]) for letter, all_of in ranges}
+
+
 def _forms_of(sets: Mapping[str, Sequence[Form]], wanted: str) -> list[Form]:
     """Return the forms of the wanted sets; `c` has the sentences of both."""
-    names = dict.fromkeys(one for chosen in wanted.split("|") for one in ("ab" if chosen == "c" else chosen))
+    names = dict.fromkeys(one for chosen in wanted for one in ("ab" if chosen == "c" else chosen))
     return [form for name in names for form in sets[name]]
 
 

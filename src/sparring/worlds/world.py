@@ -24,7 +24,11 @@ from sparring.errors import did_you_mean
 from sparring.traces.records import Problem, Trace, labels_from_first_error
 from sparring.traces.verdict import Verdict
 
-WORLDS: Mapping[str, str] = {"chain": "chain_world:ChainWorld", "countdown": "countdown:Countdown"}
+WORLDS: Mapping[str, str] = {
+    "chain": "chain_world:ChainWorld",
+    "countdown": "countdown:Countdown",
+    "ledger": "ledger:Ledger",
+}
 """World's name → its module in this package and its dataclass; imported when it is asked for."""
 
 _LONGEST_TEXT = 300  # characters of a world's name and dials
