@@ -130,7 +130,7 @@ class Ledger:
     steps: tuple[int, int] = (2, 4)
     """Fewest and most steps of a reference solution."""
     forms: str = "a"
-    """Sets of sentence forms: some of `a`, `b` and `c`."""
+    """Sets of sentence forms, some of `a`, `b` and `c`: a problem and its solution are told in one of them."""
     distractors: int = 1
     """Facts that do not matter: at most so many."""
     units: bool = True
@@ -173,21 +173,23 @@ class Ledger:
         """Return a random problem with its answer and reference solution."""
         plots = [one for one, chapters in _PLOTS.items() if self.units or not set(chapters[0]) <= _CONVERTING]
         plots += ["shop"] * 2  # the richest
-        plot = rng.choice(plots)
+        plot, forms = rng.choice(plots), rng.choice(self.forms)
         for draw in range(1, _MOST_DRAWS):
             if draw % _DRAWS_OF_A_PLOT == 0:
                 plot = rng.choice(plots)
-            told = self._draw_story(plot, rng)
+            told = self._draw_story(plot, forms, rng)
             if told is None:
                 continue
             question = " ".join(told)
             story = read_question(question)
             asked = story.quantities[story.asked]
-            solution = self._solution(story, rng, story.values)
-            return Problem(identifier, question, str(Amount(((asked.value, asked.unit),))), solution)
+            solution = self._solution(story, rng, forms)
+            return Problem(
+                identifier, question, str(Amount(((asked.value, asked.unit),))), solution, {"forms": forms}
+            )
         raise ValueError(f"no problem found with {self.name}")
 
-    def _draw_story(self, plot: str, rng: random.Random) -> list[str] | None:
+    def _draw_story(self, plot: str, forms: str, rng: random.Random) -> list[str] | None:
         """Return the sentences of a random problem, or None where the draw does not come out well."""
         person, other, stranger = rng.sample(list(PEOPLE), 3)
         acts = self._draw_plot(plot, rng)
@@ -220,7 +222,10 @@ class Ledger:
             idle = self._draw_distractor(plot, person, stranger, used | {goods}, rng)
             if all(idle[0] is not act or idle[0].name == "each" for act, _ in facts):
                 facts.insert(rng.randint(0, len(facts)), idle)
-        return [*self._tell(facts, rng), *_filled_form(rng.choice(ROLE_TABLE[asked.role].asks), asked.slots)]
+        return [
+            *_tell(facts, forms, rng),
+            *_filled_form(rng.choice(ROLE_TABLE[asked.role].asks), asked.slots),
+        ]
 
     def _draw_plot(self, plot: str, rng: random.Random) -> list[str]:
         acts: list[str] = []
@@ -248,25 +253,12 @@ class Ledger:
             letter: str(rng.choice(range(a, b + 1, c))) for letter, (a, b, c) in act.ranges.items()
         }
 
-    def _tell(self, facts: Sequence[tuple[Act, Mapping[str, str]]], rng: random.Random) -> list[str]:
-        """Return the words of the facts, with pronouns where the same person goes on."""
-        words: list[str] = []
-        person = ""
-        for act, slots in facts:
-            form = rng.choice(_forms_of(act.facts, self.forms))
-            shown = dict(slots)
-            if form[0] == "{P}" and slots["P"] == person and rng.random() < 0.6:
-                shown["P"] = PEOPLE[person]
-            person = slots["P"] if "P" in slots and "Q" not in slots else ""
-            words += _filled_form(form, shown)
-        return words
-
     # --- solutions -----------------------------------------------------------------------------------------------
 
     def _solution(
-        self, story: Story, rng: random.Random, values: Values, habits: bool = False
+        self, story: Story, rng: random.Random, forms: str, habits: bool = False
     ) -> tuple[str, ...]:
-        values = dict(values)
+        values = dict(story.values)
         steps, known = [], frozenset[str]()
         for name in story.needed(story.asked):
             quantity = story.quantities[name]
@@ -279,22 +271,11 @@ class Ledger:
                 tree = rng.choice(fine) if fine else tree
             result = _result(tree, quantity, values)
             if result is None:  # what follows from the mistake cannot be written
-                return self._solution(story, rng, story.values)
+                return self._solution(story, rng, forms)
             values[name] = result
-            steps.append(self._say(quantity, filled(tree, values), result, rng))
+            steps.append(_say(quantity, filled(tree, values), result, forms, rng))
             known |= {name}
         return tuple(steps)
-
-    def _say(self, quantity: Quantity, tree: Tree, result: Number, rng: random.Random) -> str:
-        """Return a step that states a quantity."""
-        chosen = rng.choice(self.forms)
-        style = Style(chosen == "b" or (chosen == "c" and rng.random() < 0.5), chosen == "c")
-        amount = Amount(((result, quantity.unit),))
-        if quantity.unit in LARGER and (not writable(result) or rng.random() < 0.15):
-            amount = mixed(result, quantity.unit)
-        statement = Statement(tree, quantity.rounding, amount, style)
-        form = rng.choice(_forms_of(ROLE_TABLE[quantity.role].steps, chosen))
-        return " ".join(_filled_form(form, {**quantity.slots, "=": str(statement)}))
 
     def _habit(self, quantity: Quantity) -> str | None:
         """Return the way in which the author often gets quantities of this kind wrong."""
@@ -305,7 +286,8 @@ class Ledger:
     def written(self, problem: Problem, rng: random.Random) -> tuple[str, ...]:
         """Return a solution as the author of a policy's training text writes it."""
         story = read_question(problem.question)
-        return self._solution(story, rng, story.values, habits=True)
+        forms = problem.meta.get("forms") or rng.choice(self.forms)
+        return self._solution(story, rng, str(forms), habits=True)
 
     # --- the verdict ---------------------------------------------------------------------------------------------
 
@@ -370,7 +352,7 @@ class Ledger:
         if kind == "wrong_reference":
             return _renamed(story, claim)
         if kind == "skipped_step":
-            return self._skips(story, known, rng)
+            return _skips(story, known, claim.statement.style, rng)
         right = right_calculations(story, quantity, known)
         texts = []
         for tree in wrong_calculations(story, quantity, known, right, kind).values():
@@ -380,24 +362,6 @@ class Ledger:
                 )
                 statement = Statement(filled(tree, story.values), said.rounding, amount, said.style)
                 texts.append(claim.with_statement(statement))
-        return texts
-
-    def _skips(self, story: Story, known: frozenset[str], rng: random.Random) -> list[str]:
-        """Return later steps that guess what has not been computed."""
-        texts = []
-        for name in story.needed(story.asked):
-            quantity = story.quantities[name]
-            assert quantity.tree is not None
-            missing = [
-                one
-                for one in leaves(quantity.tree)
-                if isinstance(one, str) and story.quantities[one].tree is not None and one not in known
-            ]
-            if name not in known and missing:
-                guesses = {one: rng.choice(range(5, 120, 5)) for one in missing}
-                values = {**story.values, **guesses}
-                if (result := _result(quantity.tree, quantity, values)) is not None:
-                    texts.append(self._say(quantity, filled(quantity.tree, values), result, rng))
         return texts
 
     # --- outcomes ------------------------------------------------------------------------------------------------
@@ -548,6 +512,26 @@ def _only_known(story: Story, known: frozenset[str], said: Statement) -> bool:
     return all(leaf in numbers for leaf in leaves(said.tree))
 
 
+def _skips(story: Story, known: frozenset[str], style: Style, rng: random.Random) -> list[str]:
+    """Return later steps that guess what has not been computed."""
+    texts = []
+    forms = "c" if style.result_first else "b" if style.in_words else "a"
+    for name in story.needed(story.asked):
+        quantity = story.quantities[name]
+        assert quantity.tree is not None
+        missing = [
+            one
+            for one in leaves(quantity.tree)
+            if isinstance(one, str) and story.quantities[one].tree is not None and one not in known
+        ]
+        if name not in known and missing:
+            guesses = {one: rng.choice(range(5, 120, 5)) for one in missing}
+            values = {**story.values, **guesses}
+            if (result := _result(quantity.tree, quantity, values)) is not None:
+                texts.append(_say(quantity, filled(quantity.tree, values), result, forms, rng))
+    return texts
+
+
 def _renamed(story: Story, claim: Claim) -> list[str]:
     """Return the step's text with another person or good of the problem named."""
     texts = []
@@ -616,10 +600,34 @@ def _drawn(act: Act, size: int, rng: random.Random) -> dict[str, int]:
     return {letter: rng.choice(all_of[: -(-len(all_of) * size // 3)]) for letter, all_of in ranges}
 
 
-def _forms_of(sets: Mapping[str, Sequence[Form]], wanted: str) -> list[Form]:
-    """Return the forms of the wanted sets; `c` has the sentences of both."""
-    names = dict.fromkeys(one for chosen in wanted for one in ("ab" if chosen == "c" else chosen))
-    return [form for name in names for form in sets[name]]
+def _tell(facts: Sequence[tuple[Act, Mapping[str, str]]], forms: str, rng: random.Random) -> list[str]:
+    """Return the words of the facts, with pronouns where the same person goes on."""
+    words: list[str] = []
+    person = ""
+    for act, slots in facts:
+        form = rng.choice(_forms_of(act.facts, forms))
+        shown = dict(slots)
+        if form[0] == "{P}" and slots["P"] == person and rng.random() < 0.6:
+            shown["P"] = PEOPLE[person]
+        person = slots["P"] if "P" in slots and "Q" not in slots else ""
+        words += _filled_form(form, shown)
+    return words
+
+
+def _say(quantity: Quantity, tree: Tree, result: Number, forms: str, rng: random.Random) -> str:
+    """Return a step that states a quantity."""
+    style = Style(forms == "b" or (forms == "c" and rng.random() < 0.5), forms == "c")
+    amount = Amount(((result, quantity.unit),))
+    if quantity.unit in LARGER and (not writable(result) or rng.random() < 0.15):
+        amount = mixed(result, quantity.unit)
+    statement = Statement(tree, quantity.rounding, amount, style)
+    form = rng.choice(_forms_of(ROLE_TABLE[quantity.role].steps, forms))
+    return " ".join(_filled_form(form, {**quantity.slots, "=": str(statement)}))
+
+
+def _forms_of(sets: Mapping[str, Sequence[Form]], wanted: str) -> Sequence[Form]:
+    """Return the sentences of a set of forms; `c` has those of both others."""
+    return [*sets["a"], *sets["b"]] if wanted == "c" else sets[wanted]
 
 
 def _filled_form(form: Form, slots: Mapping[str, str]) -> list[str]:
