@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -185,8 +186,20 @@ def test_true_words_that_the_oracle_does_not_know_are_undecided():
         "undecided",
         "other_way",
     )
+    assert judged(SHOP, (), "Mia pays 3 * 40 + 0 = 120 cents for the apples .")[1] == "other_way"
+    assert judged(SHOP, (), "Mia pays 4 * 30 = 120 cents for the apples .") == ("wrong", "wrong_calculation")
     assert judged(SHOP, (), "So Mia pays 3 * 40 = 120 cents .") == ("undecided", "other_words")
     assert judged(SHOP, (), "So Mia pays 3 * 40 = 125 cents .") == ("wrong", "arithmetic")
+
+
+def test_the_examples_of_the_page_are_correct():
+    page = (Path(__file__).resolve().parents[1] / "docs" / "worlds.md").read_text(encoding="utf-8")
+    block = page.partition("## The ledger world")[2].split("```")[1]
+    for shown in block.strip().split("\n\n"):
+        lines = shown.splitlines()
+        question = problem(" ".join(line for line in lines if not line.startswith(" ")))
+        steps = [line.strip() for line in lines if line.startswith(" ")]
+        assert Ledger().alive(question, steps) and Ledger().answer(question, steps), shown
 
 
 @pytest.mark.parametrize(

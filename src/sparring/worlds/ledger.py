@@ -505,10 +505,10 @@ def _arithmetic_holds(said: Statement) -> bool:
 
 
 def _only_known(story: Story, known: frozenset[str], said: Statement) -> bool:
-    """Tell whether a calculation uses nothing but known numbers, 100 less a percentage, and factors of units."""
+    """Tell whether a calculation uses known numbers, 100 less a percentage, factors of units, 0 and 1 only."""
     numbers = {one.value for one in story.quantities.values() if one.tree is None or one.name in known}
     numbers |= {100 - one.value for one in story.quantities.values() if one.letter == "r"}
-    numbers |= {12, *(factor for _, factor in LARGER.values())}
+    numbers |= {0, 1, 12, *(factor for _, factor in LARGER.values())}
     return all(leaf in numbers for leaf in leaves(said.tree))
 
 
