@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,15 @@ from transformers import AutoModelForCausalLM
 from rl_data import CPU, answer, random_prm, small
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.roles import Policy
-from sparring.training.rl import give_credit, improve, log_probs_before, objective, play_update, setup
+from sparring.training.rl import (
+    batches_of,
+    give_credit,
+    improve,
+    log_probs_before,
+    objective,
+    play_update,
+    setup,
+)
 from sparring.training.rl_scores import Answer, values_of
 from sparring.training.rl_settings import RlSettings
 
@@ -247,3 +256,41 @@ def test_equal_answers_count_as_often_as_they_are_there(tiny_folder):
     ]
     for name, value in sums[0].items():
         assert value == pytest.approx(sum(part[name] for part in sums[1:]), rel=1e-4, abs=1e-4), name
+
+
+def test_answers_that_share_a_row_have_the_gradient_of_separate_rows(tiny_folder):
+    settings = small(tiny_folder, kl=0.5, entropy=0.1)
+    pairs = [
+        (answer("a"), [1.0] * 3), (answer("b", "c"), [0.5] * 5), (answer("d", "e", "f"), [-2.0] * 7),
+        (replace(answer("a", "b"), prompt=(7, 8, 9, 10)), [1.0, 0.0, 0.0, -1.0, 1.0]),
+    ]  # fmt: skip
+    for item, _ in pairs:  # answers to one problem are not all alike
+        ids = tuple(token + len(item.steps) for token in item.completion.token_ids)
+        object.__setattr__(item.completion, "token_ids", ids)
+    found = {}
+    for branches in (1, 2, 4):
+        policy = policy_of(tiny_folder, value_head=True, branches=branches)
+        rows = [item.row for item, _ in pairs]
+        assert [len(group) for group in policy.in_rows(rows)] == {1: [1] * 4, 2: [2, 1, 1], 4: [3, 1]}[
+            branches
+        ]
+        with torch.no_grad():
+            policy.value_head.weight.fill_(0.1)
+            next(iter(policy.parameters().values())).add_(0.01)
+        found[branches] = (gradients(policy, with_advantages(*pairs), settings), policy.outputs(rows).values)
+    for branches in (2, 4):
+        for one, other in zip(found[branches], found[1], strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_batches_keep_answers_that_share_a_row_together(tiny_folder):
+    policy = policy_of(tiny_folder, branches=2)
+    prompts = [(4, 5, 6), (4, 7), (4, 5, 6), (4, 7), (4, 5, 6)]
+    rows = [(prompt, tuple(range(5, 6 + place))) for place, prompt in enumerate(prompts)]
+    batches = batches_of(policy, rows, 8)
+    assert sorted(row for batch in batches for row in batch) == sorted(rows)
+    assert sorted(len(unit) for batch in batches for unit in policy.in_rows(batch)) == [1, 2, 2]
+    alone = policy_of(tiny_folder)
+    assert [row for batch in batches_of(alone, rows, 1) for row in batch] == sorted(
+        rows, key=lambda row: -sum(map(len, row))
+    )

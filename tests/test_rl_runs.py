@@ -36,7 +36,7 @@ def prm_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         {"credit": "progress", "epochs": 2, "minibatches": 2, "entropy": 0.01, "watch_longer": 3},
         {"credit": "soft_min", "prm": "prm", "baseline": "value", "adapter": "lora", "lora_rank": 4},
         {"credit": "step_sum", "prm": "prm", "outcome_weight": 0.0, "objective": "reinforce"},
-        {"credit": "outcome", "baseline": "prefix", "gate": "prm"},
+        {"credit": "outcome", "baseline": "prefix", "gate": "prm", "kl": None, "answers_per_row": 3},
     ],
     ids=lambda changes: changes["credit"],
 )
@@ -48,7 +48,10 @@ def test_runs_write_what_they_promise(tiny_folder, prm_folder, tmp_path, changes
     assert [record["step"] for record in records] == [1, 2, 3, 4]
     assert [record["update"] for record in evaluation_log] == [0, 2, 4]
     assert records[-1]["samples"] == 36 and evaluation_log[-1]["samples"] == 36
-    assert evaluation_log[0]["kl_per_token"] == pytest.approx(0.0, abs=1e-6)
+    if "kl" in changes:  # no reference: nothing to be near to
+        assert "kl_per_token" not in records[0] and evaluation_log[0]["kl_per_token"] is None
+    else:
+        assert evaluation_log[0]["kl_per_token"] == pytest.approx(0.0, abs=1e-6)
     assert (evaluation_log[0]["reward"] is not None) == ("prm" in changes)
     wrong = [record["steps_wrong"] for record in (*records, *evaluation_log) if record["empty"] < 1]
     assert wrong and all(0 <= share <= 1 for share in wrong)

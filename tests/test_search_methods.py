@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from sparring.search import METHODS, MethodSettings, run_search
 from sparring.search.aggregation import AGGREGATIONS
 from sparring.search.particles import odds, systematic
 from sparring.search.scoring import SearchError
+from sparring.search.task import Valuation
 from sparring.settings_shared import seed_from
 
 SETTINGS = MethodSettings(expansions=4, aggregation="last")
@@ -139,6 +141,55 @@ def test_a_prover_with_its_own_value_model_is_scored_too():
     assert found.candidates[0].steps[0] == "b" and prover.asked
     with pytest.raises(SettingsError, match="no value model"):
         search("beam", engine, options=options)
+
+
+def test_correctness_times_value_is_the_q_of_a_prm_beside_a_value_model():
+    # "a" leads nowhere, "b" is a mistake that the value model likes, "c" is right and alive.
+    engine = Letters(lambda prefix, seed, j: LETTERS[j % 3] if not prefix.steps else "d", depth=2)
+    correct = Judge(lambda steps: 0.1 if steps[-1] == "b" else 0.8)
+    value = Judge(lambda steps: {"a": 0.1, "b": 0.9, "c": 0.5}[steps[0]])
+    options = MethodSettings(expansions=3, aggregation="min", alpha=0.5)
+    for alone, wanted in ((correct, "a"), (value, "b")):
+        [found] = search("beam", engine, alone, n=1, count=1, options=options)
+        assert found.candidates[0].steps[0] == wanted
+    [found] = search("beam", engine, correct, n=3, count=1, options=options, value=value)
+    by_first = {one.steps[0]: one for one in found.candidates}
+    assert found.candidates[found.chosen].steps == ("c", "d")
+    # The PRM's minimum times the value model's last score; the kept scores are the PRM's.
+    assert {first: one.value for first, one in by_first.items()} == pytest.approx(
+        {"a": 0.08, "b": 0.09, "c": 0.4}
+    )
+    assert by_first["c"].scores == (0.8, 0.8)
+    for one in search("independent", engine, correct, options=options, value=value):
+        assert one.candidates[one.chosen].steps[0] == "c"
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=4), st.floats(0, 1), st.floats(0, 1))
+def test_a_product_never_exceeds_its_factors_and_a_prover_is_gated_too(scores, prover, value):
+    valuation = Valuation("min", 1, "last", "last")
+    q, progress = valuation.of(scores, [prover], [value])
+    assert q == min(scores) * value and progress == min(scores) * prover
+    assert Valuation("min", 4, None, "last").of(scores, None, [value]) == (q, 1 - (1 - q) ** 4)
+
+
+def test_a_product_takes_a_prm_of_correctness_and_a_value_model():
+    correct, value = Judge(share_of_a), Judge(share_of_a)
+    correct.sidecar, value.sidecar = (
+        SimpleNamespace(meaning=meaning, head="x", aggregation="min") for meaning in ("correctness", "value")
+    )
+    search("beam", None, correct, value=value)
+    for prm, beside in ((value, value), (correct, correct)):
+        with pytest.raises(SettingsError, match="product of correctness and value"):
+            search("beam", None, prm, value=beside)
+
+
+def test_a_prefix_that_the_value_model_refuses_is_dropped():
+    value = Judge(share_of_a)
+    value.refuse = lambda trace: trace.steps[0] == "a"
+    engine = Letters(lambda prefix, seed, j: LETTERS[j % 4])
+    for one in search("beam", engine, value=value):
+        assert one.candidates and all(each.steps[0] != "a" for each in one.candidates)
+        assert one.counts["prefix refused by the PRM"] > 0
 
 
 @EVERY

@@ -61,6 +61,8 @@ class SearchSettings(MethodSettings, SolverSettings):
 
     prm: str
     """Who scores: a PRM folder."""
+    value: str | None = None
+    """Folder of a value model beside a `prm` of correctness: Q is then correctness × value."""
     methods: tuple[Literal["beam", "dvts", "lookahead", "puct", "particles"], ...] = ("beam",)
     """Methods beside independent solutions, which are always sampled."""
     n: tuple[int, ...] = (1, 4, 16)
@@ -81,11 +83,12 @@ class SearchSettings(MethodSettings, SolverSettings):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Who takes part: policy, PRM and, where the settings name one, the prover's value model."""
+    """Who takes part: policy, PRM and, where the settings name them, the prover's value model and a value model."""
 
     engine: Engine
     scorer: StepScorer
     prover: StepScorer | None = None
+    value: StepScorer | None = None
 
 
 @writes("out")
@@ -135,6 +138,7 @@ def run_search_command(
                     seeded,
                     n=n,
                     prover=models.prover,
+                    value=models.value,
                     journal=out / "journals" / f"{method}-{n}-{repeat}.jsonl",
                     identity=_identity(settings, models.engine),
                     progress=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
@@ -169,7 +173,7 @@ def run_search_command(
 
 
 def load_models(settings: SearchSettings) -> Models:
-    """Return policy, PRM and, where named and needed, the prover's value model."""
+    """Return policy, PRM and, where named and needed, the prover's value model and the value model beside the PRM."""
     from sparring.labels.provers import load_engine
     from sparring.models.scorer import load_scorer
 
@@ -177,12 +181,12 @@ def load_models(settings: SearchSettings) -> Models:
     # Layouts are made for steps that end with a line break.
     engine.layout = replace(engine.layout, separator=settings.separator)
     prover = parse_prover(settings.prover).policy if settings.alpha > 0 else None
-    scorers = [
-        load_scorer(folder, device=settings.device, dtype=settings.dtype)
-        for folder in (settings.prm, prover)
-        if folder is not None
+    scorer, *others = [
+        None if folder is None else load_scorer(folder, device=settings.device, dtype=settings.dtype)
+        for folder in (settings.prm, prover, settings.value)
     ]
-    return Models(engine, *scorers)
+    assert scorer is not None
+    return Models(engine, scorer, *others)
 
 
 def judged(problems: Sequence[Problem], found: Sequence[Found], checker: Checker, repeat: int) -> list[Case]:
@@ -214,6 +218,7 @@ def _identity(settings: SearchSettings, engine: Engine) -> dict[str, Any]:
         "policy": policy_identity(settings.policy),
         "prm": folder_identity(Path(settings.prm)),
         "prover_model": None if prover is None else folder_identity(Path(prover)),
+        **({} if settings.value is None else {"value_model": folder_identity(Path(settings.value))}),
         "prompts": prompt_digest(getattr(engine, "layout", None)),
         "dtype": settings.dtype,
     }

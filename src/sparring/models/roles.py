@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -36,7 +37,7 @@ from transformers.pytorch_utils import Conv1D
 from sparring.errors import SettingsError
 from sparring.files import atomic_directory
 from sparring.models.batching import pad_right
-from sparring.models.branches import BranchedBatch, hidden_states
+from sparring.models.branches import BranchedBatch, BranchedRow, collate, hidden_states
 from sparring.models.checkpoint import CORRECT, LABELS, token_classifier, write_folder, write_model
 from sparring.models.loading import (
     checkpoint_activations,
@@ -44,6 +45,7 @@ from sparring.models.loading import (
     load_new_token_classifier,
     quiet,
 )
+from sparring.models.prefix_cache import cacheable
 from sparring.models.scorer import correct_log_odds
 from sparring.models.sidecar import Sidecar
 
@@ -370,18 +372,37 @@ class Policy(Roles):
         pad_id: any valid id.
         value_head: whether there is a value function: a linear head on the last hidden states, which it does not train.
         temperature: of the distribution that is sampled from.
+        reference: whether the start is kept as a reference.
+        branches: most answers after one another with the same prompt that share a row, which reads the prompt once.
         options: as `Roles` takes them.
+
+    Raises:
+        SettingsError: answers shall share rows, and the model's attention or positions do not allow it.
 
     Attributes:
         version: counts the optimiser's steps; whoever moves the weights raises it.
     """
 
     def __init__(
-        self, model: Any, *, pad_id: int, value_head: bool = False, temperature: float = 1.0, **options: Any
+        self,
+        model: Any,
+        *,
+        pad_id: int,
+        value_head: bool = False,
+        temperature: float = 1.0,
+        reference: bool = True,
+        branches: int = 1,
+        **options: Any,
     ) -> None:
         # In evaluation mode: importance ratios would measure dropout.
-        super().__init__(model.eval(), ["policy"], references="start", **options)
+        super().__init__(model.eval(), ["policy"], references="start" if reference else "none", **options)
         self.model: Any = self._models["policy"]
+        self.branches = branches
+        if branches > 1 and not cacheable(self.model):
+            raise SettingsError(
+                "answers can share a row (answers_per_row) only in models with rotary positions, SDPA attention and no "
+                "windows; set it to 1"
+            )
         self.pad_id, self.temperature, self.version = pad_id, temperature, 0
         width = self.config.hidden_size
         self.value_head = _zero_head(width, 1, self.device) if value_head else None
@@ -409,24 +430,41 @@ class Policy(Roles):
         with self.acting("policy_reference") as model, self.autocast():
             return self._logits(model, rows)[0]
 
+    def in_rows(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """Return the answers that share a row: those after one another with the same prompt, `branches` at most."""
+        return [
+            list(group[start : start + self.branches])
+            for _, members in groupby(rows, key=lambda row: row[0])
+            for group in [list(members)]
+            for start in range(0, len(group), self.branches)
+        ]
+
     def _logits(
         self, model: Any, rows: Sequence[Row]
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
         """Return logits at the sampled tokens, the (rows, kept columns) that they were read at, and the tokens."""
-        ids = pad_right([[*prompt, *answer] for prompt, answer in rows], self.pad_id, self.device)
+        packed = [BranchedRow(group[0][0], [ids for _, ids in group]) for group in self.in_rows(rows)]
         # Logits are the largest tensors of all, and those within every prompt are of no use.
-        start = min(len(prompt) for prompt, _ in rows) - 1
-        logits = model(input_ids=ids, use_cache=False, logits_to_keep=ids.shape[1] - start).logits
-        # A token is predicted at the place before it.
-        pairs = [
-            (row, len(prompt) - 1 + place)
-            for row, (prompt, answer) in enumerate(rows)
-            for place in range(len(answer))
-        ]
-        index = torch.tensor(pairs, device=self.device).reshape(-1, 2)
+        start = min(len(row.prefix) for row in packed) - 1
+        inputs: dict[str, Any] = {}
+        if any(len(row.branches) > 1 for row in packed):
+            batch = collate(packed, self.pad_id, self.device, self.mask_dtype)
+            ids, inputs = batch.ids, {"position_ids": batch.positions, "attention_mask": batch.mask}
+        else:
+            ids = pad_right([[*prompt, *answer] for prompt, answer in rows], self.pad_id, self.device)
+        logits = model(input_ids=ids, use_cache=False, logits_to_keep=ids.shape[1] - start, **inputs).logits
+        # A token is predicted at the place before it, the first of every answer at the prompt's last.
+        places: list[tuple[int, int]] = []
+        written: list[int] = []
+        for number, row in enumerate(packed):
+            for begin, branch in zip(row.starts(), row.branches, strict=True):
+                places.append((number, len(row.prefix) - 1))
+                places += [(number, column) for column in range(begin, begin + len(branch) - 1)]
+                written += branch
+        index = torch.tensor(places, device=self.device).reshape(-1, 2)
         row_places, columns = index[:, 0], index[:, 1]
         read = logits[row_places, columns - start].float() / self.temperature
-        return read, (row_places, columns - start), ids[row_places, columns + 1]
+        return read, (row_places, columns - start), torch.tensor(written, device=self.device)
 
     @contextmanager
     def sampling(self) -> Iterator[Any]:

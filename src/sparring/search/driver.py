@@ -102,6 +102,7 @@ def run_search(
     *,
     n: int,
     prover: StepScorer | None = None,
+    value: StepScorer | None = None,
     journal: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -116,13 +117,14 @@ def run_search(
         settings: of the method.
         n: solutions, beam width, next steps of all trees, walks or particles, as the method says.
         prover: the prover's value model, where `settings.prover` names one.
+        value: a value model beside a PRM of correctness: Q is the product of both.
         journal: file that finished problems are written to and read from.
         identity: what else must agree for a journal to be continued, such as the models' names.
         progress: called with the number of problems that were finished, at the start with those in the journal.
 
     Raises:
         SettingsError: no such method, n below 1, the journal is of another run, or a budget in units that the engine
-            or a model cannot be counted in.
+            or a model cannot be counted in, or a value model stands beside a PRM that is one itself.
         DataError: two problems share an id, or the journal is damaged.
         SearchError: scores that are no numbers, or no problem could be searched.
         EngineError: the engine is out of order.
@@ -135,7 +137,7 @@ def run_search(
     if len(numbers) < len(problems):
         twice = next(one.id for index, one in enumerate(problems) if numbers[one.id] != index)
         raise DataError(f"two problems have the id {twice!r}", field="id")
-    run = _Run(engine, scorer, prover, settings)
+    run = _Run(engine, scorer, prover, value, settings)
     job = {
         "method": method,
         "n": n,
@@ -200,23 +202,37 @@ class _Run:
     """Answers the questions of the searches in flight, together."""
 
     def __init__(
-        self, engine: Engine, scorer: StepScorer, prover: StepScorer | None, settings: MethodSettings
+        self,
+        engine: Engine,
+        scorer: StepScorer,
+        prover: StepScorer | None,
+        value: StepScorer | None,
+        settings: MethodSettings,
     ) -> None:
         other = parse_prover(settings.prover)
         if settings.alpha > 0 and other.policy is not None and prover is None:
             raise SettingsError(f"the prover {settings.prover!r} has no value model: give one as `prover`")
+        for one, wanted in ((scorer, "correctness"), (value, "value")) if value is not None else ():
+            sidecar = getattr(one, "sidecar", None)
+            if sidecar is not None and sidecar.meaning != wanted:
+                raise SettingsError(
+                    f"the product of correctness and value needs a {'`prm`' if one is scorer else '`value`'} whose scores "
+                    f"mean '{wanted}'; those of the one given mean '{sidecar.meaning}' (its sparring.json)"
+                )
         self.engine, self.settings = engine, settings
         self.scores = StepScores(scorer)
         self.prover = StepScores(prover) if prover is not None and settings.alpha > 0 else None
+        self.value = StepScores(value) if value is not None else None
         self.valuation = Valuation(
             aggregation_for(scorer, settings.aggregation),
             other.best_of,
             None if prover is None or self.prover is None else aggregation_for(prover, "auto"),
+            None if value is None else aggregation_for(value, "auto"),
         )
         self.lengths = Lengths(getattr(engine, "tokenizer", None), getattr(engine, "layout", None))
         self.policy = measured(getattr(engine, "model", None)) if self.lengths.known else None
-        readers = [one for one in (self.scores, self.prover) if one is not None]
-        if settings.budget_flops is not None and None in (self.policy, *(one.model for one in readers)):
+        self.readers = [one for one in (self.scores, self.prover, self.value) if one is not None]
+        if settings.budget_flops is not None and None in (self.policy, *(one.model for one in self.readers)):
             raise SettingsError("budget_flops needs models in this process; use budget_tokens")
 
     def sample(self, flights: Sequence[_Flight]) -> list[Sampled]:
@@ -275,21 +291,23 @@ class _Run:
             if isinstance(flight.question, Score)
         ]
         rows = self.scores.score(asked)
-        if self.prover is None:
-            return [[one if isinstance(one, DataError) else (one, None) for one in row] for row in rows]
-        return [
-            [
-                next((refused for refused in pair if isinstance(refused, DataError)), pair)  # type: ignore[misc]
-                for pair in zip(mine, theirs, strict=True)
-            ]
-            for mine, theirs in zip(rows, self.prover.score(asked), strict=True)
-        ]
+        found: list[Scored] = []
+        prover = None if self.prover is None else self.prover.score(asked)
+        value = None if self.value is None else self.value.score(asked)
+        for number, row in enumerate(rows):
+            scored: Scored = []
+            for place, mine in enumerate(row):
+                theirs = None if prover is None else prover[number][place]
+                worth = None if value is None else value[number][place]
+                refused = next((one for one in (mine, theirs, worth) if isinstance(one, DataError)), None)
+                scored.append(refused or (mine, theirs, worth))  # type: ignore[arg-type]
+            found.append(scored)
+        return found
 
     def forget(self, problem: Problem) -> None:
         """Forget what was kept for a problem."""
-        for scores in (self.scores, self.prover):
-            if scores is not None:
-                scores.forget(problem)
+        for scores in self.readers:
+            scores.forget(problem)
 
 
 def _lasting(settings: MethodSettings) -> dict[str, Any]:

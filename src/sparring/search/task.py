@@ -50,8 +50,8 @@ class Score:
 
 
 Sampled = list[list[Completion] | DataError]
-Scored = list[tuple[Sequence[float], Sequence[float] | None] | DataError]
-"""Per prefix: scores of its steps by the PRM and, where there is one, by the prover's value model."""
+Scored = list[tuple[Sequence[float], Sequence[float] | None, Sequence[float] | None] | DataError]
+"""Per prefix: scores of its steps by the PRM and, where there are such, by the prover's value model and a value model."""
 
 Search = Generator[Sample | Score, Any, T]
 """A part of a method: asks, is sent `Sampled` or `Scored`, returns T."""
@@ -89,18 +89,28 @@ class Valuation:
         aggregation: from step scores to Q, a name in `AGGREGATIONS`.
         best_of: K of a best-of-K prover, whose Q^μ is 1 − (1 − Q)^K.
         prover_aggregation: from the prover's value model's scores to its Q; None: the prover's Q is the PRM's.
+        value_aggregation: from the value model's scores to a factor of Q; None: there is none.
     """
 
     aggregation: str
     best_of: int = 1
     prover_aggregation: str | None = None
+    value_aggregation: str | None = None
 
-    def of(self, scores: Sequence[float], prover_scores: Sequence[float] | None) -> tuple[float, float]:
-        """Return Q^π and Q^μ of a prefix with at least one step."""
+    def of(
+        self,
+        scores: Sequence[float],
+        prover_scores: Sequence[float] | None = None,
+        value_scores: Sequence[float] | None = None,
+    ) -> tuple[float, float]:
+        """Return Q^π and Q^μ of a prefix with at least one step; with a value model both are times the correctness."""
+        correctness = 1.0
         value = AGGREGATIONS[self.aggregation](scores)
+        if self.value_aggregation is not None and value_scores is not None:
+            correctness, value = value, value * AGGREGATIONS[self.value_aggregation](value_scores)
         if self.prover_aggregation is None or prover_scores is None:
             return value, 1.0 - (1.0 - value) ** self.best_of
-        return value, AGGREGATIONS[self.prover_aggregation](prover_scores)
+        return value, correctness * AGGREGATIONS[self.prover_aggregation](prover_scores)
 
 
 class Task:

@@ -12,11 +12,15 @@ A step that shares all its tokens with an earlier one has an empty span.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 from sparring.rollouts.engine import SEPARATOR
+
+Piece = Callable[[int], str]
+"""The text of a single token."""
 
 _BROKEN = "\ufffd"  # what decoding gives for a part of a character's bytes
 
@@ -28,6 +32,7 @@ def step_spans(
     separator: str = SEPARATOR,
     *,
     answer: str | None = None,
+    piece: Piece | None = None,
 ) -> list[tuple[int, int]]:
     """Return the range of tokens of every step of an answer.
 
@@ -37,11 +42,12 @@ def step_spans(
         text: the answer's text.
         separator: what is between steps; steps are those of `rollouts.engine.split_completion`.
         answer: the text with its thinking blanked out, where there is any; the first step's tokens begin with the thinking.
+        piece: decodes a single id, where that is remembered.
     """
     starts = step_starts(text if answer is None else answer, separator)
     if not starts:
         return []
-    ends = token_ends(tokenizer, token_ids, text)
+    ends = token_ends(tokenizer, token_ids, text, piece)
     first_visible = []
     for begin, end in pairwise([0, *ends]):
         visible = next((place for place in range(begin, end) if not text[place].isspace()), begin)
@@ -56,6 +62,11 @@ def step_spans(
     return [(bisect_right(owners, step - 1), bisect_right(owners, step)) for step in range(len(starts))]
 
 
+def pieces_of(tokenizer: Any) -> Piece:
+    """Return the decoder of single ids that remembers what it has decoded."""
+    return cache(lambda index: str(tokenizer.decode([index], skip_special_tokens=False)))
+
+
 def step_starts(text: str, separator: str = SEPARATOR) -> list[int]:
     """Return where each step begins: the first visible character of every piece that has one."""
     starts, place = [], 0
@@ -66,13 +77,13 @@ def step_starts(text: str, separator: str = SEPARATOR) -> list[int]:
     return starts
 
 
-def token_ends(tokenizer: Any, token_ids: Sequence[int], text: str) -> list[int]:
+def token_ends(tokenizer: Any, token_ids: Sequence[int], text: str, piece: Piece | None = None) -> list[int]:
     """Return, per token, how many characters of the text are written once it is there; never falling, at most all.
 
     Tokens are read one by one where their texts add up to the whole; where they do not (a character of several tokens,
     say), every beginning of the ids is decoded, and what it shares with the text counts.
     """
-    pieces = [tokenizer.decode([index], skip_special_tokens=False) for index in token_ids]
+    pieces = [*map(piece or pieces_of(tokenizer), token_ids)]
     found = _added_up(pieces, text)
     if found is not None:
         return found

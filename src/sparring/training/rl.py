@@ -25,7 +25,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -254,6 +254,8 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         lora_targets=settings.lora_targets,
         value_head=settings.baseline == "value",
         temperature=settings.temperature,
+        reference=settings.kl is not None,
+        branches=settings.answers_per_row,
         autocast=autocast(device, dtype),
     )
     sampler = Sampler(policy, tokenizer, layout, subject.checker, settings, other, subject.judge)
@@ -379,11 +381,8 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
             equal: dict[Row, list[Answer]] = {}
             for answer in members:
                 equal.setdefault(answer.row, []).append(answer)
-            rows = list(equal)
-            for batch in length_sorted_batches(
-                [sum(map(len, row)) for row in rows], settings.tokens_per_pass, shortest=SHORTEST
-            ):
-                chosen = [answer for index in batch for answer in equal[rows[index]]]
+            for rows in batches_of(run.policy, equal, settings.tokens_per_pass, shortest=SHORTEST):
+                chosen = [answer for row in rows for answer in equal[row]]
                 loss, found = objective(run.policy, chosen, settings, before)
                 (loss / tokens).backward()  # type: ignore[no-untyped-call]
                 for name, value in found.items():
@@ -399,6 +398,24 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
         spread = means.pop("square_return") - means.pop("return") ** 2
         means["explained_variance"] = 1 - means["value_loss"] / spread if spread > 1e-12 else 0.0
     return {"trained_tokens": int(count / settings.epochs), **means, "gradient_norm": sum(norms) / len(norms)}
+
+
+def batches_of(
+    policy: Policy, rows: Iterable[Row], tokens_per_pass: int, *, shortest: float = 0.0
+) -> list[list[Row]]:
+    """Return answers in batches of similar length; those that share a row (`Policy.in_rows`) stay together."""
+    order = list(rows)
+    if policy.branches > 1:
+        groups: dict[tuple[int, ...], list[Row]] = {}
+        for row in order:
+            groups.setdefault(row[0], []).append(row)
+        order = [row for group in groups.values() for row in group]
+    units = policy.in_rows(order)
+    lengths = [len(unit[0][0]) + sum(len(ids) for _, ids in unit) for unit in units]
+    return [
+        [row for index in batch for row in units[index]]
+        for batch in length_sorted_batches(lengths, tokens_per_pass, shortest=shortest)
+    ]
 
 
 def objective(
@@ -424,7 +441,7 @@ def objective(
         if answer.row not in first:
             first[answer.row] = tokens
             tokens += len(answer.completion.token_ids)
-    reference = policy.reference_logits(list(first))
+    reference = None if settings.kl is None else policy.reference_logits(list(first))
     out = policy.outputs(list(first))
     starts = [(first[answer.row], len(answer.completion.token_ids)) for answer in answers]
     places = torch.tensor(
@@ -458,8 +475,10 @@ def objective(
     else:
         surrogate = (log_probs - old).exp() * weight * advantages
     entropy = summed(settings.entropy, categorical_entropy, out.logits)
-    kl = summed(settings.kl, categorical_kl, out.logits, reference)
-    loss = -(surrogate.sum() - settings.kl * kl + settings.entropy * entropy)
+    weight_of_kl = settings.kl or 0.0
+    kl = None if reference is None else summed(weight_of_kl, categorical_kl, out.logits, reference)
+    pull = 0.0 if kl is None else weight_of_kl * kl
+    loss = -(surrogate.sum() - pull + settings.entropy * entropy)
     every = torch.ones_like(old)
     approx_kl, clipfrac = update_size(log_probs.detach(), old, settings.clip, every)
     sampler_kl, _ = update_size(start_of_update, sampler, settings.clip, every)
@@ -467,7 +486,7 @@ def objective(
     sums = {
         "tokens": float(count),
         "policy_loss": -float(surrogate.detach().sum()),
-        "kl_per_token": float(kl.detach()),
+        **({} if kl is None else {"kl_per_token": float(kl.detach())}),
         "entropy": float(entropy.detach()),
         "approx_kl": approx_kl * count,
         "clipfrac": clipfrac * count,
@@ -489,8 +508,7 @@ def log_probs_before(run: Run, answers: Sequence[Answer]) -> dict[Row, list[floa
     """Return the policy's log-probabilities of the answers' tokens as it is now, each answer once."""
     rows = list(dict.fromkeys(answer.row for answer in answers))
     found: dict[Row, list[float]] = {}
-    for batch in length_sorted_batches([sum(map(len, row)) for row in rows], run.settings.tokens_per_pass):
-        chosen = [rows[index] for index in batch]
+    for chosen in batches_of(run.policy, rows, run.settings.tokens_per_pass):
         parts = torch.split(run.policy.outputs(chosen).log_probs, [len(ids) for _, ids in chosen])
         found |= {row: part.tolist() for row, part in zip(chosen, parts, strict=True)}
     return found
@@ -522,16 +540,8 @@ def evaluate(run: Run, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     seed = seed_from(settings.seed, 0, "watch")
     answers = [group[0] for group in run.sampler.answers(subject.held_out, 1, seed)]
     rewards = None if run.scores is None else run.scores.rewards([answer.solution for answer in answers])
-    kl = tokens = 0.0
-    with torch.no_grad():
-        rows = [answer.row for answer in answers]
-        for batch in length_sorted_batches(
-            [len(prompt) + len(ids) for prompt, ids in rows], settings.tokens_per_pass
-        ):
-            chosen = [rows[index] for index in batch]
-            found = categorical_kl(run.policy.outputs(chosen).logits, run.policy.reference_logits(chosen))
-            kl, tokens = kl + float(found.sum()), tokens + len(found)
-    record = evaluation_record(answers, rewards, kl / tokens)
+    kl = None if settings.kl is None else mean_kl(run, [answer.row for answer in answers])
+    record = evaluation_record(answers, rewards, kl)
     if subject.longer:
         longer = run.sampler.answers(subject.longer, 1, seed_from(settings.seed, 0, "watch longer"))
         record["right_longer"] = [int(group[0].outcome) for group in longer]
@@ -542,6 +552,16 @@ def evaluate(run: Run, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
             before = list(zip(subject.held_out, best["steps"], strict=True))
             record["best_rewards"] = run.scores.rewards(before)
     return record
+
+
+@torch.no_grad()
+def mean_kl(run: Run, rows: Sequence[Row]) -> float:
+    """Return KL(policy ‖ reference) per sampled token of some answers, in nats."""
+    total = tokens = 0.0
+    for chosen in batches_of(run.policy, rows, run.settings.tokens_per_pass):
+        found = categorical_kl(run.policy.outputs(chosen).logits, run.policy.reference_logits(chosen))
+        total, tokens = total + float(found.sum()), tokens + len(found)
+    return total / tokens
 
 
 def finish(

@@ -110,8 +110,8 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     """Passes over an update's answers."""
     minibatches: int = Field(1, gt=0)
     """Optimiser steps per pass."""
-    kl: float = Field(0.01, ge=0)
-    """Weight of KL(policy ‖ reference), per token."""
+    kl: float | None = Field(0.01, ge=0)
+    """Weight of KL(policy ‖ reference), per token. null: no reference is kept or asked, which saves a forward pass."""
     entropy: float = Field(0.0, ge=0)
     """Weight of the policy's entropy, per token."""
 
@@ -126,6 +126,9 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     """The step size falls linearly over the run to this share of what it is."""
     tokens_per_pass: int = Field(16_384, gt=0)
     """Tokens per forward pass, padding included; lower it to save memory (gradients are accumulated)."""
+    answers_per_row: int = Field(1, gt=0)
+    """Answers to one problem that share a row in training, so that their prompt is read once: quicker where prompts are
+    long beside answers, with other rounding. For models with rotary positions."""
 
     # Watching
     watch_every: int = Field(10, gt=0)

@@ -26,7 +26,7 @@ from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, prompt_ids
 from sparring.traces.verdict import Verdict
-from sparring.training.alignment import step_spans
+from sparring.training.alignment import pieces_of, step_spans
 from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
 from sparring.worlds.chain import LONGER
@@ -151,7 +151,7 @@ class Sampler:
         self.policy, self.tokenizer, self.layout = policy, tokenizer, layout
         self.checker, self.other, self.judge = checker, other, judge
         self.limits = settings.limits(settings.temperature)
-        self.stop = settings.stop
+        self.stop, self.piece = settings.stop, pieces_of(tokenizer)
         self.engine: Engine = (
             LocalEngine(policy.model, tokenizer, layout, row_budget=settings.row_budget)
             if other is None
@@ -205,7 +205,9 @@ class Sampler:
                 prompt,
                 one,
                 split_completion(one.text),
-                step_spans(self.tokenizer, one.token_ids, one.whole or one.text, answer=one.text),
+                step_spans(
+                    self.tokenizer, one.token_ids, one.whole or one.text, answer=one.text, piece=self.piece
+                ),
             )
             for one in completions
         ]
