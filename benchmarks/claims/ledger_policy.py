@@ -28,7 +28,7 @@ from sparring.models.loading import load_policy, pick_device
 from sparring.models.roles import Policy, Row
 from sparring.rollouts.engine import Limits, Prefix, split_completion
 from sparring.rollouts.local import LocalEngine
-from sparring.runs import Metric, write_metrics
+from sparring.runs import METRICS_FILE, Metric, write_metrics
 from sparring.settings_shared import learning_rate_share, seed_from
 from sparring.statistics import proportion
 from sparring.traces.spans import encode
@@ -52,12 +52,21 @@ def batch(world: World, tokenizer: Any, size: int, seed: int, update: int) -> li
     return rows
 
 
-def fine_tune(model_name: str, out: Path, settings: argparse.Namespace) -> Path:
-    """Train, or go on; return the folder of the merged model."""
-    folder = out / "model"
-    if folder.is_dir():
-        return folder
-    world = make_world(settings.world)
+def policy_of(settings: argparse.Namespace) -> Path:
+    """Return the folder of the fine-tuned model, trained and measured."""
+    folder, world = settings.out / "model", make_world(settings.world)
+    if not folder.is_dir():
+        fine_tune(world, folder, settings)
+    if not (settings.out / METRICS_FILE).exists():
+        metrics = {"policy.success": success(folder, world, settings)}
+        plain = vars(settings) | {"out": str(settings.out)}
+        write_metrics(settings.out, metrics, settings=plain, seed=settings.seed)
+    return folder
+
+
+def fine_tune(world: World, folder: Path, settings: argparse.Namespace) -> None:
+    """Train, or go on, and write the merged model."""
+    model_name, out = settings.model, settings.out
     device = pick_device("cpu")
     torch.manual_seed(seed_from(settings.seed, 0, "weights"))
     model, tokenizer = load_policy(model_name, device=device, dtype=torch.float32)
@@ -103,16 +112,6 @@ def fine_tune(model_name: str, out: Path, settings: argparse.Namespace) -> Path:
                 {"update": update + 1, "seconds": time.perf_counter() - started},
             )
     policy.save(folder, tokenizer, f"# {model_name}, fine-tuned on {settings.world}\n")
-    write_metrics(
-        out,
-        {
-            "training.seconds": Metric(time.perf_counter() - started, unit="s"),
-            "policy.success": success(folder, world, settings),
-        },
-        settings=vars(settings) | {"out": str(settings.out)},
-        seed=settings.seed,
-    )
-    return folder
 
 
 def success(folder: Path, world: World, settings: argparse.Namespace) -> Metric:
@@ -148,7 +147,7 @@ def main() -> None:
     parser.add_argument("--evaluation-problems", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     settings = parser.parse_args()
-    print(fine_tune(settings.model, settings.out, settings))
+    print(policy_of(settings))
 
 
 if __name__ == "__main__":
