@@ -288,10 +288,11 @@ def test_problems_are_a_function_of_dials_and_generator():
         {"forms": "aa"},
         {"distractors": 9},
         {"size": 0},
+        {"habits": 2.0},
     ],
 )
 def test_dials_out_of_range_are_refused(dials):
-    with pytest.raises(ValueError, match=r"ledger|forms"):
+    with pytest.raises(ValueError, match=r"ledger|forms|habits"):
         Ledger(**dials)
 
 

@@ -149,6 +149,8 @@ class Ledger:
             raise ValueError(f"forms are some of {', '.join(FORM_SETS)}, such as 'ab', got {self.forms!r}")
         if not 1 <= self.size <= 3:
             raise ValueError(f"the size of a ledger problem's numbers is 1, 2 or 3, got {self.size}")
+        if not 0 <= self.habits <= 1 or not 0 <= self.habit_rate <= 1:
+            raise ValueError("habits and habit_rate are shares")
         if not 0 <= self.distractors <= 4:
             raise ValueError(f"a ledger problem has 0 to 4 distractors, got {self.distractors}")
 
@@ -220,7 +222,8 @@ class Ledger:
             return None
         for _ in range(rng.randint(0, self.distractors)):
             idle = self._draw_distractor(plot, person, stranger, used | {goods}, rng)
-            if all(idle[0] is not act or idle[0].name == "each" for act, _ in facts):
+            alike = [slots for act, slots in facts if act is idle[0]]
+            if all(idle[0].name == "each" and slots["P"] == person for slots in alike):
                 facts.insert(rng.randint(0, len(facts)), idle)
         return [
             *_tell(facts, forms, rng),
@@ -249,9 +252,7 @@ class Ledger:
         who = stranger if act.name == "each" else rng.choice((person, stranger))
         fixed = {"P": who, "G": rng.choice([one for one in COUNTED if one not in used])}
         slots = {slot: value for slot, value in fixed.items() if slot in act.slots}
-        return act, slots | {
-            letter: str(rng.choice(range(a, b + 1, c))) for letter, (a, b, c) in act.ranges.items()
-        }
+        return act, slots | {letter: str(value) for letter, value in _drawn(act, self.size, rng).items()}
 
     # --- solutions -----------------------------------------------------------------------------------------------
 
