@@ -416,6 +416,7 @@ RUNS = (
     f"class_balance=weights calibrate=true {SUPERVISED.replace('backbone=tiny-chain-policy ', '')}",
     f"train orm --out orm data=traces.jsonl {SUPERVISED}",
     f"train value --out value data=traces.jsonl {SUPERVISED}",
+    "train world-policy --out world-policy updates=4 batch=8 width=32 earlier=[2] evaluation_problems=5",
     "train chain-policy --out chain-policy problems=64 detection_problems=64 width=32 layers=2 evaluation_problems=5",
     f"label --out label {LABEL}",
     f"label --out label-adaptive adaptive=true prover=best-of-2 label=posterior_mean {LABEL}",

@@ -282,7 +282,7 @@ def test_dials_out_of_range_are_refused() -> None:
     for dials in (
         {"numbers": (3, 7)},
         {"steps": (6, 7)},
-        {"largest": 1},
+        {"largest": 3},
         {"useless": 1.0},
         {"slips": -0.1},
         {"variant": "x"},

@@ -41,6 +41,7 @@ SMALLER: dict[str, str] = {
         "dtype=float32 trackers=[]"  # one process has one precision; tensorboard is an extra
     ),
     "train chain-policy": "problems=64 detection_problems=64 evaluation_problems=8",
+    "train world-policy": "updates=2 batch=4 earlier=[1] evaluation_problems=2",
     "train prm": "epochs=1 max_traces=16",
     "train orm": "epochs=1 max_traces=16",
     "train value": "epochs=1 max_traces=16",

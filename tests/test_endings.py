@@ -39,6 +39,7 @@ COMMANDS = {
     "migrate": ["migrate", "{data}", OUT, "source=trl"],
     "train aprm": ["train", "aprm", "--out", OUT],
     "train chain-policy": ["train", "chain-policy", "--out", OUT],
+    "train world-policy": ["train", "world-policy", "--out", OUT],
     "train rl": ["train", "rl", "--out", OUT],
     "train prm": ["train", "prm", "backbone=tiny-chain-policy", "data=[{data}]", "--out", OUT],
     "train orm": ["train", "orm", "backbone=tiny-chain-policy", "data=[{data}]", "--out", OUT],

@@ -165,6 +165,7 @@ def test_a_function_holds_the_lock_of_its_argument(tmp_path):
         "models.families.convert_prm",
         "training.aprm.train_aprm",
         "training.tiny_policy.train_chain_policy",
+        "training.world_policy.train_world_policy",
         "training.rl.train_rl",
         "training.supervised.train_supervised",
     ],
@@ -177,6 +178,11 @@ def test_every_command_that_writes_holds_the_lock_before_it_does_anything(tmp_pa
         for one in inspect.signature(work).parameters.values()
         if one.default is one.empty
     }
-    inside = name.split(".")[-1] not in ("score_file", "convert_prm", "train_chain_policy")
+    inside = name.split(".")[-1] not in (
+        "score_file",
+        "convert_prm",
+        "train_chain_policy",
+        "train_world_policy",
+    )
     with sole_writer(tmp_path / "out", inside=inside), pytest.raises(LockedError):
         work(**given)

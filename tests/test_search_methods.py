@@ -133,6 +133,20 @@ def test_alpha_zero_is_beam_by_q_and_alpha_keeps_progress():
     assert kept == {(0.0, "base"): ["a", "b"], (0.5, "base"): ["b", "a"], (0.5, "best-of-4"): ["b", "a"]}
 
 
+def test_of_different_ways_to_one_state_the_better_is_kept():
+    """A step is `path : state`; the judge prefers one path."""
+    written = [f"{path} : {state}" for path in "xy" for state in "ab"]
+    engine = Letters(lambda prefix, seed, j: written[j % 4])
+    judge = Judge(lambda steps: 0.9 if steps[-1].endswith("a") and "y" in steps[-1] else 0.5)
+    options = SETTINGS.model_copy(update={"max_steps": 1})
+    apart = search("beam", engine, judge, n=4, count=1, options=options)[0]
+    together = search(
+        "beam", engine, judge, n=4, count=1, options=options.model_copy(update={"state_mark": " : "})
+    )[0]
+    assert {one.steps[0] for one in apart.candidates} == set(written)
+    assert [one.steps[0] for one in together.candidates] == ["y : a", "x : b"]
+
+
 def test_a_prover_with_its_own_value_model_is_scored_too():
     engine = Letters(lambda prefix, seed, j: LETTERS[j % 2], depth=2)
     options = MethodSettings(expansions=2, aggregation="last", alpha=5.0, prover="somewhere/prover")

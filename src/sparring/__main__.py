@@ -141,6 +141,16 @@ COMMANDS = (
         says="policy: {}",
     ),
     Command(
+        "train world-policy",
+        "Train a tiny policy of any world from generated solutions.",
+        "training.world_policy:show_world_policy",
+        "training.world_policy:WorldPolicySettings",
+        kind="folder",
+        after_stop="anew",
+        progress=True,
+        says="policy: {}",
+    ),
+    Command(
         "train rl",
         "Train a policy by reinforcement learning with step rewards.",
         "training.rl:show_rl",

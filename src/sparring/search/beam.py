@@ -2,7 +2,8 @@
 
 From every state C next steps are sampled, the N states of the highest effective reward are kept; finished solutions
 compete for their place like any other state. The start counts as N states. α = 0 is beam search by Q.
-Not in the paper, decided here: equal texts are one state, since a confident policy would fill the beam with copies.
+Not in the paper, decided here: equal texts are one state, since a confident policy would fill the beam with copies;
+with `state_mark` also different ways to one state.
 """
 
 from __future__ import annotations
@@ -31,5 +32,5 @@ def beam_by(task: Task, expand: Expand, width: int) -> Search[list[State]]:
         pool = [state for state in kept if state.end != "open"] + [one for group in groups for one in group]
         if not pool:  # nothing could be continued: what there was stays as it is
             break
-        kept = best(merged(pool), width)
+        kept = best(merged(pool, task.settings.state_mark), width)
     return [state for state in kept if state.steps]

@@ -24,6 +24,9 @@ class MethodSettings(PolicySettings, Seeded):
     """Whose progress counts with `alpha`: `base` or `best-of-K` of the PRM's own value, or the folder of another one."""
     aggregation: Literal["auto", "min", "product", "last", "mean", "soft_min"] = "auto"
     """From step scores to Q; `auto`: the last score where scores are values, else as the PRM's sidecar says."""
+    state_mark: str | None = Field(None, min_length=1)
+    """Beam: text in a step behind which stands all that matters from there on (` : ` in countdown). Of partial solutions
+    that agree in it the best one is kept. Without it only equal texts are one."""
     max_steps: int = Field(40, gt=0)
     """Steps after which a solution is not continued."""
     max_step_tokens: int | None = Field(None, gt=0)

@@ -260,11 +260,20 @@ def _before_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
     return text[: min(places, default=len(text))].strip(), bool(places)
 
 
-def merged(states: Sequence[State]) -> list[State]:
-    """Return the states without repetitions, in order: equal texts are one state."""
-    found: dict[tuple[Steps, str], State] = {}
+def merged(states: Sequence[State], mark: str | None = None) -> list[State]:
+    """Return the states without repetitions, in order: equal texts are one state.
+
+    With `mark`, so are as many steps whose last one says the same after its first `mark`; the one of the highest reward is
+    kept.
+    """
+    found: dict[tuple[object, str], State] = {}
     for state in states:
-        found.setdefault((state.steps, state.end), state)
+        key: object = state.steps
+        if mark is not None and state.steps and mark in state.steps[-1]:
+            key = len(state.steps), state.steps[-1].partition(mark)[2]
+        kept = found.setdefault((key, state.end), state)
+        if state.reward > kept.reward and mark is not None:
+            found[key, state.end] = state
     return list(found.values())
 
 

@@ -151,10 +151,10 @@ def learn_language(tokenizer: Any, settings: ChainPolicySettings, progress: Prog
             settings.batch, steps=steps, seed=settings.seed, start=start, name="policy-train"
         )
         ids, targets = solution_batch(problems, tokenizer)
-        states = _states(model, ids, gapped_positions(ids, tokenizer, settings.largest_gap, gaps))
-        return {"loss": _next_token_loss(model, states, targets)}
+        states = hidden_states(model, ids, gapped_positions(ids, tokenizer, settings.largest_gap, gaps))
+        return {"loss": next_token_loss(model, states, targets)}
 
-    _train(list(model.parameters()), settings.learning_rate, updates, losses, progress)
+    run_phase(list(model.parameters()), settings.learning_rate, updates, losses, progress)
     return model
 
 
@@ -184,11 +184,11 @@ def learn_detection(
             ids, targets, tokenizer, settings.replaced, settings.replaced_numbers, random_ids
         )
         shown[:language] = ids[:language]
-        states = _states(model, shown, positions)
+        states = hidden_states(model, shown, positions)
         others = slice(language, None)
         return {
-            "loss": _next_token_loss(model, states[:language], targets[:language]),
-            "detection_loss": _detection_loss(
+            "loss": next_token_loss(model, states[:language], targets[:language]),
+            "detection_loss": detection_loss(
                 heads, states[others], ids[others], targets[others], replaced[others], line_break
             ),
         }
@@ -196,10 +196,10 @@ def learn_detection(
     updates = max(1, settings.detection_problems // settings.batch)
     parameters = [*model.parameters(), *heads.parameters()]
     first = settings.first_phase_updates
-    _train(parameters, settings.learning_rate / 2, updates, losses, progress, first)
+    run_phase(parameters, settings.learning_rate / 2, updates, losses, progress, first)
 
 
-def _train(
+def run_phase(
     parameters: Sequence[torch.nn.Parameter],
     rate: float,
     updates: int,
@@ -207,7 +207,7 @@ def _train(
     progress: Progress | None,
     first: int = 0,
 ) -> None:
-    """Make the updates of one phase, which begins after `first` others; the losses of an update are added up."""
+    """Make the updates of a phase of training that begins after `first` others; the losses of an update are added up."""
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
     divergence = Divergence("policy", parameters)
     for update in range(updates):
@@ -222,7 +222,8 @@ def _train(
             progress(first + update + 1, {name: float(loss.detach()) for name, loss in found.items()})
 
 
-def _states(model: Any, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+def hidden_states(model: Any, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Return the last hidden states at positions that may jump, (rows, length, width)."""
     # The explicit mask matters: without one, transformers takes a jump in the positions for the start of another packed
     # text and hides everything before it.
     mask = torch.ones_like(ids)
@@ -232,12 +233,13 @@ def _states(model: Any, ids: torch.Tensor, positions: torch.Tensor) -> torch.Ten
     return states
 
 
-def _next_token_loss(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def next_token_loss(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy of the targets that count."""
     counted = targets != IGNORED
     return torch.nn.functional.cross_entropy(model.lm_head(states)[counted], targets[counted])
 
 
-def _detection_loss(
+def detection_loss(
     heads: torch.nn.Linear,
     states: torch.Tensor,
     ids: torch.Tensor,
@@ -297,17 +299,35 @@ def replace_words(
     number_share: float,
     generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `replaced_by_kind` for the chain world's signs, names and numbers."""
+    numbers = [str(value) for value in range(MODULUS)]
+    kinds = [(list(OPERATIONS), share), (list(NAMES), share), (numbers, number_share)]
+    return replaced_by_kind(ids, targets, tokenizer, kinds, generator)
+
+
+def replaced_by_kind(
+    ids: torch.Tensor,
+    targets: torch.Tensor,
+    tokenizer: Any,
+    kinds: Sequence[tuple[Sequence[str], float]],
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids with random solution words replaced by others of their kind, and where that happened (rows, length).
 
     Half of the replacements stand elsewhere in the same problem: mixing up two values is the hardest mistake to see.
+
+    Args:
+        ids: of problems with solutions, (rows, length).
+        targets: the solutions' words, one place to the left.
+        tokenizer: has each word as one id.
+        kinds: the words of each kind, and the share of them that is replaced.
+        generator: of the randomness.
     """
-    numbers = [str(value) for value in range(MODULUS)]
-    kinds = [(list(OPERATIONS), share), (list(NAMES), share), (numbers, number_share)]
     shown, replaced = ids.clone(), torch.zeros_like(ids, dtype=torch.bool)
     solution = targets.roll(1, dims=1) != IGNORED
     solution[:, 0] = False
     for words, wanted in kinds:
-        members = torch.tensor(tokenizer.convert_tokens_to_ids(words))
+        members = torch.tensor(tokenizer.convert_tokens_to_ids(list(words)))
         of_kind = torch.isin(ids, members)
         random_word = members[torch.randint(len(members), ids.shape, generator=generator)]
         present = torch.where(of_kind.any(dim=1, keepdim=True), of_kind, True).float()
@@ -347,17 +367,23 @@ def schedule(update: int, updates: int) -> float:
 
 def with_added_layers(model: Any, settings: ChainPolicySettings) -> Any:
     """Return the model with further layers on top that begin as the identity."""
-    torch.manual_seed(seed_from(settings.seed, 1, "layers"))
+    return with_layers(model, settings.added_layers, settings.seed)
+
+
+def with_layers(model: Any, added: int, seed: int) -> Any:
+    """Return a native Llama with further layers on top that begin as the identity."""
+    torch.manual_seed(seed_from(seed, 1, "layers"))
+    config = model.config
     grown = LlamaForCausalLM(
         tiny_config(
-            model.config.vocab_size,
-            width=settings.width,
-            layers=settings.layers + settings.added_layers,
-            heads=settings.heads,
+            config.vocab_size,
+            width=config.hidden_size,
+            layers=config.num_hidden_layers + added,
+            heads=config.num_attention_heads,
         )
     )
     grown.load_state_dict(model.state_dict(), strict=False)
-    for layer in grown.model.layers[settings.layers :]:
+    for layer in grown.model.layers[config.num_hidden_layers :]:
         torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
         torch.nn.init.zeros_(layer.mlp.down_proj.weight)
     return grown

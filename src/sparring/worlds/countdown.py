@@ -28,13 +28,15 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
+from typing import NamedTuple
 
 from sparring.errors import DataError
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
+from sparring.worlds.world import world_name
 
 OPERATIONS = ("+", "-", "*", "/")
 LARGEST = 99
@@ -76,16 +78,14 @@ def falling(numbers: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(numbers, reverse=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """A stage of the long variant: two numbers arrive, and the total must be `goal` two steps later."""
 
     arriving: tuple[int, int]
     goal: int
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What is left after correct steps.
 
     Attributes:
@@ -101,8 +101,7 @@ class State:
     missed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """A calculation as a step writes it."""
 
     left: int
@@ -128,19 +127,21 @@ class Puzzle:
         """Tell whether no step can follow because the solution is whole."""
         return state.stage == len(self.stages) if self.stages else len(state.table) == 1
 
-    def moves(self, state: State) -> list[tuple[Move, State]]:
-        """Return every correct step with what is left after it, in a fixed order; none where the solution is whole."""
+    def calculations(self, state: State) -> list[Move]:
+        """Return every correct calculation, in a fixed order; none where the solution is whole."""
         if self.done(state):
             return []
-        found: dict[Move, State] = {}
+        found = []
         for left, right in self._pairs(state):
             for operation in OPERATIONS:
                 result = combine(left, operation, right)
                 if result is not None:
-                    move = Move(left, operation, right, result)
-                    if move not in found:
-                        found[move] = self.after(state, move)
-        return list(found.items())
+                    found.append(Move(left, operation, right, result))
+        return found
+
+    def moves(self, state: State) -> list[tuple[Move, State]]:
+        """Return every correct calculation with what is left after it."""
+        return [(move, self.after(state, move)) for move in self.calculations(state)]
 
     def can_use(self, state: State, left: int, right: int) -> bool:
         """Tell whether the two numbers are there."""
@@ -350,8 +351,10 @@ class Countdown:
             raise ValueError(f"variant: 'short' or 'long', got {self.variant!r}")
         if not 2 <= self.steps[0] <= self.steps[1] <= 16 or any(one % 2 for one in self.steps):
             raise ValueError(f"steps: the long variant has 2, 4, ... or 16, got {self.steps}")
-        if not 2 <= self.largest <= LARGEST:
-            raise ValueError(f"largest: 2 to {LARGEST}, got {self.largest}")
+        if (
+            not 4 <= self.largest <= LARGEST
+        ):  # three numbers of less seldom or never make a target of two digits
+            raise ValueError(f"largest: 4 to {LARGEST}, got {self.largest}")
         for share in ("useless", "slips"):
             if not 0 <= getattr(self, share) < 1:
                 raise ValueError(f"{share}: a share from 0 to below 1, got {getattr(self, share)}")
@@ -359,13 +362,7 @@ class Countdown:
     @property
     def name(self) -> str:
         """Return the world's name and the dials that are not at their default."""
-        turned = []
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if value != one.default:
-                shown = "-".join(map(str, dict.fromkeys(value))) if isinstance(value, tuple) else value
-                turned.append(f"{one.name}={shown}")
-        return f"countdown:{','.join(turned)}" if turned else "countdown"
+        return world_name("countdown", self)
 
     @property
     def kinds(self) -> tuple[str, ...]:
