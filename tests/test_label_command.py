@@ -29,9 +29,11 @@ from sparring.rollouts.engine import Completion, EngineError, Limits, Prefix, Us
 from sparring.runs import read_metrics
 from sparring.settings import load_settings
 from sparring.traces import Problem, Trace, read_traces, write_problems, write_traces
+from sparring.training.supervised import train_supervised
 from sparring.worlds.chain import generate_problems
 from sparring.worlds.chain_world import ChainWorld
 from sparring.worlds.world import judged
+from supervised_data import quick
 
 PROGRAM = """
 import sys
@@ -198,6 +200,42 @@ def test_search_modes(tmp_path, sums, mode):
     if mode == "first_pit":
         assert all(trace.outcome is False for trace in traces)
         assert {trace.estimates[0].count for trace in slipped} == {20}
+
+
+class Slips(Solver):
+    """Writes a chain problem's reference solution, every other time with a wrong result in its second step."""
+
+    @staticmethod
+    def fair(prefix: Prefix, number: int) -> tuple[str, str]:
+        steps = list(prefix.problem.solution or ())
+        if number % 2:
+            head, _, result = steps[1].rpartition(" ")
+            steps[1] = f"{head} {(int(result) + 1) % 13}"
+        return "\n".join(steps), "end"
+
+
+def test_an_oracle_labels_what_the_policy_writes_without_a_rollout(tmp_path, tiny_folder):
+    options = ("problems=12", "n_cov=4", "mode=oracle")
+    traces, shown = label(tmp_path / "run", *options, engine=Slips())
+    assert len(traces) == 48 and len(journal(tmp_path / "run")) == 12
+    for trace in traces:
+        exact = judged(ChainWorld(), trace)
+        assert (trace.labels, trace.outcome) == (exact.labels, exact.outcome)
+    assert {trace.meta["walk"] for trace in traces} == {"wrong step", "all correct"}
+    assert "wrong step: 24" in shown and "0 rollouts" in shown
+    again, _ = label(tmp_path / "run", *options, engine=Slips())
+    assert again == traces
+    data = tmp_path / "run" / "traces.jsonl"
+    settings = quick("prm", tiny_folder, data, epochs=1, max_updates=2)
+    metrics = read_metrics(train_supervised(settings, tmp_path / "prm").parent)
+    assert metrics["training.traces"].value + 4 * 3 == 48  # a quarter of the problems is held out
+
+
+def test_for_problems_of_a_file_the_panel_is_the_oracle(tmp_path, sums):
+    engine = Solver(lambda prefix, number: (f"1 + {number % 2 + 1} = 2\nso\n#### 2", "end"))
+    traces, _ = label(tmp_path / "run", f"data={sums}", "mode=oracle", "oracle=[arithmetic]", engine=engine)
+    labels = {trace.steps[0]: trace.labels for trace in traces}
+    assert labels == {"1 + 1 = 2": (1.0, None, None), "1 + 2 = 2": (0.0, None, None)}
 
 
 def test_adaptive_allocation_spends_less_for_the_same_hard_labels(tmp_path, sums):

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from rl_data import PROBLEM, evaluations_of, killed_run, log_of, random_prm, small
 from sparring.errors import SettingsError
+from sparring.labels.oracle import step_labels
 from sparring.models import TINY_POLICY
 from sparring.models.loading import load_tokenizer
 from sparring.models.scorer import load_scorer
@@ -29,7 +30,6 @@ from sparring.training.rl_refresh import (
     label_answers,
     prm_folder,
     refresh,
-    step_labels,
     targets_of,
     undecided_steps,
 )

@@ -9,10 +9,12 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -29,12 +31,19 @@ from sparring.training.examples import (
     Example,
     estimated_values,
     hard_labels,
+    outcome_at_every_step,
     outcome_at_last_step,
     place_weights,
     soft_labels,
     split_by_group,
 )
-from sparring.training.supervised import SupervisedSettings, show_supervised, train_supervised
+from sparring.training.supervised import (
+    SupervisedSettings,
+    buffered_loss,
+    product_loss,
+    show_supervised,
+    train_supervised,
+)
 from sparring.training.validation import Judged, cross_calibrated, fit_calibration, quick_statistics
 from supervised_data import data_file, log_of, metrics_of, quick, separable_traces
 
@@ -55,6 +64,8 @@ def test_targets_by_hand():
     assert hard_labels(soft) == (1.0, 0.0, None)
     assert soft_labels(soft) == (0.5, 0.2, None)
     assert outcome_at_last_step(soft) == (None, None, 1.0)
+    assert outcome_at_every_step(soft) == (1.0, 1.0, 1.0)
+    assert outcome_at_every_step(replace(soft, outcome=None)) is None
     assert set(estimated_values(trace)) <= {0.9, 0.2}
     bare = Trace(Problem("p", "q"), ("a",))
     assert [f(bare) for f in (hard_labels, soft_labels, outcome_at_last_step, estimated_values)] == [None] * 4
@@ -383,3 +394,76 @@ def test_mixed_precision_trains_in_float32_and_checkpointing_changes_nothing(
         assert (changed != changed.bfloat16().float()).any()  # merged adapters are not rounded away
     assert logs[0] == pytest.approx(logs[1], abs=0.03)  # bfloat16 has three digits
     assert metrics_of(out)["validation.auc"]["value"] > 0.8
+
+
+# --- the outcome as a label of every step ------------------------------------------------------------------------
+
+
+def test_a_buffer_takes_what_fits_neither_label():
+    log_odds = torch.tensor([2.0, -2.0, 2.0, -2.0])
+    target = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    none = buffered_loss(log_odds, torch.full((4,), -40.0), target, torch.full((4,), 0.5))
+    plain = torch.nn.functional.binary_cross_entropy_with_logits(log_odds, target, reduction="none")
+    torch.testing.assert_close(none, plain)  # a buffer without probability changes nothing
+    # By hand: p(correct), p(wrong), p(buffer) of a softmax over (2, 0, 1), a factor of a half.
+    p = torch.softmax(torch.tensor([2.0, 0.0, 1.0]), 0)
+    buffer = torch.tensor([1.0 - np.logaddexp(2.0, 0.0)])
+    found = buffered_loss(log_odds[:1], buffer.float(), target[:1], torch.tensor([0.5]))
+    assert float(found) == pytest.approx(-math.log(p[0] + 0.5 * p[2]), abs=1e-6)
+    # A step that is surely against its label pays less by taking the buffer, one that is for it pays more.
+    shift = torch.zeros(4, requires_grad=True)
+    buffered_loss(2 * log_odds, shift, target, torch.full((4,), 0.5)).sum().backward()
+    assert [float(g) < 0 for g in shift.grad] == [False, True, True, False]
+
+
+@given(st.lists(st.lists(st.floats(-8, 8), min_size=1, max_size=5), min_size=1, max_size=4), st.data())
+def test_a_solution_is_right_where_all_its_steps_are(rows, data):
+    outcomes = [float(data.draw(st.booleans())) for _ in rows]
+    flat = torch.tensor([x for row in rows for x in row], dtype=torch.float64)
+    target = torch.tensor(
+        [y for y, row in zip(outcomes, rows, strict=True) for _ in row], dtype=torch.float64
+    )
+    found = float(product_loss(flat, target, [len(row) for row in rows]))
+    by_hand = 0.0
+    for y, row in zip(outcomes, rows, strict=True):
+        right = min(math.prod(1 / (1 + math.exp(-x)) for x in row), 1 - 1e-6)
+        by_hand -= len(row) * math.log(right if y else 1 - right)
+    assert found == pytest.approx(by_hand, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("noise", ["none", "buffer", "product"])
+def test_outcomes_alone_teach_which_steps_are_wrong(tiny_folder, tmp_path, noise):
+    traces = [
+        replace(trace, labels=None, estimates=None, outcome=all(trace.labels))
+        for trace in separable_traces(80, 3)
+    ]
+    settings = quick(
+        "prm", tiny_folder, data_file(tmp_path, traces), labels="outcome", outcome_noise=noise, keep="last"
+    )
+    folder = train_supervised(settings, tmp_path / "run")
+    scorer = load_scorer(folder, device="cpu")
+    (scores,) = scorer.score([Trace(traces[0].problem, ("c = a + b", "c = a - b"))])
+    assert scores[0] > scores[1] + 0.2
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["id2label"] == {"0": "wrong", "1": "correct"}  # the buffer was for training
+    # Batches that are split into passes are the same run.
+    split = settings.model_copy(update={"token_budget": 60, "max_updates": 2})
+    whole = settings.model_copy(update={"max_updates": 2})
+    logs = []
+    for name, one in (("a", split), ("b", whole)):
+        train_supervised(one, tmp_path / name)
+        logs.append([record["loss"] for record in log_of(tmp_path / name)])
+    assert logs[0] == pytest.approx(logs[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"last_step_only": True}, "about every step"),
+        ({"head": "label_tokens"}, "third class"),
+        ({"outcome_noise": "product", "class_balance": "weights"}, "one target per solution"),
+    ],
+)
+def test_outcome_labels_that_make_no_sense_are_refused(tiny_folder, tmp_path, changes, message):
+    with pytest.raises(ValidationError, match=message):
+        quick("prm", tiny_folder, tmp_path, labels="outcome", **changes)

@@ -27,6 +27,7 @@ from sparring.labels.provers import load_engines, policy_identity
 from sparring.labels.settings import LabelSettings, SolverSettings
 from sparring.locks import writes
 from sparring.models.prompts import prompt_digest
+from sparring.oracles.panel import Panel
 from sparring.rollouts.engine import Engine, room_note
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
@@ -35,6 +36,7 @@ from sparring.traces.formats.common import ReadOptions
 from sparring.traces.jsonl import write_traces
 from sparring.traces.readers import read_problems_as, read_traces_as
 from sparring.traces.records import Problem, Trace
+from sparring.traces.verdict import Judge
 from sparring.worlds.world import world_problems
 
 _WORLD_PROBLEMS = 100
@@ -72,7 +74,7 @@ def run_label(
         if note := room_note(prover, settings.limits()):
             console.print(note, highlight=False)
         started = time.perf_counter()
-        with _shown_progress(console) as progress:
+        with _shown_progress(console) as progress, oracle_of(settings) as judge:
             job = LabelJob(
                 settings,
                 subjects,
@@ -81,6 +83,7 @@ def run_label(
                 checker=checker,
                 journal=journal,
                 progress=progress,
+                judge=judge,
             )
             traces = job.run()
         seconds = time.perf_counter() - started
@@ -188,9 +191,24 @@ def pick_checker(settings: SolverSettings, problems: Iterable[Problem]) -> Check
     return WorldChecker(settings.world)
 
 
+@contextmanager
+def oracle_of(settings: LabelSettings) -> Iterator[Judge | None]:
+    """Give the oracle of the mode `oracle`: the world's where that judges answers, else the panel; None in other modes."""
+    if settings.mode != "oracle":
+        yield None
+    elif settings.judged_by_world:
+        world = settings.world
+        yield lambda steps: [world.judge(*step) for step in steps]
+    else:
+        with Panel(settings.oracle) as panel:
+            yield panel.judge_many
+
+
 def _job(settings: LabelSettings, engines: Sequence[Engine]) -> dict[str, Any]:
     """Return what must agree for a journal to be continued."""
     dumped = {name: value for name, value in dump_settings(settings).items() if name not in _NOT_OF_THE_JOB}
+    if settings.mode != "oracle":
+        del dumped["oracle"]
     dumped["server"] = {k: v for k, v in dumped["server"].items() if k not in _NOT_OF_THE_SERVER}
     content = b"" if settings.data is None else Path(settings.data).read_bytes()
     names = {settings.policy, *((settings.prover,) if settings.prover.strip() else ())}

@@ -33,12 +33,14 @@ from sparring.labels.journal import (
     solutions_entry,
 )
 from sparring.labels.modes import BinarySearch, FirstPit, Mode, MonteCarlo, Walk
+from sparring.labels.oracle import judge_traces
 from sparring.labels.posterior import estimate
 from sparring.labels.settings import LabelSettings
 from sparring.rollouts.engine import Completion, Engine, EngineError, Prefix, repeats, split_completion
 from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import read_traces
 from sparring.traces.records import Estimate, Problem, Trace
+from sparring.traces.verdict import Judge
 
 TRACES_FILE, JOURNAL_FILE = "traces.jsonl", "journal.jsonl"
 REPEATED = "rollout repeats another of its prefix"
@@ -74,6 +76,7 @@ class LabelJob:
         checker: judges answers.
         journal: what is finished.
         progress: called after every call of an engine.
+        judge: the oracle of the mode `oracle`.
     """
 
     def __init__(
@@ -86,9 +89,11 @@ class LabelJob:
         checker: Checker,
         journal: Journal,
         progress: Callable[[Progress], None] = lambda _: None,
+        judge: Judge | None = None,
     ) -> None:
         self.settings, self.subjects, self.journal = settings, subjects, journal
         self._cover, self._prover, self._checker, self._progress = cover, prover, checker, progress
+        self._judge = judge
         self._limits = settings.limits()
         self._refused: list[str] = []
         self._answered = False
@@ -104,6 +109,8 @@ class LabelJob:
             EngineError: an engine is out of order; what is finished is in the journal.
         """
         self._write_solutions()
+        if self._judge is not None:
+            return self._judged(self._judge)
         self._measure()
         return [trace for item in self._items() for trace in self._labelled(*item)]
 
@@ -279,15 +286,25 @@ class LabelJob:
                 tallies[length] = known
         return Walk(len(solution.steps), solution.outcome, tallies)
 
-    def _labelled(self, index: int, number: int, solution: Solution) -> Iterator[Trace]:
-        findings = self._mode.findings(self._walk(index, solution))
-        self.kinds[findings.kind] += 1
+    def _judged(self, judge: Judge) -> list[Trace]:
+        """Return the solutions with an oracle's labels."""
+        traces = [replace(self._trace(*item, ""), outcome=item[2].outcome) for item in self._items()]
+        found = judge_traces(traces, judge)
+        self.kinds.update(str(trace.meta["walk"]) for trace in found)
+        return found
+
+    def _trace(self, index: int, number: int, solution: Solution, kind: str) -> Trace:
         subject = self.subjects[index]
         fresh = Trace(subject.problem, solution.steps, source=self._cover.name)
         trace = subject.given[number] if subject.given else fresh
-        meta: dict[str, Any] = {**trace.meta, "walk": findings.kind}
-        if solution.whole is not None:
-            meta["written"] = solution.whole
+        written = {} if solution.whole is None else {"written": solution.whole}
+        return replace(trace, meta={**trace.meta, "walk": kind, **written})
+
+    def _labelled(self, index: int, number: int, solution: Solution) -> Iterator[Trace]:
+        findings = self._mode.findings(self._walk(index, solution))
+        self.kinds[findings.kind] += 1
+        trace = self._trace(index, number, solution, findings.kind)
+        meta = dict(trace.meta)
         if findings.root is not None:
             meta |= {"root_value": findings.root.value, "root_count": findings.root.count}
         if all(label is None for label in findings.labels) and self.settings.mode != "montecarlo":
@@ -302,7 +319,7 @@ class LabelJob:
 
 
 def mode_of(settings: LabelSettings) -> Mode:
-    """Return what the settings want to be found out."""
+    """Return what the settings want to be found out by rollouts; an oracle finds out by itself."""
     allocation = settings.allocation()
 
     def estimator(tally: Tally) -> Estimate:

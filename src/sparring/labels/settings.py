@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from sparring.labels.allocation import Adaptive, Allocation, Uniform
 from sparring.models import TINY_POLICY
 from sparring.models.prompts import PromptSettings
+from sparring.oracles.members import OracleMembers
 from sparring.rollouts.engine import Limits, ServerKind
 from sparring.settings import Settings
 from sparring.settings_shared import Device, Seeded
@@ -128,8 +129,11 @@ class LabelSettings(SolverSettings):
     """`sample`: label `n_cov` new solutions per problem; `given`: label the solutions in `data`."""
 
     # How
-    mode: Literal["montecarlo", "binary_search", "first_pit"] = "montecarlo"
-    """Values of all prefixes, the first error by binary search, or the paper's first pits."""
+    mode: Literal["montecarlo", "binary_search", "first_pit", "oracle"] = "montecarlo"
+    """Values of all prefixes, the first error by binary search, the paper's first pits, or an oracle's word on every step,
+    which needs no rollout."""
+    oracle: OracleMembers = Field(["arithmetic", "reference"])
+    """`mode: oracle` only: members of the panel that judges steps of problems in `data`; a world has its own oracle."""
     n_cov: int = Field(4, gt=0)
     """Solutions per problem."""
     n_mc: int = Field(8, gt=0)

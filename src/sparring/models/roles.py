@@ -291,6 +291,7 @@ class StepModel(Roles):
         dtype: type of frozen weights.
         pad_id: any valid token id.
         gradient_checkpointing: compute activations again in the backward pass.
+        buffer: whether the head has a third class while it is trained, for what is neither correct nor wrong.
         options: as `Roles` takes them.
 
     Raises:
@@ -307,12 +308,16 @@ class StepModel(Roles):
         dtype: torch.dtype,
         pad_id: int,
         gradient_checkpointing: bool = False,
+        buffer: bool = False,
         **options: Any,
     ) -> None:
+        self.buffer = buffer
         self.pad_id, self.label_tokens = pad_id, label_tokens
         kept = dtype if adapter == "lora" else torch.float32
         self.model = (
-            load_new_token_classifier(backbone, LABELS, device=device, dtype=kept)
+            load_new_token_classifier(
+                backbone, (*LABELS, "buffer") if buffer else LABELS, device=device, dtype=kept
+            )
             if label_tokens is None
             else load_label_token_model(backbone, label_tokens, device=device, dtype=kept)
         )
@@ -330,17 +335,28 @@ class StepModel(Roles):
             rows: token ids.
             columns: per row, the positions to read.
         """
+        return self.read(rows, columns)[0]
+
+    def read(
+        self, rows: Sequence[Sequence[int]], columns: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return log-odds as `log_odds` does, and those of the buffer against both labels where there is one."""
         ids = pad_right(rows, self.pad_id, self.device)
         with self.autocast():
             logits = self.model(input_ids=ids, use_cache=False).logits
         row_index = [row for row, places in enumerate(columns) for _ in places]
         column_index = [column for places in columns for column in places]
         read = logits[row_index, column_index].float()
-        return correct_log_odds(read, CORRECT if self.label_tokens is None else 0)
+        labels, third = (read[..., : len(LABELS)], read[..., -1]) if self.buffer else (read, None)
+        log_odds = correct_log_odds(labels, CORRECT if self.label_tokens is None else 0)
+        return log_odds, None if third is None else third - torch.logsumexp(labels, dim=-1)
 
     def export(self, folder: Path, tokenizer: Any, sidecar: Sidecar, card: str) -> None:
         """Write the model as the native folder that `load_scorer` reads."""
         state = self.merged_state("model")
+        if self.buffer:  # the third class was for training
+            heads = [name for name in state if name.split(".")[0] in _HEADS]
+            state |= {name: state[name][: len(LABELS)].contiguous() for name in heads}
         make = token_classifier if self.label_tokens is None else _causal_model
         model = make(self.config, state)
         write_folder(folder, model.eval(), tokenizer, sidecar, card)

@@ -6,7 +6,7 @@ Contract: `undecided` never trains anybody and is always counted. An oracle is a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -38,3 +38,7 @@ class Oracle(Protocol):
     def judge(self, problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
         """Return the verdict on `step` after `prefix`; never raises on bad text, never runs unbounded."""
         ...
+
+
+Judge = Callable[[Sequence[tuple[Problem, Sequence[str], str]]], list[Verdict]]
+"""Verdicts on many steps at once, each with its problem and the steps before it."""

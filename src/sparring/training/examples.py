@@ -84,6 +84,11 @@ def outcome_at_last_step(trace: Trace) -> tuple[Label, ...] | None:
     return (*[None] * (len(trace.steps) - 1), float(trace.outcome))
 
 
+def outcome_at_every_step(trace: Trace) -> tuple[Label, ...] | None:
+    """Return the outcome at every step: a label that is often wrong, most of all in wrong solutions."""
+    return None if trace.outcome is None else (float(trace.outcome),) * len(trace.steps)
+
+
 def read_labelled(
     files: Sequence[str], data_format: str, keep_annotations: bool, left_out: Counter[str]
 ) -> list[Trace]:

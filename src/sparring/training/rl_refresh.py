@@ -29,6 +29,7 @@ import numpy as np
 from sparring.errors import DataError, SettingsError
 from sparring.files import atomic_write_json
 from sparring.json_files import read_json_object
+from sparring.labels.oracle import step_labels
 from sparring.labels.posterior import estimate, exact
 from sparring.models.loading import load_tokenizer, resolve_model
 from sparring.models.roles import Policy
@@ -181,13 +182,6 @@ def label_answers(run: Run, panel: Panel | None) -> list[Trace]:
     questions = [(t.problem, t.steps[:place], step) for t in traces for place, step in enumerate(t.steps)]
     verdicts = iter(panel.judge_many(questions))
     return [replace(t, labels=step_labels([next(verdicts).truth for _ in t.steps])) for t in traces]
-
-
-def step_labels(truths: Sequence[str]) -> tuple[Label, ...]:
-    """Return the labels of an answer's steps from an oracle's words on them; nothing is said after the first error."""
-    known: dict[str, Label] = {"correct": 1.0, "wrong": 0.0}
-    count = truths.index("wrong") + 1 if "wrong" in truths else len(truths)
-    return (*(known.get(truth) for truth in truths[:count]), *[None] * (len(truths) - count))
 
 
 def targets_of(trace: Trace) -> tuple[Label, ...]:

@@ -25,7 +25,7 @@ from sparring.settings_shared import seed_from
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, prompt_ids
-from sparring.traces.verdict import Verdict
+from sparring.traces.verdict import Judge
 from sparring.training.alignment import pieces_of, step_spans
 from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
@@ -49,10 +49,6 @@ class OtherEngine:
 
     engine: Engine
     publish: Callable[[Policy], None]
-
-
-Judge = Callable[[Sequence[tuple[Problem, Sequence[str], str]]], list[Verdict]]
-"""Verdicts on steps, each with its problem and the steps before it."""
 
 
 @dataclass

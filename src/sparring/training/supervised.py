@@ -50,6 +50,7 @@ from sparring.training.examples import (
     examples_digest,
     hard_labels,
     make_examples,
+    outcome_at_every_step,
     outcome_at_last_step,
     place_weights,
     read_labelled,
@@ -217,10 +218,38 @@ class PrmSettings(SupervisedSettings):
     meaning = "correctness"
     aggregation = "min"
 
-    labels: Literal["hard", "soft"] = "hard"
-    """`hard`: a step label from 0.5 on counts as 1, a lower one as 0; `soft`: labels are probabilities."""
+    labels: Literal["hard", "soft", "outcome"] = "hard"
+    """`hard`: a step label from 0.5 on counts as 1, a lower one as 0; `soft`: labels are probabilities; `outcome`: no step
+    label at all, the solution's outcome stands for every step."""
+    outcome_noise: Literal["none", "buffer", "product"] = "buffer"
+    """`labels: outcome` only, how an outcome may be wrong about a step: `none`: not at all; `buffer`: a third class takes
+    what fits neither (FreePRM); `product`: a solution is right where all its steps are."""
     last_step_only: bool = False
     """Train on the last step's label only; validation uses all."""
+
+    @model_validator(mode="after")
+    def _check_outcome(self) -> PrmSettings:
+        if self.labels != "outcome":
+            return self
+        if self.last_step_only:
+            raise ValueError("labels: outcome is about every step, last_step_only about the last")
+        if self.buffered and self.head != "token_classification":
+            raise ValueError(
+                "outcome_noise: buffer needs head: token_classification, whose third class it is"
+            )
+        if self.outcome_noise == "product" and self.class_balance != "none":
+            raise ValueError("outcome_noise: product has one target per solution: class_balance must be none")
+        return self
+
+    @property
+    def product(self) -> bool:
+        """Whether a solution is right where all its steps are."""
+        return self.labels == "outcome" and self.outcome_noise == "product"
+
+    @property
+    def buffered(self) -> bool:
+        """Whether there is a third class."""
+        return self.labels == "outcome" and self.outcome_noise == "buffer"
 
 
 class OrmSettings(SupervisedSettings):
@@ -387,6 +416,7 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
         autocast=autocast(device, dtype),
         pad_id=tokenizer.pad_token_id,
         gradient_checkpointing=settings.gradient_checkpointing,
+        buffer=isinstance(settings, PrmSettings) and settings.buffered,
     )
     check_vocabulary(model.model, tokenizer, settings.backbone)
     layout = layout_for(tokenizer, settings.style, settings.separator, template=settings.template)
@@ -495,8 +525,8 @@ def targets_of(settings: SupervisedSettings) -> Targets:
     """Return what a command trains on."""
     if isinstance(settings, OrmSettings):
         return outcome_at_last_step
-    if isinstance(settings, PrmSettings) and settings.labels == "hard":
-        return hard_labels
+    if isinstance(settings, PrmSettings) and settings.labels != "soft":
+        return hard_labels if settings.labels == "hard" else outcome_at_every_step
     if isinstance(settings, ValueSettings) and settings.values == "estimates":
         return estimated_values
     return soft_labels
@@ -511,15 +541,23 @@ def update(run: Run) -> dict[str, Any]:
     epoch, batch, weights = next_batch(run)
     total = sum(map(sum, weights)) or 1.0
     loss_sum, right, judged, tokens = 0.0, 0, 0, 0
+    rng = random_for(settings.seed, run.step, "buffer")
+    factors = [[rng.random() for _ in example.known] for example in batch] if model.buffer else []
     for rows in passes(batch, settings.token_budget):
-        log_odds = model.log_odds(
+        log_odds, buffer = model.read(
             [batch[row].encoded.input_ids for row in rows], [batch[row].columns for row in rows]
         )
         target = torch.tensor([t for row in rows for t in batch[row].known], device=model.device)
         weight = torch.tensor([w for row in rows for w in weights[row]], device=model.device)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(
-            log_odds, target, weight=weight, reduction="sum"
-        )
+        if buffer is not None:
+            factor = torch.tensor([f for row in rows for f in factors[row]], device=model.device)
+            loss = (weight * buffered_loss(log_odds, buffer, target, factor)).sum()
+        elif isinstance(settings, PrmSettings) and settings.product:
+            loss = product_loss(log_odds, target, [len(batch[row].known) for row in rows])
+        else:
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                log_odds, target, weight=weight, reduction="sum"
+            )
         (loss / total).backward()  # type: ignore[no-untyped-call]
         loss_sum += float(loss.detach())
         right += int(((log_odds >= 0) == (target >= 0.5)).sum())
@@ -542,6 +580,40 @@ def update(run: Run) -> dict[str, Any]:
         "learning_rate": rate,
         "gradient_norm": norm,
     }
+
+
+def buffered_loss(
+    log_odds: torch.Tensor, buffer: torch.Tensor, target: torch.Tensor, factor: torch.Tensor
+) -> torch.Tensor:
+    """Return −log(p(label) + factor · p(buffer)) of every step, its label the outcome (FreePRM, arXiv 2506.03570).
+
+    A step that fits neither label takes the buffer; the random factor, below 1, keeps that from paying for all of them.
+
+    Args:
+        log_odds: of correct against wrong, (steps,).
+        buffer: log p(buffer) / (p(correct) + p(wrong)), (steps,).
+        target: 1 or 0, (steps,).
+        factor: in [0, 1), (steps,).
+    """
+    label = torch.nn.functional.logsigmoid(torch.where(target >= 0.5, log_odds, -log_odds))
+    taken = torch.logaddexp(label, buffer + torch.log(factor.clamp(min=1e-6)))
+    return torch.nn.functional.softplus(buffer) - taken
+
+
+def product_loss(log_odds: torch.Tensor, target: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """Return the summed cross-entropy of outcomes with the product of their steps' probabilities, times their steps.
+
+    Args:
+        log_odds: of correct against wrong, solution after solution, (steps,).
+        target: the outcome at every step, (steps,).
+        lengths: steps of each solution.
+    """
+    parts = torch.split(torch.nn.functional.logsigmoid(log_odds), list(lengths))
+    right = torch.stack([part.sum() for part in parts])
+    wrong = torch.log(-torch.expm1(right.clamp(max=-1e-6)))
+    outcome = torch.stack([part[0] for part in torch.split(target, list(lengths))])
+    weight = torch.tensor(lengths, dtype=right.dtype, device=right.device)
+    return -(weight * (outcome * right + (1 - outcome) * wrong)).sum()
 
 
 def next_batch(run: Run) -> tuple[int, list[Example], list[list[float]]]:
