@@ -295,7 +295,7 @@ def play_on(
     stored = stored.model_copy(update={"device": settings.device, "trackers": []})
     # Set up as if for a world: the file of problems that the run began with is not needed.
     world = "chain" if stored.task == TEXT else stored.task
-    game = aprm.setup(stored.model_copy(update={"task": world}), folder)
+    game = aprm.setup(stored.model_copy(update={"task": world, "solver_steps": None}), folder)
     game.settings, game.out, game.task.digest = stored, source, digest
     game.restore()
     game.out = folder
