@@ -30,7 +30,6 @@ from sparring.models.scorer import load_scorer
 from sparring.oracles.equality import answer_groups
 from sparring.rollouts.engine import Limits, Prefix, solutions
 from sparring.rollouts.local import LocalEngine
-
 from sparring.search.selection import best_at, random_choice, vote_at
 from sparring.settings_shared import seed_from
 from sparring.statistics import auc
