@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from optimism import play as play_matrix
 from sparring.training.aprm import OptimisticGradient
 
 
@@ -73,3 +74,9 @@ def test_state_round_trip_continues_alike():
         p.grad = torch.tensor([4.0, 0.0])
         optimism.extrapolate()
     assert a.grad.tolist() == b.grad.tolist() == [7.0, -2.0]
+
+
+@pytest.mark.parametrize("method", ["plain", "optimistic", "extra"])
+def test_in_matrix_games_every_method_converges_at_the_default_regularisation(method):
+    """With τ = 0.26; what they do below it is measured by `benchmarks/optimism.py`."""
+    assert play_matrix(method, "SGD", 0.26, 1.0, seed=0, rounds=250) < 0.01
