@@ -294,6 +294,16 @@ def test_the_margin_compares_a_wrong_rewrite_with_the_lowest_step_of_its_solutio
     assert (log_odds.grad != 0).tolist() == [False, True, True, False, False, True, True]
 
 
+def test_step_sizes_rise_again_only_where_they_are_told_to(tiny_folder):
+    whole = small(tiny_folder, rise_steps=3, updates=8)
+    level = small(tiny_folder, rise_steps=3, updates=8, rise_again=False)
+    frozen = small(tiny_folder, rise_steps=3, updates=8, adversary="frozen")
+    first = whole.warm_steps
+    for player in ("prm", "adversary"):
+        assert whole.learning_rate_factor(first, player) < level.learning_rate_factor(first, player) / 2
+        assert level.learning_rate_factor(first, player) == frozen.learning_rate_factor(first, player)
+
+
 def test_defaults_respect_the_bound_of_the_one_step_game(tiny_folder):
     assert AprmSettings().monotone
     weak = {"prm_kl": 0.13, "prm_entropy": 0.0, "adversary_kl": 0.13}

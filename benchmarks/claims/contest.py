@@ -1,13 +1,17 @@
 """What makes the game a contest: rules, a frozen generator, the game and its remedies, under one budget of updates of R.
 
-Every arm warms R up on what rules know (`kinds`), then makes as many further updates. Then R meets what it was made for:
-solutions that a solver sampled, judged step by step by the world. Recorded per arm and split (the world's, and `longer`):
+Every arm warms R up on what the rules know (`kinds`: so many of the world's kinds of mistakes, the obvious first), then
+makes as many further updates. Then R meets what it was made for: solutions that a solver sampled, judged step by step by
+the world. Recorded per arm and split (the world's problems, and `longer`):
 
-- step AUC: the solver's first wrong steps against its correct ones before them, pooled;
+- step AUC: the solver's first wrong steps against its correct ones before them, pooled, and by kind;
 - within-problem AUC: right against wrong solutions of one problem by their lowest score, mean over problems that have both;
 - best-of-N and weighted vote per problem, beside chance, majority and a perfect step verifier (the ceiling: it takes a
   solution without a wrong step where there is one, else any);
-- of the game: fool rate, kinds and KL over time; exploitability (`attack`); oracle verdicts and seconds spent.
+- of the game: fool rate, kinds, KL and entropy of G in fifths of the game; oracle verdicts and seconds spent;
+- with `attack_updates`: fool rates of a fresh adversary against the finished R.
+
+By hand: python benchmarks/claims/contest.py FOLDER ARM SEED '{"updates": 60}' [TITLE]
 """
 
 from __future__ import annotations
@@ -16,12 +20,13 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from claims.harness import Aim, Claim, Experiment, Record, Reduced, made_once, product
 from sparring.evaluation.attack import AttackSettings, attack
 from sparring.files import atomic_write_json
 from sparring.json_files import read_json_object, read_jsonl_objects
@@ -40,37 +45,39 @@ from sparring.training.game import load_task
 from sparring.worlds.chain_model import CHAIN_LAYOUT
 from sparring.worlds.world import judged, make_world, world_problems
 
-GAME = {
+RANKED = {
     "adversary": "trained",
     "adversary_pay": "rank",
     "adversary_advantage": "normalised",
     "adversary_kl": 0.05,
 }
+MIXED = {**RANKED, "frozen_share": 0.5}
 ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "rules": ("the kinds that the rules know, and no others", {"adversary": "rules"}),
     "all rules": ("every kind that the world has", {"adversary": "rules", "rule_kinds": None}),
     "frozen": ("a generator that imitated the rules, as it is", {"adversary": "frozen"}),
-    "trained": ("the game as it was: paid by probability", {"adversary": "trained"}),
-    "ranked": ("the game, paid by rank, advantages normalised, weak KL", GAME),
-    "mixed": ("ranked, half of the states rewritten by the frozen generator", {**GAME, "frozen_share": 0.5}),
-    "response": (
-        "mixed, and best responses: up to 6 rounds of G before every 6th update of R",
-        {**GAME, "frozen_share": 0.5, "adversary_rounds": 6, "phase_updates": 6, "adversary_target": 0.4},
+    "trained": ("the game with default settings: G is paid by probability", {"adversary": "trained"}),
+    "ranked": ("the game paid by rank, advantages normalised, KL weight 0.05", RANKED),
+    "mixed": ("ranked, half of the states rewritten by the frozen generator", MIXED),
+    "own steps": (
+        "rules and the solver's own wrong steps half and half, no adversary",
+        {"adversary": "rules"},
     ),
-    "own steps": ("rules and the solver's own wrong steps, no adversary", {"adversary": "rules"}),
-    "own frozen": ("a generator that imitated both, as it is", {"adversary": "frozen"}),
-    "own mixed": ("the game from a generator that imitated both", {**GAME, "frozen_share": 0.5}),
+    "own mixed": (
+        "mixed, from a generator that imitated both, at the solver's pits for half of the states",
+        MIXED,
+    ),
 }
-OWN = {"own steps", "own frozen", "own mixed"}
+OWN = {"own steps", "own mixed"}
 SETTINGS: Mapping[str, Any] = {
     "task": "chain",
     "longer": "chain:steps=6-8",
     "solver": "tiny-chain-policy",
     "backbone": "tiny-chain-policy",
-    "kinds": ["arithmetic"],
+    "kinds": 1,
     "prm_warm_steps": 40,
     "adversary_warm_steps": 40,
-    "updates": 100,
+    "updates": 300,
     "problems": 200,
     "samples": 16,
     "max_new_tokens": 160,
@@ -85,23 +92,30 @@ _ROWS = 512
 def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Train one arm and return its record; what arms share is made beside the folder once per seed."""
     settings = {**SETTINGS, **settings}
+    known = list(make_world(settings["task"]).kinds[: settings["kinds"]])
     splits = {"id": settings["task"], "longer": settings["longer"]}
-    shared = folder.parent / f"solver-{seed}"
-    held_out = {
-        name: sampled(shared / f"{name}.jsonl", world, settings, settings["problems"], seed, "measure")
+    groups = {
+        name: sampled(folder, world, settings, settings["problems"], seed, "measure")
         for name, world in splits.items()
     }
+    record: dict[str, Any] = {}
     given: dict[str, Any] = {**ARMS[arm][1], **settings["change"]}
     if arm in OWN:
-        own = shared / "own.jsonl"
-        sampled(own, settings["task"], settings, settings["own_problems"], seed, "own")
-        given["solver_steps"] = str(own)
+        own = [
+            t
+            for g in sampled(folder, settings["task"], settings, settings["own_problems"], seed, "own")
+            for t in g
+        ]
+        given["solver_steps"] = str(folder / "own.jsonl")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_traces(folder / "own.jsonl", own)
+        record["own_verdicts"] = sum(len(trace.steps) for trace in own)
     started = time.process_time()
     chosen = AprmSettings.model_validate(
         {
             "task": settings["task"],
             "backbone": settings["backbone"],
-            "rule_kinds": settings["kinds"],
+            "rule_kinds": known,
             "prm_warm_steps": settings["prm_warm_steps"],
             "adversary_warm_steps": settings["adversary_warm_steps"],
             "updates": settings["updates"],
@@ -112,12 +126,12 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
         }
     )
     prm = train_aprm(chosen, folder / "run", resume=True)
-    record = {"training": training(folder / "run"), "seconds": time.process_time() - started}
+    record |= {"training": training(folder / "run"), "seconds": time.process_time() - started}
     scorer = load_scorer(prm, device="cpu")
-    for name, groups in held_out.items():
-        record[name] = measures(groups, scorer, splits[name], told=settings["told"])
+    for name, found in groups.items():
+        record[name] = measures(found, scorer, splits[name], told=settings["told"])
     if settings["attack_updates"]:
-        record["attack"] = attacked(prm, settings, seed, folder)
+        record["attack"] = attacked(prm, settings, known, seed, folder)
     return record
 
 
@@ -125,34 +139,42 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
 
 
 def sampled(
-    file: Path, world: str, settings: Mapping[str, Any], count: int, seed: int, purpose: str
+    folder: Path, world: str, settings: Mapping[str, Any], count: int, seed: int, purpose: str
 ) -> list[list[Trace]]:
-    """Return judged solutions per problem, from the file if they have been sampled."""
-    if not file.exists():
-        device = pick_device("cpu")
-        model, tokenizer = load_policy(settings["solver"], device=device, dtype=pick_dtype("auto", device))
-        engine = LocalEngine(model, tokenizer, CHAIN_LAYOUT, row_budget=_ROWS, name="solver")
-        made = make_world(world)
-        problems = world_problems(made, count, seed=seed, name=f"contest-{purpose}")
-        found: list[Trace] = []
-        together = max(1, _ROWS // settings["samples"])
-        for start in range(0, count, together):
-            chosen = problems[start : start + together]
-            groups = solutions(
-                engine,
-                [Prefix(problem) for problem in chosen],
-                settings["samples"],
-                limits=Limits(settings["max_new_tokens"], fit=True),
-                seeds=[seed_from(seed, purpose, start + place) for place in range(len(chosen))],
-                separator="\n",
-            )
-            found += [judged(made, trace) for group in groups for trace in group if trace is not None]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_traces(file, found)
-    groups_by_problem: dict[str, list[Trace]] = {}
-    for trace in read_traces(file):
-        groups_by_problem.setdefault(trace.problem.id, []).append(trace)
-    return list(groups_by_problem.values())
+    """Return judged solutions per problem; they are made once for all arms, beside their folders."""
+    names = [settings["solver"], world, settings["samples"], settings["max_new_tokens"], count, seed, purpose]
+
+    def make(draft: Path) -> None:
+        write_traces(draft / "solutions.jsonl", solve(world, settings, count, seed, purpose))
+
+    made = made_once(folder.parent / f"solutions-{seed_from(*map(str, names)):x}", make)
+    found: dict[str, list[Trace]] = {}
+    for trace in read_traces(made / "solutions.jsonl"):
+        found.setdefault(trace.problem.id, []).append(trace)
+    return list(found.values())
+
+
+def solve(world: str, settings: Mapping[str, Any], count: int, seed: int, purpose: str) -> list[Trace]:
+    """Sample the solver's solutions and judge them."""
+    device = pick_device("cpu")
+    model, tokenizer = load_policy(settings["solver"], device=device, dtype=pick_dtype("auto", device))
+    engine = LocalEngine(model, tokenizer, CHAIN_LAYOUT, row_budget=_ROWS, name="solver")
+    made = make_world(world)
+    problems = world_problems(made, count, seed=seed, name=f"contest-{purpose}")
+    found: list[Trace] = []
+    together = max(1, _ROWS // settings["samples"])
+    for start in range(0, count, together):
+        chosen = problems[start : start + together]
+        groups = solutions(
+            engine,
+            [Prefix(problem) for problem in chosen],
+            settings["samples"],
+            limits=Limits(settings["max_new_tokens"], fit=True),
+            seeds=[seed_from(seed, purpose, start + place) for place in range(len(chosen))],
+            separator="\n",
+        )
+        found += [judged(made, trace) for group in groups for trace in group if trace is not None]
+    return found
 
 
 # --- measures --------------------------------------------------------------------------------------------------------
@@ -261,13 +283,15 @@ def mean_of(values: Sequence[float | None]) -> float | None:
     return round(sum(there) / len(there), 4) if there else None
 
 
-def attacked(prm: Path, settings: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
+def attacked(
+    prm: Path, settings: Mapping[str, Any], known: Sequence[str], seed: int, folder: Path
+) -> dict[str, Any]:
     """Return the fool rates of a fresh adversary, warm-started on the rules that were known, paid by rank."""
     own = AttackSettings.model_validate(
         {
             "task": settings["task"],
             "backbone": settings["backbone"],
-            "rule_kinds": settings["kinds"],
+            "rule_kinds": known,
             "warm_steps": settings["adversary_warm_steps"],
             "updates": settings["attack_updates"],
             "adversary_pay": "rank",
@@ -280,6 +304,92 @@ def attacked(prm: Path, settings: Mapping[str, Any], seed: int, folder: Path) ->
     )
     found = attack(load_scorer(prm, device="cpu"), load_task(own), own, folder / "attack.jsonl")
     return {name: metric.value for name, metric in found.metrics.items()}
+
+
+# --- claims ----------------------------------------------------------------------------------------------------------
+
+
+def choice(split: str, name: str) -> Callable[[Record], float]:
+    """Return what reads a percentage of a split from a record."""
+    return lambda record: 100 * float(record[split][name])
+
+
+def late_fool_rate(record: Record) -> float:
+    """Return the mean fool rate (%) in the last two fifths of the game."""
+    return 50 * float(sum(record["training"]["fool_rate"][-2:]))
+
+
+EXPERIMENT = Experiment(
+    name="contest",
+    run=run,
+    arms={arm: text for arm, (text, _) in ARMS.items()},
+    points=product(kinds=(1, 3, 6)),
+    seeds=5,
+    settings={"updates": 300, "problems": 200},
+    depends={"all rules": ()},
+    minutes=lambda arm, settings: (
+        (0.01 if "rules" in arm or "steps" in arm else 0.025) * settings["updates"] + 1.5
+    ),
+    minutes_reduced=0.8,
+    reduced=Reduced(
+        points=product(kinds=(1,)),
+        seeds=3,
+        settings={
+            "updates": 30,
+            "prm_warm_steps": 20,
+            "adversary_warm_steps": 20,
+            "problems": 60,
+            "own_problems": 64,
+        },
+    ),
+    expectation=(
+        "Chance, majority and the perfect verifier stand in every record. A frozen generator and the solver's own wrong "
+        "steps are the baselines to beat. What would change our mind about training the adversary: a gain in best-of-16 "
+        "over both, at equal updates of R, whose interval over seeds leaves out 0."
+    ),
+    caveats=(
+        "Arms have equal updates of R and equal rewrites per update; the own arms need solutions of 128 more problems and "
+        "verdicts on their steps beside (own_verdicts in the record).",
+        "Step sizes are the defaults of the chain world for every arm; they were tuned on rules and the default game.",
+    ),
+)
+CLAIMS = (
+    Claim(
+        "contest-choice",
+        "Trained against its adversary a PRM chooses better than on rules, a frozen generator or the solver's own steps.",
+        Aim(3.4, "points"),
+        ours="mixed",
+        baselines=("rules", "frozen", "own steps"),
+        value=choice("id", "best"),
+        regions={"half of the kinds or fewer": lambda point: point["kinds"] <= 3},
+    ),
+    Claim(
+        "contest-choice-longer",
+        "The same on longer chains than trained on.",
+        Aim(5.3, "points"),
+        ours="mixed",
+        baselines=("rules", "frozen", "own steps"),
+        value=choice("longer", "best"),
+        regions={"half of the kinds or fewer": lambda point: point["kinds"] <= 3},
+    ),
+    Claim(
+        "contest-own",
+        "With the solver's own wrong steps, an adversary adds to them.",
+        Aim(3.4, "points"),
+        ours="own mixed",
+        baselines=("own steps",),
+        value=choice("id", "best"),
+        regions={"half of the kinds or fewer": lambda point: point["kinds"] <= 3},
+    ),
+    Claim(
+        "contest-alive",
+        "Paid by rank, the adversary still fools the PRM late in the game.",
+        Aim(5.0, "points"),
+        ours="mixed",
+        baselines=("trained",),
+        value=late_fool_rate,
+    ),
+)
 
 
 if __name__ == "__main__":  # one call by hand: FOLDER ARM SEED SETTINGS [TITLE]

@@ -154,6 +154,10 @@ class AprmSettings(GameSettings, Running):
     """Both step sizes rise from zero over so many updates, at a player's start and again at the game's: Adam's first steps
     have full size whatever the gradient, and with a head that knows nothing they would only spoil the backbone."""
 
+    rise_again: bool = True
+    """Whether the step sizes rise again at the game's start; against rules or a frozen adversary they never do, so an equal
+    comparison turns it off."""
+
     # Running
     checkpoint_every: int = Field(50, gt=0)
     snapshot_every: int = Field(0, ge=0)
@@ -184,7 +188,7 @@ class AprmSettings(GameSettings, Running):
     def learning_rate_factor(self, step: int, player: Player) -> float:
         """Return the share of a player's learning rate to use at a step of the run."""
         start = self.prm_warm_steps if player == "adversary" and step < self.warm_steps else 0
-        if step >= self.warm_steps and self.adversary == "trained":
+        if step >= self.warm_steps and self.adversary == "trained" and self.rise_again:
             start = self.warm_steps
         return learning_rate_share(
             step - start, rise=self.rise_steps, done=step / self.total_steps, final=self.final_learning_rate
