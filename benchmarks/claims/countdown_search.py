@@ -52,7 +52,7 @@ LONG = {
     "train": {kind: {**one, "batch_traces": 128, "max_traces": 20_000} for kind, one in SHORT["train"].items()},
 }  # fmt: skip
 """The same of the long variant."""
-CHOICES = ("random", "vote", "best_of_n", "weighted_vote", "pass")
+CHOICES = ("random", "vote", "best_of_n", "best_of_n_value", "weighted_vote", "pass")
 """Arms that choose among the same N whole solutions."""
 
 
@@ -122,7 +122,7 @@ def _independent(
 ) -> None:
     """Sample as many whole solutions as the largest budget, and score them."""
     engine = parts.engine_of(parts.policy(shared, made))
-    orm = parts.scorer_of(parts.scorer_folder(shared, made, "orm"))
+    scorers = {kind: parts.scorer_of(parts.scorer_folder(shared, made, kind)) for kind in ("orm", "value")}
     groups = engine.sample(
         [Prefix(problem) for problem in problems],
         most,
@@ -133,14 +133,14 @@ def _independent(
     for problem, group in zip(problems, groups, strict=True):
         steps = [split_completion(one.text) for one in group]
         traces = [parts.Trace(problem, one) for one in steps if one]
-        scores = iter(orm.score(traces))
-        cases.append(
-            {
-                "right": [bool(one) and world.solved(problem, one) for one in steps],
-                "scores": [next(scores)[-1] if one else 0.0 for one in steps],
-                "classes": _classes(steps),
-            }
-        )
+        case: dict[str, Any] = {
+            "right": [bool(one) and world.solved(problem, one) for one in steps],
+            "classes": _classes(steps),
+        }
+        for kind, scorer in scorers.items():
+            scores = iter(scorer.score(traces))
+            case[kind] = [next(scores)[-1] if one else 0.0 for one in steps]
+        cases.append(case)
     tokens = sum(len(one.token_ids) for group in groups for one in group) / len(problems) / most
     atomic_write_json(draft / "solutions.json", {"tokens": tokens, "cases": cases})
 
@@ -161,10 +161,11 @@ def _chosen(arm: str, solutions: Mapping[str, Any], budgets: Any) -> dict[str, A
                 {
                     "random": lambda w=worth: random_choice(w),
                     "pass": lambda c=case, k=n: pass_at(c["right"], k),
-                    "best_of_n": lambda c=case, w=worth, k=n: best_at(c["scores"], w, k),
+                    "best_of_n": lambda c=case, w=worth, k=n: best_at(c["orm"], w, k),
+                    "best_of_n_value": lambda c=case, w=worth, k=n: best_at(c["value"], w, k),
                     "vote": lambda c=case, w=worth, k=n, i=number: vote_at(c["classes"], w, k, seed=i),
                     "weighted_vote": lambda c=case, w=worth, k=n, i=number: vote_at(
-                        c["classes"], w, k, weights=c["scores"], seed=i
+                        c["classes"], w, k, weights=c["value"], seed=i
                     ),
                 }[arm]()
             )
@@ -206,7 +207,8 @@ ARMS = {
     "random": "one solution at random",
     "vote": "a vote over N whole solutions (answers are all alike)",
     "best_of_n": "best of N whole solutions by an outcome reward model",
-    "weighted_vote": "a vote over N whole solutions, weighted by the outcome reward model",
+    "best_of_n_value": "best of N by the value model's last score: every prefix taught it the outcome",
+    "weighted_vote": "a vote over N whole solutions, weighted by the value model's last score",
     "pass": "ceiling of every choice among N: some solution succeeds",
     "beam_random": "beam, states kept at random",
     "beam_correctness": "beam by a correctness PRM (the lowest score so far)",
@@ -223,6 +225,7 @@ ARMS = {
 EXPERIMENT = Experiment(
     name="countdown-search",
     run=run,
+    version=2,
     arms=ARMS,
     points=product(world=("countdown:numbers=3", "countdown", "countdown:variant=long,steps=6")),
     seeds=5,
@@ -259,7 +262,7 @@ CLAIMS = (
         "A beam by value finds more than the best choice among whole solutions at equal tokens",
         Aim(8.0, "points"),
         ours="beam_value",
-        baselines=("best_of_n", "weighted_vote"),
+        baselines=("best_of_n", "best_of_n_value", "weighted_vote"),
         regions=_REGIONS,
         **_SETTINGS,
     ),
@@ -268,7 +271,7 @@ CLAIMS = (
         "The beam needs fewer tokens for the same accuracy than best-of-N",
         Aim(1.5, "times", none=1.0),
         ours="beam_value",
-        baselines=("best_of_n",),
+        baselines=("best_of_n_value",),
         gain=gain_in_compute,
         ratio=True,
         regions=_REGIONS,
