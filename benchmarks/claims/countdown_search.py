@@ -64,12 +64,12 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
     shared = parts.shared(folder, made)
     problems = world_problems(world, settings["problems"], seed=seed, name="claims-search")
     if arm in CHOICES:
-        name = f"solutions-{settings['world'].replace(':', '-')}-{seed}-{settings['problems']}"
+        name = f"scored-{settings['world'].replace(':', '-')}-{seed}-{settings['problems']}"
         place = made_once(
             shared / name,
             partial(_independent, shared, made, problems, world, seed, max(settings["budgets"])),
         )
-        return _chosen(arm, read_json_object(place / "solutions.json"), settings["budgets"])
+        return _chosen(arm, read_json_object(place / "scored.json"), settings["budgets"])
     engine = parts.engine_of(parts.policy(shared, made))
     scorer = _scorer(arm, world, shared, made)
     value = None
@@ -142,7 +142,7 @@ def _independent(
             case[kind] = [next(scores)[-1] if one else 0.0 for one in steps]
         cases.append(case)
     tokens = sum(len(one.token_ids) for group in groups for one in group) / len(problems) / most
-    atomic_write_json(draft / "solutions.json", {"tokens": tokens, "cases": cases})
+    atomic_write_json(draft / "scored.json", {"tokens": tokens, "cases": cases})
 
 
 def _classes(steps: Any) -> list[int]:
@@ -225,7 +225,6 @@ ARMS = {
 EXPERIMENT = Experiment(
     name="countdown-search",
     run=run,
-    version=2,
     arms=ARMS,
     points=product(world=("countdown:numbers=3", "countdown", "countdown:variant=long,steps=6")),
     seeds=5,
