@@ -101,9 +101,12 @@ def scorer_folder(folder: Path, settings: Settings, kind: str) -> Path:
     Args:
         folder: from `shared`.
         settings: with `policy`, `data` (world, problems, samples per problem) and `train` (by kind).
-        kind: `value`, `orm` (the outcome at the last step), or `prm` (exact labels up to the first mistake).
+        kind: `value`, `orm` (the outcome at the last step), `prm` (exact labels up to the first mistake), or
+            `value_longer`, which goes on from `value`.
     """
-    start, traces = policy(folder, settings), solutions(folder, settings)
+    traces = solutions(folder, settings)
+    longer = kind == "value_longer"
+    start = scorer_folder(folder, settings, "value") if longer else policy(folder, settings)
 
     def work(draft: Path) -> None:
         file = traces
@@ -113,6 +116,7 @@ def scorer_folder(folder: Path, settings: Settings, kind: str) -> Path:
         own = {"data": str(file), "backbone": str(start), "device": "cpu", **settings["train"][kind]}
         trainers: dict[str, type[SupervisedSettings]] = {
             "value": ValueSettings,
+            "value_longer": ValueSettings,
             "orm": OrmSettings,
             "prm": PrmSettings,
         }

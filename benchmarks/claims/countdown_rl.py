@@ -63,15 +63,15 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Train one policy; return its curves, its cost and Pass@N of what it became."""
     world_text, earlier = STARTS[settings["start"]]
-    shared = parts.shared(folder, SHORT)
-    start = parts.policy(shared, SHORT)
+    shared = parts.shared(folder, settings["short"])
+    start = parts.policy(shared, settings["short"])
     if earlier is not None:
         start = start / "earlier" / f"{earlier:06d}"
     credit = dict(ARMS[arm][1])
     if credit["credit"] == "progress" or "baseline" in credit:
-        credit["prm"] = str(parts.scorer_folder(shared, SHORT, "value"))
+        credit["prm"] = str(parts.scorer_folder(shared, settings["short"], "value_longer"))
     if credit.get("gate") == "prm":
-        credit["gate"] = str(parts.scorer_folder(shared, SHORT, "prm"))
+        credit["gate"] = str(parts.scorer_folder(shared, settings["short"], "prm"))
     trained = RlSettings.model_validate(
         {
             "task": world_text, "policy": str(start), "problems_per_update": settings["problems"],
@@ -149,7 +149,7 @@ EXPERIMENT = Experiment(
     points=product(start=tuple(STARTS)),
     seeds=5,
     settings={
-        "updates": 100, "problems": 64, "samples": 4, "learning_rate": 3e-4, "pass_problems": 200,
+        "short": SHORT, "updates": 100, "problems": 64, "samples": 4, "learning_rate": 3e-4, "pass_problems": 200,
     },
     minutes=2.5,
     reduced=Reduced(points=({"start": "0.015"},), seeds=1),

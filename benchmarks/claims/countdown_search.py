@@ -38,6 +38,7 @@ SHORT = {
     "data": {"world": "countdown:numbers=3-5", "problems": 20_000, "samples": 4},
     "train": {
         "value": {**_TRAIN, **_VALUE, "epochs": 2},
+        "value_longer": {**_TRAIN, **_VALUE, "epochs": 2, "seed": 1},
         "orm": {**_TRAIN, "epochs": 1, "max_traces": 40_000},
         "prm": {**_TRAIN, "epochs": 1, "max_traces": 40_000},
     },
@@ -74,7 +75,7 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
     scorer = _scorer(arm, world, shared, made)
     value = None
     if arm == "beam_product":
-        value = parts.scorer_of(parts.scorer_folder(shared, made, "value"))
+        value = parts.scorer_of(parts.scorer_folder(shared, made, "value_longer"))
     expansions, alpha = settings["expansions"], 0.0
     if arm.startswith("beam_effective"):
         alpha = settings["alpha"]
@@ -113,8 +114,8 @@ def _scorer(arm: str, world: Any, shared: Path, made: Mapping[str, Any]) -> Any:
     if arm == "beam_truth":
         return parts.Exact(world)
     if arm.startswith("beam_noisy"):
-        return parts.Exact(world, float(arm.rpartition("_")[2]) / 100, final=model("value"))
-    return model("prm" if arm in ("beam_correctness", "beam_product") else "value")
+        return parts.Exact(world, float(arm.rpartition("_")[2]) / 100, final=model("value_longer"))
+    return model("prm" if arm in ("beam_correctness", "beam_product") else "value_longer")
 
 
 def _independent(
@@ -122,7 +123,9 @@ def _independent(
 ) -> None:
     """Sample as many whole solutions as the largest budget, and score them."""
     engine = parts.engine_of(parts.policy(shared, made))
-    scorers = {kind: parts.scorer_of(parts.scorer_folder(shared, made, kind)) for kind in ("orm", "value")}
+    scorers = {
+        kind: parts.scorer_of(parts.scorer_folder(shared, made, kind)) for kind in ("orm", "value_longer")
+    }
     groups = engine.sample(
         [Prefix(problem) for problem in problems],
         most,
@@ -162,10 +165,10 @@ def _chosen(arm: str, solutions: Mapping[str, Any], budgets: Any) -> dict[str, A
                     "random": lambda w=worth: random_choice(w),
                     "pass": lambda c=case, k=n: pass_at(c["right"], k),
                     "best_of_n": lambda c=case, w=worth, k=n: best_at(c["orm"], w, k),
-                    "best_of_n_value": lambda c=case, w=worth, k=n: best_at(c["value"], w, k),
+                    "best_of_n_value": lambda c=case, w=worth, k=n: best_at(c["value_longer"], w, k),
                     "vote": lambda c=case, w=worth, k=n, i=number: vote_at(c["classes"], w, k, seed=i),
                     "weighted_vote": lambda c=case, w=worth, k=n, i=number: vote_at(
-                        c["classes"], w, k, weights=c["value"], seed=i
+                        c["classes"], w, k, weights=c["value_longer"], seed=i
                     ),
                 }[arm]()
             )
