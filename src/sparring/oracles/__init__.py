@@ -1,7 +1,7 @@
 """Oracles: exact verdicts on steps, without a model. The verdict itself is `traces/verdict.py`.
 
 - One lexer `reading.py`, one tree `expressions.py`, its values `values.py`. Text that calculates: `arithmetic.py` over
-  `equations.py`, `excuses.py`, `facts.py`; where numbers come from: `quantities.py` over `units.py`.
+  `equations.py`, `excuses.py`; where numbers come from: `quantities.py` over `units.py`.
 - Formulas: `algebra.py` over `chains.py` → `derivations.py` → `polynomials.py`.
 - Answers: `equality.py` → `answer_values.py` → `amounts.py`, `precise.py`.
 - A step against the correct one that it replaces: `reference.py`.

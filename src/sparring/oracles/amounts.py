@@ -19,7 +19,7 @@ from itertools import pairwise
 from sparring.oracles.expressions import Node, number, parse, walk
 from sparring.oracles.reading import UnreadableError, tokenize_formula
 from sparring.oracles.units import UNITS
-from sparring.oracles.words import CARDINALS, SCALES, SHARES, SHORT_WORDS, word_set
+from sparring.oracles.words import CARDINALS, SCALES, SHARES, SHORT_WORDS, singular, word_set
 
 Dimensions = tuple[tuple[str, int], ...]
 
@@ -198,18 +198,10 @@ def read_unit(text: str) -> Unit | None:
         elif not filler:
             if len(lower) < 3:
                 return None  # letters of a formula
-            nouns.add(_stem(lower))
+            nouns.add(singular(lower))
         power = 1
     kept = tuple(sorted((name, count) for name, count in exponents.items() if count))
     return Unit(kept, scale, frozenset(nouns))
-
-
-def _stem(noun: str) -> str:
-    endings = {"ies": "y", "ches": "ch", "shes": "sh", "xes": "x", "sses": "ss", "s": ""}
-    for ending, instead in endings.items():
-        if noun.endswith(ending) and len(noun) > len(ending) + 1:
-            return noun.removesuffix(ending) + instead
-    return noun
 
 
 # --- expressions ---

@@ -1,31 +1,30 @@
-"""The arithmetic oracle: are the calculations that a step writes down right?
+r"""The arithmetic oracle: are the calculations that a step writes down right?
 
-Contract: every equation between number expressions is evaluated exactly. One that is false beyond rounding,
-under every reading that people use, makes the step ``wrong``; at least one true equation and nothing left
-unread makes it ``correct``; everything else is ``undecided`` with a reason. ``correct`` here says only that
-the calculations hold: a step that computes the wrong quantity flawlessly is ``correct`` too. A false alarm
-costs more than a miss (it trains a scorer to distrust good steps), so each excuse below turns a false
-equation into ``undecided``. Bounded time on any text, no `eval`. Not here: whether the numbers are the ones
-that the problem asks for (`reference.py`), algebra, units.
+Contract: every equation between number expressions is evaluated exactly, and so are some statements about numbers without
+one: ``3:45 pm + 2 hours = 5:45 pm``, ``half of 20 is 10``, ``51 is prime``, ``17 \equiv 2 \pmod{5}``, ``17 ÷ 5 = 3 R 2``,
+``1011_2 = 11``, ``\gcd(12, 18) = 6``, ``2 hours = 120 minutes``, ``He needs 7 because 8 - 2 = 6``. What is false beyond
+rounding, under every reading that people use, makes the step ``wrong``; at least one true equation and nothing left unread
+makes it ``correct``; everything else is ``undecided`` with a reason. ``correct`` here says only that the calculations hold:
+a step that computes the wrong quantity flawlessly is ``correct`` too. A false alarm costs more than a miss (it trains a
+scorer to distrust good steps), so each of the excuses (`excuses.py`) turns a false equation into ``undecided``. Bounded
+time on any text, no `eval`. Not here: whether the numbers are the ones that the problem asks for (`reference.py`), algebra.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
 from sparring.oracles.equations import Equation, Run, expression_text, find_equations, may_hold_equation
 from sparring.oracles.excuses import between_systems, comparison_excuse, excuse, loses_its_unit, mixed_units
-from sparring.oracles.facts import READ_WHOLE, Fact, find_facts
 from sparring.oracles.reading import COMPARISONS, MAX_CHARACTERS, TooLargeError, UnreadableError, kept
-from sparring.oracles.values import (
-    calculate,
-    close,
-    is_irrational,
-    show,
-)
+from sparring.oracles.units import UNITS
+from sparring.oracles.values import calculate, close, is_irrational, show, value_of
+from sparring.oracles.words import MULTIPLES, SHARES, SPELLED_NUMBERS, is_only_reported
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -232,3 +231,373 @@ def _compared(
         return Check("right" if calculates else "label", equation, left=left, right=right)
     found = comparison_excuse(first, second, step)
     return Check("unclear" if found else "wrong", equation, found or "", left, right)
+
+
+# --- statements without an equation between expressions; each pattern is anchored to numbers of few digits ---
+
+DAY = 24 * 60
+_DENIED = re.compile(
+    r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|wrong|incorrect|false|instead"
+    r"|contradicts?|contradiction|impossible|unless|whether|neither|nor|would)\b|\?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A statement that is decided.
+
+    Attributes:
+        kind: of the error if it is false: ``wrong_time``, ``wrong_share``, ``wrong_property``,
+            ``wrong_congruence``, ``wrong_conversion``, ``wrong_reason``,
+            ``wrong_remainder``, ``wrong_base``.
+        holds: whether it is true; None where it is false as written, and another reading, a denial or a supposition in
+            the same step may save it.
+        detail: for people.
+        span: its characters.
+    """
+
+    kind: str
+    holds: bool | None
+    detail: str
+    span: tuple[int, int]
+
+
+READ_WHOLE = frozenset(("wrong_remainder", "wrong_base"))
+"""Kinds of facts that are equations: nobody has to read what stands in them again."""
+
+Reader = Callable[[re.Match[str], str], tuple[bool | None, str] | None]
+
+
+def find_facts(step: str) -> list[Fact]:
+    """Return the decided statements of a step of at most `reading.MAX_CHARACTERS` characters, in reading order."""
+    found = [
+        Fact(kind, *answer, match.span())
+        for kind, hints, pattern, read in _PATTERNS
+        if any(hint in step for hint in hints)
+        for match in pattern.finditer(step)
+        if (answer := read(match, step)) is not None
+    ]
+    denied = any(fact.holds is False for fact in found) and _DENIED.search(step)
+    found = [
+        replace(fact, holds=None)
+        if fact.holds is False and (denied or is_only_reported(step, *fact.span))
+        else fact
+        for fact in found
+    ]
+    return sorted(found, key=lambda fact: fact.span)
+
+
+# --- times of day ---
+
+_CLOCK = r"(\d{1,2}):([0-5]\d)\s*([ap]\.?m\b\.?)?"
+_SPAN = r"(\d{1,3})\s*(hours?|hrs?|minutes?|mins?)(?:(?:,?\s*and\s*|,?\s*)(\d{1,3})\s*(?:minutes?|mins?)\b)?"
+
+
+def _minutes(hour: str, minute: str, half: str | None) -> int | None:
+    """Return minutes since midnight, ``None`` for a time that no clock shows."""
+    value = int(hour)
+    if half:
+        if not 1 <= value <= 12:
+            return None
+        value = value % 12 + (12 if half[0] in "pP" else 0)
+    return value * 60 + int(minute) if value <= 24 else None
+
+
+def _duration(amount: str, unit: str, rest: str | None) -> int | None:
+    if unit.startswith("h"):
+        return int(amount) * 60 + int(rest or 0)
+    return None if rest else int(amount)
+
+
+def _same_time(one: int, other: int, exact: bool) -> bool:
+    """Whether two times agree: on a clock of 24 hours if both say morning or afternoon, else on one of 12."""
+    return (one - other) % (DAY if exact else DAY // 2) == 0
+
+
+def _time_shifted(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
+    start, end = _minutes(*match.group(1, 2, 3)), _minutes(*match.group(8, 9, 10))
+    span = _duration(*match.group(5, 6, 7))
+    if start is None or end is None or span is None:
+        return None
+    shifted = start - span if match.group(4) in ("-", "−", "–", "minus") else start + span
+    exact = bool(match.group(3) and match.group(10))
+    holds = _same_time(shifted, end, exact)
+    # As minutes and seconds, 3:45 plus 2 minutes is 5:45.
+    hours = int(match.group(8)) - int(match.group(1))
+    if not holds and not exact and hours % 12 == span % 12 and match.group(2) == match.group(9):
+        return None
+    found = f"{shifted // 60 % 24}:{shifted % 60:02d}"
+    return holds, f"the time is {found}, not {match.group(8)}:{match.group(9)}"
+
+
+def _time_between(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
+    first, second = _minutes(*match.group(1, 2, 3)), _minutes(*match.group(4, 5, 6))
+    span = _duration(*match.group(7, 8, 9))
+    if first is None or second is None or span is None:
+        return None
+    passed = first - second if match.group().lstrip()[0].isdigit() else second - first
+    holds = _same_time(passed, span, bool(match.group(3) and match.group(6)))
+    passed %= DAY
+    return holds, f"the time between is {passed // 60} h {passed % 60} min"
+
+
+# --- shares ---
+
+
+def _share(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
+    whole, part = (Fraction(match.group(group).replace(",", "")) for group in (2, 3))
+    found = (SHARES | MULTIPLES)[match.group(1).lower()] * whole
+    close = found != part and abs(found - part) < 1  # rounded to whole things
+    return None if close else found == part, f"it is {found}, not {part}"
+
+
+# --- properties of whole numbers ---
+
+
+def _is_prime(number: int) -> bool:
+    return number > 1 and all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
+
+
+def _is_power(number: int, power: int) -> bool:
+    root = round(number ** (1 / power))
+    return any(base**power == number for base in (root - 1, root, root + 1))
+
+
+_PROPERTIES: dict[str, Callable[[int], bool]] = {
+    "prime": _is_prime,
+    "composite": lambda number: number > 1 and not _is_prime(number),
+    "even": lambda number: number % 2 == 0,
+    "odd": lambda number: number % 2 == 1,
+    "perfect square": lambda number: _is_power(number, 2),
+    "perfect cube": lambda number: _is_power(number, 3),
+}
+
+
+def _property(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
+    number = int(match.group(1).replace(",", ""))
+    holds = _PROPERTIES[match.group(2).lower()](number)
+    return holds, f"{number} is {'' if holds else 'not '}{match.group(2).lower()}"
+
+
+def _divisible(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
+    number, divisor = int(match.group(1).replace(",", "")), int(match.group(2))
+    holds = divisor > 0 and number % divisor == 0
+    return holds, f"{number} is {'' if holds else 'not '}divisible by {divisor}"
+
+
+def _common(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
+    name, shown = match.group(1).lower(), int(match.group(3).replace(",", ""))
+    numbers = [int(digits) for digits in re.findall(r"\d+", match.group(2))]
+    found = math.gcd(*numbers) if name[0] == "g" else math.lcm(*numbers)
+    return found == shown, f"it is {found}, not {shown}"
+
+
+def _congruence(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
+    modulus = int(match.group(3))
+    one, other = (value_of(side) for side in match.group(1, 2))
+    if one is None or other is None or one.denominator != 1 or other.denominator != 1 or modulus == 0:
+        return None
+    return (one - other) % modulus == 0, f"{show(one)} and {show(other)} differ modulo {modulus}"
+
+
+_FUNCTION_OF = re.compile(r"\b(?!remainder|value|result)\w+ of[\s$(\\]*$", re.IGNORECASE)
+
+
+def _remainder(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    number, divisor, quotient, rest = (int(match.group(name).replace(",", "")) for name in "abqr")
+    if divisor == 0 or (number == divisor * quotient + rest and rest >= divisor):
+        return None
+    found = f"{number} is {number // divisor} times {divisor} and {number % divisor}"
+    return number == divisor * quotient + rest, found
+
+
+def _modulo(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    number, divisor, rest = value_of(match["a"]), int(match["b"]), int(match["r"])
+    if number is None or number.denominator != 1 or divisor == 0:
+        return None
+    if _FUNCTION_OF.search(step[: match.start()]):
+        return None  # "the inverse of 17 mod 83 is 44"
+    if (number - rest) % divisor == 0:
+        return (True, "the remainder") if abs(rest) < divisor else None
+    if "%" in match.group() and number * divisor == 100 * rest:
+        return None  # 50 % of 20
+    return False, f"the remainder is {number % divisor}, not {rest}"
+
+
+# --- number bases ---
+
+_BASE_NAMES = "two three four five six seven eight nine ten"
+_BASES = {name: base for base, name in enumerate(_BASE_NAMES.split(), 2)}
+_BASES |= {"twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "decimal": 10, "hexadecimal": 16}
+_PREFIXES = {"x": 16, "b": 2, "o": 8}
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_IN_BASE = (
+    r"(?:0[xbo][0-9a-f]{1,16}(?![\w.])|\(?[0-9a-f]{1,24}\)?"
+    rf"(?:_\{{?(?:\\text\{{)?(?:base )?\}}?(?:\d{{1,2}}|{'|'.join(_BASES)})\}}{{0,2}}|[₀-₉]{{1,2}}"
+    rf"|,? (?:\(|in )?base[ -](?:\d{{1,2}}|{'|'.join(_BASES)})\)?)(?![\w.]))"
+)
+_BASE_TERM = re.compile(rf"{_IN_BASE}|\d{{1,18}}", re.IGNORECASE)
+
+
+def _in_base(text: str) -> int | None:
+    """Return the value of ``1011_2``, ``0x1F``, or of plain digits."""
+    if text[:1].isalpha() and not re.match(r"[A-F]{2,}[_\W]+16\b", text):
+        return None  # a_{14}
+    text = text.lower().replace("\\text", "")
+    if text[:1] == "0" and text[1:2] in _PREFIXES:
+        digits, base = text[2:], _PREFIXES[text[1]]
+    else:
+        marked = re.sub(r"(?=[₀-₉])(?<![₀-₉])", "_", text).translate(_SUBSCRIPTS)
+        found = re.fullmatch(r"\(?([0-9a-f]+)\)?(?:[\W_]+(?:in[\W_]+)?(?:base[\W_]*)?(\w+?)[\W_]*)?", marked)
+        if found is None:
+            return None
+        digits, name = found.group(1), found.group(2) or "ten"
+        base = _BASES.get(name) or (int(name) if name.isdigit() else 0)
+    if not 2 <= base <= 16 or any(int(digit, 16) >= base for digit in digits):
+        return None
+    return int(digits, base)
+
+
+def _based(match: re.Match[str], step: str) -> tuple[bool, str] | None:
+    sides = [[_in_base(term) for term in _BASE_TERM.findall(side)] for side in match.group("left", "right")]
+    signs = re.findall(r"[-+*×]|\\times|\\cdot", match["left"])
+    if any(None in side for side in sides) or (signs and len({*signs}) > 1):
+        return None
+    left, (right,) = [value for value in sides[0] if value is not None], sides[1]
+    total, *others = left
+    for other in others:
+        total = total + other if signs[0] == "+" else total - other if signs[0] == "-" else total * other
+    assert right is not None
+    if total != right and _reads_otherwise(match, step, total):
+        return None
+    return total == right, f"it is {total}, not {right}"
+
+
+def _reads_otherwise(match: re.Match[str], step: str, total: int) -> bool:
+    """Whether ``0x10`` may be a product, or the right side be written in a base that is not named."""
+    if re.search(r"\b0x\d+\b", match.group()) and 0 in (total, _in_base(match["right"])):
+        return True
+    digits = match["right"]
+    if not digits.isalnum() or not digits.isdigit():
+        return False
+    bases = {2, 8, 16, *(int(base) for base in re.findall(r"(?:_\{?|\bbase )(\d{1,2})\b", step))}
+    largest = max(int(digit) for digit in digits)
+    return any(int(digits, base) == total for base in bases if largest < base <= 36)
+
+
+# --- units ---
+
+_SCALE = re.compile(
+    r"\b(?:scale|map|model|drawing|represents?|blueprint|rate|every|each|per)\b", re.IGNORECASE
+)
+
+
+def _conversion(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
+    one, other = UNITS.get(match.group(2).lower()), UNITS.get(match.group(4).lower())
+    if one is None or other is None or one.dimension != other.dimension or one == other:
+        return None
+    if "day" in (one.name, other.name) or "week" in (one.name, other.name):
+        return None  # working days and weeks are shorter
+    left, right = Fraction(match.group(1).replace(",", "")), Fraction(match.group(3).replace(",", ""))
+    wanted = left * one.factor / other.factor
+    if wanted == right:
+        return True, f"{match.group(1)} {one.name} is {match.group(3)} {other.name}"
+    # Rounded, between systems, or a scale ("1 inch = 4 feet"): only a multiple of a definition can be wrong.
+    if wanted.denominator != 1 and (wanted * 100).denominator != 1:
+        return None
+    if abs(wanted - right) < 1:
+        return None, "rounded"
+    if _SCALE.search(step) or (left == 1 and one.dimension == "length"):
+        return None
+    return False, f"{match.group(1)} {one.name} is {float(wanted):g} {other.name}, not {match.group(3)}"
+
+
+# --- a number and the calculation that is its reason ---
+
+_COUNT = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_OTHER_COUNT = re.compile(
+    r"\d-|-\d|\d[a-z]|\d, \d|[%/<>≤≥]|\b(?:million|thousand|hundred|dozens?|half|twice|times|every|per cent|percent"
+    r"|more|less|another|about|almost|over|under|least|most|negative|fifteen|each|per)\b",
+    re.IGNORECASE,
+)
+
+
+def _reason(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
+    """Compare the only number of a sentence with the result after its "because"."""
+    lead = re.split(r"[.;:!?](?!\d)", step[: match.start()])[-1]
+    counts, words = _COUNT.findall(lead), set(re.findall(r"[a-z]+", lead.lower()))
+    if len(counts) != 1 or _OTHER_COUNT.search(lead) or SPELLED_NUMBERS & words:
+        return None
+    said, result = (Fraction(text.replace(",", "")) for text in (counts[0], match.group(1)))
+    if said == result:
+        return True, f"{counts[0]} is the result"
+    if abs(said - result) < 1 or result in (100 * said, said / 100):
+        return None  # rounded to whole things, or cents of dollars
+    return False, f"the calculation gives {match.group(1)}, the text says {counts[0]}"
+
+
+_NUMBER = r"(?<![\w.,^/*+=-])(?<![-+*/^=×·] )(\d{1,3}(?:,\d{3})*|\d{1,7})(?![\w.,]*\d)"
+# Nothing before that the number would be a part of.
+_BARE = (
+    r"(?<![\w.,^/+=×÷·-])(?:(?<!\*)|(?<=^\*\*)|(?<=\s\*\*))(?:(?<![-+*/^=×÷·−] )|(?<=^[-*] )|(?<=\n[-*] ))(?<!\d )"
+    r"(?<!cdot)(?<!cdot )(?<!times)(?<!times )(?<!div)(?<!div )"
+)
+_WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d{1,9})"
+_SAYS = r"\s*(?:=|equals|is(?=\s*[\da-f]+\s*(?:[.,;$)]|$)))\s*"
+_DIVISION = (
+    rf"{_BARE}(?P<a>{_WHOLE})[\s$]*(?:÷|/|\\div|divided by)[\s$]*(?P<b>{_WHOLE})[\s$]*(?:=|is|equals)"
+    rf"[\s$]*(?P<q>{_WHOLE})"
+)
+_SPACING = r"(?:\\text\{|\\mathrm\{|\\[,;: ]|[\s$,(~}])*"
+_PRODUCT = r"-?\d{1,9}(?:\^\{?\d{1,3}\}?|\s*(?:\\cdot|\\times|[*×])\s*\d{1,6}){0,4}"
+_AMOUNT = r"(\d{1,3}(?:,\d{3})+(?:\.\d{1,4})?|\d{1,7}(?:\.\d{1,4})?)"
+_SIDE = r"(-?\d{1,6}(?:(?:\^\{?\d{1,3}\}?|\s*(?:\\cdot|\\times|[-+*])\s*\d{1,6})){0,12})"
+_EQUALS = r"\s*(?:=|is|equals)\s*"
+# (kind, texts of which every match holds one, reader, pattern)
+_ROWS: tuple[tuple[str, str, Reader, str], ...] = (
+    ("wrong_time", ":", _time_shifted,
+     rf"(?<![\d:.]){_CLOCK}\s*(\+|-|−|–|plus|minus)\s*{_SPAN}{_EQUALS}{_CLOCK}(?![\d:])"),
+    ("wrong_time", ":", _time_between,
+     rf"\b(?:from|between)\s+{_CLOCK}\s*(?:to|until|till|and|-|–)\s*{_CLOCK}{_EQUALS}{_SPAN}(?!\s*\w+\s*\d)"),
+    ("wrong_time", ":", _time_between, rf"(?<![\d:.]){_CLOCK}\s*(?:-|−|–|minus)\s*{_CLOCK}{_EQUALS}{_SPAN}"),
+    ("wrong_share", " is ", _share,
+     r"(?:^|[.,;:]\s+|\b(?:so|then|since|because|thus) )(?:an? |one[- ])?(half|third|quarter|fourth|fifth|tenth|twice"
+     rf"|double|triple) (?:of )?(?:the )?\$?{_AMOUNT}(?: [a-z]{{3,12}})? is"
+     rf" \$?{_AMOUNT}(?![\w%/*+^-]|[.,]\d|\s*[-+*/^=%]| more| less)"),
+    ("wrong_property", " is ", _property,
+     rf"{_NUMBER}\$? is (?:an? |also |indeed )?"
+     r"(prime|composite|even|odd|perfect square|perfect cube)\b(?! (?:to|with|in|if|when|factor))"),
+    ("wrong_property", "divisible by", _divisible,
+     rf"{_NUMBER}\$? is (?:also )?divisible by \$?(\d{{1,4}})(?![\d.^*]|\s*[\^*\\])"),
+    ("wrong_property", "(", _common,
+     r"\b(gcd|lcm)\b\}?\s*(?:\\left)?\(((?:\d{1,6}\s*,\s*){1,4}\d{1,6})(?:\\right)?\)\s*=\s*"
+     r"(\d{1,9})(?![\d.,/^*]|\s*[-+*/^\\(])"),
+    ("wrong_congruence", "mod", _congruence,
+     rf"(?<![\w.^}})+*-])(?<![-+*/^=×·−] )(?<!cdot )(?<!times ){_SIDE}"
+     rf"\s*(?:\\equiv|≡)\s*{_SIDE}\s*(?:\\pmod|\(\s*\\?mod|\\mod)\s*\{{?\s*(\d{{1,5}})\b"),
+    ("wrong_remainder", "R| r|rem|{r", _remainder,
+     rf"{_DIVISION}{_SPACING}(?:with |and )?(?:an? )?(?:r|rem|remainder)\b(?: of)?[.:]?{_SPACING}(?P<r>{_WHOLE})"
+     r"(?![\d.,/^*]*\d)"),
+    ("wrong_remainder", "left|remaining", _remainder,
+     rf"{_DIVISION}[\s$,]*(?:with|and) (?P<r>{_WHOLE}) (?:left over|leftover|left|remaining)\b"),
+    ("wrong_remainder", "R", _remainder, rf"{_DIVISION}[\s$]*R(?P<r>\d{{1,6}})(?![\d.,/^*]*\d)"),
+    ("wrong_remainder", "%|mod|MOD", _modulo,
+     rf"{_BARE}(?P<a>{_PRODUCT}|\(-?\d{{1,9}}(?:\s*[-+*×]\s*\d{{1,9}}){{1,4}}\))\s*"
+     r"(?:\\?%|\\operatorname\{mod\}|\\text\{ ?mod ?\}|\\?b?mod\b|modulo\b)\s*(?P<b>\d{1,7})[\s$]*"
+     r"(?:==?|is|equals)[\s$]*(?P<r>-?\d{1,7})(?![\w.,]*\d|\s*[-+*/^×÷%]|\s*mod)"),
+    ("wrong_base", "_|0x|0b|0o|0X|base|₂|₃|₄|₅|₆|₇|₈|₉|₁", _based,
+     rf"{_BARE}(?P<left>{_IN_BASE}(?:\s*(?:[-+*×]|\\times|\\cdot)\s*(?:{_IN_BASE}|\d{{1,18}})){{0,6}}){_SAYS}"
+     rf"(?P<right>{_IN_BASE}|\d{{1,18}}(?![\w.,]*\d))(?!\s*(?:[-+*/^×÷_(]|\\(?:cdot|times|div|left)))"),
+    ("wrong_base", "_|0x|0b|0o|0X|base|₂|₃|₄|₅|₆|₇|₈|₉|₁", _based,
+     rf"{_BARE}(?P<left>\d{{1,18}}){_SAYS}(?P<right>{_IN_BASE})(?!\s*(?:[-+*/^×÷(]|\\(?:cdot|times|div|left)))"),
+    ("wrong_conversion", "=", _conversion,
+     rf"(?<![\w.,/*+-])(?<![-+*/×] ){_AMOUNT}\s*([A-Za-z]+)\s*=\s*{_AMOUNT}\s*([A-Za-z]+)\b"
+     r"(?!\s*(?:per\b|/|and\b|\d|[-+*^]))"),
+    ("wrong_reason", "because", _reason,
+     r"\bbecause\s+(?=[\d$(.])[\d.,$%()xX×*+/÷ -]{3,60}=\s*\$?(?:<<[^<>\n]{0,80}>>)?\$?"
+     r"(\d[\d,]*(?:\.\d{1,6})?)(?=\.?\s*$|\.\s)"),
+)  # fmt: skip
+_PATTERNS = [
+    (kind, hints.split("|"), re.compile(pattern, re.IGNORECASE), read) for kind, hints, read, pattern in _ROWS
+]

@@ -33,7 +33,6 @@ class Perturbation:
         error_class: the class of errors that it belongs to.
         name: the kind.
         computable: the styles in which the comparison with the original is expected to find it.
-        mistake: what is done, for people.
         text: makes it in steps that calculate, of either style.
         latex: makes it in formulas with unknowns, where `text` does not apply.
     """
@@ -41,7 +40,6 @@ class Perturbation:
     error_class: str
     name: str
     computable: tuple[Style, ...]
-    mistake: str
     text: Generator | None = None
     latex: Generator | None = None
 
@@ -68,51 +66,28 @@ _OTHER_OPERATIONS = {"+": "-*", "-": "+/", "*": "+/", "/": "*-"}
 TAXONOMY = tuple(
     Perturbation(*row)
     for row in (
-        ("arithmetic slip", "arithmetic_slip", BOTH, "Move the result by a small or round amount",
-         *_result(text.slipped)),
-        ("arithmetic slip", "digit_swap", BOTH, "Exchange two neighbouring digits of the result",
-         *_result(text.digits_swapped)),
-        ("arithmetic slip", "magnitude_slip", BOTH, "Make the result ten times too large or too small",
-         *_result(text.magnitude_changed)),
-        ("off by one", "off_by_one", BOTH, "Make a whole operand one too large or too small",
-         *_operand(text.neighbours)),
-        ("wrong operand", "wrong_operand", BOTH,
-         "Use another number of the problem or of an earlier step in place of an operand", *_operand(text.elsewhere)),
-        ("wrong operand", "misstated_number", BOTH,
-         "Replace a number of a step that calculates nothing and supposes nothing", text.misstated_number),
-        ("wrong operation", "wrong_operation", BOTH, "Use another operation with the same operands",
-         at_site(text.with_operator, _OTHER_OPERATIONS)),
-        ("wrong operation", "swapped_operands", BOTH,
-         "Exchange the operands of a subtraction or division of two numbers", at_site(text.with_operands_exchanged)),
-        ("wrong reference", "wrong_reference", ("text",),
-         "Use the result of another earlier step, or what it was calculated from, in place of an earlier result",
-         at_site(text.with_operand, text.other_results), latex.wrong_reference),
-        ("contradiction of an earlier step", "wrong_value_carried", BOTH,
-         "Copy one digit of an operand wrongly, of one that an earlier step computed where there is one",
-         *_operand(text.miscopied)),
-        ("contradiction of an earlier step", "contradiction", NEITHER,
-         "Repeat before the step what an earlier one found, with another result", text.contradiction,
-         latex.contradiction),
-        ("sign error", "sign_error", BOTH, "Add what is to be subtracted, or the other way round",
-         at_site(text.with_operator, {"+": "-", "-": "+"}), latex.sign_error),
-        ("sign error", "flipped_inequality", NEITHER,
-         "Turn the only inequality of a formula round; a weak one becomes the opposite strict one",
-         None, latex.flipped_inequality),
-        ("unit error", "unit_slip", BOTH, "Confuse a conversion factor that the problem does not state",
-         at_site(text.with_operand, text.other_factors)),
-        ("unit error", "percent_slip", BOTH, "Confuse a share with its rest, or move its decimal point",
-         at_site(text.with_operand, text.other_shares)),
-        ("unit error", "wrong_unit", ("text",),
-         "Give a number of the step another unit of the same dimension, without conversion", text.wrong_unit),
-        ("skipped step", "skipped_operand", BOTH, "Leave the last operand out, as if the calculation were finished",
-         at_site(text.without_operand)),
-        ("skipped step", "skipped_step", NEITHER,
-         "Write the next step of the reference solution instead", text.skipped_step),
-        ("premature answer", "premature_answer", NEITHER,
-         "State the result of the step as the final answer, where the reference answer is another number",
-         text.premature_answer),
-        ("dropped case", "dropped_case", NEITHER, "Keep one of two solutions", None, latex.dropped_case),
-        ("unjustified theorem", "false_law", NEITHER, "Use a law that does not hold", None, latex.false_law),
+        ("arithmetic slip", "arithmetic_slip", BOTH, *_result(text.slipped)),
+        ("arithmetic slip", "digit_swap", BOTH, *_result(text.digits_swapped)),
+        ("arithmetic slip", "magnitude_slip", BOTH, *_result(text.magnitude_changed)),
+        ("off by one", "off_by_one", BOTH, *_operand(text.neighbours)),
+        ("wrong operand", "wrong_operand", BOTH, *_operand(text.elsewhere)),
+        ("wrong operand", "misstated_number", BOTH, text.misstated_number),
+        ("wrong operation", "wrong_operation", BOTH, at_site(text.with_operator, _OTHER_OPERATIONS)),
+        ("wrong operation", "swapped_operands", BOTH, at_site(text.with_operands_exchanged)),
+        ("wrong reference", "wrong_reference", ("text",), at_site(text.with_operand, text.other_results),
+         latex.wrong_reference),
+        ("contradiction of an earlier step", "wrong_value_carried", BOTH, *_operand(text.miscopied)),
+        ("contradiction of an earlier step", "contradiction", NEITHER, text.contradiction, latex.contradiction),
+        ("sign error", "sign_error", BOTH, at_site(text.with_operator, {"+": "-", "-": "+"}), latex.sign_error),
+        ("sign error", "flipped_inequality", NEITHER, None, latex.flipped_inequality),
+        ("unit error", "unit_slip", BOTH, at_site(text.with_operand, text.other_factors)),
+        ("unit error", "percent_slip", BOTH, at_site(text.with_operand, text.other_shares)),
+        ("unit error", "wrong_unit", ("text",), text.wrong_unit),
+        ("skipped step", "skipped_operand", BOTH, at_site(text.without_operand)),
+        ("skipped step", "skipped_step", NEITHER, text.skipped_step),
+        ("premature answer", "premature_answer", NEITHER, text.premature_answer),
+        ("dropped case", "dropped_case", NEITHER, None, latex.dropped_case),
+        ("unjustified theorem", "false_law", NEITHER, None, latex.false_law),
     )
 )  # fmt: skip
 PERTURBATIONS: dict[str, Perturbation] = {kind.name: kind for kind in TAXONOMY}

@@ -17,6 +17,16 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def singular(word: str) -> str:
+    """Return a word without the ending that plurals and third persons share."""
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "sses", "xes", "zes")):
+        return word[:-2]
+    plural = word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is"))
+    return word[:-1] if plural else word
+
+
 _ONES = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
 nineteen

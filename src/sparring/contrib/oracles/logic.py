@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from sparring.oracles.words import singular
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -215,24 +216,14 @@ def _clause(text: str) -> Formula | None:
         verb = (match["verb"] or ("will" if match.group() == "won't" else "can")).lower()
         kept = "" if verb in ("does", "do", "did") else verb
         text = text[: match.start()] + kept + text[match.end() :]
-    words = (_stem(word) for word in text.lower().split() if word not in ("the", "a", "an"))
+    words = (singular(word) for word in text.lower().split() if word not in ("the", "a", "an"))
     atom = Formula("atom", (), (" ".join(words),))
     return _not(atom) if negations else atom
 
 
 def _noun(text: str) -> str:
     words = text.strip().split()
-    return " ".join([*words[:-1], _stem(words[-1])])
-
-
-def _stem(word: str) -> str:
-    """Drop the ending that plurals and third persons share."""
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("ches", "shes", "sses", "xes", "zes")):
-        return word[:-2]
-    plural = word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is"))
-    return word[:-1] if plural else word
+    return " ".join([*words[:-1], singular(words[-1])])
 
 
 # --- deciding ---
