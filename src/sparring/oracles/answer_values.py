@@ -23,7 +23,7 @@ from typing import Literal
 from sparring.oracles.amounts import Amount, amount, compound, expression, repeating_decimal
 from sparring.oracles.expressions import Node, number, variables
 from sparring.oracles.precise import approximate
-from sparring.oracles.reading import VULGAR, closing_place
+from sparring.oracles.reading import BASE_PREFIXES, SUBSCRIPTS, VULGAR, closing_place
 from sparring.oracles.words import CARDINALS, word_set
 from sparring.traces.boxed import boxes
 
@@ -138,7 +138,6 @@ Answer = Amount | Choice | Words | Clock | Ratio | Items | Range | Named | Equat
 
 _VULGAR = re.compile(rf"(?:(?<=\d)\s)?([{''.join(VULGAR)}])")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ", "0123456789+-()n")
-_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _SIGNS = {
     **dict.fromkeys("−–‒﹣－", "-"),
     **dict.fromkeys("\u00a0\u2009\u202f\u2007\u2008\u200a\u2002\u2003\u2004\u2005\u2006\u3000", "\u2009"),
@@ -258,7 +257,7 @@ def undress(text: str) -> str:
 def _plain_signs(text: str) -> str:
     text = _VULGAR.sub(lambda match: "\\frac{{{}}}{{{}}}".format(*VULGAR[match[1]].as_integer_ratio()), text)
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ]+", lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
-    text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉]+", lambda match: f"_{{{match[0].translate(_SUBSCRIPTS)}}}", text)
+    text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉]+", lambda match: f"_{{{match[0].translate(SUBSCRIPTS)}}}", text)
     text = "".join(_SIGNS.get(character, character) for character in text)
     return unicodedata.normalize("NFKC", text.replace("\u2009", "\ue000")).replace("\ue000", "\u2009")
 
@@ -380,13 +379,10 @@ _BASE = re.compile(
 )
 
 
-_PROGRAM_BASES = {"x": 16, "b": 2, "o": 8}
-
-
 def _based(text: str) -> Digits | None:
     written = re.fullmatch(r"(-?)0([xXbBoO])([0-9A-Fa-f]+)", text)
     if written is not None:
-        made = Digits(-1 if written[1] else 1, written[3].upper(), _PROGRAM_BASES[written[2].lower()])
+        made = Digits(-1 if written[1] else 1, written[3].upper(), BASE_PREFIXES[written[2].lower()])
         value = made.value()
         return None if value is None else Digits(made.sign, str(abs(value)), 10)
     match = _BASE.fullmatch(re.sub(r"(?<=[0-9A-F]) (?=[0-9A-F])", "", text))

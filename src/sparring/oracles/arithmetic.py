@@ -21,10 +21,18 @@ from typing import Literal
 
 from sparring.oracles.equations import Equation, Run, expression_text, find_equations, may_hold_equation
 from sparring.oracles.excuses import between_systems, comparison_excuse, excuse, loses_its_unit, mixed_units
-from sparring.oracles.reading import COMPARISONS, MAX_CHARACTERS, TooLargeError, UnreadableError, kept
+from sparring.oracles.reading import (
+    BASE_PREFIXES,
+    COMPARISONS,
+    MAX_CHARACTERS,
+    SUBSCRIPTS,
+    TooLargeError,
+    UnreadableError,
+    kept,
+)
 from sparring.oracles.units import UNITS
 from sparring.oracles.values import calculate, close, is_irrational, show, value_of
-from sparring.oracles.words import MULTIPLES, SHARES, SPELLED_NUMBERS, is_only_reported
+from sparring.oracles.words import CARDINALS, MULTIPLES, SHARES, SPELLED_NUMBERS, is_only_reported
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -427,11 +435,8 @@ def _modulo(match: re.Match[str], step: str) -> tuple[bool, str] | None:
 
 # --- number bases ---
 
-_BASE_NAMES = "two three four five six seven eight nine ten"
-_BASES = {name: base for base, name in enumerate(_BASE_NAMES.split(), 2)}
-_BASES |= {"twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "decimal": 10, "hexadecimal": 16}
-_PREFIXES = {"x": 16, "b": 2, "o": 8}
-_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_BASES = {name: base for name, base in CARDINALS.items() if 2 <= base <= 16}
+_BASES |= {"binary": 2, "octal": 8, "decimal": 10, "hexadecimal": 16}
 _IN_BASE = (
     r"(?:0[xbo][0-9a-f]{1,16}(?![\w.])|\(?[0-9a-f]{1,24}\)?"
     rf"(?:_\{{?(?:\\text\{{)?(?:base )?\}}?(?:\d{{1,2}}|{'|'.join(_BASES)})\}}{{0,2}}|[₀-₉]{{1,2}}"
@@ -445,10 +450,10 @@ def _in_base(text: str) -> int | None:
     if text[:1].isalpha() and not re.match(r"[A-F]{2,}[_\W]+16\b", text):
         return None  # a_{14}
     text = text.lower().replace("\\text", "")
-    if text[:1] == "0" and text[1:2] in _PREFIXES:
-        digits, base = text[2:], _PREFIXES[text[1]]
+    if text[:1] == "0" and text[1:2] in BASE_PREFIXES:
+        digits, base = text[2:], BASE_PREFIXES[text[1]]
     else:
-        marked = re.sub(r"(?=[₀-₉])(?<![₀-₉])", "_", text).translate(_SUBSCRIPTS)
+        marked = re.sub(r"(?=[₀-₉])(?<![₀-₉])", "_", text).translate(SUBSCRIPTS)
         found = re.fullmatch(r"\(?([0-9a-f]+)\)?(?:[\W_]+(?:in[\W_]+)?(?:base[\W_]*)?(\w+?)[\W_]*)?", marked)
         if found is None:
             return None

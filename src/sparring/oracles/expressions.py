@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sparring.oracles.reading import Token, TooLargeError, UnreadableError
 from sparring.oracles.words import word_set
 
-# The parser's class is for `calculus_formulas.py` alone.
+# `Parser` is for its subclass in `contrib/oracles/calculus.py` alone.
 __all__ = [
     "FUNCTIONS", "FUNCTION_LETTERS", "GREEK", "USUAL", "Functions", "Node", "Order", "calculation", "inlined", "number",
     "parse", "replaced", "variables", "walk",

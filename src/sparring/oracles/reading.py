@@ -20,7 +20,7 @@ from fractions import Fraction
 from functools import lru_cache, wraps
 from typing import NamedTuple, TypeVar
 
-from sparring.oracles.units import unit_or_place
+from sparring.oracles.units import UNITS, unit_or_place
 from sparring.oracles.words import SHORT_WORDS, SPELLED_NUMBERS, word_set
 
 MAX_DIGITS = 60
@@ -115,6 +115,8 @@ VULGAR = {
     character: Fraction(*map(int, unicodedata.normalize("NFKC", character).split("⁄")))
     for character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
 }
+SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+BASE_PREFIXES = {"x": 16, "b": 2, "o": 8}
 # Between groups of three digits: LaTeX's spaces and commas, and the spaces that do not break a line.
 SEPARATOR = r"(?:,|\{,\}|,?\\!|\\,|[\u00a0\u2009\u202f])"
 _NUMBER = rf"(?:\d{{1,3}}(?:{SEPARATOR}\d{{3}})+(?!\d)|\d+)(?:\.\d+)?"
@@ -187,12 +189,8 @@ _COMMANDS: dict[str, tuple[str, str] | None] = {
 }
 _OPERATOR_WORDS = {"times": "*", "plus": "+", "minus": "-", "divided": "/", "multiplied": "*"}
 # What people write straight after a number ("8hrs", "100mg"); any other letters there are variables.
-_ATTACHED_UNITS = word_set(
-    """
-    hr hrs min mins sec secs kg kgs mg gm gms lb lbs oz km kms cm mm ft in inches inch ml mi mph kph am pm
-    hours hour minutes minute seconds days day weeks week months month years year yrs yr miles mile feet
-    foot meters meter gb mb kb dollars cents gallons pounds sq gal qt yd
-    """
+_ATTACHED_UNITS = UNITS.keys() | word_set(
+    "in gm gms mi mph kph am pm week weeks month months year years yr yrs gb mb kb"
 )
 _SCAN = re.compile(
     r"""(?P<space>[ \t\r\f\v\u00a0\u2009\u202f]+)

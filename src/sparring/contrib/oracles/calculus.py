@@ -4,10 +4,9 @@ Contract: decided are links of a chain with a derivative or an integral (``\frac
 the text defines f, ``\int_0^1 x^2 dx = 1/3``), and sentences ("the derivative of $x^3$ is $3x^2$"). An antiderivative is
 checked by differentiating it, so its constant is not asked for. ``wrong`` only where both sides differ clearly at every
 fixed point and under every usual reading, name the same variables, and neither the words nor the form make them an equation
-to be solved; ``correct`` only where `algebra.py` has no doubt about the rest of the step. Derivatives are sympy's, of
-trees that our own parser has read; integrals are exact for polynomials and otherwise a Gauss quadrature that is given up
-where its estimates differ; values are those of `values.py`: no `eval`, and bounded on any text. Not here: limits,
-improper and multiple integrals, implicit differentiation.
+to be solved; ``correct`` only where `algebra.py` has no doubt about the rest of the step. Integrals are exact for
+polynomials and otherwise a Gauss quadrature that is given up where its estimates differ; values are those of `values.py`:
+no `eval`, and bounded on any text. Not here: limits, improper and multiple integrals, implicit differentiation.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from sparring.oracles import algebra
 from sparring.oracles.chains import Chain, find_chains
@@ -28,6 +27,7 @@ from sparring.oracles.expressions import (
     Parser,
     inlined,
     number,
+    parse,
     replaced,
     variables,
     walk,
@@ -258,12 +258,17 @@ class _CalculusParser(Parser):
 
 # --- derivatives ---
 
-_FUNCTIONS = {
-    "exp": "exp", "sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "ln": "log",
-    "arcsin": "asin", "arccos": "acos", "arctan": "atan",
+_RULES = {
+    name: parse(tokenize_formula(rule))
+    for name, rule in {
+        "exp": r"\exp(u)", "ln": r"1/u", "log": r"1/(u*\ln(10))", "sqrt": r"1/(2*\sqrt{u})", "abs": r"u/|u|",
+        "sin": r"\cos(u)", "cos": r"-\sin(u)", "tan": r"\sec(u)*\sec(u)", "cot": r"-\csc(u)*\csc(u)",
+        "sec": r"\sec(u)*\tan(u)", "csc": r"-\csc(u)*\cot(u)", "arcsin": r"1/\sqrt{1-u*u}", "arccos": r"-1/\sqrt{1-u*u}",
+        "arctan": r"1/(1+u*u)",
+    }.items()
 }  # fmt: skip
-_NAMED = {theirs: ours for ours, theirs in _FUNCTIONS.items()}
-_MINUS_ONE = number(-1)
+"""Function of u → its derivative."""
+_ZERO, _ONE, _MINUS_ONE = number(0), number(1), number(-1)
 
 
 def differentiate(node: Node, name: str, order: int = 1) -> Node:
@@ -273,88 +278,59 @@ def differentiate(node: Node, name: str, order: int = 1) -> Node:
         UnreadableError: a part of the tree has no rule.
         TooLargeError: the derivative has over `MAX_NODES` nodes, or `order` exceeds `MAX_ORDER`.
     """
-    import sympy
-
     if order > MAX_ORDER or len(walk(node)) > MAX_NODES:
         raise TooLargeError("too high or too large a derivative")
-    constants: dict[Any, Node] = {}
-    expression = _to_sympy(node, name, constants)
     for _ in range(order):
-        expression = sympy.diff(expression, sympy.Symbol("x"))
-        if sum(1 for _ in sympy.preorder_traversal(expression)) > MAX_NODES:
+        node = _derivative(node, name)
+        if len(walk(node)) > MAX_NODES:
             raise TooLargeError("too large a derivative")
-    return _from_sympy(expression, {sympy.Symbol("x"): Node("variable", name=name), **constants})
+    return node
 
 
-def _to_sympy(node: Node, name: str, constants: dict[Any, Node]) -> Any:
-    """Return the tree for sympy: in it are one variable, small numbers, and symbols for everything else that is constant.
-
-    So no large number and no unknown function ever reaches it.
-    """
-    import sympy
-
+def _derivative(node: Node, name: str) -> Node:
     kind, parts = node.kind, node.parts
     if kind == "antiderivative" and node.name == name:
-        return sympy.Integral(_to_sympy(parts[0], name, constants), sympy.Symbol("x"))
-    if (
-        kind == "number"
-        and max(abs(node.value.numerator), node.value.denominator) < 1000
-        and "." not in node.name
-    ):
-        return sympy.Rational(node.value.numerator, node.value.denominator)
+        return parts[0]
     if name not in variables(node) and kind not in ("antiderivative", "sigma", "application"):
-        constant = sympy.Symbol(f"k{len(constants)}")
-        constants[constant] = node
-        return constant
+        return _ZERO
     if kind == "variable":
-        return sympy.Symbol("x")
-    if kind == "call" and node.name in ("log", "ln", "sqrt", "abs", *_FUNCTIONS):
+        return _ONE
+    if kind == "call" and node.name in _RULES:
         if any(one.kind == "degrees" for one in walk(node)) or any(
-            name in variables(part) for part in parts[1:]
+            name in variables(one) for one in parts[1:]
         ):
             raise UnreadableError("degrees, or a logarithm to a variable base")
-        inner = _to_sympy(parts[0], name, constants)
-        if node.name in ("sqrt", "abs"):
-            return sympy.sqrt(inner if node.name == "sqrt" else inner**2)
-        if node.name == "log" or len(parts) > 1:
-            return sympy.log(inner) / _to_sympy(
-                Node("call", (*parts[1:], number(10))[:1], "ln"), name, constants
+        if len(parts) > 1:
+            return Node(
+                "quotient", (_derivative(Node("call", parts[:1], "ln"), name), Node("call", parts[1:], "ln"))
             )
-        return getattr(sympy, _FUNCTIONS[node.name])(inner)
+        return _product(substituted(_RULES[node.name], "u", parts[0]), _derivative(parts[0], name))
     if kind not in ("sum", "negative", "product", "quotient", "power"):
         raise UnreadableError(f"the derivative of a part of kind {kind}")
-    made = [_to_sympy(part, name, constants) for part in parts]
-    if kind == "sum":
-        return sympy.Add(*made)
-    if kind == "negative":
-        return -made[0]
-    if kind == "power":
-        return made[0] ** made[1]
-    return made[0] * made[1] if kind == "product" else made[0] / made[1]
+    changes = [_derivative(part, name) for part in parts]
+    if kind in ("sum", "negative"):
+        return _sum(*changes) if kind == "sum" else _product(_MINUS_ONE, changes[0])
+    (first, second), (change, other) = parts, changes
+    if kind == "product":
+        return _sum(_product(change, second), _product(first, other))
+    relative = _product(second, Node("quotient", (change, first)))  # of a power: from its base
+    if kind == "quotient":
+        less = _product(_MINUS_ONE, _product(Node("quotient", (node, second)), other))
+        return _sum(Node("quotient", (change, second)), less)
+    if other == _ZERO:
+        return _product(_product(second, Node("power", (first, _sum(second, _MINUS_ONE)))), change)
+    return _product(node, _sum(_product(other, Node("call", (first,), "ln")), relative))
 
 
-def _from_sympy(expression: Any, symbols: dict[Any, Node]) -> Node:
-    if expression in symbols:
-        return symbols[expression]
-    if expression.is_Rational:
-        value = Fraction(int(expression.p), int(expression.q))
-        return Node("number", name=str(value), value=value)
-    parts = tuple(_from_sympy(one, symbols) for one in expression.args)
-    kind = expression.func.__name__
-    if kind == "Add":
-        return Node("sum", parts)
-    if kind == "Mul":
-        made = parts[0]
-        for part in parts[1:]:
-            made = Node("product", (made, part))
-        return made
-    if kind == "Pow":
-        return Node("power", parts)
-    if kind == "Exp1":
-        return Node("variable", name="e")
-    if kind not in _NAMED:
-        raise UnreadableError(f"the derivative has a part of kind {kind}")
-    return Node("call", parts, _NAMED[kind])
+def _sum(*terms: Node) -> Node:
+    kept = tuple(term for term in terms if term != _ZERO)
+    return Node("sum", kept) if len(kept) > 1 else kept[0] if kept else _ZERO
+
+
+def _product(one: Node, other: Node) -> Node:
+    if _ZERO in (one, other):
+        return _ZERO
+    return other if one == _ONE else one if other == _ONE else Node("product", (one, other))
 
 
 # --- integrals between bounds ---
