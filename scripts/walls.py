@@ -511,24 +511,18 @@ def write_inputs() -> None:
         rows = []
         for number in range(count):
             right = [rng.random() < 0.7 for _ in range(rng.randint(1, 4))]
+            bounds = {"count": 8, "low": 0.1, "high": 0.95}
             row = {
                 "id": f"{name}{number // per_problem}",
                 "problem": f"mod 13 : a is {number // 2 % 13} ; b is 2 ; find c",
+                "answer": "3",
+                "source": f"model{number % 2}",
+                "steps": [f"c = a {'+' if good else '-'} b" for good in right],
+                "labels": [*map(float, right)],
+                "outcome": right[-1],
+                "estimates": [{"value": 0.9 if good else 0.2, **bounds} for good in right],
             }
-            row |= {"answer": "3", "source": f"model{number % 2}"}
-            steps = [f"c = a {'+' if good else '-'} b" for good in right]
-            estimates = [
-                {"value": 0.9 if good else 0.2, "count": 8, "low": 0.1, "high": 0.95} for good in right
-            ]
-            rows.append(
-                row
-                | {
-                    "steps": steps,
-                    "labels": [*map(float, right)],
-                    "outcome": right[-1],
-                    "estimates": estimates,
-                }
-            )
+            rows.append(row)
         write_lines(Path(f"{name}.jsonl"), rows)
     sums = [
         {
@@ -586,64 +580,39 @@ def record_wheel(folder: Path, options: argparse.Namespace) -> None:
         shutil.copytree(
             tree() / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
-        build = [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "-q",
-            "--no-deps",
-            "--no-build-isolation",
-            "-w",
-            name,
-            name,
-        ]
-        subprocess.run(build, check=True)
+        build = ["-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w"]
+        subprocess.run([sys.executable, *build, name, name], check=True)
         with zipfile.ZipFile(next(copy.glob("*.whl"))) as wheel:
             names = wheel.namelist()
             metadata = next(one for one in names if one.endswith("/METADATA"))
-            needs = [
-                line
-                for line in wheel.read(metadata).decode().splitlines()
-                if line.startswith(("Requires", "Provides"))
-            ]
+            commands = next(one for one in names if one.endswith("/entry_points.txt"))
+            lines = wheel.read(metadata).decode().splitlines()
             found = {
                 "files that are no code": sorted(one for one in names if not one.endswith(".py")),
                 "top level": sorted({one.partition("/")[0] for one in names}),
-                "needs": needs,
-                "commands": wheel.read(
-                    next(one for one in names if one.endswith("/entry_points.txt"))
-                ).decode(),
+                "needs": [line for line in lines if line.startswith(("Requires", "Provides"))],
+                "commands": wheel.read(commands).decode(),
             }
     write_json(folder / "wheel.json", found)
 
 
 # --- speed -----------------------------------------------------------------------------------------------------------
 
-Work = tuple[int, str, str]
-WORK: dict[str, Work] = {
-    "scorer steps": (
-        9000,
-        "score prm/model few.jsonl --out OUT/few",
-        "score prm/model many.jsonl --out OUT/many",
-    ),
+WORK: dict[str, tuple[int, tuple[str, str], str]] = {
+    "scorer steps": (9000, ("few", "many"), "score prm/model SIZE.jsonl --out OUT/SIZE"),
     "search problems": (
-        12,
-        f"search --out OUT/few prm=prm/model problems=1 n=[4] baseline_samples=1 max_steps=8 {SMALL}",
-        f"search --out OUT/many prm=prm/model problems=12 n=[4] baseline_samples=1 max_steps=8 {SMALL}",
+        12, ("1", "12"), f"search --out OUT/SIZE prm=prm/model problems=SIZE n=[4] baseline_samples=1 max_steps=8 {SMALL}",
     ),
     "aprm updates": (
-        8,
-        f"train aprm --out OUT/few prm_warm_steps=0 adversary_warm_steps=0 states_per_update=8 updates=1 {SMALL}",
-        f"train aprm --out OUT/many prm_warm_steps=0 adversary_warm_steps=0 states_per_update=8 updates=8 {SMALL}",
+        8, ("1", "8"),
+        f"train aprm --out OUT/SIZE prm_warm_steps=0 adversary_warm_steps=0 states_per_update=8 updates=SIZE {SMALL}",
     ),
     "rl updates": (
-        4,
-        f"train rl --out OUT/few problems_per_update=8 samples_per_problem=4 watch_problems=2 updates=1 {SMALL}",
-        f"train rl --out OUT/many problems_per_update=8 samples_per_problem=4 watch_problems=2 updates=4 {SMALL}",
+        4, ("1", "4"),
+        f"train rl --out OUT/SIZE problems_per_update=8 samples_per_problem=4 watch_problems=2 updates=SIZE {SMALL}",
     ),
-}
-"""Name → how much is done by the third, a command that is timed after the second has loaded everything once."""
+}  # fmt: skip
+"""Name → how much is done by a command of the second size, which is timed after the first has loaded everything once."""
 WORKS = ["verdicts", *(name.split()[0] for name in WORK)]
 SLOWER = 0.95
 
@@ -673,12 +642,8 @@ def speed(options: argparse.Namespace) -> int:
             for side in ("old", "new") if turn % 2 == 0 else ("new", "old"):
                 words = ["measure", str(cases), *(options.rename if side == "new" else [])]
                 child = [sys.executable, str(Path(__file__).resolve()), *words, "--works", *options.works]
-                done = subprocess.run(
-                    child,
-                    env=os.environ | {"PYTHONPATH": str(sides[side])},
-                    stdout=subprocess.PIPE,
-                    check=True,
-                )
+                environment = os.environ | {"PYTHONPATH": str(sides[side])}
+                done = subprocess.run(child, env=environment, stdout=subprocess.PIPE, check=True)
                 for name, value in json.loads(done.stdout.splitlines()[-1]).items():
                     found.setdefault(name, {"old": [], "new": []})[side].append(value)
             print(f"round {turn + 1} of {options.rounds}", file=sys.stderr, flush=True)
@@ -710,12 +675,12 @@ def measure(options: argparse.Namespace) -> int:
             begun = processor_seconds() + living_seconds()
             panel.judge_members_many(asked[50:])
             found[f"{member} verdicts"] = (len(asked) - 50) / (processor_seconds() + living_seconds() - begun)
-    for name, (count, first, timed) in WORK.items():
+    for name, (count, sizes, words) in WORK.items():
         if name.split()[0] in options.works:
             with tempfile.TemporaryDirectory() as out:
-                for words in (first, timed):
+                for size in sizes:
                     begun = processor_seconds()
-                    status, _, messages = sparring(*words.replace("OUT", out).split())
+                    status, _, messages = sparring(*words.replace("OUT", out).replace("SIZE", size).split())
                     if status:
                         raise SystemExit(messages)
                 found[name] = count / (processor_seconds() - begun)
@@ -833,11 +798,6 @@ def main(words: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     for variable in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
         os.environ.pop(variable, None)
-    os.environ |= {
-        "COLUMNS": "120",
-        "NO_COLOR": "1",
-        "TERM": "dumb",
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
+    os.environ |= {"COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     sys.exit(main())

@@ -150,14 +150,17 @@ def _is_rounded(first: Node, second: Node, a: Value, b: Value, rough: bool) -> b
     for shown, value in ((first, b), (second, a)):
         if _is_literal(shown) and (rough or _has_decimals(shown)):
             error = Fraction(abs(as_complex(a) - as_complex(b)) * (1 - NOISE))
-            unit = Fraction(1, 10 ** _places(shown) * (100 if _has(shown, "percent") else 1))
-            if is_rounding(_digits(shown), unit, error, Fraction(abs(as_complex(value)))):
+            places = max(len(numeral.partition(".")[2]) for numeral in _numerals(shown))
+            unit = Fraction(1, 10**places * (100 if _has(shown, "percent") else 1))
+            if is_rounding(
+                "".join(_numerals(shown)).replace(",", ""), unit, error, Fraction(abs(as_complex(value)))
+            ):
                 return True
     return False
 
 
-def _digits(node: Node) -> str:
-    return "".join(one.name for one in walk(node) if one.kind == "number").replace(",", "")
+def _numerals(node: Node) -> list[str]:
+    return [one.name for one in walk(node) if one.kind == "number"]
 
 
 def _is_imaginary(value: Value) -> bool:
@@ -182,11 +185,7 @@ def _is_literal(node: Node) -> bool:
 
 
 def _has_decimals(node: Node) -> bool:
-    return any("." in one.name for one in walk(node) if one.kind == "number")
-
-
-def _places(node: Node) -> int:
-    return max(len(one.name.partition(".")[2]) for one in walk(node) if one.kind == "number")
+    return any("." in numeral for numeral in _numerals(node))
 
 
 def _has(node: Node, kind: str, *others: Node) -> bool:

@@ -16,9 +16,9 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 
-from sparring.oracles.expressions import Node, number, parse, walk
+from sparring.oracles.expressions import FUNCTIONS, Node, number, parse, walk
 from sparring.oracles.reading import UnreadableError, tokenize_formula
-from sparring.oracles.units import UNITS
+from sparring.oracles.units import SHORT_UNITS, UNITS
 from sparring.oracles.words import CARDINALS, SCALES, SHARES, SHORT_WORDS, singular, word_set
 
 Dimensions = tuple[tuple[str, int], ...]
@@ -27,7 +27,6 @@ Dimensions = tuple[tuple[str, int], ...]
 _ROWS = """
 + length:1 1 m meter metre
 + time:1 1 s second
-  time:1 3600 h
 + mass:1 1 g gram
   mass:1 1 gm
   mass:1 1000000 t
@@ -50,7 +49,6 @@ _ROWS = """
 + mass:1,length:2,time:-2 1602176634/10000000000000000000000000 eV
 + data:1 8 B byte
 + data:1 1 bit
-  length:1 254/10000 in
   length:1 1609344/1000 mi
   length:2 40468564224/10000000 acre
   length:2 10000 hectare ha
@@ -94,7 +92,7 @@ _LOGIC = word_set(
     """
 )
 """Words that a unit does not hold; a text with them says something else."""
-_FUNCTIONS = word_set("sin cos tan cot sec csc log ln exp sqrt pi arcsin arccos arctan")
+_FUNCTIONS = FUNCTIONS | {"sqrt", "pi"}
 _SCALE = re.compile(rf"({'|'.join(SCALES)})s?\b\s*(?:of\s+)?", re.I)
 _ORDINALS = (
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth",
@@ -127,7 +125,7 @@ def _table() -> dict[str, tuple[Counter[str], Fraction]]:
         spelling: (Counter({"length": 3}), unit.factor / 1000)  # liters
         if unit.dimension == "volume"
         else (Counter({unit.dimension: 1}), unit.factor)
-        for spelling, unit in UNITS.items()
+        for spelling, unit in (UNITS | SHORT_UNITS).items()
     }
     prefixed: list[str] = []
     for row in _ROWS.strip("\n").splitlines():

@@ -182,7 +182,7 @@ def check(equation: Equation, step: str) -> Check:
         return Check("not_numeric" if equation.symbolic else "label", equation)
     unread = [side for side in (left, right) if not side.known]
     if unread:  # without numbers, a formula of words alone
-        numeric = any(token.kind == "number" for side in unread for token in side.tokens)
+        numeric = any(side.numbers for side in unread)
         return Check("not_numeric" if numeric else "label", equation)
     try:
         left_value, right_value = calculate(left.tokens), calculate(right.tokens)

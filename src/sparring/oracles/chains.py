@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from sparring.oracles.expressions import Node, parse, walk
+from sparring.oracles.expressions import FUNCTIONS, Node, parse, walk
 from sparring.oracles.reading import (
     ARROWS,
     RELATIONS,
@@ -49,9 +49,7 @@ _INNER = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|split|gathered|gather|equ
 _WORD = re.compile(
     r"\\?[A-Za-z]{2,}|(?<![\w\\^_=+*/(-])[aAI](?=\s+[A-Za-z]{2,})|[^\x00-\x7f\u00a0\u2009\u202fα-ω×·÷−²³√π≤≥≠≈⇒→∴°…–]+"
 )
-_PLAIN_NAMES = frozenset(
-    ["sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "pi"]
-)
+_PLAIN_NAMES = FUNCTIONS | {"sqrt", "pi"}
 _PLAIN_RELATION = re.compile(r"[=<>≤≥≠≈]|\\(?:le|ge|ne|approx|leq|geq)\b")
 _BREAK_COMMANDS = word_set("to because quad qquad land lor hspace vee wedge")
 _UNIT = re.compile(

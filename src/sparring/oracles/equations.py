@@ -77,6 +77,11 @@ class Run:
     listed: bool = False
 
     @property
+    def numbers(self) -> list[Token]:
+        """The operands that are numbers, in order."""
+        return [token for token in self.tokens if token.kind == "number"]
+
+    @property
     def compound(self) -> bool:
         """Whether an amount in several units stands in it."""
         return any(token.text == "and" for token in self.tokens)
@@ -505,8 +510,7 @@ class _Reader:
 def _has_doubtful_short(run: Run) -> bool:
     """Whether a letter that may be a unit or a variable stands beside no unit of its dimension."""
     spelled = {unit.dimension for place, unit in run.measures.items() if place not in run.short}
-    numbers = sum(token.kind == "number" for token in run.tokens)
-    return bool(run.short) and (len(spelled) != 1 or len(run.measures) < numbers
+    return bool(run.short) and (len(spelled) != 1 or len(run.measures) < len(run.numbers)
                                 or any(unit.dimension not in spelled for unit in run.measures.values()))  # fmt: skip
 
 

@@ -186,10 +186,11 @@ def _without_percent(first: Run, second: Run) -> bool:
     one, other = (
         value_or_none([token for token in run.tokens if token.kind != "percent"]) for run in (first, second)
     )
-    shown = next((token for token in second.tokens if token.kind == "number"), None)
-    if one is None or other is None or shown is None:
+    if one is None or other is None or not second.numbers:
         return False
-    return one == other or (second.operators == 0 and abs(one - other) < Fraction(1, 10**shown.places))
+    return one == other or (
+        second.operators == 0 and abs(one - other) < Fraction(1, 10 ** second.numbers[0].places)
+    )
 
 
 # --- rounding of results ---
@@ -210,11 +211,10 @@ def rounding_excuse(
     """``rounded`` for a correct rounding to the digits shown, another name where it may be one."""
     if second.operators and not first.operators:
         return rounding_excuse(equation, second, first, right, left)
-    shown = second.tokens[-1] if not second.operators else None
-    number = next((token for token in second.tokens if token.kind == "number"), None)
-    if shown is None or number is None:
+    if second.operators or not second.numbers:
         return None
-    scale = Fraction(1, 100) if shown.kind == "percent" else Fraction(1)
+    number = second.numbers[0]
+    scale = Fraction(1, 100) if second.tokens[-1].kind == "percent" else Fraction(1)
     places = 0 if number.text.endswith(".0") else number.places  # "4.0" is a float's way to write 4
     unit = Fraction(1, 10**places) * scale
     error = abs(left - right)
@@ -309,7 +309,7 @@ def excuse(
     # where `arithmetic.py` has converted the sides, their units are no excuse
     if converted is None and scale_differs(first, second, left, right, step):
         return "unit_or_percent_scale"
-    if second.operators and _first_number(second) == left:
+    if second.operators and second.numbers and second.numbers[0].value == left:
         return "run_on_chain"
     if any(_other_reading(*pair) for pair in ((first, right), (second, left))):
         return "precedence"
@@ -354,7 +354,7 @@ def _within_operand_rounding(first: Run, second: Run, left: Fraction, right: Fra
     """Whether operands such as 3.33 may stand for unrounded numbers that would make the equation true."""
     tolerance = Fraction(0)
     for run, value in ((first, left), (second, right)):
-        decimals = [token for token in run.tokens if token.kind == "number" and token.places >= 2]
+        decimals = [token for token in run.numbers if token.places >= 2]
         if len(decimals) > _MANY_DECIMALS:
             return True
         for decimal in decimals:
@@ -392,7 +392,7 @@ def _function_of(relation: str, lead: list[str]) -> bool:
 
 def _share_of_something(run: Run) -> bool:
     """Whether a side is a proper fraction of a thing: "1/2 of the cake = 4 slices"."""
-    numbers = [token.value for token in run.tokens if token.kind == "number"]
+    numbers = [token.value for token in run.numbers]
     if run.operators != 1 or not run.trailing:
         return False
     if len(numbers) == 1:
@@ -421,7 +421,7 @@ def _other_reading(run: Run, wanted: Fraction) -> bool:
     if any(token.kind == "percent" for token in run.tokens) and any(
         token.text in ("+", "-") for token in run.tokens
     ):
-        literal, amount = value_or_none(run.tokens, _SHARES_OF_ONE), _first_number(run)
+        literal, amount = value_or_none(run.tokens, _SHARES_OF_ONE), run.numbers[0].value
         if literal is not None and amount and wanted in (literal, amount * (1 + literal - amount)):
             return True  # each of 1,000 + 10% + 10% may be of the 1,000
     if run.operators < 2:
@@ -483,9 +483,7 @@ def _defined_operation(first: Run, second: Run) -> bool:
         return False
     if not any(token.text in "+-^" for token in second.tokens):
         return False
-    ours, theirs = (
-        {token.value for token in run.tokens if token.kind == "number"} for run in (first, second)
-    )
+    ours, theirs = ({token.value for token in run.numbers} for run in (first, second))
     return len(ours & theirs) >= min(2, len(ours))
 
 
@@ -518,7 +516,3 @@ def _is_unit_ratio(tokens: Sequence[Token]) -> bool:
     one, slash, factor = tokens
     after_unit = slash.text == "/" and not slash.gap and one.end < slash.start
     return after_unit and one.value == 1 and factor.value in FACTORS
-
-
-def _first_number(run: Run) -> Fraction | None:
-    return next((token.value for token in run.tokens if token.kind == "number"), None)

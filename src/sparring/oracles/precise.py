@@ -11,7 +11,6 @@ are the constants. Everything is bounded; nothing is ever expanded. Not here: re
 from __future__ import annotations
 
 import itertools
-import random
 import threading
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -22,7 +21,7 @@ import mpmath
 from sparring.oracles.expressions import Node, variables, walk
 from sparring.oracles.polynomials import Polynomial, add, cross_difference, multiply, rational
 from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
-from sparring.oracles.values import Evaluation, Reading, evaluate
+from sparring.oracles.values import Evaluation, Reading, evaluate, sample_points
 
 MAX_NODES = 400
 _DIGITS = (80, 170)
@@ -89,22 +88,12 @@ def approximate(node: Node) -> float | None:
         return None
 
 
-_POSITIVE = 3
-
-
 def _points(names: list[str]) -> list[dict[str, Fraction]]:
-    """Return fixed points: the first with positive values, then with mixed signs; a single empty one for constants."""
+    """Return fixed points: with positive values, with mixed signs, with negative ones; an empty one for constants."""
     if not names:
         return [{}]
-    rng = random.Random(20_261)
-    points = []
-    for index in range(2 * _POSITIVE):
-        values = [Fraction(rng.randint(80, 900), 7 * rng.randint(11, 60) + 1) for _ in names]
-        signs = [1] * len(names) if index < _POSITIVE else [rng.choice((-1, 1)) for _ in names]
-        if index == 2 * _POSITIVE - 1:
-            signs = [-1] * len(names)
-        points.append({name: value * sign for name, value, sign in zip(names, values, signs, strict=True)})
-    return points
+    points = sample_points(names, 4)
+    return [*points, {name: -value for name, value in points[0].items()}]
 
 
 def _exactly(one: Node, other: Node) -> bool | None:

@@ -97,8 +97,7 @@ def _operands(equations: Sequence[Equation]) -> list[Token]:
             continue
         if equation.chained or equation.relation in COMPARISONS:
             continue
-        numbers = (token for token in side.tokens if token.kind == "number" and token.value is not None)
-        found |= {token.start: token for token in numbers}
+        found |= {token.start: token for token in side.numbers if token.value is not None}
     return [found[start] for start in sorted(found)]
 
 

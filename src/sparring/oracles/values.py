@@ -74,10 +74,10 @@ def unknowns(names: Iterable[str], reading: Reading) -> list[str]:
     return sorted(set(names) - constants)
 
 
-def sample_points(names: Iterable[str], count: int = 8) -> list[dict[str, Value]]:
+def sample_points(names: Iterable[str], count: int = 8) -> list[dict[str, Fraction]]:
     """Return fixed rational points: large and small positive ones, then ones with mixed signs."""
     rng = random.Random(20_251)
-    points: list[dict[str, Value]] = []
+    points = []
     ordered = sorted(names)
     for index in range(count):
         low, high = ((11, 60), (1, 9), (1, 60), (-60, 60))[index % 4]

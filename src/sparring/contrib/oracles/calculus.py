@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Literal, NamedTuple
@@ -34,7 +34,7 @@ from sparring.oracles.expressions import (
 )
 from sparring.oracles.polynomials import rational
 from sparring.oracles.reading import Token, TooLargeError, UndefinedError, UnreadableError, tokenize_formula
-from sparring.oracles.values import Reading, as_complex, evaluate, same
+from sparring.oracles.values import Reading, Value, as_complex, evaluate, same, sample_points
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -409,11 +409,8 @@ def _quadrature(body: Node, name: str, low: Node, high: Node) -> float:
 
 # --- are two trees the same function? ---
 
-_POINTS = tuple(
-    Fraction(numerator, 100)
-    for numerator in (37, 83, 129, 191, 263, 371, 613, 1187, -41, -137, -319, 11, 2203)
-)
-_NEEDED = 4
+_POINTS = 13
+_NEEDED = 4  # of them, because functions of real numbers have no value at some
 _CLEAR = 1e-4  # relative distance from which two values differ
 _CLEAR_DECIMALS = 0.12  # the same where a side is written in decimals
 
@@ -423,7 +420,7 @@ def _names(node: Node) -> frozenset[str]:
     return variables(node) - {"e"}
 
 
-def _real_value(node: Node, point: dict[str, Fraction | complex], reading: Reading = _USUAL) -> float:
+def _real_value(node: Node, point: Mapping[str, Value], reading: Reading = _USUAL) -> float:
     value = as_complex(evaluate(node, point, reading))
     if abs(value.imag) > 1e-9 * max(abs(value), 1):
         raise UndefinedError("not real")
@@ -444,10 +441,7 @@ def _compare(left: Node, right: Node, reading: Reading) -> Agreement:
         return "unclear"
     clear = _CLEAR_DECIMALS if any("." in one.name for one in both if one.kind == "number") else _CLEAR
     agreed = differed = 0
-    for index in range(len(_POINTS) if unknown else 1):
-        point: dict[str, Fraction | complex] = {
-            name: _POINTS[(index + 5 * place) % len(_POINTS)] for place, name in enumerate(unknown)
-        }
+    for point in sample_points(unknown, _POINTS if unknown else 1):
         try:
             first, second = _real_value(left, point, reading), _real_value(right, point, reading)
         except (UndefinedError, UnreadableError):
