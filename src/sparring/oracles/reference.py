@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 from typing import Literal
 
 from sparring.oracles.arithmetic import Check, check_equations, judge_text
@@ -163,14 +163,9 @@ Operands = tuple[Fraction, ...]
 def _calculated(check: Check) -> Iterator[tuple[Operands, Fraction | None]]:
     """Yield the numbers of each side that calculates, sorted, a percentage as its share of one, with both sides' values."""
     for side in (check.equation.left, check.equation.right):
-        values: list[Fraction] = []
-        for token in side.tokens if side is not None and side.operators else ():
-            if token.kind == "percent" and values:
-                values[-1] /= 100
-            elif token.value is not None:
-                values.append(without_float_noise(token.value))
-        if values:
-            yield from ((tuple(sorted(values)), value) for value in {check.left, check.right})
+        if side is not None and side.operators and side.numbers:
+            operands = tuple(sorted(value for _, value, _ in _amounts(side.tokens)))
+            yield from ((operands, value) for value in {check.left, check.right})
 
 
 def _with_a_percentage(operands: Operands) -> Iterator[Operands]:
@@ -281,17 +276,13 @@ def read(step: str) -> Reading:
     numbers: list[Fraction] = []
     loose: list[tuple[Fraction, int]] = []
     percents = 0
-    for token, after in zip_longest(tokens, tokens[1:]):
-        if token.value is None:
-            continue
-        percent = after is not None and after.kind == "percent"
+    for token, number, percent in _amounts(tokens):
         percents += percent
-        number = without_float_noise(token.value)
-        numbers.append(number / 100 if percent else number)
+        numbers.append(number)
         while span is not None and span[1] <= token.start:
             span = next(spans, None)
         if span is None or token.start < span[0]:
-            loose.append((numbers[-1], token.start))
+            loose.append((number, token.start))
     return Reading(
         claims,
         tuple(word for word in all_words if word not in CONNECTIVES),
@@ -355,14 +346,18 @@ def known_numbers(text: str) -> frozenset[Fraction]:
     Raises:
         TooLargeError: the text exceeds what is read.
     """
-    tokens = tokenize(text)
-    values = [token.value for token in tokens if token.value is not None]
-    shares = [
-        token.value / 100
-        for token, after in pairwise(tokens)
-        if token.value is not None and after.kind == "percent"
-    ]
-    return frozenset(values + shares)
+    amounts = list(_amounts(tokenize(text)))
+    return frozenset(number for _, number, _ in amounts) | {
+        token.value for token, _, _ in amounts if token.value
+    }
+
+
+def _amounts(tokens: Sequence[Token]) -> Iterator[tuple[Token, Fraction, bool]]:
+    """Yield the numbers of a text with their values, and whether they are percentages: these as shares of one."""
+    for token, after in zip_longest(tokens, tokens[1:]):
+        if token.value is not None:
+            percent = after is not None and after.kind == "percent"
+            yield token, without_float_noise(token.value) / (100 if percent else 1), percent
 
 
 # --- formulas with unknowns ---
