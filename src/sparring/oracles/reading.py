@@ -190,7 +190,7 @@ _COMMANDS: dict[str, tuple[str, str] | None] = {
 _OPERATOR_WORDS = {"times": "*", "plus": "+", "minus": "-", "divided": "/", "multiplied": "*"}
 # What people write straight after a number ("8hrs", "100mg"); any other letters there are variables.
 _ATTACHED_UNITS = UNITS.keys() | word_set(
-    "in gm gms mi mph kph am pm week weeks month months year years yr yrs gb mb kb"
+    "in sq gm gms mi mph kph am pm month months year years yr yrs gb mb kb"
 )
 _SCAN = re.compile(
     r"""(?P<space>[ \t\r\f\v\u00a0\u2009\u202f]+)
