@@ -350,6 +350,15 @@ EXPERIMENT = Experiment(
         "steps are the baselines to beat. What would change our mind about training the adversary: a gain in best-of-16 "
         "over both, at equal updates of R, whose interval over seeds leaves out 0."
     ),
+    failed=(
+        "Chain, one seed, 60 updates, rules that know arithmetic slips: paid by rank G moves (KL 2.5 nats), but R "
+        "catches it as often as a frozen generator (fool rate 4 % at the end) and sees the solver's wrong values less "
+        "well (AUC .67, not .78).",
+        "A fresh adversary against a finished R, 30 updates: fool rate 1 % by probability (KL 0.8) and by rank (KL 6.0).",
+        "Countdown, one seed, a PRM of 0.1 M parameters: a contest (mixed, default step sizes: fool rate 53, 75, 68, "
+        "65, 66 % in fifths, where a frozen generator's fell from 40 to 29 %), but R learns too little from it: step "
+        "AUC .61, with the solver's own steps .68.",
+    ),
     caveats=(
         "Arms have equal updates of R and equal rewrites per update; the own arms need solutions of 128 more problems and "
         "verdicts on their steps beside (own_verdicts in the record).",
