@@ -1,4 +1,4 @@
-"""The demo's numbers as a table: two PRMs under the same budget, one trained on rules and one in the game.
+"""The demo's numbers as a table: PRMs under the same budget, trained on rules, on a frozen generator and in the game.
 
     python benchmarks/demo.py --run runs/demo
     python benchmarks/demo.py --run runs/demo --more-seeds 1 2
@@ -22,8 +22,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from sparring.demo import DemoSettings, run_demo
 from sparring.files import atomic_write_json, atomic_write_text, writing
 from sparring.report import plots
-from sparring.report.cases import SPLIT_NAMES
-from sparring.report.demo import METHODS, attack_curves, read_log, solver_bars
+from sparring.report.cases import METHOD_NAMES, SPLIT_NAMES
+from sparring.report.demo import KNOWN_OR_NOT, METHODS, kind_bars, solver_bars
 from sparring.report.page import read_run
 from sparring.runs import METRICS_FILE, Metric, machine, read_metrics, source_commit
 from sparring.settings import load_settings
@@ -31,7 +31,14 @@ from sparring.statistics import mean_over_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("in_distribution", "longer")
-PAIRS = ("aprm_minus_rules_prm", "rules_prm_minus_random", "rules_prm_minus_majority", "aprm_minus_majority")
+PAIRS = (
+    "aprm_minus_rules_prm",
+    "aprm_minus_frozen_prm",
+    "frozen_prm_minus_rules_prm",
+    "rules_prm_minus_random",
+    "rules_prm_minus_majority",
+    "aprm_minus_majority",
+)
 
 
 def main() -> None:
@@ -47,7 +54,13 @@ def main() -> None:
     arguments.results.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(arguments.run / METRICS_FILE, arguments.results / "demo.json")
     page = "\n".join(
-        [solver_table(metrics), error_table(metrics), attack_table(metrics), cost_table(metrics)]
+        [
+            solver_table(metrics),
+            kind_table(metrics),
+            error_table(metrics),
+            attack_table(metrics),
+            cost_table(metrics),
+        ]
     )
     atomic_write_text(arguments.results / "demo.md", page)
     if arguments.picture is not None:
@@ -74,9 +87,10 @@ def write_seeds(runs: dict[str, dict[str, Metric]], results: Path) -> None:
     names = [
         f"best_of_n.{split}.{what}"
         for split in SPLITS
-        for what in (*(f"{method}.accuracy" for method in ("random", "majority", *METHODS)), *PAIRS)
+        for what in (*(f"{method}.accuracy" for method in ("random", "majority", *METHOD_NAMES)), *PAIRS)
     ]
-    names += [f"step_error.{split}.{method}.step_auc" for split in SPLITS for method in METHODS]
+    names += [f"step_error.{split}.{method}.step_auc" for split in SPLITS for method in METHOD_NAMES]
+    names += [f"kinds.{method}.{group}.accepted" for method in METHOD_NAMES for group in KNOWN_OR_NOT]
     names += [f"attack.{method}.trained.fool_rate" for method in METHODS]
     lines = [
         "| % | " + " | ".join(runs) + " | mean [95 % interval, Student's t] (range) |",
@@ -103,7 +117,7 @@ def over_seeds(values: Sequence[float]) -> str:
 def solver_table(metrics: dict[str, Metric]) -> str:
     """Return accuracies of choosing one of N solutions, and the paired differences."""
     lines = ["| solver accuracy, % | in distribution | longer chains |", "|---|---|---|"]
-    for method in ("greedy", "random", "majority", *METHODS, "oracle"):
+    for method in ("greedy", "random", "majority", *METHOD_NAMES, "ceiling", "oracle"):
         cells = [cell(metrics, f"best_of_n.{split}.{method}.accuracy") for split in SPLITS]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     for pair in PAIRS:
@@ -112,12 +126,22 @@ def solver_table(metrics: dict[str, Metric]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def kind_table(metrics: dict[str, Metric]) -> str:
+    """Return how many wrong steps of every kind are accepted."""
+    lines = ["| wrong steps accepted, % | " + " | ".join(METHOD_NAMES) + " |", "|---" * 4 + "|"]
+    kinds = dict.fromkeys(name.split(".")[2] for name in metrics if name.startswith("kinds."))
+    for kind in kinds:
+        cells = [cell(metrics, f"kinds.{method}.{kind}.accepted") for method in METHOD_NAMES]
+        lines.append(f"| {kind.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def error_table(metrics: dict[str, Metric]) -> str:
     """Return how well the solver's first errors are found."""
-    columns = [(split, method) for split in SPLITS for method in METHODS]
+    columns = [(split, method) for split in SPLITS for method in METHOD_NAMES]
     names = [f"{split.replace('_', ' ')}, {method}" for split, method in columns]
     lines = ["| first errors, % | " + " | ".join(names) + " |", "|---" * (len(columns) + 1) + "|"]
-    for measure in ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc"):
+    for measure in ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "step_auc_within"):
         cells = [cell(metrics, f"step_error.{split}.{method}.{measure}") for split, method in columns]
         lines.append(f"| {measure} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -136,28 +160,29 @@ def attack_table(metrics: dict[str, Metric]) -> str:
 
 def cost_table(metrics: dict[str, Metric]) -> str:
     """Return what the trainings cost."""
-    lines = ["| training | rules_prm | aprm |", "|---|---|---|"]
+    lines = ["| training | " + " | ".join(METHOD_NAMES) + " |", "|---" * 4 + "|"]
     for name in ("seconds", "updates", "labelled_steps"):
-        cells = [f"{metrics[f'training.{method}.{name}'].value:.0f}" for method in METHODS]
+        cells = [f"{metrics[f'training.{method}.{name}'].value:.0f}" for method in METHOD_NAMES]
         lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def write_result_picture(run: Path, picture: Path) -> None:
-    """Draw best-of-N accuracy on both splits and the attack on both PRMs as one wide PNG on a light ground."""
+    """Draw what every PRM accepts, and best-of-N accuracy on both splits, as one wide PNG on a light ground."""
     metrics = read_metrics(run / METRICS_FILE)
-    n = read_run(run).settings.get("best_of_n", "N")
+    settings = read_run(run).settings
+    n, known = settings.get("best_of_n", "N"), settings.get("rule_kinds") or ["all kinds"]
+    groups = {"known": f"{', '.join(known)}: the rules know it", "unlisted": "five kinds that nobody listed"}
     with matplotlib.rc_context(plots.RC):
         layout = ConstrainedLayoutEngine(w_pad=0.2, h_pad=0.12)
-        figure = Figure(figsize=(15.0, 4.0), layout=layout, facecolor=plots.PALETTE["paper"])
-        *left, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.45))
-        for axes, (split, name) in zip(left, SPLIT_NAMES.items(), strict=True):
+        figure = Figure(figsize=(16.5, 4.2), layout=layout, facecolor=plots.PALETTE["paper"])
+        first, *others = figure.subplots(1, 3)
+        plots.set_title(first, "Wrong steps accepted (lower is better)", legend_rows=1)
+        plots.draw_bars(first, kind_bars(metrics, groups))
+        for axes, (split, name) in zip(others, SPLIT_NAMES.items(), strict=True):
             plots.set_title(axes, f"Best of {n}: {name}", legend_rows=1)
             plots.draw_bars(axes, solver_bars(metrics, split))
-        plots.set_title(right, "Fool rate of a fresh adversary", legend_rows=1)
-        curves = attack_curves({method: read_log(run / f"attack_{method}.jsonl") for method in METHODS})
-        plots.draw_curves(right, curves, x_label="update of the adversary")
-        for axes in (*left, right):
+        for axes in (first, *others):
             axes.set_facecolor(plots.PALETTE["paper"])
         with writing(picture):
             figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})

@@ -118,15 +118,13 @@ def compared(here: list[Measured], there: list[Measured]) -> str:
     """Return every claim's gain and verdict in its regions, here and as published."""
     lines = []
     for (_, _, size, mine), (_, _, _, known) in zip(here, there, strict=True):
-        verdicts = {(one.claim.id, one.region): one for one in known if one.point is None}
-        for one in mine:
-            if one.point is None:
-                other = verdicts[one.claim.id, one.region]
-                lines.append(
-                    f"{one.claim.id}, {one.region}: {number(one.gain, one.claim)} {one.claim.aim.unit} "
-                    f"({one.gain.n or 0} seeds, {size}): {one.verdict}; published: "
-                    f"{number(other.gain, one.claim)}, {other.verdict}\n"
-                )
+        regions = [[one for one in findings if one.point is None] for findings in (mine, known)]
+        for one, other in zip(*regions, strict=True):
+            lines.append(
+                f"{one.claim.id}, {one.region}: {number(one.gain, one.claim)} {one.claim.aim.unit} "
+                f"({one.gain.n or 0} seeds, {size}): {one.verdict}; published: "
+                f"{number(other.gain, one.claim)}, {other.verdict}\n"
+            )
     return "".join(lines)
 
 

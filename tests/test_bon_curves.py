@@ -25,6 +25,7 @@ from sparring.evaluation.scores import distinct_ids, write_scores
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.traces import write_traces
 from sparring.traces.records import Problem, Trace
+from sparring.worlds.world import make_world, world_problems
 
 samples = st.lists(
     st.tuples(
@@ -323,3 +324,25 @@ def test_labelled_candidates_give_a_ceiling_and_discrimination_within_problems(t
     assert metrics["bon.solution_auc.last.within"].value == 1.0
     assert metrics["bon.solution_auc.last.pooled"].value == pytest.approx(5 / 6)
     assert metrics["bon.solution_auc.min.within"].value == pytest.approx((1 / 2 + 1) / 2)
+
+
+def test_a_world_judges_the_steps_of_its_problems(tmp_path):
+    world = make_world("chain")
+    problem = world_problems(world, 1, seed=0, name="bon")[0]
+    lucky = (
+        problem.solution[0].replace(" is ", " is 1"),
+        *problem.solution[1:],
+    )  # wrong, and yet the right answer
+    data = tmp_path / "traces.jsonl"
+    write_traces(
+        data, [Trace(problem, tuple(problem.solution), None, True), Trace(problem, lucky, None, True)]
+    )
+    metrics = evaluate_bon(BonSettings(data=[data], world="chain"), tmp_path / "out")
+    assert metrics["bon.pass.n1.accuracy"].value == metrics["bon.ceiling.n1.accuracy"].value == 1.0
+    groups = [json.loads(line) for line in (tmp_path / "out" / "cases.jsonl").read_text().splitlines()]
+    assert groups[0]["accuracy"]["ceiling"] == {"1": 1.0, "2": 1.0}
+    write_traces(
+        data, [Trace(problem, lucky, None, False), Trace(Problem("x", "what ?"), ("a",), None, True)]
+    )
+    with pytest.raises(DataError):
+        evaluate_bon(BonSettings(data=[data], world="chain"), tmp_path / "out2")

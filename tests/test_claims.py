@@ -172,6 +172,20 @@ def test_a_baseline_without_records_settles_nothing(toys: Path) -> None:
     assert "without frozen" in page.sentence(one)
 
 
+def test_of_a_region_the_points_with_records_count_and_it_says_so(toys: Path) -> None:
+    (file,) = runner.claim_files(toys)
+    records = toys.parent / "records"
+    (records / "toy" / "work").mkdir(parents=True)
+    for cell in file.experiment.cells("full"):
+        if cell.settings["kinds"] == 1:
+            runner.run_cell(file.experiment, cell, records)
+    size, findings = harness.measure_best(file, runner.read_records(records, file.experiment))
+    assert size == "full"
+    regions = {one.region: one for one in findings if one.claim.id == "toy-choice" and one.point is None}
+    assert regions.keys() == {"one kind", "everywhere (2 of 4 points)"}
+    assert {one.verdict for one in regions.values()} == {HOLDS_HERE}
+
+
 # --- verdicts ------------------------------------------------------------------------------------------------
 
 ENDS = st.floats(-20, 20).map(lambda x: round(x, 3))

@@ -117,10 +117,27 @@ def test_demo(tiny_folder, tmp_path):
     assert "<svg" in page and "exploitability" in page.lower()
     metrics = metrics_of(out)
     for split in ("in_distribution", "longer"):
-        for method in ("greedy", "random", "majority", "rules_prm", "aprm", "oracle"):
+        for method in (
+            "greedy",
+            "random",
+            "majority",
+            "rules_prm",
+            "frozen_prm",
+            "aprm",
+            "ceiling",
+            "oracle",
+        ):
             assert metrics[f"best_of_n.{split}.{method}.accuracy"]["n"] == 6
         assert f"step_error.{split}.aprm.f1" in metrics
     assert "attack.aprm.trained.fool_rate" in metrics
+    # The rules of the trainings know one kind, those of the attack all six; what is accepted is counted for both.
+    assert json.loads((out / "frozen_prm" / "metrics.json").read_text())["settings"]["rule_kinds"] == [
+        "arithmetic"
+    ]
+    known = metrics["kinds.rules_prm.known.accepted"]["n"]
+    assert (known, metrics["kinds.rules_prm.arithmetic.accepted"]["n"]) == (6, 6)
+    assert 6 < metrics["kinds.rules_prm.unlisted.accepted"]["n"] <= 5 * 6
+    assert "frozen generator" in page and "Wrong steps accepted" in page
     matrix = json.loads((out / "cross_play.json").read_text())
     assert len(matrix["fool_rate"]) == len(matrix["prm_updates"]) == 6
     # Called again it goes on from what is there, with the same numbers.

@@ -60,9 +60,15 @@ def metrics(gain: float = 0.1, half: float = 0.03) -> dict[str, Any]:
         named[f"best_of_n.{split}.aprm.accuracy"] = entry(0.5 + gain, half)
         named[f"best_of_n.{split}.aprm_minus_rules_prm"] = entry(gain, half)
         named[f"best_of_n.{split}.aprm_minus_majority"] = entry(gain, half)
+        named[f"best_of_n.{split}.frozen_prm.accuracy"] = entry(0.5, half)
+        named[f"best_of_n.{split}.ceiling.accuracy"] = entry(0.8, half)
+        named[f"best_of_n.{split}.aprm_minus_frozen_prm"] = entry(0.0, half)
         for method, f1 in (("rules_prm", 0.4), ("aprm", 0.4 + gain)):
             for measure in ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc"):
                 named[f"step_error.{split}.{method}.{measure}"] = entry(f1, half)
+    for method in ("rules_prm", "frozen_prm", "aprm"):
+        for kind in ("arithmetic", "wrong_value", "known", "unlisted"):
+            named[f"kinds.{method}.{kind}.accepted"] = entry(0.2, half)
     for method, rate in (("rules_prm", 0.6), ("aprm", 0.6 - gain)):
         for attacker in ("rules", "frozen", "trained"):
             named[f"attack.{method}.{attacker}.fool_rate"] = entry(rate, half)
@@ -87,7 +93,7 @@ def make_run(root: Path, named: dict[str, Any] | None = None, text: str = "3 + 4
     root.mkdir(exist_ok=True)
     written = {
         "metrics": metrics() if named is None else named,
-        "settings": {"best_of_n": 16, "world": {"name": text}},
+        "settings": {"best_of_n": 16, "rule_kinds": ["arithmetic", text], "world": {"name": text}},
         "seed": 3,
         "commit": "abc1234",
         "versions": {"python": "3.11"},
@@ -288,6 +294,10 @@ def test_the_result_follows_the_intervals(
     good, bad, none = counts
     assert f"{good} for the APRM, {bad} against it, {none} with\nno difference shown" in result(page)
     assert "one training run" in result(page)
+    assert (
+        "the baseline that the game must beat, the APRM picks on problems as in training: no difference"
+        in result(page)
+    )
     found = page[page.index('id="solver"') : page.index('id="attack"')]
     assert says in found and never not in found
 
@@ -495,3 +505,14 @@ def test_plots_hold_their_numbers_and_their_own_ids(monkeypatch: pytest.MonkeyPa
     assert "var(--aprm)" in svg
     assert "http" not in svg
     assert svg == bar_panel("first", "t < u", bars) + curve_panel("second", "t", curves)
+
+
+def test_a_run_of_two_prms_has_a_page_as_before(tmp_path: Path) -> None:
+    named = {
+        name: value for name, value in metrics().items() if "frozen_prm" not in name and "kinds." not in name
+    }
+    page = report(make_run(tmp_path, named))
+    checked(page)
+    assert "trained two without" in page
+    assert "Wrong steps accepted" not in page
+    assert "frozen-generator PRM" not in page

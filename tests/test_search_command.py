@@ -20,6 +20,7 @@ from sparring.evaluation.search import (
     Models,
     SearchSettings,
     curve_metrics,
+    discrimination,
     run_search_command,
 )
 from sparring.models.checkpoint import LABELS, model_card, save_prm
@@ -246,6 +247,17 @@ def test_lines_and_comparisons_of_a_made_up_search():
         base, {("beam", 1): [case(0, [True], [0.9], cost=99), case(1, [True], [0.9], cost=99)]}, [1]
     )
     assert dear["beam.n_1.minus_best_of_n_at_equal_cost"].value is None
+
+
+def test_values_tell_right_from_wrong_within_problems_and_over_all():
+    base = Independent(
+        [case(0, [True, False, False, True], [0.1, 0.9, 0.2, 0.3]), case(1, [True] * 4, [0.5] * 4)], 4
+    )
+    found = discrimination(base)
+    assert found["solution_auc.pooled"].value == pytest.approx(5 / 12)
+    assert (found["solution_auc.within"].value, found["solution_auc.within"].n) == (0.25, 1)
+    nothing = discrimination(Independent([case(0, [], [])], 2))
+    assert {one.value for one in nothing.values()} == {None}
 
 
 def test_missing_solutions_count_as_wrong_ones():

@@ -47,6 +47,7 @@ Point = Mapping[str, Any]
 Record = Mapping[str, Any]
 Run = Callable[[str, int, Mapping[str, Any], Path], Record]
 Size = Literal["full", "reduced"]
+SIZES: tuple[Size, ...] = ("full", "reduced")
 
 FEWEST_SEEDS = 3
 """Below so many seeds nothing is settled."""
@@ -280,17 +281,25 @@ class Records:
         entry = self.found.get(cell.key)
         return None if entry is None else entry["record"]
 
-    def size_of(self, experiment: Experiment) -> Size:
-        """Return the size that the records speak of: full as soon as there is a record of a full run alone."""
-        alone = {cell.key for cell in experiment.cells("full")}
-        reduced = {cell.key for cell in experiment.cells("reduced")}
-        some = alone & self.found.keys()
-        return "full" if some and (some - reduced or alone >= reduced) else "reduced"
-
 
 def measure(file: ClaimFile, records: Records, size: Size) -> list[Finding]:
-    """Return what was found of every claim of a file: its regions, then its points one by one."""
+    """Return what was found of every claim of a file: its regions, then its points one by one.
+
+    Of a region the points with records count, and its name says how many there are.
+    """
     return [finding for claim in file.claims for finding in _findings(file.experiment, claim, records, size)]
+
+
+def measure_best(file: ClaimFile, records: Records) -> tuple[Size, list[Finding]]:
+    """Return the findings at the size at which more points have an interval, the full one of equals."""
+
+    def settled(findings: Sequence[Finding]) -> tuple[int, int]:
+        points = [one.gain for one in findings if one.point is not None]
+        return sum(gain.low is not None for gain in points), sum(gain.value is not None for gain in points)
+
+    found = {size: measure(file, records, size) for size in SIZES}
+    best = max(SIZES, key=lambda size: settled(found[size]))
+    return best, found[best]
 
 
 def _findings(experiment: Experiment, claim: Claim, records: Records, size: Size) -> list[Finding]:
@@ -301,14 +310,16 @@ def _findings(experiment: Experiment, claim: Claim, records: Records, size: Size
     ]
     regions = []
     for name, inside in claim.regions.items():
-        members = [(finding, gains) for finding, gains in at_points if inside(_point(finding))]
+        asked = [(finding, gains) for finding, gains in at_points if inside(_point(finding))]
+        members = [(finding, gains) for finding, gains in asked if gains]
         common = set.intersection(*(set(gains) for _, gains in members)) if members else set()
         means = [sum(gains[seed] for _, gains in members) / len(members) for seed in sorted(common)]
-        whole = name == EVERYWHERE
+        partly = 0 < len(members) < len(asked)
+        where = f"{name} ({len(members)} of {len(asked)} points)" if partly else name
         missing = sorted({arm for finding, _ in members for arm in finding.missing})
         gain = _mean(claim, means)
-        word = OPEN if missing else verdict(gain, claim.aim, everywhere=whole)
-        regions.append(Finding(claim, name, None, gain, word, missing=missing))
+        word = OPEN if missing else verdict(gain, claim.aim, everywhere=where == EVERYWHERE)
+        regions.append(Finding(claim, where, None, gain, word, missing=missing))
     return regions + [finding for finding, _ in at_points]
 
 
@@ -327,7 +338,7 @@ def _at_point(
 
     arms = (claim.ours, *claim.baselines)
     runs = {
-        arm: {seed: found for seed in experiment.seeds_of(size) if (found := record(arm, seed)) is not None}
+        arm: {seed: found for seed in range(experiment.seeds) if (found := record(arm, seed)) is not None}
         for arm in arms
     }
     values = {
@@ -390,7 +401,7 @@ def arm_values(
     reading = {name: value for name, value in point.items() if name in claim.readings}
     found = {}
     for arm in experiment.arms:
-        runs = [records.of(experiment.cell(arm, seed, dials, size)) for seed in experiment.seeds_of(size)]
+        runs = [records.of(experiment.cell(arm, seed, dials, size)) for seed in range(experiment.seeds)]
         values = [
             value for one in runs if one is not None and (value := _try(claim, one, reading)) is not None
         ]

@@ -25,7 +25,7 @@ from claims.harness import (
     Records,
     Size,
     arm_values,
-    measure,
+    measure_best,
     point_text,
 )
 from claims.runner import cpu_seconds
@@ -35,14 +35,15 @@ from sparring.report.plots import PALETTE, RC, set_title
 from sparring.runs import Metric
 
 COLOURS = [PALETTE[name] for name in ("aprm", "rules", "adversary", "oracle", "baseline", "ink")]
+COLOURS += ["#b08a10", "#2a9d98", "#c44e6c"]
 MARKS = "osD^vP"
 Measured = tuple[ClaimFile, Records, Size, Sequence[Finding]]
 
 
 def measured(file: ClaimFile, records: Records) -> Measured:
     """Return a file with its findings at the size that its records speak of."""
-    size = records.size_of(file.experiment)
-    return file, records, size, measure(file, records, size)
+    size, findings = measure_best(file, records)
+    return file, records, size, findings
 
 
 def rows(found: Sequence[Measured]) -> list[dict[str, Any]]:
@@ -168,7 +169,8 @@ def section(
             f"![{claim.sentence}: along {dial.replace('_', ' ')}]({images}/{claim.id}-{dial}.svg)"
             for dial in dials(claim, findings)
         ]
-        parts.append(point_table(file, records, size, claim, mine))
+        table_of_points = point_table(file, records, size, claim, mine)
+        parts.append(f"<details><summary>Every point</summary>\n\n{table_of_points}\n</details>")
     if experiment.failed:
         parts.append("Tried and failed:\n\n" + "\n".join(f"- {text}" for text in experiment.failed))
     if experiment.caveats:
@@ -265,12 +267,17 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def dials(claim: Claim, findings: Sequence[Finding]) -> list[str]:
-    """Return the dials and readings of a claim that take more than one value and have a gain at some point."""
+    """Return the dials and readings of a claim that are worth a picture: several numbers, or at least three words."""
     points = [one.point for one in findings if one.claim is claim and one.point is not None]
     if not any(one.gain.value is not None for one in findings if one.claim is claim):
         return []
     names = dict.fromkeys(name for point in points for name in point)
-    return [name for name in names if len({repr(point.get(name)) for point in points}) > 1]
+    values = {name: {repr(point.get(name)): point.get(name) for point in points} for name in names}
+    return [
+        name
+        for name, found in values.items()
+        if len(found) > (1 if all(isinstance(value, (int, float)) for value in found.values()) else 2)
+    ]
 
 
 def overview(found: Sequence[Measured]) -> str:
@@ -295,7 +302,7 @@ def overview(found: Sequence[Measured]) -> str:
         axes.axvline(0.0, color=PALETTE["muted"], linewidth=1.0)
         axes.axvline(1.0, color=PALETTE["oracle"], linewidth=1.5, linestyle="--")
         axes.set_xticks([-2, -1, 0, 1, 2, 3], ["−2", "−1", "no gain", "aim", "2", "3"])
-        axes.set_xlabel("gain in units of the aim, 95 % interval over seeds; cut off at the edges")
+        axes.set_xlabel("gain in units of the aim (95 %, cut off at the edges)")
         return svg_of(figure)
 
 

@@ -143,7 +143,7 @@ def run_cell(experiment: Experiment, cell: Cell, records: Path, *, keep: bool = 
         "cpu_seconds": round(used, 2),
         "wall_seconds": round(time.perf_counter() - wall, 2),
         "commit": source_commit(),
-        "machine": machine(),
+        "machine": {name: machine()[name] for name in ("processor", "cpus", "accelerator")},
         "versions": {name: versions().get(name) for name in ("torch", "transformers", "numpy")},
         "non_finite": non_finite,
     }

@@ -1,16 +1,18 @@
-"""The main job in miniature: `sparring demo` trains two PRMs in the chain world and measures what adversaries change.
+"""The contest in miniature: `sparring demo` trains three PRMs in the chain world and measures what an adversary changes.
 
-The same tiny PRM is trained twice under the same budget (updates, and rewrites labelled by the oracle), once on rule
-perturbations and once in the game. Then both are compared: do they help a solver choose, do they find its errors, can they
-be fooled by a fresh adversary.
+A rule-writer knows some kinds of mistakes (by default one, slips of arithmetic). The same tiny PRM is trained three times
+under the same budget (updates, and rewrites labelled by the oracle): on these rules, on what a language model writes that
+was shown them and then frozen, and in the game, where that model goes on learning. Then they are compared: which kinds of
+mistakes do they accept, do they help a solver choose, do they find its errors, can they be fooled by a fresh adversary.
 
 Contract: everything from the seed; a run directory that `report/` turns into a page; numbers are what they are. Killed and
-started again with the same settings, it goes on where it was. Thresholds are chosen by the same rule for both, on
+started again with the same settings, it goes on where it was. Thresholds are chosen by the same rule for all, on
 solutions that are used for nothing else.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +42,7 @@ from sparring.search.selection import best_at, random_choice, vote_at
 from sparring.settings import Settings, dump_settings
 from sparring.settings_shared import seed_from
 from sparring.side_by_side import Part, Report, Workers, processes
-from sparring.statistics import bootstrap_mean, paired_difference
+from sparring.statistics import bootstrap_mean, paired_difference, proportion
 from sparring.terminal import PartsProgress
 from sparring.traces.records import Trace
 from sparring.training.aprm import AprmSettings, setup, train_aprm
@@ -55,11 +57,18 @@ from sparring.worlds.chain import (
 )
 from sparring.worlds.chain_model import CHAIN_LAYOUT
 from sparring.worlds.chain_world import ChainWorld
-from sparring.worlds.world import judged
+from sparring.worlds.world import judged, world_problems
 
-Method = Literal["rules_prm", "aprm"]
-METHODS: dict[Method, Literal["rules", "trained"]] = {"rules_prm": "rules", "aprm": "trained"}
+Method = Literal["rules_prm", "frozen_prm", "aprm"]
+METHODS: dict[Method, Literal["rules", "frozen", "trained"]] = {
+    "rules_prm": "rules",
+    "frozen_prm": "frozen",
+    "aprm": "trained",
+}
+ATTACKED: tuple[Method, ...] = ("rules_prm", "aprm")
 Group = list[Trace | None]
+KIND_CASES = 100
+"""Problems of which one step is made wrong, for every kind of mistake."""
 _ROWS = 512  # solutions in flight at once
 SPLITS = {"in_distribution": IN_DISTRIBUTION, "longer": LONGER}
 
@@ -70,24 +79,27 @@ class DemoSettings(Settings):
     seed: int = Field(0, ge=0)
     """All randomness derives from it."""
     policy: str = TINY_POLICY
-    """The solver, and the model that both PRMs and all adversaries start from."""
-    prm_warm_steps: int = Field(40, ge=0)
-    """PRM updates on rule perturbations that both runs begin with."""
-    adversary_warm_steps: int = Field(40, ge=0)
+    """The solver, and the model that all PRMs and adversaries start from."""
+    rule_kinds: list[str] | None = Field(["arithmetic"], min_length=1)
+    """Kinds of mistakes that the rule-writer knows, of those of the chain world (docs/worlds.md); all if null. Attacks
+    know all of them."""
+    prm_warm_steps: int = Field(30, ge=0)
+    """PRM updates on rule perturbations that all trainings begin with."""
+    adversary_warm_steps: int = Field(30, ge=0)
     """Imitation updates of the adversary before the game."""
-    updates: int = Field(70, gt=0)
-    """Further PRM updates: on rule perturbations, or in the game."""
+    updates: int = Field(50, gt=0)
+    """Further PRM updates: on rule perturbations, on those of a frozen generator, or in the game."""
     states_per_update: int = Field(16, gt=0)
     """States per update."""
     samples_per_state: int = Field(4, ge=2)
     """Rewrites per state."""
-    attack_updates: int = Field(15, ge=0)
-    """Budget of the fresh adversary that attacks each finished PRM."""
+    attack_updates: int = Field(10, ge=0)
+    """Budget of the fresh adversary that attacks the rules PRM and the APRM."""
     best_of_n: int = Field(16, gt=0)
     """Solutions that a PRM chooses from."""
     temperature: float = Field(1.0, gt=0)
     """Of the solver's samples."""
-    problems: int = Field(250, gt=0)
+    problems: int = Field(200, gt=0)
     """Problems per split for measuring."""
     aggregation: Literal["min", "product", "last", "mean"] = "min"
     """From step scores to a solution's score."""
@@ -112,9 +124,10 @@ def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = Non
                 tick=progress.tick,
             )
 
-        _, _, *sampled = compute(
+        _, _, _, *sampled = compute(
             # The longest first: what takes less time fills the gaps.
             Part(_title("training", "aprm"), train, (settings, "aprm", out)),
+            Part(_title("training", "frozen_prm"), train, (settings, "frozen_prm", out)),
             Part(_title("training", "rules_prm"), train, (settings, "rules_prm", out)),
             *(Part(_title("solving", split), sample_split, (settings, split)) for split in reversed(SPLITS)),
         )
@@ -124,11 +137,14 @@ def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = Non
         )
         metrics = _training_metrics(out)
         metrics |= judge_solutions(settings, samples, dict(zip(METHODS, scores, strict=True)), out)
-        *found, _ = compute(
-            *(Part(_title("attacking", method), attack_prm, (settings, method, out)) for method in METHODS),
+        found = compute(
+            *(Part(_title("attacking", method), attack_prm, (settings, method, out)) for method in ATTACKED),
             Part("cross-play", play_across, (settings, out)),
+            *(Part(_title("kinds", method), accept_kinds, (settings, method, out)) for method in METHODS),
         )
-    attacks: dict[Method, AttackResult] = dict(zip(METHODS, found, strict=True))
+    attacks: dict[Method, AttackResult] = dict(zip(ATTACKED, found, strict=False))
+    for method, accepted in zip(METHODS, found[-len(METHODS) :], strict=True):
+        metrics |= kind_metrics(settings, method, accepted)
     for method, result in attacks.items():
         metrics |= {f"attack.{method}.{name}": metric for name, metric in result.metrics.items()}
     write_examples(attacks, settings, out)
@@ -149,18 +165,24 @@ def _plan(settings: DemoSettings) -> dict[str, list[float]]:
     attack = [*warm_adversary, 4 * rewrites, *[rewrites] * settings.attack_updates, 8.0]
     return {
         _title("training", "rules_prm"): [*warm_prm, *[0.8 * rewrites] * settings.updates],
+        _title("training", "frozen_prm"): [*warm_prm, *warm_adversary, *[1.3 * rewrites] * settings.updates],
         _title("training", "aprm"): [*warm_prm, *warm_adversary, *[1.7 * rewrites] * settings.updates],
         _title("solving", "in_distribution"): [0.008] * (samples + settings.problems),
         _title("solving", "longer"): [0.016] * samples,
         **{_title("scoring", method): [7e-5 * samples] * 100 for method in METHODS},
-        **{_title("attacking", method): attack for method in METHODS},
+        **{_title("attacking", method): attack for method in ATTACKED},
+        **{_title("kinds", method): [4.0] for method in METHODS},
         "cross-play": [2.0] * 2 * len(range(0, settings.updates + 1, _snapshot_every(settings))),
     }
 
 
 def _title(what: str, whose: str) -> str:
     """Return the title of a part of the job."""
-    names = {"rules_prm": "PRM on rules", "aprm": "PRM against an adversary"}
+    names = {
+        "rules_prm": "PRM on rules",
+        "frozen_prm": "PRM on a frozen generator",
+        "aprm": "PRM against an adversary",
+    }
     return f"{what}, {names.get(whose, whose.replace('_', ' '))}"
 
 
@@ -168,7 +190,7 @@ def _title(what: str, whose: str) -> str:
 
 
 def train(report: Report, settings: DemoSettings, method: Method, out: Path) -> None:
-    """Train one of the two PRMs, or go on with it."""
+    """Train one of the PRMs, or go on with it."""
     own = aprm_settings(settings, METHODS[method])
     train_aprm(own, out / method, resume=True, progress=lambda step, _: report(step))
 
@@ -181,11 +203,12 @@ def _training_metrics(out: Path) -> dict[str, Metric]:
     }
 
 
-def aprm_settings(settings: DemoSettings, adversary: Literal["rules", "trained"]) -> AprmSettings:
-    """Return the settings of one training run; only the adversary differs between the two."""
+def aprm_settings(settings: DemoSettings, adversary: Literal["rules", "frozen", "trained"]) -> AprmSettings:
+    """Return the settings of one training run; only the adversary differs between them."""
     return AprmSettings(
         backbone=settings.policy,
         adversary=adversary,
+        rule_kinds=settings.rule_kinds,
         prm_warm_steps=settings.prm_warm_steps,
         adversary_warm_steps=settings.adversary_warm_steps,
         updates=settings.updates,
@@ -303,7 +326,7 @@ def judge_solutions(
     scored: dict[Method, dict[str, list[list[list[float] | None]]]],
     out: Path,
 ) -> dict[str, Metric]:
-    """Let both PRMs choose among the solutions and look for their errors."""
+    """Let every PRM choose among the solutions and look for their errors."""
     thresholds = {method: _stored_threshold(out / method / "prm") for method in METHODS}
     metrics: dict[str, Metric] = {}
     shown: list[dict[str, Any]] = []
@@ -361,7 +384,7 @@ def _best_of_n(
     scores: dict[Method, list[list[list[float] | None]]],
 ) -> dict[str, Metric]:
     accuracies: dict[str, list[float]] = {
-        name: [] for name in ("greedy", "random", "majority", *METHODS, "oracle")
+        name: [] for name in ("greedy", "random", "majority", *METHODS, "ceiling", "oracle")
     }
     aggregate = AGGREGATIONS[settings.aggregation]
     for row, (first, group) in enumerate(zip(greedy, groups, strict=True)):
@@ -370,7 +393,9 @@ def _best_of_n(
         accuracies["greedy"].append(float(_solved(first[0])))
         accuracies["random"].append(random_choice(right))
         accuracies["majority"].append(vote_at(answer_groups(answers), right, len(group)))
-        accuracies["oracle"].append(float(any(right)))
+        sound = [float(trace is not None and trace.first_error == -1) for trace in group]
+        accuracies["ceiling"].append(best_at(sound, right, len(group)))  # a perfect verifier of steps
+        accuracies["oracle"].append(float(any(right)))  # Pass@N: right answers by luck count as well
         for method in METHODS:
             totals = [total_score(one, aggregate) for one in scores[method][row]]
             accuracies[method].append(best_at(totals, right, len(group)))
@@ -381,6 +406,8 @@ def _best_of_n(
     }
     pairs = [
         ("aprm", "rules_prm"),
+        ("aprm", "frozen_prm"),
+        ("frozen_prm", "rules_prm"),
         *[(method, other) for method in METHODS for other in ("random", "majority", "greedy")],
     ]
     for one, other in pairs:
@@ -392,6 +419,47 @@ def _best_of_n(
 
 def _solved(trace: Trace | None) -> bool:
     return trace is not None and trace.outcome is True
+
+
+# --- kinds of mistakes -----------------------------------------------------------------------------------------------
+
+
+def accept_kinds(report: Report, settings: DemoSettings, method: Method, out: Path) -> dict[str, list[bool]]:
+    """Return, by kind of mistake, which of some wrong steps of that kind a finished PRM accepts; the same for every PRM."""
+    world = ChainWorld()
+    scorer = load_scorer(out / method / "prm", device="cpu")
+    threshold = _stored_threshold(out / method / "prm").value
+    rng = random.Random(f"demo-kinds/{settings.seed}")
+    problems = world_problems(
+        world, min(settings.problems, KIND_CASES), seed=settings.seed, name="demo-kinds"
+    )
+    accepted: dict[str, list[bool]] = {}
+    for kind in world.kinds:
+        traces = []
+        for problem in problems:
+            steps = problem.solution or ()
+            place = rng.randrange(len(steps))
+            wrong = world.perturb(problem, steps[:place], steps[place], rng, [kind])
+            if wrong is not None:  # not every step can be wrong in every way
+                traces.append(Trace(problem, (*steps[:place], wrong[1])))
+        accepted[kind] = [row[-1] >= threshold for row in scorer.score(traces)] if traces else []
+    report(1)
+    return accepted
+
+
+def kind_metrics(
+    settings: DemoSettings, method: Method, accepted: dict[str, list[bool]]
+) -> dict[str, Metric]:
+    """Return the shares of wrong steps that a PRM accepts: by kind, of the kinds that rules know, and of all others."""
+    groups = {kind: [kind] for kind in accepted}
+    known = settings.rule_kinds or list(accepted)
+    groups |= {"known": known, "unlisted": [kind for kind in accepted if kind not in known]}
+    return {
+        f"kinds.{method}.{name}.accepted": proportion(
+            sum(sum(accepted[kind]) for kind in kinds), sum(len(accepted[kind]) for kind in kinds)
+        )
+        for name, kinds in groups.items()
+    }
 
 
 # --- attacks and examples --------------------------------------------------------------------------------------------
@@ -423,7 +491,7 @@ def attack_prm(report: Report, settings: DemoSettings, method: Method, out: Path
 
 def write_examples(attacks: dict[Method, AttackResult], settings: DemoSettings, out: Path) -> None:
     """Write the first wrong rewrites, in the order of the held-out states, that fooled the PRM under attack."""
-    scorers = {method: load_scorer(out / method / "prm", device="cpu") for method in METHODS}
+    scorers = {method: load_scorer(out / method / "prm", device="cpu") for method in ATTACKED}
     chosen: list[tuple[Trace, str, Any, str]] = []
     for method, result in attacks.items():
         for attacker in ("trained", "rules"):
@@ -449,7 +517,7 @@ def write_examples(attacks: dict[Method, AttackResult], settings: DemoSettings, 
             "reason": verdict.reason,
             "detail": verdict.detail,
             "adversary": attacker,
-            "scores": {method: rows[method][index][-1] for method in METHODS},
+            "scores": {method: rows[method][index][-1] for method in ATTACKED},
         }
         for index, (trace, step, verdict, attacker) in enumerate(chosen)
     ]

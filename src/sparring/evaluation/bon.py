@@ -4,10 +4,10 @@ Two kinds of files are read: traces in any known format with an `outcome`, group
 with parallel lists (`response`, `score` for right or wrong, `pred` for answers, `pred_score` for a reward model's raw
 outputs, as Qwen2.5-Math's evaluation writes them). Raw outputs become scores through a sigmoid, which keeps their order.
 
-Where every candidate's steps are labelled (up to the first wrong one), the line `ceiling` is the choice of a perfect step
-verifier: of N candidates one whose steps are all right, if there is one. It is what a PRM can reach; `pass` is more, for it
-also counts the right answers that wrong steps came upon. Beside the curves stand AUCs of right against wrong solutions (and
-of labelled steps): pooled, and within problems, which is what choosing rests on.
+Where every candidate's steps are labelled (up to the first wrong one; `world` has a world judge them), the line `ceiling`
+is the choice of a perfect step verifier: of N candidates one whose steps are all right, if there is one. It is what a PRM
+can reach; `pass` is more, for it also counts the right answers that wrong steps came upon. Beside the curves stand AUCs of
+right against wrong solutions (and of labelled steps): pooled, and within problems, which is what choosing rests on.
 
 Contract: expectations, ties and votes as `search/selection.py` says; a sample without scores ranks below every other. A
 problem may have any number of candidates, none included; a candidate without an outcome is refused, for it can neither be
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ from sparring.traces.formats.common import question_id
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Problem, Trace
 from sparring.traces.splitting import split_steps
+from sparring.worlds.subject import WorldText
+from sparring.worlds.world import judged, make_world
 
 _BASELINES = ("majority", "random")
 
@@ -56,6 +58,10 @@ class BonSettings(ScoredSettings):
     rule: str = Field("auto")
     """Aggregation by which `worst.jsonl` lists the problems where choosing by score went most wrong; `auto`: as the model's
     sidecar says, `min` for scores from files."""
+
+    world: WorldText | None = None
+    """World that the problems are from (`chain`, `countdown:numbers=4`): its exact verdicts label every candidate's steps,
+    which gives the line `ceiling` and the AUC of steps."""
 
     @model_validator(mode="after")
     def _check_sizes(self) -> BonSettings:
@@ -79,6 +85,10 @@ def evaluate_bon(
         SettingsError, DataError, CheckpointError: settings, data, scores or model cannot be used.
     """
     candidates = read_candidates(settings.data)
+    if settings.world is not None:
+        world = make_world(settings.world)
+        for identity, trace in candidates.traces.items():
+            candidates.traces[identity] = replace(judged(world, trace), outcome=trace.outcome)
     if scorer is None and settings.model is not None:
         scorer = load_for_scoring(settings.model)
     rule = aggregation_for(scorer, settings.rule)

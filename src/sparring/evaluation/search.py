@@ -42,7 +42,7 @@ from sparring.search.driver import Found, run_search
 from sparring.search.scoring import StepScorer
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.search.settings import MethodSettings
-from sparring.statistics import bootstrap_mean, paired_difference
+from sparring.statistics import auc_interval, auc_within, bootstrap_mean, paired_difference
 from sparring.terminal import progress_bar
 from sparring.traces.records import Problem
 
@@ -146,6 +146,7 @@ def run_search_command(
                 cases[method, n] += judged(problems, found, checker, repeat)
     base = Independent(cases.pop(plan[0]), samples, settings.seed)
     metrics = curve_metrics(base, dict(cases), sorted(settings.n))
+    metrics |= discrimination(base)
     metrics["problems"] = Metric(len(problems), unit="problems")
     metrics["new_seconds"] = Metric(time.perf_counter() - started, unit="s")
     every = {plan[0]: base.cases, **cases}
@@ -480,6 +481,23 @@ def curve_metrics(
                 metrics[f"{key}_at_equal_{what}.samples"] = Metric(equal, unit="solutions")
                 metrics |= base.compared(f"{key}_at_equal_{what}", solved, line, equal)
     return metrics
+
+
+def discrimination(base: Independent) -> dict[str, Metric]:
+    """Return the AUC of the PRM's values of independent solutions, right against wrong: pooled, and within problems.
+
+    A choice is made within a problem: a PRM whose pooled AUC alone is high tells hard problems from easy ones.
+    """
+    rows = [
+        (case.problem, candidate.value, right)
+        for case in base.cases
+        for candidate, right in zip(case.found.candidates, case.right, strict=True)
+    ]
+    problems, values, right = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+    return {
+        "solution_auc.pooled": auc_interval(values, right, clusters=problems, seed=base.seed),
+        "solution_auc.within": auc_within(values, right, problems, seed=base.seed),
+    }
 
 
 def _unit(count: str) -> str:

@@ -17,7 +17,7 @@ from sparring.report.formulas import Html, escape, with_formulas
 from sparring.traces.fields import Fields
 
 LONGEST_STEP, LONGEST_QUESTION, LONGEST_NAME, MOST_STEPS, MOST_VERDICTS = 600, 1500, 150, 24, 6
-METHOD_NAMES = {"rules_prm": "rules PRM", "aprm": "APRM"}
+METHOD_NAMES = {"rules_prm": "rules PRM", "frozen_prm": "frozen-generator PRM", "aprm": "APRM"}
 ATTACKERS = {"rules": "fixed rules", "frozen": "untrained generator", "trained": "fresh trained adversary"}
 SPLIT_NAMES = {"in_distribution": "problems as in training", "longer": "longer problems"}
 Row = Sequence[float | None]

@@ -8,6 +8,7 @@ difference is called higher or lower only where its 95 % interval excludes 0. No
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +26,16 @@ from sparring.runs import Metric
 from sparring.traces.fields import Fields
 
 METHODS = ("rules_prm", "aprm")
-ROLES = {"rules_prm": "rules", "aprm": "aprm", "oracle": "oracle"}
+"""What is compared and attacked; a PRM on a frozen generator's mistakes stands beside them where a run has it."""
+ROLES = {"rules_prm": "rules", "frozen_prm": "adversary", "aprm": "aprm", "ceiling": "oracle"}
 PICKERS = {"greedy": "greedy", "random": "random pick", "majority": "majority vote"}
-PICKERS |= METHOD_NAMES | {"oracle": "oracle"}
+PICKERS |= METHOD_NAMES | {"ceiling": "perfect step verifier", "oracle": "a right answer, if any"}
 STEP_MEASURES = {
     "f1": "F1",
     "accuracy_erroneous": "solutions with an error: first error found",
     "accuracy_correct": "solutions without error: nothing flagged",
 }
+KNOWN_OR_NOT = {"known": "kinds that the rules know", "unlisted": "kinds that nobody listed"}
 # One entry per panel: title, then field, label, colour role and dashes of every curve; the first four show shares.
 GAME_CURVES = {
     "Accuracy of the APRM": (
@@ -75,6 +78,7 @@ def demo_page(run: Run) -> str:
     main = {f"best of {n}, {SPLIT_NAMES[split]}": one for split, one in solver.items()}
     main |= {f"step-error F1, {SPLIT_NAMES[split]}": one for split, one in errors.items()}
     main |= {"fool rate of a fresh adversary (lower is better)": attack}
+    frozen = {split: picked(found, split, "aprm", "frozen_prm") for split in SPLIT_NAMES}
     logs = {method: read_log(run.folder / method / "log.jsonl") for method in METHODS}
     attacks = {method: read_log(run.folder / f"attack_{method}.jsonl") for method in METHODS}
     return render(
@@ -83,6 +87,8 @@ def demo_page(run: Run) -> str:
         n=n,
         main={title: one for title, one in main.items() if one.difference is not None},
         solver=solver,
+        known=rules_know(run.settings),
+        frozen={split: one for split, one in frozen.items() if one.difference is not None},
         votes={split: picked(found, split, "aprm", "majority") for split in SPLIT_NAMES},
         errors=errors,
         attack=attack,
@@ -93,6 +99,7 @@ def demo_page(run: Run) -> str:
             "solver": [bar_panel(f"solver-{s}", SPLIT_NAMES[s], solver_bars(found, s)) for s in SPLIT_NAMES],
             "errors": [bar_panel(f"errors-{s}", SPLIT_NAMES[s], error_bars(found, s)) for s in SPLIT_NAMES],
             "attack": attack_panels(found, attacks),
+            "kinds": kind_panels(found),
             "game": game_panels(logs),
         },
         logs=logs,
@@ -101,9 +108,16 @@ def demo_page(run: Run) -> str:
         cross_play=read_cross_play(run.folder / "cross_play.json"),
         examples=read_cases(run.folder / "examples.jsonl", adversarial_case, {}, SHOWN_EXAMPLES),
         solutions=read_cases(run.folder / "solutions.jsonl", solved_case, {}, SHOWN_SOLUTIONS),
-        methods=METHOD_NAMES,
+        methods={method: METHOD_NAMES[method] for method in METHODS},
         splits=SPLIT_NAMES,
     )
+
+
+def rules_know(settings: Mapping[str, Any]) -> str:
+    """Return the kinds of mistakes that the rules of a run know, in words; empty where they know all."""
+    kinds = settings.get("rule_kinds")
+    named = [kind for kind in kinds if isinstance(kind, str)] if isinstance(kinds, list) else []
+    return ", ".join(kind.replace("_", " ") for kind in named)
 
 
 def _tables(pivots: Sequence[Pivot], metrics: Mapping[str, Metric]) -> list[Table]:
@@ -200,15 +214,55 @@ def failed_at_the_end(log: Log) -> float:
 def solver_bars(metrics: Mapping[str, Metric], split: str) -> dict[str, list[Bar]]:
     """Return best-of-N accuracy for every way to pick a solution."""
     stem = f"best_of_n.{split}"
-    return {"": [_bar(metrics, f"{stem}.{name}.accuracy", PICKERS[name], name) for name in PICKERS]}
+    return {
+        "": [
+            _bar(metrics, f"{stem}.{name}.accuracy", PICKERS[name], name)
+            for name in PICKERS
+            if f"{stem}.{name}.accuracy" in metrics
+        ]
+    }
 
 
 def error_bars(metrics: Mapping[str, Metric], split: str) -> dict[str, list[Bar]]:
     """Return how well both PRMs find the solver's errors."""
     return {
-        label: [_bar(metrics, f"step_error.{split}.{m}.{measure}", METHOD_NAMES[m], m) for m in METHODS]
+        label: [
+            _bar(metrics, name, METHOD_NAMES[m], m)
+            for m in METHOD_NAMES
+            if (name := f"step_error.{split}.{m}.{measure}") in metrics
+        ]
         for measure, label in STEP_MEASURES.items()
     }
+
+
+def kind_bars(metrics: Mapping[str, Metric], kinds: Mapping[str, str]) -> dict[str, list[Bar]]:
+    """Return the shares of wrong steps that every PRM accepts, in groups by kind of mistake.
+
+    Args:
+        metrics: of the run.
+        kinds: label by name: of kinds, ``known`` (to the rules) or ``unlisted``.
+    """
+    return {
+        label: [
+            _bar(metrics, name, METHOD_NAMES[m], m)
+            for m in METHOD_NAMES
+            if (name := f"kinds.{m}.{kind}.accepted") in metrics
+        ]
+        for kind, label in kinds.items()
+    }
+
+
+def kind_panels(metrics: Mapping[str, Metric]) -> list[Html]:
+    """Return what is accepted of the kinds that rules know and of the others, and of every kind."""
+    names = (re.fullmatch(r"kinds\.[^.]+\.([^.]+)\.accepted", name) for name in metrics)
+    kinds = dict.fromkeys(found[1] for found in names if found is not None)
+    several = {kind: kind.replace("_", " ") for kind in kinds if kind not in KNOWN_OR_NOT}
+    if not several:
+        return []
+    return [
+        bar_panel("kinds-known", "Wrong steps accepted (lower is better)", kind_bars(metrics, KNOWN_OR_NOT)),
+        bar_panel("kinds-all", "The same by kind of mistake", kind_bars(metrics, several)),
+    ]
 
 
 def _bar(metrics: Mapping[str, Metric], name: str, label: str, who: str) -> Bar:

@@ -58,6 +58,9 @@ HEADINGS = {
     "panel_against.missed": "called correct by it",
     "reference.recall": "reference alone",
     "applies": "could be made",
+    "rules_prm": "rules PRM",
+    "frozen_prm": "frozen-generator PRM",
+    "aprm": "APRM",
     "in_distribution": "problems as in training",
     "longer": "longer problems",
 }
@@ -297,9 +300,17 @@ DEMO = {
             "PRM and adversary",
         )
     ],
+    "kinds": [
+        Pivot(
+            "Wrong steps accepted, by kind of mistake",
+            r"kinds\.(?P<column>[^.]+)\.(?P<row>[^.]+)\.accepted",
+            ["rules_prm", "frozen_prm", "aprm"],
+            "kind",
+        )
+    ],
     "run": [
         Pivot(
-            "What the training of both PRMs took",
+            "What the training of the PRMs took",
             r"training\." + ANY,
             ["updates", "labelled_steps", "undecided_steps", "seconds", "tokens_per_second", "peak_memory"],
             "PRM",
