@@ -117,7 +117,11 @@ def test_the_chain_world_without_dials_is_the_one_that_the_tiny_policy_knows():
 @given(SEEDS)
 def test_narrow_definitions_have_small_numbers_right_of_a_name_and_no_products_of_names(seed):
     world = make_world(HARD)
-    for definition in world._chain(world.problem(random.Random(seed), "p")).definitions.values():
+    newest: str | None = None
+    for name, definition in world._chain(world.problem(random.Random(seed), "p")).definitions.items():
+        assert newest is None or newest in definition.operands()
+        newest = name
+        assert definition.left != definition.right
         assert not definition.left.isdigit()
         assert not definition.right.isdigit() or 1 <= int(definition.right) <= 9
         assert definition.operation != "*" or definition.right in ("2", "3")

@@ -85,7 +85,8 @@ class Form:
     Attributes:
         names: letters that stand for values.
         constants: 0: numbers below the modulus on either side of any sign. Else numbers from 1 to this, right of a name
-            only, products only with 2 or 3: what a small model learns modulo a large number.
+            only, products only with 2 or 3, one definition in five of two names: what a small model learns modulo a large
+            number. Every definition uses the newest name, so that no mistake is without consequence.
     """
 
     names: str = NAMES
@@ -164,7 +165,9 @@ def generate_chain(
         # Mostly the newest name, so that the chain is as deep as it is long.
         reference = earlier[-1] if rng.random() < 0.7 else rng.choice(earlier)
         if form.constants:
-            other = rng.choice(earlier if rng.random() < 0.5 else form.numbers(modulus))
+            # Always the newest name, and never twice: b - b and values that nobody uses would let mistakes vanish.
+            reference, others = earlier[-1], earlier[:-1]
+            other = rng.choice(others if others and rng.random() < 0.2 else form.numbers(modulus))
             pair = [reference, other]
             if not other.isdigit():
                 rng.shuffle(pair)
