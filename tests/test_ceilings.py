@@ -17,6 +17,7 @@ RIGHT = ("c = b + 9 = 7 + 9 , c is 3", "d = c * b = 3 * 7 , d is 8")
 LUCKY = ("c = b + 9 = 7 + 9 , c is 4", "d = c * b = 4 * 7 , d is 8")
 WRONG = ("c = b + 9 = 7 + 9 , c is 3", "d = c * b = 3 * 7 , d is 1")
 SHORT = RIGHT[:1]
+PUZZLE = Problem("c", "make 20 from 8 4 3", "20")
 
 
 def solved(steps: tuple[str, ...]) -> Trace:
@@ -35,7 +36,13 @@ def test_luck_is_in_pass_at_n_and_not_in_the_ceiling():
         0.5 <= mixed["ceiling.n16"][0] <= 0.5 + 1 / 32 + 1e-9
     )  # one of sixteen without a sound one, at random
     assert mixed["weighted.n16"][0] >= 0.5 > mixed["vote.n16"][0]
-    assert abs(overstated(mixed) - 100 * (1 - mixed["ceiling.n16"][0])) < 1e-9
+    assert overstated(mixed) == 50.0 and overstated(lucky) == 100.0
+    countdown = make_world("countdown:numbers=3")
+    dead = judged(countdown, Trace(PUZZLE, ("8 + 4 = 12 : 12 3", "12 + 3 = 15 : 15")))
+    right = judged(countdown, Trace(PUZZLE, ("4 * 3 = 12 : 12 8", "12 + 8 = 20 : 20")))
+    assert (
+        right.outcome is True and overstated(record_of(countdown, [[dead] * 8 + [right] * 8], seed=0)) == 0.0
+    )
 
 
 def test_failures_are_named_by_where_they_began():
@@ -43,8 +50,7 @@ def test_failures_are_named_by_where_they_began():
     assert failure(WORLD, solved(SHORT)) == "unfinished"
     assert failure(WORLD, solved(("?",))) == "malformed"
     countdown = make_world("countdown:numbers=3")
-    puzzle = Problem("c", "make 24 from 8 4 3", "24")
-    dead = judged(countdown, Trace(puzzle, ("8 + 4 = 12 : 12 3", "12 + 3 = 15 : 15")))
+    dead = judged(countdown, Trace(PUZZLE, ("8 + 4 = 12 : 12 3", "12 + 3 = 15 : 15")))
     assert dead.outcome is False and failure(countdown, dead) == "dead end"
 
 
