@@ -27,6 +27,21 @@ UNWRITTEN = {
     "clip",
     "template_kwargs",
     "template_date",
+    # What makes the game a contest (docs/aprm.md): each is off by default, and none has earned a place in a recipe yet.
+    "adversary_advantage",
+    "adversary_novelty",
+    "adversary_pay",
+    "adversary_rounds",
+    "adversary_target",
+    "frozen_share",
+    "log_kinds",
+    "phase_updates",
+    "prm_margin",
+    "replay",
+    "rise_again",
+    "rule_kinds",
+    "solver_share",
+    "solver_steps",
 }
 CHAIN_UNWRITTEN = {
     "data",

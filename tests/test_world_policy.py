@@ -62,7 +62,7 @@ def test_it_learns_and_success_is_measured():
     settings = WorldPolicySettings.model_validate(
         {
             "world": "countdown:numbers=3,largest=4,useless=0,slips=0",
-            "updates": 60,
+            "updates": 80,
             "batch": 32,
             "passes": 1,
             "width": 32,
