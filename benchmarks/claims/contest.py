@@ -81,7 +81,7 @@ SETTINGS: Mapping[str, Any] = {
     "prm_warm_steps": 40,
     "adversary_warm_steps": 40,
     "updates": 60,
-    "problems": 200,
+    "problems": 120,
     "samples": 16,
     "max_new_tokens": 160,
     "own_problems": 128,
@@ -328,7 +328,7 @@ EXPERIMENT = Experiment(
     arms={arm: text for arm, (text, _) in ARMS.items()},
     points=product(kinds=(1, 3, 6)),
     seeds=5,
-    settings={"updates": 60, "problems": 200},
+    settings={"updates": 60, "problems": 120},
     depends={"all rules": ()},
     minutes=lambda arm, settings: (
         (0.01 if "rules" in arm or "steps" in arm else 0.025) * settings["updates"] + 1.5
