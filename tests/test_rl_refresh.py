@@ -14,13 +14,12 @@ from transformers import AutoModelForCausalLM
 
 from rl_data import PROBLEM, evaluations_of, killed_run, log_of, random_prm, small
 from sparring.errors import SettingsError
-from sparring.labels.oracle import step_labels
 from sparring.models import TINY_POLICY
 from sparring.models.loading import load_tokenizer
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Calibration, read_sidecar, sidecar_for, write_sidecar
 from sparring.oracles.panel import Panel
-from sparring.traces.records import Problem, Trace
+from sparring.traces.records import Problem, Trace, step_labels
 from sparring.training.aprm import AprmSettings, train_aprm
 from sparring.training.rl import Run, evaluate, setup, train_rl
 from sparring.training.rl_monitors import hacked

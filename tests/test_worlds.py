@@ -20,7 +20,7 @@ from sparring.training.rl_tasks import world_subject
 from sparring.worlds.chain import NAMES, generate_problems
 from sparring.worlds.chain_model import build_tokenizer
 from sparring.worlds.chain_world import ChainWorld
-from sparring.worlds.world import WORLDS, judged, make_world, world_problems
+from sparring.worlds.world import WORLDS, judged, make_world, require_words, world_problems
 
 HARD = "chain:modulus=97,steps=6-8,names=26,constants=9"
 TEXTS = [*WORLDS, HARD, "chain:steps=16,names=18", "countdown:variant=long", "ledger:steps=1-6,forms=abc"]
@@ -179,3 +179,31 @@ def test_who_judges_answers_goes_by_data_and_task():
 
 def test_the_alphabet_begins_with_the_usual_names():
     assert make_world("chain:names=26").form.names.startswith(NAMES)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["chain:habits=0.00001", "ledger:habits=0.00002", "countdown:slips=0.00005"])
+def test_small_shares_survive_the_name(text: str) -> None:
+    assert make_world(make_world(text).name) == make_world(text)
+
+
+def test_undecided_steps_have_no_label() -> None:
+    """Words that are not known for a true sentence: neither it nor what rests on it is called wrong."""
+    world = make_world("ledger")
+    problem = next(
+        one
+        for one in world_problems(world, 40, seed=5, name="x")
+        if any("5 * 40 = 200" in step for step in one.solution or ())
+    )
+    steps = ["Overall , " + step if "5 * 40 = 200" in step else step for step in problem.solution or ()]
+    assert world.judge(problem, (), steps[0]).truth == "undecided"
+    assert world.judge(problem, steps[:1], steps[1]).reason == "ledger:after_undecided"
+    assert judged(world, Trace(problem, tuple(steps))).labels == (None, None, 1.0)
+    slip = steps[1].replace("200 - 100 = 1", "200 - 100 = 2")
+    assert world.judge(problem, steps[:1], slip).truth == "wrong"
+
+
+def test_a_tokenizer_that_does_not_know_the_words_is_refused() -> None:
+    world = make_world("ledger")
+    require_words(world, build_tokenizer(world), "its own")
+    with pytest.raises(SettingsError, match="words of the world 'ledger'"):
+        require_words(world, build_tokenizer(make_world("chain")), "tiny-chain-policy")

@@ -38,6 +38,8 @@ from sparring.traces.records import Trace
 from sparring.training.adversary import Adversary
 from sparring.training.game import GameSettings, Rewrites, State, Task, load_task, rule_rewrites
 from sparring.training.run import Divergence, random_for, torch_generator_for
+from sparring.worlds.subject import TEXT
+from sparring.worlds.world import make_world, require_words
 
 Attacker = Literal["rules", "frozen", "trained"]
 IMITATION, ON_PRM = "imitating the rules", "training against the frozen PRM"
@@ -225,6 +227,8 @@ def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.O
     device = pick_device(settings.device)
     torch.manual_seed(seed_from(settings.seed, 0, "weights"))
     model, tokenizer = load_policy(settings.backbone, device=device, dtype=pick_dtype(settings.dtype, device))
+    if settings.task != TEXT:
+        require_words(make_world(settings.task), tokenizer, settings.backbone)
     players = Players(
         model,
         adapter=settings.adapter,

@@ -29,6 +29,7 @@ from sparring.locks import writes
 from sparring.models.prompts import prompt_digest
 from sparring.oracles.panel import Panel
 from sparring.rollouts.engine import Engine, room_note
+from sparring.rollouts.local import LocalEngine
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.terminal import progress_bar
@@ -37,7 +38,7 @@ from sparring.traces.jsonl import write_traces
 from sparring.traces.readers import read_problems_as, read_traces_as
 from sparring.traces.records import Problem, Trace
 from sparring.traces.verdict import Judge
-from sparring.worlds.world import world_problems
+from sparring.worlds.world import require_words, world_problems
 
 _WORLD_PROBLEMS = 100
 _NOT_OF_THE_JOB = {"batch", "row_budget", "device", "data"}  # of the data, the content counts
@@ -66,6 +67,10 @@ def run_label(
     subjects, left_out = load_subjects(settings)
     checker = pick_checker(settings, (subject.problem for subject in subjects))
     cover, prover = engines or load_engines(settings)
+    if settings.data is None:
+        for engine in (cover, prover):
+            if isinstance(engine, LocalEngine):
+                require_words(settings.world, engine.tokenizer, engine.name)
     journal = Journal(out / JOURNAL_FILE, _job(settings, (cover, prover)))
     try:
         before = journal.rollouts

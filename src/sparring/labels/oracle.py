@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sparring.traces.records import Label, Trace
+from sparring.traces.records import Trace, step_labels
 from sparring.traces.verdict import Judge
 
 
@@ -25,10 +25,3 @@ def judge_traces(traces: Sequence[Trace], judge: Judge) -> list[Trace]:
         kind = "wrong step" if 0.0 in labels else "undecided step" if None in labels else "all correct"
         found.append(replace(trace, labels=labels, meta={**trace.meta, "walk": kind}))
     return found
-
-
-def step_labels(truths: Sequence[str]) -> tuple[Label, ...]:
-    """Return the labels of an answer's steps from an oracle's words on them; nothing is said after the first error."""
-    known: dict[str, Label] = {"correct": 1.0, "wrong": 0.0}
-    count = truths.index("wrong") + 1 if "wrong" in truths else len(truths)
-    return (*(known.get(truth) for truth in truths[:count]), *[None] * (len(truths) - count))

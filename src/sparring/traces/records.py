@@ -143,6 +143,13 @@ def labels_from_first_error(first_error: int, length: int) -> tuple[Label, ...]:
     return (1.0,) * first_error + (0.0,) + (None,) * (length - first_error - 1)
 
 
+def step_labels(truths: Sequence[str]) -> tuple[Label, ...]:
+    """Return the labels of an answer's steps from an oracle's words on them; nothing is said after the first error."""
+    known: dict[str, Label] = {"correct": 1.0, "wrong": 0.0}
+    count = truths.index("wrong") + 1 if "wrong" in truths else len(truths)
+    return (*(known.get(truth) for truth in truths[:count]), *[None] * (len(truths) - count))
+
+
 def checked_steps(steps: Sequence[str], name: str) -> tuple[str, ...]:
     """Return the steps as a tuple, or raise DataError naming the first one that is not a non-empty text."""
     if isinstance(steps, str):

@@ -81,6 +81,8 @@ from sparring.training.run import (
     verified,
 )
 from sparring.training.solver_steps import SolverTask
+from sparring.worlds.subject import TEXT
+from sparring.worlds.world import make_world, require_words
 
 METHODS = {
     "rules": "supervised by a step oracle on rule perturbations, no human step labels",
@@ -345,6 +347,8 @@ def setup(settings: AprmSettings, out: Path) -> Run:
     if settings.solver_steps is not None:
         task = SolverTask(task, read_traces(settings.solver_steps), settings.solver_share)
     model, tokenizer = load_policy(settings.backbone, device=device, dtype=dtype)
+    if settings.task != TEXT:
+        require_words(make_world(settings.task), tokenizer, settings.backbone)
     players = Players(
         model,
         adapter=settings.adapter,

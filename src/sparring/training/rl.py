@@ -92,6 +92,8 @@ from sparring.training.run import (
     show_left_out,
     step_bar,
 )
+from sparring.worlds.subject import TEXT
+from sparring.worlds.world import require_words
 
 
 @dataclass(kw_only=True)
@@ -245,6 +247,8 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
     subject = load_subject(settings)
     kept = dtype if settings.adapter == "lora" else torch.float32
     model, tokenizer = load_policy(settings.policy, device=device, dtype=kept)
+    if settings.task != TEXT:
+        require_words(settings.world, tokenizer, settings.policy)
     layout = layout_for(tokenizer, settings.style, template=settings.template)
     policy = Policy(
         model,

@@ -29,7 +29,6 @@ import numpy as np
 from sparring.errors import DataError, SettingsError
 from sparring.files import atomic_write_json
 from sparring.json_files import read_json_object
-from sparring.labels.oracle import step_labels
 from sparring.labels.posterior import estimate, exact
 from sparring.models.loading import load_tokenizer, resolve_model
 from sparring.models.roles import Policy
@@ -38,7 +37,7 @@ from sparring.oracles.panel import Panel
 from sparring.runs import METRICS_FILE
 from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import write_traces
-from sparring.traces.records import Label, Trace
+from sparring.traces.records import Label, Trace, step_labels
 from sparring.training import aprm
 from sparring.training.aprm import AprmSettings
 from sparring.training.game import State, TextTask, WorldTask

@@ -299,6 +299,9 @@ class Ledger:
         if claim is None:
             return Verdict("wrong", "ledger:malformed", "not a sentence with one calculation and its result")
         truth, kind, detail = _judge(story, _known(story, prefix), claim)
+        if kind in ("skipped_step", "wrong_calculation") and _rests_on_undecided(story, prefix, claim):
+            truth, kind = "undecided", "after_undecided"
+            detail = "rests on a number of an earlier step that is not understood"
         return Verdict(truth, f"ledger:{kind}", detail)
 
     def is_step(self, text: str) -> bool:
@@ -412,6 +415,20 @@ def _known(story: Story, prefix: Sequence[str]) -> frozenset[str]:
     """Return the names of the derived quantities that the prefix has stated."""
     claims = [claim for step in prefix if (claim := read_step(step)) is not None]
     return frozenset(quantity.name for claim in claims for quantity in _candidates(story, claim))
+
+
+def _rests_on_undecided(story: Story, prefix: Sequence[str], claim: Claim) -> bool:
+    """Tell whether a true calculation uses the result of an earlier sentence that fits no quantity."""
+    earlier = [read_step(step) for step in prefix]
+    unclear = {
+        number
+        for one in earlier
+        if one is not None and not _candidates(story, one)
+        for number, _ in one.statement.amount.parts
+    }
+    return any(leaf in unclear for leaf in leaves(claim.statement.tree)) and _arithmetic_holds(
+        claim.statement
+    )
 
 
 def _exact(story: Story, quantity: Quantity, known: frozenset[str], claim: Claim) -> bool:

@@ -18,10 +18,11 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, Protocol, get_type_hints
 
-from sparring.errors import did_you_mean
-from sparring.traces.records import Problem, Trace, labels_from_first_error
+from sparring.errors import SettingsError, did_you_mean
+from sparring.traces.records import Problem, Trace, step_labels
 from sparring.traces.verdict import Verdict
 
 WORLDS: Mapping[str, str] = {
@@ -132,6 +133,8 @@ def world_name(name: str, world: Any) -> str:
     for field in fields(world):
         if (value := getattr(world, field.name)) != field.default:
             shown = "-".join(map(str, dict.fromkeys(value))) if isinstance(value, tuple) else str(value)
+            if isinstance(value, float):
+                shown = f"{value:.9f}".rstrip("0").rstrip(".")  # never 1e-05, which is no dial's value
             turned.append(f"{field.name}={shown.lower() if isinstance(value, bool) else shown}")
     return f"{name}:{','.join(turned)}" if turned else name
 
@@ -164,18 +167,33 @@ def world_problems(world: World, count: int, *, seed: int, name: str, start: int
 
 
 def judged(world: World, trace: Trace) -> Trace:
-    """Return the trace with exact labels (nothing after the first error) and outcome.
+    """Return the trace with exact labels (None where undecided, nothing after the first error) and outcome.
 
     Raises:
         DataError: the problem is not one of this world.
     """
-    first_error = next(
-        (
-            index
-            for index, step in enumerate(trace.steps)
-            if world.judge(trace.problem, trace.steps[:index], step).truth == "wrong"
-        ),
-        -1,
-    )
-    labels = labels_from_first_error(first_error, len(trace.steps))
-    return replace(trace, labels=labels, outcome=world.solved(trace.problem, trace.steps))
+    truths: list[str] = []
+    for index, step in enumerate(trace.steps):
+        truths.append(
+            "undecided" if "wrong" in truths else world.judge(trace.problem, trace.steps[:index], step).truth
+        )
+    return replace(trace, labels=step_labels(truths), outcome=world.solved(trace.problem, trace.steps))
+
+
+def require_words(world: World, tokenizer: Any, model: str | Path) -> None:
+    """Refuse a model whose tokenizer cannot tell this world's words apart.
+
+    Raises:
+        SettingsError: a word of the world is unknown to it.
+    """
+    unknown_id = getattr(tokenizer, "unk_token_id", None)
+    if unknown_id is None:
+        return
+    words = [word for group in world.words.values() for word in group]
+    unknown = [word for word in words if unknown_id in tokenizer.encode(word, add_special_tokens=False)]
+    if unknown:
+        raise SettingsError(
+            f"'{model}' does not know {len(unknown)} of the {len(words)} words of the world '{world.name}' "
+            f"({', '.join(map(repr, unknown[:3]))} …); `sparring train world-policy world={world.name}` trains a policy "
+            "that does"
+        )
