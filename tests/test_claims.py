@@ -172,6 +172,17 @@ def test_a_baseline_without_records_settles_nothing(toys: Path) -> None:
     assert "without frozen" in page.sentence(one)
 
 
+def test_against_no_baseline_there_is_no_gain(toys: Path) -> None:
+    (file,) = runner.claim_files(toys)
+    records = toys.parent / "records"
+    for cell in file.experiment.cells("reduced"):
+        if cell.arm == "game":
+            runner.run_cell(file.experiment, cell, records)
+    for one in harness.measure(file, runner.read_records(records, file.experiment), "reduced"):
+        if one.claim.baselines:
+            assert (one.verdict, one.gain.value) == (OPEN, None)
+
+
 def test_of_a_region_the_points_with_records_count_and_it_says_so(toys: Path) -> None:
     (file,) = runner.claim_files(toys)
     records = toys.parent / "records"

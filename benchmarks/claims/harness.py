@@ -357,7 +357,7 @@ def _at_point(
             key=lambda arm: sum(values[arm][seed] for seed in seeds),
         )
     gains = {}
-    for seed in seeds:
+    for seed in seeds if against or not claim.baselines else ():  # against nothing there is no gain
         if against and claim.gain is not None:
             gain = claim.gain(runs[claim.ours][seed], runs[against][seed], **reading)
         else:
