@@ -45,6 +45,7 @@ from sparring.search.settings import MethodSettings
 from sparring.statistics import auc_interval, auc_within, bootstrap_mean, paired_difference
 from sparring.terminal import progress_bar
 from sparring.traces.records import Problem
+from sparring.worlds.world import require_words
 
 CURVES_FILE = "curves.svg"
 LINES = ("random", "majority", "weighted_vote", "best_of_n", "pass")
@@ -177,8 +178,11 @@ def load_models(settings: SearchSettings) -> Models:
     """Return policy, PRM and, where named and needed, the prover's value model and the value model beside the PRM."""
     from sparring.labels.provers import load_engine
     from sparring.models.scorer import load_scorer
+    from sparring.rollouts.local import LocalEngine
 
     engine: Any = load_engine(settings.policy, settings)
+    if settings.data is None and isinstance(engine, LocalEngine):
+        require_words(settings.world, engine.tokenizer, settings.policy)
     # Layouts are made for steps that end with a line break.
     engine.layout = replace(engine.layout, separator=settings.separator)
     prover = parse_prover(settings.prover).policy if settings.alpha > 0 else None
