@@ -401,6 +401,14 @@ def test_a_response_ends_when_the_adversary_fools_often_enough(tiny_folder, tmp_
     assert len(run.pool) == run.settings.states_per_update and run.labelled == 2 * len(run.pool)
 
 
+def test_the_adversary_itself_plays_in_every_round(tiny_folder, tmp_path):
+    """However large the frozen adversary's share, one state at least is its own."""
+    settings = small(tiny_folder, updates=1, prm_warm_steps=1, adversary_warm_steps=1, frozen_share=0.95)
+    train_aprm(settings, tmp_path)
+    last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert last["rewrites"] == settings.samples_per_state
+
+
 def test_a_run_without_a_step_exports_the_start(tiny_folder, tmp_path):
     settings = small(tiny_folder, updates=0, prm_warm_steps=0, adversary_warm_steps=0)
     assert (train_aprm(settings, tmp_path) / "sparring.json").is_file()

@@ -260,7 +260,7 @@ def kind_panels(metrics: Mapping[str, Metric]) -> list[Html]:
     if not several:
         return []
     return [
-        bar_panel("kinds-known", "Wrong steps accepted (lower is better)", kind_bars(metrics, KNOWN_OR_NOT)),
+        bar_panel("kinds-known", "Wrong steps accepted", kind_bars(metrics, KNOWN_OR_NOT)),
         bar_panel("kinds-all", "The same by kind of mistake", kind_bars(metrics, several)),
     ]
 

@@ -428,9 +428,9 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
         rules = random_for(settings.seed, run.step, "rules")
         rewrites = rule_rewrites(run.task, states, settings.samples_per_state, rules)
     else:
-        own -= round(settings.frozen_share * own)
+        own -= min(own - 1, round(settings.frozen_share * own))  # G plays in every round
         generator = torch_generator_for(settings.seed, run.step, "adversary", run.device)
-        parts = [run.adversary.rewrite(run.task, states[:own], generator)] if own else []
+        parts = [run.adversary.rewrite(run.task, states[:own], generator)]
         if own < len(states):
             parts.append(run.adversary.rewrite(run.task, states[own:], generator, "adversary_reference"))
         rewrites = together(parts)

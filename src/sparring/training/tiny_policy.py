@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -397,7 +397,12 @@ def write_policy(
     for name, steps in (("in_distribution", IN_DISTRIBUTION), ("longer", LONGER)):
         metrics[f"policy.{name}.greedy_accuracy"] = greedy_accuracy(model, tokenizer, steps, settings)
     with atomic_directory(out) as temporary, quiet():
-        write_model(temporary, model, tokenizer, _card(settings, metrics))
+        write_model(
+            temporary,
+            model,
+            tokenizer,
+            policy_card("chain-arithmetic world", "sparring train chain-policy", settings, metrics),
+        )
         write_metrics(temporary, metrics, settings=dump_settings(settings), seed=settings.seed)
 
 
@@ -422,7 +427,18 @@ def greedy_accuracy(
     return Metric(share, low=max(0.0, share - half), high=min(1.0, share + half), n=n)
 
 
-def _card(settings: ChainPolicySettings, metrics: dict[str, Metric]) -> str:
+def policy_card(
+    world: str, command: str, settings: Seeded, metrics: Mapping[str, Metric], note: str = ""
+) -> str:
+    """Return the model card of a policy trained on a world's problems: how it was made and what was measured.
+
+    Args:
+        world: as it stands in the title.
+        command: that trains it.
+        settings: of the run; those at their defaults are left out.
+        metrics: what was measured.
+        note: put in where it tells which state of the run this is.
+    """
     rows = "\n".join(
         f"| {name} | {metric.value:.3f}"
         + (f" ({metric.low:.3f} to {metric.high:.3f}, n = {metric.n})" if metric.low is not None else "")
@@ -430,20 +446,20 @@ def _card(settings: ChainPolicySettings, metrics: dict[str, Metric]) -> str:
         for name, metric in metrics.items()
     )
     given = " ".join(
-        f"{name}={value}"
+        f"{name}={value}".replace(" ", "")
         for name, value in settings.model_dump().items()
-        if value != ChainPolicySettings.model_fields[name].default
+        if value != type(settings).model_fields[name].default
     )
     return f"""---
 library_name: transformers
 license: apache-2.0
 ---
 
-# Tiny policy of the chain-arithmetic world
+# Tiny policy of the {world}
 
-A native Llama, trained from scratch on generated problems with
+A native Llama, trained from scratch on generated problems{f", {note}," if note else ""} with
 
-    sparring train chain-policy --out FOLDER {given}
+    {command} --out FOLDER {given}
 
 | | |
 |---|---|

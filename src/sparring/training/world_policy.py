@@ -41,6 +41,7 @@ from sparring.training.tiny_policy import (
     detection_loss,
     hidden_states,
     next_token_loss,
+    policy_card,
     replaced_by_kind,
     run_phase,
     with_layers,
@@ -51,6 +52,9 @@ from sparring.worlds.world import World, make_world, world_problems
 
 LONGEST_ANSWER = 160
 """Tokens after which an answer is cut when the policy is measured."""
+
+
+COMMAND = "sparring train world-policy"
 
 
 class WorldPolicySettings(Seeded):
@@ -110,11 +114,18 @@ def train_world_policy(settings: WorldPolicySettings, out: Path, progress: Progr
         "policy.greedy_success": success(model, world, tokenizer, settings, temperature=0.0),
     }
     with atomic_directory(out) as temporary, quiet():
-        write_model(temporary, model, tokenizer, _card(settings, metrics))
+        write_model(
+            temporary, model, tokenizer, policy_card(f"world {settings.world}", COMMAND, settings, metrics)
+        )
         for update, state in earlier.items():
             folder = temporary / "earlier" / f"{update:06d}"
             folder.mkdir(parents=True)
-            write_model(folder, state, tokenizer, _card(settings, {}, f"after {update} updates"))
+            write_model(
+                folder,
+                state,
+                tokenizer,
+                policy_card(f"world {settings.world}", COMMAND, settings, {}, f"after {update} updates"),
+            )
         write_metrics(temporary, metrics, settings=dump_settings(settings), seed=settings.seed)
     return out
 
@@ -242,35 +253,6 @@ def success(
         for problem, group in zip(problems, groups, strict=True)
     ]
     return proportion(sum(solved), len(solved))
-
-
-def _card(settings: WorldPolicySettings, metrics: dict[str, Metric], note: str = "") -> str:
-    rows = "\n".join(
-        f"| {name} | {metric.value:.3f}"
-        + (f" ({metric.low:.3f} to {metric.high:.3f}, n = {metric.n})" if metric.low is not None else "")
-        + " |"
-        for name, metric in metrics.items()
-    )
-    given = " ".join(
-        f"{name}={value}".replace(" ", "")
-        for name, value in settings.model_dump().items()
-        if value != WorldPolicySettings.model_fields[name].default
-    )
-    return f"""---
-library_name: transformers
-license: apache-2.0
----
-
-# Tiny policy of the world {settings.world}
-
-A native Llama, trained from scratch on generated problems{f", {note}," if note else ""} with
-
-    sparring train world-policy --out FOLDER {given}
-
-| | |
-|---|---|
-{rows}
-"""
 
 
 def show_world_policy(settings: WorldPolicySettings, out: Path, *, console: Console) -> Path:
