@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -20,6 +21,34 @@ def records_digest(records: Iterable[object]) -> str:
     for record in records:
         digest.update(json.dumps(record).encode("ascii") + b"\n")
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who has scored, for records, and to refuse going on with somebody else.
+
+    Attributes:
+        place: a folder or an address.
+        model: the model's name there.
+        fingerprint: of its content; empty where a server does not say.
+        key: what must agree for a journal to be continued. The same model of a server may have moved to another address.
+    """
+
+    place: str
+    model: str
+    fingerprint: str
+    key: str
+
+    def record(self) -> dict[str, str]:
+        """Return what records name."""
+        return {"place": self.place, "model": self.model, "fingerprint": self.fingerprint}
+
+
+def identity_of(folder: Path) -> Identity:
+    """Return who scores where the model is in a folder."""
+    key = folder_identity(folder)
+    place, _, fingerprint = key.rpartition(" ")
+    return Identity(place, folder.resolve().name, fingerprint, key)
 
 
 _TEXTS = (

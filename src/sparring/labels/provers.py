@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sparring.errors import SettingsError
 from sparring.fingerprints import folder_identity
+from sparring.http_client import Patience
 from sparring.labels.settings import LabelSettings, SolverSettings, parse_prover
 from sparring.models import TINY_POLICY
 from sparring.models.loading import (
@@ -23,7 +24,7 @@ from sparring.models.loading import (
 from sparring.models.prompts import layout_for
 from sparring.rollouts.engine import Engine
 from sparring.rollouts.local import LocalEngine
-from sparring.rollouts.server import Patience, ServerEngine
+from sparring.rollouts.server import ServerEngine
 from sparring.traces.spans import Layout
 
 

@@ -10,15 +10,17 @@ Not here: token ids and scoring positions (`traces/spans.py`, `text_layout.py`),
 
 from __future__ import annotations
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from sparring.errors import CheckpointError, DataError
+from sparring.fingerprints import Identity, identity_of
 from sparring.models.batching import length_sorted_batches, pad_right
 from sparring.models.loading import (
     check_vocabulary,
@@ -63,9 +65,13 @@ class Scorer(ABC):
         sidecar: how it is read.
         batch_tokens: tokens per forward pass, padding included.
         overflow: what to do with a trace that does not fit: refuse it, or drop whole last steps and count them.
+
+    Attributes:
+        folder: where it was loaded from; None for one that was made in memory.
     """
 
     _encode: Callable[..., Encoded]
+    folder: Path | None = None
 
     def __init__(
         self,
@@ -83,6 +89,19 @@ class Scorer(ABC):
     def threshold(self) -> float:
         """The score below which a step is called wrong, from the sidecar."""
         return self.sidecar.threshold
+
+    @property
+    def threshold_rule(self) -> str:
+        """How the threshold was chosen."""
+        return self.sidecar.threshold_rule
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Who scores; a scorer that was made in memory is never the same as another."""
+        if self.folder is not None:
+            return identity_of(self.folder)
+        token = secrets.token_hex(16)
+        return Identity("memory", type(self.model).__name__, token, token)
 
     def score(
         self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None
@@ -282,8 +301,10 @@ def load_scorer(
         CheckpointError: the folder, its sidecar or its weights are missing, damaged, or do not fit together.
         SettingsError: there is no such device or type here.
     """
-    target = pick_device(device)
-    return _loaded(Path(resolve_model(folder)), target, pick_dtype(dtype, target), batch_tokens, overflow)
+    target, place = pick_device(device), Path(resolve_model(folder))
+    scorer = _loaded(place, target, pick_dtype(dtype, target), batch_tokens, overflow)
+    scorer.folder = place
+    return scorer
 
 
 def check_scorer(folder: Path) -> None:

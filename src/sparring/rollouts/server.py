@@ -1,10 +1,8 @@
 """The engine on any server that speaks OpenAI's `/v1/completions`: vLLM, llama.cpp, `transformers serve`, …
 
-Contract: many requests in flight, never more than `concurrency`; what may pass (a lost connection, a time-out, status
-408, 425, 429 or 5xx, an answer that cannot be used) is tried again with exponential back-off, and `Retry-After` is
-respected; after `retries` further tries the call fails with an EngineError that names the last reason. A request that
-the server refuses as such (400, 413, 422) is a DataError about that prefix. Answers are untrusted: their size is
-bounded and every field is checked. Nothing is kept between calls, so a job is resumable where its caller journals.
+Contract: requests are sent, bounded and tried again as `http_client.py` says; a server that gives nothing usable is an
+EngineError, and a request that it refuses as such (400, 413, 422) a DataError about that prefix. Answers are untrusted:
+every field is checked. Nothing is kept between calls, so a job is resumable where its caller journals.
 
 Seeds: every request carries a seed made from (seed, completion number). Whether the same seed gives the same text is
 the server's affair, hence `reproducible` is False: see docs/engines.md.
@@ -19,19 +17,24 @@ Not here: chat completions (a prefix must be continued in the middle of an answe
 from __future__ import annotations
 
 import asyncio
-import datetime
-import email.utils
 import json
-import math
-import random
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
 from sparring.errors import DataError, SettingsError
+from sparring.http_client import (
+    HttpClient,
+    Patience,
+    RefusedError,
+    ServerError,
+    UnusableError,
+    gather,
+    json_answer,
+    waited,
+)
 from sparring.rollouts.engine import (
     Completion,
     EngineError,
@@ -65,26 +68,6 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "transformers": {},
     "openai": {"top_p": 1.0, "logprobs": 0},
 }
-_PASSING = frozenset((408, 425, 429))
-_REFUSED = frozenset((400, 413, 422))
-_MOST_BYTES = 16_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait, in seconds, and how often to try again.
-
-    Attributes:
-        timeout: for one answer; connecting takes at most a tenth of it.
-        retries: further tries after the first.
-        first_wait: before the first further try; doubled each time, with up to half of it taken off at random.
-        longest_wait: bound on any wait, also on what `Retry-After` asks for.
-    """
-
-    timeout: float = 300.0
-    retries: int = 6
-    first_wait: float = 0.5
-    longest_wait: float = 60.0
 
 
 class ServerEngine:
@@ -119,27 +102,18 @@ class ServerEngine:
         patience: Patience | None = None,
         api_key: str | None = None,
     ) -> None:
-        try:
-            named = url.startswith(("http://", "https://")) and bool(httpx.URL(url).host)
-        except httpx.InvalidURL:
-            named = False
-        if not named:
-            raise SettingsError(
-                f"a server's address begins with http:// or https://, a host follows, got {url!r}"
-            )
-        if concurrency < 1 or choices_per_request < 1:
-            raise SettingsError("concurrency and choices_per_request must be at least 1")
+        self.client = HttpClient(url, concurrency=concurrency, patience=patience, token=api_key)
+        if choices_per_request < 1:
+            raise SettingsError("choices_per_request must be at least 1")
         if kind == "transformers" and choices_per_request > 1:
             raise SettingsError("'transformers serve' gives one choice per request")
-        self.url, self.name, self.layout = url.rstrip("/"), model, layout
+        self.url, self.name, self.layout = self.client.url, model, layout
         self.tokenizer, self.kind = tokenizer, kind
-        self.concurrency, self.choices_per_request = concurrency, choices_per_request
-        self.patience, self.usage = patience or Patience(), Usage()
+        self.choices_per_request, self.usage = choices_per_request, Usage()
         # Kinds of misbehaviour that are reported, or asked after and ruled out.
         self._noticed: set[str] = set()
         self._restated = False  # whether a text had its question near its beginning
         self._models: set[str] = set()
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     def sample(
         self,
@@ -161,13 +135,11 @@ class ServerEngine:
                     for first in range(0, n, at_once)
                 ]
             )
-        work = self._fulfil(groups, limits)
+        before = self.client.tries
         try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(work)
-        with ThreadPoolExecutor(1) as pool:  # called from a notebook, whose loop is running already
-            return pool.submit(asyncio.run, work).result()
+            return waited(self._fulfil(groups, limits))
+        finally:
+            self.usage.requests += self.client.tries - before
 
     # --- what is asked --------------------------------------------------------------------------------------------
 
@@ -211,89 +183,47 @@ class ServerEngine:
 
     async def _fulfil(self, groups: Sequence[Sequence[_Wish]], limits: Limits) -> list[list[Completion]]:
         """Return each group's completions."""
-        gate = asyncio.Semaphore(self.concurrency)
-        wait = self.patience.timeout
-        timeout = httpx.Timeout(wait, connect=max(1.0, wait / 10), pool=None)
-        pool = httpx.Limits(max_connections=self.concurrency)
-        async with httpx.AsyncClient(timeout=timeout, limits=pool, headers=self._headers) as client:
+        gate = asyncio.Semaphore(self.client.concurrency)
+        async with self.client.session() as client:
 
             async def ask(wish: _Wish) -> list[Completion]:
                 async with gate:
-                    return await self._ask(client, wish, self.patience.retries)
+                    return await self._ask(client, wish)
 
-            tasks = [asyncio.create_task(ask(wish)) for group in groups for wish in group]
-            try:
-                answers = await asyncio.gather(*tasks)
-            finally:  # after one failure the others' answers are of no use
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            answers = await gather([ask(wish) for group in groups for wish in group])
             parts = iter(answers)
             found = [[one for _ in group for one in next(parts)] for group in groups]
             await self._notice(client, [group[0].prefix for group in groups], found, limits)
         return found
 
-    async def _ask(self, client: httpx.AsyncClient, wish: _Wish, retries: int) -> list[Completion]:
+    async def _ask(
+        self, client: httpx.AsyncClient, wish: _Wish, retries: int | None = None
+    ) -> list[Completion]:
         """Return one request's completions, trying again where that may help."""
-        patience, reason = self.patience, ""
-        for attempt in range(retries + 1):
-            wait: float | None = None
-            self.usage.requests += 1
-            try:
-                status, headers, content = await self._post(client, wish.body)
-                if status == 200:
-                    return self._completions(content, wish)
-                reason = f"status {status}: {_excerpt(content)}"
-                if status in _REFUSED:
-                    raise DataError(
-                        f"problem {wish.prefix.problem.id!r}: the server refused the request with {reason}"
-                    )
-                if status not in _PASSING and status < 500:
-                    raise EngineError(f"the server at {self.url} answered with {reason}")
-                wait = _retry_after(headers.get("retry-after"))
-            except _UnusableError as error:
-                reason = f"an answer that cannot be used: {error}"
-            except httpx.TimeoutException:
-                reason = f"no answer within {patience.timeout:g} s"
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                reason = f"{type(error).__name__}: {error}"
-            if attempt < retries:
-                backoff = patience.first_wait * 2**attempt * random.uniform(0.5, 1.0)
-                await asyncio.sleep(min(patience.longest_wait, backoff if wait is None else wait))
-        raise EngineError(
-            f"the server at {self.url} gave nothing usable in {retries + 1} tries; the last: {reason}"
-        )
-
-    async def _post(
-        self, client: httpx.AsyncClient, body: Mapping[str, Any]
-    ) -> tuple[int, httpx.Headers, bytes]:
-        """Return status, headers and body of one answer; the time-out also bounds one that trickles in."""
-        received = bytearray()
-        async with asyncio.timeout(self.patience.timeout) as bound:
-            try:
-                async with client.stream("POST", f"{self.url}/completions", json=body) as response:
-                    async for chunk in response.aiter_bytes():
-                        received += chunk
-                        if len(received) > _MOST_BYTES:
-                            raise _UnusableError(f"longer than {_MOST_BYTES} bytes")
-                    return response.status_code, response.headers, bytes(received)
-            except asyncio.CancelledError:
-                if bound.expired():
-                    raise httpx.ReadTimeout("too slow") from None
-                raise
+        try:
+            return await self.client.ask(
+                client,
+                "/completions",
+                wish.body,
+                lambda content: self._completions(content, wish),
+                retries=retries,
+            )
+        except RefusedError as error:
+            raise DataError(
+                f"problem {wish.prefix.problem.id!r}: the server refused the request with {error.reason}"
+            ) from None
+        except ServerError as error:
+            raise EngineError(str(error)) from None
 
     # --- what is answered -----------------------------------------------------------------------------------------
 
     def _completions(self, content: bytes, wish: _Wish) -> list[Completion]:
-        try:
-            answer = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise _UnusableError(f"not JSON ({_excerpt(content)})") from error
+        answer = json_answer(content)
         choices = answer.get("choices") if isinstance(answer, dict) else None
         if not isinstance(choices, list) or len(choices) != wish.count:
             found = len(choices) if isinstance(choices, list) else "no"
             hint = "; does it ignore `n`? Then set choices_per_request=1" if wish.count > 1 else ""
-            raise _UnusableError(f"{found} choices instead of {wish.count}{hint}")
+            raise UnusableError(f"{found} choices instead of {wish.count}{hint}")
         completions = [self._completion(choice, wish) for choice in choices]
         if isinstance(answer.get("model"), str):
             self._models.add(answer["model"])
@@ -316,11 +246,11 @@ class ServerEngine:
         text = choice.get("text") if isinstance(choice, dict) else None
         reason = choice.get("finish_reason") if isinstance(choice, dict) else None
         if not isinstance(text, str) or reason not in ("stop", "length"):
-            raise _UnusableError("a choice without text or without a known finish_reason")
+            raise UnusableError("a choice without text or without a known finish_reason")
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise _UnusableError("a text that is not valid Unicode") from None
+            raise UnusableError("a text that is not valid Unicode") from None
         self._restated = self._restated or _restates(wish.prefix.problem.question, text)
         limits, sent = wish.limits, "stop" in wish.body
         opened = opens_thinking(self.layout, wish.prefix.steps, limits.thinking)
@@ -457,10 +387,6 @@ def _restates(question: str, text: str) -> bool:
     return bool(line) and line in "".join(text[: 2 * len(question) + 2000].split())[: len(line) + 300]
 
 
-class _UnusableError(Exception):
-    """An answer that cannot be used."""
-
-
 def _tokens(choice: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return token ids and log-probabilities where the answer gives them in a known form, else empty ones."""
     given = choice.get("logprobs")
@@ -484,27 +410,5 @@ def _is_log_probability(value: object) -> bool:
     return number is not None and number <= 1e-3
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Return the seconds that a `Retry-After` header asks for: a number, or a date."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            date = email.utils.parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=datetime.UTC)
-        seconds = (date - datetime.datetime.now(datetime.UTC)).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
 def _whole(value: object) -> int:
     return value if type(value) is int and value >= 0 else 0
-
-
-def _excerpt(content: bytes) -> str:
-    text = " ".join(content[:2000].decode("utf-8", errors="replace").split())
-    return repr(text if len(text) <= 200 else text[:197] + "...") if text else "an empty answer"

@@ -1,0 +1,260 @@
+"""Asking HTTP servers for JSON: many requests in flight, tried again where that may help, answers untrusted.
+
+Contract: never more than `concurrency` requests are in flight. What may pass (a lost connection, a time-out, status 408,
+425, 429 or 5xx, an answer that its reader cannot use) is tried again with exponential back-off, and `Retry-After` is
+respected; after `retries` further tries the call fails with a ServerError that names the last reason. A request that the
+server refuses as such (400, 413, 422) is a RefusedError at once. An answer's size is bounded, and the time-out also bounds
+one that trickles in. Nothing is kept between calls, so that a job is resumable where its caller journals.
+
+Not here: what is asked and how answers are read (`rollouts/server.py`, `scorers/`, `judging/`), streaming.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import email.utils
+import json
+import math
+import random
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+import httpx
+
+from sparring.errors import SettingsError, SparringError
+
+T = TypeVar("T")
+MOST_BYTES = 16_000_000
+"""Longest answer that is read."""
+_PASSING = frozenset((408, 425, 429))
+_REFUSED = frozenset((400, 413, 422))
+
+
+class ServerError(SparringError):
+    """A server cannot be used at all: it is gone, refuses everybody, or answers nothing usable after all retries.
+
+    Attributes:
+        status: of its answer, where one status ended it.
+    """
+
+    status: int | None = None
+
+
+class RefusedError(SparringError):
+    """A server refuses a request as such; asking again would not help.
+
+    Attributes:
+        status: 400, 413 or 422.
+        reason: status and the answer, shortened.
+        content: the answer's body.
+    """
+
+    def __init__(self, status: int, content: bytes) -> None:
+        self.status, self.content = status, content
+        self.reason = f"status {status}: {excerpt(content)}"
+        super().__init__(self.reason)
+
+
+class UnusableError(Exception):
+    """An answer that cannot be used; raised by whoever reads it, and then the request is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, in seconds, and how often to try again.
+
+    Attributes:
+        timeout: for one answer; connecting takes at most a tenth of it.
+        retries: further tries after the first.
+        first_wait: before the first further try; doubled each time, with up to half of it taken off at random.
+        longest_wait: bound on any wait, also on what `Retry-After` asks for.
+        busy: further tries that a server is owed which is only busy (429 or 503 with `Retry-After`).
+    """
+
+    timeout: float = 300.0
+    retries: int = 6
+    first_wait: float = 0.5
+    longest_wait: float = 60.0
+    busy: int = 0
+
+
+class HttpClient:
+    """Asks one server.
+
+    Args:
+        url: its address, to which paths are added; begins with http:// or https://.
+        concurrency: requests in flight.
+        patience: time-outs and retries.
+        token: sent as bearer token.
+
+    Attributes:
+        tries: requests sent, retries included.
+        lost: how often a connection or an answer was lost: what answers next may be another process.
+    """
+
+    def __init__(
+        self, url: str, *, concurrency: int = 32, patience: Patience | None = None, token: str | None = None
+    ) -> None:
+        try:
+            named = url.startswith(("http://", "https://")) and bool(httpx.URL(url).host)
+        except httpx.InvalidURL:
+            named = False
+        if not named:
+            raise SettingsError(
+                f"a server's address begins with http:// or https://, a host follows, got {url!r}"
+            )
+        if concurrency < 1:
+            raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
+        self.url, self.concurrency, self.patience = url.rstrip("/"), concurrency, patience or Patience()
+        self.tries = self.lost = 0
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Connections for a number of requests."""
+        wait = self.patience.timeout
+        timeout = httpx.Timeout(wait, connect=max(1.0, wait / 10), pool=None)
+        pool = httpx.Limits(max_connections=self.concurrency)
+        async with httpx.AsyncClient(
+            timeout=timeout, limits=pool, headers=self._headers, verify=_certificates()
+        ) as client:
+            yield client
+
+    async def ask(
+        self,
+        client: httpx.AsyncClient,
+        path: str,
+        body: Mapping[str, Any] | None,
+        read: Callable[[bytes], T],
+        *,
+        retries: int | None = None,
+    ) -> T:
+        """Return what `read` makes of the answer, trying again where that may help; without a body it is a GET.
+
+        Raises:
+            RefusedError: the server refuses the request.
+            ServerError: it answers with another status that will not pass, or with nothing usable after all tries.
+        """
+        patience, reason = self.patience, ""
+        retries = patience.retries if retries is None else retries
+        failed = busy = 0
+        while True:
+            wait: float | None = None
+            self.tries += 1
+            try:
+                status, headers, content = await self._exchange(client, path, body)
+                if status == 200:
+                    return read(content)
+                if status in _REFUSED:
+                    raise RefusedError(status, content)
+                reason = f"status {status}: {excerpt(content)}"
+                if status not in _PASSING and status < 500:
+                    failure = ServerError(f"the server at {self.url} answered with {reason}")
+                    failure.status = status
+                    raise failure
+                wait = _retry_after(headers.get("retry-after"))
+                if wait is not None and status in (429, 503) and busy < patience.busy:
+                    busy += 1
+                    failed -= 1
+            except UnusableError as error:
+                reason = f"an answer that cannot be used: {error}"
+            except httpx.TimeoutException:
+                reason = f"no answer within {patience.timeout:g} s"
+                self.lost += 1
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                reason = f"{type(error).__name__}: {error}"
+                self.lost += 1
+            failed += 1
+            if failed > retries:
+                raise ServerError(
+                    f"the server at {self.url} gave nothing usable in {failed + busy} tries; the last: {reason}"
+                )
+            backoff = patience.first_wait * 2 ** max(0, failed - 1) * random.uniform(0.5, 1.0)
+            await asyncio.sleep(min(patience.longest_wait, backoff if wait is None else wait))
+
+    async def _exchange(
+        self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any] | None
+    ) -> tuple[int, httpx.Headers, bytes]:
+        """Return status, headers and body of one answer; the time-out also bounds one that trickles in."""
+        received = bytearray()
+        method = "GET" if body is None else "POST"
+        async with asyncio.timeout(self.patience.timeout) as bound:
+            try:
+                async with client.stream(method, self.url + path, json=body) as response:
+                    async for chunk in response.aiter_bytes():
+                        received += chunk
+                        if len(received) > MOST_BYTES:
+                            raise UnusableError(f"longer than {MOST_BYTES} bytes")
+                    return response.status_code, response.headers, bytes(received)
+            except asyncio.CancelledError:
+                if bound.expired():
+                    raise httpx.ReadTimeout("too slow") from None
+                raise
+
+
+async def gather(works: list[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return the results in order; after one failure the others are stopped, since their answers are of no use."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def waited(work: Coroutine[Any, Any, T]) -> T:
+    """Return the work's result, also where it is called from a notebook, whose loop is running already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def json_answer(content: bytes) -> Any:
+    """Return an answer that is JSON.
+
+    Raises:
+        UnusableError: it is not.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UnusableError(f"not JSON ({excerpt(content)})") from error
+
+
+def excerpt(content: bytes) -> str:
+    """Return the beginning of an answer, for a message."""
+    text = " ".join(content[:2000].decode("utf-8", errors="replace").split())
+    return repr(text if len(text) <= 200 else text[:197] + "...") if text else "an empty answer"
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """The certificates to trust, read once: that takes as long as hundreds of requests."""
+    return httpx.create_ssl_context()
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Return the seconds that a `Retry-After` header asks for: a number, or a date."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            date = email.utils.parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=datetime.UTC)
+        seconds = (date - datetime.datetime.now(datetime.UTC)).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
