@@ -65,9 +65,23 @@ def imported(folder: str) -> dict[str, set[str]]:
     return found
 
 
+EXTRAS = {"src/sparring/serving": "serve"}
+"""Folders whose files import what an extra brings."""
+
+
 def test_dependencies_are_what_the_package_imports():
     core = {name_of(text) for text in PROJECT["project"]["dependencies"]}
-    assert imported("src").keys() == core
+    extras = PROJECT["project"]["optional-dependencies"]
+    brought = {folder: {name_of(text) for text in extras[extra]} for folder, extra in EXTRAS.items()}
+    needed = {
+        name
+        for name, files in imported("src").items()
+        if not all(
+            any(file.startswith(folder) and name in names for folder, names in brought.items())
+            for file in files
+        )
+    }
+    assert needed == core
 
 
 def test_what_scripts_and_benchmarks_import_is_declared():
