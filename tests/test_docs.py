@@ -119,7 +119,9 @@ def test_python_blocks_compile(code: str) -> None:
     compile(code, "block", "exec")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/checkpoints.md", "docs/data-formats.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/checkpoints.md", "docs/data-formats.md", "docs/python.md"]
+)
 def test_python_blocks_run_as_they_stand(
     page: str, prm_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

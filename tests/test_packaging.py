@@ -65,23 +65,22 @@ def imported(folder: str) -> dict[str, set[str]]:
     return found
 
 
-EXTRAS = {"src/sparring/serving": "serve"}
-"""Folders whose files import what an extra brings."""
+ADAPTED = {"trl", "verl", "areal", "inspect-ai", "lm-eval", "its-hub"}
+"""Whoever plugs us into one of these has it."""
 
 
 def test_dependencies_are_what_the_package_imports():
     core = {name_of(text) for text in PROJECT["project"]["dependencies"]}
-    extras = PROJECT["project"]["optional-dependencies"]
-    brought = {folder: {name_of(text) for text in extras[extra]} for folder, extra in EXTRAS.items()}
-    needed = {
-        name
-        for name, files in imported("src").items()
-        if not all(
-            any(file.startswith(folder) and name in names for folder, names in brought.items())
-            for file in files
-        )
+    extras = {
+        name_of(text)
+        for name, texts in PROJECT["project"]["optional-dependencies"].items()
+        if name not in ("dev", "benchmarks", "docs")
+        for text in texts
     }
-    assert needed == core
+    found = imported("src")
+    assert core <= found.keys() <= core | extras | ADAPTED
+    for name in ADAPTED & found.keys():
+        assert all(file.startswith("src/sparring/contrib/") for file in found[name])
 
 
 def test_what_scripts_and_benchmarks_import_is_declared():

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from sparring.errors import DataError, SettingsError, SparringError
-from sparring.evaluation.outcome import colour, plain
 from sparring.evaluation.scores import (
     checked_scores,
     distinct_ids,
@@ -28,6 +27,7 @@ from sparring.evaluation.scores import (
 from sparring.fingerprints import folder_identity
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Problem, Trace
+from sparring.traces.shown import colour, plain
 
 
 class LengthScorer:

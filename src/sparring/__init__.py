@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparring.models.scorer import load_scorer
+    from sparring.notebook import frame, load, read
     from sparring.oracles.equality import answer_groups, compare_answers
     from sparring.oracles.panel import Panel
     from sparring.traces.answers import stated_answer
@@ -26,7 +27,10 @@ __all__ = [
     "__version__",
     "answer_groups",
     "compare_answers",
+    "frame",
+    "load",
     "load_scorer",
+    "read",
     "stated_answer",
     "train_aprm",
 ]
@@ -38,7 +42,10 @@ _HOMES = {
     "Trace": "sparring.traces.records",
     "answer_groups": "sparring.oracles.equality",
     "compare_answers": "sparring.oracles.equality",
+    "frame": "sparring.notebook",
+    "load": "sparring.notebook",
     "load_scorer": "sparring.models.scorer",
+    "read": "sparring.notebook",
     "stated_answer": "sparring.traces.answers",
     "train_aprm": "sparring.training.aprm",
 }

@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 from rich.console import Console
 
-from sparring.evaluation.outcome import markdown_tables, plain, write_evaluation
+from sparring.evaluation.outcome import markdown_tables, write_evaluation
 from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustness
 from sparring.evaluation.scores import StepScorer
 from sparring.locks import writes
@@ -35,6 +35,7 @@ from sparring.settings_shared import seed_from
 from sparring.statistics import bootstrap_mean, bootstrap_ratio
 from sparring.terminal import progress_bar
 from sparring.traces.records import Trace
+from sparring.traces.shown import plain
 from sparring.training.adversary import Adversary
 from sparring.training.game import GameSettings, Rewrites, State, Task, load_task, rule_rewrites
 from sparring.training.run import Divergence, random_for, torch_generator_for

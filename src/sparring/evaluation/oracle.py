@@ -40,7 +40,6 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from rich.console import Console
 
-import sparring
 from sparring.errors import DataError
 from sparring.evaluation.outcome import markdown, markdown_tables, write_evaluation
 from sparring.fingerprints import records_digest
@@ -500,7 +499,7 @@ def short(name: str) -> str:
 def _digest(cases: Sequence[Case], members: Sequence[str]) -> str:
     """Return a SHA-256 of all that the verdicts depend on: cases, members, and the code of the oracles."""
     digest = hashlib.sha256(json.dumps(list(members)).encode())
-    package = Path(sparring.__file__).parent
+    package = Path(__file__).parents[1]
     files = sorted([*package.glob("oracles/*.py"), *package.glob("contrib/oracles/*.py")])
     own = [Path(name.rpartition(":")[0]) for name in members if name not in MEMBERS]
     for file in [*files, *(file for file in own if file.is_file())]:

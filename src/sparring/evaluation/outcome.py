@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.report.kinds import tables
@@ -28,6 +26,7 @@ from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
 from sparring.terminal import interval_caption, results_table
 from sparring.traces.records import Label, Problem, Trace
+from sparring.traces.shown import plain, steps_table
 
 CASES_FILE, WORST_FILE = "cases.jsonl", "worst.jsonl"
 JOURNAL_FILE = "scores.partial.jsonl"
@@ -199,24 +198,6 @@ def show_worst(console: Console, records: Sequence[Record], count: int = 3) -> N
 def print_scored_traces(
     console: Console, traces: Sequence[Trace], rows: Sequence[Sequence[float]], threshold: float
 ) -> None:
-    """Print each trace with its scores: red below the threshold, yellow up to halfway above, else green."""
+    """Print each trace with its scores (`traces.shown`)."""
     for trace, row in zip(traces, rows, strict=True):
-        table = Table(title=plain(trace.problem.id), caption=plain(trace.problem.question), show_header=False)
-        table.add_column(justify="right")
-        table.add_column(justify="right")
-        table.add_column()
-        for index, (step, score) in enumerate(zip(trace.steps, row, strict=True)):
-            table.add_row(str(index), Text(f"{score:.3f}", style=colour(score, threshold)), plain(step))
-        console.print(table)
-
-
-def colour(score: float, threshold: float) -> str:
-    """Return the colour that a score is shown in."""
-    if score < threshold:
-        return "red"
-    return "yellow" if score < (1 + threshold) / 2 else "green"
-
-
-def plain(text: str) -> Text:
-    """Return text to be shown as it is, with a replacement for each control character but the line break."""
-    return Text("".join(mark if mark.isprintable() or mark in "\n\u00a0" else "\ufffd" for mark in text))
+        console.print(steps_table(trace, row, threshold))

@@ -22,12 +22,13 @@ from typing import Any, Literal
 from rich.console import Console
 
 from sparring.errors import DataError, SettingsError, did_you_mean
-from sparring.json_files import json_objects, write_jsonl_objects
+from sparring.json_files import write_jsonl_objects
 from sparring.settings import Settings
 from sparring.traces.fields import Fields, shown
 from sparring.traces.formats.automatic import trl_stepwise
 from sparring.traces.formats.common import FIRST_STEP, TAG, Oddity, ReadOptions, question_id
 from sparring.traces.jsonl import trace_to_record
+from sparring.traces.parquet import record_objects
 from sparring.traces.readers import Found, traces_with_places
 from sparring.traces.records import Label, Problem, Trace
 
@@ -226,7 +227,7 @@ def migrate(source: Path, out: Path, settings: MigrateSettings) -> Conversion:
     """
 
     def found() -> Iterator[tuple[int, Found]]:
-        for line, record in _parquet(source) if source.suffix == ".parquet" else json_objects(source):
+        for line, record in record_objects(source):
             try:
                 if settings.source == "trl":
                     yield line, trl_stepwise(Fields(record), ReadOptions())
@@ -305,23 +306,3 @@ def _openrlhf_labels(record: Fields, settings: MigrateSettings) -> tuple[Label, 
             wanted = f"expected one of the reward_tokens {list(settings.reward_tokens)}"
             raise record.error(f"{settings.label_key}[{index}]", f"{wanted}, got {shown(value)}")
     return tuple(1.0 if value == settings.reward_tokens[0] else 0.0 for value in values)
-
-
-def _parquet(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (row from 1, record)."""
-    import pyarrow  # type: ignore[import-untyped]
-    import pyarrow.parquet  # type: ignore[import-untyped]
-
-    try:
-        file = pyarrow.parquet.ParquetFile(source)
-        rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
-        yield from enumerate(rows, start=1)
-    except FileNotFoundError:
-        raise DataError("no such file", file=source) from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"the Parquet file holds a text that is not UTF-8 ({error.reason})", file=source
-        ) from None
-    except (OSError, pyarrow.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"cannot read the Parquet file: {reason}", file=source) from None

@@ -1,13 +1,13 @@
 """Read problems and traces from files in any known format, ours or other people's.
 
-Contract: one JSON object per line, or one JSON array of objects (then `line` in errors and in `Skipped` is
-the record's place in the array, from 1). A malformed record is refused with file, line and field, and nothing
+Contract: one JSON object per line, one JSON array of objects, or Parquet (then `line` in errors and in `Skipped` is
+the record's place, from 1). A malformed record is refused with file, line and field, and nothing
 is read. Only what a public data set is known to get wrong (an `Oddity`, named in `formats/`) is left out, and
 listed in `skipped`. Fields that a foreign format does not need are ignored.
 
 Adding a format: a function in `formats/` from a record to its traces, and a row in `FORMATS`.
 
-Not here: our own form's reading and writing without these results (`jsonl.py`), compressed or columnar files.
+Not here: our own form's reading and writing without these results (`jsonl.py`), compressed files.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import DataError, did_you_mean
-from sparring.json_files import json_objects
 from sparring.traces.fields import Fields
 from sparring.traces.formats import automatic, human, reference
 from sparring.traces.formats.common import Oddity, ReadOptions
 from sparring.traces.jsonl import TRACE_FIELDS, record_to_problem, record_to_trace
+from sparring.traces.parquet import record_objects
 from sparring.traces.records import Problem, Trace
 
 Found = Trace | Oddity
@@ -254,7 +254,7 @@ def _records(path: str | Path, format: str) -> Iterator[tuple[int, Format, dict[
     if format != "auto" and format not in FORMATS:
         raise DataError(f"unknown format '{format}'" + did_you_mean(format, [*FORMATS, "auto"]), file=path)
     name = format
-    for line, record in json_objects(path):
+    for line, record in record_objects(path):
         if name == "auto":
             try:
                 name = detect_format(record)

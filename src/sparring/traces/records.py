@@ -129,6 +129,20 @@ class Trace:
         estimates = None if self.estimates is None else self.estimates[:length]
         return replace(self, steps=self.steps[:length], labels=labels, outcome=None, estimates=estimates)
 
+    def __rich__(self) -> Any:
+        """The steps with their labels as a table, in a terminal."""
+        from sparring.traces.shown import labels_said, plain, steps_table
+
+        shown = steps_table(self, self.labels or (), 0.5, numbered_from=1)
+        shown.add_row("", "", plain(labels_said(self.labels)))
+        return shown
+
+    def _repr_html_(self) -> str:
+        """The same, in a notebook."""
+        from sparring.traces.shown import labels_said, steps_html
+
+        return steps_html(self, self.labels or (), 0.5, labels_said(self.labels))
+
 
 def labels_from_first_error(first_error: int, length: int) -> tuple[Label, ...]:
     """Return step labels for a ProcessBench-style label: 1 before the first error, 0 at it, unknown after; −1 = no error.
