@@ -16,7 +16,10 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from claims.harness import (
-    EVERYWHERE,
+    FAILS,
+    GAIN_OPEN,
+    HOLDS,
+    OPEN,
     VERDICTS,
     Claim,
     ClaimFile,
@@ -37,6 +40,8 @@ from sparring.runs import Metric
 COLOURS = [PALETTE[name] for name in ("aprm", "rules", "adversary", "oracle", "baseline", "ink")]
 COLOURS += ["#b08a10", "#2a9d98", "#c44e6c"]
 MARKS = "osD^vP"
+CUT = (-2.0, 3.0)
+"""Where the overview ends, in units of the aim."""
 Measured = tuple[ClaimFile, Records, Size, Sequence[Finding]]
 
 
@@ -118,7 +123,10 @@ def markdown(found: Sequence[Measured], images: str) -> str:
     """Return the page."""
     parts = [HEAD + table(["verdict", "meaning"], [[f"*{name}*", text] for name, text in VERDICTS.items()])]
     parts += ["## All claims", f"![Every claim's gain between none and its aim]({images}/overview.svg)"]
-    parts.append(summary(found))
+    parts.append(
+        "In the picture stand the claims whose aim is more than any gain at all; triangles lie beyond its edges.\n\n"
+        + summary(found)
+    )
     for one in found:
         parts += section(*one, images)
     parts += ["## What it costs", cost_table(found)]
@@ -253,6 +261,8 @@ def _short(value: float | None, sign: str = "") -> str:
     if value is None:
         return "–"
     size = abs(value)
+    if size < 5e-5:
+        return f"{0.0:{sign}.1f}"
     digits = 1 if size >= 10 else 2 if size >= 0.1 else 4
     return f"{value:{sign}.{digits}f}"
 
@@ -295,7 +305,16 @@ def overview(found: Sequence[Measured]) -> str:
             centre, low, high = (_scaled(end, one) for end in (one.gain.value, one.gain.low, one.gain.high))
             if low is not None and high is not None:
                 axes.plot([low, high], [height, height], color=PALETTE["ink"], linewidth=1.5)
-            axes.plot([centre], [height], "o", color=_verdict_colour(one.verdict), markersize=7)
+            mark = "o" if centre not in CUT else "<" if centre == CUT[0] else ">"
+            axes.plot([centre], [height], mark, color=_verdict_colour(one.verdict), markersize=7)
+        for label, word in (
+            ("holds", HOLDS),
+            ("gain, below the aim or the aim open", GAIN_OPEN),
+            ("does not hold here", FAILS),
+            ("not settled", OPEN),
+        ):
+            axes.plot([], [], "o", color=_verdict_colour(word), markersize=7, label=label)
+        figure.legend(ncols=4, frameon=False, fontsize=10, loc="outside upper right")
         axes.set_yticks(range(len(lines)), [f"{one.claim.id}: {one.region}" for one in lines])
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set_xlim(-2.1, 3.1)
@@ -310,7 +329,7 @@ def _scaled(end: float | None, one: Finding) -> float | None:
     if end is None:
         return None
     aim = one.claim.aim
-    return min(max((end - aim.none) / (aim.number - aim.none), -2.0), 3.0)
+    return min(max((end - aim.none) / (aim.number - aim.none), CUT[0]), CUT[1])
 
 
 def _verdict_colour(word: str) -> str:
@@ -335,14 +354,15 @@ def dial_picture(
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(11.0, 4.0), layout="constrained")
         left, right = figure.subplots(1, 2)
-        lines = _draw_values(left, file, records, size, claim, mine, dial, where)
-        set_title(left, "every arm", legend_rows=-(-lines // 3))
-        lines = _draw_gains(right, claim, mine, dial, where)
-        set_title(right, f"gain of {claim.ours}, {claim.aim.unit}", legend_rows=-(-lines // 3))
+        ticks = list(where.values())
+        wide = numeric and min(ticks) > 0 and max(ticks) / min(ticks) > 15
+        _draw_values(left, file, records, size, claim, mine, dial, where)
+        set_title(left, "every arm")
+        _draw_gains(right, claim, mine, dial, where, wide)
+        set_title(right, f"gain of {claim.ours}, {claim.aim.unit}")
         for axes in (left, right):
             axes.set_xlabel(dial.replace("_", " "), color=PALETTE["muted"])
-            ticks = list(where.values())
-            if numeric and min(ticks) > 0 and max(ticks) / min(ticks) > 15:
+            if wide:
                 axes.set_xscale("log")
                 axes.minorticks_off()
             axes.set_xticks(ticks, [str(shown[place]) for place in places])
@@ -359,33 +379,78 @@ def _draw_values(
     findings: Sequence[Finding],
     dial: str,
     where: Mapping[str, float],
-) -> int:
-    """Draw a line per arm; return how many."""
+) -> None:
+    """Draw a line per arm, in colours those that the claim compares."""
     sums: dict[str, dict[str, list[float]]] = {}
     for one in findings:
         point: Point = one.point or {}
         for arm, found in arm_values(file.experiment, claim, records, size, point).items():
             if found.value is not None and dial in point:
                 sums.setdefault(arm, {}).setdefault(repr(point[dial]), []).append(found.value)
+    ends = []
     for index, (arm, values) in enumerate(sums.items()):
-        ends = sorted((where[place], sum(some) / len(some)) for place, some in values.items())
+        line = sorted((where[place], sum(some) / len(some)) for place, some in values.items())
+        colour = PALETTE["muted"]
+        if arm == claim.ours:
+            colour = PALETTE["aprm"]
+        elif arm in claim.baselines:
+            colour = COLOURS[1 + list(claim.baselines).index(arm) % (len(COLOURS) - 1)]
         axes.plot(
-            [x for x, _ in ends],
-            [y for _, y in ends],
+            [x for x, _ in line],
+            [y for _, y in line],
             f"{MARKS[index % len(MARKS)]}-",
-            color=PALETTE["aprm"] if arm == claim.ours else COLOURS[1 + index % (len(COLOURS) - 1)],
-            linewidth=2.5 if arm == claim.ours else 1.3,
-            markersize=5,
-            label=arm,
+            color=colour,
+            linewidth=2.5 if arm == claim.ours else 1.5 if arm in claim.baselines else 0.8,
+            markersize=5 if arm in (claim.ours, *claim.baselines) else 3,
         )
-    _legend(axes)
-    return len(sums)
+        ends.append((arm, colour, *line[-1]))
+    _name_ends(axes, ends)
+
+
+_LABEL = 0.052
+"""Height of a line's name as a share of the picture's."""
+
+
+def _name_ends(axes: Any, ends: Sequence[tuple[str, str, float, float]]) -> None:
+    """Write every line's name beside its end (name, colour, x, y), none over another."""
+    axes.margins(y=0.08)
+    axes.autoscale_view()
+    named = sorted(ends, key=lambda end: end[3])
+    places = axes.transData.transform([(x, y) for _, _, x, y in named])
+    heights = [float(height) for _, height in axes.transAxes.inverted().transform(places)]
+    for index in range(1, len(heights)):
+        heights[index] = max(heights[index], heights[index - 1] + _LABEL)
+    top = max(1.0, len(heights) * _LABEL)
+    for index in reversed(range(len(heights))):
+        heights[index] = min(heights[index], top)
+        top = heights[index] - _LABEL
+    for (name, colour, x, y), height in zip(named, heights, strict=True):
+        axes.annotate(
+            name,
+            (x, y),
+            (1.06, height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=9,
+            color=colour,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "relpos": (0.0, 0.5)},
+        )
 
 
 def _draw_gains(
-    axes: Any, claim: Claim, findings: Sequence[Finding], dial: str, where: Mapping[str, float]
-) -> int:
-    """Draw a line per setting of the other dials; return how many have a legend."""
+    axes: Any, claim: Claim, findings: Sequence[Finding], dial: str, where: Mapping[str, float], wide: bool
+) -> None:
+    """Draw a line per setting of the other dials, side by side.
+
+    Args:
+        axes: to draw on.
+        claim: whose gains.
+        findings: of its points.
+        dial: along the axis.
+        where: place on the axis of each of the dial's values.
+        wide: the axis is logarithmic.
+    """
     axes.axhline(claim.aim.none, color=PALETTE["muted"], linewidth=1.0)
     axes.axhline(claim.aim.number, color=PALETTE["oracle"], linewidth=1.5, linestyle="--")
     lines: dict[str, list[tuple[float, Metric]]] = {}
@@ -394,8 +459,12 @@ def _draw_gains(
         if dial in point and one.gain.value is not None:
             rest = point_text({name: value for name, value in point.items() if name != dial})
             lines.setdefault(rest, []).append((where[repr(point[dial])], one.gain))
+    places = sorted(where.values())
+    narrow = 0.012 * (places[-1] - places[0])
+    ends = []
     for index, (rest, gains) in enumerate(lines.items()):
         gains.sort(key=lambda pair: pair[0])
+        aside = index - (len(lines) - 1) / 2  # intervals beside, not on, each other
         values = [gain.value or 0.0 for _, gain in gains]
         below = [
             value - (value if gain.low is None else gain.low)
@@ -405,23 +474,20 @@ def _draw_gains(
             (value if gain.high is None else gain.high) - value
             for value, (_, gain) in zip(values, gains, strict=True)
         ]
+        drawn = [x * 1.03**aside if wide else x + narrow * aside for x, _ in gains]
         axes.errorbar(
-            [x for x, _ in gains],
+            drawn,
             values,
             [below, above],
             fmt=f"{MARKS[index % len(MARKS)]}-",
             color=COLOURS[index % len(COLOURS)],
             markersize=5,
             capsize=3,
-            label="" if rest == EVERYWHERE else rest,
         )
+        ends.append((rest, COLOURS[index % len(COLOURS)], drawn[-1], values[-1]))
     if claim.ratio:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     if len(lines) > 1:
-        _legend(axes)
-    return len(lines) if len(lines) > 1 else 0
-
-
-def _legend(axes: Any) -> None:
-    place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.1, "borderpad": 0.2}
-    axes.legend(ncols=3, frameon=False, fontsize=10, handlelength=1.6, columnspacing=1.0, **place)
+        _name_ends(axes, ends)
