@@ -12,7 +12,7 @@ CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo claims claims-page test lint install clean
+.PHONY: help demo claims claims-page test lint docs install clean
 
 help:
 	@echo "make demo     a small run from start to report"
@@ -21,6 +21,7 @@ help:
 	@echo "make claims-page     docs/claims.md from the published records"
 	@echo "make test     lint, types and tests (what CI runs)"
 	@echo "make lint     ruff, mypy and the order of imports only"
+	@echo "make docs     the documentation as a site, build/docs/index.html"
 	@echo "make install  .venv with the development tools"
 	@echo "make clean    removes .venv and caches; keeps runs/ and models/"
 
@@ -41,6 +42,9 @@ lint: $(DEV)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
+
+docs: $(DEV)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sphinx -c docs -b html -d build/doctrees -q -W --keep-going -n . build/docs
 
 install: $(DEV)
 
