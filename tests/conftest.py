@@ -13,7 +13,10 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from sparring.worlds.chain_model import build_tokenizer, tiny_config
+from sparring.models.checkpoint import LABELS, model_card, save_prm
+from sparring.models.loading import load_new_token_classifier, load_tokenizer
+from sparring.models.sidecar import sidecar_for
+from sparring.worlds.chain_model import CHAIN_LAYOUT, build_tokenizer, tiny_config
 
 torch.set_num_threads(1)
 # A job in the background ignores Ctrl-C, one under nohup the closed terminal; what is tested would inherit that.
@@ -33,6 +36,26 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     LlamaForCausalLM(tiny_config(len(tokenizer), width=32, layers=2)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_prm(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PRM folder of the chain world with a random head, which takes 300 tokens."""
+    model = load_new_token_classifier(tiny_folder, LABELS, device=torch.device("cpu"), dtype=torch.float32)
+    torch.manual_seed(1)
+    torch.nn.init.normal_(model.score.weight)
+    folder = tmp_path_factory.mktemp("prm") / "prm"
+    sidecar = sidecar_for(CHAIN_LAYOUT, max_length=300)
+    card = model_card(title="-", backbone="-", method="-", facts={}, sidecar=sidecar)
+    save_prm(
+        folder,
+        config=model.config,
+        state=model.state_dict(),
+        tokenizer=load_tokenizer(tiny_folder),
+        sidecar=sidecar,
+        card=card,
+    )
     return folder
 
 

@@ -33,6 +33,7 @@ from test_docs import ROOT, blocks
 from tiny_tokenizers import SIZES, qwen_tokenizer
 
 ELSEWHERE = {
+    "serve": "listens until it is stopped; tests/test_serving_command.py runs it",
     "demo": "starts worker processes; tests/test_commands.py runs it",
 }
 SMALLER: dict[str, str] = {

@@ -100,6 +100,15 @@ COMMANDS = (
         kind="file",
     ),
     Command(
+        "serve",
+        "Serve PRMs over HTTP: scores, searches, and the interfaces of vLLM, OpenRLHF and OpenAI.",
+        "serving.command:serve",
+        "serving.settings:ServeSettings",
+        target="",
+        after_stop="anew",
+        out=None,
+    ),
+    Command(
         "report",
         "Make the HTML page of a finished run again from its files.",
         "report.page:write_report",

@@ -43,7 +43,7 @@ class Command(NamedTuple):
         after_stop: how it goes on after a stop; with ``--resume`` it has that option.
         arguments: its own, in order (`argument`).
         options: its own (`option`).
-        target: the argument or option that says where to write.
+        target: the argument or option that says where to write; empty for a command that writes nothing.
         from_options: whether the settings are its own arguments and options, and not ``key=value``.
         progress: whether it takes a `console` to show its progress on.
         says: what is said of the value that it returns.
@@ -163,8 +163,9 @@ def function_of(row: Command) -> Any:
         named = dict(given)
         if explained is not None:
             named["settings"] = loaded(found(row.settings), *explained)
-        check_output(given[row.target], row.kind)
-        jobs[:] = [Job(given[row.target], row.after_stop)]
+        if row.target:
+            check_output(given[row.target], row.kind)
+            jobs[:] = [Job(given[row.target], row.after_stop)]
         if row.from_options:
             from sparring.settings import parse_settings
 

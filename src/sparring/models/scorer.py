@@ -119,11 +119,15 @@ class Scorer(ABC):
         scores: list[list[float]] = [[] for _ in traces]
         lengths = [len(item.input_ids) for item in encoded]
         for batch in length_sorted_batches(lengths, self.batch_tokens, shortest=SHORTEST):
-            for index, log_odds in zip(batch, self._log_odds([encoded[i] for i in batch]), strict=True):
-                scores[index] = self._calibrated(log_odds)
+            for index, row in zip(batch, self.score_batch([encoded[i] for i in batch]), strict=True):
+                scores[index] = row
             if progress is not None:
                 progress(len(batch))
         return scores
+
+    def score_batch(self, rows: Sequence[Encoded]) -> list[list[float]]:
+        """Return the scores of traces that `encode` made token ids of, computed in one forward pass."""
+        return [self._calibrated(log_odds) for log_odds in self._log_odds(rows)]
 
     def encode(self, trace: Trace) -> Encoded:
         """Return the token ids of a trace and where its steps are scored; counts the steps that do not fit.

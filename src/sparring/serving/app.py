@@ -1,0 +1,134 @@
+"""The application: endpoints behind one gate, made from models and settings, without a socket.
+
+    app = make_app(load_models(settings), settings)          # any ASGI server, or httpx.ASGITransport in a test
+
+Contract: every answer that is an error has the form of `errors.py`, unknown paths and methods included.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from sparring import __version__
+from sparring.serving.errors import RESPONSES, ApiError, from_validation
+from sparring.serving.gate import Gate
+from sparring.serving.models import Models
+from sparring.serving.score import score_router
+from sparring.serving.settings import ServeSettings
+from sparring.serving.waiting import account_of, in_thread
+
+DESCRIPTION = "Scores of reasoning steps by process reward models, and searches with them."
+
+
+class State(BaseModel):
+    """Whether the server is well."""
+
+    status: str
+    reason: str | None = None
+
+
+def make_app(models: Models, settings: ServeSettings, *, token: str | None = None) -> FastAPI:
+    """Return the application.
+
+    Args:
+        models: that it serves; closed with it.
+        settings: its limits.
+        token: that clients must send; None: all may ask.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await in_thread(lambda: models.close(settings.shutdown_seconds))
+
+    app = FastAPI(title="Sparring", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app.include_router(score_router(models, settings))
+    app.include_router(_models_router(models))
+    app.include_router(_health_router(models, settings))
+    app.add_exception_handler(ApiError, _told)
+    app.add_exception_handler(RequestValidationError, _refused)
+    for status in (400, 404, 405):
+        app.add_exception_handler(status, _not_reached)
+    app.add_middleware(Gate, settings=settings, token=token, finished=lambda *_: None)
+    return app
+
+
+def _models_router(models: Models) -> APIRouter:
+    router = APIRouter(tags=["models"])
+    created = int(time.time())
+
+    @router.get("/v1/models", summary="Which models are served.", responses={401: RESPONSES[401]})
+    async def listed() -> dict[str, Any]:
+        return {
+            "object": "list",
+            "data": [
+                {
+                    "id": name,
+                    "object": "model",
+                    "created": created,
+                    "owned_by": "sparring",
+                    "max_model_len": prm.described["max_tokens"],
+                    "sparring": prm.described,
+                }
+                for name, prm in models.prms.items()
+            ],
+        }
+
+    return router
+
+
+def _health_router(models: Models, settings: ServeSettings) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/healthz", summary="Whether the process answers.")
+    async def alive() -> State:
+        return State(status="ok")
+
+    @router.get(
+        "/readyz",
+        summary="Whether requests would be taken.",
+        response_model=State,
+        responses={503: {"model": State}},
+    )
+    async def ready() -> JSONResponse:
+        for name, prm in models.prms.items():
+            if prm.batcher.closed:
+                return JSONResponse({"status": "closing", "reason": "the server is going down"}, 503)
+            if prm.batcher.busy_seconds > settings.request_seconds:
+                reason = f"{name} has been at one batch for {prm.batcher.busy_seconds:.0f} s"
+                return JSONResponse({"status": "stuck", "reason": reason}, 503)
+        return JSONResponse({"status": "ok", "reason": None})
+
+    return router
+
+
+async def _told(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    account_of(request).error = error.type
+    return JSONResponse(error.body(), error.status, error.headers())
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return await _told(request, from_validation(error.errors()))
+
+
+async def _not_reached(request: Request, error: Exception) -> JSONResponse:
+    """Answer what no endpoint has seen."""
+    status, path = getattr(error, "status_code", 400), request.url.path[:80]
+    told = {
+        400: ApiError(400, "the body cannot be read as JSON"),
+        404: ApiError(404, f"there is no {path!r} here; /docs lists what there is"),
+        405: ApiError(405, f"{path} does not take {request.method}"),
+    }
+    answer = await _told(request, told[status])
+    answer.headers.update(getattr(error, "headers", None) or {})
+    return answer

@@ -1,0 +1,294 @@
+"""Dynamic batches by tokens: one thread owns a model, and jobs of all requests share its forward passes.
+
+    ticket = batcher.submit("scores", rows, lengths, deadline)     # from any thread
+    scores = ticket.result()                                       # or: await asyncio.wrap_future(ticket.future)
+
+The worker takes the oldest jobs, up to `WINDOW` batches of them, sorts them by kind and length, and computes batch after
+batch; what comes in meanwhile is the next window. So a model that is idle answers at once, and one that is busy gets large
+batches, without a waiting time to be set.
+
+Contract: a request's jobs are accepted all or none; the queue is bounded in tokens. Every accepted request ends: with its
+results, or with an error. A batch that fails is computed again in halves, so that one bad job does not take its
+neighbours with it. Whatever else goes wrong in the worker answers all that wait with `WorkerLost`, and the worker goes on.
+Jobs of a request that was cancelled or is past its deadline are never computed. Closing finishes what was accepted.
+
+Not here: what is computed (`models.py`), HTTP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparring.errors import SparringError
+from sparring.models.batching import length_sorted_batches
+from sparring.models.scorer import SHORTEST
+
+Compute = Callable[[Sequence[Any]], Sequence[Any]]
+"""From works of one kind to as many results."""
+WINDOW = 4
+"""Batches that are planned at once."""
+
+
+class QueueFull(SparringError):
+    """As many tokens wait as may; `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("the queue is full")
+        self.retry_after = retry_after
+
+
+class WorkerLost(SparringError):
+    """The worker stopped in the middle, or was closed; what was asked may be asked again."""
+
+
+class WorkFailed(SparringError):
+    """The model failed at a job; the reason is `__cause__`."""
+
+
+class TooLate(SparringError):
+    """The deadline passed before the work was done."""
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """One request's jobs.
+
+    Attributes:
+        deadline: on the clock of `time.monotonic`.
+        future: ends with the results in order, or an error; cancelled by who no longer wants them.
+        results: so far.
+        left: jobs that are not done.
+    """
+
+    deadline: float
+    results: list[Any]
+    left: int
+    future: Future[list[Any]] = field(default_factory=Future)
+
+    def result(self) -> list[Any]:
+        """Wait, and return the results."""
+        try:
+            return self.future.result(max(0.0, self.deadline - time.monotonic()))
+        except TimeoutError:
+            self.future.cancel()
+            raise TooLate("not done in time") from None
+        except CancelledError:
+            raise WorkerLost("cancelled") from None
+
+    def fail(self, error: Exception) -> None:
+        """End with an error, unless it has ended."""
+        with contextlib.suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+    def done(self, index: int, result: Any) -> None:
+        """Take a result; the last one ends it."""
+        self.results[index] = result
+        self.left -= 1
+        if self.left == 0:
+            with contextlib.suppress(InvalidStateError):
+                self.future.set_result(self.results)
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    ticket: Ticket
+    index: int
+    kind: str
+    work: Any
+    tokens: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a batcher has done so far."""
+
+    batches: int = 0
+    rows: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    failures: int = 0
+    restarts: int = 0
+
+
+class Batcher:
+    """The thread that owns one model.
+
+    Args:
+        name: of the thread.
+        compute: per kind of work, what computes a batch of it.
+        batch_tokens: tokens per batch, padding included.
+        queue_tokens: tokens that may wait.
+        on_batch: told the kind, rows, tokens (without padding) and seconds of every batch.
+        on_error: told the errors that the worker met.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        compute: Mapping[str, Compute],
+        *,
+        batch_tokens: int,
+        queue_tokens: int,
+        on_batch: Callable[[str, int, int, float], None] = lambda *_: None,
+        on_error: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
+        self.name, self.compute = name, dict(compute)
+        self.batch_tokens, self.queue_tokens = batch_tokens, queue_tokens
+        self.on_batch, self.on_error = on_batch, on_error
+        self.counts = Counts()
+        self.waiting_tokens = 0
+        self._jobs: deque[_Job] = deque()
+        self._taken: list[_Job] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._busy_since: float | None = None
+
+    # --- from any thread ---------------------------------------------------------------------------------------------
+
+    def submit(self, kind: str, works: Sequence[Any], tokens: Sequence[int], deadline: float) -> Ticket:
+        """Put a request's works into the queue.
+
+        Args:
+            kind: a key of `compute`.
+            works: at least one.
+            tokens: how long each is.
+            deadline: on the clock of `time.monotonic`.
+
+        Raises:
+            QueueFull: they do not fit; nothing was queued.
+            WorkerLost: the batcher is closed.
+        """
+        ticket = Ticket(deadline, [None] * len(works), len(works))
+        total = sum(tokens)
+        with self._changed:
+            if self._closed:
+                raise WorkerLost("the server is going down")
+            if self.waiting_tokens and self.waiting_tokens + total > self.queue_tokens:
+                raise QueueFull(self._seconds_for(self.waiting_tokens))
+            self.waiting_tokens += total
+            self._jobs.extend(
+                _Job(ticket, index, kind, work, length)
+                for index, (work, length) in enumerate(zip(works, tokens, strict=True))
+            )
+            self._start()
+            self._changed.notify()
+        return ticket
+
+    def close(self, seconds: float = 60.0) -> None:
+        """Take nothing more, finish what was accepted, and end the thread; what is left after so long fails."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(seconds)
+        self._fail_all(WorkerLost("the server is going down"))
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the worker has been at its present batch; 0 while it is idle."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._closed
+
+    def _seconds_for(self, tokens: int) -> float:
+        rate = self.counts.tokens / self.counts.seconds if self.counts.seconds else math.inf
+        return min(60.0, max(1.0, tokens / rate))
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name=f"sparring-{self.name}", daemon=True)
+            self._thread.start()
+
+    # --- in the worker -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            try:
+                if not self._work():
+                    return
+            except BaseException as error:  # nothing may leave a request without an answer
+                self.counts.restarts += 1
+                self.on_error(error)
+                self._fail_all(WorkerLost("the worker was lost and has started again"))
+            finally:
+                self._busy_since = None
+
+    def _work(self) -> bool:
+        """Compute a window; return False once closed and empty."""
+        with self._changed:
+            while not self._jobs and not self._closed:
+                self._changed.wait()
+            if not self._jobs:
+                return False
+            tokens = 0
+            while self._jobs and (
+                not self._taken or tokens + self._jobs[0].tokens <= WINDOW * self.batch_tokens
+            ):
+                job = self._jobs.popleft()
+                tokens += job.tokens
+                self._taken.append(job)
+        for kind in dict.fromkeys(job.kind for job in self._taken):
+            jobs = [job for job in self._taken if job.kind == kind]
+            lengths = [job.tokens for job in jobs]
+            for batch in length_sorted_batches(lengths, self.batch_tokens, shortest=SHORTEST):
+                self._batch(kind, [jobs[index] for index in batch])
+        with self._changed:  # after an error they are still there, for `_fail_all`
+            self.waiting_tokens -= sum(job.tokens for job in self._taken)
+            self._taken = []
+        return True
+
+    def _batch(self, kind: str, jobs: list[_Job]) -> None:
+        """Compute one batch, in halves where it fails."""
+        now = time.monotonic()
+        for ticket in {job.ticket for job in jobs}:
+            if ticket.deadline <= now:
+                ticket.fail(TooLate("not done in time"))
+        jobs = [job for job in jobs if not job.ticket.future.done()]
+        if not jobs:
+            return
+        self._busy_since = now
+        try:
+            results = self.compute[kind]([job.work for job in jobs])
+            if len(results) != len(jobs):
+                raise RuntimeError(f"{len(results)} results of {len(jobs)} jobs")
+        except Exception as error:
+            self.counts.failures += 1
+            if len(jobs) > 1:
+                half = len(jobs) // 2
+                self._batch(kind, jobs[:half])
+                self._batch(kind, jobs[half:])
+                return
+            self.on_error(error)
+            failed = WorkFailed("the model failed")
+            failed.__cause__ = error
+            jobs[0].ticket.fail(failed)
+            return
+        seconds, tokens = time.monotonic() - now, sum(job.tokens for job in jobs)
+        counts = self.counts
+        counts.batches, counts.rows = counts.batches + 1, counts.rows + len(jobs)
+        counts.tokens, counts.seconds = counts.tokens + tokens, counts.seconds + seconds
+        self.on_batch(kind, len(jobs), tokens, seconds)
+        for job, result in zip(jobs, results, strict=True):
+            job.ticket.done(job.index, result)
+
+    def _fail_all(self, error: Exception) -> None:
+        with self._changed:
+            jobs = [*self._taken, *self._jobs]
+            self._jobs.clear()
+            self._taken = []
+            self.waiting_tokens = 0
+        for ticket in {job.ticket for job in jobs}:
+            ticket.fail(error)

@@ -1,0 +1,107 @@
+"""`sparring serve`: models in, a listening server until it is told to stop.
+
+Contract: models are loaded and the address is taken before anything is said; SIGTERM and Ctrl-C finish what was accepted
+and end with status 0. The address on standard output is the one that clients can use (`port=0` takes any that is free).
+
+Not here: endpoints (`app.py`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sparring.errors import SettingsError
+
+if TYPE_CHECKING:
+    from sparring.serving.settings import ServeSettings
+
+
+def serve(settings: ServeSettings) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        SettingsError: an extra is missing, the address is taken, or others could reach a server without a token.
+        CheckpointError: a model cannot be loaded.
+    """
+    _need_extra()
+    import uvicorn
+
+    from sparring.serving.app import make_app
+    from sparring.serving.logs import log, start_log
+    from sparring.serving.models import load_models
+
+    token = token_of(settings)
+    listening = _listen(settings)
+    start_log(settings.log_level)
+    models = load_models(settings, told=lambda name: log(logging.INFO, "loaded", model=name))
+    app = make_app(models, settings, token=token)
+    address, port = listening.getsockname()[:2]
+    url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.shutdown_seconds),
+    )
+    log(logging.INFO, "listening", address=url, models=list(models.prms), token=token is not None)
+    print(url, flush=True)
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after it has stopped in order
+        uvicorn.Server(config).run(sockets=[listening])
+    log(logging.INFO, "stopped")
+
+
+def token_of(settings: ServeSettings) -> str | None:
+    """Return the token that clients must send, None for none.
+
+    Raises:
+        SettingsError: it is not set, or others could reach the server without one.
+    """
+    if settings.token_variable is not None:
+        token = os.environ.get(settings.token_variable, "").strip()
+        if not token:
+            raise SettingsError(
+                f"the environment variable {settings.token_variable} (token_variable) is not set"
+            )
+        return token
+    if not settings.allow_open and not _is_loopback(settings.host):
+        raise SettingsError(
+            f"host={settings.host} can be reached by others, who then need no token: set token_variable, or "
+            "allow_open=true if that is meant"
+        )
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def _listen(settings: ServeSettings) -> socket.socket:
+    """Return a socket that is bound: an address that is taken is told before models are loaded."""
+    try:
+        family, _, _, _, place = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+    except OSError as error:
+        raise SettingsError(f"cannot listen at {settings.host}:{settings.port}: {error.strerror}") from None
+    return listening
+
+
+def _need_extra() -> None:
+    from importlib.util import find_spec
+
+    for module in ("fastapi", "uvicorn", "prometheus_client"):
+        if find_spec(module) is None:
+            raise SettingsError(f"sparring serve needs {module}: pip install 'sparring[serve]'")

@@ -1,0 +1,186 @@
+"""What holds for every request before an endpoint sees it: token, bounds of body and time, a log line, one form of errors.
+
+Contract: the body is read whole here, within `max_body_bytes` and `body_seconds`, so that no endpoint waits for a slow
+client while it holds anything. Tokens are compared in constant time. An error that nobody foresaw becomes a 500 without
+its text, which stands in the log.
+
+Not here: limits in items, steps and tokens, which need the body's meaning (`score.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparring.serving.errors import ApiError
+from sparring.serving.logs import LOGGER, log
+from sparring.serving.settings import ServeSettings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""ASGI's forms: what is asked, what comes in and goes out, and an application."""
+OPEN = ("/healthz", "/readyz")
+"""Asked by machines that have no token."""
+DRAINED = 8
+"""A body that is too large is read on for so many times the limit, so that the client gets to read why."""
+
+
+@dataclass(slots=True)
+class Account:
+    """What one request has cost; endpoints write it, log and metrics read it."""
+
+    id: str
+    started: float = field(default_factory=time.monotonic)
+    body_bytes: int = 0
+    status: int = 0
+    model: str | None = None
+    items: int | None = None
+    steps: int | None = None
+    tokens: int | None = None
+    error: str | None = None
+
+
+Finished = Callable[[str, str, Account, float], None]
+"""Told of every finished request: method, path as routed, account, seconds."""
+
+
+class Gate:
+    """ASGI middleware around the whole application.
+
+    Args:
+        app: the application.
+        settings: of the server.
+        token: that clients must send; None: all may ask.
+        finished: told of every request in the end.
+    """
+
+    def __init__(self, app: App, settings: ServeSettings, token: str | None, finished: Finished) -> None:
+        self.app, self.settings, self.finished = app, settings, finished
+        self.token = None if token is None else token.encode()
+        self.at_work = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        account = Account(_request_id(scope))
+        scope["account"] = account
+        self.at_work += 1
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                account.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", account.id.encode())]
+            await send(message)
+
+        try:
+            self._admit(scope)
+            body = await self._body(receive, account)
+            await self.app(scope, _again(body, receive), sending)
+        except ApiError as error:
+            if not account.status:
+                await answer(error, account, sending)
+        except Exception as error:
+            LOGGER.error("fault", exc_info=error, extra={"fields": {"id": account.id, "path": scope["path"]}})
+            if account.status:
+                raise  # in the middle of an answer: uvicorn cuts the connection, which the client sees
+            await answer(ApiError(500, "an internal error; the log says more"), account, sending)
+        finally:
+            self.at_work -= 1
+            self._close(scope, account)
+
+    def _admit(self, scope: Scope) -> None:
+        path = scope["path"]
+        if self.token is not None and path not in OPEN:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            kind, _, token = given.partition(b" ")
+            if kind.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self.token):
+                raise ApiError(401, "a bearer token is needed: Authorization: Bearer …")
+        if self.at_work > self.settings.max_requests and scope["method"] == "POST":
+            raise ApiError(429, "too many requests are at work", retry_after=1)
+
+    async def _body(self, receive: Receive, account: Account) -> bytes:
+        limit, total, parts = self.settings.max_body_bytes, 0, []
+        try:
+            async with asyncio.timeout(self.settings.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ApiError(499, "the client left")
+                    part = message.get("body", b"")
+                    total += len(part)
+                    if total <= limit:
+                        parts.append(part)
+                    if not message.get("more_body", False) or total > DRAINED * limit:
+                        break
+        except TimeoutError:
+            raise ApiError(408, f"the body did not come within {self.settings.body_seconds:g} s") from None
+        finally:
+            account.body_bytes = total
+        if total > limit:
+            raise ApiError(413, f"the body is larger than {limit} bytes (max_body_bytes)")
+        return b"".join(parts)
+
+    def _close(self, scope: Scope, account: Account) -> None:
+        seconds = time.monotonic() - account.started
+        route = scope.get("route")
+        path = getattr(route, "path", "other")
+        self.finished(scope["method"], path, account, seconds)
+        quiet = path in (*OPEN, "/metrics") and account.status < 500
+        log(
+            logging.DEBUG if quiet else logging.INFO,
+            "request",
+            id=account.id,
+            method=scope["method"],
+            path=scope["path"][:200],
+            status=account.status or 499,
+            seconds=round(seconds, 6),
+            body_bytes=account.body_bytes,
+            model=account.model,
+            items=account.items,
+            steps=account.steps,
+            tokens=account.tokens,
+            error=account.error,
+        )
+
+
+async def answer(error: ApiError, account: Account, send: Send) -> None:
+    """Send an error as the answer."""
+    account.error = error.type
+    body = json.dumps(error.body()).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers()}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives a body that was read already, then what comes."""
+    given = False
+
+    async def receiving() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receiving
+
+
+def _request_id(scope: Scope) -> str:
+    given: Any = dict(scope["headers"]).get(b"x-request-id", b"")
+    text = given.decode("latin-1")
+    return text if re.fullmatch(r"[\w.:-]{1,64}", text, re.ASCII) else secrets.token_hex(8)

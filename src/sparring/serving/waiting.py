@@ -1,0 +1,86 @@
+"""Waiting for a model on behalf of a client that may leave, with errors that HTTP can say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from sparring.serving.batcher import Batcher, QueueFull, TooLate, WorkerLost, WorkFailed
+from sparring.serving.errors import ApiError
+from sparring.serving.gate import Account
+
+T = TypeVar("T")
+
+
+def account_of(request: Request) -> Account:
+    """Return where a request's costs are written."""
+    account: Account = request.scope["account"]
+    return account
+
+
+async def computed(
+    request: Request, batcher: Batcher, kind: str, works: Sequence[Any], tokens: Sequence[int], seconds: float
+) -> list[Any]:
+    """Return the results of works, computed in batches with those of other requests.
+
+    Args:
+        request: whose client may leave, which cancels what is still waiting.
+        batcher: of the model.
+        kind: of the works.
+        works: one or more.
+        tokens: how long each is.
+        seconds: since the request began, after which it is given up.
+
+    Raises:
+        ApiError: 429 the queue is full, 500 the model failed, 503 the worker was lost, 504 too late, 499 the client left.
+    """
+    deadline = account_of(request).started + seconds
+    try:
+        ticket = batcher.submit(kind, works, tokens, deadline)
+    except QueueFull as error:
+        raise ApiError(
+            429, "too much is waiting for the model", retry_after=math.ceil(error.retry_after)
+        ) from None
+    except WorkerLost as error:
+        raise ApiError(503, str(error), retry_after=1) from None
+    work: asyncio.Future[list[Any]] = asyncio.wrap_future(ticket.future)
+    left: asyncio.Future[Any] = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait(
+            [work, left], timeout=max(0.0, deadline - time.monotonic()), return_when=asyncio.FIRST_COMPLETED
+        )
+        if work.done():
+            return work.result()
+        if left.done():
+            raise ApiError(499, "the client left")
+        raise TooLate("not done in time")
+    except TooLate:
+        raise ApiError(504, f"not done within {seconds:g} s") from None
+    except WorkerLost as error:
+        raise ApiError(503, str(error), retry_after=1) from None
+    except WorkFailed:
+        raise ApiError(
+            500, "the model failed at this request; the log says more", type="model_failed"
+        ) from None
+    finally:
+        work.cancel()
+        left.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await left
+
+
+async def _left(request: Request) -> None:
+    """Return when the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Return what a function returns that would hold up other requests."""
+    return await asyncio.to_thread(call)

@@ -1,0 +1,124 @@
+"""`sparring serve` as a process: where it listens, how it stops, what it logs, and what it refuses before it begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from served import QUESTION, STEPS
+from sparring.errors import SettingsError
+from sparring.serving.command import serve, token_of
+from sparring.serving.settings import ServeSettings, named
+from sparring.settings import load_settings
+
+ONE = {"problem": QUESTION, "steps": STEPS}
+
+
+@contextmanager
+def server(prm: Path, *words: str, log: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A running server and its address; its log goes to a file."""
+    with log.open("w") as lines:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sparring", "serve", f"prm={prm}", "port=0", "device=cpu", *words],
+            stdout=subprocess.PIPE,
+            stderr=lines,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_server_answers_outlives_rude_clients_and_finishes_what_it_accepted(tiny_prm, tmp_path):
+    log = tmp_path / "log"
+    with server(tiny_prm, "max_body_bytes=30000000", log=log) as (process, url):
+        assert httpx.post(f"{url}/v1/score", json=ONE).status_code == 200
+        place = url.removeprefix("http://").split(":")
+        whole = json.dumps({"items": [ONE] * 400}).encode()
+        head = (
+            "POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(whole)}\r\n\r\n"
+        )
+        for sent in (
+            b"",
+            b"\x00\xff garbage\r\n\r\n",
+            head.encode(),
+            head.encode() + whole[:50],
+            head.encode() + whole,
+        ):
+            rude = socket.create_connection((place[0], int(place[1])))
+            rude.sendall(sent)
+            rude.close()
+        assert httpx.get(f"{url}/readyz").status_code == 200
+        # A request that was read when the server is told to stop is answered before it does.
+        with socket.create_connection((place[0], int(place[1]))) as asking:
+            asking.sendall(head.encode() + whole)
+            assert httpx.get(f"{url}/readyz").status_code == 200  # what was sent before is read by now
+            process.send_signal(signal.SIGTERM)
+            answer = b""
+            while part := asking.recv(65536):
+                answer += part
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["results"]) == 400
+        assert process.wait(60) == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines[:2]] == ["loaded", "listening"] and lines[-1][
+        "event"
+    ] == "stopped"
+    assert not any(line["level"] == "error" for line in lines), lines
+    assert "find d" not in log.read_text()
+
+
+def test_names_of_models():
+    assert named("models/math") == {"math": "models/math"}
+    assert named(("a:models/x", "b:models/x", "http://host:1/v1", "c:http://host/v1")) == {
+        "a": "models/x",
+        "b": "models/x",
+        "v1": "http://host:1/v1",
+        "c": "http://host/v1",
+    }
+    for models in (("a/m", "b/m"), ("x:a", "x:b"), ""):
+        with pytest.raises(ValueError, match=r"called|no name"):
+            named(models)
+
+
+def test_others_need_a_token_unless_told_otherwise(monkeypatch):
+    for host in ("127.0.0.1", "::1", "localhost", "127.3.2.1"):
+        assert token_of(ServeSettings(prm="x", host=host)) is None
+    for host in ("0.0.0.0", "::", "192.168.1.4", "example.org"):
+        with pytest.raises(SettingsError, match="token_variable"):
+            token_of(ServeSettings(prm="x", host=host))
+        assert token_of(ServeSettings(prm="x", host=host, allow_open=True)) is None
+    with pytest.raises(SettingsError, match="not set"):
+        token_of(ServeSettings(prm="x", token_variable="SERVE_TOKEN"))
+    monkeypatch.setenv("SERVE_TOKEN", "abc")
+    assert token_of(ServeSettings(prm="x", host="0.0.0.0", token_variable="SERVE_TOKEN")) == "abc"
+
+
+def test_what_cannot_be_served_is_said_in_one_line(tiny_prm, monkeypatch):
+    with pytest.raises(SettingsError, match="prm"):
+        load_settings(ServeSettings, None, ["prm=[]"])
+    with pytest.raises(SettingsError, match="two models"):
+        load_settings(ServeSettings, None, ["prm=[a/m,b/m]"])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SettingsError, match="cannot listen"):
+            serve(ServeSettings(prm=str(tiny_prm), port=taken.getsockname()[1]))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"sparring\[serve\]"):
+        serve(ServeSettings(prm=str(tiny_prm)))
