@@ -177,10 +177,19 @@ class TokenHeadScorer(Scorer):
         return 0 if self.sidecar.head == "label_tokens" else self.sidecar.correct_label
 
     @torch.inference_mode()
-    def _log_odds(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:
+    def logits(self, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Return, per row of token ids, the labels' logits at every token: (tokens, labels), float32.
+
+        The labels of label tokens are "correct" and "wrong"; calibration is not applied.
+        """
         device = next(self.model.parameters()).device
-        ids = pad_right([row.input_ids for row in rows], self.tokenizer.pad_token_id, device)
+        ids = pad_right(rows, self.tokenizer.pad_token_id, device)
         logits = self.model(input_ids=ids, use_cache=False).logits.float()
+        return [of_row[: len(row)] for row, of_row in zip(rows, logits, strict=True)]
+
+    @torch.inference_mode()
+    def _log_odds(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:
+        logits = self.logits([row.input_ids for row in rows])
         return [
             correct_log_odds(of_row[list(row.positions)], self.correct)
             for row, of_row in zip(rows, logits, strict=True)

@@ -14,13 +14,16 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 
-from sparring import __version__
+from sparring.runs import versions
 from sparring.serving.errors import RESPONSES, ApiError, from_validation
 from sparring.serving.gate import Gate
+from sparring.serving.metrics import TEXT, Metrics
 from sparring.serving.models import Models
+from sparring.serving.pooling import pooling_router
+from sparring.serving.rewards import reward_router
 from sparring.serving.score import score_router
 from sparring.serving.settings import ServeSettings
 from sparring.serving.waiting import account_of, in_thread
@@ -49,15 +52,25 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
         yield
         await in_thread(lambda: models.close(settings.shutdown_seconds))
 
-    app = FastAPI(title="Sparring", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Sparring", version=versions().get("sparring", "0"), description=DESCRIPTION, lifespan=lifespan
+    )
     app.include_router(score_router(models, settings))
+    app.include_router(pooling_router(models, settings))
+    app.include_router(reward_router(models, settings))
     app.include_router(_models_router(models))
     app.include_router(_health_router(models, settings))
+    metrics = Metrics(models)
+
+    @app.get("/metrics", tags=["health"], summary="Counts for Prometheus.", response_class=PlainTextResponse)
+    async def counts() -> Response:
+        return Response(metrics.text(), media_type=TEXT)
+
     app.add_exception_handler(ApiError, _told)
     app.add_exception_handler(RequestValidationError, _refused)
     for status in (400, 404, 405):
         app.add_exception_handler(status, _not_reached)
-    app.add_middleware(Gate, settings=settings, token=token, finished=lambda *_: None)
+    app.add_middleware(Gate, settings=settings, token=token, metrics=metrics)
     return app
 
 

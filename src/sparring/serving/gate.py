@@ -22,6 +22,7 @@ from typing import Any
 
 from sparring.serving.errors import ApiError
 from sparring.serving.logs import LOGGER, log
+from sparring.serving.metrics import Metrics
 from sparring.serving.settings import ServeSettings
 
 Scope = MutableMapping[str, Any]
@@ -51,10 +52,6 @@ class Account:
     error: str | None = None
 
 
-Finished = Callable[[str, str, Account, float], None]
-"""Told of every finished request: method, path as routed, account, seconds."""
-
-
 class Gate:
     """ASGI middleware around the whole application.
 
@@ -62,13 +59,14 @@ class Gate:
         app: the application.
         settings: of the server.
         token: that clients must send; None: all may ask.
-        finished: told of every request in the end.
+        metrics: told of every request.
     """
 
-    def __init__(self, app: App, settings: ServeSettings, token: str | None, finished: Finished) -> None:
-        self.app, self.settings, self.finished = app, settings, finished
+    def __init__(self, app: App, settings: ServeSettings, token: str | None, metrics: Metrics) -> None:
+        self.app, self.settings, self.metrics = app, settings, metrics
         self.token = None if token is None else token.encode()
         self.at_work = 0
+        metrics.at_work.set_function(lambda: self.at_work)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -137,7 +135,7 @@ class Gate:
         seconds = time.monotonic() - account.started
         route = scope.get("route")
         path = getattr(route, "path", "other")
-        self.finished(scope["method"], path, account, seconds)
+        self.metrics.finished(path, account.status or 499, seconds)
         quiet = path in (*OPEN, "/metrics") and account.status < 500
         log(
             logging.DEBUG if quiet else logging.INFO,

@@ -13,22 +13,19 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sparring.errors import DataError, did_you_mean
-from sparring.fingerprints import folder_identity
-from sparring.models.loading import resolve_model
-from sparring.models.scorer import Scorer, load_scorer
-from sparring.serving.batcher import Batcher
+from sparring.models.scorer import Scorer, TokenHeadScorer, load_scorer
+from sparring.serving.batcher import Batcher, Compute
 from sparring.serving.errors import ApiError, from_data_error
 from sparring.serving.settings import ServeSettings, named
-from sparring.traces.records import Trace
-from sparring.traces.spans import Encoded
+from sparring.traces.records import Trace, refuse_half_pair
+from sparring.traces.spans import Encoded, trusted_ids
 
 T = TypeVar("T")
-SCORES, CALL = "scores", "call"
-"""Kinds of work: scores of traces; any function that needs the model to itself."""
+SCORES, TOKENS, CALL = "scores", "tokens", "call"
+"""Kinds of work: scores of traces; logits of all tokens; any function that needs the model to itself."""
 
 
 class Prm:
@@ -37,19 +34,22 @@ class Prm:
     Args:
         name: under which clients ask for it.
         scorer: the PRM; its batcher's thread is the only one that computes with it.
-        fingerprint: of the folder's content.
         batch_tokens: tokens per forward pass.
         queue_tokens: tokens that may wait.
     """
 
-    def __init__(
-        self, name: str, scorer: Scorer, *, fingerprint: str, batch_tokens: int, queue_tokens: int
-    ) -> None:
-        self.name, self.scorer, self.fingerprint = name, scorer, fingerprint
+    def __init__(self, name: str, scorer: Scorer, *, batch_tokens: int, queue_tokens: int) -> None:
+        self.name, self.scorer = name, scorer
         self.reading = threading.Lock()
+        compute: dict[str, Compute] = {
+            SCORES: scorer.score_batch,
+            CALL: lambda calls: [call() for call in calls],
+        }
+        if isinstance(scorer, TokenHeadScorer):
+            compute[TOKENS] = lambda rows: [logits.cpu() for logits in scorer.logits(rows)]
         self.batcher = Batcher(
             name,
-            {SCORES: scorer.score_batch, CALL: lambda calls: [call() for call in calls]},
+            compute,
             batch_tokens=batch_tokens,
             queue_tokens=queue_tokens,
         )
@@ -66,8 +66,48 @@ class Prm:
             "threshold": sidecar.threshold,
             "threshold_rule": sidecar.threshold_rule,
             "max_tokens": sidecar.max_length,
-            "fingerprint": self.fingerprint,
+            "fingerprint": self.scorer.identity.fingerprint,
         }
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """How many token ids the model has."""
+        return int(self.scorer.model.get_input_embeddings().num_embeddings)
+
+    @cached_property
+    def step_tag(self) -> int | None:
+        """The token at which a PRM of label tokens is read, as vLLM's STEP pooling knows it; None for other heads."""
+        sidecar = self.scorer.sidecar
+        if sidecar.head != "label_tokens":
+            return None
+        with self.reading:
+            return trusted_ids(self.scorer.tokenizer, sidecar.layout.separator)[-1]
+
+    def ids_of(self, text: str, *, special: bool, field: str) -> list[int]:
+        """Return the token ids of a whole prompt, in which special tokens count as such.
+
+        Args:
+            text: the prompt.
+            special: whether the tokenizer adds its own.
+            field: where it stands in the request.
+
+        Raises:
+            ApiError: the tokenizer cannot read it.
+        """
+        try:
+            refuse_half_pair(text, field)
+            with self.reading:
+                return list(
+                    self.scorer.tokenizer.encode(text, add_special_tokens=special, split_special_tokens=False)
+                )
+        except DataError as error:
+            raise from_data_error(error) from None
+        except (
+            Exception
+        ) as error:  # of any type: tokenizers raises plain ones, for a word that a vocabulary lacks say
+            raise ApiError(
+                422, f"the tokenizer cannot read it: {' '.join(str(error).split())[:200]}", field=field
+            ) from None
 
     def encode(self, traces: Sequence[Trace], places: Sequence[str], most_tokens: int) -> list[Encoded]:
         """Return the token ids of traces.
@@ -150,7 +190,6 @@ def load_models(settings: ServeSettings, told: Callable[[str], None] = lambda _:
         prms[name] = Prm(
             name,
             scorer,
-            fingerprint=folder_identity(Path(resolve_model(place))).rpartition(" ")[2],
             # A scorer that knows better how much it can take at once keeps its own bound.
             batch_tokens=min(settings.batch_tokens, scorer.batch_tokens),
             queue_tokens=settings.queue_tokens,

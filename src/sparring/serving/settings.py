@@ -40,6 +40,11 @@ class ServeSettings(MethodSettings, Device):
     n: int = Field(8, gt=0)
     """N of the method where a request does not say."""
 
+    question_after: str = ""
+    """`/get_reward` gets prompts with the texts of a chat template: the question begins behind the last of these."""
+    question_before: str = ""
+    """The question of a prompt ends before the first of these behind its beginning."""
+
     # Limits
     max_body_bytes: int = Field(8 * 2**20, gt=0)
     """Largest body of a request."""

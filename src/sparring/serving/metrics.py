@@ -1,0 +1,87 @@
+"""Counts for Prometheus (`GET /metrics`), in a registry of the server's own.
+
+Names, labels and meanings are listed in `docs/serving.md`. Not here: what single requests cost, which is in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from sparring.serving.logs import LOGGER
+from sparring.serving.models import Models, Prm
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+TEXT = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """All counts of one server.
+
+    Args:
+        models: whose batchers are watched.
+    """
+
+    def __init__(self, models: Models) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "sparring_requests", "Finished requests.", ["path", "status"], registry=registry
+        )
+        self.seconds = Histogram(
+            "sparring_request_seconds", "Time of requests.", ["path"], buckets=SECONDS, registry=registry
+        )
+        self.at_work = Gauge(
+            "sparring_requests_at_work", "Requests that are not finished.", registry=registry
+        )
+        self.tokens = Counter(
+            "sparring_tokens", "Tokens that models have read.", ["model", "kind"], registry=registry
+        )
+        self.rows = Counter(
+            "sparring_rows", "Traces or prompts that models have read.", ["model", "kind"], registry=registry
+        )
+        self.batch_rows = Histogram(
+            "sparring_batch_rows", "Rows of a batch.", ["model"], buckets=ROWS, registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "sparring_batch_seconds", "Time of a batch.", ["model"], buckets=SECONDS, registry=registry
+        )
+        self.queue = Gauge(
+            "sparring_queue_tokens", "Tokens that wait or are computed.", ["model"], registry=registry
+        )
+        self.failures = Counter(
+            "sparring_model_failures", "Batches that failed.", ["model"], registry=registry
+        )
+        self.restarts = Counter(
+            "sparring_worker_restarts", "Workers that were lost.", ["model"], registry=registry
+        )
+        for prm in models.prms.values():
+            self._watch(prm)
+
+    def _watch(self, prm: Prm) -> None:
+        batcher, model = prm.batcher, prm.name
+        self.queue.labels(model).set_function(lambda: batcher.waiting_tokens)
+        failures, restarts = self.failures.labels(model), self.restarts.labels(model)
+
+        def on_batch(kind: str, rows: int, tokens: int, seconds: float) -> None:
+            self.rows.labels(model, kind).inc(rows)
+            self.tokens.labels(model, kind).inc(tokens)
+            self.batch_rows.labels(model).observe(rows)
+            self.batch_seconds.labels(model).observe(seconds)
+
+        def on_error(error: BaseException) -> None:
+            (failures if isinstance(error, Exception) else restarts).inc()
+            LOGGER.log(logging.ERROR, "model failed", exc_info=error, extra={"fields": {"model": model}})
+
+        batcher.on_batch, batcher.on_error = on_batch, on_error
+
+    def finished(self, path: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self.requests.labels(path, status).inc()
+        self.seconds.labels(path).observe(seconds)
+
+    def text(self) -> bytes:
+        """Return all counts in Prometheus' text format."""
+        return generate_latest(self.registry)
