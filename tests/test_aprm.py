@@ -20,6 +20,7 @@ from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.roles import Players
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
+from sparring.training import aprm
 from sparring.training.aprm import (
     AprmSettings,
     Place,
@@ -387,7 +388,7 @@ def test_a_phase_gives_the_adversary_rounds_of_its_own_and_then_holds_it(tiny_fo
     assert all(record["fooled_kinds"].keys() == record["wrong_kinds"].keys() for record in game)
 
 
-def test_a_response_ends_when_the_adversary_fools_often_enough(tiny_folder, tmp_path):
+def test_a_response_ends_when_the_adversary_fools_often_enough(tiny_folder, tmp_path, monkeypatch):
     """A PRM that has learned nothing says one half to everything, and one half is accepted."""
     settings = small(
         tiny_folder, prm_warm_steps=0, adversary_warm_steps=0, updates=1, adversary_rounds=9, adversary_target=1e-9
@@ -397,7 +398,10 @@ def test_a_response_ends_when_the_adversary_fools_often_enough(tiny_folder, tmp_
     run.adversary.rewrite = lambda task, states, generator: Rewrites(
         list(states), [[wrong, wrong]] * len(states)
     )
+    counted = run.tokens
+    monkeypatch.setattr(aprm, "reinforce", lambda run, *rest: {})  # what it reads is counted by itself
     assert respond(run) == {"adversary_rounds": 2, "first_fool_rate": 1.0}
+    assert run.tokens > counted, "scoring the rewrites read tokens"
     assert len(run.pool) == run.settings.states_per_update and run.labelled == 2 * len(run.pool)
 
 

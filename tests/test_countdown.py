@@ -22,7 +22,7 @@ from sparring.worlds.countdown import (
     parse_question,
     state_after,
 )
-from sparring.worlds.world import World
+from sparring.worlds.world import World, make_world
 
 WORLDS = [
     Countdown(numbers=(3, 3)),
@@ -289,6 +289,17 @@ def test_dials_out_of_range_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=next(iter(dials))):
             Countdown(**dials)  # type: ignore[arg-type]
+
+
+def test_a_dial_of_the_other_variant_is_refused_with_those_that_it_has() -> None:
+    with pytest.raises(
+        ValueError, match=r"steps: without effect in countdown's short variant.* numbers, largest"
+    ):
+        make_world("countdown:steps=2")
+    with pytest.raises(
+        ValueError, match=r"numbers: without effect in countdown's long variant.* steps, largest"
+    ):
+        make_world("countdown:variant=long,numbers=5")
 
 
 def test_combine_is_symmetric_only_where_arithmetic_is() -> None:

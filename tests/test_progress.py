@@ -283,6 +283,7 @@ def test_noise_alone_is_not_distinguishability() -> None:
         assert comparison.left_out == left_out
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_equal_actions_do_not_differ_and_the_same_seed_repeats() -> None:
     same = [LoggedTrace("1", ("a",), PrefixValues([0.5, count / 4], [4, 4])) for count in (1, 3)]
     [row] = compare_provers(same, (), evidence="siblings").rows

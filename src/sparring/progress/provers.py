@@ -310,7 +310,10 @@ def _bootstrapped(
 
     def measured(weights: Floats) -> Floats:
         sums = (weights @ flat).reshape(len(weights), provers, 4)
-        square, mixed, progress = np.moveaxis(sums[..., 1:] / sums[..., :1], 2, 0)
+        with np.errstate(
+            invalid="ignore"
+        ):  # without the only problem that has a weight: undefined, and so NaN
+            square, mixed, progress = np.moveaxis(sums[..., 1:] / sums[..., :1], 2, 0)
         spread = square - progress**2
         return np.stack([spread, mixed, spread + mixed, spread[:, :1] + alpha * mixed], axis=2)
 

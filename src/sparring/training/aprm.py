@@ -515,6 +515,7 @@ def score_rewrites(run: Run, rewrites: Rewrites) -> list[list[float]]:
         fresh_row(s, texts, run.tokenizer, run.layout)
         for s, texts in zip(rewrites.states, rewrites.texts, strict=True)
     ]
+    run.tokens += sum(len(row.row) for row in rows)
     scores: list[list[float]] = []
     for start in range(0, len(rows), run.settings.states_per_pass):
         chunk = rows[start : start + run.settings.states_per_pass]

@@ -248,7 +248,7 @@ class ParsedStep:
 
 
 def parse_step(step: str) -> ParsedStep | None:
-    """Return the parts of a step, or None where the text does not have a step's form."""
+    """Return the parts of a step, or None where the text does not have a step's form; white space around it is ignored."""
     if len(step) > _LONGEST_STEP:
         return None
     match = _STEP.fullmatch(step.strip())

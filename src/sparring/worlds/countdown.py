@@ -349,6 +349,12 @@ class Countdown:
             raise ValueError(f"numbers: a problem has 3 to 6 numbers, got {self.numbers}")
         if self.variant not in ("short", "long"):
             raise ValueError(f"variant: 'short' or 'long', got {self.variant!r}")
+        other, takes = ("steps", "numbers") if self.variant == "short" else ("numbers", "steps")
+        if getattr(self, other) != {"steps": (8, 8), "numbers": (4, 4)}[other]:
+            raise ValueError(
+                f"{other}: without effect in countdown's {self.variant} variant, whose dials are {takes}, largest, useless "
+                "and slips"
+            )
         if not 2 <= self.steps[0] <= self.steps[1] <= 16 or any(one % 2 for one in self.steps):
             raise ValueError(f"steps: the long variant has 2, 4, ... or 16, got {self.steps}")
         if (

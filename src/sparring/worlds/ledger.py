@@ -432,7 +432,7 @@ def _rests_on_undecided(story: Story, prefix: Sequence[str], claim: Claim) -> bo
 
 
 def _exact(story: Story, quantity: Quantity, known: frozenset[str], claim: Claim) -> bool:
-    """Tell whether a claim is correct if it means this quantity."""
+    """Tell whether a claim is correct if it means this quantity; a whole number `rounded down` is itself, and so right."""
     assert quantity.tree is not None
     said = claim.statement
     if said.amount.smallest != in_smallest(quantity.value, quantity.unit):
