@@ -27,7 +27,7 @@ COMMANDS = (
         "Measure how often a frozen PRM accepts wrong steps: rules, frozen and freshly trained adversaries.",
         "evaluation.attack:run_attack",
         "evaluation.attack:AttackSettings",
-        arguments=(argument("prm", "PRM folder to attack."),),
+        arguments=(argument("prm", "PRM to attack: a folder, or a server's address.", str),),
         after_stop="anew",
     ),
     Command(
@@ -90,7 +90,10 @@ COMMANDS = (
         "score",
         "Score the steps of traces: JSONL out, and on a terminal a readable table.",
         "evaluation.scores:score_file",
-        arguments=(argument("model", "PRM folder."), argument("data", "File of traces.")),
+        arguments=(
+            argument("model", "PRM: a folder, or a server's address (docs/servers.md).", str),
+            argument("data", "File of traces."),
+        ),
         out="scores.jsonl",
         options=(
             option("data_format", str, "auto", FORMAT.format("traces"), "--format"),
@@ -230,7 +233,7 @@ COMMANDS = (
         "evaluation.processbench:ProcessbenchSettings",
         arguments=(argument("data", "ProcessBench files, one per subset.", list[Path]),),
         options=(
-            option("model", Path | None, None, "PRM folder to score with."),
+            option("model", str | None, None, "PRM to score with: a folder, or a server's address."),
             option("scores", list[Path] | None, None, "Score files, instead of a model."),
             option("scores_model", str | None, None, "Whose scores, where a file holds several models'."),
             option("threshold", float | None, None, "Default: the checkpoint's own, else 0.5."),

@@ -25,12 +25,12 @@ from rich.console import Console
 
 from sparring.evaluation.outcome import markdown_tables, write_evaluation
 from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustness
-from sparring.evaluation.scores import StepScorer
+from sparring.evaluation.scores import DEFAULT_THRESHOLD
 from sparring.locks import writes
 from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.roles import Players
-from sparring.models.scorer import load_scorer
 from sparring.runs import JsonlLog, Metric
+from sparring.scorers.door import StepScorer, as_source, is_address, open_scorer
 from sparring.settings_shared import seed_from
 from sparring.statistics import bootstrap_mean, bootstrap_ratio
 from sparring.terminal import progress_bar
@@ -83,7 +83,7 @@ class AttackGround:
 
     def __init__(self, scorer: StepScorer, task: Task, settings: AttackSettings) -> None:
         self.scorer, self.task, self.settings = scorer, task, settings
-        self.threshold = 0.5 if scorer.threshold is None else scorer.threshold
+        self.threshold = DEFAULT_THRESHOLD if scorer.threshold is None else scorer.threshold
 
     def score(self, rewrites: Rewrites) -> list[list[float]]:
         """Return the PRM's scores of the well-formed rewrites, per state."""
@@ -261,14 +261,16 @@ def _counts(group: Sequence[Any], scores: Sequence[float], threshold: float) -> 
 
 @writes("out")
 def run_attack(
-    prm: Path, settings: AttackSettings, out: Path, *, console: Console | None = None
+    prm: Path | str, settings: AttackSettings, out: Path, *, console: Console | None = None
 ) -> dict[str, Metric]:
-    """Attack a PRM folder; `attack.jsonl` is the trained adversary's curve.
+    """Attack a PRM in a folder or on a server; `attack.jsonl` is the trained adversary's curve.
 
     Raises:
-        CheckpointError, DataError: the PRM or the data cannot be used.
+        CheckpointError, DataError, ServerError: the PRM or the data cannot be used.
     """
-    scorer = load_scorer(prm, device=settings.device)
+    prm = as_source(prm)
+    scorer = open_scorer(prm, device=settings.device)
+    threshold = DEFAULT_THRESHOLD if scorer.threshold is None else scorer.threshold
     task = load_task(settings)
     with progress_bar(Console(stderr=True)) as bar:
         work = bar.add_task("attacking", total=settings.warm_steps + settings.updates)
@@ -282,12 +284,12 @@ def run_attack(
     probes: list[Probe] = []
     if settings.probes:
         states = result.rewrites["rules"].states
-        robustness = probe_robustness(scorer, task, states, scorer.threshold, seed=settings.seed)
+        robustness = probe_robustness(scorer, task, states, threshold, seed=settings.seed)
         metrics |= robustness.metrics | hacking_curve(_pools(result), seed=settings.seed)
         left_out |= robustness.dropped
         probes = robustness.probes
     cases = list(_records(result))
-    accepted = [case for case in cases if case["truth"] == "wrong" and case["score"] >= scorer.threshold]
+    accepted = [case for case in cases if case["truth"] == "wrong" and case["score"] >= threshold]
     return write_evaluation(
         out,
         "attack",
@@ -295,11 +297,11 @@ def run_attack(
         metrics,
         cases=cases,
         worst=sorted(accepted, key=lambda case: -case["score"]),
-        rules={"prm": str(prm), "threshold": scorer.threshold},
-        extra={"left_out": left_out},
+        rules={"prm": str(prm), "threshold": threshold},
+        extra={"left_out": left_out, **({"scorer": scorer.identity.record()} if is_address(prm) else {})},
         files={
             "probes.jsonl": probes,
-            "robustness.md": robustness_tables(str(prm), metrics, scorer.threshold, settings),
+            "robustness.md": robustness_tables(str(prm), metrics, threshold, settings),
         },
         notes=[f"left out: {count} × {reason}" for reason, count in left_out.items()],
         console=console,

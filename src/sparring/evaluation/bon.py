@@ -30,11 +30,12 @@ from rich.console import Console
 from sparring.errors import DataError
 from sparring.evaluation.outcome import candidate_record, write_evaluation
 from sparring.evaluation.scored import ScoredSettings, scored
-from sparring.evaluation.scores import StepScorer, distinct_ids, load_for_scoring
+from sparring.evaluation.scores import distinct_ids, load_for_scoring
 from sparring.json_files import json_objects
 from sparring.locks import writes
 from sparring.oracles.equality import answer_groups
 from sparring.runs import Metric
+from sparring.scorers.door import StepScorer
 from sparring.search.aggregation import AGGREGATIONS, aggregation_for
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at, votes_are_exact
 from sparring.statistics import auc_interval, auc_within, bootstrap_mean, paired_difference
@@ -94,9 +95,10 @@ def evaluate_bon(
     rule = aggregation_for(scorer, settings.rule)
     rows: Mapping[str, Sequence[float]] = candidates.scores
     missing: list[str] = []
+    who: Mapping[str, Any] = {}
     if scorer is not None or settings.scores:
         found = scored(candidates.traces, settings, out, scorer)
-        rows, missing = found.rows, found.missing
+        rows, missing, who = found.rows, found.missing, found.who
     groups = [
         [
             Sample(candidates.answers[c], candidates.correct[c], rows.get(c), sound(candidates.traces.get(c)))
@@ -142,7 +144,7 @@ def evaluate_bon(
         cases=cases,
         worst=misled,
         rules={"votes": votes, "rule": rule},
-        extra={"missing_ids": missing},
+        extra={"missing_ids": missing, **who},
         notes=[f"expectations over subsets; votes: {votes}",
                *(f"{name.replace('_', ' ')}: {count}" for name, count in odd.items())],
         console=console,

@@ -23,10 +23,10 @@ from sparring.errors import DataError
 from sparring.evaluation.outcome import worst_disagreements, write_evaluation
 from sparring.evaluation.processbench import Case, best_threshold, by_subset, labelled_steps
 from sparring.evaluation.scored import ScoredSettings, Threshold, read_subsets, scored
-from sparring.evaluation.scores import StepScorer
 from sparring.locks import writes
 from sparring.pictures import svg_of
 from sparring.runs import Metric
+from sparring.scorers.door import StepScorer
 from sparring.statistics import (
     Floats,
     ReliabilityBin,
@@ -54,6 +54,8 @@ class CalibrationSettings(ScoredSettings):
     def _check_store(self) -> CalibrationSettings:
         if self.store and (self.fit_on is None or self.model is None):
             raise ValueError("store needs fit_on and a model, whose sidecar it changes")
+        if self.store and isinstance(self.model, str):
+            raise ValueError("store changes a sidecar, and a server keeps its own: name the PRM's folder")
         return self
 
 
@@ -110,12 +112,12 @@ def evaluate_calibration(
         ),
         worst_of=len(every),
         rules={"threshold_rule": threshold.rule},
-        extra={"reliability": reliability, "fitted": fitted, "missing_ids": found.missing},
+        extra={"reliability": reliability, "fitted": fitted, "missing_ids": found.missing, **found.who},
         files={PLOT_FILE: reliability_plot(reliability)},
         notes=notes,
         console=console,
     )
-    if settings.store and settings.model is not None and fitted is not None:
+    if settings.store and isinstance(settings.model, Path) and fitted is not None:
         store_calibration(settings.model, fitted, threshold)
         console.print(f"stored in {settings.model}/sparring.json", highlight=False, markup=False)
     return written

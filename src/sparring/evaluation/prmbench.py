@@ -28,9 +28,9 @@ from rich.console import Console
 from sparring.errors import DataError
 from sparring.evaluation.outcome import worst_disagreements, write_evaluation
 from sparring.evaluation.scored import ScoredSettings, scored
-from sparring.evaluation.scores import StepScorer
 from sparring.locks import writes
 from sparring.runs import Metric
+from sparring.scorers.door import StepScorer
 from sparring.statistics import (
     RESAMPLES,
     Floats,
@@ -116,7 +116,7 @@ def evaluate_prmbench(
         ),
         worst_of=len(cases),
         rules={"threshold_rule": found.threshold.rule},
-        extra={"left_out": dict(left_out), "missing_ids": found.missing},
+        extra={"left_out": dict(left_out), "missing_ids": found.missing, **found.who},
         notes=[
             f"accepting every step has PRMScore {accept_all}",
             *(f"left out: {count} × {reason}" for reason, count in left_out.items()),

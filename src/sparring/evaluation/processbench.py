@@ -31,9 +31,10 @@ from rich.console import Console
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.outcome import MOST_WORST, worst_disagreements, write_evaluation
 from sparring.evaluation.scored import ScoredSettings, Threshold, read_subsets, scored
-from sparring.evaluation.scores import StepScorer, checked_scores
+from sparring.evaluation.scores import checked_scores
 from sparring.locks import writes
 from sparring.runs import Metric
+from sparring.scorers.door import StepScorer
 from sparring.statistics import (
     FEW,
     RESAMPLES,
@@ -141,6 +142,7 @@ def evaluate_processbench(
             "reliability": reliability(cases),
             "missing_ids": found.missing,
             "contradictions": {name: ids[:MOST_WORST] for name, ids in against.items()},
+            **found.who,
         },
         notes=notes,
         console=console,

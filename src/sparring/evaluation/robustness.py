@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sparring.evaluation.bon import curve_sizes
-from sparring.evaluation.scores import StepScorer
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.runs import Metric
+from sparring.scorers.door import StepScorer
 from sparring.search.selection import best_at
 from sparring.statistics import auc_interval, bootstrap_mean, paired_difference
 from sparring.traces.records import Problem, Trace

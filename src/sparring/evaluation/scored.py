@@ -12,8 +12,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -21,7 +22,6 @@ from sparring.errors import DataError, SettingsError
 from sparring.evaluation.outcome import JOURNAL_FILE
 from sparring.evaluation.scores import (
     DEFAULT_THRESHOLD,
-    StepScorer,
     checked_scores,
     distinct_ids,
     load_for_scoring,
@@ -29,6 +29,7 @@ from sparring.evaluation.scores import (
     score_traces,
     scorer_name,
 )
+from sparring.scorers.door import Source, StepScorer, is_address
 from sparring.settings import Settings
 from sparring.statistics import RESAMPLES
 from sparring.traces.readers import read_traces_as
@@ -40,8 +41,8 @@ class ScoredSettings(Settings):
 
     data: list[Path] = Field([])
     """Files of traces, in any format that is known."""
-    model: Path | None = None
-    """PRM folder to score with."""
+    model: Source | None = None
+    """PRM to score with: its folder, or a server's address (docs/servers.md)."""
     scores: list[Path] = Field([])
     """Score files, instead of a model."""
     scores_model: str | None = None
@@ -86,12 +87,14 @@ def chosen_threshold(fixed: float | None, from_sidecar: float | None, sidecar_ru
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores by trace id, ids without any, how many rows belong to no trace, and the threshold with its rule."""
+    """Scores by trace id, ids without any, how many rows belong to no trace, the threshold with its rule, and for records
+    who scored where that was a server."""
 
     rows: dict[str, tuple[float, ...]]
     missing: list[str]
     unused: int
     threshold: Threshold
+    who: Mapping[str, Any] = field(default_factory=dict)
 
 
 def scored(
@@ -119,15 +122,16 @@ def scored(
             "give a model to score with, or the scores that one has given (model=… or scores=…)"
         )
     scorer = scorer or load_for_scoring(settings.model)
-    rule = str(getattr(getattr(scorer, "sidecar", None), "threshold_rule", ""))
+    rule = str(getattr(scorer, "threshold_rule", ""))
     threshold = chosen_threshold(settings.threshold, scorer.threshold, rule)
     made = score_traces(
         scorer,
         list(traces.values()),
         journal=out / JOURNAL_FILE,
-        scorer_name=scorer_name(settings.model),
+        scorer_name=scorer_name(settings.model, scorer),
     )
-    return Scored(dict(zip(traces, made, strict=True)), [], 0, threshold)
+    who = {"scorer": scorer.identity.record()} if is_address(settings.model) else {}
+    return Scored(dict(zip(traces, made, strict=True)), [], 0, threshold, who)
 
 
 def scores_from_files(

@@ -8,7 +8,7 @@ A scorer's rows are appended to a journal beside the result after every batch. A
 traces is continued, each row going to the trace whose content it names; a journal of another scorer or other traces is
 thrown away, and said so; a damaged one is refused.
 
-Not here: models (`models/scorer.py`), what scores are worth. Torch is imported where a model is loaded, not before.
+Not here: who scores (`scorers/door.py`), what scores are worth.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 
@@ -28,6 +28,7 @@ from sparring.fingerprints import folder_identity, records_digest
 from sparring.journals import Journal
 from sparring.json_files import json_objects, write_jsonl_objects
 from sparring.locks import writes
+from sparring.scorers.door import StepScorer, as_source, is_address, open_scorer
 from sparring.terminal import progress_bar
 from sparring.traces.fields import is_number, shown
 from sparring.traces.readers import read_traces_as
@@ -37,19 +38,6 @@ OWN_KEY = "scores"
 DEFAULT_THRESHOLD = 0.5
 BATCH = 64
 """Traces between two journal entries; the scorer makes its own batches within."""
-
-
-class StepScorer(Protocol):
-    """What evaluation needs of a PRM; `sparring.models.scorer.load_scorer` returns one."""
-
-    @property
-    def threshold(self) -> float | None:
-        """The score below which a step counts as wrong, where the checkpoint says so."""
-        ...
-
-    def score(self, traces: Sequence[Trace]) -> list[list[float]]:
-        """Return, per trace, one number in [0, 1] per step."""
-        ...
 
 
 # --- score files -----------------------------------------------------------------------------------------------------
@@ -148,18 +136,24 @@ def checked_scores(scores: Sequence[Any], steps: int, identity: str) -> tuple[fl
     return tuple(float(score) for score in scores)
 
 
-def load_for_scoring(model: Path | None) -> StepScorer:
-    """Return the scorer of a checkpoint folder; torch is imported here and not before."""
-    from sparring.models.scorer import load_scorer
-
+def load_for_scoring(model: Path | str | None) -> StepScorer:
+    """Return the scorer of a checkpoint folder or of a server."""
     if model is None:
         raise SettingsError("give a model to score with")
-    return load_scorer(model)
+    return open_scorer(model)
 
 
-def scorer_name(model: Path | None) -> str:
-    """Return what a journal must agree in to be continued; a scorer without a folder never agrees."""
-    return folder_identity(model) if model is not None else secrets.token_hex(16)
+def scorer_name(model: Path | str | None, scorer: StepScorer) -> str:
+    """Return what a journal must agree in to be continued; a scorer of no folder and no server never agrees."""
+    if model is None:
+        return secrets.token_hex(16)
+    return scorer.identity.key if is_address(model) else folder_identity(Path(model))
+
+
+def who_scored(scorer: StepScorer) -> str:
+    """Return who scored, for people: address, model and fingerprint."""
+    identity = scorer.identity
+    return f"{identity.place}, model {identity.model} ({identity.fingerprint or 'no fingerprint'})"
 
 
 def score_traces(
@@ -248,7 +242,7 @@ def distinct_ids(traces: Sequence[Trace]) -> list[str]:
 
 @writes("out", inside=False)
 def score_file(
-    model: Path | None,
+    model: Path | str | None,
     data: Path,
     *,
     out: Path,
@@ -261,7 +255,7 @@ def score_file(
     """Score the steps of a file of traces and write a score file; a row's id is the trace's (`distinct_ids`).
 
     Args:
-        model: checkpoint folder; either this or `scorer`, a loaded one.
+        model: checkpoint folder, or a server's address; either this or `scorer`, a loaded one.
         data: traces in our own form, or in another format that is known.
         out: score file to write.
         data_format: a name from `sparring.traces.FORMATS`, or ``auto``.
@@ -286,9 +280,10 @@ def score_file(
     if not traces:
         raise DataError("no traces in this file", file=data)
     names = distinct_ids(traces)
+    model = None if model is None else as_source(model)
     scorer = scorer or load_for_scoring(model)
     journal = out.with_name(out.name + ".partial")
-    name = scorer_name(model)
+    name = scorer_name(model, scorer)
     rows = score_traces(scorer, traces, journal=journal, scorer_name=name)
     write_scores(out, zip(names, rows, strict=True))
     journal.unlink(missing_ok=True)
@@ -297,6 +292,8 @@ def score_file(
         print_scored_traces(console, traces[:show], rows[:show], threshold)
     steps = sum(len(row) for row in rows)
     console.print(f"{len(rows)} traces, {steps} steps scored: {out}", highlight=False)
+    if is_address(model):
+        console.print(f"scored by {who_scored(scorer)}", highlight=False, markup=False)
     if found.skipped:
         console.print(f"{len(found.skipped)} records skipped: {found.skipped[0].reason} …", style="yellow")
     return {"traces": len(rows), "steps": steps}

@@ -38,8 +38,8 @@ from sparring.models.prompts import prompt_digest
 from sparring.oracles.equality import answer_groups
 from sparring.rollouts.engine import Engine, room_note
 from sparring.runs import Metric
+from sparring.scorers.door import StepScorer, is_address, open_scorer
 from sparring.search.driver import Found, run_search
-from sparring.search.scoring import StepScorer
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.search.settings import MethodSettings
 from sparring.statistics import auc_interval, auc_within, bootstrap_mean, paired_difference
@@ -61,9 +61,9 @@ class SearchSettings(MethodSettings, SolverSettings):
     """Settings of `sparring search`."""
 
     prm: str
-    """Who scores: a PRM folder."""
+    """Who scores: a PRM's folder, or a server's address (docs/servers.md)."""
     value: str | None = None
-    """Folder of a value model beside a `prm` of correctness: Q is then correctness × value."""
+    """Value model, a folder or a server's address, beside a `prm` of correctness: Q is then correctness × value."""
     methods: tuple[Literal["beam", "dvts", "lookahead", "puct", "particles"], ...] = ("beam",)
     """Methods beside independent solutions, which are always sampled."""
     n: tuple[int, ...] = (1, 4, 16)
@@ -141,7 +141,7 @@ def run_search_command(
                     prover=models.prover,
                     value=models.value,
                     journal=out / "journals" / f"{method}-{n}-{repeat}.jsonl",
-                    identity=_identity(settings, models.engine),
+                    identity=_identity(settings, models),
                     progress=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
                 )
                 cases[method, n] += judged(problems, found, checker, repeat)
@@ -165,6 +165,7 @@ def run_search_command(
             "counts": counts,
             "reproducible": models.engine.reproducible,
             "doubts": doubts,
+            **_servers(settings, models),
         },
         files={CURVES_FILE: curves_svg(metrics, settings)},
         notes=[f"{name}: {what}: {count}" for name, odd in counts.items() for what, count in odd.items()],
@@ -177,7 +178,6 @@ def run_search_command(
 def load_models(settings: SearchSettings) -> Models:
     """Return policy, PRM and, where named and needed, the prover's value model and the value model beside the PRM."""
     from sparring.labels.provers import load_engine
-    from sparring.models.scorer import load_scorer
     from sparring.rollouts.local import LocalEngine
 
     engine: Any = load_engine(settings.policy, settings)
@@ -187,8 +187,8 @@ def load_models(settings: SearchSettings) -> Models:
     engine.layout = replace(engine.layout, separator=settings.separator)
     prover = parse_prover(settings.prover).policy if settings.alpha > 0 else None
     scorer, *others = [
-        None if folder is None else load_scorer(folder, device=settings.device, dtype=settings.dtype)
-        for folder in (settings.prm, prover, settings.value)
+        None if source is None else open_scorer(source, device=settings.device, dtype=settings.dtype)
+        for source in (settings.prm, prover, settings.value)
     ]
     assert scorer is not None
     return Models(engine, scorer, *others)
@@ -214,17 +214,35 @@ def judged(problems: Sequence[Problem], found: Sequence[Found], checker: Checker
     return cases
 
 
-def _identity(settings: SearchSettings, engine: Engine) -> dict[str, Any]:
+def _servers(settings: SearchSettings, models: Models) -> dict[str, Any]:
+    """Return, for records, which servers scored."""
+    named = {"prm": (settings.prm, models.scorer), "value": (settings.value, models.value)}
+    named["prover"] = (parse_prover(settings.prover).policy, models.prover)
+    found = {
+        name: scorer.identity.record()
+        for name, (source, scorer) in named.items()
+        if is_address(source) and scorer is not None
+    }
+    return {"scorers": found} if found else {}
+
+
+def _who(source: str, scorer: StepScorer | None) -> str:
+    if scorer is not None and is_address(source):
+        return scorer.identity.key
+    return folder_identity(Path(source))
+
+
+def _identity(settings: SearchSettings, models: Models) -> dict[str, Any]:
     """Return what must agree for a journal to be continued, beside method, settings and problems."""
     from sparring.labels.provers import policy_identity
 
     prover = parse_prover(settings.prover).policy
     return {
         "policy": policy_identity(settings.policy),
-        "prm": folder_identity(Path(settings.prm)),
-        "prover_model": None if prover is None else folder_identity(Path(prover)),
-        **({} if settings.value is None else {"value_model": folder_identity(Path(settings.value))}),
-        "prompts": prompt_digest(getattr(engine, "layout", None)),
+        "prm": _who(settings.prm, models.scorer),
+        "prover_model": None if prover is None else _who(prover, models.prover),
+        **({} if settings.value is None else {"value_model": _who(settings.value, models.value)}),
+        "prompts": prompt_digest(getattr(models.engine, "layout", None)),
         "dtype": settings.dtype,
     }
 

@@ -52,6 +52,8 @@ def resolve_model(name: str | Path) -> str:
         CheckpointError: the text looks like a path and there is nothing.
     """
     text = str(name)
+    if "://" in text:
+        raise CheckpointError(f"'{text}' is an address, and this needs the model itself: name its folder")
     if text == TINY_POLICY:
         return str(importlib.resources.files("sparring") / "worlds" / "tiny_chain_policy")
     path = Path(text)

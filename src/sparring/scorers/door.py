@@ -20,10 +20,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, TypeGuard
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BeforeValidator
+from pydantic import PlainValidator
+from pydantic_core import PydanticCustomError
 
 from sparring.errors import SettingsError, did_you_mean
 from sparring.fingerprints import Identity
@@ -113,7 +114,7 @@ class Address:
         return self.options
 
 
-def is_address(source: object) -> bool:
+def is_address(source: object) -> TypeGuard[str]:
     """Whether a text names a server and not a folder."""
     return isinstance(source, str) and "://" in source
 
@@ -150,16 +151,18 @@ def parse_address(text: str) -> Address:
     return Address(kind, f"{web}://{parts.netloc}{path}", parts.fragment, options)
 
 
-def _source(value: object) -> object:
-    if not isinstance(value, str):
-        return value
+def _source(value: object) -> Path | str:
+    if not isinstance(value, (str, Path)):
+        raise PydanticCustomError("path_type", "expected a path or an address")
     if is_address(value):
-        parse_address(value)
-        return value
-    return Path(value)
+        try:
+            parse_address(value)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+    return as_source(value)
 
 
-Source = Annotated[Path | str, BeforeValidator(_source)]
+Source = Annotated[Path | str, PlainValidator(_source)]
 """Type of a setting that names a PRM: a folder, or a server's address."""
 
 

@@ -34,6 +34,7 @@ from sparring.scorers.door import TOKEN_VARIABLE, Address, Overflow
 from sparring.traces.fields import is_number
 from sparring.traces.records import Trace
 
+Row = list[float] | DataError
 COMMON_OPTIONS = ("model", "concurrency", "batch", "timeout", "retries")
 """Options that every address can have."""
 BATCH = 16
@@ -123,6 +124,15 @@ class RemoteScorer(ABC):
         self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None
     ) -> list[list[float]]:
         """Return one list of scores per trace (see `door.StepScorer`)."""
+        rows = []
+        for row in self.score_each(traces, progress):
+            if isinstance(row, DataError):
+                raise row
+            rows.append(row)
+        return rows
+
+    def score_each(self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None) -> list[Row]:
+        """Return one list of scores per trace, or why there is none."""
         if not traces:
             return []
         lost = self.client.lost
@@ -141,13 +151,11 @@ class RemoteScorer(ABC):
                 f"({now.fingerprint or 'no fingerprint'})"
             )
 
-    async def _all(
-        self, traces: Sequence[Trace], progress: Callable[[int], None] | None
-    ) -> list[list[float]]:
+    async def _all(self, traces: Sequence[Trace], progress: Callable[[int], None] | None) -> list[Row]:
         gate = Semaphore(self.client.concurrency)
         async with self.client.session() as http:
 
-            async def ask(part: Sequence[Trace]) -> list[list[float]]:
+            async def ask(part: Sequence[Trace]) -> list[Row]:
                 async with gate:
                     found = await self._ask(http, part)
                 if progress is not None:
@@ -158,14 +166,15 @@ class RemoteScorer(ABC):
             parts = [traces[start : start + size] for start in range(0, len(traces), size)]
             return [row for rows in await gather([ask(part) for part in parts]) for row in rows]
 
-    async def _ask(self, http: httpx.AsyncClient, traces: Sequence[Trace]) -> list[list[float]]:
+    async def _ask(self, http: httpx.AsyncClient, traces: Sequence[Trace]) -> list[Row]:
         try:
-            return await self.client.ask(
+            found = await self.client.ask(
                 http,
                 self.path,
                 self.request(traces),
                 lambda content: self.rows(json_answer(content), traces),
             )
+            return list(found)
         except RefusedError as error:
             if len(traces) > 1:  # one of them is to blame
                 half = len(traces) // 2
@@ -176,10 +185,8 @@ class RemoteScorer(ABC):
                 self.dropped_steps += len(trace.steps) - len(kept.steps)
                 return await self._ask(http, [kept])
             message, field = reason_of(error)
-            raise DataError(
-                f"trace of problem '{trace.problem.id}': the server at {self.client.url} refuses it: {message}",
-                field=field,
-            ) from None
+            told = f"trace of problem '{trace.problem.id}': the server at {self.client.url} refuses it: {message}"
+            return [DataError(told, field=field)]
         except ServerError as error:
             raise self.explained(error) from None
 

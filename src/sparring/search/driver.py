@@ -29,6 +29,7 @@ from sparring.fingerprints import records_digest
 from sparring.journals import Journal
 from sparring.labels.settings import parse_prover
 from sparring.rollouts.engine import Completion, Engine, Limits, Prefix
+from sparring.scorers.door import StepScorer
 from sparring.search.aggregation import aggregation_for
 from sparring.search.beam import beam
 from sparring.search.budget import Spent, measured
@@ -37,7 +38,7 @@ from sparring.search.independent import independent
 from sparring.search.lookahead import lookahead
 from sparring.search.particles import particles
 from sparring.search.puct import puct
-from sparring.search.scoring import Lengths, SearchError, StepScorer, StepScores, each_that_fits
+from sparring.search.scoring import Lengths, SearchError, StepScores, each_that_fits
 from sparring.search.settings import MethodSettings
 from sparring.search.task import Sample, Sampled, Score, Scored, Search, State, Steps, Task, Valuation, choice
 from sparring.settings import dump_settings

@@ -12,9 +12,10 @@ Not here: how a batch is computed (`models/scorer.py`), what scores mean (`task.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from sparring.errors import DataError, SparringError
+from sparring.scorers.door import StepScorer
 from sparring.search.budget import Model, Spent, measured
 from sparring.search.task import Steps
 from sparring.traces.records import Problem, Trace
@@ -29,14 +30,6 @@ _MOST_TEXTS = 100_000  # lengths of texts kept at a time
 
 class SearchError(SparringError):
     """A search cannot go on: scores that are no numbers, or nothing that could be searched at all."""
-
-
-class StepScorer(Protocol):
-    """What the search needs of a PRM; `sparring.models.scorer.load_scorer` returns one."""
-
-    def score(self, traces: Sequence[Trace]) -> list[list[float]]:
-        """Return, per trace, one number in [0, 1] per step."""
-        ...
 
 
 class Lengths:
@@ -78,11 +71,12 @@ class StepScores:
         self.scorer = scorer
         make = getattr(scorer, "prefix_cache", None)
         self._cache = None if make is None else make()
-        sidecar = getattr(scorer, "sidecar", None)
+        sidecar: Any = getattr(scorer, "sidecar", None)
         # What other families read (turns of a chat, two models) is not counted: then costs are unknown.
-        countable = sidecar is not None and sidecar.head in COUNTABLE and sidecar.layout.is_plain
-        layout = sidecar.span_layout() if sidecar is not None and countable else None
-        self.lengths = Lengths(getattr(scorer, "tokenizer", None), layout)
+        tokenizer = getattr(scorer, "tokenizer", None)
+        known = sidecar is not None and tokenizer is not None
+        countable = known and sidecar.head in COUNTABLE and sidecar.layout.is_plain
+        self.lengths = Lengths(tokenizer, sidecar.span_layout() if countable else None)
         self.model: Model | None = measured(getattr(scorer, "model", None)) if self.lengths.known else None
         self._rows: dict[str, dict[Steps, Sequence[float] | DataError]] = {}
 
@@ -96,7 +90,7 @@ class StepScores:
             for steps in prefixes
             if steps not in self._rows.setdefault(problem.id, {})
         ]
-        answers = each_that_fits(self._read, [trace for trace, _ in new])
+        answers = self._each([trace for trace, _ in new])
         for (trace, spent), answer in zip(new, answers, strict=True):
             rows = self._rows[trace.problem.id]
             if isinstance(answer, DataError):
@@ -115,6 +109,14 @@ class StepScores:
         if self._cache is not None and self.lengths.layout is not None:
             question = prompt_ids(problem.question, self.lengths.tokenizer, self.lengths.layout)
             self._cache.forget(question)
+
+    def _each(self, traces: Sequence[Trace]) -> list[tuple[list[float], int] | DataError]:
+        """Return what `_read` does for every trace that is not refused."""
+        ask_each = getattr(self.scorer, "score_each", None)
+        if ask_each is None:
+            return each_that_fits(self._read, traces)
+        # A server has been asked for all the others before it refuses one: they need not be asked for again.
+        return [row if isinstance(row, DataError) else (row, 0) for row in ask_each(traces)]
 
     def _read(self, traces: Sequence[Trace]) -> list[tuple[list[float], int]]:
         """Return scores, and how many of the first tokens were not read again."""

@@ -73,6 +73,7 @@ from sparring.training.rl_scores import (
     gate_scores,
     load_gate,
     load_scores,
+    served,
     values_of,
 )
 from sparring.training.rl_settings import RlSettings
@@ -132,10 +133,12 @@ class Run(TrainingRun):
 
     @property
     def identity(self) -> dict[str, str]:
-        """Digests of the problems, and of the texts that the policy, and a prover, are prompted with."""
+        """Digests of the problems, and of the texts that the policy, and a prover, are prompted with; scoring servers."""
         prover = getattr(self.scores, "engine", None)
         prompt = prompt_digest(self.sampler.layout, getattr(prover, "layout", None))
-        return {"digest": self.subject.digest, "prompt": prompt}
+        servers = served(self.settings, prm=self.scores, gate=self.gate).items()
+        named = "; ".join(f"{name}: {identity.key}" for name, identity in servers)
+        return {"digest": self.subject.digest, "prompt": prompt} | ({"servers": named} if named else {})
 
     def values(self) -> dict[str, Any]:
         """Return the latest answers."""
@@ -600,6 +603,8 @@ def finish(
     prover = getattr(run.scores, "engine", None)
     doubts = [] if prover is None else prover.usage.doubts
     extra = {"stopped": stopped, "doubts": doubts, "left_out": dict(run.subject.left_out + skipped)}
+    if servers := served(settings, prm=run.scores, gate=run.gate):
+        extra["scorers"] = {name: identity.record() for name, identity in servers.items()}
     write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
     return folder
 

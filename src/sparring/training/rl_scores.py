@@ -17,12 +17,13 @@ from typing import Protocol
 import numpy as np
 
 from sparring.errors import SettingsError
+from sparring.fingerprints import Identity
 from sparring.labels.answers import Checker, Finished
 from sparring.labels.posterior import best_of_k
 from sparring.labels.provers import load_engine
 from sparring.labels.settings import LabelSettings
-from sparring.models.scorer import Scorer, load_scorer
 from sparring.rollouts.engine import Completion, Engine, Limits, Prefix, split_completion
+from sparring.scorers.door import StepScorer, is_address, open_scorer
 from sparring.settings_shared import seed_from
 from sparring.traces.records import Problem, Trace
 from sparring.traces.verdict import Truth
@@ -85,6 +86,15 @@ class Answer:
 Group = Sequence[Answer]
 
 
+def served(settings: RlSettings, **sources: StepScores | None) -> dict[str, Identity]:
+    """Return who scores, by setting, where that is a server."""
+    return {
+        name: source.scorer.identity
+        for name, source in sources.items()
+        if isinstance(source, PrmScores) and is_address(getattr(settings, name))
+    }
+
+
 class StepScores(Protocol):
     """A source of step scores.
 
@@ -109,11 +119,11 @@ class PrmScores:
     """Scores of a PRM, an implicit PRM or a value model.
 
     Args:
-        scorer: from `load_scorer`.
+        scorer: from `open_scorer`.
         settings: which rule the scores are for.
     """
 
-    def __init__(self, scorer: Scorer, settings: RlSettings) -> None:
+    def __init__(self, scorer: StepScorer, settings: RlSettings) -> None:
         self.scorer, self.settings = scorer, settings
         self.unscored_steps, self.scores_start = 0, False
 
@@ -326,7 +336,7 @@ def load_scores(settings: RlSettings, checker: Checker, prm: str | Path | None) 
     Args:
         settings: which rule, and where its scores come from.
         checker: judges a prover's answers.
-        prm: folder of the step scorer: `settings.prm`, or what it has become since.
+        prm: the step scorer, a folder or an address: `settings.prm`, or what it has become since.
 
     Raises:
         SettingsError: the scores of the PRM do not mean what the credit rule takes.
@@ -348,8 +358,8 @@ def load_scores(settings: RlSettings, checker: Checker, prm: str | Path | None) 
 
 
 def load_prm_scores(settings: RlSettings, prm: str | Path) -> PrmScores:
-    """Return the source of a step scorer's folder (see `load_scores`)."""
-    scorer = load_scorer(prm, device=settings.device, dtype=settings.dtype, overflow="drop_steps")
+    """Return the source of a step scorer (see `load_scores`)."""
+    scorer = open_scorer(prm, device=settings.device, dtype=settings.dtype, overflow="drop_steps")
     sidecar = scorer.sidecar
     wanted = {"progress": "value", "step_sum": "correctness", "soft_min": "correctness"}.get(settings.credit)
     taker = f"credit: {settings.credit}"
@@ -374,7 +384,7 @@ def load_gate(settings: RlSettings) -> PrmScores | None:
     """
     if settings.gate in ("none", "oracle"):
         return None
-    scorer = load_scorer(settings.gate, device=settings.device, dtype=settings.dtype, overflow="drop_steps")
+    scorer = open_scorer(settings.gate, device=settings.device, dtype=settings.dtype, overflow="drop_steps")
     if scorer.sidecar.meaning != "correctness":
         raise SettingsError(
             f"a gate takes scores whose meaning is 'correctness'; those of '{settings.gate}' mean "

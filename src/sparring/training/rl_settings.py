@@ -14,6 +14,7 @@ from sparring.labels.settings import PolicySettings, ServerSettings
 from sparring.models import TINY_POLICY
 from sparring.oracles.members import OracleMembers
 from sparring.rollouts.engine import Limits
+from sparring.scorers.door import is_address
 from sparring.settings_shared import Running, Trained, learning_rate_share
 from sparring.worlds.subject import TEXT, Subject, world_of
 from sparring.worlds.world import World
@@ -54,8 +55,8 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     soft_min_temperature: float = Field(0.1, gt=0)
     """`soft_min` only: towards 0 only the worst step counts."""
     prm: str | None = None
-    """Folder of a step scorer: a PRM for `step_sum` and `soft_min`, an implicit one for `log_ratio`, a value model for
-    `progress` and for `baseline: prefix`. With `outcome` alone it is only watched."""
+    """Step scorer, a folder or a server's address (docs/servers.md): a PRM for `step_sum` and `soft_min`, an implicit one
+    for `log_ratio`, a value model for `progress` and for `baseline: prefix`. With `outcome` alone it is only watched."""
     prover: str | None = None
     """Where values are needed and there is no `prm`: frozen policy whose rollouts give the values of prefixes, a model or a
     server's address (`http://…/v1`); none: `policy` itself."""
@@ -72,7 +73,7 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     and with a gate in any case)."""
     gate: str = "none"
     """Takes values away from the first wrong step on: `none`; `oracle` (a world's own, for texts the panel
-    `refresh_oracle`); or the folder of a PRM."""
+    `refresh_oracle`); or a PRM, its folder or a server's address."""
     gate_threshold: float | None = Field(0.5, ge=0, le=1)
     """A step whose score by the gate's PRM is below it is called wrong. null: values are multiplied by the lowest score so
     far instead (correctness × progress)."""
@@ -149,6 +150,10 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
             )
         if self.refresh != "none" and self.prm is None:
             raise ValueError("refresh keeps `prm` fresh, and there is none")
+        if self.refresh != "none" and is_address(self.prm):
+            raise ValueError(
+                "refresh trains `prm`, and what a server runs cannot be trained here: name its folder"
+            )
         if self.refresh != "none" and self.credit == "log_ratio":
             raise ValueError("refresh does not train implicit PRMs (credit: log_ratio)")
         if self.refresh == "game" and self.takes_values:

@@ -37,6 +37,7 @@ from sparring.files import atomic_directory
 from sparring.json_files import read_json_object
 from sparring.models.loading import pick_device, pick_dtype
 from sparring.runs import METRICS_FILE, JsonlLog
+from sparring.scorers.door import is_address
 from sparring.settings import dump_settings
 from sparring.settings_shared import seed_from
 from sparring.terminal import progress_bar
@@ -49,6 +50,7 @@ Tensors = Mapping[str, torch.Tensor]
 CHECKPOINT = "checkpoint"
 _TENSORS, _VALUES = "state.safetensors", "state.json"
 _FREE_ON_RESUME = {"checkpoint_every", "trackers", "device"}  # may differ without changing any result
+_SCORERS = {"prm", "gate"}  # servers among them may move, and are known by who answers (`identity`)
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam and AdamW
 _MOST_GROWTH, _LEAST_START = 100.0, 0.05
 
@@ -242,7 +244,7 @@ class TrainingRun(ABC):
     @property
     @abstractmethod
     def identity(self) -> dict[str, str]:
-        """What a resumed run must agree in: `digest` of the data, `prompt` (digest of fixed texts), where needed `kind`."""
+        """What a resumed run must agree in: `digest` of the data, `prompt` (of texts), if need be `kind`, `servers`."""
 
     def values(self) -> dict[str, Any]:
         """Return further JSON values of a checkpoint."""
@@ -330,13 +332,19 @@ def _refuse_changes(run: TrainingRun, then: Mapping[str, Any]) -> None:
     changed = [
         f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
         for key in sorted(now.keys() | before.keys())
-        if now.get(key) != before.get(key) and key not in _FREE_ON_RESUME
+        if now.get(key) != before.get(key)
+        and key not in _FREE_ON_RESUME
+        and not (key in _SCORERS and is_address(now.get(key)) and is_address(before.get(key)))
     ]
     kind = run.identity.get("kind")
     if kind is not None and then["kind"] != kind:
         changed.insert(0, f"it trains a {then['kind']}")
     if changed:
         raise SettingsError(f"cannot resume '{run.out}' with other settings: " + "; ".join(changed))
+    if (was := then.get("servers")) != (is_now := run.identity.get("servers")):
+        raise SettingsError(
+            f"cannot resume '{run.out}': a server scores with another model: it was {was}, it is {is_now}"
+        )
     if then["prompt"] != run.identity["prompt"]:
         raise SettingsError(
             f"cannot resume '{run.out}': prompts are other texts than when it was started (another tokenizer, chat "
