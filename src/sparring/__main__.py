@@ -122,6 +122,24 @@ COMMANDS = (
         out=None,
     ),
     Command(
+        "view",
+        "Make the step inspector's page of a run, or of two side by side: steps, scores, labels, search trees, curves.",
+        "viewer.command:view",
+        arguments=(argument("runs", "Run directories or score files.", list[Path]),),
+        options=(
+            option("out", Path, Path("inspector.html"), "HTML page to write."),
+            option("data", list[Path] | None, None, "Files of traces, instead of those that the run names."),
+            option(
+                "threshold", list[float] | None, None, "Of the PRMs in order, or one for all.", min=0, max=1
+            ),
+            option("limit", int, 10_000, "At most so many cases.", min=1),
+            option("watch", float | None, None, "Write it again every so many seconds, until Ctrl-C.", min=1),
+        ),
+        kind="file",
+        after_stop="anew",
+        out=None,
+    ),
+    Command(
         "migrate",
         "Convert data made for TRL's or OpenRLHF's PRM trainer to our own form (docs/training.md).",
         "traces.convert:show_migration",

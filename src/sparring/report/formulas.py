@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import functools
 import html
+import itertools
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from latex2mathml.converter import Converter
@@ -56,6 +59,16 @@ class Html(str):
         return self
 
 
+class MathElement(NamedTuple):
+    """An element of a formula, of `ELEMENTS` with `ATTRIBUTES`: the text before its children, and that behind it."""
+
+    tag: str
+    attributes: Mapping[str, str]
+    text: str
+    children: Sequence[MathElement]
+    tail: str
+
+
 def visible(text: str) -> str:
     """Return the text with ``⟨U+0000⟩`` for each invisible character."""
     return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)
@@ -70,37 +83,50 @@ def with_formulas(text: str) -> Html:
     """Return `text` as markup with its formulas set: ``$…$``, ``$$…$$``, ``\\(…\\)`` and ``\\[…\\]``."""
     parts: list[str] = []
     end = 0
-    for match in list(_FORMULA.finditer(text))[:MOST]:
-        kind = str(match.lastgroup)
-        source = match[kind]
-        if kind == "dollar" and _PROSE.search(_COMMAND.sub(" ", source)):
-            continue
-        made = mathml(source, display="inline" if kind in ("dollar", "round") else "block")
+    for match, source, display in formulas_of(text):
+        made = mathml(source, display=display)
         if made is not None:
             parts += [escape(text[end : match.start()]), made]
             end = match.end()
     return Html("".join([*parts, escape(text[end:])]))
 
 
+def formulas_of(text: str) -> Iterator[tuple[re.Match[str], str, str]]:
+    """Yield the first `MOST` formulas of a text: where, the source, and whether it is set ``inline`` or as a ``block``."""
+    for match in itertools.islice(_FORMULA.finditer(text), MOST):
+        kind = str(match.lastgroup)
+        source = match[kind]
+        if kind != "dollar" or not _PROSE.search(_COMMAND.sub(" ", source)):
+            yield match, source, "inline" if kind in ("dollar", "round") else "block"
+
+
 @functools.lru_cache(maxsize=4096)
 def mathml(latex: str, *, display: str = "inline") -> Html | None:
     """Return a formula as a ``<math>`` element with its source as annotation; ``None`` where it cannot be read."""
+    tree = mathml_tree(latex, display=display)
+    if tree is None:
+        return None
+    source = f'<annotation encoding="application/x-tex">{escape(latex)}</annotation>'
+    inside = "".join(map(_written, tree))
+    return Html(f'<math display="{display}"><semantics>{inside}{source}</semantics></math>')
+
+
+def mathml_tree(latex: str, *, display: str = "inline") -> list[MathElement] | None:
+    """Return what is inside the ``<math>`` element of a formula; ``None`` where it cannot be read."""
     if len(latex) > LONGEST or not latex.strip() or _INVISIBLE.search(latex) or _MACRO.search(latex):
         return None
     try:
         tree = Converter(display=display).convert_to_element(_ALIGNED.sub("{align*}", latex))
         if sum(1 for _ in tree.iter()) > MOST_ELEMENTS:
             return None
-        inside = "".join(map(_written, tree))
+        return [_checked(element) for element in tree]
     except (
         Exception
     ):  # of broken LaTeX it raises whatever it stumbles over, IndexError and RecursionError among it
         return None
-    source = f'<annotation encoding="application/x-tex">{escape(latex)}</annotation>'
-    return Html(f'<math display="{display}"><semantics>{inside}{source}</semantics></math>')
 
 
-def _written(element: Element) -> str:
+def _checked(element: Element) -> MathElement:
     """Return an element with everything in it, if all of it is MathML; raises ValueError."""
     if not ELEMENTS.fullmatch(element.tag):
         raise ValueError(f"no element of a formula: {element.tag}")
@@ -108,12 +134,17 @@ def _written(element: Element) -> str:
         raise ValueError(f"{element.tag} of {len(element)} parts")
     if re.search(r"\\|^&(amp;)?$", element.text or ""):
         raise ValueError(f"not understood: {element.text}")  # it stands in the tree as it was written
-    attributes = "".join(
-        f' {name}="{value}"'
+    attributes = {
+        name: value
         for name, value in element.attrib.items()
         if ATTRIBUTES.fullmatch(name) and _VALUE.fullmatch(value)
-    )
-    text, tail = (
-        escape(_INVISIBLE.sub("", html.unescape(part or ""))) for part in (element.text, element.tail)
-    )
-    return f"<{element.tag}{attributes}>{text}{''.join(map(_written, element))}</{element.tag}>{tail}"
+    }
+    text, tail = (_INVISIBLE.sub("", html.unescape(part or "")) for part in (element.text, element.tail))
+    return MathElement(element.tag, attributes, text, [_checked(child) for child in element], tail)
+
+
+def _written(element: MathElement) -> str:
+    """Return the markup of an element."""
+    attributes = "".join(f' {name}="{value}"' for name, value in element.attributes.items())
+    inside = escape(element.text) + "".join(map(_written, element.children))
+    return f"<{element.tag}{attributes}>{inside}</{element.tag}>{escape(element.tail)}"

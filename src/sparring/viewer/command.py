@@ -1,0 +1,65 @@
+"""What `sparring view` does: read runs, write the page, and with `--watch` write it again and again.
+
+Contract: the page appears whole or not at all. Watching ends with Ctrl-C; a run that cannot be read in the middle of a
+write is read again in the next round.
+
+Not here: reading runs (`runs.py`), the page (`page.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from sparring.errors import SparringError
+from sparring.files import atomic_write_text
+from sparring.viewer.page import inspector_page
+from sparring.viewer.runs import inspector_data
+
+
+def view(
+    runs: Sequence[Path],
+    *,
+    out: Path,
+    data: Sequence[Path] | None = None,
+    threshold: Sequence[float] | None = None,
+    limit: int = 10_000,
+    watch: float | None = None,
+    console: Console | None = None,
+) -> Path:
+    """Write the step inspector's page of runs and return its path.
+
+    Args:
+        runs: run directories or score files.
+        out: HTML file to write.
+        data: files of traces, instead of those that the runs name.
+        threshold: of the PRMs in order, or one for all.
+        limit: at most so many cases.
+        watch: write the page again every so many seconds, until the process is stopped.
+        console: where to print (stdout by default).
+
+    Raises:
+        SparringError: a place is no run, runs do not go together, or the page cannot be written.
+    """
+    console = console or Console()
+
+    def write() -> None:
+        made = inspector_data(runs, data=data or (), thresholds=threshold or (), limit=limit)
+        atomic_write_text(out, inspector_page(made, watch=watch))
+        for note in made.notes if watch is None else ():
+            console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    write()
+    console.print(f"page: {out}", highlight=False, markup=False, soft_wrap=True)
+    while watch is not None:
+        time.sleep(watch)
+        try:
+            write()
+        except SparringError as error:
+            console.print(
+                f"not written: {error}", style="yellow", highlight=False, markup=False, soft_wrap=True
+            )
+    return out

@@ -1,0 +1,134 @@
+"""Every kind of run and how the step inspector reads it: a table from what a folder holds to its reader.
+
+Contract: `inspector_data` is a function of the runs' files (and of the data that they name). An unknown place is refused
+in one line that says what is known. Scores of the same cases, and training runs, can be laid side by side; others come
+alone.
+
+Not here: the readers (one file per family of runs), the page (`page.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sparring.errors import SparringError
+from sparring.evaluation.scored import Threshold
+from sparring.report.kinds import Table
+from sparring.report.numbers import with_interval
+from sparring.report.page import Run, flat, read_run
+from sparring.runs import METRICS_FILE
+from sparring.viewer.data import InspectorData
+from sparring.viewer.labelled import labelled_data, sources_of_file, sources_of_run, texts_of
+from sparring.viewer.trained import LOGS, training_data
+
+SCORED = ("processbench", "prmbench", "calibration", "compare", "scores")
+"""Kinds of which several can be laid side by side."""
+MOST_FACTS = 400
+KNOWN = "known are what demo, attack, label, search, eval … and train … write, and score files of `sparring score`"
+
+
+def kind_of(place: Path) -> str:
+    """Return the kind of a run directory or score file: the first word of its metrics' names, ``training`` or ``scores``.
+
+    Raises:
+        SparringError: it is nothing that is known.
+    """
+    if place.is_file():
+        return "scores"
+    if not place.exists():
+        raise SparringError(f"{place} does not exist; {KNOWN}")
+    if (place / METRICS_FILE).is_file():
+        names = {name.partition(".")[0] for name in read_run(place).metrics}
+        if "best_of_n" in names:
+            return "demo"
+        for name in (*SCORED, "attack", "label", "search", "bon", "oracle"):
+            if names == {name}:
+                return name
+        if names & {"training", "validation", "policy"} or (place / "log.jsonl").is_file():
+            return "training"
+    elif any((place / name).is_file() for name in LOGS):
+        return "training"
+    raise SparringError(f"{place} is no run directory; {KNOWN}")
+
+
+def inspector_data(
+    runs: Sequence[Path],
+    *,
+    data: Sequence[Path] = (),
+    thresholds: Sequence[float] = (),
+    limit: int = 10_000,
+) -> InspectorData:
+    """Return the page of a run, or of several side by side.
+
+    Args:
+        runs: run directories or score files.
+        data: files of traces to read questions and steps from; by default those that the runs' settings name.
+        thresholds: of the PRMs in order, or one for all; by default those of the runs.
+        limit: at most so many cases.
+
+    Raises:
+        SparringError: a place is no run, or the runs do not go together.
+        DataError: a file does not hold what it should.
+    """
+    kinds = [kind_of(run) for run in runs]
+    if all(kind == "training" for kind in kinds):
+        made = training_data(runs)
+    elif all(kind in SCORED for kind in kinds):
+        made = _scored(runs, kinds, data, thresholds, limit)
+    elif len(runs) > 1:
+        named = ", ".join(f"{run} ({kind})" for run, kind in zip(runs, kinds, strict=True))
+        raise SparringError(
+            f"only scores of the same cases, or training runs, can be laid side by side: {named}"
+        )
+    else:
+        made = _alone(read_run(runs[0]), kinds[0], data, limit)
+    if len(runs) == 1 and (runs[0] / METRICS_FILE).is_file():
+        made = with_surroundings(made, read_run(runs[0]))
+    return made
+
+
+def _scored(
+    runs: Sequence[Path], kinds: Sequence[str], data: Sequence[Path], thresholds: Sequence[float], limit: int
+) -> InspectorData:
+    """Return the page of scores: of one or several runs or score files."""
+    found = [None if kind == "scores" else read_run(run) for run, kind in zip(runs, kinds, strict=True)]
+    sources = [
+        source
+        for place, kind, run in zip(runs, kinds, found, strict=True)
+        for source in (sources_of_file(place) if run is None else sources_of_run(run, kind))
+    ]
+    if thresholds:
+        if len(thresholds) not in (1, len(sources)):
+            raise SparringError(
+                f"{len(thresholds)} thresholds for {len(sources)} PRMs: give one for all, or one for each"
+            )
+        each = list(thresholds) * (len(sources) if len(thresholds) == 1 else 1)
+        sources = [
+            replace(source, threshold=Threshold(value, f"fixed {value:g}"))
+            for source, value in zip(sources, each, strict=True)
+        ]
+    # Texts come from a run that names its data, where there is one.
+    place = next((i for i, run in enumerate(found) if run is not None and run.settings.get("data")), 0)
+    first = next(source for source in sources if source.place == runs[place])
+    texts = texts_of(first, found[place], data)
+    return labelled_data(sources, texts, found[0] if len(runs) == 1 else None, limit)
+
+
+def _alone(run: Run, kind: str, data: Sequence[Path], limit: int) -> InspectorData:
+    raise SparringError(f"{run.folder} is a run of {kind}, which cannot be shown yet")
+
+
+def with_surroundings(made: InspectorData, run: Run) -> InspectorData:
+    """Return the page with all numbers of a run, its settings and its surroundings."""
+    rows: list[tuple[str, ...]] = [
+        (name, with_interval(metric), str(metric.n or "–"), metric.unit or "–")
+        for name, metric in run.metrics.items()
+    ]
+    every = Table("All numbers", ("metric", "value", "n", "unit"), rows)
+    facts = [
+        *flat(run.settings),
+        *flat({name: value for name, value in run.context.items() if value is not None}),
+    ]
+    return replace(made, tables=[*made.tables, every], facts=facts[:MOST_FACTS])
