@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +39,9 @@ class FakeScorer(ThreadingHTTPServer):
         """Return status and answer."""
         raise NotImplementedError
 
+    def get(self, path: str) -> tuple[int, Any]:
+        return 404, {"detail": "Not Found"}
+
     def __enter__(self) -> FakeScorer:
         return self
 
@@ -53,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/v1/models":
             self.reply(200, {"object": "list", "data": self.server.models()})
         else:
-            self.reply(404, {"detail": "Not Found"})
+            self.reply(*self.server.get(self.path))
 
     def do_POST(self) -> None:
         server = self.server
@@ -149,3 +153,123 @@ class FakeSparring(FakeScorer):
     def result(self, item: dict[str, Any]) -> dict[str, Any]:
         scores = [0.1 if "wrong" in step else 0.9 for step in item["steps"]]
         return {"id": item.get("id"), "steps": item["steps"], "scores": scores, "tokens": 1}
+
+
+class FakeVllm(FakeScorer):
+    """vLLM with a PRM: `/pooling` as its sources of November 2026 have it, with the fields, defaults and refusals.
+
+    Args:
+        logits: of all tokens of a prompt (rows of labels, or of the vocabulary for STEP pooling).
+        step: `step_tag_id` and `returned_token_ids` of STEP pooling; None for a head that classifies tokens.
+        activation_only: an older server, which does not know `use_activation` and ignores it.
+    """
+
+    def __init__(
+        self,
+        logits: Callable[[list[int]], list[list[float]]],
+        *,
+        step: tuple[int, list[int]] | None = None,
+        most: int = 4096,
+        activation_only: bool = False,
+    ) -> None:
+        super().__init__()
+        self.logits, self.step, self.most, self.activation_only = logits, step, most, activation_only
+        self.name, self.root = "prm", "/models/prm"
+
+    def models(self) -> list[dict[str, Any]]:
+        entry = {"id": self.name, "object": "model", "created": 1, "owned_by": "vllm", "root": self.root}
+        return [entry | {"parent": None, "max_model_len": self.most, "permission": []}]
+
+    @staticmethod
+    def refusal(message: str, param: str | None = None) -> tuple[int, Any]:
+        error = {"message": message, "type": "BadRequestError", "param": param, "code": 400}
+        return 400, {"error": error}
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if path != "/pooling":
+            return 404, {"detail": "Not Found"}
+        if body.get("model") not in (None, self.name):
+            message = f"The model `{body['model']}` does not exist."
+            return 404, {
+                "error": {"message": message, "type": "NotFoundError", "param": "model", "code": 404}
+            }
+        for name in ("normalize", "softmax", "activation"):
+            if name in body:
+                return self.refusal(f"Parameter `{name}` was removed; use `use_activation` instead.", name)
+        if body.get("task") not in (None, "token_classify"):
+            return self.refusal(f"Unsupported task: {body['task']!r} Supported tasks: ('token_classify',)")
+        given = body["input"]
+        prompts = [given] if given and isinstance(given[0], int) else given
+        data = []
+        for index, ids in enumerate(prompts):
+            if len(ids) > self.most:
+                return self.refusal(
+                    f"This model's maximum context length is {self.most} tokens. However, your request has {len(ids)} "
+                    "input tokens. Please reduce the length of the input messages.",
+                    "input_tokens",
+                )
+            vectors = self.logits(ids)
+            if self.step is not None:
+                tag, returned = self.step
+                vectors = [[row[one] for one in returned] for row in vectors]
+                vectors = [row for row, one in zip(vectors, ids, strict=True) if one == tag]
+            if self.activation_only or body.get("use_activation") is not False:
+                vectors = [softmax(row) for row in vectors]
+            data.append({"index": index, "object": "pooling", "data": vectors})
+        count = sum(map(len, prompts))
+        usage = {"prompt_tokens": count, "total_tokens": count, "completion_tokens": 0}
+        answer = {"id": "pool-1", "object": "list", "created": 1, "model": self.name, "data": data}
+        return 200, answer | {"usage": usage}
+
+
+def softmax(row: list[float]) -> list[float]:
+    most = max(row)
+    weights = [math.exp(one - most) for one in row]
+    return [one / sum(weights) for one in weights]
+
+
+class FakeSglang(FakeScorer):
+    """SGLang with a causal language model: `/v1/score` as its sources have it, items scored one by one.
+
+    Args:
+        logits: of the next token after a prompt, over the vocabulary.
+    """
+
+    def __init__(self, logits: Callable[[list[int]], list[float]], vocabulary: int) -> None:
+        super().__init__()
+        self.logits, self.vocabulary, self.delimiter = logits, vocabulary, None
+        self.info = True
+
+    def models(self) -> list[dict[str, Any]]:
+        return [{"id": "prm", "object": "model", "owned_by": "sglang", "root": "prm", "max_model_len": 4096}]
+
+    def get(self, path: str) -> tuple[int, Any]:
+        if path == "/get_server_info" and self.info:
+            return 200, {"model_path": "prm", "multi_item_scoring_delimiter": self.delimiter}
+        return 404, {"detail": "Not Found"}
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if path != "/v1/score":
+            return 404, {"detail": "Not Found"}
+        query, items, labels = body.get("query"), body.get("items"), body.get("label_token_ids")
+        error = None
+        if labels is None:
+            error = "label_token_ids must be provided"
+        elif not (isinstance(query, list) and isinstance(items, list) and isinstance(items[0], list)):
+            error = "Invalid combination of query/items types for score_request."
+        elif any(one >= self.vocabulary for one in labels):
+            error = f"Token ID {max(labels)} is out of vocabulary (vocab size: {self.vocabulary})"
+        if error is not None:
+            return 400, {
+                "object": "error",
+                "message": error,
+                "type": "BadRequestError",
+                "param": None,
+                "code": 400,
+            }
+        scores = []
+        for item in items:
+            probabilities = softmax(self.logits(item + query if body.get("item_first") else query + item))
+            row = [probabilities[one] for one in labels]
+            scores.append([one / sum(row) for one in row] if body.get("apply_softmax") else row)
+        return 200, {"scores": scores, "model": body["model"], "usage": None, "object": "scoring"}

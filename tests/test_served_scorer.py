@@ -136,7 +136,7 @@ def test_a_token_is_sent_asked_for_and_never_shown(server, monkeypatch):
 def test_an_answer_of_another_shape_is_never_used_and_the_field_named(server, change, named):
     scorer = open_scorer(f"http://{server.host}?retries=1")
     asked = traces(2)
-    _, answer = server.post("/v1/score", scorer.request(asked))
+    _, answer = server.post("/v1/score", scorer.request([scorer.prepare(trace) for trace in asked]))
     change(answer)
     server.faults = [says(json.dumps(answer).encode())] * 2
     with pytest.raises(ServerError, match=named):

@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeGuard
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import PlainValidator
@@ -29,6 +29,9 @@ from pydantic_core import PydanticCustomError
 from sparring.errors import SettingsError, did_you_mean
 from sparring.fingerprints import Identity
 from sparring.traces.records import Trace
+
+if TYPE_CHECKING:
+    from sparring.scorers.remote import RemoteScorer
 
 Overflow = Literal["refuse", "drop_steps"]
 TOKEN_VARIABLE = "SPARRING_TOKEN"  # noqa: S105 (a name)
@@ -211,8 +214,13 @@ def open_scorer(
         return scorer
     address = parse_address(str(source))
     token = token or os.environ.get(TOKEN_VARIABLE) or None
-    if address.kind:
-        raise SettingsError(f"{address.kind} servers are not spoken to yet")
-    from sparring.scorers.served import ServedScorer
-
-    return ServedScorer(address, model=model, token=token, threshold=threshold, overflow=overflow)
+    kind: type[RemoteScorer[Any]]
+    if address.kind == "vllm":
+        from sparring.scorers.vllm import VllmScorer as kind
+    elif address.kind == "sglang":
+        from sparring.scorers.sglang import SglangScorer as kind
+    elif address.kind == "judge":
+        raise SettingsError("judges are not spoken to yet")
+    else:
+        from sparring.scorers.served import ServedScorer as kind
+    return kind(address, model=model, token=token, threshold=threshold, overflow=overflow)

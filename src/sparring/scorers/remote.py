@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from asyncio import Semaphore
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import httpx
 
@@ -34,6 +34,7 @@ from sparring.scorers.door import TOKEN_VARIABLE, Address, Overflow
 from sparring.traces.fields import is_number
 from sparring.traces.records import Trace
 
+W = TypeVar("W", bound=tuple[Any, ...])
 Row = list[float] | DataError
 COMMON_OPTIONS = ("model", "concurrency", "batch", "timeout", "retries")
 """Options that every address can have."""
@@ -56,8 +57,8 @@ class Told:
     aggregation: str = "min"
 
 
-class RemoteScorer(ABC):
-    """A PRM on a server.
+class RemoteScorer(ABC, Generic[W]):
+    """A PRM on a server. What is sent of a trace is made ready once (`W`, which begins with the trace).
 
     Args:
         address: where; its options set `model`, `concurrency` (requests in flight), `batch` (traces per request),
@@ -105,11 +106,19 @@ class RemoteScorer(ABC):
         """Ask the server who it is; return that, how scores are read, and the threshold with its rule."""
 
     @abstractmethod
-    def request(self, traces: Sequence[Trace]) -> dict[str, Any]:
+    def prepare(self, trace: Trace) -> W:
+        """Return a trace made ready to be sent.
+
+        Raises:
+            DataError: it cannot be scored.
+        """
+
+    @abstractmethod
+    def request(self, works: Sequence[W]) -> dict[str, Any]:
         """Return the body of a request for the scores of traces."""
 
     @abstractmethod
-    def rows(self, answer: Any, traces: Sequence[Trace]) -> list[list[float]]:
+    def rows(self, answer: Any, works: Sequence[W]) -> list[list[float]]:
         """Return the scores in an answer.
 
         Raises:
@@ -133,10 +142,18 @@ class RemoteScorer(ABC):
 
     def score_each(self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None) -> list[Row]:
         """Return one list of scores per trace, or why there is none."""
-        if not traces:
-            return []
+        rows: list[Row] = [[] for _ in traces]
+        works: dict[int, W] = {}
+        for index, trace in enumerate(traces):
+            try:
+                works[index] = self.prepare(trace)
+            except DataError as error:
+                rows[index] = error
         lost = self.client.lost
-        rows = waited(self._all(traces, progress))
+        if works:
+            found = waited(self._all(list(works.values()), progress))
+            for index, row in zip(works, found, strict=True):
+                rows[index] = row
         if self.client.lost > lost:
             self.refuse_other()
         return rows
@@ -151,11 +168,11 @@ class RemoteScorer(ABC):
                 f"({now.fingerprint or 'no fingerprint'})"
             )
 
-    async def _all(self, traces: Sequence[Trace], progress: Callable[[int], None] | None) -> list[Row]:
+    async def _all(self, works: Sequence[W], progress: Callable[[int], None] | None) -> list[Row]:
         gate = Semaphore(self.client.concurrency)
         async with self.client.session() as http:
 
-            async def ask(part: Sequence[Trace]) -> list[Row]:
+            async def ask(part: Sequence[W]) -> list[Row]:
                 async with gate:
                     found = await self._ask(http, part)
                 if progress is not None:
@@ -163,27 +180,27 @@ class RemoteScorer(ABC):
                 return found
 
             size = self.per_request
-            parts = [traces[start : start + size] for start in range(0, len(traces), size)]
+            parts = [works[start : start + size] for start in range(0, len(works), size)]
             return [row for rows in await gather([ask(part) for part in parts]) for row in rows]
 
-    async def _ask(self, http: httpx.AsyncClient, traces: Sequence[Trace]) -> list[Row]:
+    async def _ask(self, http: httpx.AsyncClient, works: Sequence[W]) -> list[Row]:
         try:
             found = await self.client.ask(
                 http,
                 self.path,
-                self.request(traces),
-                lambda content: self.rows(json_answer(content), traces),
+                self.request(works),
+                lambda content: self.rows(json_answer(content), works),
             )
             return list(found)
         except RefusedError as error:
-            if len(traces) > 1:  # one of them is to blame
-                half = len(traces) // 2
-                return await self._ask(http, traces[:half]) + await self._ask(http, traces[half:])
-            [trace] = traces
+            if len(works) > 1:  # one of them is to blame
+                half = len(works) // 2
+                return await self._ask(http, works[:half]) + await self._ask(http, works[half:])
+            trace: Trace = works[0][0]
             kept = self.shorter(trace, error) if self.overflow == "drop_steps" else None
             if kept is not None and len(kept.steps) < len(trace.steps):
                 self.dropped_steps += len(trace.steps) - len(kept.steps)
-                return await self._ask(http, [kept])
+                return await self._ask(http, [self.prepare(kept)])
             message, field = reason_of(error)
             told = f"trace of problem '{trace.problem.id}': the server at {self.client.url} refuses it: {message}"
             return [DataError(told, field=field)]

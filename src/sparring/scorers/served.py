@@ -24,7 +24,7 @@ from sparring.traces.records import Trace
 _OTHERS = {"vllm": "vllm+http://…#folder", "sglang": "sglang+http://…#folder"}
 
 
-class ServedScorer(RemoteScorer):
+class ServedScorer(RemoteScorer[tuple[Trace]]):
     """A PRM behind `sparring serve`; arguments as of `RemoteScorer`."""
 
     path = "/v1/score"
@@ -64,23 +64,27 @@ class ServedScorer(RemoteScorer):
         identity = Identity(self.client.url, name, fingerprint, key)
         return identity, Told(**texts), None if threshold is None else float(threshold), rule
 
-    def request(self, traces: Sequence[Trace]) -> dict[str, Any]:
+    def prepare(self, trace: Trace) -> tuple[Trace]:
+        """Return the trace: it is sent as it is."""
+        return (trace,)
+
+    def request(self, works: Sequence[tuple[Trace]]) -> dict[str, Any]:
         """Return the body for some traces."""
         items = [
             {"id": str(index), "problem": trace.problem.question, "steps": list(trace.steps)}
-            for index, trace in enumerate(traces)
+            for index, (trace,) in enumerate(works)
         ]
         return {"model": self.identity.model, "items": items}
 
-    def rows(self, answer: Any, traces: Sequence[Trace]) -> list[list[float]]:
+    def rows(self, answer: Any, works: Sequence[tuple[Trace]]) -> list[list[float]]:
         """Return the checked scores of an answer."""
         if (model := field_of(answer, "model", str)) != self.identity.model:
             raise UnusableError(f"model: asked {self.identity.model!r}, answered by {model!r:.80}")
         results = field_of(answer, "results", list)
-        if len(results) != len(traces):
-            raise UnusableError(f"results: {len(results)} for {len(traces)} items")
+        if len(results) != len(works):
+            raise UnusableError(f"results: {len(results)} for {len(works)} items")
         rows = []
-        for index, (result, trace) in enumerate(zip(results, traces, strict=True)):
+        for index, (result, (trace,)) in enumerate(zip(results, works, strict=True)):
             place = f"results[{index}]"
             if (name := field_of(result, "id", str, place)) != str(index):
                 raise UnusableError(f"{place}.id: expected {str(index)!r}, got {name!r:.40}")
@@ -90,7 +94,9 @@ class ServedScorer(RemoteScorer):
 
     def shorter(self, trace: Trace, error: RefusedError) -> Trace | None:
         """Return the trace up to the step that the server names as the first that does not fit."""
-        _, field = reason_of(error)
+        message, field = reason_of(error)
+        if "past the limit of" not in message:  # it is refused for another reason
+            return None
         found = re.search(r"steps\[(\d{1,9})\]$", field or "")
         if found is None or not 0 < int(found[1]) < len(trace.steps):
             return None
