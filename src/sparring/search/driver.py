@@ -38,7 +38,7 @@ from sparring.search.independent import independent
 from sparring.search.lookahead import lookahead
 from sparring.search.particles import particles
 from sparring.search.puct import puct
-from sparring.search.scoring import Lengths, SearchError, StepScores, each_that_fits
+from sparring.search.scoring import Lengths, NothingFoundError, StepScores, each_that_fits
 from sparring.search.settings import MethodSettings
 from sparring.search.task import Sample, Sampled, Score, Scored, Search, State, Steps, Task, Valuation, choice
 from sparring.settings import dump_settings
@@ -183,7 +183,7 @@ def run_search(
     ordered = [results[problem.id] for problem in problems]
     refusal = next((found.refusal for found in ordered if found.refusal), None)
     if refusal is not None and not any(found.candidates for found in ordered):
-        raise SearchError(f"nothing was found for any problem: {refusal}")
+        raise NothingFoundError(f"nothing was found for any problem: {refusal}")
     return ordered
 
 
