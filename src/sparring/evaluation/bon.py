@@ -48,8 +48,6 @@ from sparring.traces.splitting import split_steps
 from sparring.worlds.subject import WorldText
 from sparring.worlds.world import judged, make_world
 
-SCORES_FILE = "scores.jsonl"
-"""A score file of the candidates, where a model has scored them."""
 _BASELINES = ("majority", "random")
 
 
@@ -147,8 +145,6 @@ def evaluate_bon(
         worst=misled,
         rules={"votes": votes, "rule": rule},
         extra={"missing_ids": missing, **who},
-        # What a model has just said is nowhere else; scores from files are.
-        files={} if scorer is None else {SCORES_FILE: ({"id": c, "scores": row} for c, row in rows.items())},
         notes=[f"expectations over subsets; votes: {votes}",
                *(f"{name.replace('_', ' ')}: {count}" for name, count in odd.items())],
         console=console,
