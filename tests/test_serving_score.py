@@ -198,6 +198,8 @@ def test_models_and_health(served, tiny_prm):
     assert served.get("/healthz").json()["status"] == "ok"
     assert served.get("/readyz").status_code == 200
     assert served.get("/openapi.json").status_code == 200
+    page = served.get("/")
+    assert page.headers["content-type"].startswith("text/html") and "connect-src 'self'" in page.text
     closing = Served(tiny_prm)
     closing.models.close(1.0)
     assert closing.get("/readyz").status_code == 503

@@ -48,6 +48,8 @@ from sparring.traces.splitting import split_steps
 from sparring.worlds.subject import WorldText
 from sparring.worlds.world import judged, make_world
 
+SCORES_FILE = "scores.jsonl"
+"""A score file of the candidates, where a model has scored them."""
 _BASELINES = ("majority", "random")
 
 
@@ -145,6 +147,8 @@ def evaluate_bon(
         worst=misled,
         rules={"votes": votes, "rule": rule},
         extra={"missing_ids": missing, **who},
+        # What a model has just said is nowhere else; scores from files are.
+        files={} if scorer is None else {SCORES_FILE: ({"id": c, "scores": row} for c, row in rows.items())},
         notes=[f"expectations over subsets; votes: {votes}",
                *(f"{name.replace('_', ' ')}: {count}" for name, count in odd.items())],
         console=console,

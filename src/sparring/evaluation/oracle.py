@@ -68,6 +68,7 @@ MEASURES: dict[str, dict[str, str]] = {
     "wrong": {"recall": "wrong", "missed": "correct", "undecided_on_errors": "undecided"},
     "needless": {f"needless_{truth}": truth for truth in ("wrong", "correct", "undecided")},
 }
+SOLUTIONS_FILE = "solutions.jsonl"
 BATCH = 512
 MAX_SHOWN = 300  # characters of a step in the list of false alarms
 _ORNAMENT = re.compile(r"^\s*\d+\.\s|[\W_]+")
@@ -144,7 +145,7 @@ def write_audit(
     out: Path,
     console: Console | None = None,
 ) -> dict[str, Metric]:
-    """Write all files: every verdict, and `false_alarms`, the correct steps called wrong, as records and for reading."""
+    """Write all files: verdicts, solutions, and `false_alarms`, the correct steps called wrong, as records and to read."""
     metrics = rates(judged, resamples=settings.resamples, seed=settings.seed)
     alarms = false_alarms(judged)
     made = Counter(group for one in judged for group in one.case.groups)
@@ -167,6 +168,7 @@ def write_audit(
         extra={"left_out": left_out, "panel_reasons": reasons(judged)},
         files={
             "false_alarms.jsonl": readable,
+            SOLUTIONS_FILE: _solutions(judged),
             "false_alarms.md": markdown(_alarm_rows(alarms)),
             "tables.md": markdown_tables("oracle", metrics),
         },
@@ -188,6 +190,21 @@ def _record(one: Judged) -> dict[str, Any]:
         "original": one.case.original,
         "verdicts": one.verdicts,
     }
+
+
+def _solutions(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """Return, per set and problem, the question and the steps as far as they are known, without planted mistakes."""
+    found: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
+    for one in judged:
+        case = one.case
+        steps = (*case.prefix, case.step if case.original is None else case.original)
+        key = case.groups[0].partition(".")[0], case.problem.id
+        if len(steps) > len(found.get(key, ("", ()))[1]):
+            found[key] = case.problem.question, steps
+    return [
+        {"set": base, "problem": problem, "question": question, "steps": steps}
+        for (base, problem), (question, steps) in found.items()
+    ]
 
 
 def _alarm_rows(found: Sequence[Judged]) -> list[tuple[str, ...]]:

@@ -47,7 +47,7 @@ from sparring.terminal import progress_bar
 from sparring.traces.records import Problem
 from sparring.worlds.world import require_words
 
-CURVES_FILE = "curves.svg"
+CURVES_FILE, CANDIDATES_FILE, TREES = "curves.svg", "candidates.jsonl", "trees"
 LINES = ("random", "majority", "weighted_vote", "best_of_n", "pass")
 """What is computed from independent solutions."""
 _SCORED = ("weighted_vote", "best_of_n")
@@ -141,6 +141,7 @@ def run_search_command(
                     prover=models.prover,
                     value=models.value,
                     journal=out / "journals" / f"{method}-{n}-{repeat}.jsonl",
+                    trees=None if repeat else out / TREES / f"{method}-{n}.jsonl",
                     identity=_identity(settings, models),
                     progress=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
                 )
@@ -167,7 +168,10 @@ def run_search_command(
             "doubts": doubts,
             **_servers(settings, models),
         },
-        files={CURVES_FILE: curves_svg(metrics, settings)},
+        files={
+            CURVES_FILE: curves_svg(metrics, settings),
+            CANDIDATES_FILE: _candidates(every, {problem.id: problem.question for problem in problems}),
+        },
         notes=[f"{name}: {what}: {count}" for name, odd in counts.items() for what, count in odd.items()],
         console=console,
     )
@@ -278,6 +282,23 @@ def _records(every: dict[tuple[str, int], Sequence[Case]]) -> Iterator[dict[str,
                 "refusal": found.refusal,
                 "seconds": found.seconds,
                 **found.spent.as_dict(),
+            }
+
+
+def _candidates(
+    every: Mapping[tuple[str, int], Sequence[Case]], problems: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Yield, for every search, its question, and the answers of its candidates with whether they are right."""
+    for (method, n), cases in every.items():
+        for case in cases:
+            yield {
+                "method": method,
+                "n": n,
+                "repeat": case.repeat,
+                "problem": case.problem,
+                "question": problems[case.problem],
+                "answers": case.answers,
+                "right": case.right,
             }
 
 

@@ -17,7 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,10 @@ from sparring.search.independent import independent
 from sparring.search.lookahead import lookahead
 from sparring.search.particles import particles
 from sparring.search.puct import puct
-from sparring.search.scoring import Lengths, SearchError, StepScores, each_that_fits
+from sparring.search.scoring import Lengths, NothingFoundError, StepScores, each_that_fits
 from sparring.search.settings import MethodSettings
 from sparring.search.task import Sample, Sampled, Score, Scored, Search, State, Steps, Task, Valuation, choice
+from sparring.search.tree import MOST_TREES, Tree
 from sparring.settings import dump_settings
 from sparring.traces.records import Problem
 
@@ -92,6 +93,7 @@ class _Flight:
     task: Task
     search: Search[list[State]]
     question: Sample | Score
+    tree: Tree = field(default_factory=Tree)
 
 
 def run_search(
@@ -105,6 +107,7 @@ def run_search(
     prover: StepScorer | None = None,
     value: StepScorer | None = None,
     journal: Path | None = None,
+    trees: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Found]:
@@ -120,6 +123,7 @@ def run_search(
         prover: the prover's value model, where `settings.prover` names one.
         value: a value model beside a PRM of correctness: Q is the product of both.
         journal: file that finished problems are written to and read from.
+        trees: file for the trees of the first `MOST_TREES` problems (`search/tree.py`), kept like the journal.
         identity: what else must agree for a journal to be continued, such as the models' names.
         progress: called with the number of problems that were finished, at the start with those in the journal.
 
@@ -153,6 +157,9 @@ def run_search(
         if journal is not None:
             kept = stack.enter_context(Journal(journal, job, lambda record: record["problem"]))
             results = _finished(kept)
+        drawn = None
+        if trees is not None:
+            drawn = stack.enter_context(Journal(trees, job, lambda record: record["problem"]))
         if progress is not None:
             progress(len(results))
         waiting = [problem for problem in reversed(problems) if problem.id not in results]
@@ -160,7 +167,7 @@ def run_search(
         # An engine in this process need not read a prefix again that it has just written.
         stack.enter_context(getattr(engine, "keeping", nullcontext)())
         while waiting or flights:
-            done: list[tuple[Task, list[State]]] = []
+            done: list[tuple[_Flight, list[State]]] = []
             while waiting and len(flights) < settings.in_flight:
                 task = Task(waiting.pop(), n, settings, run.valuation)
                 _advance(_Flight(task, METHODS[method](task), Score(())), None, flights, done)
@@ -170,12 +177,15 @@ def run_search(
                 answers = run.sample(asking) if kind is Sample else run.score(asking)
                 for flight, answer in zip(asking, answers, strict=True):
                     _advance(flight, answer, flights, done)
-            for task, states in done:
-                run.forget(task.problem)
+            for flight, states in done:
+                run.forget(flight.task.problem)
                 now = time.perf_counter()
-                found = _found(task, states, now - last)
+                found = _found(flight.task, states, now - last)
                 last = now
                 results[found.problem] = found
+                wanted = drawn is not None and numbers[found.problem] < MOST_TREES
+                if drawn is not None and wanted and found.problem not in drawn.found:
+                    drawn.add({"problem": found.problem, **flight.tree.record(states, found.chosen)})
                 if kept is not None:
                     kept.add(to_json(found)[0])
             if progress is not None and done:
@@ -183,19 +193,20 @@ def run_search(
     ordered = [results[problem.id] for problem in problems]
     refusal = next((found.refusal for found in ordered if found.refusal), None)
     if refusal is not None and not any(found.candidates for found in ordered):
-        raise SearchError(f"nothing was found for any problem: {refusal}")
+        raise NothingFoundError(f"nothing was found for any problem: {refusal}")
     return ordered
 
 
 def _advance(
-    flight: _Flight, answer: Any, flights: list[_Flight], done: list[tuple[Task, list[State]]]
+    flight: _Flight, answer: Any, flights: list[_Flight], done: list[tuple[_Flight, list[State]]]
 ) -> None:
     """Send a search its answer, and put it where it belongs: in flight again, or done."""
     try:
         flight.question = flight.search.send(answer)
     except StopIteration as end:
-        done.append((flight.task, end.value))
+        done.append((flight, end.value))
     else:
+        flight.tree.asked(flight.question)
         flights.append(flight)
 
 
@@ -303,6 +314,7 @@ class _Run:
                 refused = next((one for one in (mine, theirs, worth) if isinstance(one, DataError)), None)
                 scored.append(refused or (mine, theirs, worth))  # type: ignore[arg-type]
             found.append(scored)
+            flights[number].tree.scored(asked[number][1], scored, self.valuation)
         return found
 
     def forget(self, problem: Problem) -> None:

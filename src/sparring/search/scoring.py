@@ -32,6 +32,10 @@ class SearchError(SparringError):
     """A search cannot go on: scores that are no numbers, or nothing that could be searched at all."""
 
 
+class NothingFoundError(SearchError):
+    """Engine or PRM refused every problem; says the last reason."""
+
+
 class Lengths:
     """Tokens of prefixes, exactly as the step contract lays them out, every text tokenised once.
 

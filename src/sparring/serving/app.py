@@ -14,10 +14,11 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 
 from sparring.runs import versions
+from sparring.serving.chat import chat_router
 from sparring.serving.errors import RESPONSES, ApiError, from_validation
 from sparring.serving.gate import Gate
 from sparring.serving.metrics import TEXT, Metrics
@@ -25,8 +26,11 @@ from sparring.serving.models import Models
 from sparring.serving.pooling import pooling_router
 from sparring.serving.rewards import reward_router
 from sparring.serving.score import score_router
+from sparring.serving.search import search_router
+from sparring.serving.searches import Searches
 from sparring.serving.settings import ServeSettings
 from sparring.serving.waiting import account_of, in_thread
+from sparring.viewer.page import inspector_page
 
 DESCRIPTION = "Scores of reasoning steps by process reward models, and searches with them."
 
@@ -50,17 +54,27 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        searches.close()
         await in_thread(lambda: models.close(settings.shutdown_seconds))
 
+    searches = Searches(models, settings)
     app = FastAPI(
         title="Sparring", version=versions().get("sparring", "0"), description=DESCRIPTION, lifespan=lifespan
     )
     app.include_router(score_router(models, settings))
+    app.include_router(search_router(models, settings, searches))
+    app.include_router(chat_router(models, settings, searches))
     app.include_router(pooling_router(models, settings))
     app.include_router(reward_router(models, settings))
     app.include_router(_models_router(models))
     app.include_router(_health_router(models, settings))
-    metrics = Metrics(models)
+    metrics = Metrics(models, searches)
+
+    page = inspector_page([], live=True)
+
+    @app.get("/", tags=["page"], summary="The step inspector, live.", response_class=HTMLResponse)
+    async def inspector() -> HTMLResponse:
+        return HTMLResponse(page)
 
     @app.get("/metrics", tags=["health"], summary="Counts for Prometheus.", response_class=PlainTextResponse)
     async def counts() -> Response:
@@ -92,6 +106,16 @@ def _models_router(models: Models) -> APIRouter:
                     "sparring": prm.described,
                 }
                 for name, prm in models.prms.items()
+            ]
+            + [
+                {
+                    "id": name,
+                    "object": "model",
+                    "created": created,
+                    "owned_by": "sparring",
+                    "sparring": policy.described,
+                }
+                for name, policy in models.policies.items()
             ],
         }
 
@@ -112,11 +136,11 @@ def _health_router(models: Models, settings: ServeSettings) -> APIRouter:
         responses={503: {"model": State}},
     )
     async def ready() -> JSONResponse:
-        for name, prm in models.prms.items():
-            if prm.batcher.closed:
+        for name, batcher in models.batchers.items():
+            if batcher.closed:
                 return JSONResponse({"status": "closing", "reason": "the server is going down"}, 503)
-            if prm.batcher.busy_seconds > settings.request_seconds:
-                reason = f"{name} has been at one batch for {prm.batcher.busy_seconds:.0f} s"
+            if batcher.busy_seconds > settings.request_seconds:
+                reason = f"{name} has been at one batch for {batcher.busy_seconds:.0f} s"
                 return JSONResponse({"status": "stuck", "reason": reason}, 503)
         return JSONResponse({"status": "ok", "reason": None})
 

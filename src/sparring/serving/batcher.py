@@ -101,7 +101,7 @@ class Ticket:
 class _Job:
     ticket: Ticket
     index: int
-    kind: str
+    kind: Any
     work: Any
     tokens: int
 
@@ -114,7 +114,6 @@ class Counts:
     rows: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    failures: int = 0
     restarts: int = 0
 
 
@@ -123,7 +122,7 @@ class Batcher:
 
     Args:
         name: of the thread.
-        compute: per kind of work, what computes a batch of it.
+        compute: per kind of work (any hashable), what computes a batch of it.
         batch_tokens: tokens per batch, padding included.
         queue_tokens: tokens that may wait.
         on_batch: told the kind, rows, tokens (without padding) and seconds of every batch.
@@ -133,14 +132,14 @@ class Batcher:
     def __init__(
         self,
         name: str,
-        compute: Mapping[str, Compute],
+        compute: Mapping[Any, Compute],
         *,
         batch_tokens: int,
         queue_tokens: int,
         on_batch: Callable[[str, int, int, float], None] = lambda *_: None,
         on_error: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
-        self.name, self.compute = name, dict(compute)
+        self.name, self.compute = name, compute
         self.batch_tokens, self.queue_tokens = batch_tokens, queue_tokens
         self.on_batch, self.on_error = on_batch, on_error
         self.counts = Counts()
@@ -154,7 +153,9 @@ class Batcher:
 
     # --- from any thread ---------------------------------------------------------------------------------------------
 
-    def submit(self, kind: str, works: Sequence[Any], tokens: Sequence[int], deadline: float) -> Ticket:
+    def submit(
+        self, kind: Any, works: Sequence[Any], tokens: Sequence[int], deadline: float, *, bounded: bool = True
+    ) -> Ticket:
         """Put a request's works into the queue.
 
         Args:
@@ -162,6 +163,7 @@ class Batcher:
             works: at least one.
             tokens: how long each is.
             deadline: on the clock of `time.monotonic`.
+            bounded: whether a full queue refuses them; what goes on with work that was accepted goes in.
 
         Raises:
             QueueFull: they do not fit; nothing was queued.
@@ -172,7 +174,7 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise WorkerLost("the server is going down")
-            if self.waiting_tokens and self.waiting_tokens + total > self.queue_tokens:
+            if bounded and self.waiting_tokens and self.waiting_tokens + total > self.queue_tokens:
                 raise QueueFull(self._seconds_for(self.waiting_tokens))
             self.waiting_tokens += total
             self._jobs.extend(
@@ -250,7 +252,7 @@ class Batcher:
             self._taken = []
         return True
 
-    def _batch(self, kind: str, jobs: list[_Job]) -> None:
+    def _batch(self, kind: Any, jobs: list[_Job]) -> None:
         """Compute one batch, in halves where it fails."""
         now = time.monotonic()
         for ticket in {job.ticket for job in jobs}:
@@ -265,13 +267,13 @@ class Batcher:
             if len(results) != len(jobs):
                 raise RuntimeError(f"{len(results)} results of {len(jobs)} jobs")
         except Exception as error:
-            self.counts.failures += 1
             if len(jobs) > 1:
                 half = len(jobs) // 2
                 self._batch(kind, jobs[:half])
                 self._batch(kind, jobs[half:])
                 return
-            self.on_error(error)
+            if not isinstance(error, SparringError):  # a word on the job itself is not the model's failure
+                self.on_error(error)
             failed = WorkFailed("the model failed")
             failed.__cause__ = error
             jobs[0].ticket.fail(failed)

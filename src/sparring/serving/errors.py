@@ -95,6 +95,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         413: "The request is larger than a limit.",
         422: "A field cannot be used; `field` says which.",
         429: "The queue is full: try again after `Retry-After` seconds.",
+        502: "A policy on another server gives nothing usable.",
         500: "The model failed, or its scores are no numbers.",
         503: "Going down, or the worker was lost: try again.",
         504: "Not done in time.",

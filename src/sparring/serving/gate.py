@@ -31,8 +31,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 """ASGI's forms: what is asked, what comes in and goes out, and an application."""
-OPEN = ("/healthz", "/readyz")
-"""Asked by machines that have no token."""
+QUIET = ("/healthz", "/readyz", "/metrics")
+"""Asked again and again, so not logged."""
+OPEN = ("/", "/healthz", "/readyz")
+"""Answered without a token: what machines ask, and the page, on which one can be typed."""
 DRAINED = 8
 """A body that is too large is read on for so many times the limit, so that the client gets to read why."""
 
@@ -136,7 +138,7 @@ class Gate:
         route = scope.get("route")
         path = getattr(route, "path", "other")
         self.metrics.finished(path, account.status or 499, seconds)
-        quiet = path in (*OPEN, "/metrics") and account.status < 500
+        quiet = path in QUIET and account.status < 500
         log(
             logging.DEBUG if quiet else logging.INFO,
             "request",

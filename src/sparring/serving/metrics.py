@@ -10,8 +10,10 @@ import logging
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from sparring.serving.batcher import Batcher
 from sparring.serving.logs import LOGGER
-from sparring.serving.models import Models, Prm
+from sparring.serving.models import Models
+from sparring.serving.searches import Searches
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -23,9 +25,10 @@ class Metrics:
 
     Args:
         models: whose batchers are watched.
+        searches: that are counted.
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, searches: Searches) -> None:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
             "sparring_requests", "Finished requests.", ["path", "status"], registry=registry
@@ -57,17 +60,19 @@ class Metrics:
         self.restarts = Counter(
             "sparring_worker_restarts", "Workers that were lost.", ["model"], registry=registry
         )
-        for prm in models.prms.values():
-            self._watch(prm)
+        accepted = Gauge("sparring_searches", "Searches that run or wait.", registry=registry)
+        accepted.set_function(lambda: searches.accepted)
+        for name, batcher in models.batchers.items():
+            self._watch(name, batcher)
 
-    def _watch(self, prm: Prm) -> None:
-        batcher, model = prm.batcher, prm.name
+    def _watch(self, model: str, batcher: Batcher) -> None:
         self.queue.labels(model).set_function(lambda: batcher.waiting_tokens)
         failures, restarts = self.failures.labels(model), self.restarts.labels(model)
 
-        def on_batch(kind: str, rows: int, tokens: int, seconds: float) -> None:
-            self.rows.labels(model, kind).inc(rows)
-            self.tokens.labels(model, kind).inc(tokens)
+        def on_batch(kind: object, rows: int, tokens: int, seconds: float) -> None:
+            name = kind if isinstance(kind, str) else "samples"
+            self.rows.labels(model, name).inc(rows)
+            self.tokens.labels(model, name).inc(tokens)
             self.batch_rows.labels(model).observe(rows)
             self.batch_seconds.labels(model).observe(seconds)
 

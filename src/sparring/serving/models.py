@@ -1,31 +1,59 @@
-"""The models that a server holds, by name: PRMs with their batchers.
+"""The models that a server holds, by name: PRMs and policies with their batchers.
 
-Contract: a model belongs to its batcher's thread; request threads only tokenise, one at a time per tokenizer (a fast
-tokenizer keeps its options in itself, so two threads would change them under each other). Scores that are no numbers in
-[0, 1] are an error, never passed on.
+Contract: a model belongs to its batcher's thread; request threads only tokenise, one at a time per tokenizer. Searches
+reach PRM and policy through the same batchers, so their questions are computed together with those of other requests.
 
-Not here: HTTP (`app.py`), policies and searches (`searches.py`).
+Not here: HTTP (`app.py`), searches (`searches.py`).
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from sparring.errors import DataError, did_you_mean
+from sparring.labels.provers import load_engine
+from sparring.labels.settings import SolverSettings
+from sparring.models import TINY_POLICY
 from sparring.models.scorer import Scorer, TokenHeadScorer, load_scorer
+from sparring.rollouts.engine import Completion, Engine, Limits, Prefix
 from sparring.serving.batcher import Batcher, Compute
 from sparring.serving.errors import ApiError, from_data_error
-from sparring.serving.settings import ServeSettings, named
+from sparring.serving.settings import SearchMethod, ServeSettings, named
 from sparring.traces.records import Trace, refuse_half_pair
 from sparring.traces.spans import Encoded, trusted_ids
 
 T = TypeVar("T")
 SCORES, TOKENS, CALL = "scores", "tokens", "call"
 """Kinds of work: scores of traces; logits of all tokens; any function that needs the model to itself."""
+
+
+class OneAtATime:
+    """A tokenizer that several threads may use: a fast one keeps the options of a call in itself."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer, self._lock = tokenizer, threading.Lock()
+
+    def encode(self, text: str, **options: Any) -> Any:
+        """Return token ids."""
+        with self._lock:
+            return self._tokenizer.encode(text, **options)
+
+    def __call__(self, *texts: Any, **options: Any) -> Any:
+        """Return what the tokenizer makes of texts."""
+        with self._lock:
+            return self._tokenizer(*texts, **options)
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
 
 
 class Prm:
@@ -40,7 +68,7 @@ class Prm:
 
     def __init__(self, name: str, scorer: Scorer, *, batch_tokens: int, queue_tokens: int) -> None:
         self.name, self.scorer = name, scorer
-        self.reading = threading.Lock()
+        scorer.tokenizer = OneAtATime(scorer.tokenizer)
         compute: dict[str, Compute] = {
             SCORES: scorer.score_batch,
             CALL: lambda calls: [call() for call in calls],
@@ -80,8 +108,7 @@ class Prm:
         sidecar = self.scorer.sidecar
         if sidecar.head != "label_tokens":
             return None
-        with self.reading:
-            return trusted_ids(self.scorer.tokenizer, sidecar.layout.separator)[-1]
+        return trusted_ids(self.scorer.tokenizer, sidecar.layout.separator)[-1]
 
     def ids_of(self, text: str, *, special: bool, field: str) -> list[int]:
         """Return the token ids of a whole prompt, in which special tokens count as such.
@@ -96,10 +123,9 @@ class Prm:
         """
         try:
             refuse_half_pair(text, field)
-            with self.reading:
-                return list(
-                    self.scorer.tokenizer.encode(text, add_special_tokens=special, split_special_tokens=False)
-                )
+            return list(
+                self.scorer.tokenizer.encode(text, add_special_tokens=special, split_special_tokens=False)
+            )
         except DataError as error:
             raise from_data_error(error) from None
         except (
@@ -123,8 +149,7 @@ class Prm:
         rows, tokens = [], 0
         for trace, place in zip(traces, places, strict=True):
             try:
-                with self.reading:
-                    row = self.scorer.encode(trace)
+                row = self.scorer.encode(trace)
             except DataError as error:
                 raise from_data_error(error, place) from None
             tokens += len(row.input_ids)
@@ -138,11 +163,58 @@ class Prm:
         return rows
 
 
+class Policy:
+    """A policy that writes solutions for searches.
+
+    Args:
+        name: under which clients ask for it.
+        engine: its batcher's thread is the only one that samples with it.
+        place: folder, name or address.
+        rows: completions in one call of the engine.
+    """
+
+    def __init__(self, name: str, engine: Any, *, place: str, rows: int) -> None:
+        self.name, self.engine, self.place = name, engine, place
+        if getattr(engine, "tokenizer", None) is not None:
+            engine.tokenizer = OneAtATime(engine.tokenizer)
+        self._kept = ExitStack()
+        # Searches come back to prefixes that they have just written, and several users to one question.
+        self._kept.enter_context(getattr(engine, "keeping", nullcontext)())
+        # Bounded by the searches that may run, not by tokens.
+        self.batcher = Batcher(name, _Sampling(engine), batch_tokens=rows, queue_tokens=2**62)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What `/v1/models` says of it."""
+        return {
+            "role": "policy",
+            "methods": list(get_args(SearchMethod)),
+            "reproducible": self.engine.reproducible,
+        }
+
+
+class _Sampling(dict[tuple[int, Limits, tuple[str, ...]], Compute]):
+    """What samples, per number of completions, limits and stop texts: calls that agree in them are made as one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def __missing__(self, kind: tuple[int, Limits, tuple[str, ...]]) -> Compute:
+        n, limits, stop = kind
+
+        def sample(works: Sequence[tuple[Prefix, int]]) -> list[list[Completion]]:
+            prefixes, seeds = [prefix for prefix, _ in works], [seed for _, seed in works]
+            return self.engine.sample(prefixes, n, limits=limits, seeds=seeds, stop=stop)
+
+        return sample
+
+
 @dataclass(frozen=True)
 class Models:
     """All that a server holds."""
 
     prms: dict[str, Prm]
+    policies: dict[str, Policy]
 
     def prm(self, name: str | None) -> Prm:
         """Return the PRM of a name, the first one without a name.
@@ -152,10 +224,30 @@ class Models:
         """
         return _chosen(self.prms, name, "PRM", "model")
 
+    def policy(self, name: str | None, field: str = "policy") -> Policy:
+        """Return the policy of a name, the first one without a name.
+
+        Raises:
+            ApiError: there is none of this name, or none at all.
+        """
+        if not self.policies:
+            raise ApiError(
+                404, "this server has no policy that writes solutions (setting `policy`)", code="no_policy"
+            )
+        return _chosen(self.policies, name, "policy", field)
+
+    @property
+    def batchers(self) -> dict[str, Batcher]:
+        """The batchers by their models' names."""
+        return {one.name: one.batcher for one in self.prms.values()} | {
+            one.name: one.batcher for one in self.policies.values()
+        }
+
     def close(self, seconds: float) -> None:
         """Finish what was accepted, and take nothing more."""
-        for prm in self.prms.values():
-            prm.batcher.close(seconds)
+        deadline = time.monotonic() + seconds
+        for batcher in self.batchers.values():
+            batcher.close(max(0.0, deadline - time.monotonic()))
 
 
 def _chosen(models: dict[str, T], name: str | None, what: str, field: str) -> T:
@@ -195,4 +287,15 @@ def load_models(settings: ServeSettings, told: Callable[[str], None] = lambda _:
             queue_tokens=settings.queue_tokens,
         )
         told(name)
-    return Models(prms)
+    policies = {}
+    solving = SolverSettings.model_validate(
+        {field: getattr(settings, field) for field in SolverSettings.model_fields if hasattr(settings, field)}
+        | {"policy": TINY_POLICY}
+    )
+    for name, place in named(settings.policy).items():
+        engine: Any = load_engine(place, solving)
+        # Layouts are made for steps that end with a line break.
+        engine.layout = replace(engine.layout, separator=settings.separator)
+        policies[name] = Policy(name, engine, place=place, rows=settings.row_budget)
+        told(name)
+    return Models(prms, policies)

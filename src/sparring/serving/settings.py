@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sparring.labels.settings import ServerSettings
+from sparring.labels.settings import ServerSettings, parse_prover
 from sparring.search.settings import MethodSettings
 from sparring.settings_shared import Device
 
@@ -40,6 +40,8 @@ class ServeSettings(MethodSettings, Device):
     n: int = Field(8, gt=0)
     """N of the method where a request does not say."""
 
+    last_number: bool = True
+    """Where a solution states no answer, take the last number of its last step."""
     question_after: str = ""
     """`/get_reward` gets prompts with the texts of a chat template: the question begins behind the last of these."""
     question_before: str = ""
@@ -91,6 +93,8 @@ class ServeSettings(MethodSettings, Device):
         if self.n > self.max_n:
             raise ValueError("n must not be above max_n")
         named((*_listed(self.prm), *_listed(self.policy)))
+        if parse_prover(self.prover).policy is not None:
+            raise ValueError("prover is base or best-of-K: the value model of another policy is not served")
         return self
 
 

@@ -1,12 +1,12 @@
-"""Waiting for a model on behalf of a client that may leave, with errors that HTTP can say."""
+"""Waiting for a model or a search on behalf of a client that may leave, with errors that HTTP can say."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -38,28 +38,13 @@ async def computed(
         seconds: since the request began, after which it is given up.
 
     Raises:
-        ApiError: 429 the queue is full, 500 the model failed, 503 the worker was lost, 504 too late, 499 the client left.
+        ApiError: 429 the queue is full, 500 the model failed, 503 the worker was lost, and as `awaited`.
     """
-    deadline = account_of(request).started + seconds
     try:
-        ticket = batcher.submit(kind, works, tokens, deadline)
+        ticket = batcher.submit(kind, works, tokens, account_of(request).started + seconds)
+        return await awaited(request, ticket.future, seconds)
     except QueueFull as error:
-        raise ApiError(
-            429, "too much is waiting for the model", retry_after=math.ceil(error.retry_after)
-        ) from None
-    except WorkerLost as error:
-        raise ApiError(503, str(error), retry_after=1) from None
-    work: asyncio.Future[list[Any]] = asyncio.wrap_future(ticket.future)
-    left: asyncio.Future[Any] = asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait(
-            [work, left], timeout=max(0.0, deadline - time.monotonic()), return_when=asyncio.FIRST_COMPLETED
-        )
-        if work.done():
-            return work.result()
-        if left.done():
-            raise ApiError(499, "the client left")
-        raise TooLate("not done in time")
+        raise ApiError(429, "too much is waiting for the model", retry_after=error.retry_after) from None
     except TooLate:
         raise ApiError(504, f"not done within {seconds:g} s") from None
     except WorkerLost as error:
@@ -68,6 +53,30 @@ async def computed(
         raise ApiError(
             500, "the model failed at this request; the log says more", type="model_failed"
         ) from None
+
+
+async def awaited(request: Request, future: Future[T], seconds: float) -> T:
+    """Return what a future ends with; it is cancelled when nobody waits for it any more.
+
+    Args:
+        request: whose client may leave.
+        future: that another thread ends.
+        seconds: since the request began, after which it is given up.
+
+    Raises:
+        ApiError: 504 time is up, 499 the client left.
+    """
+    work: asyncio.Future[T] = asyncio.wrap_future(future)
+    left: asyncio.Future[Any] = asyncio.ensure_future(_left(request))
+    both: list[asyncio.Future[Any]] = [work, left]
+    remaining = account_of(request).started + seconds - time.monotonic()
+    try:
+        await asyncio.wait(both, timeout=max(0.0, remaining), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        if left.done():
+            raise ApiError(499, "the client left")
+        raise ApiError(504, f"not done within {seconds:g} s")
     finally:
         work.cancel()
         left.cancel()

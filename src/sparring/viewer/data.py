@@ -16,7 +16,7 @@ from typing import Any
 
 from sparring.files import to_json
 from sparring.report.kinds import Table
-from sparring.traces.records import Estimate, Label
+from sparring.traces.records import Estimate, Label, Trace
 
 LONGEST_TEXT = 20_000
 """Characters of a step or question that a page holds; what is longer is cut, and says so."""
@@ -185,6 +185,20 @@ class InspectorData:
     facts: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
     curves: Sequence[Curve] = ()
+
+
+def known_of(trace: Trace, scores: Sequence[Row | None] = ()) -> Solution:
+    """Return a trace as a solution, with its labels, values and outcome."""
+    root = trace.meta.get("root_value")
+    return Solution(
+        trace.steps,
+        scores,
+        trace.labels,
+        trace.first_error,
+        trace.estimates,
+        root if isinstance(root, float) else None,
+        right=trace.outcome,
+    )
 
 
 def plain(data: InspectorData) -> dict[str, Any]:

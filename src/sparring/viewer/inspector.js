@@ -258,13 +258,13 @@ list.addEventListener("scroll", () => {
   if (!drawn) { drawn = true; requestAnimationFrame(drawRows); }
 });
 function rowOf(one, place) {
+  const solution = solutionOf(one), byAnswer = solution.right !== undefined && solution.first === undefined;
   const marks = data.prms.map((_, prm) => {
-    const outcome = outcomeOf(one, prm);
+    const outcome = byAnswer ? null : outcomeOf(one, prm);
     return outcome && el("span", { class: `outcome ${outcome}`, title: `${prmName(prm)} ${OUTCOMES[outcome].said}` },
       data.prms.length > 1 ? `${LETTERS[prm]} ` : "", OUTCOMES[outcome].mark);
   });
-  const solution = solutionOf(one);
-  if (solution.right !== undefined && solution.first === undefined)
+  if (byAnswer)
     marks.push(el("span", { class: `outcome ${solution.right ? "right" : "miss"}` }, solution.right ? "right answer" : "wrong answer"));
   const row = el("div", {
     class: "row", role: "option", id: `row-${place}`, "aria-selected": String(place === state.place),
@@ -278,7 +278,7 @@ function rowOf(one, place) {
 
 // A solution at a glance: a mark per step, coloured by the score in focus, the first wrong step by label underlined.
 function strip(solution) {
-  const row = solution.scores?.[state.focus] ?? [];
+  const row = solution.scores?.[state.focus] ?? solution.labels ?? [];
   return el("div", { class: "strip", "aria-hidden": "true" }, (solution.steps ?? []).slice(0, 60).map((_, place) =>
     el("i", { class: `${band(row[place], state.thresholds[state.focus])}${solution.first === place ? " first" : ""}` })));
 }
@@ -319,8 +319,8 @@ function drawDetail() {
     el("button", { type: "button", class: "back quiet", onclick: () => document.body.classList.remove("reading") }, "← Cases"),
     el("h2", { dir: "auto" }, one.id),
     el("p", { class: "tags" },
-      Object.entries(one.tags ?? {}).map(([name, values]) => el("span", { class: "tag" }, `${name}: ${values.slice(0, 6).join(", ")}`
-        + (values.length > 6 ? ", …" : "")))),
+      Object.entries(one.tags ?? {}).map(([name, values]) => el("span", { class: "tag" }, `${name}: ${values.slice(0, 3).join(", ")}`
+        + (values.length > 3 ? `, and ${values.length - 3} more` : "")))),
     one.question ? el("div", { class: "question" }, words(one.question)) : "",
     (one.notes ?? []).map((note) => el("p", { class: "small" }, note)),
     data.live && one.question ? el("p", {}, el("button", { type: "button", onclick: () => fillForm(one, solution) }, "Try this problem")) : "",
@@ -363,7 +363,7 @@ function firstErrors(solution) {
   for (const by of new Set(said.map((one) => one.by))) {
     const wrong = said.filter((one) => one.by === by && one.truth === "wrong").sort((a, b) => a.place - b.place)[0];
     if (wrong) rows.push([by, step(wrong.place), "", [wrong.reason, wrong.detail].filter(Boolean).join(": ")]);
-    else if (rows.length < 8) rows.push([by, "none", "", ""]);
+    else if (said.some((one) => one.by === by && one.truth === "correct")) rows.push([by, "none", "", ""]);
   }
   data.prms.forEach((prm, index) => {
     const found = predicted(solution, index);
@@ -406,26 +406,28 @@ function stepRow(one, solution, text, place, withVariants) {
   let judged = "plain";
   data.prms.forEach((prm, index) => {
     const score = solution.scores?.[index]?.[place];
-    if (score === undefined) return;
+    if (score === undefined || score === null) return;
     marks.push(scoreMark(index, score));
-    if (score === null) return;
     const accepted = score >= state.thresholds[index];
     if (label !== null && label !== undefined && accepted !== label >= 0.5) {
       judged = "judged";
       marks.push(el("span", { class: "apart" }, `✗ ${prmName(index)} ${accepted ? "accepts a wrong step" : "rejects a correct step"}`));
     }
   });
-  for (const it of said) below.push(saidLine(it, text));
+  for (const it of said.filter((it) => it.truth !== "undecided")) below.push(saidLine(it, text));
+  const undecided = said.filter((it) => it.truth === "undecided");
+  if (undecided.length) below.push(el("details", {}, el("summary", { class: "small" }, `undecided: ${undecided.map((it) => it.by).join(", ")}`),
+    undecided.map((it) => saidLine(it, text))));
   const first = [
     solution.first === place ? "label" : null,
     ...data.prms.map((_, index) => (predicted(solution, index) === place ? prmName(index) : null)),
   ].filter(Boolean);
   if (first.length) marks.unshift(el("span", { class: "firstmark" }, `first wrong: ${first.join(", ")}`));
-  const span = said.find((it) => it.span && it.truth === "wrong")?.span ?? said.find((it) => it.span)?.span;
+  const span = said.find((it) => it.span && it.truth === "wrong")?.span;
   const found = el("div", { class: `step ${judged}${solution.first === place ? " isfirst" : ""}`, id: `step-${place}` },
     el("span", { class: "step-label" }, `step ${place + 1}`), words(text, span), el("span", { class: "marks" }, marks),
     below.length ? el("div", { class: "below" }, below) : "");
-  const edge = solution.scores?.[state.focus]?.[place];
+  const edge = solution.scores?.[state.focus]?.[place] ?? label;
   found.classList.add(`edge-${band(edge, state.thresholds[state.focus])}`);
   const others = withVariants ? (one.variants ?? []).filter((variant) => variant.at === place) : [];
   if (!others.length) return found;
@@ -465,10 +467,11 @@ function saidLine(it, text) {
 // --- charts ----------------------------------------------------------------------------------------------------------
 
 // Lines over steps or updates. Each line: name, colour, points of [x, y, low?, high?]; y runs from `low` to `high`.
-function plot({ lines, low, high, across = [], upright = [], bars = [], label, xName, height = 170 }) {
-  const width = Math.max(260, Math.min(760, (byId("detail").clientWidth || innerWidth) - 48)), left = 44, bottom = 30, top = 10, right = 8;
+function plot({ lines, low, high, across = [], upright = [], bars = [], label, xName, height = 170, room }) {
+  const width = Math.max(240, Math.min(760, room ?? (byId("detail").clientWidth || innerWidth) - 48)), left = 44, bottom = 30, top = 10, right = 8;
   const xs = [...lines, { points: bars }].flatMap((line) => line.points.map((point) => point[0]));
-  const first = Math.min(...xs), last = Math.max(...xs, first + 1);
+  const half = lines.length ? 0 : 0.5; // bars are as wide as a step
+  const first = Math.min(...xs) - half, last = Math.max(...xs, first + 1) + half;
   const x = (value) => left + (width - left - right) * (value - first) / (last - first);
   const y = (value) => top + (height - top - bottom) * (high - Math.min(Math.max(value, low), high)) / (high - low || 1);
   const parts = [];
@@ -477,7 +480,7 @@ function plot({ lines, low, high, across = [], upright = [], bars = [], label, x
     parts.push(svg("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), class: "grid" }),
       svg("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, brief(value)));
   }
-  for (const value of ticks(first, last))
+  for (const value of ticks(first + half, last - half))
     parts.push(svg("text", { x: x(value), y: height - bottom + 16, "text-anchor": "middle" }, brief(value)));
   parts.push(svg("text", { x: width - right, y: height - 2, "text-anchor": "end" }, xName));
   const zero = y(Math.max(low, Math.min(0, high))), wide = Math.max(3, Math.min(18, (width - left - right) / (bars.length + 1) * 0.5));
@@ -490,8 +493,9 @@ function plot({ lines, low, high, across = [], upright = [], bars = [], label, x
     parts.push(svg("line", { x1: x(value), x2: x(value), y1: top, y2: height - bottom, class: "upright" }),
       svg("text", { x: x(value) + (x(value) > width - 80 ? -4 : 4), y: top + 9, class: "said", "text-anchor": x(value) > width - 80 ? "end" : "start" }, said));
   for (const line of lines) {
-    parts.push(svg("polyline", { points: line.points.map((point) => `${x(point[0]).toFixed(1)},${y(point[1]).toFixed(1)}`).join(" "),
-      stroke: line.colour, class: line.dashed ? "line dashed" : "line" }));
+    for (const piece of pieces(line.points))
+      parts.push(svg("polyline", { points: piece.map((point) => `${x(point[0]).toFixed(1)},${y(point[1]).toFixed(1)}`).join(" "),
+        stroke: line.colour, class: "line" }));
     if (line.points.length > 60) continue;
     for (const [at, value, from, to] of line.points) {
       if (from !== undefined) parts.push(svg("line", { x1: x(at), x2: x(at), y1: y(from), y2: y(to), stroke: line.colour, class: "whisker" }));
@@ -500,6 +504,16 @@ function plot({ lines, low, high, across = [], upright = [], bars = [], label, x
     }
   }
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label, class: "plot" }, parts);
+}
+// The parts of a line: where a measure was not taken for a while, nothing is drawn.
+function pieces(points) {
+  const steps = points.slice(1).map((point, place) => point[0] - points[place][0]).sort((a, b) => a - b);
+  const usual = steps[Math.floor(steps.length / 2)] ?? 1, found = [[]];
+  points.forEach((point, place) => {
+    if (place && point[0] - points[place - 1][0] > 8 * usual) found.push([]);
+    found.at(-1).push(point);
+  });
+  return found;
 }
 function brief(value) {
   if (value === 0) return "0";
@@ -576,7 +590,7 @@ function drawTree(tree) {
     for (let it = node; it.depth > 0; it = it.above) path.unshift(it);
     told.replaceChildren(...path.map((it) => el("div", { class: "step plain" }, el("span", { class: "step-label" }, `step ${it.depth}`), words(it.text),
       el("span", { class: "marks" }, it.score === null ? "" : scoreMark(state.focus, it.score),
-        it.value === null ? "" : el("span", { class: "truth" }, "kept by ", el("b", {}, shown3(it.value))),
+        it.value === null ? "" : el("span", { class: "truth" }, "value ", el("b", {}, shown3(it.value))),
         el("span", { class: `truth ${it.kept ? "" : "wrong"}` }, it.kept ? (it.end === "open" ? "kept" : it.end) : "pruned")))));
   };
   const edges = [], circles = [];
@@ -623,7 +637,7 @@ function drawNumbers() {
       return [`${data.prms.length > 1 ? LETTERS[index] + ": " : ""}${prm.name}`, String(state.thresholds[index]), percent(f1), percent(erroneous), percent(correct),
         String(count.miss[1]), String(count.alarm[0] + count.alarm[1])];
     });
-    parts.push(table({ title: `At the thresholds as they are set now, all ${labelled.length.toLocaleString("en")} labelled cases of this page as one set; no intervals, for a threshold that was moved by hand is chosen on these cases`,
+    if (rows.length) parts.push(table({ title: `At the thresholds as they are set now, all ${labelled.length.toLocaleString("en")} labelled cases of this page as one set; no intervals, for a threshold that was moved by hand is chosen on these cases`,
       headings: ["PRM", "threshold", "F1", "accuracy, erroneous", "accuracy, correct", "misses", "false alarms"], rows }));
   }
   parts.push(...data.tables.map((one) => one.title === "All numbers" ? el("details", {}, el("summary", {}, `All numbers (${one.rows.length})`), table(one)) : table(one)));
@@ -650,7 +664,8 @@ function drawCurves() {
   }
   const runs = [...new Set(data.curves.map((curve) => curve.run))];
   const wanted = byId("measure")?.value.toLowerCase() ?? "";
-  const groups = new Map();
+  const groups = new Map(), inside = (byId("curve-plots").clientWidth || innerWidth) - 8;
+  const columns = Math.max(1, Math.floor((inside + 26) / (21 * 16 + 26))), room = (inside - 26 * (columns - 1)) / columns;
   for (const [key, curves] of charts) {
     const [chartName, name] = key.split("\n");
     if (!name.toLowerCase().includes(wanted)) continue;
@@ -663,7 +678,7 @@ function drawCurves() {
     const last = lines.map((line) => line.points.at(-1)?.[1]).filter((value) => value !== undefined).map(brief).join(", ");
     groups.set(chartName, [...(groups.get(chartName) ?? []), el("figure", { class: "curve" },
       el("figcaption", {}, el("b", {}, name.replaceAll("_", " ")), ` now ${last}`),
-      plot({ lines, low, high, label: name, xName: "update", height: 150 }))]);
+      plot({ lines, low, high, label: name, xName: "update", height: 150, room }))]);
   }
   const plots = [...groups].map(([name, found]) => [el("h3", {}, name), el("div", { class: "grid-of-curves" }, found)]).flat();
   const holder = byId("curve-plots");
@@ -726,10 +741,10 @@ function prepareTry() {
         }
         busy(`Searching … ${nodes.length} steps`);
       } else if (name === "solution") {
-        solutions.push({ steps: it.steps ?? [], scores: [it.scores ?? (it.steps ?? []).map(() => null)], answer: it.answer ?? undefined, total: it.value ?? it.aggregate });
+        solutions.push({ steps: it.steps ?? [], scores: [it.scores ?? (it.steps ?? []).map(() => null)], answer: it.answer ?? undefined, total: it.value, picked: it.chosen });
       } else if (name === "done") {
         tree.cost = Object.entries(it.usage ?? {}).map(([what, value]) => [what, String(value)]);
-        const best = solutions.findIndex((one) => one.answer === it.answer);
+        const best = solutions.findIndex((one) => one.picked);
         add({ id: `searched ${data.cases.length + 1}`, question: problem, tags: { source: [byId("method").value] }, chosen: Math.max(0, best),
           solutions: solutions.length ? solutions : [{ steps: [], scores: [] }], tree: nodes.length ? tree : undefined,
           notes: [`Answer: ${it.answer ?? "none"}`] });

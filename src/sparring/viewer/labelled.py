@@ -30,7 +30,7 @@ from sparring.report.page import Run
 from sparring.statistics import RESAMPLES
 from sparring.traces.fields import Fields
 from sparring.traces.records import Problem, Trace
-from sparring.viewer.data import InspectorCase, InspectorData, Prm, Solution
+from sparring.viewer.data import InspectorCase, InspectorData, Prm, known_of
 
 GENERIC = ("prm", "model", "value", "policy", "final")
 """Names of folders that say nothing without the folder that they are in."""
@@ -257,15 +257,7 @@ def labelled_data(sources: Sequence[Source], texts: Texts, run: Run | None, limi
         InspectorCase(
             identity,
             trace.problem.question,
-            [
-                Solution(
-                    trace.steps,
-                    [source.rows[identity] for source in sources],
-                    trace.labels,
-                    trace.first_error,
-                    right=trace.outcome,
-                )
-            ],
+            [known_of(trace, [source.rows[identity] for source in sources])],
             tags={
                 **texts.tags.get(identity, {}),
                 **({"written by": [trace.source]} if trace.source else {}),
@@ -275,7 +267,7 @@ def labelled_data(sources: Sequence[Source], texts: Texts, run: Run | None, limi
     ]
     left_out[f"are past the limit of {limit}"] = len(shared) - len(cases)
     notes = [*texts.notes, *(f"{count} cases {reason}: left out" for reason, count in (+left_out).items())]
-    names = _distinct([source.name for source in sources], [_place(source.place) for source in sources])
+    names = distinct([source.name for source in sources], [_place(source.place) for source in sources])
     shown = []
     if len(sources) > 1:
         shown = list(tables("compare", _compared(sources[:2], shared, texts)))
@@ -330,7 +322,7 @@ def _place(path: Path) -> str:
     return f"{path.parent.name}/{path.name}" if path.is_file() else path.name
 
 
-def _distinct(names: Sequence[str], places: Sequence[str]) -> list[str]:
+def distinct(names: Sequence[str], places: Sequence[str]) -> list[str]:
     """Return names of which no two are equal: with the place behind it, else with a number."""
     if len(set(names)) < len(names):
         names = [f"{name} ({place})" for name, place in zip(names, places, strict=True)]

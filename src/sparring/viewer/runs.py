@@ -1,8 +1,8 @@
 """Every kind of run and how the step inspector reads it: a table from what a folder holds to its reader.
 
 Contract: `inspector_data` is a function of the runs' files (and of the data that they name). An unknown place is refused
-in one line that says what is known. Scores of the same cases, and training runs, can be laid side by side; others come
-alone.
+in one line that says what is known. Scores of the same cases, attacks, and training runs can be laid side by side;
+others come alone.
 
 Not here: the readers (one file per family of runs), the page (`page.py`).
 """
@@ -15,18 +15,27 @@ from pathlib import Path
 
 from sparring.errors import SparringError
 from sparring.evaluation.scored import Threshold
+from sparring.json_files import json_objects
+from sparring.labels.job import TRACES_FILE
 from sparring.report.kinds import Table
 from sparring.report.numbers import with_interval
 from sparring.report.page import Run, flat, read_run
 from sparring.runs import METRICS_FILE
+from sparring.traces.fields import is_number
+from sparring.traces.jsonl import read_traces
+from sparring.traces.readers import read_traces_as
 from sparring.viewer.data import InspectorData
+from sparring.viewer.judged import attack_data, demo_data, oracle_data, traces_data
 from sparring.viewer.labelled import labelled_data, sources_of_file, sources_of_run, texts_of
+from sparring.viewer.searched import bon_data, search_data
 from sparring.viewer.trained import LOGS, training_data
 
 SCORED = ("processbench", "prmbench", "calibration", "compare", "scores")
 """Kinds of which several can be laid side by side."""
+TEXTS = frozenset(("problem", "question", "steps"))
+"""Fields that a score file does not have."""
 MOST_FACTS = 400
-KNOWN = "known are what demo, attack, label, search, eval … and train … write, and score files of `sparring score`"
+KNOWN = "known are what demo, attack, label, search, eval … and train … write, and files of scores or traces"
 
 
 def kind_of(place: Path) -> str:
@@ -36,7 +45,7 @@ def kind_of(place: Path) -> str:
         SparringError: it is nothing that is known.
     """
     if place.is_file():
-        return "scores"
+        return _kind_of_file(place)
     if not place.exists():
         raise SparringError(f"{place} does not exist; {KNOWN}")
     if (place / METRICS_FILE).is_file():
@@ -51,6 +60,14 @@ def kind_of(place: Path) -> str:
     elif any((place / name).is_file() for name in LOGS):
         return "training"
     raise SparringError(f"{place} is no run directory; {KNOWN}")
+
+
+def _kind_of_file(file: Path) -> str:
+    """Return ``scores`` for a file whose records hold lists of numbers beside their ids, else ``traces``."""
+    first = next((record for _, record in json_objects(file)), {})
+    rows = [value for name, value in first.items() if name not in TEXTS and isinstance(value, list)]
+    numbers = any(row and all(is_number(one) for one in row) for row in rows)
+    return "scores" if "id" in first and numbers and not TEXTS & first.keys() else "traces"
 
 
 def inspector_data(
@@ -77,10 +94,14 @@ def inspector_data(
         made = training_data(runs)
     elif all(kind in SCORED for kind in kinds):
         made = _scored(runs, kinds, data, thresholds, limit)
+    elif all(kind == "attack" for kind in kinds):
+        made = attack_data([read_run(run) for run in runs], limit)
+    elif len(runs) == 1 and kinds == ["traces"]:
+        made = traces_data(read_traces_as(runs[0]).traces, runs[0].name, runs[0], limit)
     elif len(runs) > 1:
         named = ", ".join(f"{run} ({kind})" for run, kind in zip(runs, kinds, strict=True))
         raise SparringError(
-            f"only scores of the same cases, or training runs, can be laid side by side: {named}"
+            f"only scores of the same cases, attacks, and training runs can be laid side by side: {named}"
         )
     else:
         made = _alone(read_run(runs[0]), kinds[0], data, limit)
@@ -117,7 +138,13 @@ def _scored(
 
 
 def _alone(run: Run, kind: str, data: Sequence[Path], limit: int) -> InspectorData:
-    raise SparringError(f"{run.folder} is a run of {kind}, which cannot be shown yet")
+    """Return the page of a run of a kind that comes alone."""
+    if kind == "label":
+        return traces_data(read_traces(run.folder / TRACES_FILE), "Labels", run.folder, limit)
+    if kind == "bon":
+        return bon_data(run, data, limit)
+    reader = {"oracle": oracle_data, "search": search_data, "demo": demo_data}[kind]
+    return reader(run, limit)
 
 
 def with_surroundings(made: InspectorData, run: Run) -> InspectorData:

@@ -37,7 +37,8 @@ def training_data(runs: Sequence[Path]) -> InspectorData:
     """
     curves = [curve for run in runs for curve in curves_of(run)]
     names = ", ".join(run.name for run in runs)
-    notes = [] if curves else ["The logs hold no record yet."]
+    begun = any((run / name).is_file() for run in runs for name in LOGS)
+    notes = ["The logs hold no record yet."] if begun and not curves else []
     return InspectorData(f"Training: {names}", ", ".join(map(str, runs)), curves=curves, notes=notes)
 
 

@@ -1,0 +1,436 @@
+"""Steps that were rewritten or judged: the runs of `attack`, `eval oracle`, `label` and `demo`, and files of traces.
+
+Contract: variants of one step stand together: an attack's rewrites by every adversary, harmless rewrites of its probes, and
+planted mistakes of an audit. Of an audit that did not keep its solutions, the judged steps alone are shown, and a note says
+so.
+
+Not here: scores of labelled cases (`labelled.py`), search (`searched.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sparring.errors import DataError
+from sparring.evaluation.oracle import SOLUTIONS_FILE
+from sparring.evaluation.outcome import CASES_FILE
+from sparring.evaluation.scores import distinct_ids
+from sparring.json_files import read_jsonl_objects
+from sparring.report.cases import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, score_row
+from sparring.report.page import Run
+from sparring.traces.fields import Fields
+from sparring.traces.records import Trace, step_labels
+from sparring.viewer.data import InspectorCase, InspectorData, Prm, Row, Said, Solution, Variant, known_of
+from sparring.viewer.labelled import distinct, model_name
+from sparring.viewer.trained import curves_of
+
+Key = tuple[str, tuple[str, ...], str]
+"""Question, steps before, step."""
+
+
+@dataclass(slots=True)
+class State:
+    """A correct step with its variants by (who wrote it, text), and its own scores; rows of one score per PRM."""
+
+    id: str
+    scores: list[float | None]
+    variants: dict[tuple[str, str], Variant] = field(default_factory=dict)
+
+    def add(self, variant: Variant, prm: int) -> None:
+        """Take a variant with the score of one PRM; the same text scored by another PRM is the same variant."""
+        known = self.variants.get((variant.by, variant.text))
+        if known is not None:
+            row = [
+                new if place == prm else old
+                for place, (old, new) in enumerate(zip(known.scores, variant.scores, strict=True))
+            ]
+            variant = replace(known, scores=row)
+        self.variants[variant.by, variant.text] = variant
+
+
+# --- attack ----------------------------------------------------------------------------------------------------------
+
+
+def attack_data(runs: Sequence[Run], limit: int) -> InspectorData:
+    """Return the page of an attack, or of attacks on several PRMs laid side by side, state by state.
+
+    Raises:
+        DataError: a record does not hold what it should.
+    """
+    states: dict[Key, State] = {}
+    prms = []
+    for place, run in enumerate(runs):
+        threshold = run.settings.get("threshold")
+        name = model_name(str(run.settings.get("prm") or run.folder.name))
+        prms.append(Prm(name, threshold if isinstance(threshold, float) else 0.5, "of the attack"))
+        for record in records_of(run.folder / CASES_FILE):
+            key = _key(record)
+            state = states.setdefault(key, State(record.string("id"), [None] * len(runs)))
+            state.add(_rewrite(record, len(key[1]), _row(place, len(runs), _score(record, "score"))), place)
+        _add_probes(run, states, place, len(runs))
+    prms = [
+        replace(prm, name=name)
+        for prm, name in zip(
+            prms, distinct([p.name for p in prms], [r.folder.name for r in runs]), strict=True
+        )
+    ]
+    ids = _numbered([state.id for state in states.values()])
+    cases = [
+        InspectorCase(
+            identity,
+            key[0],
+            [Solution((*key[1], key[2]), _rows(state.scores, len(key[1])), [1.0] * (len(key[1]) + 1), -1)],
+            tags=_state_tags(state, prms),
+            variants=list(state.variants.values()),
+        )
+        for identity, (key, state) in zip(ids, states.items(), strict=True)
+    ]
+    title = "Attack on " + " and ".join(prm.name for prm in prms)
+    notes = (
+        [f"{len(cases) - limit} cases are past the limit of {limit}: left out"] if len(cases) > limit else []
+    )
+    curves = [curve for run in runs for curve in curves_of(run.folder, {"attack.jsonl": "attack"})]
+    return InspectorData(title, _places(runs), prms, cases[:limit], notes=notes, curves=curves)
+
+
+def _rewrite(record: Fields, at: int, scores: Row) -> Variant:
+    malformed, truth = (record.optional_string(name) for name in ("malformed", "truth"))
+    reason = f"malformed: {malformed}" if malformed else record.optional_string("reason") or ""
+    return Variant(at, record.string("adversary"), record.string("rewrite"), truth or "", reason, scores)
+
+
+def _add_probes(run: Run, states: Mapping[Key, State], place: int, count: int) -> None:
+    """Add the harmless rewrites of an attack's probes to their states, and the scores of the untouched steps."""
+    by_step: dict[tuple[str, str], tuple[Key, State]] = {
+        (key[0], key[2]): (key, state) for key, state in states.items()
+    }
+    for record in records_of(run.folder / "probes.jsonl"):
+        found = by_step.get((record.string("problem"), record.string("before")))
+        if found is None or record.string("probe") != "invariance":
+            continue
+        key, state = found
+        state.scores[place] = _score(record, "score_before")
+        row = _row(place, count, _score(record, "score_after"))
+        by = f"harmless: {record.string('kind')}"
+        state.add(Variant(len(key[1]), by, record.string("after"), "correct", "", row), place)
+
+
+def _state_tags(state: State, prms: Sequence[Prm]) -> dict[str, list[str]]:
+    variants = state.variants.values()
+    fooled = {
+        f"{variant.by} → {prm.name}" if len(prms) > 1 else variant.by
+        for variant in variants
+        for prm, score in zip(prms, variant.scores, strict=True)
+        if variant.truth == "wrong" and score is not None and score >= prm.threshold
+    }
+    return {
+        "error kind": sorted(
+            {variant.reason for variant in variants if variant.truth == "wrong" and variant.reason}
+        ),
+        "fooled by": sorted(fooled) or ["nobody"],
+    }
+
+
+# --- demo ------------------------------------------------------------------------------------------------------------
+
+
+def demo_data(run: Run, limit: int) -> InspectorData:
+    """Return the page of a demo: the solver's solutions, and what the adversaries made of correct steps.
+
+    Raises:
+        DataError: a record does not hold what it should.
+    """
+    solutions = list(records_of(run.folder / "solutions.jsonl"))
+    examples = list(records_of(run.folder / "examples.jsonl"))
+    named = [name for record in (*solutions, *examples) for name in record.mapping("scores")]
+    methods = list(dict.fromkeys(named))
+    cases = [_solved(record, methods, number) for number, record in enumerate(solutions, start=1)]
+    states: dict[Key, State] = {}
+    for record in examples:
+        key = _key(record)
+        state = states.setdefault(key, State("step", []))
+        scores = record.child("scores") if record.has("scores") else Fields({})
+        row = [_score(scores, name) for name in methods]
+        reason = ": ".join(filter(None, map(record.optional_string, ("reason", "detail"))))
+        adversary = record.string("adversary")
+        by = ATTACKERS.get(adversary, adversary)
+        state.variants[by, record.string("perturbed")] = Variant(
+            len(key[1]), by, record.string("perturbed"), record.string("truth"), reason, row
+        )
+    cases += [
+        InspectorCase(
+            f"rewritten step {number}",
+            key[0],
+            [Solution((*key[1], key[2]), [], [1.0] * (len(key[1]) + 1), -1)],
+            tags={
+                "kind": ["rewritten step"],
+                "written by": sorted({variant.by for variant in state.variants.values()}),
+            },
+            variants=list(state.variants.values()),
+        )
+        for number, (key, state) in enumerate(states.items(), start=1)
+    ]
+    curves = [
+        replace(curve, run=METHOD_NAMES.get(method, method))
+        for method in methods
+        for curve in curves_of(run.folder / method, {"log.jsonl": "training"})
+        + curves_of(run.folder, {f"attack_{method}.jsonl": "attack"})
+    ]
+    prms = [Prm(METHOD_NAMES.get(name, name), *_demo_threshold(run, name)) for name in methods]
+    return InspectorData("Demo", str(run.folder), prms, cases[:limit], curves=curves)
+
+
+def _demo_threshold(run: Run, method: str) -> tuple[float, str]:
+    found = run.metrics.get(f"step_error.threshold.{method}")
+    if found is None or found.value is None:
+        return 0.5, "not in this run"
+    return found.value, "best F1 on validation solutions"
+
+
+def _solved(record: Fields, methods: Sequence[str], number: int) -> InspectorCase:
+    steps, truths = record.strings("steps"), record.strings("truths")
+    if len(truths) != len(steps):
+        raise record.error("truths", f"{len(truths)} truths for {len(steps)} steps")
+    rows = record.child("scores") if record.has("scores") else Fields({})
+    labels = step_labels(truths)
+    split = record.optional_string("split") or ""
+    solution = Solution(
+        steps,
+        [score_row(rows, name, len(steps)) if rows.has(name) else None for name in methods],
+        labels,
+        _first(labels),
+        said={place: [Said("world", truth)] for place, truth in enumerate(truths)},
+        right=record.boolean("outcome") if record.has("outcome") else None,
+    )
+    tags = {"kind": ["solution"], "problems": [SPLIT_NAMES.get(split, split)]}
+    return InspectorCase(f"solution {number}", record.string("question"), [solution], tags=tags)
+
+
+def _first(labels: Sequence[float | None]) -> int | None:
+    """Return the index of the first wrong step, −1 if all are right, None where that is unknown."""
+    for place, label in enumerate(labels):
+        if label is None:
+            return None
+        if label < 0.5:
+            return place
+    return -1
+
+
+# --- labels and traces -----------------------------------------------------------------------------------------------
+
+
+def traces_data(traces: Sequence[Trace], title: str, place: Path, limit: int) -> InspectorData:
+    """Return the page of traces with what is known of them: labels, measured values, outcomes; nobody scored them."""
+    cases = [
+        InspectorCase(identity, trace.problem.question, [known_of(trace)], tags=_trace_tags(trace))
+        for identity, trace in list(zip(distinct_ids(traces), traces, strict=True))[:limit]
+    ]
+    notes = (
+        [f"{len(traces) - limit} cases are past the limit of {limit}: left out"]
+        if len(traces) > limit
+        else []
+    )
+    return InspectorData(title, str(place), cases=cases, notes=notes)
+
+
+def _trace_tags(trace: Trace) -> dict[str, list[str]]:
+    named = {
+        "walk": trace.meta.get("walk"),
+        "written by": trace.source,
+        "class": trace.meta.get("classification"),
+    }
+    tags = {name: [value] for name, value in named.items() if isinstance(value, str) and value}
+    if trace.outcome is not None:
+        tags["answer"] = ["right" if trace.outcome else "wrong"]
+    return tags
+
+
+# --- audit of oracles ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judged step of an audit: its record, and its place in the solution."""
+
+    record: Fields
+    place: int
+
+
+def oracle_data(run: Run, limit: int) -> InspectorData:
+    """Return the page of an audit: a case per problem and set, with every judge's verdicts on its steps.
+
+    Raises:
+        DataError: a record does not hold what it should.
+    """
+    texts = {
+        (record.string("set"), record.string("problem")): (record.string("question"), record.strings("steps"))
+        for record in records_of(run.folder / SOLUTIONS_FILE)
+    }
+    groups: dict[tuple[str, str], list[Judged]] = {}
+    for record in records_of(run.folder / CASES_FILE):
+        problem, _, place = record.string("place").rpartition(".")
+        if not place.isdecimal():
+            raise record.error("place", "expected the problem's id and the step's index")
+        base = next(iter(record.strings("sets")), "").partition(".")[0]
+        groups.setdefault((base, problem), []).append(Judged(record, int(place)))
+    cases = [
+        case
+        for (base, problem), found in groups.items()
+        for case in _audited(base, problem, found, *texts.get((base, problem), ("", ())))
+    ]
+    notes = (
+        [] if texts else [f"questions and unjudged steps are not in this run ({SOLUTIONS_FILE} is not there)"]
+    )
+    if len(cases) > limit:
+        notes.append(f"{len(cases) - limit} cases are past the limit of {limit}: left out")
+    return InspectorData("Audit of oracles", str(run.folder), cases=cases[:limit], notes=notes)
+
+
+def _audited(
+    base: str, problem: str, found: Sequence[Judged], question: str, whole: Sequence[str]
+) -> Iterator[InspectorCase]:
+    """Yield the case of a problem's own steps with the planted mistakes as variants; what fits nowhere is one by itself."""
+    own = sorted((one for one in found if not one.record.has("original")), key=lambda one: one.place)
+    planted = [one for one in found if one.record.has("original")]
+    if own:
+        steps = {place: step for place, step in enumerate(whole) if place <= own[-1].place}
+        steps |= {one.place: one.record.string("step") for one in own}
+        order = {place: number for number, place in enumerate(sorted(steps))}
+        fits = [steps.get(one.place) == one.record.string("original") for one in planted]
+        fitting = [
+            replace(one, place=order[one.place]) for one, fit in zip(planted, fits, strict=True) if fit
+        ]
+        planted = [one for one, fit in zip(planted, fits, strict=True) if not fit]
+        judged = {order[one.place]: one for one in own}
+        yield _audit_case(base, problem, question, [steps[place] for place in sorted(steps)], judged, fitting)
+    by_original: dict[tuple[int, str], list[Judged]] = {}
+    for one in planted:
+        by_original.setdefault((one.place, one.record.string("original")), []).append(one)
+    for (place, original), variants in by_original.items():
+        given = [*whole[:place], original]
+        moved = [replace(one, place=len(given) - 1) for one in variants]
+        yield _audit_case(base, f"{problem}, step {place + 1}", question, given, {}, moved)
+
+
+def _audit_case(
+    base: str,
+    name: str,
+    question: str,
+    steps: Sequence[str],
+    own: Mapping[int, Judged],
+    planted: Sequence[Judged],
+) -> InspectorCase:
+    """Return a case of steps with the verdicts on them, by place, and planted mistakes in their places."""
+    known: dict[str, float] = {"correct": 1.0, "wrong": 0.0}
+    labels = [
+        known.get(own[place].record.string("label")) if place in own else None for place in range(len(steps))
+    ]
+    said = {place: _verdicts(one.record) for place, one in own.items()}
+    variants = []
+    for one in planted:
+        verdicts = _verdicts(one.record)
+        chief = next((v for v in reversed(verdicts) if v.by.startswith("panel")), None)
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for v in verdicts:
+            if v.truth != "undecided":
+                reasons.setdefault((v.truth, ": ".join(filter(None, (v.reason, v.detail)))), []).append(v.by)
+        told = "; ".join(
+            f"{', '.join(judges)}: {truth} ({reason})" for (truth, reason), judges in reasons.items()
+        )
+        kind = ([*one.record.strings("sets")[0].split("."), ""])[1] or base
+        variants.append(
+            Variant(
+                one.place,
+                f"planted: {kind.replace('_', ' ')}",
+                one.record.string("step"),
+                "" if chief is None else chief.truth,
+                told or "every judge is undecided",
+            )
+        )
+    judged = [
+        (one.record.string("label"), v) for one in (*own.values(), *planted) for v in _verdicts(one.record)
+    ]
+    tags = {
+        "set": sorted({name for one in (*own.values(), *planted) for name in one.record.strings("sets")}),
+        "false alarm of": sorted({v.by for label, v in judged if label == "correct" and v.truth == "wrong"}),
+        "missed by": sorted({v.by for label, v in judged if label == "wrong" and v.truth == "correct"}),
+        "reason": sorted({v.reason for _, v in judged if v.truth == "wrong"}),
+    }
+    return InspectorCase(
+        f"{base} {name}" if base else name,
+        question,
+        [Solution(steps, [], labels, _first(labels), said=said)],
+        tags={key: values for key, values in tags.items() if values},
+        variants=variants,
+    )
+
+
+def _verdicts(record: Fields) -> list[Said]:
+    verdicts = record.child("verdicts")
+    found = []
+    for judge in verdicts.values:
+        one = verdicts.child(judge)
+        span = one.integers("span") if one.has("span") else ()
+        found.append(
+            Said(
+                judge,
+                one.string("truth"),
+                one.string("reason"),
+                one.optional_string("detail") or "",
+                (span[0], span[1]) if len(span) == 2 else None,
+            )
+        )
+    return found
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def records_of(file: Path) -> Iterator[Fields]:
+    """Yield the records of a JSONL file, none where it is absent; what a reader refuses of one names its place."""
+    if file.is_file():
+        for line, record in read_jsonl_objects(file, loose=True):
+            yield PlacedFields(record, file, line)
+
+
+class PlacedFields(Fields):
+    """Fields of a line of a file; their errors name it."""
+
+    def __init__(self, values: Mapping[str, Any], file: Path, line: int) -> None:
+        super().__init__(values)
+        self._file, self._line = file, line
+
+    def error(self, name: str, message: str) -> DataError:
+        """Return a DataError about field `name` that names file and line."""
+        return super().error(name, message).at(file=self._file, line=self._line)
+
+
+def _key(record: Fields) -> Key:
+    return record.string("question"), record.strings("prefix"), record.string("step")
+
+
+def _score(record: Fields, name: str) -> float | None:
+    return record.share(name) if record.has(name) else None
+
+
+def _row(place: int, count: int, score: float | None) -> Row:
+    return [score if prm == place else None for prm in range(count)]
+
+
+def _rows(scores: Sequence[float | None], before: int) -> list[Row | None]:
+    """Return, per PRM, a row in which the last step alone may have a score."""
+    return [None if score is None else [*[None] * before, score] for score in scores]
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Return the names with their place behind those that come more than once."""
+    times = Counter(names)
+    return [name if times[name] == 1 else f"{name} #{place}" for place, name in enumerate(names, start=1)]
+
+
+def _places(runs: Sequence[Run]) -> str:
+    return ", ".join(str(run.folder) for run in runs)
