@@ -29,7 +29,8 @@ from sparring.evaluation.scores import (
     score_traces,
     scorer_name,
 )
-from sparring.scorers.door import Source, StepScorer, is_address
+from sparring.http_client import is_address
+from sparring.scorers.door import Source, StepScorer
 from sparring.settings import Settings
 from sparring.statistics import RESAMPLES
 from sparring.traces.readers import read_traces_as
