@@ -16,6 +16,7 @@ import datetime
 import email.utils
 import json
 import math
+import os
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -66,6 +67,11 @@ class Address:
             if name not in names:
                 raise SettingsError(f"{self.url}: unknown option {name!r}{did_you_mean(name, names)}")
         return self.options
+
+
+def token_from_environment() -> str | None:
+    """Return the token for servers that are named by an address, if there is one."""
+    return os.environ.get(TOKEN_VARIABLE) or None
 
 
 def is_address(source: object) -> TypeGuard[str]:

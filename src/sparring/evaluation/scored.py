@@ -30,7 +30,7 @@ from sparring.evaluation.scores import (
     scorer_name,
 )
 from sparring.http_client import is_address
-from sparring.scorers.door import Source, StepScorer
+from sparring.scorers.door import Source, StepScorer, record_of
 from sparring.settings import Settings
 from sparring.statistics import RESAMPLES
 from sparring.traces.readers import read_traces_as
@@ -131,7 +131,7 @@ def scored(
         journal=out / JOURNAL_FILE,
         scorer_name=scorer_name(settings.model, scorer),
     )
-    who = {"scorer": scorer.identity.record()} if is_address(settings.model) else {}
+    who = {"scorer": record_of(scorer)} if is_address(settings.model) else {}
     return Scored(dict(zip(traces, made, strict=True)), [], 0, threshold, who)
 
 

@@ -16,7 +16,6 @@ made is an error, never a number. Torch is imported for folders only.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -26,10 +25,11 @@ from pydantic_core import PydanticCustomError
 
 from sparring.errors import SettingsError
 from sparring.fingerprints import Identity
-from sparring.http_client import TOKEN_VARIABLE, is_address, parse_address
+from sparring.http_client import is_address, parse_address, token_from_environment
 from sparring.traces.records import Trace
 
 if TYPE_CHECKING:
+    from sparring.scorers.judge import JudgeScorer
     from sparring.scorers.remote import RemoteScorer
 
 Overflow = Literal["refuse", "drop_steps"]
@@ -109,6 +109,12 @@ def as_source(text: str | Path) -> Path | str:
     return text if isinstance(text, str) and is_address(text) else Path(text)
 
 
+def record_of(scorer: StepScorer) -> dict[str, Any]:
+    """Return what records name of a scorer: who it is, and what it has cost where it counts that."""
+    own = getattr(scorer, "record", None)
+    return scorer.identity.record() if own is None else dict(own())
+
+
 def open_scorer(
     source: str | Path,
     *,
@@ -148,14 +154,14 @@ def open_scorer(
             scorer.sidecar = scorer.sidecar.model_copy(update=chosen)
         return scorer
     address = parse_address(str(source))
-    token = token or os.environ.get(TOKEN_VARIABLE) or None
-    kind: type[RemoteScorer[Any]]
+    token = token or token_from_environment()
+    kind: type[RemoteScorer[Any]] | type[JudgeScorer]
     if address.kind == "vllm":
         from sparring.scorers.vllm import VllmScorer as kind
     elif address.kind == "sglang":
         from sparring.scorers.sglang import SglangScorer as kind
     elif address.kind == "judge":
-        raise SettingsError("judges are not spoken to yet")
+        from sparring.scorers.judge import JudgeScorer as kind
     else:
         from sparring.scorers.served import ServedScorer as kind
     return kind(address, model=model, token=token, threshold=threshold, overflow=overflow)

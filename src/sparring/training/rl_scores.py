@@ -17,7 +17,6 @@ from typing import Protocol
 import numpy as np
 
 from sparring.errors import SettingsError
-from sparring.fingerprints import Identity
 from sparring.http_client import is_address
 from sparring.labels.answers import Checker, Finished
 from sparring.labels.posterior import best_of_k
@@ -87,10 +86,10 @@ class Answer:
 Group = Sequence[Answer]
 
 
-def served(settings: RlSettings, **sources: StepScores | None) -> dict[str, Identity]:
-    """Return who scores, by setting, where that is a server."""
+def served(settings: RlSettings, **sources: StepScores | None) -> dict[str, StepScorer]:
+    """Return the scorers, by setting, that are servers."""
     return {
-        name: source.scorer.identity
+        name: source.scorer
         for name, source in sources.items()
         if isinstance(source, PrmScores) and is_address(getattr(settings, name))
     }
