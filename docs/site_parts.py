@@ -156,6 +156,7 @@ def _read(app: Sphinx, name: str, source: list[str]) -> None:
 
 def _to_source(app: Sphinx, doctree: document, name: str) -> None:
     """Lead links to modules of the package to their highlighted source."""
+    _dashes(doctree)
     for link in doctree.findall(lambda node: isinstance(node, nodes.Element) and "filename" in node):
         path = str(link.get("reftarget", ""))
         module = re.search(r"src/(sparring/.+)\.py$", path)
@@ -165,6 +166,13 @@ def _to_source(app: Sphinx, doctree: document, name: str) -> None:
             uri = relative_uri(app.builder.get_target_uri(name), f"_modules/{module[1]}.html")
             made = nodes.reference("", "", *link.children, refuri=uri, internal=True)
             link.replace_self(made)
+
+
+def _dashes(doctree: document) -> None:
+    """Set the dash between a parameter and its meaning, which Sphinx writes as two hyphens."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
 
 
 def _front(app: Sphinx, error: Exception | None) -> None:

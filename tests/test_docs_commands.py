@@ -2,7 +2,8 @@
 
 A command runs as it is shown, in a folder that has the files it names, small ones. Only what says how *much* is done is
 replaced (`SMALLER`); what decides whether it works at all, such as lengths and models, stays. A new command needs no
-entry unless it is of a new kind.
+entry unless it is of a new kind. Where a page shows what a command says (`console` blocks), the words must be in what it
+says here; the numbers are compared by `scripts/page_outputs.py`, which runs the whole.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from typer.testing import CliRunner
 
+from fake_scorers import FakeSparring
 from fake_server import FakeServer
 from family_sources import make_qwen_math
 from format_records import RECORDS, shepherd
+from page_outputs import WIDTH, sessions
+from page_outputs import words as words_of
 from rl_data import random_prm
 from sparring.__main__ import app
+from sparring.errors import SparringError
 from sparring.training.aprm import AprmSettings, train_aprm
 from supervised_data import data_file, separable_traces
-from test_docs import ROOT, blocks
+from test_docs import ROOT, blocks, shell_lines
 from tiny_tokenizers import SIZES, qwen_tokenizer
 
 ELSEWHERE = {
@@ -63,6 +68,7 @@ SMALLER: dict[str, str] = {
     "convert-prm": "",
     "migrate": "",
     "score": "",
+    "view": "",
 }
 _INDENTED = re.compile(r"^(?:#|    )\s*(sparring (?:.*\\\n)*.*)", re.MULTILINE)
 
@@ -77,11 +83,7 @@ def shown() -> dict[str, list[str]]:
         *sorted((ROOT / "examples").glob("*.py")),
     ]:
         text = file.read_text(encoding="utf-8")
-        lines = [
-            line
-            for body in (blocks(file, "bash") if file.suffix == ".md" else [])
-            for line in body.replace("\\\n", " ").splitlines()
-        ]
+        lines = shell_lines(file) if file.suffix == ".md" else []
         lines += [re.sub(r"\\\n[# ]*", " ", line) for line in _INDENTED.findall(text)]
         if commands := [line for line in lines if line.startswith("sparring ")]:
             found[str(file.relative_to(ROOT))] = commands
@@ -89,6 +91,15 @@ def shown() -> dict[str, list[str]]:
 
 
 SHOWN = shown()
+OUTPUTS = {
+    page: {
+        one.command: one.output
+        for body in sessions((ROOT / page).read_text(encoding="utf-8"))
+        for one in body
+    }
+    for page in SHOWN
+    if page.endswith(".md")
+}
 
 
 def name_of(words: list[str]) -> str:
@@ -111,6 +122,7 @@ def workshop(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     instruct = folder / "models" / "SmolLM2-135M-Instruct"
     Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), **SIZES)).save_pretrained(instruct)
     tokenizer.save_pretrained(instruct)
+    shutil.copytree(instruct, folder / "models" / "policy")
     shutil.copytree(instruct, folder / "models" / "Qwen2.5-Coder-1.5B-Instruct")
     make_qwen_math(folder / "models" / "Qwen2.5-Math-PRM-7B")
     longer = Qwen2Config(vocab_size=len(tokenizer), **(SIZES | {"max_position_embeddings": 4096}))
@@ -133,7 +145,7 @@ def workshop(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         }
         for n in range(2, 12)
     ]
-    for name in ("data/gsm8k/train", "data/gsm8k/test", "data/sums", "runs/rl_real/problems"):
+    for name in ("data/gsm8k/train", "data/gsm8k/test", "data/sums", "runs/rl_real/problems", "problems"):
         write(folder / f"{name}.jsonl", *sums)
     steps = [f"```python\nprint({n} + {n})\n```\nOutput: {2 * n}" for n in range(1, 5)]
     write(folder / "steps.jsonl", {"id": "1", "problem": "Double numbers.", "answer": "8", "solution": steps})
@@ -148,6 +160,7 @@ def workshop(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
             *(one for one in cases if one["id"].startswith(kind)),
         )
     scores = [{"id": one["id"], "scores": [0.9, 0.2]} for one in cases if one["id"].startswith("gsm8k")]
+    shutil.copy(folder / "data" / "processbench" / "gsm8k.json", folder / "data" / "gsm8k.json")
     for name in ("scores", "a", "b", "runs/gsm8k-panel/scores-after", "runs/gsm8k-arithmetic/scores-after"):
         write(folder / f"{name}.jsonl", *scores)
     write(
@@ -176,6 +189,13 @@ def server() -> Iterator[FakeServer]:
     made.server_close()
 
 
+@pytest.fixture
+def scorer() -> Iterator[FakeSparring]:
+    with FakeSparring() as made:
+        made.longest = 100_000
+        yield made
+
+
 def settings_files(page: str, folder: Path) -> None:
     """Write the settings files that a page shows, under the names that its commands give them."""
     texts = blocks(ROOT / page, "yaml") if page.endswith(".md") else []
@@ -191,30 +211,77 @@ def settings_files(page: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("page", SHOWN)
 def test_what_is_shown_runs(
-    page: str, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: FakeServer
+    page: str,
+    workshop: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: FakeServer,
+    scorer: FakeSparring,
 ) -> None:
     folder = tmp_path / "here"
     shutil.copytree(workshop, folder)
     settings_files(page, folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("COLUMNS", WIDTH)
+    outputs = OUTPUTS.get(page, {})
     for number, line in enumerate(SHOWN[page]):
         words = shlex.split(line, comments=True)[1:]
         name = name_of(words)
         if name in ELSEWHERE:
             continue
         assert name in SMALLER, f"say in SMALLER how '{name}' is made small"
-        result = CliRunner().invoke(app, smaller(words, SMALLER[name].split(), server, folder, number))
-        assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+        words = smaller(words, SMALLER[name].split(), server, scorer, folder, number)
+        result = CliRunner().invoke(app, words)
+        if line in outputs:  # a mistake that is shown is meant
+            said = result.output.replace(scorer.host, "127.0.0.1:8000").strip("\n").splitlines()
+            said += [f"error: {result.exception}"] if isinstance(result.exception, SparringError) else []
+            said = [part for one in said for part in one.splitlines()]
+            missing = words_of(outputs[line]) - words_of(said)
+            assert not missing, f"{line} does not say {missing}\n" + "\n".join(said)
+        else:
+            assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
 
 
-def smaller(words: list[str], less: list[str], server: FakeServer, folder: Path, number: int) -> list[str]:
+def test_answers_over_http_have_the_form_that_is_shown(tiny_prm: Path) -> None:
+    """Requests by `curl` that a page shows with their answer, asked of a served PRM."""
+    pytest.importorskip("fastapi")
+    from served import Served
+
+    served, asked = Served(tiny_prm), 0
+    for page, outputs in OUTPUTS.items():
+        for line, output in outputs.items():
+            words = shlex.split(line)
+            if words[0] != "curl":
+                continue
+            place = next(word for word in words if word.startswith("http://"))
+            body = json.loads(words[words.index("--json") + 1])
+            answer = served.post(re.sub(r"http://[^/]+", "", place), body)
+            assert form(answer.json()) == form(json.loads("\n".join(output))), (page, line)
+            asked += 1
+    assert asked
+
+
+def form(value: Any) -> Any:
+    """Return names and nesting of JSON without its values."""
+    if isinstance(value, dict):
+        return {key: form(inner) for key, inner in value.items()}
+    return [form(value[0])] if isinstance(value, list) and value else None
+
+
+def smaller(
+    words: list[str], less: list[str], server: FakeServer, scorer: FakeSparring, folder: Path, number: int
+) -> list[str]:
     """Return a command's words with less work, its server at hand, and no run where there is one already."""
     if "--explain" in words:
         return words
     keys = {word.partition("=")[0] for word in less}
     words = [word for word in words if word.partition("=")[0] not in keys]
     words = [re.sub(r"http://[^/]+/v1", server.url, word) for word in words]
+    words = [
+        re.sub(r"(?<!\+)http://(?:localhost|127\.0\.0\.1):8000\b", f"http://{scorer.host}", word)
+        for word in words
+    ]
     if "--out" in words and (place := words.index("--out") + 1) and (folder / words[place]).exists():
         words[place] += f"-{number}"
     return [*words, *less]
