@@ -234,6 +234,7 @@ def test_the_openai_client_gets_the_chosen_solution(served):
         ({"messages": [{"role": "user", "content": " "}]}, openai.UnprocessableEntityError),
         ({"messages": [{"role": "assistant", "content": "a"}]}, openai.UnprocessableEntityError),
         ({"n": 2}, openai.UnprocessableEntityError),
+        ({"stop": ["a", ""]}, openai.UnprocessableEntityError),
         ({"top_p": 0.5}, openai.UnprocessableEntityError),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.UnprocessableEntityError),
         ({"response_format": {"type": "json_object"}}, openai.UnprocessableEntityError),

@@ -61,6 +61,13 @@ class PolicySettings(PromptSettings):
             raise ValueError("two different texts are needed")
         return tags
 
+    @field_validator("stop")
+    @classmethod
+    def _check_stop(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in stop:
+            raise ValueError("a stop text is not empty")
+        return stop
+
     @property
     def thinking(self) -> tuple[str, str] | None:
         """The tags between which nothing is a step; None: all is."""

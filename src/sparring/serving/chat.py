@@ -43,6 +43,8 @@ from sparring.serving.searches import Event, Job, Outcome, Searches, Wish, summa
 from sparring.serving.settings import SearchMethod, ServeSettings
 from sparring.serving.waiting import account_of, awaited
 
+_Stop = Annotated[str, Field(min_length=1)]
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
@@ -102,7 +104,7 @@ class ChatRequest(_Part):
     """Of a whole solution (`best_of_n` and votes), else of one step."""
     max_completion_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     seed: int | None = Field(None, ge=0, le=2**63 - 1)
-    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=16)] | None = None
     n: Literal[1] | None = None
     top_p: float | None = Field(None, ge=1, le=1)
     presence_penalty: float | None = Field(None, ge=0, le=0)

@@ -49,6 +49,7 @@ def serve(settings: ServeSettings) -> None:
         server_header=False,
         timeout_graceful_shutdown=round(settings.shutdown_seconds),
     )
+    listening.listen(2048)  # who has read the address may ask at once
     log(logging.INFO, "listening", address=url, models=list(models.prms), token=token is not None)
     print(url, flush=True)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after it has stopped in order

@@ -130,10 +130,9 @@ def score_router(models: Models, settings: ServeSettings) -> APIRouter:
         prm = models.prm(body.model)
         account = account_of(request)
         account.model, account.items = prm.name, len(items)
-        traces = await in_thread(lambda: _traces(items, settings, flat=not isinstance(body, ScoreMany)))
+        traces = _traces(items, settings, flat=not isinstance(body, ScoreMany))
         account.steps = sum(len(trace.steps) for trace in traces)
-        places = _places(body)
-        scores, tokens = await scores_of(request, prm, traces, places, settings)
+        scores, tokens = await scores_of(request, prm, traces, _places(body), settings)
         threshold = prm.scorer.threshold if body.threshold is None else body.threshold
         aggregate = aggregation_for(prm.scorer) if body.aggregate is None else body.aggregate
         results = [
