@@ -59,7 +59,7 @@ class Running(Shared):
     checkpoint_every: int = Field(10, gt=0)
     """Updates between checkpoints to resume from."""
     trackers: list[str] = Field([])
-    """Trackers of accelerate to log to, such as `tensorboard` or `wandb`, where installed."""
+    """Trackers of accelerate to log to, such as `tensorboard`, `trackio` or `wandb`, where installed."""
 
 
 Shape = Literal["linear", "cosine", "constant"]

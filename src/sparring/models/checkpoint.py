@@ -1,7 +1,7 @@
 """Writing a PRM as an ordinary Hugging Face folder: native class, safetensors, tokenizer, sidecar, model card.
 
 Contract: the folder loads with `AutoModelForTokenClassification` (label tokens: `AutoModelForCausalLM`) and nothing of
-ours, and appears whole or not at all.
+ours, and appears whole or not at all. How vLLM serves it stands in its card, and for label tokens in `pooler_config.json`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import torch
 from transformers import AutoModelForTokenClassification
 
 from sparring.errors import CheckpointError
-from sparring.files import atomic_directory
+from sparring.files import atomic_directory, atomic_write_json
 from sparring.models.loading import quiet
 from sparring.models.sidecar import Sidecar, write_sidecar
+from sparring.traces.spans import trusted_ids
 
 LABELS = ("wrong", "correct")
 """Names of the classes of a PRM that is written here."""
 CORRECT = LABELS.index("correct")
+
+POOLER_FILE = "pooler_config.json"
+"""What vLLM is told of a PRM of label tokens: `--pooler-config "$(cat FOLDER/pooler_config.json)"`."""
 
 _PIPELINES = {"token_classification": "token-classification", "label_tokens": "text-generation"}
 _MEANINGS = {
@@ -73,8 +77,40 @@ def save_prm(
 def write_folder(folder: Path, model: Any, tokenizer: Any, sidecar: Sidecar, card: str) -> None:
     """Write a native model with tokenizer, sidecar and card atomically, replacing an older folder."""
     with atomic_directory(folder) as temporary, quiet():
-        write_model(temporary, model, tokenizer, card)
+        write_model(temporary, model, tokenizer, card + how_to_serve(sidecar))
         write_sidecar(temporary, sidecar)
+        write_pooler_config(temporary, tokenizer, sidecar)
+
+
+def write_pooler_config(folder: Path, tokenizer: Any, sidecar: Sidecar) -> None:
+    """Write what vLLM needs to give only the label tokens' logits at step tags; nothing for other heads.
+
+    Step tags are all tokens of the separator's last id: where a question or a step holds one too, a client picks the
+    steps' own by their places (`scorers/vllm.py`).
+    """
+    if sidecar.label_tokens is not None:
+        tag = trusted_ids(tokenizer, sidecar.layout.separator)[-1]
+        pooling = {
+            "pooling_type": "STEP",
+            "step_tag_id": tag,
+            "returned_token_ids": list(sidecar.label_tokens),
+        }
+        atomic_write_json(folder / POOLER_FILE, pooling)
+
+
+def how_to_serve(sidecar: Sidecar) -> str:
+    """Return the part of a model card that says how servers run it; empty for heads that vLLM does not have."""
+    if sidecar.head not in _PIPELINES:
+        return ""
+    pooler = f' --pooler-config "$(cat path/to/this/folder/{POOLER_FILE})"' if sidecar.label_tokens else ""
+    return f"""
+Served: `sparring serve path/to/this/folder`, or by vLLM, whose clients then name it
+`vllm+http://host:8000#path/to/this/folder`:
+
+```bash
+vllm serve path/to/this/folder --runner pooling{pooler}
+```
+"""
 
 
 def write_model(folder: Path, model: Any, tokenizer: Any, card: str) -> None:

@@ -26,6 +26,7 @@ from transformers import AutoModel, AutoModelForTokenClassification
 from sparring.errors import CheckpointError, SettingsError, did_you_mean
 from sparring.files import atomic_directory, dumps
 from sparring.locks import writes
+from sparring.models.checkpoint import write_pooler_config
 from sparring.models.loading import (
     HEAD_FILE,
     INDEX,
@@ -257,6 +258,7 @@ def convert_prm(
             "How it is scored stands in `sparring.json`.\n",
             encoding="utf-8",
         )
+        write_pooler_config(folder, load_tokenizer(folder), sidecar)
     if console is not None:
         console.print_json(dumps(sidecar.model_dump(mode="json")))
         console.print(f"converted: {out}", highlight=False, markup=False)

@@ -105,6 +105,7 @@ def available_trackers(wanted: Sequence[str]) -> list[str]:
             hint = {
                 "tensorboard": "pip install 'sparring[tracking]'",
                 "wandb": "pip install 'sparring[wandb]'",
+                "trackio": "pip install 'sparring[trackio]'",
             }
             known = ", ".join(sorted(installed)) or "none"
             raise SettingsError(
@@ -280,7 +281,12 @@ class TrainingRun(ABC):
             key: value if isinstance(value, (int, float, str, bool)) else str(value)
             for key, value in dump_settings(self.settings).items()
         }
-        self.accelerator.init_trackers(f"sparring-{type(self).__module__.rpartition('.')[2]}", config=tracked)
+        self.accelerator.init_trackers(
+            f"sparring-{type(self).__module__.rpartition('.')[2]}",
+            config=tracked,
+            # trackio goes on with the run of this name, as the files do.
+            init_kwargs={"trackio": {"name": self.out.name, "resume": "allow"}},
+        )
         return self.logs
 
     def track(self, record: Mapping[str, Any], prefix: str = "") -> None:
