@@ -10,9 +10,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 MADE := $(VENV)/.made
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
+PLUGINS := .venv-plugins/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo claims claims-page test lint docs install clean
+.PHONY: help demo claims claims-page test plugins lint docs install clean
 
 help:
 	@echo "make demo     a small run from start to report"
@@ -20,6 +21,7 @@ help:
 	@echo "FULL=1 make claims   everything (hours, said beforehand; goes on where it was stopped)"
 	@echo "make claims-page     docs/claims.md from the published records"
 	@echo "make test     lint, types and tests (what CI runs)"
+	@echo "make plugins  the adapters' tests against the packages that they plug into (own environment, 2.5 GB)"
 	@echo "make lint     ruff, mypy and the order of imports only"
 	@echo "make docs     the documentation as a site, build/docs/index.html"
 	@echo "make install  .venv with the development tools"
@@ -37,6 +39,9 @@ claims-page: $(CORE)
 test: lint
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 
+plugins: $(PLUGINS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-plugins/bin/python -m pytest tests/test_plugin_*.py
+
 lint: $(DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -49,7 +54,7 @@ docs: $(DEV)
 install: $(DEV)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
+	rm -rf $(VENV) .venv-plugins .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CORE): pyproject.toml constraints.txt | $(MADE)
@@ -61,6 +66,15 @@ $(DEV): pyproject.toml constraints.txt | $(MADE)
 	@echo "installing sparring with its development tools into $(VENV) (the first time this takes minutes) ..."
 	$(PIP) --editable '.[dev]'
 	@touch $(CORE) $@
+
+# verl and OpenRLHF ask for a GPU's packages, which the classes that are tested do not need.
+$(PLUGINS): pyproject.toml tests/plugins.txt | $(MADE)
+	@echo "installing what the adapters plug into (the first time this takes minutes) ..."
+	$(PYTHON) -m venv .venv-plugins
+	.venv-plugins/bin/python -m pip --disable-pip-version-check install torch==2.13.0
+	.venv-plugins/bin/python -m pip --disable-pip-version-check install --editable . --requirement tests/plugins.txt
+	.venv-plugins/bin/python -m pip --disable-pip-version-check install --no-deps verl==0.9.1 openrlhf==0.11.2
+	@touch $@
 
 # Says what is missing before it makes the environment.
 $(MADE):

@@ -273,3 +273,63 @@ class FakeSglang(FakeScorer):
             row = [probabilities[one] for one in labels]
             scores.append([one / sum(row) for one in row] if body.get("apply_softmax") else row)
         return 200, {"scores": scores, "model": body["model"], "usage": None, "object": "scoring"}
+
+
+class FakeJudge(FakeScorer):
+    """An OpenAI-compatible chat server; as judge it calls a step wrong that has "wrong" in it.
+
+    Attributes:
+        says: the answer to a request's last message; None: a refusal to speak (`content` is null).
+        logprobs: tokens of the answer with alternatives, or None where the server tells none.
+        refuses: parameters that it does not take.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
+        self.names = ["judge-model"]
+        self.says: Callable[[str, dict[str, Any]], str | None] = yes_or_no
+        self.logprobs: Callable[[str], list[dict[str, Any]] | None] = lambda text: None
+        self.refuses: set[str] = set()
+        self.finish = "stop"
+        self.longest = 100_000
+
+    def models(self) -> list[dict[str, Any]]:
+        return [{"id": name, "object": "model", "created": 1, "owned_by": "someone"} for name in self.names]
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if path != "/v1/chat/completions":
+            return 404, {"error": {"message": "no such place", "type": "invalid_request_error"}}
+        for name in sorted(self.refuses & body.keys()):
+            message = f"Unsupported parameter: '{name}' is not supported with this model."
+            error = {
+                "message": message,
+                "type": "invalid_request_error",
+                "param": name,
+                "code": "unsupported",
+            }
+            return 400, {"error": error}
+        asked = body["messages"][-1]["content"]
+        if len(asked) > self.longest:
+            message = "This model's maximum context length is 10 tokens."
+            return 400, {"error": {"message": message, "type": "BadRequestError", "param": None, "code": 400}}
+        text = self.says(asked, body)
+        choice: dict[str, Any] = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": self.finish,
+            "logprobs": None,
+        }
+        if body.get("logprobs") and text is not None and (tokens := self.logprobs(text)) is not None:
+            choice["logprobs"] = {"content": tokens}
+        usage = {"prompt_tokens": 50, "completion_tokens": 2, "total_tokens": 52}
+        answer = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"]}
+        return 200, answer | {"choices": [choice], "usage": usage}
+
+
+def judged_step(asked: str) -> str:
+    """The step that is asked about, in the presets' messages."""
+    return asked.partition("which is to be judged:\n")[2].partition("\n\n")[0]
+
+
+def yes_or_no(asked: str, body: dict[str, Any]) -> str:
+    return "No" if "wrong" in judged_step(asked) else "Yes"

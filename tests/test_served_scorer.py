@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fake_scorers import FakeSparring, busy, dies, says
 from sparring.errors import DataError, SettingsError, SparringError
-from sparring.http_client import ServerError
-from sparring.scorers.door import as_source, is_address, open_scorer, parse_address
+from sparring.http_client import ServerError, is_address, parse_address
+from sparring.scorers.door import as_source, open_scorer
 from sparring.traces.records import Problem, Trace
 
 QUICK = "retries=2&timeout=2"

@@ -1,4 +1,4 @@
-"""Asking HTTP servers for JSON: many requests in flight, tried again where that may help, answers untrusted.
+"""Asking HTTP servers for JSON: addresses, many requests in flight, tries again where that may help, untrusted answers.
 
 Contract: never more than `concurrency` requests are in flight. What may pass (a lost connection, a time-out, status 408,
 425, 429 or 5xx, an answer that its reader cannot use) is tried again with exponential back-off, and `Retry-After` is
@@ -16,6 +16,7 @@ import datetime
 import email.utils
 import json
 import math
+import os
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -23,17 +24,121 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from sparring.errors import SettingsError, SparringError
+from sparring.errors import SettingsError, SparringError, did_you_mean
 
 T = TypeVar("T")
 MOST_BYTES = 16_000_000
 """Longest answer that is read."""
+TOKEN_VARIABLE = "SPARRING_TOKEN"  # noqa: S105 (a name)
+"""Environment variable of the bearer token for servers that are named by an address."""
+KINDS = ("", "vllm", "sglang", "judge")
+_SCHEMES = {f"{kind}+{web}" if kind else web: (kind, web) for kind in KINDS for web in ("http", "https")}
 _PASSING = frozenset((408, 425, 429))
 _REFUSED = frozenset((400, 413, 422))
+
+
+# --- addresses --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server's address, taken apart.
+
+    Attributes:
+        kind: of `KINDS`; empty for our own.
+        url: what requests are sent to: scheme, host, port and path, without `/v1`.
+        folder: after the `#`: where the PRM is here; empty without one.
+        options: what stood after the `?`.
+    """
+
+    kind: str
+    url: str
+    folder: str
+    options: Mapping[str, str]
+
+    def only(self, *names: str) -> Mapping[str, str]:
+        """Return the options, refusing any of another name."""
+        for name in self.options:
+            if name not in names:
+                raise SettingsError(f"{self.url}: unknown option {name!r}{did_you_mean(name, names)}")
+        return self.options
+
+
+def token_from_environment() -> str | None:
+    """Return the token for servers that are named by an address, if there is one."""
+    return os.environ.get(TOKEN_VARIABLE) or None
+
+
+def is_address(source: object) -> TypeGuard[str]:
+    """Whether a text names a server and not a folder."""
+    return isinstance(source, str) and "://" in source
+
+
+def parse_address(text: str) -> Address:
+    """Return an address taken apart.
+
+    Raises:
+        SettingsError: another scheme, no host, a name or password in it, an option given twice or without a value.
+    """
+    scheme, _, _ = text.partition("://")
+    if scheme not in _SCHEMES:
+        raise SettingsError(f"{text!r}: no such kind of server{did_you_mean(scheme, _SCHEMES)}")
+    kind, web = _SCHEMES[scheme]
+    try:
+        parts = urlsplit(web + text[len(scheme) :])
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is no address: {error}") from None
+    if not host:
+        raise SettingsError(f"{text!r} is no address: a host follows '://'")
+    if "@" in parts.netloc:
+        raise SettingsError(
+            f"an address holds no name or password, it is written into records: set {TOKEN_VARIABLE}"
+        )
+    try:
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as error:
+        raise SettingsError(f"{text!r}: options are name=value, joined by &: {error}") from None
+    options = dict(pairs)
+    if len(options) < len(pairs) or "" in options.values():
+        raise SettingsError(f"{text!r}: an option is given twice or is empty")
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return Address(kind, f"{web}://{parts.netloc}{path}", parts.fragment, options)
+
+
+def whole_option(options: Mapping[str, str], name: str, default: int, *, least: int = 1) -> int:
+    """Return an option that is a whole number.
+
+    Raises:
+        SettingsError: it is none, or too small.
+    """
+    text = options.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < least:
+        raise SettingsError(f"?{name}= is a whole number from {least} on, got {text!r}")
+    return int(text)
+
+
+def number_option(options: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    """Return an option that is a number.
+
+    Raises:
+        SettingsError: it is none, or out of range.
+    """
+    try:
+        found = float(options.get(name, default))
+    except ValueError:
+        found = math.nan
+    if not low <= found <= high:
+        raise SettingsError(f"?{name}= is a number from {low:g} to {high:g}, got {options.get(name)!r}")
+    return found
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
 
 
 class ServerError(SparringError):
@@ -59,6 +164,19 @@ class RefusedError(SparringError):
         self.status, self.content = status, content
         self.reason = f"status {status}: {excerpt(content)}"
         super().__init__(self.reason)
+
+    def told(self) -> tuple[str, str | None]:
+        """Return what the refusal says, and the field that it names, in the forms of the servers that are known."""
+        try:
+            answer = json_answer(self.content)
+        except UnusableError:
+            return self.reason, None
+        error = answer.get("error", answer) if isinstance(answer, dict) else None
+        message = error.get("message") if isinstance(error, dict) else None
+        if not isinstance(message, str) or not isinstance(error, dict):
+            return self.reason, None
+        field = error.get("field") or error.get("param")
+        return " ".join(message.split())[:300], field if isinstance(field, str) else None
 
 
 class UnusableError(Exception):
@@ -217,6 +335,22 @@ def waited(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
+
+
+def field_of(value: Any, key: str, kind: type | tuple[type, ...], place: str = "") -> Any:
+    """Return a field of an answer.
+
+    Raises:
+        UnusableError: there is none of this type; names it.
+    """
+    name = f"{place}.{key}" if place else key
+    if not isinstance(value, dict) or key not in value:
+        raise UnusableError(f"{name} is missing")
+    found = value[key]
+    if not isinstance(found, kind) or isinstance(found, bool):
+        wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise UnusableError(f"{name}: expected {wanted}, got {type(found).__name__}")
+    return found
 
 
 def json_answer(content: bytes) -> Any:

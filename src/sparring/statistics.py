@@ -460,6 +460,11 @@ def proportion(successes: int, n: int, *, level: float = LEVEL) -> Metric:
     return Metric(successes / n, low, high, n, "fraction", WILSON)
 
 
+def wilson(share: float, n: int, *, level: float = LEVEL) -> tuple[float, float]:
+    """Return the ends of Wilson's interval for a mean of n numbers in [0, 1], which is no narrower than theirs need be."""
+    return _wilson(share, n, NormalDist().inv_cdf((1 + level) / 2))
+
+
 def _wilson(share: float, n: float, z: float) -> tuple[float, float]:
     """Return the shares whose score test with quantile z does not reject the observed one."""
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)

@@ -26,11 +26,12 @@ from rich.console import Console
 from sparring.evaluation.outcome import markdown_tables, write_evaluation
 from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustness
 from sparring.evaluation.scores import DEFAULT_THRESHOLD
+from sparring.http_client import is_address
 from sparring.locks import writes
 from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.roles import Players
 from sparring.runs import JsonlLog, Metric
-from sparring.scorers.door import StepScorer, as_source, is_address, open_scorer
+from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of
 from sparring.settings_shared import seed_from
 from sparring.statistics import bootstrap_mean, bootstrap_ratio
 from sparring.terminal import progress_bar
@@ -298,7 +299,7 @@ def run_attack(
         cases=cases,
         worst=sorted(accepted, key=lambda case: -case["score"]),
         rules={"prm": str(prm), "threshold": threshold},
-        extra={"left_out": left_out, **({"scorer": scorer.identity.record()} if is_address(prm) else {})},
+        extra={"left_out": left_out, **({"scorer": record_of(scorer)} if is_address(prm) else {})},
         files={
             "probes.jsonl": probes,
             "robustness.md": robustness_tables(str(prm), metrics, threshold, settings),

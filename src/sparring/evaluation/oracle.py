@@ -45,7 +45,7 @@ from sparring.evaluation.outcome import markdown, markdown_tables, write_evaluat
 from sparring.fingerprints import records_digest
 from sparring.journals import Journal
 from sparring.locks import writes
-from sparring.oracles.members import CORE, MEMBERS, check_members, short_name
+from sparring.oracles.members import CORE, JUDGE, MEMBERS, check_members, short_name
 from sparring.oracles.panel import Panel, combine
 from sparring.oracles.perturbations import PERTURBATIONS, style_of
 from sparring.oracles.sandbox import SandboxLimits
@@ -79,7 +79,7 @@ class OracleAuditSettings(Settings):
     """Settings of `sparring eval oracle`; at least one data file must be given."""
 
     members: list[str] = Field(list(CORE))
-    """Members of the panel: names, or one's own as file.py:function."""
+    """Members of the panel: names, one's own as file.py:function, or a judge's address (docs/servers.md)."""
     processbench: list[str] = Field([])
     """ProcessBench files, one per subset."""
     prmbench: str | None = None
@@ -133,7 +133,8 @@ def audit_oracles(
     limits = SandboxLimits(seconds=settings.step_seconds)
     with Panel(settings.members, workers=settings.workers, limits=limits) as panel:
         judged = judge_cases(found.cases, panel, journal=journal)
-    metrics = write_audit(judged, found, settings, out, console)
+        who = panel.record()
+    metrics = write_audit(judged, found, settings, out, console, who)
     journal.unlink(missing_ok=True)
     return metrics
 
@@ -144,6 +145,7 @@ def write_audit(
     settings: OracleAuditSettings,
     out: Path,
     console: Console | None = None,
+    who: Mapping[str, Any] | None = None,
 ) -> dict[str, Metric]:
     """Write all files: verdicts, solutions, and `false_alarms`, the correct steps called wrong, as records and to read."""
     metrics = rates(judged, resamples=settings.resamples, seed=settings.seed)
@@ -165,7 +167,7 @@ def write_audit(
         metrics,
         cases=map(_record, judged),
         worst=None,
-        extra={"left_out": left_out, "panel_reasons": reasons(judged)},
+        extra={"left_out": left_out, "panel_reasons": reasons(judged), **(who or {})},
         files={
             "false_alarms.jsonl": readable,
             SOLUTIONS_FILE: _solutions(judged),
@@ -460,7 +462,7 @@ def judge_cases(
     with ExitStack() as stack:
         kept = None
         if journal is not None:
-            job = {"cases": _digest(cases, panel.members)}
+            job = {"cases": _digest(cases, panel)}
             kept = stack.enter_context(Journal(journal, job, lambda record: record["case"], anew=True))
             for record in kept.found.values():
                 done[record["case"]] = {name: _verdict(plain) for name, plain in record["verdicts"].items()}
@@ -508,14 +510,17 @@ def _judged(cases: Sequence[Case], panel: Panel) -> list[dict[str, Verdict]]:
 
 def short(name: str) -> str:
     """Return a judge's name for metrics; one's own member ``file.py:function`` is called ``file-function``."""
-    if name in MEMBERS or name in (PANEL, AGAINST):
+    if name in MEMBERS or name in (PANEL, AGAINST, JUDGE):
         return name
     return word(f"{short_name(name)}-{name.rpartition(':')[2]}")
 
 
-def _digest(cases: Sequence[Case], members: Sequence[str]) -> str:
+def _digest(cases: Sequence[Case], panel: Panel) -> str:
     """Return a SHA-256 of all that the verdicts depend on: cases, members, and the code of the oracles."""
+    members = panel.members
     digest = hashlib.sha256(json.dumps(list(members)).encode())
+    if (judge := getattr(panel, "judge_member", None)) is not None:
+        digest.update(judge.key.encode())
     package = Path(__file__).parents[1]
     files = sorted([*package.glob("oracles/*.py"), *package.glob("contrib/oracles/*.py")])
     own = [Path(name.rpartition(":")[0]) for name in members if name not in MEMBERS]

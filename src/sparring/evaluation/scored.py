@@ -29,7 +29,8 @@ from sparring.evaluation.scores import (
     score_traces,
     scorer_name,
 )
-from sparring.scorers.door import Source, StepScorer, is_address
+from sparring.http_client import is_address
+from sparring.scorers.door import Source, StepScorer, record_of
 from sparring.settings import Settings
 from sparring.statistics import RESAMPLES
 from sparring.traces.readers import read_traces_as
@@ -130,7 +131,7 @@ def scored(
         journal=out / JOURNAL_FILE,
         scorer_name=scorer_name(settings.model, scorer),
     )
-    who = {"scorer": scorer.identity.record()} if is_address(settings.model) else {}
+    who = {"scorer": record_of(scorer)} if is_address(settings.model) else {}
     return Scored(dict(zip(traces, made, strict=True)), [], 0, threshold, who)
 
 

@@ -25,10 +25,11 @@ from rich.console import Console
 from sparring.errors import DataError, SettingsError, did_you_mean
 from sparring.evaluation.outcome import print_scored_traces
 from sparring.fingerprints import folder_identity, records_digest
+from sparring.http_client import is_address
 from sparring.journals import Journal
 from sparring.json_files import json_objects, write_jsonl_objects
 from sparring.locks import writes
-from sparring.scorers.door import StepScorer, as_source, is_address, open_scorer
+from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of
 from sparring.terminal import progress_bar
 from sparring.traces.fields import is_number, shown
 from sparring.traces.readers import read_traces_as
@@ -151,9 +152,10 @@ def scorer_name(model: Path | str | None, scorer: StepScorer) -> str:
 
 
 def who_scored(scorer: StepScorer) -> str:
-    """Return who scored, for people: address, model and fingerprint."""
-    identity = scorer.identity
-    return f"{identity.place}, model {identity.model} ({identity.fingerprint or 'no fingerprint'})"
+    """Return who scored, for people: address, model and fingerprint, and what it has cost where that is counted."""
+    identity, cost = scorer.identity, record_of(scorer).get("cost", {})
+    told = f"{identity.place}, model {identity.model} ({identity.fingerprint or 'no fingerprint'})"
+    return ", ".join([told, *(f"{name.replace('_', ' ')}: {count}" for name, count in cost.items())])
 
 
 def score_traces(

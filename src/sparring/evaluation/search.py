@@ -31,6 +31,7 @@ from rich.console import Console
 
 from sparring.evaluation.outcome import candidate_record, write_evaluation
 from sparring.fingerprints import folder_identity
+from sparring.http_client import is_address
 from sparring.labels.answers import Checker
 from sparring.labels.settings import SolverSettings, parse_prover
 from sparring.locks import writes
@@ -38,7 +39,7 @@ from sparring.models.prompts import prompt_digest
 from sparring.oracles.equality import answer_groups
 from sparring.rollouts.engine import Engine, room_note
 from sparring.runs import Metric
-from sparring.scorers.door import StepScorer, is_address, open_scorer
+from sparring.scorers.door import StepScorer, open_scorer, record_of
 from sparring.search.driver import Found, run_search
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.search.settings import MethodSettings
@@ -223,7 +224,7 @@ def _servers(settings: SearchSettings, models: Models) -> dict[str, Any]:
     named = {"prm": (settings.prm, models.scorer), "value": (settings.value, models.value)}
     named["prover"] = (parse_prover(settings.prover).policy, models.prover)
     found = {
-        name: scorer.identity.record()
+        name: record_of(scorer)
         for name, (source, scorer) in named.items()
         if is_address(source) and scorer is not None
     }

@@ -40,6 +40,9 @@ CONTRIB = {name: f"sparring.contrib.oracles.{name}:judge" for name in ("calculus
 
 MEMBERS = CORE | CONTRIB
 
+JUDGE = "judge"
+"""A language model on a server, named by its address, ``judge+http://…`` (`judged.py`); asked by the panel itself."""
+
 MAX_DETAIL = 500
 _TRUTHS = frozenset(get_args(Truth))
 _OWN = re.compile(r"(?P<place>.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?::(?P<name>[A-Za-z_]\w*))?")
@@ -72,10 +75,19 @@ def check_members(names: Sequence[str]) -> None:
     """
     if not names:
         raise SettingsError(f"an oracle needs at least one member (known: {', '.join(MEMBERS)})")
-    short = [_without_room(name) for name in names]
+    short = [JUDGE if is_judge(name) else _without_room(name) for name in names]
     for position, name in enumerate(short):
         if name in short[:position]:
             raise SettingsError(f"the oracle member '{name}' is given twice")
+        if is_judge(names[position]):
+            from sparring.oracles.judged import judge_address  # workers have no need of it
+
+            judge_address(names[position])
+            continue
+        if name == JUDGE:
+            raise SettingsError(
+                "the oracle member 'judge' is named by its address: judge+http://host:8000/v1?model=…"
+            )
         if name not in MEMBERS and not _OWN.fullmatch(name):
             raise SettingsError(
                 f"unknown oracle member '{name}'{did_you_mean(name, MEMBERS)}; "
@@ -95,6 +107,11 @@ OracleMembers = Annotated[list[str], AfterValidator(_known)]
 """A setting that names the members of a panel."""
 
 
+def is_judge(name: str) -> bool:
+    """Whether a member is a judge's address."""
+    return name.startswith((f"{JUDGE}+http://", f"{JUDGE}+https://"))
+
+
 def _without_room(name: str) -> str:
     """Return ``logic`` for ``contrib.logic``, and any other name as it is."""
     short = name.removeprefix("contrib.")
@@ -110,7 +127,7 @@ def resolve_members(names: Sequence[str]) -> tuple[str, ...]:
     check_members(names)
     resolved = []
     for name in map(_without_room, names):
-        if name not in MEMBERS and (own := _OWN.fullmatch(name)) is not None:
+        if name not in MEMBERS and not is_judge(name) and (own := _OWN.fullmatch(name)) is not None:
             place = own["place"]
             if place.endswith(".py"):
                 place = str(Path(place).expanduser().resolve())

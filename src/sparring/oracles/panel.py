@@ -8,7 +8,7 @@ How verdicts combine, in this order; a false alarm costs more than a miss:
    ``correct`` (the same claims as the correct original); or a member that judges the same kind of claim
    (`SAME_CLAIM`) says ``correct`` of an overlapping part of the step; a false calculation or a changed word that the
    comparison finds stands even beside the right answer. A member that would call the original wrong too has no say
-   (`members.ask`).
+   (`members.ask`). A judge (`judged.py`) stands against nobody.
 3. **The reference's word** where the original is known and `reference` is on the panel: only it can confirm, since
    right calculations may be those of something else; and where it does, doubts about claims that the original makes
    too do not count.
@@ -17,9 +17,9 @@ How verdicts combine, in this order; a false alarm costs more than a miss:
    step (`NO_DOUBT`), or if its member could not read what another has read and confirmed (`READ_BY`).
 5. **Undecided** otherwise, with the reason of the first member that has a doubt, else of the first that is undecided.
 
-Contract: `Panel` is an `Oracle`. All members run in a sandbox, so any text and any member is safe; verdicts are
-cached by content, per panel. Usable from any thread. Not here: what members there are (`members.py`), how they are
-kept within limits (`sandbox.py`).
+Contract: `Panel` is an `Oracle`. All members but a judge, which is on a server, run in a sandbox, so any text and any
+member is safe; verdicts are cached by content, per panel. Usable from any thread. Not here: what members there are
+(`members.py`), how they are kept within limits (`sandbox.py`).
 """
 
 from __future__ import annotations
@@ -30,11 +30,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from sparring.oracles.members import resolve_members
+from sparring.oracles.members import JUDGE, is_judge, resolve_members
 from sparring.oracles.sandbox import Sandbox, SandboxLimits
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
+
+if TYPE_CHECKING:
+    from sparring.oracles.judged import JudgeMember
 
 PRECISION = (
     "arithmetic",
@@ -51,13 +55,24 @@ PRECISION = (
 SAME_CLAIM = (
     {"arithmetic", "algebra"}, {"arithmetic", "answer"}, {"algebra", "answer"}, {"reference", "answer"},
     {"algebra", "calculus"}, {"answer", "calculus"},
+    {"arithmetic", JUDGE}, {"algebra", JUDGE}, {"calculus", JUDGE}, {"logic", JUDGE}, {"answer", JUDGE},
 )  # fmt: skip
 """Pairs that judge the same claims, so that ``wrong`` and ``correct`` contradict; others look at other sides of a step."""
 
 GUARDS = frozenset(("quantities", "preconditions"))
 """Members whose ``correct`` says that one kind of mistake is absent, and not that the step is right."""
 
-NO_DOUBT = frozenset(("nothing_to_check", "no_original", "no_answer", "definition", "numbers_founded"))
+NO_DOUBT = frozenset(
+    (
+        "nothing_to_check",
+        "no_original",
+        "no_answer",
+        "definition",
+        "numbers_founded",
+        "no_margin",
+        "no_verdict",
+    )
+)
 """Kinds of ``undecided`` that hold nothing against a step: it is not for this member, or all that was looked at is fine."""
 
 READ_BY = {
@@ -76,7 +91,8 @@ class Panel:
     """Oracles that judge together.
 
     Args:
-        members: names of `members.MEMBERS`, or one's own as ``file.py:function`` or ``package.module:function``.
+        members: names of `members.MEMBERS`, one's own as ``file.py:function`` or ``package.module:function``, or a judge's
+            address.
         workers: most worker processes at a time; by default one per core, at most 8.
         limits: of each evaluation of a member.
         cached: verdicts kept; the least recently used are forgotten.
@@ -93,8 +109,16 @@ class Panel:
         limits: SandboxLimits | None = None,
         cached: int = 1 << 15,
     ) -> None:
-        self.members = resolve_members(members)
-        self._sandbox = Sandbox(self.members, workers=workers, limits=limits)
+        names = resolve_members(members)
+        self.members = tuple(JUDGE if is_judge(name) else name for name in names)
+        self.judge_member: JudgeMember | None = None
+        for name in filter(is_judge, names):
+            from sparring.oracles.judged import JudgeMember
+
+            self.judge_member = JudgeMember(name)
+        self._sandbox = Sandbox(
+            [name for name in self.members if name != JUDGE], workers=workers, limits=limits
+        )
         self._cached = cached
         self._cache: OrderedDict[bytes, tuple[Verdict, ...]] = OrderedDict()
         self._lock = threading.Lock()
@@ -136,6 +160,12 @@ class Panel:
     def close(self) -> None:
         """End the workers; happens by itself when the panel is forgotten, or the process ends."""
         self._sandbox.close()
+        if self.judge_member is not None:
+            self.judge_member.close()
+
+    def record(self) -> dict[str, Any]:
+        """Return, for records, who judged from a server and what it cost; nothing without a judge."""
+        return {} if self.judge_member is None else {JUDGE: self.judge_member.record()}
 
     def __enter__(self) -> Panel:
         return self
@@ -156,7 +186,7 @@ class Panel:
                     known[key] = self._cache[key]
         unknown = {key: question for key, question in zip(keys, questions, strict=True) if key not in known}
         if unknown:
-            answers = self._sandbox.verdicts(list(unknown.values()))
+            answers = self._verdicts(list(unknown.values()))
             fresh = {key: tuple(answer) for key, answer in zip(unknown, answers, strict=True)}
             known |= fresh
             with self._lock:
@@ -164,6 +194,16 @@ class Panel:
                 while len(self._cache) > self._cached:
                     self._cache.popitem(last=False)
         return [known[key] for key in keys]
+
+    def _verdicts(self, questions: Sequence[str]) -> list[list[Verdict]]:
+        """Return the members' verdicts on each question, in the members' order."""
+        if self.judge_member is None:
+            return self._sandbox.verdicts(questions)
+        found = self._sandbox.verdicts(questions) if len(self.members) > 1 else [[] for _ in questions]
+        place = self.members.index(JUDGE)
+        for row, verdict in zip(found, self.judge_member.verdicts(questions), strict=True):
+            row.insert(place, verdict)
+        return found
 
 
 def combine(verdicts: Mapping[str, Verdict], *, compared: bool = False) -> Verdict:
@@ -205,6 +245,8 @@ def _opponent(name: str, wrong: Verdict, confirmed: Mapping[str, Verdict]) -> st
     if name == "reference" and (wrong.span is None or not wrong.reason.startswith("reference:")):
         return None  # a false calculation, or something among the words: the right answer at the end does not save it
     for other, verdict in confirmed.items():
+        if other == JUDGE:
+            continue  # what was computed is not put in doubt by what is thought
         if other == "reference" or ({name, other} in SAME_CLAIM and _overlap(wrong, verdict)):
             return other
     return None

@@ -16,27 +16,23 @@ made is an error, never a number. Torch is imported for folders only.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeGuard
-from urllib.parse import parse_qsl, urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
-from sparring.errors import SettingsError, did_you_mean
+from sparring.errors import SettingsError
 from sparring.fingerprints import Identity
+from sparring.http_client import is_address, parse_address, token_from_environment
 from sparring.traces.records import Trace
 
 if TYPE_CHECKING:
+    from sparring.scorers.judge import JudgeScorer
     from sparring.scorers.remote import RemoteScorer
 
 Overflow = Literal["refuse", "drop_steps"]
-TOKEN_VARIABLE = "SPARRING_TOKEN"  # noqa: S105 (a name)
-KINDS = ("", "vllm", "sglang", "judge")
-_SCHEMES = {f"{kind}+{web}" if kind else web: (kind, web) for kind in KINDS for web in ("http", "https")}
 
 
 class Reading(Protocol):
@@ -93,67 +89,6 @@ class StepScorer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A server's address, taken apart.
-
-    Attributes:
-        kind: of `KINDS`; empty for our own.
-        url: what requests are sent to: scheme, host, port and path, without `/v1`.
-        folder: after the `#`: where the PRM is here; empty without one.
-        options: what stood after the `?`.
-    """
-
-    kind: str
-    url: str
-    folder: str
-    options: Mapping[str, str]
-
-    def only(self, *names: str) -> Mapping[str, str]:
-        """Return the options, refusing any of another name."""
-        for name in self.options:
-            if name not in names:
-                raise SettingsError(f"{self.url}: unknown option {name!r}{did_you_mean(name, names)}")
-        return self.options
-
-
-def is_address(source: object) -> TypeGuard[str]:
-    """Whether a text names a server and not a folder."""
-    return isinstance(source, str) and "://" in source
-
-
-def parse_address(text: str) -> Address:
-    """Return an address taken apart.
-
-    Raises:
-        SettingsError: another scheme, no host, a name or password in it, an option given twice or without a value.
-    """
-    scheme, _, _ = text.partition("://")
-    if scheme not in _SCHEMES:
-        raise SettingsError(f"{text!r}: no such kind of server{did_you_mean(scheme, _SCHEMES)}")
-    kind, web = _SCHEMES[scheme]
-    try:
-        parts = urlsplit(web + text[len(scheme) :])
-        host, _port = parts.hostname, parts.port
-    except ValueError as error:
-        raise SettingsError(f"{text!r} is no address: {error}") from None
-    if not host:
-        raise SettingsError(f"{text!r} is no address: a host follows '://'")
-    if "@" in parts.netloc:
-        raise SettingsError(
-            f"an address holds no name or password, it is written into records: set {TOKEN_VARIABLE}"
-        )
-    try:
-        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError as error:
-        raise SettingsError(f"{text!r}: options are name=value, joined by &: {error}") from None
-    options = dict(pairs)
-    if len(options) < len(pairs) or "" in options.values():
-        raise SettingsError(f"{text!r}: an option is given twice or is empty")
-    path = parts.path.rstrip("/").removesuffix("/v1")
-    return Address(kind, f"{web}://{parts.netloc}{path}", parts.fragment, options)
-
-
 def _source(value: object) -> Path | str:
     if not isinstance(value, (str, Path)):
         raise PydanticCustomError("path_type", "expected a path or an address")
@@ -172,6 +107,12 @@ Source = Annotated[Path | str, PlainValidator(_source)]
 def as_source(text: str | Path) -> Path | str:
     """Return a folder as a path, and an address as it is."""
     return text if isinstance(text, str) and is_address(text) else Path(text)
+
+
+def record_of(scorer: StepScorer) -> dict[str, Any]:
+    """Return what records name of a scorer: who it is, and what it has cost where it counts that."""
+    own = getattr(scorer, "record", None)
+    return scorer.identity.record() if own is None else dict(own())
 
 
 def open_scorer(
@@ -213,14 +154,14 @@ def open_scorer(
             scorer.sidecar = scorer.sidecar.model_copy(update=chosen)
         return scorer
     address = parse_address(str(source))
-    token = token or os.environ.get(TOKEN_VARIABLE) or None
-    kind: type[RemoteScorer[Any]]
+    token = token or token_from_environment()
+    kind: type[RemoteScorer[Any]] | type[JudgeScorer]
     if address.kind == "vllm":
         from sparring.scorers.vllm import VllmScorer as kind
     elif address.kind == "sglang":
         from sparring.scorers.sglang import SglangScorer as kind
     elif address.kind == "judge":
-        raise SettingsError("judges are not spoken to yet")
+        from sparring.scorers.judge import JudgeScorer as kind
     else:
         from sparring.scorers.served import ServedScorer as kind
     return kind(address, model=model, token=token, threshold=threshold, overflow=overflow)

@@ -21,6 +21,8 @@ import httpx
 from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import Identity
 from sparring.http_client import (
+    TOKEN_VARIABLE,
+    Address,
     HttpClient,
     Patience,
     RefusedError,
@@ -29,8 +31,9 @@ from sparring.http_client import (
     gather,
     json_answer,
     waited,
+    whole_option,
 )
-from sparring.scorers.door import TOKEN_VARIABLE, Address, Overflow
+from sparring.scorers.door import Overflow
 from sparring.traces.fields import is_number
 from sparring.traces.records import Trace
 
@@ -201,7 +204,7 @@ class RemoteScorer(ABC, Generic[W]):
             if kept is not None and len(kept.steps) < len(trace.steps):
                 self.dropped_steps += len(trace.steps) - len(kept.steps)
                 return await self._ask(http, [self.prepare(kept)])
-            message, field = reason_of(error)
+            message, field = error.told()
             told = f"trace of problem '{trace.problem.id}': the server at {self.client.url} refuses it: {message}"
             return [DataError(told, field=field)]
         except ServerError as error:
@@ -270,34 +273,6 @@ class RemoteScorer(ABC, Generic[W]):
         )
 
 
-def whole_option(options: Mapping[str, str], name: str, default: int, *, least: int = 1) -> int:
-    """Return an option that is a whole number.
-
-    Raises:
-        SettingsError: it is none, or too small.
-    """
-    text = options.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < least:
-        raise SettingsError(f"?{name}= is a whole number from {least} on, got {text!r}")
-    return int(text)
-
-
-def field_of(value: Any, key: str, kind: type | tuple[type, ...], place: str = "") -> Any:
-    """Return a field of an answer.
-
-    Raises:
-        UnusableError: there is none of this type; names it.
-    """
-    name = f"{place}.{key}" if place else key
-    if not isinstance(value, dict) or key not in value:
-        raise UnusableError(f"{name} is missing")
-    found = value[key]
-    if not isinstance(found, kind) or isinstance(found, bool):
-        wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
-        raise UnusableError(f"{name}: expected {wanted}, got {type(found).__name__}")
-    return found
-
-
 def probabilities(values: Sequence[Any], count: int, place: str) -> list[float]:
     """Return numbers from 0 to 1, of which there must be so many.
 
@@ -310,17 +285,3 @@ def probabilities(values: Sequence[Any], count: int, place: str) -> list[float]:
         if not is_number(value) or not 0.0 <= value <= 1.0:  # NaN is not either
             raise UnusableError(f"{place}[{index}]: expected a number from 0 to 1, got {value!r:.40}")
     return [float(value) for value in values]
-
-
-def reason_of(error: RefusedError) -> tuple[str, str | None]:
-    """Return what a refusal says, and the field that it names, in the forms of the servers that are known."""
-    try:
-        answer = json_answer(error.content)
-    except UnusableError:
-        return error.reason, None
-    told = answer.get("error", answer) if isinstance(answer, dict) else None
-    message = told.get("message") if isinstance(told, dict) else None
-    if not isinstance(message, str) or not isinstance(told, dict):
-        return error.reason, None
-    field = told.get("field") or told.get("param")
-    return " ".join(message.split())[:300], field if isinstance(field, str) else None

@@ -16,8 +16,8 @@ from typing import Any
 
 from sparring.errors import SettingsError
 from sparring.fingerprints import Identity
-from sparring.http_client import RefusedError, ServerError, UnusableError
-from sparring.scorers.remote import RemoteScorer, Told, field_of, probabilities, reason_of
+from sparring.http_client import RefusedError, ServerError, UnusableError, field_of
+from sparring.scorers.remote import RemoteScorer, Told, probabilities
 from sparring.traces.fields import is_number
 from sparring.traces.records import Trace
 
@@ -94,7 +94,7 @@ class ServedScorer(RemoteScorer[tuple[Trace]]):
 
     def shorter(self, trace: Trace, error: RefusedError) -> Trace | None:
         """Return the trace up to the step that the server names as the first that does not fit."""
-        message, field = reason_of(error)
+        message, field = error.told()
         if "past the limit of" not in message:  # it is refused for another reason
             return None
         found = re.search(r"steps\[(\d{1,9})\]$", field or "")

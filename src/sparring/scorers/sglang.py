@@ -20,9 +20,8 @@ from typing import Any
 
 from sparring.errors import SettingsError
 from sparring.fingerprints import Identity
-from sparring.http_client import ServerError, UnusableError
+from sparring.http_client import ServerError, UnusableError, field_of
 from sparring.models.sidecar import Sidecar
-from sparring.scorers.remote import field_of
 from sparring.scorers.tokenised import TokenisedScorer, Work, numbers
 
 

@@ -18,8 +18,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sparring.http_client import UnusableError
-from sparring.scorers.remote import field_of
+from sparring.http_client import UnusableError, field_of
 from sparring.scorers.tokenised import TokenisedScorer, Work, log_odds_of, numbers
 
 

@@ -45,6 +45,7 @@ from sparring.models.prompts import layout_for, prompt_digest
 from sparring.models.roles import Policy, Row
 from sparring.models.scorer import SHORTEST
 from sparring.runs import Metric, write_metrics
+from sparring.scorers.door import record_of
 from sparring.settings import dump_settings
 from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import record_to_trace, trace_to_record
@@ -137,7 +138,7 @@ class Run(TrainingRun):
         prover = getattr(self.scores, "engine", None)
         prompt = prompt_digest(self.sampler.layout, getattr(prover, "layout", None))
         servers = served(self.settings, prm=self.scores, gate=self.gate).items()
-        named = "; ".join(f"{name}: {identity.key}" for name, identity in servers)
+        named = "; ".join(f"{name}: {scorer.identity.key}" for name, scorer in servers)
         return {"digest": self.subject.digest, "prompt": prompt} | ({"servers": named} if named else {})
 
     def values(self) -> dict[str, Any]:
@@ -604,7 +605,7 @@ def finish(
     doubts = [] if prover is None else prover.usage.doubts
     extra = {"stopped": stopped, "doubts": doubts, "left_out": dict(run.subject.left_out + skipped)}
     if servers := served(settings, prm=run.scores, gate=run.gate):
-        extra["scorers"] = {name: identity.record() for name, identity in servers.items()}
+        extra["scorers"] = {name: record_of(scorer) for name, scorer in servers.items()}
     write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
     return folder
 

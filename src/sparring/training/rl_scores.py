@@ -17,13 +17,13 @@ from typing import Protocol
 import numpy as np
 
 from sparring.errors import SettingsError
-from sparring.fingerprints import Identity
+from sparring.http_client import is_address
 from sparring.labels.answers import Checker, Finished
 from sparring.labels.posterior import best_of_k
 from sparring.labels.provers import load_engine
 from sparring.labels.settings import LabelSettings
 from sparring.rollouts.engine import Completion, Engine, Limits, Prefix, split_completion
-from sparring.scorers.door import StepScorer, is_address, open_scorer
+from sparring.scorers.door import StepScorer, open_scorer
 from sparring.settings_shared import seed_from
 from sparring.traces.records import Problem, Trace
 from sparring.traces.verdict import Truth
@@ -86,10 +86,10 @@ class Answer:
 Group = Sequence[Answer]
 
 
-def served(settings: RlSettings, **sources: StepScores | None) -> dict[str, Identity]:
-    """Return who scores, by setting, where that is a server."""
+def served(settings: RlSettings, **sources: StepScores | None) -> dict[str, StepScorer]:
+    """Return the scorers, by setting, that are servers."""
     return {
-        name: source.scorer.identity
+        name: source.scorer
         for name, source in sources.items()
         if isinstance(source, PrmScores) and is_address(getattr(settings, name))
     }

@@ -9,12 +9,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from sparring.http_client import is_address
 from sparring.labels.provers import is_server
 from sparring.labels.settings import PolicySettings, ServerSettings
 from sparring.models import TINY_POLICY
 from sparring.oracles.members import OracleMembers
 from sparring.rollouts.engine import Limits
-from sparring.scorers.door import is_address
 from sparring.settings_shared import Running, Trained, learning_rate_share
 from sparring.worlds.subject import TEXT, Subject, world_of
 from sparring.worlds.world import World

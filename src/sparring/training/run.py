@@ -34,10 +34,10 @@ from safetensors.torch import load_file, save_file
 
 from sparring.errors import CheckpointError, DataError, SettingsError, SparringError
 from sparring.files import atomic_directory
+from sparring.http_client import is_address
 from sparring.json_files import read_json_object
 from sparring.models.loading import pick_device, pick_dtype
 from sparring.runs import METRICS_FILE, JsonlLog
-from sparring.scorers.door import is_address
 from sparring.settings import dump_settings
 from sparring.settings_shared import seed_from
 from sparring.terminal import progress_bar
