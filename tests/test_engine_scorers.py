@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from fake_scorers import FakeSglang, FakeVllm, says, softmax
 from served import Served
 from sparring.errors import DataError, SettingsError
-from sparring.http_client import ServerError
+from sparring.http_client import ServerError, UnusableError
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Calibration, read_sidecar, write_sidecar
 from sparring.scorers.door import open_scorer
@@ -263,3 +265,42 @@ def test_sparring_serve_in_both_its_languages(request, kind):
 def test_softmax_of_the_fake_is_that_of_torch():
     row = [0.3, -2.0, 7.5]
     assert softmax(row) == pytest.approx(torch.softmax(torch.tensor(row), 0).tolist(), abs=EXACT)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_answer_gives_scores_or_is_unusable(data, vllm_scorer, sglang_scorer):
+    """What a server answers is anybody's: it never becomes a number that is no score, nor another error."""
+    scorer = data.draw(st.sampled_from([vllm_scorer, sglang_scorer]))
+    works = [scorer.prepare(trace) for trace in traces(1)]
+    count = len(works[0].encoded.input_ids), len(works[0].encoded.positions)
+    leaf = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3)
+    vectors = st.lists(
+        leaf | st.lists(leaf, max_size=3) | st.just([0.25, 0.75]) | st.just([-1.5, 2.0]),
+        max_size=max(count),
+    ) | st.sampled_from(count).flatmap(lambda n: st.lists(st.just([0.2, 0.7]), min_size=n, max_size=n))
+    item = st.fixed_dictionaries({}, optional={"index": st.just(0) | leaf, "data": vectors | leaf})
+    answer = data.draw(
+        leaf
+        | st.fixed_dictionaries(
+            {}, optional={"data": st.lists(item, max_size=2) | leaf, "scores": vectors | leaf}
+        )
+    )
+    try:
+        [row] = scorer.rows(answer, works)
+    except UnusableError as error:
+        assert 0 < len(str(error)) < 1000
+    else:
+        assert len(row) == count[1] and all(0.0 <= one <= 1.0 for one in row)
+
+
+@pytest.fixture(scope="module")
+def vllm_scorer(classifier):
+    with FakeVllm(lambda ids: []) as server:
+        yield open_scorer(f"vllm+http://{server.host}#{classifier}")
+
+
+@pytest.fixture(scope="module")
+def sglang_scorer(labelled):
+    with FakeSglang(lambda ids: [], 100) as server:
+        yield open_scorer(f"sglang+http://{server.host}#{labelled}")

@@ -16,11 +16,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from sparring.errors import DataError
+from sparring.judging.judge import Question
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.rollouts.engine import Limits, Prefix
 from sparring.rollouts.local import LocalEngine
 from sparring.rollouts.server import ServerEngine
-from sparring.traces.records import Problem
+from sparring.scorers.door import open_scorer, record_of
+from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import Layout
 from tiny_gguf import SERVE, write_gguf
 
@@ -159,3 +162,24 @@ def test_llama_cpp_samples_plainly_with_seeds(llama_server, byte_model):
     assert first == again != other
     # A random model: were the tail cut at 40 tokens, so few different ones would hardly ever come.
     assert len({text[:1] for text in first + other}) > 15
+
+
+def test_llama_cpp_as_judge_speaks_the_chat_protocol(llama_server, tmp_path):
+    """A random model says nonsense; that it was asked, answered and refused as a verdict is what can be seen."""
+    short = tmp_path / "short.txt"
+    short.write_text("{problem} {solution}")
+    words = f"model=m&max_tokens=4&retries=0&concurrency=1&preset=thinkprm&template={short}"
+    scorer = open_scorer(f"judge+{llama_server}?{words}")
+    trace = Trace(Problem("p", "1 + 1?"), ("2",))
+    [[judgement]] = scorer.judgements([trace])
+    cost = record_of(scorer)["cost"]
+    assert isinstance(judgement, DataError) and "no verdict in 3 of 3 answers" in str(judgement)
+    [row] = scorer.score_each([Trace(Problem("p", "1 + 1?" * 60), ("2",))])
+    assert isinstance(row, DataError) and "exceeds the available context" in str(row)
+    assert cost["unreadable"] == 3
+    assert cost["completion_tokens"] > 0 and cost["requests"] == cost["votes"] + cost["unreadable"]
+    question = Question("1 + 1?", (), ("2",))
+    body = scorer.judge._body(question, 1, scorer.judge.left_out)
+    answer = scorer.judge._read(httpx.post(f"{llama_server}/chat/completions", json=body).content)
+    assert "".join(str(token["token"]) for token in answer.tokens) == answer.text or not answer.text.isascii()
+    assert all(isinstance(token["top_logprobs"], list) for token in answer.tokens)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fake_scorers import FakeSparring
+from fake_scorers import FakeSparring, dies
 from rl_data import log_of, small
 from sparring.__main__ import app
 from sparring.errors import CheckpointError, SettingsError
@@ -52,6 +52,24 @@ def test_score(server, data, tmp_path):
     assert rows == [[0.9, 0.1, 0.9], [0.9, 0.9], [0.1]]
     assert f"scored by http://{server.host}, model prm (f1)" in " ".join(said.split())
     assert "did you mean" in call("score", "htp://x", data, "--out", out, status=2)
+
+
+def test_a_broken_off_run_goes_on_with_the_same_model_and_starts_anew_with_another(server, tmp_path):
+    data = write_data(tmp_path / "many.json", *[(-1, ["a", f"b{i}"]) for i in range(70)])
+    words = ("--out", tmp_path / "scores.jsonl")
+    answered = [
+        lambda handler, body: handler.reply(*server.post("/v1/score", body))
+    ] * 4  # the first 64 traces
+    server.faults = [*answered, dies]
+    said = call("score", f"http://{server.host}?retries=0", data, *words, status=1)
+    assert "nothing usable" in said and not (tmp_path / "scores.jsonl").exists()
+    with FakeSparring(fingerprint="f2") as other, FakeSparring() as moved:
+        kept = (tmp_path / "scores.jsonl.partial").read_bytes()
+        call("score", f"http://{moved.host}", data, *words)
+        assert sum(len(body["items"]) for _, body in moved.asked) == 6
+        (tmp_path / "scores.jsonl.partial").write_bytes(kept)
+        call("score", f"http://{other.host}", data, *words)
+        assert sum(len(body["items"]) for _, body in other.asked) == 70
 
 
 @pytest.mark.parametrize("name", ["processbench", "calibration", "bon"])

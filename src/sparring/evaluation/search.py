@@ -126,6 +126,11 @@ def run_search_command(
     cases: dict[tuple[str, int], list[Case]] = {one: [] for one in plan}
     if note := room_note(models.engine, settings.limits(whole=True, greedy=False)):
         console.print(note, highlight=False)
+    if servers := [name for name, _ in _on_servers(settings, models)]:
+        console.print(
+            f"{', '.join(servers)} on a server: every prefix is read whole there, and its FLOPs are not counted",
+            highlight=False,
+        )
     started = time.perf_counter()
     with progress_bar(console) as bar:
         for repeat in range(settings.repeats):
@@ -221,14 +226,18 @@ def judged(problems: Sequence[Problem], found: Sequence[Found], checker: Checker
 
 def _servers(settings: SearchSettings, models: Models) -> dict[str, Any]:
     """Return, for records, which servers scored."""
-    named = {"prm": (settings.prm, models.scorer), "value": (settings.value, models.value)}
-    named["prover"] = (parse_prover(settings.prover).policy, models.prover)
-    found = {
-        name: record_of(scorer)
-        for name, (source, scorer) in named.items()
-        if is_address(source) and scorer is not None
-    }
+    found = {name: record_of(scorer) for name, scorer in _on_servers(settings, models)}
     return {"scorers": found} if found else {}
+
+
+def _on_servers(settings: SearchSettings, models: Models) -> list[tuple[str, StepScorer]]:
+    """Return the scorers, by setting, that are servers."""
+    named = (
+        ("prm", settings.prm, models.scorer),
+        ("prover", parse_prover(settings.prover).policy, models.prover),
+        ("value", settings.value, models.value),
+    )
+    return [(name, scorer) for name, source, scorer in named if scorer is not None and is_address(source)]
 
 
 def _who(source: str, scorer: StepScorer | None) -> str:

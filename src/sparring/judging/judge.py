@@ -332,7 +332,7 @@ class Judge:
             "max_tokens": self.most_tokens,
             "seed": seed & 0x7FFFFFFF,
             "logprobs": True,
-            "top_logprobs": 20,
+            "top_logprobs": 20 if template.reads == "first" else 5,  # of every word of a long answer
         }
         if "max_tokens" in left_out:  # newer models of OpenAI call it otherwise
             body["max_completion_tokens"] = self.most_tokens
