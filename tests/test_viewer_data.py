@@ -165,7 +165,7 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, monkeypatch):
         (["gone"], "does not exist; known are"),
         (["s.jsonl"], "name the traces with --data"),
         (["run", "--threshold", "0.5", "--threshold", "0.4"], "2 thresholds for 1 PRMs"),
-        (["run", "."], "can be laid side by side"),
+        (["run", "."], "go side by side"),
         (["run", "--data", "s.jsonl"], "no format has the keys"),
     ):
         result = CliRunner().invoke(app, ["view", *given, "--out", "page.html"])

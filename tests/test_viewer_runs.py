@@ -260,6 +260,21 @@ def test_an_audit_shows_verdicts_with_span_and_reason_and_planted_mistakes_in_pl
     assert {variant.at for variant in reference.variants} == {0, 1}
     assert reference.variants[0].by == "planted: arithmetic slip" and reference.variants[0].truth == "wrong"
     assert reference.tags["reason"] == ["arithmetic:wrong_result"]
+    scores = tmp_path / "scores.jsonl"
+    scores.write_text('{"id": "b-1", "scores": [0.9, 0.8, 0.1]}\n')
+    together = inspector_data(
+        [scores, tmp_path / "audit"], data=[data]
+    )  # label, oracle and PRM on the same steps
+    [solution] = together.cases[0].solutions
+    assert solution.first == 1 and [one.by for one in solution.said[1]] == ["arithmetic", "panel"]
+    assert list(solution.scores[0]) == [0.9, 0.8, 0.1] and 2 not in solution.said
+    assert together.notes[-1] == f"verdicts of {tmp_path / 'audit'} on 2 steps"
+    scores.write_text('{"id": "b-2", "scores": [0.9]}\n')
+    data.write_text(
+        json.dumps([{**json.loads(data.read_text())[0], "id": "b-2", "steps": ["x"], "label": 0}])
+    )
+    with pytest.raises(DataError, match="no step of these cases was audited"):
+        inspector_data([scores, tmp_path / "audit"], data=[data])
     (tmp_path / "audit" / "solutions.jsonl").unlink()
     assert "are not in this run" in inspector_data([tmp_path / "audit"]).notes[0]
 

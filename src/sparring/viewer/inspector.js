@@ -1,8 +1,8 @@
-// The step inspector. One page, no framework, no network; live it speaks to the server that it came from.
+// The step inspector. One page, no framework, no network; on a server `live.js` is beside it.
 //
 // Contract: all text of data and models becomes text nodes, never markup; the page's policy (trusted types: none) makes the
 // browser refuse anything else. What is below is, in order: elements and texts, state, judging cases at a threshold, the list,
-// the case, its charts, the search tree, numbers, curves, the live forms, keys.
+// the case, its charts, the search tree, numbers, curves, filters, keys. The page calls `start`.
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -93,7 +93,7 @@ const colourOf = (index) => `var(${COLOURS[index % COLOURS.length]})`;
 // --- state -----------------------------------------------------------------------------------------------------------
 
 const state = {
-  view: "cases", query: "", sort: "run", outcome: "all", facets: {}, focus: 0,
+  view: null, query: "", sort: "run", outcome: "all", facets: {}, focus: 0,
   thresholds: data.prms.map((prm) => prm.threshold),
   shown: [], place: 0, solution: null, atStep: null,
 };
@@ -113,12 +113,15 @@ function readHash() {
   for (const [name, value] of given) if (name.startsWith("f.")) state.facets[name.slice(2)] = value;
   return given.get("case");
 }
+function usualView() {
+  return data.live && !data.cases.length ? "try" : data.cases.length ? "cases" : data.curves.length ? "curves" : "numbers";
+}
 function writeHash() {
   const kept = new URLSearchParams();
   const one = current();
   if (one) kept.set("case", one.id);
   if (state.thresholds.some((t, p) => t !== data.prms[p].threshold)) kept.set("t", state.thresholds.join(","));
-  const usual = { view: "cases", query: "", sort: "run", outcome: "all" };
+  const usual = { view: usualView(), query: "", sort: "run", outcome: "all" };
   for (const name of Object.keys(usual)) if (state[name] !== usual[name]) kept.set(name, state[name]);
   for (const [name, value] of Object.entries(state.facets)) if (value) kept.set("f." + name, value);
   try { history.replaceState(null, "", "#" + kept); } catch { /* some places do not allow it; nothing hangs on it */ }
@@ -315,7 +318,8 @@ function drawDetail() {
     return;
   }
   const place = state.solution ?? one.chosen ?? 0, solution = solutionOf(one, place);
-  detail.replaceChildren(
+  detail.replaceChildren();
+  build(detail, {}, [
     el("button", { type: "button", class: "back quiet", onclick: () => document.body.classList.remove("reading") }, "← Cases"),
     el("h2", { dir: "auto" }, one.id),
     el("p", { class: "tags" },
@@ -329,7 +333,7 @@ function drawDetail() {
     firstErrors(solution),
     chart(solution),
     steps(one, solution, place === (one.chosen ?? 0)),
-  );
+  ]);
 }
 
 function solutionTable(one, place) {
@@ -690,123 +694,6 @@ function prepareCurves() {
     el("div", { id: "curve-plots" }));
 }
 
-// --- live: score and search on the server that this page came from ---------------------------------------------------
-
-async function ask(path, body) {
-  const token = byId("token").value.trim();
-  const answer = await fetch(path, { method: body ? "POST" : "GET", body: body && JSON.stringify(body),
-    headers: { ...(body ? { "Content-Type": "application/json" } : {}), ...(token ? { Authorization: `Bearer ${token}` } : {}) } });
-  if (!answer.ok) {
-    const found = await answer.json().catch(() => ({}));
-    throw new Error(found.error?.message ?? `the server answers ${answer.status}`);
-  }
-  return answer;
-}
-function fillForm(one, solution) {
-  byId("problem").value = one.question;
-  byId("solution").value = (solution.steps ?? []).join("\n\n");
-  show("try");
-}
-function prepareTry() {
-  const busy = (said) => { byId("said").textContent = said; };
-  const guarded = (work) => async (event) => {
-    event.preventDefault();
-    const buttons = [...byId("try").querySelectorAll("button")];
-    buttons.forEach((button) => (button.disabled = true));
-    try { await work(); } catch (error) { busy(error.message); } finally { buttons.forEach((button) => (button.disabled = false)); }
-  };
-  const model = () => byId("model").value || undefined;
-  const score = guarded(async () => {
-    busy("Scoring …");
-    const problem = byId("problem").value, text = byId("solution").value;
-    const answer = await (await ask("/v1/score", { model: model(), items: [{ problem, text }] })).json();
-    const found = answer.results[0];
-    if (!found || !found.steps?.length) throw new Error("the server found no step in this text");
-    setPrm(answer.model, answer.threshold, answer.threshold_rule);
-    add({ id: `pasted ${data.cases.length + 1}`, question: problem, tags: { source: ["pasted"] }, solutions: [{ steps: found.steps, scores: [found.scores] }] });
-    busy("");
-  });
-  const search = guarded(async () => {
-    busy("Searching …");
-    const problem = byId("problem").value, nodes = [], at = new Map(), solutions = [];
-    const tree = { nodes, cost: [] };
-    const answer = await ask("/v1/search", { model: model(), problem, method: byId("method").value, n: Number(byId("n").value) });
-    for await (const [name, it] of events(answer.body)) {
-      if (name === "error") throw new Error(it.error?.message ?? it.message ?? "the search failed");
-      if (name === "step") {
-        if (at.has(it.node)) nodes[at.get(it.node)][4] = it.kept ?? nodes[at.get(it.node)][4];
-        else {
-          at.set(it.node, nodes.length);
-          nodes.push([at.get(it.parent) ?? -1, it.step ?? "", it.score ?? null, it.value ?? null, it.kept ?? true, it.end ?? "open", false]);
-        }
-        busy(`Searching … ${nodes.length} steps`);
-      } else if (name === "solution") {
-        solutions.push({ steps: it.steps ?? [], scores: [it.scores ?? (it.steps ?? []).map(() => null)], answer: it.answer ?? undefined, total: it.value, picked: it.chosen });
-      } else if (name === "done") {
-        tree.cost = Object.entries(it.usage ?? {}).map(([what, value]) => [what, String(value)]);
-        const best = solutions.findIndex((one) => one.picked);
-        add({ id: `searched ${data.cases.length + 1}`, question: problem, tags: { source: [byId("method").value] }, chosen: Math.max(0, best),
-          solutions: solutions.length ? solutions : [{ steps: [], scores: [] }], tree: nodes.length ? tree : undefined,
-          notes: [`Answer: ${it.answer ?? "none"}`] });
-      }
-    }
-    busy("");
-  });
-  byId("try").append(
-    el("form", { onsubmit: score },
-      el("p", { class: "small" }, "A problem and a solution, one step a line or a paragraph each, as the model writes them."),
-      el("label", {}, "Problem", el("textarea", { id: "problem", rows: 4, required: true, dir: "auto" })),
-      el("label", {}, "Solution", el("textarea", { id: "solution", rows: 8, dir: "auto" })),
-      el("p", { class: "inline" },
-        el("label", {}, "Model ", el("select", { id: "model" })),
-        el("label", {}, "Token ", el("input", { id: "token", type: "password", autocomplete: "off", placeholder: "where the server asks for one" })),
-        el("button", {}, "Score")),
-      el("p", { class: "inline" },
-        el("label", {}, "Method ", el("select", { id: "method" }, ["best_of_n", "weighted_vote", "beam", "dvts", "lookahead", "puct", "particles"].map((name) => el("option", {}, name)))),
-        el("label", {}, "N ", el("input", { id: "n", type: "number", min: 1, max: 256, value: 4 })),
-        el("button", { type: "button", onclick: search }, "Search"))),
-    el("p", { id: "said", role: "status", "aria-live": "polite" }));
-  ask("/v1/models").then((answer) => answer.json()).then((found) => {
-    const scorers = (found.data ?? []).filter((one) => one.sparring?.role !== "policy");
-    byId("model").replaceChildren(...scorers.map((one) => el("option", { value: one.id }, one.id)));
-  }).catch((error) => busy(error.message));
-}
-function setPrm(name, threshold, rule) {
-  const known = data.prms.find((prm) => prm.absent || prm.name === name);
-  if (known) Object.assign(known, { name, rule, absent: false, threshold: known.absent ? threshold : known.threshold });
-  else if (!data.prms.length) data.prms.push({ name, threshold, rule });
-  if (state.thresholds.length < data.prms.length) state.thresholds.push(threshold);
-  prepareThresholds();
-}
-function add(one) {
-  one.index = data.cases.length;
-  data.cases.push(one);
-  if (!data.prms.length) { data.prms.push({ name: "PRM", threshold: 0.5, rule: "" }); state.thresholds.push(0.5); }
-  Object.assign(state, { query: "", outcome: "all", facets: {}, solution: null });
-  byId("query").value = "";
-  prepareFilters();
-  document.body.classList.add("reading");
-  show("cases");
-  refresh(one.id);
-}
-// The events of a stream of server-sent events: [name, content].
-async function* events(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let waiting = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    waiting += value.replaceAll("\r", "");
-    for (let end = waiting.indexOf("\n\n"); end >= 0; end = waiting.indexOf("\n\n")) {
-      const lines = waiting.slice(0, end).split("\n");
-      waiting = waiting.slice(end + 2);
-      const name = lines.find((line) => line.startsWith("event:"))?.slice(6).trim() ?? "message";
-      const content = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart()).join("\n");
-      if (content && content !== "[DONE]") yield [name, JSON.parse(content)];
-    }
-  }
-}
-
 // --- filters, views, keys --------------------------------------------------------------------------------------------
 
 function picker(label, id, options, value, change) {
@@ -894,7 +781,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const found = KEYS.find(([, , , keys]) => keys.includes(event.key));
-  if (!found || (state.view !== "cases" && !["/", "?"].includes(event.key))) return;
+  if (!found || (state.view !== "cases" && event.key !== "?" && !(event.key === "/" && data.cases.length))) return;
   if (["[", "]"].includes(event.key) && !data.prms[state.focus]) return;
   event.preventDefault();
   found[2]();
@@ -927,12 +814,10 @@ function start() {
   prepareThresholds();
   refresh(wanted);
   if (wanted && location.hash.includes("case=") && innerWidth > 800) reveal();
-  const usual = data.live && !data.cases.length ? "try" : has.cases ? "cases" : views.find((name) => name === "curves") ?? views[0];
-  show(views.includes(state.view) && has.cases ? state.view : views.includes(state.view) && state.view !== "cases" ? state.view : usual ?? "cases");
+  show(views.includes(state.view) ? state.view : usualView());
   let width = innerWidth;
   addEventListener("resize", () => { drawRows(); if (innerWidth !== width) { width = innerWidth; VIEWS[state.view][1](); } });
   if (data.watch) setInterval(() => {
     if (!document.activeElement?.closest("input, select, textarea") && !byId("help").open) location.reload();
   }, 1000 * data.watch);
 }
-start();

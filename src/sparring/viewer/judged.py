@@ -290,6 +290,33 @@ def oracle_data(run: Run, limit: int) -> InspectorData:
     return InspectorData("Audit of oracles", str(run.folder), cases=cases[:limit], notes=notes)
 
 
+def with_verdicts(data: InspectorData, audit: Run) -> InspectorData:
+    """Return the page of scores with an audit's verdicts on the same steps: ids and texts decide which they are.
+
+    Raises:
+        DataError: a record does not hold what it should, or no step was audited.
+    """
+    said: dict[tuple[str, int, str], list[Said]] = {}
+    for record in records_of(audit.folder / CASES_FILE):
+        problem, _, place = record.string("place").rpartition(".")
+        if place.isdecimal() and not record.has("original"):
+            said[problem, int(place), record.string("step")] = _verdicts(record)
+    cases, met = [], 0
+    for case in data.cases:
+        solution = case.solutions[0]
+        found = {
+            place: words
+            for place, step in enumerate(solution.steps)
+            if (words := said.get((case.id, place, step))) is not None
+        }
+        met += len(found)
+        cases.append(replace(case, solutions=[replace(solution, said=found)]) if found else case)
+    if not met:
+        raise DataError("no step of these cases was audited", file=audit.folder / CASES_FILE, field="place")
+    note = f"verdicts of {audit.folder} on {met} steps"
+    return replace(data, cases=cases, source=f"{data.source}, {audit.folder}", notes=[*data.notes, note])
+
+
 def _audited(
     base: str, problem: str, found: Sequence[Judged], question: str, whole: Sequence[str]
 ) -> Iterator[InspectorCase]:

@@ -8,7 +8,7 @@ Data stands in it as one JSON element in which no character can end the element;
 are set here (`report/formulas.py`) and go into the page as trees of known elements; past the first `MOST_FORMULAS`
 different ones they stay as they are written, which a note says.
 
-Not here: what is shown (`data.py`), how it behaves (`inspector.js`).
+Not here: what is shown (`data.py`), how it behaves (`inspector.js`, on a server also `live.js`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def inspector_page(
     if left_out:
         data = replace(data, notes=[*data.notes, f"{left_out} more formulas are shown as they are written"])
     content = {**plain(data), "formulas": formulas, "live": live, "watch": watch}
-    script, style = _file("inspector.js"), _style()
+    script = _file("inspector.js") + (_file("live.js") if live else "") + "start();\n"
+    style = _style()
     server = "'self'" if live else "'none'"
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "

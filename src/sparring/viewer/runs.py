@@ -1,8 +1,8 @@
 """Every kind of run and how the step inspector reads it: a table from what a folder holds to its reader.
 
 Contract: `inspector_data` is a function of the runs' files (and of the data that they name). An unknown place is refused
-in one line that says what is known. Scores of the same cases, attacks, and training runs can be laid side by side;
-others come alone.
+in one line that says what is known. Scores of the same cases (with an audit of the oracles on them), attacks, and training
+runs can be laid side by side; others come alone.
 
 Not here: the readers (one file per family of runs), the page (`page.py`).
 """
@@ -25,7 +25,7 @@ from sparring.traces.fields import is_number
 from sparring.traces.jsonl import read_traces
 from sparring.traces.readers import read_traces_as
 from sparring.viewer.data import InspectorData
-from sparring.viewer.judged import attack_data, demo_data, oracle_data, traces_data
+from sparring.viewer.judged import attack_data, demo_data, oracle_data, traces_data, with_verdicts
 from sparring.viewer.labelled import labelled_data, sources_of_file, sources_of_run, texts_of
 from sparring.viewer.searched import bon_data, search_data
 from sparring.viewer.trained import LOGS, training_data
@@ -94,6 +94,10 @@ def inspector_data(
         made = training_data(runs)
     elif all(kind in SCORED for kind in kinds):
         made = _scored(runs, kinds, data, thresholds, limit)
+    elif kinds.count("oracle") == 1 and all(kind in (*SCORED, "oracle") for kind in kinds) and len(runs) > 1:
+        audit = kinds.index("oracle")
+        others, of = [*runs[:audit], *runs[audit + 1 :]], [*kinds[:audit], *kinds[audit + 1 :]]
+        made = with_verdicts(_scored(others, of, data, thresholds, limit), read_run(runs[audit]))
     elif all(kind == "attack" for kind in kinds):
         made = attack_data([read_run(run) for run in runs], limit)
     elif len(runs) == 1 and kinds == ["traces"]:
@@ -101,7 +105,7 @@ def inspector_data(
     elif len(runs) > 1:
         named = ", ".join(f"{run} ({kind})" for run, kind in zip(runs, kinds, strict=True))
         raise SparringError(
-            f"only scores of the same cases, attacks, and training runs can be laid side by side: {named}"
+            f"only scores of the same cases (and one audit), attacks, or training runs go side by side: {named}"
         )
     else:
         made = _alone(read_run(runs[0]), kinds[0], data, limit)
