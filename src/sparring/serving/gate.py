@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import itertools
 import json
 import logging
 import re
@@ -31,6 +32,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 """ASGI's forms: what is asked, what comes in and goes out, and an application."""
+_PROCESS, _numbers = secrets.token_hex(4), itertools.count(1)
 QUIET = ("/healthz", "/readyz", "/metrics")
 """Asked again and again, so not logged."""
 OPEN = ("/", "/healthz", "/readyz")
@@ -183,4 +185,4 @@ def _again(body: bytes, receive: Receive) -> Receive:
 def _request_id(scope: Scope) -> str:
     given: Any = dict(scope["headers"]).get(b"x-request-id", b"")
     text = given.decode("latin-1")
-    return text if re.fullmatch(r"[\w.:-]{1,64}", text, re.ASCII) else secrets.token_hex(8)
+    return text if re.fullmatch(r"[\w.:-]{1,64}", text, re.ASCII) else f"{_PROCESS}-{next(_numbers)}"

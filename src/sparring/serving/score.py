@@ -22,8 +22,11 @@ from sparring.serving.models import SCORES, Models, Prm
 from sparring.serving.settings import ServeSettings
 from sparring.serving.waiting import account_of, computed, in_thread
 from sparring.traces.records import Problem, Trace
+from sparring.traces.spans import Encoded
 from sparring.traces.splitting import split_steps
 
+SMALL_BODY = 4096
+"""Bytes of a request whose texts are tokenised at once."""
 Aggregate = Literal["min", "product", "mean", "last", "soft_min"]
 _NOT_BLANK: dict[str, Any] = {"pattern": r"\S"}
 
@@ -176,7 +179,12 @@ async def scores_of(
     Raises:
         ApiError: a trace is too long, the model failed, or its scores are no numbers.
     """
-    rows = await in_thread(lambda: prm.encode(traces, places, settings.max_request_tokens))
+
+    def encode() -> list[Encoded]:
+        return prm.encode(traces, places, settings.max_request_tokens)
+
+    # What is read in a moment is not worth another thread.
+    rows = encode() if account_of(request).body_bytes <= SMALL_BODY else await in_thread(encode)
     tokens = [len(row.input_ids) for row in rows]
     account_of(request).tokens = sum(tokens)
     scores: list[list[float]] = await computed(
