@@ -17,9 +17,13 @@ import pytest
 
 from served import QUESTION, STEPS
 from sparring.errors import SettingsError
+from sparring.models.scorer import load_scorer
+from sparring.scorers.door import open_scorer
 from sparring.serving.command import serve, token_of
 from sparring.serving.settings import ServeSettings, named
 from sparring.settings import load_settings
+from sparring.traces.records import Trace
+from sparring.worlds.chain import generate_problems
 
 ONE = {"problem": QUESTION, "steps": STEPS}
 
@@ -47,6 +51,11 @@ def test_a_server_answers_outlives_rude_clients_and_finishes_what_it_accepted(ti
     log = tmp_path / "log"
     with server(tiny_prm, "max_body_bytes=30000000", log=log) as (process, url):
         assert httpx.post(f"{url}/v1/score", json=ONE).status_code == 200
+        traces = [Trace(one, one.solution) for one in generate_problems(20, steps=(1, 4), seed=0, name="t")]
+        expected = load_scorer(tiny_prm, device="cpu").score(traces)
+        for address in (url, f"vllm+{url}#{tiny_prm}"):  # our own clients, of this server and of vLLM
+            scores = open_scorer(address).score(traces)
+            assert all(a == pytest.approx(b, abs=1e-5) for a, b in zip(scores, expected, strict=True))
         place = url.removeprefix("http://").split(":")
         whole = json.dumps({"items": [ONE] * 400}).encode()
         head = (
