@@ -379,9 +379,10 @@ async def soak(prm: Path, traces: Sequence[Trace], options: argparse.Namespace) 
                     if kind == "leaves":
                         await abandon(host, port, request, generator)
                         counts[kind, "left"] += 1
-                        continue
-                    status, _ = await asyncio.wait_for(connection.ask(request, slowly=kind == "slow"), 60)
-                    counts[kind, str(status)] += 1
+                    else:
+                        asked = connection.ask(request, slowly=kind == "slow")
+                        status, _ = await asyncio.wait_for(asked, 60)
+                        counts[kind, str(status)] += 1
                 except (ConnectionError, asyncio.IncompleteReadError, TimeoutError) as error:
                     counts[kind, type(error).__name__] += 1
                     connection.close()

@@ -12,8 +12,8 @@ Events, in the order in which they happen:
     solution  {"index", "node", "steps", "scores", "value", "finished", "answer", "chosen"}: a candidate in the end
     done      {"answer", "steps", "value", "candidates", "usage", "counts", …}
 
-Contract: at most `searches` run and `searches_waiting` wait; more are refused. A client that leaves, and time that is up,
-stop a search before its next question. Not here: HTTP (`search.py`, `chat.py`).
+Contract: at most `searches` run and `searches_waiting` wait; more are refused. A client that leaves stops its search before
+the next question, and so does time that is up. Not here: HTTP (`search.py`, `chat.py`).
 """
 
 from __future__ import annotations
@@ -161,11 +161,14 @@ class Job:
 
     def __init__(self, wish: Wish, tell: Callable[[Event], None]) -> None:
         self.wish, self.tell, self.stopped = wish, tell, threading.Event()
+        self.asked: Ticket | None = None
 
     def stop(self) -> None:
-        """Let it end before its next question."""
+        """Let it end before its next question; what it has asked and nobody has begun to compute is taken back."""
         self.stopped.set()
         self.future.cancel()
+        if self.asked is not None:
+            self.asked.future.cancel()
 
     def run(self) -> Outcome:
         """Search, choose, and tell.
@@ -337,8 +340,11 @@ class _Watched:
             raise Stopped("the client left")
         if time.monotonic() >= self.deadline:
             raise TooLate("not done in time")
+        self.job.asked = ticket = submit()
+        if self.job.stopped.is_set():  # in between
+            ticket.future.cancel()
         try:
-            return submit().result()
+            return ticket.result()
         except WorkFailed as error:
             if isinstance(error.__cause__, SparringError):
                 raise error.__cause__ from None
