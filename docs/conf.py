@@ -29,6 +29,9 @@ include_patterns = [
 exclude_patterns = [".*", "build", "runs", "models", "tests"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "site_parts"]
+if tags.has("reduced"):  # noqa: F821  (Sphinx puts it here.)  What the tests build; CI makes the whole besides.
+    extensions.remove("sphinx.ext.viewcode")
+
 myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]  # ```math, as GitHub reads it
 myst_heading_anchors = 4  # the anchors that GitHub makes
