@@ -23,7 +23,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from typer.testing import CliRunner
 
-from fake_scorers import FakeSparring
+from fake_scorers import FakeJudge, FakeSparring, yes_or_no
 from fake_server import FakeServer
 from family_sources import make_qwen_math
 from format_records import RECORDS, shepherd
@@ -160,7 +160,10 @@ def workshop(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
             *(one for one in cases if one["id"].startswith(kind)),
         )
     scores = [{"id": one["id"], "scores": [0.9, 0.2]} for one in cases if one["id"].startswith("gsm8k")]
-    shutil.copy(folder / "data" / "processbench" / "gsm8k.json", folder / "data" / "gsm8k.json")
+    halves = [
+        {**one, "problem": f"{one['problem']} ({one['id']})"} for one in cases
+    ]  # of both halves of an audit
+    write(folder / "data" / "gsm8k.json", *halves)
     for name in ("scores", "a", "b", "runs/gsm8k-panel/scores-after", "runs/gsm8k-arithmetic/scores-after"):
         write(folder / f"{name}.jsonl", *scores)
     write(
@@ -196,6 +199,14 @@ def scorer() -> Iterator[FakeSparring]:
         yield made
 
 
+@pytest.fixture
+def judge() -> Iterator[FakeJudge]:
+    with FakeJudge() as made:
+        made.says = lambda asked, body: "Verdict: correct" if "Verdict:" in asked else yes_or_no(asked, body)
+        made.names = ["some-model"]
+        yield made
+
+
 def settings_files(page: str, folder: Path) -> None:
     """Write the settings files that a page shows, under the names that its commands give them."""
     texts = blocks(ROOT / page, "yaml") if page.endswith(".md") else []
@@ -217,6 +228,7 @@ def test_what_is_shown_runs(
     monkeypatch: pytest.MonkeyPatch,
     server: FakeServer,
     scorer: FakeSparring,
+    judge: FakeJudge,
 ) -> None:
     folder = tmp_path / "here"
     shutil.copytree(workshop, folder)
@@ -231,6 +243,7 @@ def test_what_is_shown_runs(
         if name in ELSEWHERE:
             continue
         assert name in SMALLER, f"say in SMALLER how '{name}' is made small"
+        words = [re.sub(r"judge\+https?://[^/]+/", f"judge+http://{judge.host}/", word) for word in words]
         words = smaller(words, SMALLER[name].split(), server, scorer, folder, number)
         result = CliRunner().invoke(app, words)
         if line in outputs:  # a mistake that is shown is meant
@@ -277,7 +290,7 @@ def smaller(
         return words
     keys = {word.partition("=")[0] for word in less}
     words = [word for word in words if word.partition("=")[0] not in keys]
-    words = [re.sub(r"http://[^/]+/v1", server.url, word) for word in words]
+    words = [re.sub(r"(?<!\+)http://[^/]+/v1", server.url, word) for word in words]
     words = [
         re.sub(r"(?<!\+)http://(?:localhost|127\.0\.0\.1):8000\b", f"http://{scorer.host}", word)
         for word in words
