@@ -127,7 +127,20 @@ EXPERIMENT = Experiment(
         "(AUC at least 0.05 lower); the game adds to the frozen generator only if its fool rate stays above 5 %. "
         "If rules see the unseen kinds as well as all rules do, mistakes here are too alike for coverage to matter."
     ),
+    failed=(
+        "One seed, rules that know 7 of 14 kinds: the contest is alive, and R does not learn from it. Of the trained "
+        "adversary's wrong rewrites R accepts 50, 69, 68, 72, 70 % in fifths of the game, of the frozen generator's 43, "
+        "38, 35, 37, 36 %: slips of arithmetic go from 48 to 70 %, invented quantities from 64 to 88 %, and G's KL reaches "
+        "6.8 nats. R's accuracy on fresh rewrites falls from 53 to 42 %, and it sees the solver's first wrong steps less "
+        "well (step AUC .55) than with the frozen generator (.61), with rules of all kinds (.57) as with seven (.54). A "
+        "PRM of 0.25 M parameters can hardly check a sum, so the game leads where R cannot follow; in the chain world R "
+        "can follow everywhere, and there is no contest.",
+    ),
     caveats=(
+        "PRM and solver are small here: no arm sees the solver's first wrong steps with an AUC above .61, and best-of-8 is "
+        "no better than a random choice with any arm (24 to 27 %, random 27, majority 42): differences in choice say "
+        "nothing yet.",
+        "Seed 0 was judged when a right step that rests on one that is not understood still counted as wrong.",
         "one policy serves all seeds: intervals do not hold the spread over policies",
         "undecided steps count as right; the solver writes hardly any",
     ),
