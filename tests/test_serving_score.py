@@ -211,6 +211,8 @@ def test_only_who_has_the_token_may_ask(tiny_prm):
     served = Served(tiny_prm, token="s3cret-ü")
     assert error(served.post("/v1/score", ONE), 401)["type"] == "unauthorized"
     assert error(served.get("/v1/models", headers={"authorization": "Bearer wrong"}), 401)
-    assert served.get("/healthz").status_code == 200
+    assert all(served.get(path).status_code == 200 for path in ("/", "/healthz", "/docs"))
+    document = served.get("/openapi.json").json()
+    assert document["paths"]["/v1/score"]["post"]["security"] == [{"HTTPBearer": []}]
     right = {"authorization": "Bearer s3cret-ü".encode()}
     assert served.post("/v1/score", ONE, headers=right).status_code == 200

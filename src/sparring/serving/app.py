@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
 from sparring.runs import versions
@@ -61,12 +62,14 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
     app = FastAPI(
         title="Sparring", version=versions().get("sparring", "0"), description=DESCRIPTION, lifespan=lifespan
     )
-    app.include_router(score_router(models, settings))
-    app.include_router(search_router(models, settings, searches))
-    app.include_router(chat_router(models, settings, searches))
-    app.include_router(pooling_router(models, settings))
-    app.include_router(reward_router(models, settings))
-    app.include_router(_models_router(models))
+    # The gate checks the token before any of this; here it is for the document, whose page then asks for one.
+    guarded = [Depends(HTTPBearer(auto_error=False))] if token is not None else []
+    app.include_router(score_router(models, settings), dependencies=guarded)
+    app.include_router(search_router(models, settings, searches), dependencies=guarded)
+    app.include_router(chat_router(models, settings, searches), dependencies=guarded)
+    app.include_router(pooling_router(models, settings), dependencies=guarded)
+    app.include_router(reward_router(models, settings), dependencies=guarded)
+    app.include_router(_models_router(models), dependencies=guarded)
     app.include_router(_health_router(models, settings))
     metrics = Metrics(models, searches)
 
@@ -76,7 +79,13 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
     async def inspector() -> HTMLResponse:
         return HTMLResponse(page)
 
-    @app.get("/metrics", tags=["health"], summary="Counts for Prometheus.", response_class=PlainTextResponse)
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        summary="Counts for Prometheus.",
+        response_class=PlainTextResponse,
+        dependencies=guarded,
+    )
     async def counts() -> Response:
         return Response(metrics.text(), media_type=TEXT)
 

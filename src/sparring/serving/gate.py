@@ -35,8 +35,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _PROCESS, _numbers = secrets.token_hex(4), itertools.count(1)
 QUIET = ("/healthz", "/readyz", "/metrics")
 """Asked again and again, so not logged."""
-OPEN = ("/", "/healthz", "/readyz")
-"""Answered without a token: what machines ask, and the page, on which one can be typed."""
+OPEN = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")
+"""Answered without a token: what machines ask, and the pages, on which one can be typed."""
 DRAINED = 8
 """A body that is too large is read on for so many times the limit, so that the client gets to read why."""
 
