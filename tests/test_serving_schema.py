@@ -21,7 +21,7 @@ from rl_data import random_prm
 from served import Served
 from tiny_tokenizers import SIZES, qwen_tokenizer
 
-EXAMPLES = int(os.environ.get("SPARRING_SCHEMA_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("SPARRING_SCHEMA_EXAMPLES", "6"))
 """Requests per endpoint; a long run sets more."""
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 PATHS = (
