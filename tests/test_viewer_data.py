@@ -161,7 +161,8 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, monkeypatch):
     run = judged(tmp_path, data)
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
     for given, said in (
-        (["empty"], "is no run directory; known are"),
+        (["empty"], "holds no metrics.json: not finished, or no run directory; known are"),
+        ([".", "--data", "s.jsonl"], "--data is not for training"),
         (["gone"], "does not exist; known are"),
         (["s.jsonl"], "name the traces with --data"),
         (["run", "--threshold", "0.5", "--threshold", "0.4"], "2 thresholds for 1 PRMs"),

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sparring.report.formulas import _FORMULA, formulas_of, visible
 from sparring.viewer.data import InspectorCase, InspectorData, Prm, Solution, Variant
-from sparring.viewer.page import inspector_page
+from sparring.viewer.page import _embedded, inspector_page
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -130,7 +133,37 @@ def test_formulas_are_set_and_past_a_number_they_stay_as_they_are(monkeypatch):
     assert len(held["formulas"]) == 1 and held["notes"][-1] == "2 more formulas are shown as they are written"
 
 
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_any_data_comes_back_from_the_page_as_it_was(value):
+    held = _embedded(value)
+    assert held.isascii() and not set("<>&") & set(held) and json.loads(held) == value
+
+
 # --- in Chromium ---
+
+
+FORMULAS = [
+    "costs $5 and $6 each", "$x$ and $y$", r"\$5 $a$", "$ a$ $b $", "$a$5", "$$x$$ and $$ y $$", r"\[a\nb\] \(c\)", "$a",
+    r"$a\$b$", "$a\nb$", "$$$x$$$", "$" * 50, r"\(\(x\)\)", "$x$$y$", "a$b$c", "$" + "x" * 401 + "$", r"$\text{two words}$",
+]  # fmt: skip
+HIDDEN = "a\x00\x1b\u00ad\u061c\u200b\u200c\u200d\u200f\u2028\u202e\u2066\ufeff\ufffc\ufffd\uffff\U000e0041é漢\t\n\x85"
+
+
+def test_the_page_reads_formulas_and_hidden_characters_as_reports_do(opened):
+    page = opened(DATA)
+    for text in FORMULAS:
+        found = page.evaluate(
+            "t => [...t.matchAll(FORMULA)].map(m => m.slice(1).find(s => s !== undefined))", text
+        )
+        # Prose between dollars is matched too; the page then finds no formula of that source.
+        assert {source for _, source, _ in formulas_of(text)} <= set(found), text
+        assert found == [match[match.lastgroup] for match in _FORMULA.finditer(text)], text
+    assert page.evaluate("t => visible(t)", HIDDEN) == visible(HIDDEN)
 
 
 def test_cases_are_read_by_clicks_and_keys(opened):

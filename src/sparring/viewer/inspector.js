@@ -88,6 +88,7 @@ function words(text, span) {
 const shown3 = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 const percent = (share) => (Number.isFinite(share) ? (100 * share).toFixed(1) + " %" : "–");
 const prmName = (index) => (data.prms.length > 1 ? LETTERS[index] : "PRM");
+const fullName = (index) => (data.prms.length > 1 ? `${LETTERS[index]}: ` : "") + data.prms[index].name;
 const colourOf = (index) => `var(${COLOURS[index % COLOURS.length]})`;
 
 // --- state -----------------------------------------------------------------------------------------------------------
@@ -327,7 +328,8 @@ function drawDetail() {
         + (values.length > 3 ? `, and ${values.length - 3} more` : "")))),
     one.question ? el("div", { class: "question" }, words(one.question)) : "",
     (one.notes ?? []).map((note) => el("p", { class: "small" }, note)),
-    data.live && one.question ? el("p", {}, el("button", { type: "button", onclick: () => fillForm(one, solution) }, "Try this problem")) : "",
+    data.live && one.question
+      ? el("p", {}, el("button", { type: "button", onclick: () => fillForm(one, solution) }, "Try this problem")) : "",
     one.tree ? drawTree(one.tree) : "",
     one.solutions.length > 1 ? solutionTable(one, place) : "",
     firstErrors(solution),
@@ -369,16 +371,22 @@ function firstErrors(solution) {
     if (wrong) rows.push([by, step(wrong.place), "", [wrong.reason, wrong.detail].filter(Boolean).join(": ")]);
     else if (said.some((one) => one.by === by && one.truth === "correct")) rows.push([by, "none", "", ""]);
   }
-  data.prms.forEach((prm, index) => {
+  data.prms.forEach((_, index) => {
     const found = predicted(solution, index);
     if (found === null) return;
     const score = found < 0 ? "" : `scores ${shown3(solution.scores[index][found])}`;
     const right = solution.first === undefined ? "" : found === solution.first ? "✓" : "✗";
-    rows.push([data.prms.length > 1 ? `${LETTERS[index]}: ${prm.name}` : prm.name, found < 0 ? "none" : step(found), right, score]);
+    rows.push([fullName(index), found < 0 ? "none" : step(found), right, score]);
   });
   if (!rows.length) return "";
   return el("div", { class: "scroll" }, el("table", { class: "firsts" }, el("caption", {}, "First wrong step"),
-    el("tbody", {}, rows.map(([who, ...cells]) => el("tr", {}, el("th", { scope: "row" }, who), cells.map((cell) => el("td", {}, cell)))))));
+    el("tbody", {}, rows.map(([who, ...cells]) =>
+      el("tr", {}, el("th", { scope: "row" }, who), cells.map((cell) => el("td", {}, cell)))))));
+}
+function toFirstError() {
+  if (!current()) return;
+  const solution = solutionOf(current(), state.solution);
+  toStep(Math.max(0, solution.first ?? predicted(solution, state.focus) ?? 0));
 }
 function toStep(place) {
   const found = byId(`step-${place}`);
@@ -393,7 +401,8 @@ function steps(one, solution, withVariants) {
   const holder = el("div", { class: "steps" }, el("h3", {}, "Steps"));
   const all = solution.steps ?? [];
   if (!all.length) holder.append(el("p", { class: "small" }, "The steps are not in this run."));
-  const draw = (from, to) => all.slice(from, to).forEach((text, offset) => holder.append(stepRow(one, solution, text, from + offset, withVariants)));
+  const draw = (from, to) => all.slice(from, to).forEach((text, offset) =>
+    holder.append(stepRow(one, solution, text, from + offset, withVariants)));
   draw(0, MOST_STEPS);
   if (all.length > MOST_STEPS)
     holder.append(el("button", { type: "button", onclick: (event) => { event.target.remove(); draw(MOST_STEPS, all.length); } },
@@ -403,10 +412,13 @@ function steps(one, solution, withVariants) {
 function stepRow(one, solution, text, place, withVariants) {
   const label = solution.labels?.[place], said = solution.said?.[place] ?? [];
   const marks = [], below = [];
-  if (label !== null && label !== undefined) marks.push(truthMark("label", label === 1 ? "correct" : label === 0 ? "wrong" : label.toFixed(2)));
+  if (label !== null && label !== undefined)
+    marks.push(truthMark("label", label === 1 ? "correct" : label === 0 ? "wrong" : label.toFixed(2)));
   const value = solution.values?.[place];
-  if (value) marks.push(el("span", { class: "truth", title: `${value[3]} rollouts, 95 % interval ${shown3(value[1])} to ${shown3(value[2])}` },
-    "value ", el("b", {}, value[0].toFixed(2))));
+  if (value) {
+    const title = `${value[3]} rollouts, 95 % interval ${shown3(value[1])} to ${shown3(value[2])}`;
+    marks.push(el("span", { class: "truth", title }, "value ", el("b", {}, value[0].toFixed(2))));
+  }
   let judged = "plain";
   data.prms.forEach((prm, index) => {
     const score = solution.scores?.[index]?.[place];
@@ -415,13 +427,15 @@ function stepRow(one, solution, text, place, withVariants) {
     const accepted = score >= state.thresholds[index];
     if (label !== null && label !== undefined && accepted !== label >= 0.5) {
       judged = "judged";
-      marks.push(el("span", { class: "apart" }, `✗ ${prmName(index)} ${accepted ? "accepts a wrong step" : "rejects a correct step"}`));
+      marks.push(apartMark(index, accepted ? "accepts a wrong step" : "rejects a correct step"));
     }
   });
   for (const it of said.filter((it) => it.truth !== "undecided")) below.push(saidLine(it, text));
   const undecided = said.filter((it) => it.truth === "undecided");
-  if (undecided.length) below.push(el("details", {}, el("summary", { class: "small" }, `undecided: ${undecided.map((it) => it.by).join(", ")}`),
-    undecided.map((it) => saidLine(it, text))));
+  if (undecided.length)
+    below.push(el("details", {},
+      el("summary", { class: "small" }, `undecided: ${undecided.map((it) => it.by).join(", ")}`),
+      undecided.map((it) => saidLine(it, text))));
   const first = [
     solution.first === place ? "label" : null,
     ...data.prms.map((_, index) => (predicted(solution, index) === place ? prmName(index) : null)),
@@ -448,20 +462,24 @@ function variantRow(variant) {
     const score = variant.scores?.[index];
     if (score === undefined) return;
     marks.push(scoreMark(index, score));
-    if (score !== null && ["wrong", "correct"].includes(variant.truth) && (score >= state.thresholds[index]) !== (variant.truth === "correct")) {
-      judged = "judged";
-      marks.push(el("span", { class: "apart" }, `✗ ${prmName(index)} ${variant.truth === "wrong" ? "is fooled" : "rejects a correct step"}`));
-    }
+    if (score === null || !["wrong", "correct"].includes(variant.truth)) return;
+    if ((score >= state.thresholds[index]) === (variant.truth === "correct")) return;
+    judged = "judged";
+    marks.push(apartMark(index, variant.truth === "wrong" ? "is fooled" : "rejects a correct step"));
   });
   return el("div", { class: `step ${judged}` }, el("span", { class: "step-label" }, variant.by), words(variant.text),
-    el("span", { class: "marks" }, marks), variant.reason ? el("div", { class: "below" }, el("p", { class: "small" }, variant.reason)) : "");
+    el("span", { class: "marks" }, marks),
+    variant.reason ? el("div", { class: "below" }, el("p", { class: "small" }, variant.reason)) : "");
 }
 const truthMark = (who, truth) =>
   el("span", { class: `truth ${["correct", "wrong"].includes(truth) ? truth : "other"}` }, `${who} `, el("b", {}, truth));
-const scoreMark = (index, score) => score === null
-  ? el("span", { class: "score" }, `${prmName(index)} –`)
-  : el("span", { class: `score ${band(score, state.thresholds[index])}`, title: `${data.prms[index].name}: ${score}, threshold ${state.thresholds[index]}` },
-    score < state.thresholds[index] ? "▼ " : "", `${prmName(index)} `, el("b", {}, score.toFixed(2)));
+const apartMark = (index, said) => el("span", { class: "apart" }, `✗ ${prmName(index)} ${said}`);
+function scoreMark(index, score) {
+  if (score === null) return el("span", { class: "score" }, `${prmName(index)} –`);
+  const threshold = state.thresholds[index], title = `${data.prms[index].name}: ${score}, threshold ${threshold}`;
+  return el("span", { class: `score ${band(score, threshold)}`, title },
+    score < threshold ? "▼ " : "", `${prmName(index)} `, el("b", {}, score.toFixed(2)));
+}
 function saidLine(it, text) {
   const where = it.span && it.span[1] <= text.length ? [", at ", el("code", {}, text.slice(...it.span).slice(0, 200))] : "";
   return el("p", { class: `small said ${it.truth}` }, el("b", {}, it.by), ` ${it.truth}`,
@@ -472,7 +490,8 @@ function saidLine(it, text) {
 
 // Lines over steps or updates. Each line: name, colour, points of [x, y, low?, high?]; y runs from `low` to `high`.
 function plot({ lines, low, high, across = [], upright = [], bars = [], label, xName, height = 170, room }) {
-  const width = Math.max(240, Math.min(760, room ?? (byId("detail").clientWidth || innerWidth) - 48)), left = 44, bottom = 30, top = 10, right = 8;
+  const width = Math.max(240, Math.min(760, room ?? (byId("detail").clientWidth || innerWidth) - 48));
+  const left = 44, bottom = 30, top = 10, right = 8;
   const xs = [...lines, { points: bars }].flatMap((line) => line.points.map((point) => point[0]));
   const half = lines.length ? 0 : 0.5; // bars are as wide as a step
   const first = Math.min(...xs) - half, last = Math.max(...xs, first + 1) + half;
@@ -489,20 +508,25 @@ function plot({ lines, low, high, across = [], upright = [], bars = [], label, x
   parts.push(svg("text", { x: width - right, y: height - 2, "text-anchor": "end" }, xName));
   const zero = y(Math.max(low, Math.min(0, high))), wide = Math.max(3, Math.min(18, (width - left - right) / (bars.length + 1) * 0.5));
   for (const [at, value] of bars)
-    parts.push(svg("rect", { x: x(at) - wide / 2, width: wide, y: Math.min(zero, y(value)), height: Math.max(1, Math.abs(zero - y(value))),
-      class: value < 0 ? "bar down" : "bar" }, svg("title", {}, `${brief(at)}: ${value.toFixed(3)}`)));
+    parts.push(svg("rect", {
+      x: x(at) - wide / 2, width: wide, y: Math.min(zero, y(value)), height: Math.max(1, Math.abs(zero - y(value))),
+      class: value < 0 ? "bar down" : "bar",
+    }, svg("title", {}, `${brief(at)}: ${value.toFixed(3)}`)));
   for (const { value, colour } of across)
     parts.push(svg("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), class: "threshold", stroke: colour }));
-  for (const { value, said } of upright)
+  for (const { value, said } of upright) {
+    const late = x(value) > width - 80, anchor = late ? "end" : "start";
     parts.push(svg("line", { x1: x(value), x2: x(value), y1: top, y2: height - bottom, class: "upright" }),
-      svg("text", { x: x(value) + (x(value) > width - 80 ? -4 : 4), y: top + 9, class: "said", "text-anchor": x(value) > width - 80 ? "end" : "start" }, said));
+      svg("text", { x: x(value) + (late ? -4 : 4), y: top + 9, class: "said", "text-anchor": anchor }, said));
+  }
   for (const line of lines) {
     for (const piece of pieces(line.points))
       parts.push(svg("polyline", { points: piece.map((point) => `${x(point[0]).toFixed(1)},${y(point[1]).toFixed(1)}`).join(" "),
         stroke: line.colour, class: "line" }));
     if (line.points.length > 60) continue;
     for (const [at, value, from, to] of line.points) {
-      if (from !== undefined) parts.push(svg("line", { x1: x(at), x2: x(at), y1: y(from), y2: y(to), stroke: line.colour, class: "whisker" }));
+      if (from !== undefined)
+        parts.push(svg("line", { x1: x(at), x2: x(at), y1: y(from), y2: y(to), stroke: line.colour, class: "whisker" }));
       parts.push(svg("circle", { cx: x(at), cy: y(value), r: 3, fill: line.colour },
         svg("title", {}, `${line.name}, ${brief(at)}: ${value.toFixed(4)}`)));
     }
@@ -543,9 +567,9 @@ function legend(lines) {
 // Scores and measured values over the steps, and what each step changes.
 function chart(solution) {
   const lines = [];
-  data.prms.forEach((prm, index) => {
+  data.prms.forEach((_, index) => {
     const points = (solution.scores?.[index] ?? []).map((score, place) => [place + 1, score]).filter(([, score]) => score !== null);
-    if (points.length > 1) lines.push({ name: data.prms.length > 1 ? `${LETTERS[index]}: ${prm.name}` : `score (${prm.name})`, colour: colourOf(index), points });
+    if (points.length > 1) lines.push({ name: fullName(index), colour: colourOf(index), points });
   });
   const across = lines.length ? data.prms.map((_, index) => ({ value: state.thresholds[index], colour: colourOf(index) })) : [];
   const values = (solution.values ?? []).map((value, place) => value && [place + 1, value[0], value[1], value[2]]).filter(Boolean);
@@ -556,7 +580,8 @@ function chart(solution) {
   const of = values.length > 1 ? values : lines[Math.min(state.focus, lines.length - 1)].points;
   const changes = of.slice(1).map((point, place) => [point[0], point[1] - of[place][1]]);
   const most = Math.max(0.05, ...changes.map((change) => Math.abs(change[1])));
-  const name = values.length > 1 ? "Progress: change of the value by each step" : `Progress: change of ${prmName(state.focus)}'s score by each step`;
+  const changed = values.length > 1 ? "the value" : `${prmName(state.focus)}'s score`;
+  const name = `Progress: change of ${changed} by each step`;
   return el("figure", {}, legend(lines),
     plot({ lines, low: 0, high: 1, across, upright, label: "Scores over the steps", xName: "step" }),
     el("details", { open: values.length > 1 }, el("summary", {}, name),
@@ -592,21 +617,28 @@ function drawTree(tree) {
     circle.classList.add("now");
     const path = [];
     for (let it = node; it.depth > 0; it = it.above) path.unshift(it);
-    told.replaceChildren(...path.map((it) => el("div", { class: "step plain" }, el("span", { class: "step-label" }, `step ${it.depth}`), words(it.text),
-      el("span", { class: "marks" }, it.score === null ? "" : scoreMark(state.focus, it.score),
+    told.replaceChildren(...path.map((it) => el("div", { class: "step plain" },
+      el("span", { class: "step-label" }, `step ${it.depth}`), words(it.text),
+      el("span", { class: "marks" },
+        it.score === null ? "" : scoreMark(state.focus, it.score),
         it.value === null ? "" : el("span", { class: "truth" }, "value ", el("b", {}, shown3(it.value))),
-        el("span", { class: `truth ${it.kept ? "" : "wrong"}` }, it.kept ? (it.end === "open" ? "kept" : it.end) : "pruned")))));
+        el("span", { class: `truth ${it.kept ? "" : "wrong"}` }, !it.kept ? "pruned" : it.end === "open" ? "kept" : it.end)))));
   };
   const edges = [], circles = [];
   for (const node of nodes.slice(1)) {
-    edges.push(svg("path", { d: `M${x(node.above)},${y(node.above)} C${x(node.above) + column / 2},${y(node.above)} ${x(node) - column / 2},${y(node)} ${x(node)},${y(node)}`,
+    const [x0, y0, x1, y1] = [x(node.above), y(node.above), x(node), y(node)];
+    edges.push(svg("path", { d: `M${x0},${y0} C${x0 + column / 2},${y0} ${x1 - column / 2},${y1} ${x1},${y1}`,
       class: `edge${node.kept ? "" : " pruned"}${node.chosen ? " chosen" : ""}` }));
     const circle = svg("circle", { cx: x(node), cy: y(node), r: node.end === "finished" ? 7 : 5.5, tabindex: 0, role: "button",
       class: `node ${band(node.score, threshold)}${node.kept ? "" : " pruned"}${node.chosen ? " chosen" : ""}`,
       "aria-label": `step ${node.depth}, score ${shown3(node.score)}, ${node.kept ? "kept" : "pruned"}` },
     svg("title", {}, `${shown3(node.score)} ${node.kept ? "kept" : "pruned"}: ${node.text.slice(0, 200)}`));
     circle.addEventListener("click", () => show(node, circle));
-    circle.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); show(node, circle); } });
+    circle.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      show(node, circle);
+    });
     circles.push(circle);
   }
   const kept = nodes.slice(1).filter((node) => node.kept).length;
@@ -614,9 +646,10 @@ function drawTree(tree) {
   return el("figure", { class: "tree" },
     el("h3", {}, "Search tree"),
     el("p", { class: "small" }, `${nodes.length - 1} steps looked at, ${kept} kept, ${nodes.length - 1 - kept} pruned`
-      + (tree.left_out ? `, ${tree.left_out} more not on this page` : "") + ". " + (tree.cost ?? []).map(([name, value]) => `${name} ${value}`).join(", ")),
-    el("p", { class: "legend" }, el("span", { class: "score s4" }, "kept"), el("span", { class: "score dashedmark" }, "pruned"), el("span", { class: "score chosenmark" }, "way to the answer"),
-      el("span", {}, "large: a finished solution")),
+      + (tree.left_out ? `, ${tree.left_out} more not on this page. ` : ". ")
+      + (tree.cost ?? []).map(([name, value]) => `${name} ${value}`).join(", ")),
+    el("p", { class: "legend" }, el("span", { class: "score s4" }, "kept"), el("span", { class: "score dashedmark" }, "pruned"),
+      el("span", { class: "score chosenmark" }, "way to the answer"), el("span", {}, "large: a finished solution")),
     el("div", { class: "canvas", tabindex: 0, role: "region", "aria-label": "Search tree" },
       svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height },
         edges, svg("circle", { cx: x(nodes[0]), cy: y(nodes[0]), r: 6, class: "node root" }), circles)), told);
@@ -638,15 +671,19 @@ function drawNumbers() {
       }
       const [correct, erroneous] = [count.right[0] / of[0], count.right[1] / of[1]];
       const f1 = correct + erroneous > 0 ? 2 * correct * erroneous / (correct + erroneous) : correct + erroneous === 0 ? 0 : NaN;
-      return [`${data.prms.length > 1 ? LETTERS[index] + ": " : ""}${prm.name}`, String(state.thresholds[index]), percent(f1), percent(erroneous), percent(correct),
+      return [fullName(index), String(state.thresholds[index]), percent(f1), percent(erroneous), percent(correct),
         String(count.miss[1]), String(count.alarm[0] + count.alarm[1])];
     });
-    if (rows.length) parts.push(table({ title: `At the thresholds as they are set now, all ${labelled.length.toLocaleString("en")} labelled cases of this page as one set; no intervals, for a threshold that was moved by hand is chosen on these cases`,
+    const title = `At the thresholds as they are set now, all ${labelled.length.toLocaleString("en")} labelled cases of this page `
+      + "as one set; no intervals, for a threshold that was moved by hand is chosen on these cases";
+    if (rows.length) parts.push(table({ title,
       headings: ["PRM", "threshold", "F1", "accuracy, erroneous", "accuracy, correct", "misses", "false alarms"], rows }));
   }
-  parts.push(...data.tables.map((one) => one.title === "All numbers" ? el("details", {}, el("summary", {}, `All numbers (${one.rows.length})`), table(one)) : table(one)));
+  parts.push(...data.tables.map((one) => one.title !== "All numbers" ? table(one)
+    : el("details", {}, el("summary", {}, `All numbers (${one.rows.length})`), table(one))));
   if (data.tables.length) parts.push(el("p", { class: "small" },
-    "Shares are in percent; brackets hold 95 % intervals over independent cases, at the thresholds of the run; a t behind them says Student's."));
+    "Shares are in percent; brackets hold 95 % intervals over independent cases, at the thresholds of the run; a t behind them "
+    + "says Student's."));
   if (data.facts.length) parts.push(el("details", {}, el("summary", {}, `Settings and surroundings (${data.facts.length})`),
     table({ title: "", headings: ["setting", "value"], rows: data.facts, long: true })));
   byId("numbers").replaceChildren(...parts);
@@ -655,7 +692,8 @@ function table({ title, headings, rows, long }) {
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title || "Table" },
     el("table", { class: long ? "long" : "" }, title ? el("caption", {}, title) : "",
       el("thead", {}, el("tr", {}, headings.map((head) => el("th", { scope: "col" }, head)))),
-      el("tbody", {}, rows.slice(0, 1000).map((row) => el("tr", {}, el("th", { scope: "row" }, row[0]), row.slice(1).map((cell) => el("td", {}, cell)))))));
+      el("tbody", {}, rows.slice(0, 1000).map(([name, ...cells]) =>
+        el("tr", {}, el("th", { scope: "row" }, name), cells.map((cell) => el("td", {}, cell)))))));
 }
 
 // --- curves ----------------------------------------------------------------------------------------------------------
@@ -690,7 +728,8 @@ function drawCurves() {
 }
 function prepareCurves() {
   byId("curves").append(
-    el("label", { class: "wide" }, "Measures ", el("input", { type: "search", id: "measure", placeholder: "part of a name", oninput: drawCurves })),
+    el("label", { class: "wide" }, "Measures ",
+      el("input", { type: "search", id: "measure", placeholder: "part of a name", oninput: drawCurves })),
     el("div", { id: "curve-plots" }));
 }
 
@@ -704,7 +743,10 @@ function prepareFilters() {
   const some = (test) => data.cases.some(test), two = data.prms.length > 1;
   const labelled = some((one) => solutionOf(one).first !== undefined || (one.variants ?? []).some((variant) => variant.truth));
   const scored = some((one) => (solutionOf(one).scores ?? []).some(Boolean));
-  const fits = { all: true, wrong: labelled, miss: labelled, alarm: labelled, right: labelled, flagged: scored, apart: two, onlyA: two && labelled, onlyB: two && labelled };
+  const fits = {
+    all: true, wrong: labelled, miss: labelled, alarm: labelled, right: labelled, flagged: scored,
+    apart: two, onlyA: two && labelled, onlyB: two && labelled,
+  };
   const sorts = { run: true, gap: labelled, apart: two, lowest: scored, longest: true };
   const chosen = (table, allowed) => Object.entries(table).filter(([key]) => allowed[key]).map(([key, [said]]) => [key, said]);
   if (!fits[state.outcome]) state.outcome = "all";
@@ -713,7 +755,8 @@ function prepareFilters() {
     picker("Show", "outcome", chosen(FILTERS, fits), state.outcome, (value) => (state.outcome = value)),
     picker("Sort by", "sort", chosen(SORTS, sorts), state.sort, (value) => (state.sort = value)),
   ];
-  if (two) parts.push(picker("Look at", "focus", data.prms.map((prm, index) => [String(index), `${LETTERS[index]}: ${prm.name}`]), String(state.focus), (value) => (state.focus = Number(value))));
+  const prms = data.prms.map((_, index) => [String(index), fullName(index)]);
+  if (two) parts.push(picker("Look at", "focus", prms, String(state.focus), (value) => (state.focus = Number(value))));
   const facets = new Map();
   for (const one of data.cases) for (const [name, values] of Object.entries(one.tags ?? {})) for (const value of values) {
     if (!facets.has(name)) facets.set(name, new Map());
@@ -723,8 +766,9 @@ function prepareFilters() {
     if (values.size < 2) continue;
     const options = [...values].sort((one, other) => other[1] - one[1]).slice(0, 300);
     if (!values.has(state.facets[name])) delete state.facets[name];
-    parts.push(picker(name[0].toUpperCase() + name.slice(1), `facet-${name.replaceAll(" ", "-")}`,
-      [["", "every"], ...options.map(([value, count]) => [value, `${value} (${count})`])], state.facets[name] ?? "", (value) => (state.facets[name] = value)));
+    const shown = [["", "every"], ...options.map(([value, count]) => [value, `${value} (${count})`])];
+    parts.push(picker(name[0].toUpperCase() + name.slice(1), `facet-${name.replaceAll(" ", "-")}`, shown,
+      state.facets[name] ?? "", (value) => (state.facets[name] = value)));
   }
   byId("filters").replaceChildren(...parts);
 }
@@ -765,7 +809,7 @@ const KEYS = [
   ["k ↑", "previous case", () => go(state.place - 1), ["k", "ArrowUp"]],
   ["g Home", "first case", () => go(0), ["g", "Home"]],
   ["G End", "last case", () => go(state.shown.length - 1), ["G", "End"]],
-  ["e", "first wrong step", () => { const it = current(); if (it) toStep(Math.max(0, solutionOf(it, state.solution).first ?? predicted(solutionOf(it, state.solution), state.focus) ?? 0)); }, ["e"]],
+  ["e", "first wrong step", toFirstError, ["e"]],
   ["[ ]", "threshold down, up", null, []],
   ["", "", () => setThreshold(state.focus, state.thresholds[state.focus] - 0.01), ["["]],
   ["", "", () => setThreshold(state.focus, state.thresholds[state.focus] + 0.01), ["]"]],
@@ -805,9 +849,14 @@ function start() {
     clearTimeout(timer);
     timer = setTimeout(() => { state.query = event.target.value; refresh(); }, 60);
   });
-  const has = { cases: data.cases.length > 0 || data.live, numbers: data.tables.length + data.facts.length > 0 || data.cases.length > 0, curves: data.curves.length > 0, try: data.live };
+  const has = {
+    cases: data.cases.length > 0 || data.live, numbers: data.tables.length + data.facts.length + data.cases.length > 0,
+    curves: data.curves.length > 0, try: data.live,
+  };
   const views = Object.keys(VIEWS).filter((name) => has[name]);
-  byId("tabs").append(...views.map((name) => el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": name, onclick: () => show(name) }, VIEWS[name][0])));
+  byId("tabs").append(...views.map((name) => el("button", {
+    type: "button", role: "tab", id: `tab-${name}`, "aria-controls": name, onclick: () => show(name),
+  }, VIEWS[name][0])));
   if (data.curves.length) prepareCurves();
   if (data.live) prepareTry();
   prepareFilters();

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from sparring.errors import SparringError
 from sparring.evaluation.scored import Threshold
-from sparring.json_files import json_objects
 from sparring.labels.job import TRACES_FILE
 from sparring.report.kinds import Table
 from sparring.report.numbers import with_interval
@@ -23,6 +22,7 @@ from sparring.report.page import Run, flat, read_run
 from sparring.runs import METRICS_FILE
 from sparring.traces.fields import is_number
 from sparring.traces.jsonl import read_traces
+from sparring.traces.parquet import record_objects
 from sparring.traces.readers import read_traces_as
 from sparring.viewer.data import InspectorData
 from sparring.viewer.judged import attack_data, demo_data, oracle_data, traces_data, with_verdicts
@@ -59,12 +59,14 @@ def kind_of(place: Path) -> str:
             return "training"
     elif any((place / name).is_file() for name in LOGS):
         return "training"
+    else:
+        raise SparringError(f"{place} holds no {METRICS_FILE}: not finished, or no run directory; {KNOWN}")
     raise SparringError(f"{place} is no run directory; {KNOWN}")
 
 
 def _kind_of_file(file: Path) -> str:
     """Return ``scores`` for a file whose records hold lists of numbers beside their ids, else ``traces``."""
-    first = next((record for _, record in json_objects(file)), {})
+    first = next((record for _, record in record_objects(file)), {})
     rows = [value for name, value in first.items() if name not in TEXTS and isinstance(value, list)]
     numbers = any(row and all(is_number(one) for one in row) for row in rows)
     return "scores" if "id" in first and numbers and not TEXTS & first.keys() else "traces"
@@ -90,6 +92,11 @@ def inspector_data(
         DataError: a file does not hold what it should.
     """
     kinds = [kind_of(run) for run in runs]
+    for given, name, fitting in ((data, "--data", (*SCORED, "bon")), (thresholds, "--threshold", SCORED)):
+        if given and not any(kind in fitting for kind in kinds):
+            raise SparringError(
+                f"{name} is not for {', '.join(dict.fromkeys(kinds))}: such a run says itself"
+            )
     if all(kind == "training" for kind in kinds):
         made = training_data(runs)
     elif all(kind in SCORED for kind in kinds):
