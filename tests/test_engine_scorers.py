@@ -168,6 +168,14 @@ def test_answers_of_another_shape(classifier, change, named):
             scorer.score(traces(2))
 
 
+def test_a_server_without_pooling_is_told_so(classifier):
+    with vllm_of(classifier) as server:
+        scorer = open_scorer(f"vllm+http://{server.host}#{classifier}")
+        scorer.path = "/elsewhere"
+        with pytest.raises(ServerError, match=r"status 404.*started for pooling"):
+            scorer.score(traces(1))
+
+
 def test_addresses_without_a_folder_and_heads_that_cannot_be(classifier, labelled, tmp_path):
     with vllm_of(classifier) as server:
         with pytest.raises(SettingsError, match="name the PRM's folder"):

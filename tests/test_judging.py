@@ -260,6 +260,15 @@ def test_nonsense_is_asked_again_and_never_a_score(server):
         open_scorer(address(server)).score([TRACE])
 
 
+def test_a_judge_that_is_of_no_use_is_not_asked_about_everything(server):
+    many = [Trace(Problem(f"p{i}", f"question {i}"), ("a", "b")) for i in range(60)]
+    server.says = lambda asked, body: "as a language model"
+    with pytest.raises(DataError, match=r"problem 'p\d+', step \d: .*no verdict"):
+        open_scorer(address(server, concurrency=4)).score(many)
+    assert len(server.asked) < 40
+    assert len(open_scorer(address(server)).score_each(many[:3])) == 3
+
+
 def test_votes_outlive_the_process_in_a_file(server, tmp_path):
     file = tmp_path / "votes.jsonl"
     options = {"cache": file, "votes": 2, "temperature": 0.5}

@@ -104,6 +104,13 @@ def test_what_is_refused_names_the_trace_and_the_others_are_not_blamed(server):
         dropping.score(traces(1))
 
 
+def test_a_server_that_refuses_everything_is_not_asked_for_everything(server):
+    server.longest = 1
+    with pytest.raises(DataError, match="past the limit"):
+        open_scorer(f"http://{server.host}?batch=2&concurrency=2").score(traces(100))
+    assert len(server.asked) < 20
+
+
 def test_a_token_is_sent_asked_for_and_never_shown(server, monkeypatch):
     server.token = "secret"
     with pytest.raises(ServerError, match="SPARRING_TOKEN"):

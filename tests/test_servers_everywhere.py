@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fake_scorers import FakeSparring, dies
+from fake_scorers import FakeJudge, FakeSparring, dies
 from rl_data import log_of, small
 from sparring.__main__ import app
 from sparring.errors import CheckpointError, SettingsError
@@ -52,6 +52,15 @@ def test_score(server, data, tmp_path):
     assert rows == [[0.9, 0.1, 0.9], [0.9, 0.9], [0.1]]
     assert f"scored by http://{server.host}, model prm (f1)" in " ".join(said.split())
     assert "did you mean" in call("score", "htp://x", data, "--out", out, status=2)
+
+
+def test_score_by_a_judge_says_what_it_cost(data, tmp_path):
+    with FakeJudge() as judge:
+        said = call(
+            "score", f"judge+http://{judge.host}/v1?votes=2", data, "--out", tmp_path / "scores.jsonl"
+        )
+    assert "completion tokens: " in " ".join(said.split()) and "votes: 10" in " ".join(said.split())
+    assert next(json.loads(line)["scores"] for line in (tmp_path / "scores.jsonl").open()) == [1.0, 0.0, 1.0]
 
 
 def test_a_broken_off_run_goes_on_with_the_same_model_and_starts_anew_with_another(server, tmp_path):

@@ -188,9 +188,17 @@ class Judge:
         return self.identity.record() | made | left_out | {"cost": asdict(self.cost)}
 
     def judge(
-        self, questions: Sequence[Question], progress: Callable[[int], None] | None = None
+        self,
+        questions: Sequence[Question],
+        progress: Callable[[int], None] | None = None,
+        refused: Callable[[int, DataError], None] | None = None,
     ) -> list[Judgement | DataError]:
-        """Return a judgement per question, or why there is none; `progress` is told of every question that is done.
+        """Return a judgement per question, or why there is none.
+
+        Args:
+            questions: what to judge.
+            progress: told of every question that is done.
+            refused: told of every question that cannot be judged, by its place; what it raises ends the work.
 
         Raises:
             ServerError: the server gives nothing usable.
@@ -199,7 +207,7 @@ class Judge:
             return []
         before = self.client.tries
         try:
-            return waited(self._all(questions, progress))
+            return waited(self._all(questions, progress, refused))
         finally:
             with self._lock:
                 self.cost.requests += self.client.tries - before
@@ -207,23 +215,31 @@ class Judge:
     # --- votes --------------------------------------------------------------------------------------------------------
 
     async def _all(
-        self, questions: Sequence[Question], progress: Callable[[int], None] | None
+        self,
+        questions: Sequence[Question],
+        progress: Callable[[int], None] | None,
+        refused: Callable[[int, DataError], None] | None,
     ) -> list[Judgement | DataError]:
         gate = asyncio.Semaphore(self.client.concurrency)
+        # A question is finished before many others begin, so that a useless judge is found out soon.
+        begun = asyncio.Semaphore(self.client.concurrency)
         async with self.client.session() as http:
             under_way: dict[Question, asyncio.Task[Judgement | DataError]] = {}
 
-            async def once(question: Question) -> Judgement | DataError:
+            async def once(place: int, question: Question) -> Judgement | DataError:
                 # Equal questions are asked once: a beam has many that begin alike.
-                if question not in under_way:
-                    under_way[question] = asyncio.ensure_future(self._judgement(http, gate, question))
-                found = await under_way[question]
+                async with begun:
+                    if question not in under_way:
+                        under_way[question] = asyncio.ensure_future(self._judgement(http, gate, question))
+                    found = await under_way[question]
+                if isinstance(found, DataError) and refused is not None:
+                    refused(place, found)
                 if progress is not None:
                     progress(1)
                 return found
 
             try:
-                return await gather([once(question) for question in questions])
+                return await gather([once(place, question) for place, question in enumerate(questions)])
             finally:
                 for task in under_way.values():
                     task.cancel()

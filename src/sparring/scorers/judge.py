@@ -58,39 +58,35 @@ class JudgeScorer:
     def score(
         self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None
     ) -> list[list[float]]:
-        """Return one list of scores per trace (see `door.StepScorer`)."""
-        rows = []
-        for row in self.score_each(traces, progress):
-            if isinstance(row, DataError):
-                raise row
-            rows.append(row)
-        return rows
+        """Return one list of scores per trace (see `door.StepScorer`); the first that cannot be judged ends it."""
+        places = [(trace, step) for trace in traces for step in range(len(self._questions(trace)))]
+
+        def refused(place: int, error: DataError) -> None:
+            trace, step = places[place]
+            if not self._droppable(error, step):
+                raise self._named(error, trace, step)
+
+        found = self._judged(traces, progress, refused)
+        rows = [self._row(trace, one) for trace, one in zip(traces, found, strict=True)]
+        return [row for row in rows if not isinstance(row, DataError)]
 
     def score_each(self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None) -> list[Row]:
         """Return one list of scores per trace, or why there is none."""
-        rows: list[Row] = []
-        for trace, found in zip(traces, self.judgements(traces, progress), strict=True):
-            row: list[float] = []
-            failed = None
-            for judgement in found:
-                if isinstance(judgement, DataError):
-                    failed = judgement
-                    break
-                row += judgement.scores
-            if failed is None:
-                rows.append(row)
-            elif isinstance(failed, TooLongError) and self.overflow == "drop_steps" and row:
-                self.dropped_steps += len(trace.steps) - len(row)
-                rows.append(row)
-            else:
-                told = f"trace of problem '{trace.problem.id}', step {len(row) + 1}: {failed.message}"
-                rows.append(DataError(told, field=failed.field or f"steps[{len(row)}]"))
-        return rows
+        found = self._judged(traces, progress, None)
+        return [self._row(trace, one) for trace, one in zip(traces, found, strict=True)]
 
     def judgements(
         self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None
     ) -> list[list[Judgement | DataError]]:
         """Return, per trace, its judgements with intervals and votes: one per step, or one of all steps together."""
+        return self._judged(traces, progress, None)
+
+    def _judged(
+        self,
+        traces: Sequence[Trace],
+        progress: Callable[[int], None] | None,
+        refused: Callable[[int, DataError], None] | None,
+    ) -> list[list[Judgement | DataError]]:
         questions = [self._questions(trace) for trace in traces]
         last = iter([place == len(one) - 1 for one in questions for place in range(len(one))])
 
@@ -99,8 +95,28 @@ class JudgeScorer:
             if next(last) and progress is not None:
                 progress(1)
 
-        found = iter(self.judge.judge([one for group in questions for one in group], done))
+        found = iter(self.judge.judge([one for group in questions for one in group], done, refused))
         return [[next(found) for _ in group] for group in questions]
+
+    def _row(self, trace: Trace, found: Sequence[Judgement | DataError]) -> Row:
+        """Return a trace's scores, up to the first step that does not fit where steps may be dropped."""
+        row: list[float] = []
+        for judgement in found:
+            if isinstance(judgement, DataError):
+                if not self._droppable(judgement, len(row)):
+                    return self._named(judgement, trace, len(row))
+                self.dropped_steps += len(trace.steps) - len(row)
+                break
+            row += judgement.scores
+        return row
+
+    def _droppable(self, error: DataError, step: int) -> bool:
+        return isinstance(error, TooLongError) and self.overflow == "drop_steps" and step > 0
+
+    @staticmethod
+    def _named(error: DataError, trace: Trace, step: int) -> DataError:
+        told = f"trace of problem '{trace.problem.id}', step {step + 1}: {error.message}"
+        return DataError(told, field=error.field or f"steps[{step}]")
 
     def _questions(self, trace: Trace) -> list[Question]:
         problem, steps = trace.problem.question, trace.steps

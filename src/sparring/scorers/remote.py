@@ -135,26 +135,28 @@ class RemoteScorer(ABC, Generic[W]):
     def score(
         self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None
     ) -> list[list[float]]:
-        """Return one list of scores per trace (see `door.StepScorer`)."""
-        rows = []
-        for row in self.score_each(traces, progress):
-            if isinstance(row, DataError):
-                raise row
-            rows.append(row)
-        return rows
+        """Return one list of scores per trace (see `door.StepScorer`); the first that is refused ends it."""
+        return [row for row in self._rows(traces, progress, each=False) if not isinstance(row, DataError)]
 
     def score_each(self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None) -> list[Row]:
         """Return one list of scores per trace, or why there is none."""
+        return self._rows(traces, progress, each=True)
+
+    def _rows(
+        self, traces: Sequence[Trace], progress: Callable[[int], None] | None, *, each: bool
+    ) -> list[Row]:
         rows: list[Row] = [[] for _ in traces]
         works: dict[int, W] = {}
         for index, trace in enumerate(traces):
             try:
                 works[index] = self.prepare(trace)
             except DataError as error:
+                if not each:
+                    raise
                 rows[index] = error
         lost = self.client.lost
         if works:
-            found = waited(self._all(list(works.values()), progress))
+            found = waited(self._all(list(works.values()), progress, each))
             for index, row in zip(works, found, strict=True):
                 rows[index] = row
         if self.client.lost > lost:
@@ -171,13 +173,16 @@ class RemoteScorer(ABC, Generic[W]):
                 f"({now.fingerprint or 'no fingerprint'})"
             )
 
-    async def _all(self, works: Sequence[W], progress: Callable[[int], None] | None) -> list[Row]:
+    async def _all(self, works: Sequence[W], progress: Callable[[int], None] | None, each: bool) -> list[Row]:
         gate = Semaphore(self.client.concurrency)
         async with self.client.session() as http:
 
             async def ask(part: Sequence[W]) -> list[Row]:
                 async with gate:
                     found = await self._ask(http, part)
+                refused = next((row for row in found if isinstance(row, DataError)), None)
+                if refused is not None and not each:
+                    raise refused
                 if progress is not None:
                     progress(len(part))
                 return found

@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sparring.http_client import UnusableError, field_of
+from sparring.http_client import ServerError, UnusableError, field_of
 from sparring.scorers.tokenised import TokenisedScorer, Work, log_odds_of, numbers
 
 
@@ -29,6 +29,12 @@ class VllmScorer(TokenisedScorer):
     heads = ("token_classification", "label_tokens", "mlp")
     _activated: bool | None = None
     why_not = "vLLM has no vectors of tokens for it; serve it by `sparring serve`"
+
+    def explained(self, error: ServerError) -> ServerError:
+        """Return the error with advice where there is no pooling, or no token."""
+        if error.status == 404:
+            return ServerError(f"{error}; was vLLM started for pooling (--runner pooling)?")
+        return super().explained(error)
 
     def request(self, works: Sequence[Work]) -> dict[str, Any]:
         """Return the body for some traces."""
