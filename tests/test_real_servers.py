@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import socket
 import subprocess
 import sys
@@ -17,14 +18,17 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sparring.errors import DataError
+from sparring.http_client import parse_address
 from sparring.judging.judge import Question
 from sparring.models.loading import load_causal_model, load_tokenizer
+from sparring.models.scorer import load_scorer
 from sparring.rollouts.engine import Limits, Prefix
 from sparring.rollouts.local import LocalEngine
 from sparring.rollouts.server import ServerEngine
 from sparring.scorers.door import open_scorer, record_of
 from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import Layout
+from sparring.worlds.chain import generate_problems
 from tiny_gguf import SERVE, write_gguf
 
 BYTE_TOKENS = ["<end>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "th"]
@@ -183,3 +187,14 @@ def test_llama_cpp_as_judge_speaks_the_chat_protocol(llama_server, tmp_path):
     answer = scorer.judge._read(httpx.post(f"{llama_server}/chat/completions", json=body).content)
     assert "".join(str(token["token"]) for token in answer.tokens) == answer.text or not answer.text.isascii()
     assert all(isinstance(token["top_logprobs"], list) for token in answer.tokens)
+
+
+@pytest.mark.skipif("SPARRING_TEST_ADDRESSES" not in os.environ, reason="no address is given")
+def test_addresses_that_are_given_score_like_their_folder():
+    """`SPARRING_TEST_ADDRESSES='vllm+http://host:8000#models/prm …'`: real servers of PRMs that are here too."""
+    for address in os.environ["SPARRING_TEST_ADDRESSES"].split():
+        folder = parse_address(address).folder
+        traces = [Trace(problem, problem.solution) for problem in generate_problems(20, steps=(2, 6), seed=0)]
+        expected = load_scorer(folder).score(traces)
+        for row, wanted in zip(open_scorer(address).score(traces), expected, strict=True):
+            assert row == pytest.approx(wanted, abs=float(os.environ.get("SPARRING_TEST_TOLERANCE", "0.02")))
