@@ -43,7 +43,18 @@ toc_object_entries = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-EXTRAS = ("fastapi", "uvicorn", "prometheus_client", "trl", "verl", "areal", "inspect_ai", "lm_eval", "gguf")
+EXTRAS = (
+    "fastapi",
+    "uvicorn",
+    "prometheus_client",
+    "trl",
+    "verl",
+    "areal",
+    "inspect_ai",
+    "lm_eval",
+    "its_hub",
+    "pandas",
+)
 autodoc_mock_imports = [name for name in EXTRAS if find_spec(name) is None]
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 90
