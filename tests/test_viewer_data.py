@@ -199,6 +199,24 @@ def test_curves_come_from_the_logs_of_a_run_that_is_still_going_on(tmp_path):
         inspector_data([other])
 
 
+def test_watching_writes_the_page_again_until_it_is_stopped(tmp_path, monkeypatch):
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
+    page, rounds = tmp_path / "page.html", []
+
+    def sleep(seconds: float) -> None:
+        rounds.append(page.read_text())
+        lines = {1: '{"step": 2, "loss": 0.25}\n', 2: "[broken]\n"}  # a line that is no record ends no watch
+        if len(rounds) > 2:
+            raise KeyboardInterrupt
+        with (tmp_path / "log.jsonl").open("a") as file:
+            file.write(lines[len(rounds)])
+
+    monkeypatch.setattr("sparring.viewer.command.time.sleep", sleep)
+    result = CliRunner().invoke(app, ["view", str(tmp_path), "--watch", "2", "--out", str(page)])
+    assert result.exit_code == 0 and "not written" in result.output and '"watch":2.0' in rounds[0]
+    assert '"y":[0.5]' in rounds[0] and '"y":[0.5,0.25]' in rounds[1] and rounds[2] == rounds[1]
+
+
 def test_long_curves_and_long_texts_are_bounded():
     values = [float(number) for number in range(12_345)]
     kept = thinned(values)

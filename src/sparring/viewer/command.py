@@ -1,13 +1,14 @@
 """What `sparring view` does: read runs, write the page, and with `--watch` write it again and again.
 
-Contract: the page appears whole or not at all. Watching ends with Ctrl-C; a run that cannot be read in the middle of a
-write is read again in the next round.
+Contract: the page appears whole or not at all. Watching ends with Ctrl-C, which is no fault; a run that cannot be read in
+the middle of a write is read again in the next round.
 
 Not here: reading runs (`runs.py`), the page (`page.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,20 +47,22 @@ def view(
     """
     console = console or Console()
 
+    def say(text: str, style: str = "yellow") -> None:
+        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
     def write() -> None:
         made = inspector_data(runs, data=data or (), thresholds=threshold or (), limit=limit)
         atomic_write_text(out, inspector_page(made, watch=watch))
         for note in made.notes if watch is None else ():
-            console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+            say(note)
 
     write()
-    console.print(f"page: {out}", highlight=False, markup=False, soft_wrap=True)
-    while watch is not None:
-        time.sleep(watch)
-        try:
-            write()
-        except SparringError as error:
-            console.print(
-                f"not written: {error}", style="yellow", highlight=False, markup=False, soft_wrap=True
-            )
+    say(f"page: {out}", "")
+    with contextlib.suppress(KeyboardInterrupt):  # this is how watching ends
+        while watch is not None:
+            time.sleep(watch)
+            try:
+                write()
+            except SparringError as error:
+                say(f"not written: {error}")
     return out

@@ -86,7 +86,7 @@ function words(text, span) {
 }
 
 const shown3 = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
-const percent = (share) => (Number.isFinite(share) ? (100 * share).toFixed(1) + " %" : "–");
+const percent = (share) => (Number.isFinite(share) ? (100 * share).toFixed(1) + "\u202f%" : "–");
 const prmName = (index) => (data.prms.length > 1 ? LETTERS[index] : "PRM");
 const fullName = (index) => (data.prms.length > 1 ? `${LETTERS[index]}: ` : "") + data.prms[index].name;
 const colourOf = (index) => `var(${COLOURS[index % COLOURS.length]})`;
@@ -659,7 +659,7 @@ function drawTree(tree) {
 
 function drawNumbers() {
   const parts = [];
-  const labelled = data.cases.filter((one) => solutionOf(one).first !== undefined);
+  const labelled = data.cases.filter((one) => solutionOf(one).first !== undefined && solutionOf(one).scores?.some(Boolean));
   if (labelled.length) {
     const rows = data.prms.filter((prm) => !prm.absent).map((prm, index) => {
       const count = { right: [0, 0], miss: [0, 0], alarm: [0, 0] }, of = [0, 0];
@@ -671,12 +671,12 @@ function drawNumbers() {
       }
       const [correct, erroneous] = [count.right[0] / of[0], count.right[1] / of[1]];
       const f1 = correct + erroneous > 0 ? 2 * correct * erroneous / (correct + erroneous) : correct + erroneous === 0 ? 0 : NaN;
-      return [fullName(index), String(state.thresholds[index]), percent(f1), percent(erroneous), percent(correct),
+      return [fullName(index), state.thresholds[index].toFixed(3), percent(f1), percent(erroneous), percent(correct),
         String(count.miss[1]), String(count.alarm[0] + count.alarm[1])];
     });
     const title = `At the thresholds as they are set now, all ${labelled.length.toLocaleString("en")} labelled cases of this page `
       + "as one set; no intervals, for a threshold that was moved by hand is chosen on these cases";
-    if (rows.length) parts.push(table({ title,
+    if (rows.length) parts.push(el("p", { class: "small" }, title), table({ title: "",
       headings: ["PRM", "threshold", "F1", "accuracy, erroneous", "accuracy, correct", "misses", "false alarms"], rows }));
   }
   parts.push(...data.tables.map((one) => one.title !== "All numbers" ? table(one)
