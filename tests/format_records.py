@@ -39,6 +39,24 @@ def prm800k(states: list[Record], finish: str = "solution") -> Record:
 
 RECORDS: dict[str, Record] = {
     "sparring": {"id": "p", "problem": "1 + 1?", "steps": ["1 + 1 = 2"], "labels": [1.0], "outcome": True},
+    "samples": {
+        "sha256": "2bd3ba77eb35dd761ae82c3995aa3715832ff3f23a1efeea2db4ddf326021026",
+        "id": "p",
+        "problem": "1 + 1?",
+        "answer": "2",
+        "steps": ["1 + 1 = 2"],
+        "labels": [1.0],
+        "outcome": True,
+        "source": "policy",
+        "scores": [0.9],
+        "value": 0.9,
+        "method": "beam",
+        "n": 4,
+        "chosen": True,
+        "license": "cc-by-4.0",
+        "meta": '{"walk": "right"}',
+        "problem_meta": None,
+    },
     "gsm8k": {
         "question": "How many?",
         "answer": "2 + 3 = <<2+3=5>>5 eggs.\n\n5 * 2 = <<5*2=10>>10.\n#### 10",

@@ -14,6 +14,16 @@ from sparring.cli.commands import Command, argument, command_line, option
 
 GROUPS = {"train": "Train a model.", "eval": "Measure a PRM."}
 FORMAT = "Format of the {} (docs/data-formats.md)."
+SHARED = (
+    option(
+        "samples",
+        bool,
+        False,
+        "Also write the solutions as a data set to share (docs/samples.md).",
+        "--samples",
+    ),
+    option("license", str, "unknown", "Licence of these samples, as the hub names it, such as cc-by-4.0."),
+)
 
 COMMANDS = (
     Command(
@@ -49,6 +59,7 @@ COMMANDS = (
                 None,
                 "Finished run of another policy on the same solutions, to compare as a prover.",
             ),
+            *SHARED,
         ),
         progress=True,
     ),
@@ -75,6 +86,7 @@ COMMANDS = (
         "Search with a policy and a PRM: accuracy against compute for every method, with paired comparisons.",
         "evaluation.search:run_search_command",
         "evaluation.search:SearchSettings",
+        options=SHARED,
     ),
     Command(
         "convert-prm",

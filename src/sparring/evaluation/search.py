@@ -43,9 +43,11 @@ from sparring.scorers.door import StepScorer, open_scorer, record_of
 from sparring.search.driver import Found, run_search
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.search.settings import MethodSettings
+from sparring.settings import dump_settings
 from sparring.statistics import auc_interval, auc_within, bootstrap_mean, paired_difference
 from sparring.terminal import progress_bar
-from sparring.traces.records import Problem
+from sparring.traces.records import Problem, Trace
+from sparring.traces.samples import FOLDER, public, sample_row, write_samples
 from sparring.worlds.world import require_words
 
 CURVES_FILE, CANDIDATES_FILE, TREES = "curves.svg", "candidates.jsonl", "trees"
@@ -95,7 +97,13 @@ class Models:
 
 @writes("out")
 def run_search_command(
-    settings: SearchSettings, out: Path, *, console: Console | None = None, models: Models | None = None
+    settings: SearchSettings,
+    out: Path,
+    *,
+    console: Console | None = None,
+    models: Models | None = None,
+    samples: bool = False,
+    license: str = "unknown",
 ) -> dict[str, Metric]:
     """Search, measure, write the run directory, print the table; return the metrics.
 
@@ -104,6 +112,8 @@ def run_search_command(
         out: run directory.
         console: for progress and the table.
         models: who takes part, instead of those that the settings name.
+        samples: also write every candidate as a data set to share (`traces/samples.py`).
+        license: of these samples.
 
     Raises:
         SettingsError: settings that do not fit, or a run directory of another run.
@@ -118,9 +128,9 @@ def run_search_command(
     problems, left_out = load_problems(settings, "search")
     checker = pick_checker(settings, problems)
     models = models or load_models(settings)
-    samples = settings.baseline_samples or max(settings.n) * settings.expansions
+    solutions = settings.baseline_samples or max(settings.n) * settings.expansions
     plan = [
-        ("independent", samples),
+        ("independent", solutions),
         *((method, n) for method in settings.methods for n in sorted(settings.n)),
     ]
     cases: dict[tuple[str, int], list[Case]] = {one: [] for one in plan}
@@ -152,7 +162,7 @@ def run_search_command(
                     progress=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
                 )
                 cases[method, n] += judged(problems, found, checker, repeat)
-    base = Independent(cases.pop(plan[0]), samples, settings.seed)
+    base = Independent(cases.pop(plan[0]), solutions, settings.seed)
     metrics = curve_metrics(base, dict(cases), sorted(settings.n))
     metrics |= discrimination(base)
     metrics["problems"] = Metric(len(problems), unit="problems")
@@ -182,6 +192,15 @@ def run_search_command(
         console=console,
     )
     show_doubts(console, doubts)
+    if samples:
+        count = write_samples(
+            out / FOLDER,
+            _samples(every, {problem.id: problem for problem in problems}, settings.policy),
+            command="sparring search",
+            settings=dump_settings(settings),
+            license=license,
+        )
+        console.print(f"{count} samples to share: {out / FOLDER}", highlight=False)
     return written
 
 
@@ -310,6 +329,20 @@ def _candidates(
                 "answers": case.answers,
                 "right": case.right,
             }
+
+
+def _samples(
+    every: Mapping[tuple[str, int], Sequence[Case]], problems: Mapping[str, Problem], policy: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the row of every candidate of every search."""
+    for (method, n), cases in every.items():
+        for case in cases:
+            for place, (one, right) in enumerate(zip(case.found.candidates, case.right, strict=True)):
+                trace = Trace(problems[case.problem], one.steps, outcome=right, source=public(policy))
+                yield sample_row(
+                    trace, scores=list(one.scores), value=one.value, method=method, n=n, repeat=case.repeat,
+                    chosen=place == case.found.chosen, finished=one.finished,
+                )  # fmt: skip
 
 
 def misled_searches(

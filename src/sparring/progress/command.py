@@ -18,6 +18,8 @@ from sparring.labels.settings import LabelSettings
 from sparring.progress.logs import logged_traces
 from sparring.progress.provers import ProverComparison, compare_provers, comparison_metrics, comparison_table
 from sparring.runs import write_metrics
+from sparring.settings import dump_settings
+from sparring.traces.samples import FOLDER, sample_row, write_samples
 
 
 def refuse_other_provers(settings: LabelSettings) -> None:
@@ -41,12 +43,23 @@ def label_and_compare(
     *,
     compare_provers: bool = False,
     other_run: Sequence[Path] | None = None,
+    samples: bool = False,
+    license: str = "unknown",
     console: Console,
 ) -> None:
-    """Label solutions; where asked, end with the comparison of provers."""
+    """Label solutions; where asked, write them as a data set to share, and end with the comparison of provers."""
     if compare_provers:
         refuse_other_provers(settings)
-    run_label(settings, out, console)
+    traces = run_label(settings, out, console)
+    if samples:
+        count = write_samples(
+            out / FOLDER,
+            (sample_row(trace) for trace in traces),
+            command="sparring label",
+            settings=dump_settings(settings),
+            license=license,
+        )
+        console.print(f"{count} samples to share: {out / FOLDER}", highlight=False)
     if compare_provers:
         compare_label_runs(out, other_run or (), console)
 

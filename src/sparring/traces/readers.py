@@ -24,6 +24,7 @@ from sparring.traces.formats.common import Oddity, ReadOptions
 from sparring.traces.jsonl import TRACE_FIELDS, record_to_problem, record_to_trace
 from sparring.traces.parquet import record_objects
 from sparring.traces.records import Problem, Trace
+from sparring.traces.samples import read_row
 
 Found = Trace | Oddity
 
@@ -97,6 +98,11 @@ FORMATS: dict[str, Format] = {
         {"id", "problem"},
         lambda record, options: record_to_problem(record.values),
         allowed=frozenset(TRACE_FIELDS),
+    ),
+    "samples": Format(
+        "samples to share, as `label` and `search` write them (`--samples`)",
+        lambda record, options: read_row(record),
+        {"sha256", "id", "problem", "steps", "license"},
     ),
     "gsm8k": Format(
         "GSM8K problems with reference solutions",
