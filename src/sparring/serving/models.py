@@ -169,12 +169,11 @@ class Policy:
     Args:
         name: under which clients ask for it.
         engine: its batcher's thread is the only one that samples with it.
-        place: folder, name or address.
         rows: completions in one call of the engine.
     """
 
-    def __init__(self, name: str, engine: Any, *, place: str, rows: int) -> None:
-        self.name, self.engine, self.place = name, engine, place
+    def __init__(self, name: str, engine: Any, *, rows: int) -> None:
+        self.name, self.engine = name, engine
         if getattr(engine, "tokenizer", None) is not None:
             engine.tokenizer = OneAtATime(engine.tokenizer)
         self._kept = ExitStack()
@@ -296,6 +295,6 @@ def load_models(settings: ServeSettings, told: Callable[[str], None] = lambda _:
         engine: Any = load_engine(place, solving)
         # Layouts are made for steps that end with a line break.
         engine.layout = replace(engine.layout, separator=settings.separator)
-        policies[name] = Policy(name, engine, place=place, rows=settings.row_budget)
+        policies[name] = Policy(name, engine, rows=settings.row_budget)
         told(name)
     return Models(prms, policies)

@@ -1,7 +1,7 @@
 """`POST /get_reward`: the remote reward of OpenRLHF (`--remote_rm_url`), one number per solution from its step scores.
 
     {"query": ["prompt and answer", …], "prompts": ["prompt", …], "labels": […]}
-    {"rewards": [0.91, …], "scores": [0.91, …], "extra_logs": {"first_error_share": […]}}
+    {"rewards": [0.91, …], "scores": [0.91, …], "extra_logs": {"share_from_first_error": […], "without_step": […]}}
 
 What comes after the prompt is the answer, up to the first of the settings' `stop` texts; it is split into steps, scored,
 and the scores become one by the PRM's own rule. The question is the prompt without the chat template's texts around it,
@@ -90,7 +90,9 @@ def _traces(body: RewardRequest, settings: ServeSettings) -> list[Trace | None]:
     """
     if body.prompts is None:
         raise ApiError(
-            422, "prompts are needed to tell where answers begin (OpenRLHF 0.5.7 and later)", field="prompts"
+            422,
+            "prompts are needed to tell where answers begin; older OpenRLHF does not send them",
+            field="prompts",
         )
     if len(body.prompts) != len(body.query):
         raise ApiError(422, f"{len(body.prompts)} prompts for {len(body.query)} queries", field="prompts")
