@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.report.formulas import _FORMULA, formulas_of, visible
@@ -92,6 +92,7 @@ def soon(locator: Any) -> Any:
     """Return what waits for a condition without evaluating text, which the page's policy forbids."""
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=30_000)  # the machine may be busy
     return expect(locator)
 
 
@@ -133,6 +134,7 @@ def test_formulas_are_set_and_past_a_number_they_stay_as_they_are(monkeypatch):
     assert len(held["formulas"]) == 1 and held["notes"][-1] == "2 more formulas are shown as they are written"
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
