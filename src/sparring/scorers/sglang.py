@@ -1,4 +1,4 @@
-"""A PRM of label tokens on SGLang: `POST /v1/score` with one prefix per step (SGLang 0.5).
+"""A PRM of label tokens on SGLang: `POST /v1/score` with one prefix per step (as of SGLang 0.5.23).
 
     {"model": "prm", "query": [ids of the question], "items": [[ids of step 1], [ids of steps 1 and 2], …],
      "label_token_ids": [correct, wrong], "apply_softmax": false}

@@ -1,4 +1,4 @@
-"""A PRM on vLLM: `POST /pooling` with `task: "token_classify"` (vLLM 0.20 to 0.33; older ones call the task otherwise).
+"""A PRM on vLLM: `POST /pooling` with `task: "token_classify"` (as of vLLM 0.33; older ones may call the task otherwise).
 
     {"model": "prm", "task": "token_classify", "input": [[1, 317, …], …], "use_activation": false}
     {"data": [{"index": 0, "data": [[-1.2, 3.4], …]}, …], …}
