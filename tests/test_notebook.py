@@ -87,6 +87,7 @@ def test_a_scored_trace_shows_its_steps_as_text(prm_folder):
     assert scored.value == min(scored.scores) and scored.aggregation == "min" and scored.steps == tuple(STEPS)
     for text in (shown(scored), str(scored), scored._repr_html_()):
         assert "d is 6" in text and f"{scored.scores[1]:.3f}" in text
+    assert "find d" in shown(scored) and "find d" in scored._repr_html_()
 
 
 def test_colours_say_what_the_threshold_says_and_markup_has_no_effect():

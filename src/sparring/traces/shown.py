@@ -69,7 +69,7 @@ class ScoredTrace:
 
     def __rich__(self) -> Table:
         shown = steps_table(self.trace, self.scores, self.threshold, numbered_from=1)
-        shown.caption = plain(self.said)
+        shown.title, shown.caption = plain(self.trace.problem.question), plain(self.said)
         return shown
 
     def _repr_html_(self) -> str:
