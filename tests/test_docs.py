@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import json
 import re
 import runpy
@@ -302,6 +303,23 @@ def test_sidecar_examples_are_valid_and_the_first_shows_the_defaults() -> None:
     assert Sidecar.model_validate_json(defaults) == Sidecar()
     for body in blocks(ROOT / "docs" / "checkpoints.md", "json"):
         Sidecar.model_validate_json(body)
+
+
+def test_examples_of_worlds_are_correct_solutions() -> None:
+    worlds = {"mod": "chain", "make": "countdown", "start": "countdown:variant=long"}
+    texts = [body.strip() for body in blocks(ROOT / "docs" / "worlds.md", "")]
+    shown = [(one, other) for one, other in itertools.pairwise(texts) if one.split()[0] in worlds]
+    for story in next(text for text in texts if text.startswith("Mia buys")).split("\n\n"):
+        lines = story.splitlines()
+        question = [line for line in lines if not line.startswith("    ")]
+        shown.append((" ".join(question), "\n".join(line.strip() for line in lines[len(question) :])))
+    assert len(shown) == len(worlds) + 3
+    for question, solution in shown:
+        world = make_world(worlds.get(question.split()[0], "ledger"))
+        problem, steps = sparring.Problem("1", question), solution.splitlines()
+        for number, step in enumerate(steps):
+            assert world.judge(problem, steps[:number], step).truth == "correct", step
+        assert world.alive(problem, steps)
 
 
 @pytest.mark.parametrize("page", ["own-data.md", "data-formats.md"])
