@@ -121,7 +121,13 @@ def chat_router(models: Models, settings: ServeSettings, searches: Searches) -> 
 
     @router.post(
         "/v1/chat/completions",
-        responses={**RESPONSES, 200: {"description": "OpenAI's chat completion, or its chunks."}},
+        responses={
+            **RESPONSES,
+            200: {
+                "description": "OpenAI's chat completion, or its chunks.",
+                "content": {"application/json": {}, "text/event-stream": {}},
+            },
+        },
         summary="Answers chosen by a PRM, for OpenAI's clients.",
         response_model=None,
     )
