@@ -107,7 +107,7 @@ def test_classification_heads_need_no_pooler_and_say_how_they_are_served(tiny_fo
     folder = random_prm(tiny_folder, tmp_path / "prm")
     assert not (folder / "pooler_config.json").exists()
     card = (folder / "README.md").read_text()
-    assert "vllm serve path/to/this/folder --runner pooling\n" in card and "sparring serve" in card
+    assert "vllm serve path/to/this/folder --runner pooling\n" in card and "sparring serve prm=path" in card
 
 
 def test_a_separator_of_several_tokens_is_told_by_its_last(tmp_path):

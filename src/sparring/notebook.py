@@ -153,7 +153,7 @@ class Prm:
         reading = self.scorer.sidecar
         threshold = self.scorer.threshold
         return (
-            f"<PRM {self.scorer.identity}: scores mean {reading.meaning}, threshold "
+            f"<PRM {self.scorer.identity.model} at {self.scorer.identity.place}: scores mean {reading.meaning}, threshold "
             f"{DEFAULT_THRESHOLD if threshold is None else threshold:.4g}>"
         )
 

@@ -104,7 +104,7 @@ def how_to_serve(sidecar: Sidecar) -> str:
         return ""
     pooler = f' --pooler-config "$(cat path/to/this/folder/{POOLER_FILE})"' if sidecar.label_tokens else ""
     return f"""
-Served: `sparring serve path/to/this/folder`, or by vLLM, whose clients then name it
+Served: `sparring serve prm=path/to/this/folder`, or by vLLM, whose clients then name it
 `vllm+http://host:8000#path/to/this/folder`:
 
 ```bash
