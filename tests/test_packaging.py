@@ -109,7 +109,8 @@ def test_what_tests_import_is_installed_for_them():
         for folder in ("tests", "scripts", "benchmarks")
         for file in (ROOT / folder).glob("*.py")
     } | {file.parent.name for file in (ROOT / "benchmarks").glob("*/__init__.py")}
-    assert imported("tests").keys() <= known | ADAPTED | {"benchmarks", "tests", "scripts"}
+    skipped = {"trackio"}  # its test says so where it is not there
+    assert imported("tests").keys() <= known | ADAPTED | skipped | {"benchmarks", "tests", "scripts"}
 
 
 def test_dependencies_have_lower_bounds_and_transformers_an_upper_one():
