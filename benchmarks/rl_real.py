@@ -1,6 +1,6 @@
 """Reinforcement learning of a small real model on procedural problems: is the loop sound?
 
-    pip install 'sparring[reasoning-gym]'
+    pip install -e '.[reasoning-gym]'
     python benchmarks/rl_real.py --model models/SmolLM2-135M-Instruct
 
 Makes the problems (`scripts/reasoning_gym_problems.py`), then trains with `configs/rl-smollm2.yaml` once per method:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, install_extra
 
 ORIGIN_FILE = "origin.json"
 CHUNK_BYTES = 1 << 20
@@ -215,7 +215,7 @@ def require_gguf_libraries() -> None:
     """Raise WeightsError if a library that reads GGUF files is missing."""
     missing = [name for name in ("gguf", "sentencepiece") if importlib.util.find_spec(name) is None]
     if missing:
-        raise WeightsError(f"reading GGUF needs {' and '.join(missing)}: pip install 'sparring[gguf]'")
+        raise WeightsError(f"reading GGUF needs {' and '.join(missing)}: {install_extra('gguf')}")
 
 
 # --- bytes out of wheels ---

@@ -1,6 +1,6 @@
 """Write problems of a reasoning-gym task, with their answers, as problems of our own form.
 
-    pip install 'sparring[reasoning-gym]'
+    pip install -e '.[reasoning-gym]'
     python scripts/reasoning_gym_problems.py gsm_symbolic --count 1000 --out data/gsm-symbolic.jsonl
     python scripts/reasoning_gym_problems.py basic_arithmetic --count 500 --out data/sums.jsonl \
         --template $'Calculate 8 + 5.\n8 + 5 = 13\nThe answer is 13\n{question}' max_terms=3 'operators=["+"]'
@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from sparring.errors import DataError, SettingsError, SparringError, did_you_mean
+from sparring.errors import DataError, SettingsError, SparringError, did_you_mean, install_extra
 from sparring.traces.jsonl import write_problems
 from sparring.traces.records import Problem
 
@@ -77,7 +77,7 @@ def _task(task: str, seed: int, size: int, options: Mapping[str, Any]) -> Any:
         from reasoning_gym.factory import DATASETS, create_dataset
     except ImportError as error:
         raise SettingsError(
-            f"reasoning-gym cannot be imported ({error}): pip install 'sparring[reasoning-gym]'"
+            f"reasoning-gym cannot be imported ({error}): {install_extra('reasoning-gym')}"
         ) from error
     if task not in DATASETS:
         raise SettingsError(f"reasoning-gym has no task '{task}'{did_you_mean(task, DATASETS)}")

@@ -95,6 +95,9 @@ def test_every_perturbation_is_wrong_for_the_reason_it_was_made(seed, kind):
         ("c = b + 9", "wrong", "malformed"),
         ("c = b + 9 = 7 + 9 , c is 16", "wrong", "arithmetic"),  # not reduced
         ("", "wrong", "malformed"),
+        ("c = b + 9 = 7 + 9 , c is \u0663", "wrong", "malformed"),  # a three, but of another script
+        ("c = b + 9 = \uff17 + 9 , c is 3", "wrong", "malformed"),
+        ("c = b_2 + 9 = 7 + 9 , c is 3", "wrong", "wrong_reference"),
     ],
 )
 def test_verdicts_by_hand(step, truth, reason):

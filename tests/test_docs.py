@@ -342,7 +342,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 def test_the_names_of_the_package_are_there() -> None:
     assert all(getattr(sparring, name) is not None for name in sparring.__all__)
-    assert set(sparring.__all__) <= set(dir(sparring))
+    assert dir(sparring) == sorted(sparring.__all__)
     with pytest.raises(AttributeError, match="no attribute 'load_scores'"):
         _ = sparring.load_scores
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

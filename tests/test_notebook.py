@@ -203,7 +203,9 @@ def test_score_files_and_logs_are_tables(tmp_path):
 
 def test_without_pandas_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(SettingsError, match=r"pip install 'sparring\[pandas\]'"):
+    with pytest.raises(
+        SettingsError, match=r"'sparring\[pandas\]' \(in a clone: pip install -e '\.\[pandas\]'\)"
+    ):
         sp.frame(tmp_path)
 
 

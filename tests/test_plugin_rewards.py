@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +15,7 @@ from plugin_parts import Broken, Spoken, number
 from sparring.contrib.choosing import RULES, choose
 from sparring.contrib.dense import DenseRewards
 from sparring.contrib.rewards import StepRewards, outcomes, text_of
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError, SettingsError, needs
 from sparring.labels.posterior import best_of_k
 from sparring.training.credit import progress, with_start
 from sparring.worlds.chain_model import build_tokenizer
@@ -150,3 +154,23 @@ def test_bad_values_choose_nothing():
             choose(answers, values)
     with pytest.raises(DataError, match="unknown rule"):
         choose(["a"], [0.5], "best")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["trl", "verl", "areal", "inspect_ai", "lm_eval", "its_hub"])
+def test_an_adapter_without_its_package_says_what_to_install(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, f"sparring.contrib.{name}", raising=False)
+    with pytest.raises(ImportError, match=f"sparring.contrib.{name} needs {name}: .*install ") as caught:
+        import_module(f"sparring.contrib.{name}")
+    assert isinstance(caught.value, ModuleNotFoundError) and isinstance(caught.value, SettingsError)
+    command = str(caught.value).partition("pip install ")[2]
+    pinned = (Path(__file__).parent / "plugins.txt").read_text(encoding="utf-8").replace("verl ", "verl==")
+    assert command in pinned
+
+
+def test_a_package_of_another_version_is_told_apart():
+    with (
+        pytest.raises(ImportError, match=r"x cannot use this json \(cannot import name 'nothing'.*: mend it"),
+        needs("x", "json", "mend it"),
+    ):
+        from json import nothing  # noqa: F401

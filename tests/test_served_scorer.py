@@ -270,3 +270,38 @@ def test_addresses_and_folders():
         open_scorer("models/prm", model="x")
     with pytest.raises(SettingsError, match="0 to 1"):
         open_scorer("models/prm", threshold=2.0)
+
+
+@pytest.mark.parametrize(("retries", "tries"), [("", 3), ("?retries=0", 1), ("?retries=4", 5)])
+@pytest.mark.parametrize("kind", ["", "judge+"])
+def test_retries_count_for_the_first_question_too(monkeypatch, caplog, kind, retries, tries):
+    quick_waits(monkeypatch)
+    with FakeSparring() as gone:
+        host = gone.host
+    with pytest.raises(ServerError, match=f"nothing usable in {tries} tries"):
+        open_scorer(f"{kind}http://{host}{retries}")
+    waiting = [record.getMessage() for record in caplog.records if "waiting for" in record.getMessage()]
+    assert len(waiting) == (tries > 1) and all(f"http://{host} (ConnectError" in one for one in waiting)
+
+
+@pytest.mark.parametrize("token", ["secret\n", "sec ret", "\x00secret", "secrét"])
+def test_a_token_that_cannot_be_sent_is_refused_unshown(server, monkeypatch, token):
+    with pytest.raises(SettingsError, match=r"^the token holds white space") as given:
+        open_scorer(f"http://{server.host}", token=token)
+    if "\x00" not in token:
+        monkeypatch.setenv("SPARRING_TOKEN", token)
+        with pytest.raises(SettingsError, match=r"^SPARRING_TOKEN holds white space") as found:
+            open_scorer(f"judge+http://{server.host}")
+        assert "sec" not in str(found.value)
+    assert "sec" not in str(given.value)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500])
+def test_an_error_is_told_in_its_own_words_without_the_token(server, status):
+    answer = {"error": {"message": "no key 'hushhush' …\n\x1b[31mhere", "type": "x"}}
+    server.faults = [lambda handler, body: handler.reply(status, answer)] * 9
+    with pytest.raises(SparringError, match=r"no key '\*\*\*' … \[31mhere") as caught:
+        open_scorer(f"http://{server.host}?{QUICK}", token="hushhush").score(traces(1))
+    assert "hushhush" not in str(caught.value) and "\\u" not in str(caught.value)
+    judge = open_scorer(f"judge+http://{server.host}?model=m", token="hushhush")
+    assert "hushhush" not in repr(vars(judge)["judge"])

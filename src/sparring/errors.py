@@ -7,7 +7,8 @@ The command line prints them without a traceback; everything else that escapes i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -17,6 +18,10 @@ class SparringError(Exception):
 
 class SettingsError(SparringError):
     """A setting is unknown, ill-typed or out of range."""
+
+
+class MissingPackageError(SettingsError, ModuleNotFoundError):
+    """Something needs a package that is not installed, or not in a version that has what it needs."""
 
 
 class CheckpointError(SparringError):
@@ -76,3 +81,30 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f" (did you mean '{near[0]}'?)"
     return f" (known: {', '.join(choices)})" if choices else ""
+
+
+def install_extra(extra: str) -> str:
+    """Return the command that installs one of our extras, as it is from a package index and from a clone."""
+    return f"pip install 'sparring[{extra}]' (in a clone: pip install -e '.[{extra}]')"
+
+
+@contextmanager
+def needs(what: str, package: str, install: str) -> Iterator[None]:
+    """Say what to install where a block's imports fail.
+
+    Args:
+        what: whose imports they are.
+        package: whose absence it is, as it is imported.
+        install: what mends it.
+
+    Raises:
+        MissingPackageError: one failed; for importers a ModuleNotFoundError.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package:
+            missing = f"{what} needs {package}: {install}"
+        else:  # something that it needs itself, or another version
+            missing = f"{what} cannot use this {package} ({error}): {install}"
+        raise MissingPackageError(missing, name=package) from error

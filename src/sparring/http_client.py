@@ -2,7 +2,9 @@
 
 Contract: never more than `concurrency` requests are in flight. What may pass (a lost connection, a time-out, status 408,
 425, 429 or 5xx, an answer that its reader cannot use) is tried again with exponential back-off, and `Retry-After` is
-respected; after `retries` further tries the call fails with a ServerError that names the last reason. A request that the
+respected; after `retries` further tries the call fails with a ServerError that names the last reason. The first wait for
+a server that fails is logged as a warning, which stands on standard error unless logging is set up. A token is never part
+of an error. A request that the
 server refuses as such (400, 413, 422) is a RefusedError at once. An answer's size is bounded, and the time-out also bounds
 one that trickles in. Nothing is kept between calls, so that a job is resumable where its caller journals.
 
@@ -15,6 +17,7 @@ import asyncio
 import datetime
 import email.utils
 import json
+import logging
 import math
 import os
 import random
@@ -32,10 +35,13 @@ import httpx
 from sparring.errors import SettingsError, SparringError, did_you_mean
 
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 MOST_BYTES = 16_000_000
 """Longest answer that is read."""
 TOKEN_VARIABLE = "SPARRING_TOKEN"  # noqa: S105 (a name)
 """Environment variable of the bearer token for servers that are named by an address."""
+FIRST_RETRIES = 2
+"""Further tries of the first request unless the address says `retries`: a server that is not there is found out soon."""
 KINDS = ("", "vllm", "sglang", "judge")
 _SCHEMES = {f"{kind}+{web}" if kind else web: (kind, web) for kind in KINDS for web in ("http", "https")}
 _PASSING = frozenset((408, 425, 429))
@@ -70,8 +76,26 @@ class Address:
 
 
 def token_from_environment() -> str | None:
-    """Return the token for servers that are named by an address, if there is one."""
-    return os.environ.get(TOKEN_VARIABLE) or None
+    """Return the token for servers that are named by an address, if there is one.
+
+    Raises:
+        SettingsError: it cannot be sent (`checked_token`).
+    """
+    token = os.environ.get(TOKEN_VARIABLE)
+    return checked_token(token, TOKEN_VARIABLE) if token else None
+
+
+def checked_token(token: str, name: str = "the token") -> str:
+    """Return a bearer token that can stand in a header.
+
+    Raises:
+        SettingsError: it has white space, a control character or one outside ASCII; never shows it.
+    """
+    if not all("!" <= character <= "~" for character in token):
+        raise SettingsError(
+            f"{name} holds white space (a line end, say), a control character or one outside ASCII, which no token has"
+        )
+    return token
 
 
 def is_address(source: object) -> TypeGuard[str]:
@@ -162,21 +186,13 @@ class RefusedError(SparringError):
 
     def __init__(self, status: int, content: bytes) -> None:
         self.status, self.content = status, content
-        self.reason = f"status {status}: {excerpt(content)}"
+        self.reason = f"status {status}: {said(content)}"
         super().__init__(self.reason)
 
     def told(self) -> tuple[str, str | None]:
         """Return what the refusal says, and the field that it names, in the forms of the servers that are known."""
-        try:
-            answer = json_answer(self.content)
-        except UnusableError:
-            return self.reason, None
-        error = answer.get("error", answer) if isinstance(answer, dict) else None
-        message = error.get("message") if isinstance(error, dict) else None
-        if not isinstance(message, str) or not isinstance(error, dict):
-            return self.reason, None
-        field = error.get("field") or error.get("param")
-        return " ".join(message.split())[:300], field if isinstance(field, str) else None
+        message, field = _message_and_field(self.content)
+        return message or self.reason, field
 
 
 class UnusableError(Exception):
@@ -231,7 +247,9 @@ class HttpClient:
             raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
         self.url, self.concurrency, self.patience = url.rstrip("/"), concurrency, patience or Patience()
         self.tries = self.lost = 0
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._waiting = False  # whether it was said: once is enough
+        self._token = token or ""
+        self._headers = {"Authorization": f"Bearer {checked_token(token)}"} if token else {}
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[httpx.AsyncClient]:
@@ -269,9 +287,10 @@ class HttpClient:
                 status, headers, content = await self._exchange(client, path, body)
                 if status == 200:
                     return read(content)
+                content = self._without_token(content)
                 if status in _REFUSED:
                     raise RefusedError(status, content)
-                reason = f"status {status}: {excerpt(content)}"
+                reason = f"status {status}: {said(content)}"
                 if status not in _PASSING and status < 500:
                     failure = ServerError(f"the server at {self.url} answered with {reason}")
                     failure.status = status
@@ -285,6 +304,9 @@ class HttpClient:
             except httpx.TimeoutException:
                 reason = f"no answer within {patience.timeout:g} s"
                 self.lost += 1
+            except httpx.LocalProtocolError:  # its text may hold a header, and so the token
+                reason = "the request is no valid HTTP"
+                self.lost += 1
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 reason = f"{type(error).__name__}: {error}"
                 self.lost += 1
@@ -293,8 +315,15 @@ class HttpClient:
                 raise ServerError(
                     f"the server at {self.url} gave nothing usable in {failed + busy} tries; the last: {reason}"
                 )
+            if failed and not self._waiting:
+                self._waiting = True
+                _logger.warning("waiting for the server at %s (%s)", self.url, reason)
             backoff = patience.first_wait * 2 ** max(0, failed - 1) * random.uniform(0.5, 1.0)
             await asyncio.sleep(min(patience.longest_wait, backoff if wait is None else wait))
+
+    def _without_token(self, content: bytes) -> bytes:
+        """Return an error's text without the token, which some servers quote."""
+        return content.replace(self._token.encode(), b"***") if self._token else content
 
     async def _exchange(
         self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any] | None
@@ -363,6 +392,27 @@ def json_answer(content: bytes) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UnusableError(f"not JSON ({excerpt(content)})") from error
+
+
+def said(content: bytes) -> str:
+    """Return what an answer says in error: its message where it has one of the known forms, else its beginning."""
+    message, _ = _message_and_field(content)
+    return message or excerpt(content)
+
+
+def _message_and_field(content: bytes) -> tuple[str | None, str | None]:
+    """Return message and field of an error in the forms of OpenAI's servers and ours."""
+    try:
+        answer = json_answer(content)
+    except UnusableError:
+        return None, None
+    error = answer.get("error", answer) if isinstance(answer, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    if not isinstance(message, str) or not isinstance(error, dict):
+        return None, None
+    field = error.get("field") or error.get("param")
+    shown = "".join(character if character.isprintable() else " " for character in message)
+    return " ".join(shown.split())[:300] or None, field if isinstance(field, str) else None
 
 
 def excerpt(content: bytes) -> str:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError, SettingsError, install_extra, needs
 from sparring.evaluation.scores import DEFAULT_THRESHOLD, checked_scores
 from sparring.fingerprints import records_digest
 from sparring.json_files import read_jsonl_objects
@@ -235,10 +235,8 @@ def frame(source: str | Path | Iterable[Trace | ScoredTrace], what: str | None =
         SettingsError: pandas is not installed.
         DataError: there is no such file, or it cannot be read.
     """
-    try:
+    with needs("a table", "pandas", install_extra("pandas")):
         import pandas
-    except ImportError:
-        raise SettingsError("a table needs pandas: pip install 'sparring[pandas]'") from None
     return pandas.DataFrame(_rows(source, what))
 
 

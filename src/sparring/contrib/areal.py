@@ -24,12 +24,18 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from areal.reward.prm.runner import BaseScorer
 
 from sparring.contrib.dense import DenseRewards, Reward
 from sparring.contrib.rewards import text_of
-from sparring.errors import DataError
+from sparring.errors import DataError, needs
 from sparring.rollouts.engine import SEPARATOR
+
+with needs(
+    "sparring.contrib.areal",
+    "areal",
+    "install AReaL from its repository (process rewards are in no release yet)",
+):
+    from areal.reward.prm.runner import BaseScorer
 
 
 class SparringScorer(BaseScorer):  # type: ignore[misc]

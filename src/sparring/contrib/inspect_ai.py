@@ -17,15 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from inspect_ai.scorer import Score, Scorer, ScoreReducer, Target, accuracy, score_reducer, scorer, stderr
-from inspect_ai.solver import TaskState
-
 from sparring.contrib.choosing import Rule, choose
 from sparring.contrib.rewards import StepRewards
-from sparring.errors import DataError
+from sparring.errors import DataError, needs
 from sparring.rollouts.engine import SEPARATOR
 from sparring.scorers.door import StepScorer
 from sparring.search.aggregation import AGGREGATIONS
+
+with needs("sparring.contrib.inspect_ai", "inspect_ai", "pip install inspect-ai==0.3.285"):
+    from inspect_ai.scorer import Score, Scorer, ScoreReducer, Target, accuracy, score_reducer, scorer, stderr
+    from inspect_ai.solver import TaskState
 
 
 @scorer(metrics=[accuracy(), stderr()])  # type: ignore[untyped-decorator]

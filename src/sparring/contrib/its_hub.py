@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from its_hub.api import AbstractOutcomeRewardModel, AbstractProcessRewardModel, ChatMessage, ChatMessages
-
 from sparring.contrib.rewards import StepRewards
-from sparring.errors import DataError
+from sparring.errors import DataError, needs
 from sparring.rollouts.engine import SEPARATOR
 from sparring.scorers.door import StepScorer
+
+with needs("sparring.contrib.its_hub", "its_hub", "pip install its-hub==1.2.0"):
+    from its_hub.api import AbstractOutcomeRewardModel, AbstractProcessRewardModel, ChatMessage, ChatMessages
 
 
 class SparringPRM(AbstractProcessRewardModel):  # type: ignore[misc]

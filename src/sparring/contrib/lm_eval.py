@@ -19,13 +19,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lm_eval.api.filter import Filter
-from lm_eval.api.registry import register_filter
-
 from sparring.contrib.choosing import Rule, choose
 from sparring.contrib.rewards import StepRewards
-from sparring.errors import DataError
+from sparring.errors import DataError, needs
 from sparring.rollouts.engine import SEPARATOR
+
+with needs("sparring.contrib.lm_eval", "lm_eval", "pip install lm-eval==0.4.13"):
+    from lm_eval.api.filter import Filter
+    from lm_eval.api.registry import register_filter
 
 
 @register_filter("sparring_choose")

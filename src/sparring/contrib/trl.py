@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trl import GRPOTrainer
 
 from sparring.contrib.dense import answer_text
 from sparring.contrib.rewards import StepRewards, Text, outcomes, text_of
+from sparring.errors import needs
 from sparring.notebook import as_trace
 from sparring.rollouts.engine import SEPARATOR, Completion, split_completion
 from sparring.scorers.door import StepScorer
@@ -30,6 +30,9 @@ from sparring.training.alignment import step_spans
 from sparring.training.rl import give_credit
 from sparring.training.rl_scores import Answer, load_prm_scores
 from sparring.training.rl_settings import RlSettings
+
+with needs("sparring.contrib.trl", "trl", "pip install trl==1.13.0"):
+    from trl import GRPOTrainer
 
 RewardFunction = Callable[..., list[float | None]]
 

@@ -24,12 +24,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from sparring.contrib.dense import DenseRewards, answer_text
 from sparring.contrib.rewards import outcomes, text_of
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError, SettingsError, needs
 from sparring.rollouts.engine import SEPARATOR
+
+with needs("sparring.contrib.verl", "verl", "pip install verl==0.9.1"):
+    from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 
 def compute_score(

@@ -30,6 +30,7 @@ import httpx
 from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import Identity, records_digest
 from sparring.http_client import (
+    FIRST_RETRIES,
     TOKEN_VARIABLE,
     Address,
     HttpClient,
@@ -129,7 +130,7 @@ class Judge:
 
     address: Address
     model: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     cost: Cost = field(default_factory=Cost, init=False)
 
     def __post_init__(self) -> None:
@@ -377,10 +378,11 @@ class Judge:
 
     def _only_model(self) -> str:
         """Return the one model that the server has."""
+        first = whole_option(self.address.options, "retries", FIRST_RETRIES, least=0)
 
         async def ask() -> Any:
             async with self.client.session() as http:
-                return await self.client.ask(http, "/v1/models", None, json_answer, retries=2)
+                return await self.client.ask(http, "/v1/models", None, json_answer, retries=first)
 
         try:
             answer = waited(ask())

@@ -21,6 +21,7 @@ import httpx
 from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import Identity
 from sparring.http_client import (
+    FIRST_RETRIES,
     TOKEN_VARIABLE,
     Address,
     HttpClient,
@@ -47,8 +48,6 @@ CONCURRENCY = 8
 """Requests in flight."""
 BUSY = 200
 """Further tries for a server that says that it is busy, and when to come again."""
-FIRST_RETRIES = 2
-"""Further tries of the first request: a server that is not there is found out soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +92,7 @@ class RemoteScorer(ABC, Generic[W]):
         self.address, self.overflow, self.dropped_steps = address, overflow, 0
         self.wanted = model or options.get("model")
         self.per_request = whole_option(options, "batch", self.batch_size)
+        self.first_retries = whole_option(options, "retries", FIRST_RETRIES, least=0)
         retries, timeout = whole_option(options, "retries", 6, least=0), whole_option(options, "timeout", 300)
         self.client = HttpClient(
             address.url,
@@ -230,7 +230,7 @@ class RemoteScorer(ABC, Generic[W]):
 
         async def ask() -> Any:
             async with self.client.session() as http:
-                return await self.client.ask(http, path, None, json_answer, retries=FIRST_RETRIES)
+                return await self.client.ask(http, path, None, json_answer, retries=self.first_retries)
 
         try:
             return waited(ask())

@@ -15,7 +15,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sparring.errors import SettingsError
+from sparring.errors import SettingsError, install_extra
 
 if TYPE_CHECKING:
     from sparring.serving.settings import ServeSettings
@@ -105,4 +105,4 @@ def _need_extra() -> None:
 
     for module in ("fastapi", "uvicorn", "prometheus_client"):
         if find_spec(module) is None:
-            raise SettingsError(f"sparring serve needs {module}: pip install 'sparring[serve]'")
+            raise SettingsError(f"sparring serve needs {module}: {install_extra('serve')}")

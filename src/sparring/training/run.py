@@ -32,7 +32,7 @@ from rich.markup import escape
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from sparring.errors import CheckpointError, DataError, SettingsError, SparringError
+from sparring.errors import CheckpointError, DataError, SettingsError, SparringError, install_extra
 from sparring.files import atomic_directory
 from sparring.http_client import is_address
 from sparring.json_files import read_json_object
@@ -102,15 +102,11 @@ def available_trackers(wanted: Sequence[str]) -> list[str]:
     installed = {str(tracker) for tracker in get_available_trackers()}
     for tracker in wanted:
         if tracker not in installed:
-            hint = {
-                "tensorboard": "pip install 'sparring[tracking]'",
-                "wandb": "pip install 'sparring[wandb]'",
-                "trackio": "pip install 'sparring[trackio]'",
-            }
+            extra = {"tensorboard": "tracking", "wandb": "wandb", "trackio": "trackio"}.get(tracker)
             known = ", ".join(sorted(installed)) or "none"
             raise SettingsError(
                 f"trackers: '{tracker}' is unknown or not installed (installed: {known})"
-                + (f"; {hint[tracker]}" if tracker in hint else "")
+                + (f"; {install_extra(extra)}" if extra else "")
             )
     return list(wanted)
 

@@ -46,7 +46,9 @@ LONGER = (6, 8)
 _MODULUS = re.compile(r"mod ([1-9][0-9]?)")
 _DEFINITION = re.compile(r"([a-z]) = ([a-z]|[0-9]{1,2}) ([-+*]) ([a-z]|[0-9]{1,2})")
 _BASE_VALUE = re.compile(r"([a-z]) is ([0-9]{1,2})")
-_STEP = re.compile(r"([a-z]) = (\w+) ([-+*]) (\w+) = (\d{1,2}) ([-+*]) (\d{1,2}) , ([a-z]) is (\d{1,2})")
+_STEP = re.compile(
+    r"([a-z]) = (\w+) ([-+*]) (\w+) = ([0-9]{1,2}) ([-+*]) ([0-9]{1,2}) , ([a-z]) is ([0-9]{1,2})", re.ASCII
+)
 _LONGEST_STEP = 80  # characters; a well-formed step has fewer
 
 

@@ -38,7 +38,7 @@ from sparring.worlds.ledger_sentences import (
 
 LONGEST_QUESTION, LONGEST_STEP = 400, 48
 """Words; what is longer is not of this world."""
-_NUMBER = re.compile(r"(?:0|[1-9]\d{0,5})(?:\.\d{1,2})?")
+_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,2})?")
 _WORD = re.compile(r"[a-z]{1,15}")
 
 # --- calculations ----------------------------------------------------------------------------------------------------
