@@ -65,7 +65,7 @@ class Letters:
 class Judge:
     """Scores a step by a function of the prefix that it ends; remembers what it was asked."""
 
-    threshold = 0.5
+    threshold, threshold_rule = 0.873, "best F1 on some"
 
     def __init__(self, worth: Callable[[tuple[str, ...]], float]) -> None:
         self.worth = worth

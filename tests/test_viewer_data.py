@@ -142,7 +142,8 @@ def test_a_run_and_a_score_file_go_together_on_the_cases_that_both_have(tmp_path
     run, scores = judged(tmp_path, data), write_scores(tmp_path / "b.jsonl", data, scores=0.7)
     scores.write_text("\n".join(scores.read_text().splitlines()[:3]))
     found = inspector_data([scores, run])
-    assert len(found.cases) == 3 and found.notes[-1] == "1 cases have no scores of every PRM: left out"
+    assert len(found.cases) == 3 and found.notes[-2] == "1 cases have no scores of every PRM: left out"
+    assert found.notes[-1].startswith("The threshold of b is not known") and "--threshold" in found.notes[-1]
     assert [prm.threshold for prm in found.prms] == [0.5, 0.4]
 
 

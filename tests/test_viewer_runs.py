@@ -118,6 +118,8 @@ def test_a_search_shows_its_candidates_answers_and_tree(tmp_path):
     run = searched(tmp_path)
     found = inspector_data([run])
     assert len(found.cases) == 3 * 2 * 2 and [prm.name for prm in found.prms] == ["some/prm"]
+    [prm] = found.prms
+    assert (prm.threshold, prm.rule) == (0.873, "best F1 on some") and found.notes == []
     by_name = {case.id: case for case in found.cases}
     case = by_name["q1 · beam, N = 2"]
     assert case.question == "Question 1" and case.tags["method"] == ["beam, N = 2"]
@@ -131,6 +133,12 @@ def test_a_search_shows_its_candidates_answers_and_tree(tmp_path):
         (run / name).unlink()
     older = {case.id: case for case in inspector_data([run]).cases}["q1 · beam, N = 2"]
     assert older.tree is None and len(older.solutions) == 2 and older.question == ""
+    written = json.loads((run / "metrics.json").read_text())
+    assert written["extra"].pop("threshold") == {"value": 0.873, "rule": "best F1 on some"}
+    for threshold in ({}, {"threshold": None}, {"threshold": {"value": "x"}}, {"threshold": {"value": 7}}):
+        (run / "metrics.json").write_text(json.dumps({**written, "extra": written["extra"] | threshold}))
+        unknown = inspector_data([run])
+        assert unknown.prms[0].threshold == 0.5 and "threshold of some/prm is not known" in unknown.notes[0]
     (run / "trees").joinpath("beam-2.jsonl").write_text(
         '{"problem": "q1", "nodes": [[5, "x"]], "left_out": 0}\n'
     )
@@ -162,7 +170,7 @@ def bon(tmp_path: Path, scorer: Any = None) -> tuple[Path, Path]:
 class Favourite:
     """Scores the wrong candidate 2 above the right one."""
 
-    threshold, threshold_rule = 0.5, ""
+    threshold, threshold_rule = 0.6, "r"
 
     def score(self, traces: Any) -> list[list[float]]:
         return [[0.9, {"1": 0.6, "2": 0.8}.get(trace.steps[1][-2], 0.1)] for trace in traces]
@@ -171,6 +179,7 @@ class Favourite:
 def test_best_of_n_shows_all_candidates_with_the_scores_that_a_model_gave(tmp_path):
     run, data = bon(tmp_path, Favourite())
     found = inspector_data([run])
+    assert (found.prms[0].threshold, found.prms[0].rule) == (0.6, "r")
     case = found.cases[0]
     assert (case.question, len(case.solutions), case.chosen) == ("Question 0", 4, 2)
     assert case.tags == {"choice": ["wrong"], "candidates": ["some are right"]}
@@ -268,7 +277,7 @@ def test_an_audit_shows_verdicts_with_span_and_reason_and_planted_mistakes_in_pl
     [solution] = together.cases[0].solutions
     assert solution.first == 1 and [one.by for one in solution.said[1]] == ["arithmetic", "panel"]
     assert list(solution.scores[0]) == [0.9, 0.8, 0.1] and 2 not in solution.said
-    assert together.notes[-1] == f"verdicts of {tmp_path / 'audit'} on 2 steps"
+    assert together.notes[-2] == f"verdicts of {tmp_path / 'audit'} on 2 steps"
     scores.write_text('{"id": "b-2", "scores": [0.9]}\n')
     data.write_text(
         json.dumps([{**json.loads(data.read_text())[0], "id": "b-2", "steps": ["x"], "label": 0}])

@@ -31,7 +31,7 @@ from sparring.locks import writes
 from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.roles import Players
 from sparring.runs import JsonlLog, Metric
-from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of
+from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of, threshold_of
 from sparring.settings_shared import seed_from
 from sparring.statistics import bootstrap_mean, bootstrap_ratio
 from sparring.terminal import progress_bar
@@ -299,7 +299,11 @@ def run_attack(
         cases=cases,
         worst=sorted(accepted, key=lambda case: -case["score"]),
         rules={"prm": str(prm), "threshold": threshold},
-        extra={"left_out": left_out, **({"scorer": record_of(scorer)} if is_address(prm) else {})},
+        extra={
+            "left_out": left_out,
+            **({"scorer": record_of(scorer)} if is_address(prm) else {}),
+            **threshold_of(scorer),
+        },
         files={
             "probes.jsonl": probes,
             "robustness.md": robustness_tables(str(prm), metrics, threshold, settings),

@@ -35,7 +35,7 @@ from sparring.json_files import json_objects
 from sparring.locks import writes
 from sparring.oracles.equality import answer_groups
 from sparring.runs import Metric
-from sparring.scorers.door import StepScorer
+from sparring.scorers.door import StepScorer, threshold_of
 from sparring.search.aggregation import AGGREGATIONS, aggregation_for
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at, votes_are_exact
 from sparring.statistics import auc_interval, auc_within, bootstrap_mean, paired_difference
@@ -146,7 +146,7 @@ def evaluate_bon(
         cases=cases,
         worst=misled,
         rules={"votes": votes, "rule": rule},
-        extra={"missing_ids": missing, **who},
+        extra={"missing_ids": missing, **who, **({} if scorer is None else threshold_of(scorer))},
         # What a model has just said is nowhere else; scores from files are.
         files={} if scorer is None else {SCORES_FILE: ({"id": c, "scores": row} for c, row in rows.items())},
         notes=[f"expectations over subsets; votes: {votes}",

@@ -39,7 +39,7 @@ from sparring.models.prompts import prompt_digest
 from sparring.oracles.equality import answer_groups
 from sparring.rollouts.engine import Engine, room_note
 from sparring.runs import Metric
-from sparring.scorers.door import StepScorer, open_scorer, record_of
+from sparring.scorers.door import StepScorer, open_scorer, record_of, threshold_of
 from sparring.search.driver import Found, run_search
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.search.settings import MethodSettings
@@ -183,6 +183,7 @@ def run_search_command(
             "reproducible": models.engine.reproducible,
             "doubts": doubts,
             **_servers(settings, models),
+            **threshold_of(models.scorer),
         },
         files={
             CURVES_FILE: curves_svg(metrics, settings),

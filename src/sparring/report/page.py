@@ -17,7 +17,7 @@ import base64
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,7 +43,7 @@ Item = TypeVar("Item")
 class Run:
     """A finished run: metrics by name (null ones are left out), settings and surroundings.
 
-    `total` is how many cases its worst were taken from, where it says so.
+    `total` is how many cases its worst were taken from, where it says so; `extra` what its command added.
     """
 
     folder: Path
@@ -51,6 +51,7 @@ class Run:
     settings: Mapping[str, Any]
     context: Mapping[str, Any]
     total: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_report(folder: Path) -> Path:
@@ -120,7 +121,7 @@ def read_run(folder: Path) -> Run:
     except DataError as error:
         raise error.at(file=path) from None
     context = {name: written.values.get(name) for name in ("seed", "commit", "machine", "versions")}
-    return Run(folder, metrics, settings, context, total)
+    return Run(folder, metrics, settings, context, total, extra.values)
 
 
 def read_records(path: Path, read: Callable[[Fields], Item]) -> list[Item] | None:

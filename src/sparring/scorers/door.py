@@ -115,6 +115,13 @@ def record_of(scorer: StepScorer) -> dict[str, Any]:
     return scorer.identity.record() if own is None else dict(own())
 
 
+def threshold_of(scorer: StepScorer) -> dict[str, Any]:
+    """Return, for a run's `extra`, the PRM's threshold with its rule; nothing where it has none."""
+    if scorer.threshold is None:
+        return {}
+    return {"threshold": {"value": scorer.threshold, "rule": scorer.threshold_rule}}
+
+
 def open_scorer(
     source: str | Path,
     *,

@@ -16,11 +16,16 @@ from typing import Any
 
 from sparring.files import to_json
 from sparring.report.kinds import Table
+from sparring.traces.fields import is_number
 from sparring.traces.records import Estimate, Label, Trace
 
 LONGEST_TEXT = 20_000
 """Characters of a step or question that a page holds; what is longer is cut, and says so."""
 Row = Sequence[float | None]
+
+
+UNKNOWN = "unknown"
+"""In a rule's place: nothing says what the PRM's threshold is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,17 @@ class Prm:
 
     name: str
     threshold: float = 0.5
-    rule: str = ""
+    rule: str = UNKNOWN
+
+    @classmethod
+    def of(cls, name: str, extra: Mapping[str, Any]) -> Prm:
+        """Return a PRM with the threshold that a run's `extra` holds (`scorers.door.threshold_of`), if it does."""
+        told = extra.get("threshold")
+        value = told.get("value") if isinstance(told, Mapping) else None
+        if not is_number(value) or not 0.0 <= value <= 1.0:
+            return cls(name)
+        rule = told.get("rule") if isinstance(told, Mapping) else None
+        return cls(name, float(value), rule if isinstance(rule, str) else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -777,9 +777,9 @@ function prepareThresholds() {
     if (prm.absent) return "";
     const said = el("output", {}, state.thresholds[index].toFixed(3));
     const slider = el("input", { type: "range", min: 0, max: 1, step: 0.001, value: state.thresholds[index], id: `threshold-${index}`,
-      title: `of the run: ${prm.threshold}${prm.rule ? ` (${prm.rule})` : ""}`,
+      title: prm.rule === "unknown" ? "not known: it begins at 0.5" : `of the run: ${prm.threshold}${prm.rule ? ` (${prm.rule})` : ""}`,
       oninput: () => setThreshold(index, Number(slider.value)) });
-    const back = el("button", { type: "button", class: "quiet", title: `back to ${prm.threshold}${prm.rule ? ` (${prm.rule})` : ""}`,
+    const back = el("button", { type: "button", class: "quiet", title: `back to ${prm.threshold}${prm.rule && prm.rule !== "unknown" ? ` (${prm.rule})` : ""}`,
       "aria-label": `threshold of ${prm.name} back to that of the run`, onclick: () => setThreshold(index, prm.threshold) }, "↺");
     return el("label", { class: "threshold" }, `${data.prms.length > 1 ? LETTERS[index] + " " : ""}threshold `, slider, said, back);
   }));

@@ -22,9 +22,19 @@ from sparring.evaluation.scores import distinct_ids
 from sparring.json_files import read_jsonl_objects
 from sparring.report.cases import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, score_row
 from sparring.report.page import Run
-from sparring.traces.fields import Fields
+from sparring.traces.fields import Fields, is_number
 from sparring.traces.records import Trace, step_labels
-from sparring.viewer.data import InspectorCase, InspectorData, Prm, Row, Said, Solution, Variant, known_of
+from sparring.viewer.data import (
+    UNKNOWN,
+    InspectorCase,
+    InspectorData,
+    Prm,
+    Row,
+    Said,
+    Solution,
+    Variant,
+    known_of,
+)
 from sparring.viewer.labelled import distinct, model_name
 from sparring.viewer.trained import curves_of
 
@@ -66,7 +76,7 @@ def attack_data(runs: Sequence[Run], limit: int) -> InspectorData:
     for place, run in enumerate(runs):
         threshold = run.settings.get("threshold")
         name = model_name(str(run.settings.get("prm") or run.folder.name))
-        prms.append(Prm(name, threshold if isinstance(threshold, float) else 0.5, "of the attack"))
+        prms.append(Prm(name, threshold, "of the attack") if is_number(threshold) else Prm(name))
         for record in records_of(run.folder / CASES_FILE):
             key = _key(record)
             state = states.setdefault(key, State(record.string("id"), [None] * len(runs)))
@@ -187,7 +197,7 @@ def demo_data(run: Run, limit: int) -> InspectorData:
 def _demo_threshold(run: Run, method: str) -> tuple[float, str]:
     found = run.metrics.get(f"step_error.threshold.{method}")
     if found is None or found.value is None:
-        return 0.5, "not in this run"
+        return 0.5, UNKNOWN
     return found.value, "best F1 on validation solutions"
 
 

@@ -30,7 +30,7 @@ from sparring.report.page import Run
 from sparring.statistics import RESAMPLES
 from sparring.traces.fields import Fields
 from sparring.traces.records import Problem, Trace
-from sparring.viewer.data import InspectorCase, InspectorData, Prm, known_of
+from sparring.viewer.data import UNKNOWN, InspectorCase, InspectorData, Prm, known_of
 
 GENERIC = ("prm", "model", "value", "policy", "final")
 """Names of folders that say nothing without the folder that they are in."""
@@ -84,7 +84,7 @@ def sources_of_file(path: Path) -> list[Source]:
         Source(
             name=model or path.stem,
             place=path,
-            threshold=Threshold(0.5, "fixed 0.5"),
+            threshold=Threshold(0.5, UNKNOWN),
             rows={identity: row.scores for identity, row in read_scores(path, model=model).items()},
             kind="scores",
         )
@@ -131,8 +131,9 @@ def sources_of_run(run: Run, kind: str) -> list[Source]:
 
 def _threshold(run: Run, kind: str) -> Threshold:
     found = run.metrics.get(f"{kind}.threshold")
-    value = 0.5 if found is None or found.value is None else found.value
-    return Threshold(value, str(run.settings.get("threshold_rule") or ""))
+    if found is None or found.value is None:
+        return Threshold(0.5, UNKNOWN)
+    return Threshold(found.value, str(run.settings.get("threshold_rule") or ""))
 
 
 def _scorer(run: Run) -> str:

@@ -24,7 +24,7 @@ from sparring.traces.fields import is_number
 from sparring.traces.jsonl import read_traces
 from sparring.traces.parquet import record_objects
 from sparring.traces.readers import read_traces_as
-from sparring.viewer.data import InspectorData
+from sparring.viewer.data import UNKNOWN, InspectorData
 from sparring.viewer.judged import attack_data, demo_data, oracle_data, traces_data, with_verdicts
 from sparring.viewer.labelled import labelled_data, sources_of_file, sources_of_run, texts_of
 from sparring.viewer.searched import bon_data, search_data
@@ -116,6 +116,11 @@ def inspector_data(
         )
     else:
         made = _alone(read_run(runs[0]), kinds[0], data, limit)
+    unknown = [prm.name for prm in made.prms if prm.rule == UNKNOWN]
+    if unknown:
+        note = f"The threshold of {' and '.join(unknown)} is not known here: the page begins at 0.5"
+        note += "; --threshold sets it" if any(kind in SCORED for kind in kinds) else ""
+        made = replace(made, notes=[*made.notes, note])
     if len(runs) == 1 and (runs[0] / METRICS_FILE).is_file():
         made = with_surroundings(made, read_run(runs[0]))
     return made

@@ -56,11 +56,7 @@ def search_data(run: Run, limit: int) -> InspectorData:
             journals[key[:3]] = dict(_journal(run.folder / "journals" / f"{method}-{n}-{repeat}.jsonl"))
         tree = trees[method, n].get(problem) if repeat == 0 else None
         cases.append(_searched(record, key, judged.get(key), journals[key[:3]].get(problem), tree))
-    prm = Prm(
-        model_name(str(run.settings.get("prm") or "PRM")),
-        0.5,
-        "none: search goes by values, not by a threshold",
-    )
+    prm = Prm.of(model_name(str(run.settings.get("prm") or "PRM")), run.extra)
     return InspectorData("Search", str(run.folder), [prm], cases, notes=notes)
 
 
@@ -210,8 +206,10 @@ def bon_data(run: Run, data: Sequence[Path], limit: int) -> InspectorData:
     cases = [
         _candidates(record, traces, scores, worst.get(record.string("id"))) for record in records[:limit]
     ]
-    said = f"none: candidates are ranked by the rule {rule}" if rule in AGGREGATIONS else ""
-    return InspectorData(f"Best of N by {name}", str(run.folder), [Prm(name, 0.5, said)], cases, notes=notes)
+    if rule in AGGREGATIONS:
+        notes.append(f"Candidates are ranked by the rule {rule}, whatever the threshold")
+    prm = Prm.of(name, run.extra)
+    return InspectorData(f"Best of N by {name}", str(run.folder), [prm], cases, notes=notes)
 
 
 def _candidates(
