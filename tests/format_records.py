@@ -76,6 +76,14 @@ RECORDS: dict[str, Record] = {
         "subject": "Algebra",
     },
     "math_steps": {"problem": "How many seconds?", "steps": ["60 * 7 = 420", "So \\boxed{420}"]},
+    "demo": {
+        "question": "1 + 1?",
+        "steps": ["1 + 1 = 3", "So 3"],
+        "truths": ["wrong", "correct"],
+        "scores": {"aprm": [0.1, 0.2]},
+        "outcome": False,
+        "split": "test",
+    },
     "trl_stepwise": {"prompt": "1 + 1?", "completions": ["1 + 1 = 2", "So 3"], "labels": [True, False]},
     "prm800k": prm800k(
         [

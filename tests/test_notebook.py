@@ -134,6 +134,23 @@ def test_bad_arguments_are_named():
         prm.score([Trace(Problem("1", QUESTION), tuple(STEPS))], STEPS)  # type: ignore[call-overload]
 
 
+def test_steps_that_are_dropped_are_told_of(tmp_path):
+    scorer = Fixed([0.5], [0.5, 0.6])
+    scorer.overflow = "drop_steps"
+    pair = [Trace(Problem(name, "q"), ("a", "b")) for name in "xy"]
+    with pytest.warns(UserWarning, match="1 last steps of 1 of 2 traces do not fit the PRM") as told:
+        assert Prm(scorer).score(pair) == [[0.5], [0.5, 0.6]]
+    assert told[0].filename == __file__
+
+
+def test_the_solutions_of_a_demo_are_read(tmp_path):
+    (tmp_path / "solutions.jsonl").write_text(json.dumps(RECORDS["demo"]) + "\n", encoding="utf-8")
+    [trace] = sp.read(tmp_path / "solutions.jsonl")
+    assert (trace.labels, trace.outcome, trace.first_error) == ((0.0, None), False, 0)
+    with pytest.raises(DataError, match="name the file to read"):
+        sp.read(tmp_path)
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +211,10 @@ def test_score_files_and_logs_are_tables(tmp_path):
     assert list(sp.frame(tmp_path / "scores.jsonl")["score"]) == [0.1, 0.2, 0.3]
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": NaN}\n')
     assert list(sp.frame(tmp_path)["step"]) == [1, 2]
+    (tmp_path / "run").mkdir()
+    for outside in ("../log.jsonl", str(tmp_path / "log.jsonl")):
+        with pytest.raises(SettingsError, match="is not a file of the run"):
+            sp.frame(tmp_path / "run", outside)
     with pytest.raises(SettingsError, match="no run's directory"):
         sp.frame(tmp_path / "log.jsonl", "metrics")
     with pytest.raises(DataError, match="holds none of"):

@@ -5,12 +5,14 @@
     prm.score("What is 2 + 2 * 3?", ["2 * 3 = 6", "2 + 6 = 9"])
 
 Contract: what `load` returns scores like the scorer that it holds, and stands in for it everywhere. A score that could not
-be made is an error, never a number. Torch and pandas are imported when something needs them. Not here: who scores
+be made is an error, never a number; a row that is shorter than its trace (`overflow="drop_steps"`) comes with a warning.
+Torch and pandas are imported when something needs them. Not here: who scores
 (`scorers/door.py`), what files hold (`traces/readers.py`), how scores look (`traces/shown.py`).
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -144,10 +146,15 @@ class Prm:
         if len(rows) != len(traces):
             raise DataError(f"the scorer returned {len(rows)} rows for {len(traces)} traces")
         may_drop = getattr(self.scorer, "overflow", "refuse") == "drop_steps"
-        return [
+        checked = [
             checked_scores(row, len(row) if may_drop and row else len(trace.steps), trace.problem.id)
             for trace, row in zip(traces, rows, strict=True)
         ]
+        lost = [len(trace.steps) - len(row) for trace, row in zip(traces, checked, strict=True)]
+        if any(lost):
+            what = f"{sum(lost)} last steps of {sum(map(bool, lost))} of {len(lost)} traces"
+            warnings.warn(f"{what} do not fit the PRM and have no score: rows are shorter", stacklevel=3)
+        return checked
 
     def __repr__(self) -> str:
         reading = self.scorer.sidecar
@@ -211,7 +218,9 @@ def read(source: str | Path, format: str = "auto") -> Traces:
             [path / "traces.jsonl"] if (path / "traces.jsonl").is_file() else sorted(path.rglob("*.parquet"))
         )
         if not files:
-            raise DataError("the folder holds neither traces.jsonl nor Parquet files", file=path)
+            raise DataError(
+                "the folder holds neither traces.jsonl nor Parquet files: name the file to read", file=path
+            )
     found = [read_traces_as(file, format) for file in files]
     return Traces(
         (trace for one in found for trace in one.traces), (skip for one in found for skip in one.skipped)
@@ -261,6 +270,8 @@ def _rows(source: str | Path | Iterable[Trace | ScoredTrace], what: str | None) 
         if not names:
             wanted = ", ".join(ROW_FILES)
             raise DataError(f"the run holds none of {wanted}: name a file, or 'metrics'", file=path)
+        if Path(names[0]).is_absolute() or ".." in Path(names[0]).parts:
+            raise SettingsError(f"{names[0]!r} is not a file of the run {path}: name its file alone")
         path /= names[0]
     elif what is not None:
         raise SettingsError(f"{path} is no run's directory, so {what!r} cannot be found in it")

@@ -104,6 +104,11 @@ FORMATS: dict[str, Format] = {
         lambda record, options: read_row(record),
         {"sha256", "id", "problem", "steps", "license"},
     ),
+    "demo": Format(
+        "the solutions of `sparring demo`, with the world's word on every step",
+        automatic.demo,
+        {"question", "steps", "truths"},
+    ),
     "gsm8k": Format(
         "GSM8K problems with reference solutions",
         reference.gsm8k,

@@ -1,4 +1,4 @@
-"""Traces labelled by machines: Math-Shepherd, MATH-APS (OmegaPRM), OpenR's form, RLHFlow, TRL's stepwise supervision.
+"""Traces labelled by machines: Math-Shepherd, MATH-APS (OmegaPRM), OpenR's form, RLHFlow, our demo, TRL's supervision.
 
 Math-Shepherd writes a trace twice: ``input`` with the tag ``ки`` after every step, ``label`` the same text
 with ``+`` or ``-`` in place of each tag. The two are aligned character by character.
@@ -17,6 +17,8 @@ MATH-APS itself has one label a record: of the whole beginning of a solution tha
 RLHFlow: a conversation whose user gives one step a turn and whose assistant answers ``+`` or ``-``; the first
 turn is the question and the first step. Where the question ends is only known where the step begins ``Step 1:``.
 
+Our demo: ``question``, ``steps`` and what the world says of each, ``truths``, with the solver's ``outcome``.
+
 TRL: ``prompt`` (a text, or a conversation of one turn), ``completions`` (the steps) and ``labels``, booleans or
 numbers from 0 to 1.
 """
@@ -29,7 +31,7 @@ from statistics import fmean
 
 from sparring.traces.fields import Fields, shown
 from sparring.traces.formats.common import FIRST_STEP, TAG, Oddity, ReadOptions, question_id
-from sparring.traces.records import Label, Problem, Trace
+from sparring.traces.records import Label, Problem, Trace, step_labels
 
 # --- Math-Shepherd ------------------------------------------------------------------------------------------
 
@@ -240,6 +242,23 @@ def rlhflow(record: Fields, options: ReadOptions) -> Trace | Oddity:
     if not question:
         raise turns[0].error("content", "the question before 'Step 1:' is empty")
     return Trace(Problem(question_id(question), question), tuple(texts), tuple(labels), source="rlhflow")
+
+
+# --- our demo's solutions --------------------------------------------------------------------------------------
+
+
+def demo(record: Fields, options: ReadOptions) -> Trace:
+    """Return the trace of ``question``, ``steps`` and ``truths``; its labels end with the first wrong step."""
+    question, steps, truths = record.text("question"), record.texts("steps"), record.strings("truths")
+    for index, truth in enumerate(truths):
+        if truth not in ("correct", "wrong", "undecided"):
+            raise record.error(
+                f"truths[{index}]", f"expected correct, wrong or undecided, got {shown(truth)}"
+            )
+    if len(truths) != len(steps):
+        raise record.error("truths", f"{len(truths)} truths for {len(steps)} steps")
+    outcome = record.boolean("outcome") if record.has("outcome") else None
+    return Trace(Problem(question_id(question), question), steps, step_labels(truths), outcome)
 
 
 # --- TRL stepwise supervision -------------------------------------------------------------------------------
