@@ -457,6 +457,20 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(tiny_folde
         train_aprm(small(tiny_folder, updates=1, clip=0.3), tmp_path / "run", resume=True)
 
 
+def test_a_run_without_a_checkpoint_begins_anew_and_says_so(tiny_folder, tmp_path, caplog):
+    settings = small(tiny_folder, updates=1)
+
+    def stop(step, record):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_aprm(settings, tmp_path / "run", progress=stop)
+    assert not (tmp_path / "run" / "checkpoint").exists() and not caplog.records
+    steps = []
+    train_aprm(settings, tmp_path / "run", resume=True, progress=lambda step, record: steps.append(step))
+    assert steps[0] == 1 and "holds no checkpoint yet" in caplog.text
+
+
 def test_the_command_line_refuses_with_the_nearest_name(tiny_folder, tmp_path):
     wrong = [sys.executable, "-m", "sparring", "train", "aprm", "optimsm=0", "--out", str(tmp_path / "x")]
     done = subprocess.run(wrong, capture_output=True, text=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from sparring.json_files import read_jsonl_objects
 from sparring.runs import JsonlLog
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Problem, Trace
+from sparring.training.run import CHECKPOINT
 from sparring.worlds.chain import generate_problems
 
 OUT = "{out}"
@@ -213,18 +215,25 @@ def test_what_escapes_is_one_line_with_its_status(error, status, word, tmp_path,
 
 
 def test_a_stop_says_how_to_go_on(tmp_path, data, end, monkeypatch):
-    words = {"score": "the same command goes on", "train aprm": "--resume", "convert": "anew"}
+    words = {
+        "score": "the same command goes on",
+        "train aprm": "before the first checkpoint.* --resume begins anew",
+        "train rl": "to go on, .* --resume",
+        "convert": "anew",
+    }
+    (tmp_path / "train rl" / CHECKPOINT).mkdir(parents=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         for command, word in words.items():
 
             def stopped(*_: object, number: int = number, **__: object) -> None:
                 signal.raise_signal(number)
 
-            for place in ("evaluation.scores.score_file", "training.aprm.show_aprm"):
+            for place in ("evaluation.scores.score_file", "training.aprm.show_aprm", "training.rl.show_rl"):
                 monkeypatch.setattr(f"sparring.{place}", stopped)
             monkeypatch.setattr("sparring.traces.convert.convert", stopped)
-            status, errors = end(*filled(command, tmp_path / "out", data))
-            assert status == 128 + number and word in errors and errors.count("\n") == 1
+            out = tmp_path / (command if command == "train rl" else "out")
+            status, errors = end(*filled(command, out, data))
+            assert status == 128 + number and re.search(word, errors) and errors.count("\n") == 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -40,6 +40,7 @@ _MEMORY = (
 )
 _AFTER_STOP = {
     "--resume": "stopped; to go on, give the same command with --resume",
+    "no checkpoint": "stopped before the first checkpoint (checkpoint_every); the same command with --resume begins anew",
     "again": "stopped; the same command goes on where it was",
     "anew": "stopped; nothing was written, the same command starts anew",
 }
@@ -60,7 +61,7 @@ def run(app: Callable[[], object]) -> int:
             status = _told(error)
         if stopped and status:
             status = 128 + stopped[0]
-            _say(_AFTER_STOP[jobs[0].after_stop] if jobs else "stopped", "yellow")
+            _say(_after_stop(), "yellow")
             # A stop inside of a text that a library executed, as some do when imported, leaves a mark in Python 3.11
             # by which the process would end by SIGINT, whatever its status; executing another text takes it away.
             exec("")  # noqa: S102
@@ -73,6 +74,15 @@ def run(app: Callable[[], object]) -> int:
             )
             status = status or MENDABLE
     return status
+
+
+def _after_stop() -> str:
+    """Return how the command that was stopped goes on."""
+    if not jobs:
+        return "stopped"
+    job = jobs[0]
+    begun = job.after_stop != "--resume" or (job.out / "checkpoint").exists()  # `training.run.CHECKPOINT`
+    return _AFTER_STOP[job.after_stop if begun else "no checkpoint"]
 
 
 def _told(error: Exception) -> int:

@@ -71,7 +71,7 @@ class GameSettings(Subject, Trained, PromptSettings):
 
     # Budget
     updates: int = Field(150, ge=0)
-    """Rounds of the game."""
+    """Rounds of the game; `train aprm` has its warm start (`prm_warm_steps`, `adversary_warm_steps`) before them."""
     states_per_update: int = Field(16, gt=0)
     """States per round."""
     samples_per_state: int = Field(4, gt=0)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import random
 import resource
@@ -41,6 +42,8 @@ from sparring.runs import METRICS_FILE, JsonlLog
 from sparring.settings import dump_settings
 from sparring.settings_shared import seed_from
 from sparring.terminal import progress_bar
+
+_logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, dict[str, Any]], None]
 """Called after every update with (updates done, the update's log record)."""
@@ -271,6 +274,10 @@ class TrainingRun(ABC):
         if begun:
             self.restore()
         else:
+            if any(log.path.stat().st_size for log in self.logs):
+                _logger.warning(
+                    "'%s' holds no checkpoint yet (checkpoint_every): the run begins anew", self.out
+                )
             for log in self.logs:
                 log.cut_back(None)
         tracked = {
