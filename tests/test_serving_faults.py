@@ -96,6 +96,31 @@ def test_what_a_client_that_left_asked_for_is_not_computed(gated):
     assert sizes == [1]
 
 
+def test_a_client_that_left_a_stream_and_a_body_that_is_too_large_are_logged_and_counted_as_such(
+    gated, monkeypatch
+):
+    served, gate, _ = gated
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr("sparring.serving.gate.log", lambda level, event, **fields: lines.append(fields))
+
+    async def talk() -> None:
+        one = Connection(served.app, "/v1/search")
+        one.say(json.dumps({"problem": QUESTION, "method": "best_of_n", "n": 1}).encode())
+        await until(lambda: one.sent)
+        assert one.status == 200
+        one.leave()
+        await one.task
+
+    asyncio.run(talk())
+    gate.set()
+    assert (lines[-1]["status"], lines[-1]["error"]) == (499, "client_left")
+    large = served.post("/v1/score", content=b" " * (served.settings.max_body_bytes + 1))
+    assert large.status_code == 413
+    text = served.get("/metrics").text
+    assert 'sparring_requests_total{path="/v1/search",status="499"} 1.0' in text
+    assert 'sparring_requests_total{path="/v1/score",status="413"} 1.0' in text
+
+
 def test_a_body_that_dawdles_is_given_up(gated):
     served, _, _ = gated
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from sparring.viewer.page import inspector_page
+from sparring.viewer.page import endpoints_page, inspector_page
 from test_viewer_page import browser, soon
 
 __all__ = ["browser"]
@@ -28,6 +28,29 @@ EVENTS: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
+ITEM = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+BODY = {
+    "type": "object",
+    "properties": {"items": {"type": "array", "items": {"$ref": "#/components/schemas/Item"}}},
+    "required": ["items"],
+}
+DOCUMENT = {
+    "paths": {
+        "/v1/score": {
+            "post": {
+                "summary": "Score <steps>.",
+                "security": [{}],
+                "requestBody": {
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Body"}}}
+                },
+                "responses": {"200": {"description": "Scores."}},
+            }
+        }
+    },
+    "components": {"schemas": {"Item": ITEM, "Body": BODY}},
+}
+
+
 class Server(BaseHTTPRequestHandler):
     """Answers as `sparring serve` does; keeps what it was asked."""
 
@@ -36,6 +59,12 @@ class Server(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/":
             self.send(200, "text/html; charset=utf-8", inspector_page([], live=True))
+        elif self.path == "/open":
+            self.send(200, "text/html; charset=utf-8", inspector_page([], live=True, token=False))
+        elif self.path == "/docs":
+            self.send(200, "text/html; charset=utf-8", endpoints_page())
+        elif self.path == "/openapi.json":
+            self.json(200, DOCUMENT)
         elif self.path == "/v1/models":
             prm = {"id": "tiny-prm", "sparring": {"role": "prm", "threshold": 0.4, "threshold_rule": "fixed"}}
             self.json(
@@ -142,6 +171,29 @@ def test_a_search_is_drawn_as_a_tree(page):
     assert page.locator("#detail .small").first.text_content() == "Answer: 7"
     assert (path, body["policy"], body["model"]) == ("/v1/search", "solver", "tiny-prm")
     assert (body["method"], body["n"], body["problem"]) == ("beam", 4, "How many?")
+
+
+def test_it_opens_on_the_form_again_and_asks_for_a_token_only_where_one_is_needed(page):
+    address = page.url.partition("#")[0]
+    page.goto(address + "#view=cases")
+    page.reload()
+    soon(page.locator("#try")).to_be_visible()
+    assert page.locator("#token").is_visible()
+    page.goto(address + "open")
+    soon(page.locator("#try")).to_be_visible()
+    assert not page.locator("#token").is_visible()
+
+
+def test_the_page_of_endpoints_lists_them_and_asks_only_its_own_server(page):
+    page.goto(page.url.partition("#")[0] + "docs")
+    soon(page.locator("summary").first).to_have_text("POST /v1/score Score <steps>.")
+    page.locator("summary").first.click()
+    field = page.locator("textarea")
+    assert json.loads(field.input_value()) == {"items": [{"text": "…"}]}
+    page.locator("#token").fill("secret")
+    page.get_by_role("button", name="Send").click()
+    soon(page.locator("pre").first).to_contain_text("200")
+    assert Server.asked == [("/v1/score", {"items": [{"text": "…"}]}, "Bearer secret")]
 
 
 def test_an_error_of_the_server_is_said_as_text(page):

@@ -31,7 +31,7 @@ from sparring.serving.search import search_router
 from sparring.serving.searches import Searches
 from sparring.serving.settings import ServeSettings
 from sparring.serving.waiting import account_of, in_thread
-from sparring.viewer.page import inspector_page
+from sparring.viewer.page import endpoints_page, inspector_page
 
 DESCRIPTION = "Scores of reasoning steps by process reward models, and searches with them."
 
@@ -60,7 +60,12 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
 
     searches = Searches(models, settings)
     app = FastAPI(
-        title="Sparring", version=versions().get("sparring", "0"), description=DESCRIPTION, lifespan=lifespan
+        title="Sparring",
+        version=versions().get("sparring", "0"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
+        redoc_url=None,
     )
     # The gate checks the token before any of this; here it is for the document, whose page then asks for one.
     guarded = [Depends(HTTPBearer(auto_error=False))] if token is not None else []
@@ -73,11 +78,16 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
     app.include_router(_health_router(models, settings))
     metrics = Metrics(models, searches)
 
-    page = inspector_page([], live=True)
+    page = inspector_page([], live=True, token=token is not None)
+    endpoints = endpoints_page()
 
     @app.get("/", tags=["page"], summary="The step inspector, live.", response_class=HTMLResponse)
     async def inspector() -> HTMLResponse:
         return HTMLResponse(page)
+
+    @app.get("/docs", include_in_schema=False)
+    async def documented() -> HTMLResponse:
+        return HTMLResponse(endpoints)
 
     @app.get(
         "/metrics",
@@ -93,7 +103,8 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
     app.add_exception_handler(RequestValidationError, _refused)
     for status in (400, 404, 405):
         app.add_exception_handler(status, _not_reached)
-    app.add_middleware(Gate, settings=settings, token=token, metrics=metrics)
+    paths = {*app.openapi()["paths"], "/docs", "/openapi.json"}
+    app.add_middleware(Gate, settings=settings, token=token, metrics=metrics, paths=paths)
     return app
 
 
@@ -164,7 +175,31 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return await _told(request, from_validation(error.errors()))
+    kind = request.headers.get("content-type", "")
+    if account_of(request).body_bytes and "json" not in kind.lower():
+        message = f"the content-type must be application/json{f', not {kind[:80]}' if kind else ''}"
+        return await _told(request, ApiError(422, message, field="content-type"))
+    known = _fields(request.app.openapi(), request.url.path)
+    return await _told(request, from_validation(error.errors(), known))
+
+
+def _fields(document: dict[str, Any], path: str) -> set[str]:
+    """Return the names of all fields that a path's body may have, at any depth."""
+    schemas = document.get("components", {}).get("schemas", {})
+    waiting: list[Any] = [document["paths"].get(path, {}).get("post", {}).get("requestBody")]
+    found, seen = set[str](), set[str]()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            found |= set(one.get("properties", ()))
+            waiting += one.values()
+            name = str(one.get("$ref", "")).rpartition("/")[2]
+            if name in schemas and name not in seen:
+                seen.add(name)
+                waiting.append(schemas[name])
+    return found
 
 
 async def _not_reached(request: Request, error: Exception) -> JSONResponse:

@@ -8,12 +8,13 @@ is a fault of the model or of Sparring. Nothing of the request's text is repeate
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError, WrapValidator
+from pydantic_core import PydanticCustomError
 
-from sparring.errors import DataError, SparringError
+from sparring.errors import DataError, SparringError, did_you_mean
 
 
 class ErrorBody(BaseModel):
@@ -115,15 +116,45 @@ def from_data_error(error: DataError, place: str = "") -> ApiError:
     return ApiError(422, error.message, field=field)
 
 
-def from_validation(problems: Sequence[Any]) -> ApiError:
-    """Return the error of a body that pydantic refused: its first problem, and how many more there are."""
-    first = problems[0]
+def or_say(message: str) -> WrapValidator:
+    """Return what says so of a field that cannot be used, in place of what is wrong with each form that it may have."""
+
+    def check(value: Any, usual: Callable[[Any], Any]) -> Any:
+        try:
+            return usual(value)
+        except ValidationError:
+            raise PydanticCustomError("unusable", "{said}", {"said": message}) from None
+
+    return WrapValidator(check)
+
+
+NOT_SUPPORTED = or_say("not supported by sparring serve")
+
+
+def from_validation(problems: Sequence[Any], known: Collection[str] = ()) -> ApiError:
+    """Return the error of a body that pydantic refused: its first problem, and how many more there are.
+
+    An unknown field comes first: it is often the one that another is missing for.
+
+    Args:
+        problems: as pydantic lists them.
+        known: names of fields that there are, for one that is misspelt.
+    """
+    first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}")
     where, more = field_name(first["loc"]), len(problems) - 1
     message = str(first["msg"]).removeprefix("Value error, ")
     message = f"{message[:1].lower()}{message[1:]}"
-    if where:
+    if first["type"] == "extra_forbidden":
+        name = str(first["loc"][-1])[:80]
+        if name not in known:
+            message = f"unknown field '{name}'{did_you_mean(name, known)}"
+        elif name in ("steps", "text"):
+            message = f"{where}: give steps or text, not both"
+        else:
+            message = f"{where}: does not go with the other fields here"
+    elif where:
         message = f"{where}: {message}"
     if more:
         message += f" (and {more} more problem{'s' * (more > 1)})"

@@ -17,11 +17,11 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparring.serving.errors import ApiError
+from sparring.serving.errors import TYPES, ApiError
 from sparring.serving.logs import LOGGER, log
 from sparring.serving.metrics import Metrics
 from sparring.serving.settings import ServeSettings
@@ -54,6 +54,7 @@ class Account:
     steps: int | None = None
     tokens: int | None = None
     error: str | None = None
+    complete: bool = False
 
 
 class Gate:
@@ -64,12 +65,16 @@ class Gate:
         settings: of the server.
         token: that clients must send; None: all may ask.
         metrics: told of every request.
+        paths: that are counted by their names; others together.
     """
 
-    def __init__(self, app: App, settings: ServeSettings, token: str | None, metrics: Metrics) -> None:
+    def __init__(
+        self, app: App, settings: ServeSettings, token: str | None, metrics: Metrics, paths: Iterable[str]
+    ) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
         self.token = None if token is None else token.encode()
         self.at_work = 0
+        self.paths = frozenset(paths)
         metrics.at_work.set_function(lambda: self.at_work)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,11 +91,14 @@ class Gate:
                 account.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", account.id.encode())]
             await send(message)
+            account.complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             self._admit(scope)
             body = await self._body(receive, account)
             await self.app(scope, _again(body, receive), sending)
+            if not account.complete:  # a stream to which nobody listens is ended without an error
+                account.status, account.error = 499, TYPES[499]
         except ApiError as error:
             if not account.status:
                 await answer(error, account, sending)
@@ -137,8 +145,7 @@ class Gate:
 
     def _close(self, scope: Scope, account: Account) -> None:
         seconds = time.monotonic() - account.started
-        route = scope.get("route")
-        path = getattr(route, "path", "other")
+        path = scope["path"] if scope["path"] in self.paths else "other"
         self.metrics.finished(path, account.status or 499, seconds)
         quiet = path in QUIET and account.status < 500
         log(

@@ -55,7 +55,7 @@ class Metrics:
             "sparring_queue_tokens", "Tokens that wait or are computed.", ["model"], registry=registry
         )
         self.failures = Counter(
-            "sparring_model_failures", "Batches that failed.", ["model"], registry=registry
+            "sparring_model_failures", "Jobs at which the model failed.", ["model"], registry=registry
         )
         self.restarts = Counter(
             "sparring_worker_restarts", "Workers that were lost.", ["model"], registry=registry

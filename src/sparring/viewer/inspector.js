@@ -863,7 +863,8 @@ function start() {
   prepareThresholds();
   refresh(wanted);
   if (wanted && location.hash.includes("case=") && innerWidth > 800) reveal();
-  show(views.includes(state.view) ? state.view : usualView());
+  // A server's page has no cases when it is loaded, whatever was looked at before.
+  show(views.includes(state.view) && !(data.live && !data.cases.length) ? state.view : usualView());
   let width = innerWidth;
   addEventListener("resize", () => { drawRows(); if (innerWidth !== width) { width = innerWidth; VIEWS[state.view][1](); } });
   if (data.watch) setInterval(() => {

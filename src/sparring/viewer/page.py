@@ -33,30 +33,47 @@ LIVE_TITLE = "Step inspector"
 
 
 def inspector_page(
-    cases: InspectorData | Sequence[InspectorCase], *, live: bool = False, watch: float | None = None
+    cases: InspectorData | Sequence[InspectorCase],
+    *,
+    live: bool = False,
+    token: bool = True,
+    watch: float | None = None,
 ) -> str:
     """Return the page.
 
     Args:
         cases: what it shows; of a server that has nothing to show yet, an empty list.
         live: whether it is served by `sparring serve`: it then has forms that score and search.
+        token: whether that server asks for a token: there is a field for it then.
         watch: seconds after which it loads itself anew, where its file is rewritten.
     """
     data = cases if isinstance(cases, InspectorData) else InspectorData(LIVE_TITLE, cases=cases)
     formulas, left_out = _formulas(data)
     if left_out:
         data = replace(data, notes=[*data.notes, f"{left_out} more formulas are shown as they are written"])
-    content = {**plain(data), "formulas": formulas, "live": live, "watch": watch}
+    content = {**plain(data), "formulas": formulas, "live": live, "token": token, "watch": watch}
     script = _file("inspector.js") + (_file("live.js") if live else "") + "start();\n"
     style = _style()
     server = "'self'" if live else "'none'"
-    policy = (
+    policy = _policy(script, style, server)
+    return _template("inspector.html").render(
+        title=data.title, policy=Html(policy), style=Html(style), script=Html(script), data=_embedded(content)
+    )
+
+
+def endpoints_page() -> str:
+    """Return the page of a server's endpoints, drawn from its own `/openapi.json`, on which each can be tried."""
+    script, style = _file("endpoints.js"), _style()
+    return _template("endpoints.html").render(
+        policy=Html(_policy(script, style, "'self'")), style=Html(style), script=Html(script)
+    )
+
+
+def _policy(script: str, style: str, server: str) -> str:
+    return (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         f"connect-src {server}; base-uri 'none'; form-action 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
-    )
-    return _template().render(
-        title=data.title, policy=Html(policy), style=Html(style), script=Html(script), data=_embedded(content)
     )
 
 
@@ -106,7 +123,5 @@ def _file(name: str) -> str:
 
 
 @functools.cache
-def _template() -> jinja2.Template:
-    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        _file("inspector.html")
-    )
+def _template(name: str) -> jinja2.Template:
+    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_file(name))
