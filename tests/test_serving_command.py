@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -90,6 +91,16 @@ def test_a_server_answers_outlives_rude_clients_and_finishes_what_it_accepted(ti
     ] == "stopped"
     assert not any(line["level"] == "error" for line in lines), lines
     assert "find d" not in log.read_text()
+
+
+def test_a_server_that_has_stopped_leaves_nothing_for_the_collector_to_look_through(tiny_prm, monkeypatch):
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: sockets[0].close())
+    monkeypatch.setattr("sparring.serving.logs.start_log", lambda level: None)
+    try:
+        serve(ServeSettings(prm=str(tiny_prm), port=0, device="cpu"))
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
 
 
 def test_names_of_models():

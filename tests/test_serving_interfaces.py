@@ -117,6 +117,13 @@ def test_pooling_refuses_what_it_would_get_wrong(served, change, status, field):
     assert field is None or told["field"] == field, told
 
 
+def test_pooling_says_what_an_input_may_be(served):
+    response = served.post("/pooling", {"input": [1, -2]})
+    assert response.json()["error"]["message"] == (
+        "input: a text, texts, token ids (whole numbers from 0) or lists of token ids are expected"
+    )
+
+
 def test_rewards_are_the_aggregated_scores_of_the_answer_s_steps(served, tiny_prm):
     prompt = f"<|system|>be brief<|user|>{QUESTION}<|assistant|>"
     queries = [f"{prompt}{STEPS[0]}\n{STEPS[1]}<|end|> and more", prompt, f"{prompt}{STEPS[0]}"]

@@ -134,6 +134,40 @@ def test_what_is_no_json_is_refused(served, content):
     assert response.status_code in (400, 413, 422)
 
 
+SAID = [
+    (
+        {"problem": QUESTION, "stepz": STEPS},
+        "unknown field 'stepz' (did you mean 'steps'?) (and 1 more problem)",
+    ),
+    ({**ONE, "text": "a"}, "steps: give steps or text, not both"),
+    ({"items": [ONE], "problem": "a"}, "problem: does not go with the other fields here"),
+    ({**ONE, "threshold": float("nan")}, "threshold: input should be a finite number"),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), SAID, ids=["unknown", "both", "flat and items", "NaN"])
+def test_what_is_said(served, body, message):
+    content = json.dumps(body).encode()
+    response = served.post("/v1/score", content=content, headers={"content-type": "application/json"})
+    assert error(response, 422)["message"] == message
+
+
+def test_an_item_is_named_by_its_place_and_other_types_of_content_are_refused(served):
+    told = error(served.post("/v1/score", {"items": [{**ONE, "steps": ["a is 1 " * 120]}]}), 422)
+    assert str(told["message"]).startswith("items[0]: step 1 of 1 ends at token")
+    told = error(
+        served.post("/v1/score", content=json.dumps(ONE).encode(), headers={"content-type": "text/plain"}),
+        422,
+    )
+    assert told["message"] == "the content-type must be application/json, not text/plain"
+
+
+def test_the_page_of_endpoints_loads_nothing(served):
+    page = served.get("/docs")
+    assert page.status_code == 200 and "connect-src 'self'" in page.text and "default-src 'none'" in page.text
+    assert "://" not in page.text and "src=" not in page.text.replace("-src", "")
+
+
 def test_deep_nesting_is_no_fault(tiny_prm):
     served = Served(tiny_prm)
     content = b'{"problem":' + b"[" * 100_000

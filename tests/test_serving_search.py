@@ -134,9 +134,34 @@ def test_a_search_that_cannot_be_begun_is_refused(served, change, status, field)
     assert response.json()["error"]["field"] == field
 
 
+def test_what_a_model_cannot_read_is_refused_before_anything_is_written(served, monkeypatch):
+    monkeypatch.setattr(served.models.policy(None), "batcher", None)
+    long = served.post("/v1/search", {"problem": "b is 7 ; " * 500})
+    assert long.status_code == 422 and "past the limit of 300 of the PRM" in long.json()["error"]["message"]
+    # A policy with less room than the PRM.
+    monkeypatch.setattr(served.models.policy(None).engine.model.config, "max_position_embeddings", 20)
+    long = served.post("/v1/search", {"problem": QUESTION + " ; find c" * 5})
+    assert long.status_code == 422 and "past the limit of 20 of the policy" in long.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tools": [{"type": "function"}]}, "tools: not supported by sparring serve"),
+        ({"top_p": 0.5}, "top_p: not supported by sparring serve"),
+        ({"logprobs": True}, "logprobs: not supported by sparring serve"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+         "messages[0].content: a text or parts of type 'text' are expected; images and others are not supported by "
+         "sparring serve"),
+    ],
+)  # fmt: skip
+def test_what_a_chat_cannot_have_is_said(served, change, message):
+    body = {"messages": [{"role": "user", "content": QUESTION}]} | change
+    response = served.post("/v1/chat/completions", body)
+    assert response.status_code == 422 and response.json()["error"]["message"] == message
+
+
 def test_a_search_that_fails_ends_with_an_error(served, tiny_prm, monkeypatch):
-    [(name, fields)] = events(served.post("/v1/search", {"problem": "b is 7 ; " * 500}))
-    assert (name, fields["status"], fields["error"]["field"]) == ("error", 422, "problem")
     batcher = served.models.prm(None).batcher
     for kind, broken in ((SCORES, lambda rows: 1 / 0), (CALL, lambda calls: 1 / 0)):
         monkeypatch.setitem(batcher.compute, kind, broken)

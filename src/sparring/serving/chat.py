@@ -28,7 +28,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from sparring.errors import did_you_mean
-from sparring.serving.errors import RESPONSES, ApiError
+from sparring.serving.errors import NOT_SUPPORTED, RESPONSES, ApiError, or_say
 from sparring.serving.models import Models
 from sparring.serving.search import (
     MOST_TOKENS,
@@ -41,7 +41,7 @@ from sparring.serving.search import (
 )
 from sparring.serving.searches import Event, Job, Outcome, Searches, Wish, summary
 from sparring.serving.settings import SearchMethod, ServeSettings
-from sparring.serving.waiting import account_of, awaited
+from sparring.serving.waiting import account_of, awaited, in_thread
 
 _Stop = Annotated[str, Field(min_length=1)]
 
@@ -61,7 +61,12 @@ class Message(_Part):
     """A message; only its text is read."""
 
     role: Literal["system", "developer", "user"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    content: Annotated[
+        str | Annotated[list[TextPart], Field(min_length=1)],
+        or_say(
+            "a text or parts of type 'text' are expected; images and others are not supported by sparring serve"
+        ),
+    ]
 
 
 class StreamOptions(_Part):
@@ -105,14 +110,14 @@ class ChatRequest(_Part):
     max_completion_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     seed: int | None = Field(None, ge=0, le=2**63 - 1)
     stop: _Stop | Annotated[list[_Stop], Field(max_length=16)] | None = None
-    n: Literal[1] | None = None
-    top_p: float | None = Field(None, ge=1, le=1)
-    presence_penalty: float | None = Field(None, ge=0, le=0)
-    frequency_penalty: float | None = Field(None, ge=0, le=0)
-    logprobs: Literal[False] | None = None
-    response_format: TextFormat | None = None
-    tools: Annotated[list[Any], Field(max_length=0)] | None = None
-    functions: Annotated[list[Any], Field(max_length=0)] | None = None
+    n: Annotated[Literal[1] | None, NOT_SUPPORTED] = None
+    top_p: Annotated[float | None, Field(ge=1, le=1), NOT_SUPPORTED] = None
+    presence_penalty: Annotated[float | None, Field(ge=0, le=0), NOT_SUPPORTED] = None
+    frequency_penalty: Annotated[float | None, Field(ge=0, le=0), NOT_SUPPORTED] = None
+    logprobs: Annotated[Literal[False] | None, NOT_SUPPORTED] = None
+    response_format: Annotated[TextFormat | None, NOT_SUPPORTED] = None
+    tools: Annotated[Annotated[list[Any], Field(max_length=0)] | None, NOT_SUPPORTED] = None
+    functions: Annotated[Annotated[list[Any], Field(max_length=0)] | None, NOT_SUPPORTED] = None
 
 
 def chat_router(models: Models, settings: ServeSettings, searches: Searches) -> APIRouter:
@@ -133,6 +138,7 @@ def chat_router(models: Models, settings: ServeSettings, searches: Searches) -> 
     )
     async def chat(request: Request, body: ChatRequest) -> JSONResponse | StreamingResponse:
         wish = _wish(request, body, models, settings)
+        await in_thread(wish.check)
         job, events = begun(searches, wish)
         head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": _name(wish)}
         if body.stream:

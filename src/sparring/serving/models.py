@@ -151,7 +151,10 @@ class Prm:
             try:
                 row = self.scorer.encode(trace)
             except DataError as error:
-                raise from_data_error(error, place) from None
+                # Clients know a trace by its place, not by the name that it has here.
+                said = error.message.removeprefix(f"trace of problem '{trace.problem.id}': ")
+                message = f"{place}: {said}" if place else said
+                raise from_data_error(DataError(message, field=error.field), place) from None
             tokens += len(row.input_ids)
             if tokens > most_tokens:
                 raise ApiError(

@@ -28,7 +28,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from sparring.serving.errors import RESPONSES, ApiError
+from sparring.serving.errors import RESPONSES, ApiError, or_say
 from sparring.serving.models import TOKENS, Models, Prm
 from sparring.serving.settings import ServeSettings
 from sparring.serving.waiting import account_of, computed, in_thread
@@ -44,7 +44,10 @@ class PoolingRequest(BaseModel):
     model: str | None = None
     task: Literal["token_classify"] | None = None
     """What vLLM calls the scores of tokens."""
-    input: str | list[str] | list[Annotated[int, Field(ge=0)]] | list[list[Annotated[int, Field(ge=0)]]]
+    input: Annotated[
+        str | list[str] | list[Annotated[int, Field(ge=0)]] | list[list[Annotated[int, Field(ge=0)]]],
+        or_say("a text, texts, token ids (whole numbers from 0) or lists of token ids are expected"),
+    ]
     """A text, texts, token ids, or lists of token ids: a prompt each, laid out as the PRM reads it."""
     add_special_tokens: bool = True
     """Whether the tokenizer adds its own to a text."""

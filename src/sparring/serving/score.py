@@ -68,7 +68,7 @@ class _Options(_Request):
     """Which PRM; the first one of the server without it."""
     aggregate: Aggregate | None = None
     """From step scores to one score of a solution; without it as the PRM's sidecar says."""
-    threshold: float | None = Field(None, ge=0, le=1)
+    threshold: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     """Score below which a step counts as wrong; without it the PRM's own."""
 
 

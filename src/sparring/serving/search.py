@@ -27,7 +27,7 @@ from sparring.serving.errors import RESPONSES, ApiError
 from sparring.serving.models import Models
 from sparring.serving.searches import Event, Job, Outcome, Searches, Wish
 from sparring.serving.settings import SearchMethod, ServeSettings
-from sparring.serving.waiting import account_of
+from sparring.serving.waiting import account_of, in_thread
 
 KEEP_ALIVE = 5.0
 """Seconds without an event after which a comment is sent: proxies close connections on which nothing comes."""
@@ -84,6 +84,7 @@ def search_router(models: Models, settings: ServeSettings, searches: Searches) -
             tokens=body.max_new_tokens,
             temperature=body.temperature,
         )
+        await in_thread(wish.check)
         job, events = begun(searches, wish)
         return StreamingResponse(
             _stream(request, job, events, settings.search_seconds),

@@ -39,6 +39,7 @@ from sparring.serving.models import CALL, SCORES, Models, Policy, Prm
 from sparring.serving.settings import SearchMethod, ServeSettings
 from sparring.traces.answers import stated_answer
 from sparring.traces.records import Problem, Trace
+from sparring.traces.spans import prompt_ids
 
 Event = tuple[str, dict[str, Any]]
 """Its name and its fields."""
@@ -71,6 +72,34 @@ class Wish:
     settings: MethodSettings
     deadline: float
     last_number: bool = True
+
+    def check(self) -> None:
+        """Check that both models can read the problem, before anything is written.
+
+        Raises:
+            ApiError: it is too long, or has words that a vocabulary lacks.
+        """
+        scorer, engine = self.prm.scorer, self.policy.engine
+        room = getattr(
+            getattr(getattr(engine, "model", None), "config", None), "max_position_embeddings", None
+        )
+        readers = [
+            ("PRM", scorer.tokenizer, scorer.sidecar.layout, scorer.sidecar.max_length),
+            ("policy", getattr(engine, "tokenizer", None), engine.layout, room),
+        ]
+        for name, tokenizer, layout, most in readers:
+            if tokenizer is None:  # on another server
+                continue
+            try:
+                length = len(prompt_ids(self.problem, tokenizer, layout))
+            except DataError as error:
+                raise ApiError(422, f"the {name} cannot read it: {error.message}", field=PROBLEM) from None
+            if most is not None and length >= most:
+                raise ApiError(
+                    422,
+                    f"the problem has {length} tokens, past the limit of {most} of the {name}",
+                    field=PROBLEM,
+                )
 
 
 @dataclass(frozen=True, slots=True)

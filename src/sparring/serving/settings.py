@@ -32,7 +32,8 @@ class ServeSettings(MethodSettings, Device):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen at; 0: any that is free."""
     token_variable: str | None = None
-    """Environment variable that holds the bearer token which clients must send. Without it all may ask."""
+    """Environment variable that holds the bearer token which clients must send, Prometheus included. Without it all may
+    ask."""
     allow_open: bool = False
     """Listen at an address that others can reach without asking for a token."""
     method: SearchMethod = "best_of_n"
