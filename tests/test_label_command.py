@@ -441,7 +441,7 @@ def test_a_job_through_a_server_that_fails_now_and_then_and_then_dies(tmp_path):
         already = len(server.asked)
         faulty = settings.model_copy(update={"server": settings.server.model_copy(update={"retries": 0})})
         server.answer = lambda body: answer(body) if len(server.asked) < already + 20 else {"rubbish": True}
-        with pytest.raises(EngineError, match="nothing usable in 1 tries"):
+        with pytest.raises(EngineError, match="nothing usable in one try"):
             run_label(faulty, tmp_path / "dies", quiet)
         finished = len(journal(tmp_path / "dies"))
         assert finished > 2

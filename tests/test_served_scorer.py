@@ -272,16 +272,20 @@ def test_addresses_and_folders():
         open_scorer("models/prm", threshold=2.0)
 
 
-@pytest.mark.parametrize(("retries", "tries"), [("", 3), ("?retries=0", 1), ("?retries=4", 5)])
+@pytest.mark.parametrize(
+    ("retries", "tries"), [("", "3 tries"), ("?retries=0", "one try"), ("?retries=4", "5 tries")]
+)
 @pytest.mark.parametrize("kind", ["", "judge+"])
 def test_retries_count_for_the_first_question_too(monkeypatch, caplog, kind, retries, tries):
     quick_waits(monkeypatch)
     with FakeSparring() as gone:
         host = gone.host
-    with pytest.raises(ServerError, match=f"nothing usable in {tries} tries"):
+    with pytest.raises(ServerError, match=f"nothing usable in {tries}; "):
         open_scorer(f"{kind}http://{host}{retries}")
     waiting = [record.getMessage() for record in caplog.records if "waiting for" in record.getMessage()]
-    assert len(waiting) == (tries > 1) and all(f"http://{host} (ConnectError" in one for one in waiting)
+    assert len(waiting) == (tries != "one try") and all(
+        f"http://{host} (ConnectError" in one for one in waiting
+    )
 
 
 @pytest.mark.parametrize("token", ["secret\n", "sec ret", "\x00secret", "secrét"])
@@ -303,5 +307,8 @@ def test_an_error_is_told_in_its_own_words_without_the_token(server, status):
     with pytest.raises(SparringError, match=r"no key '\*\*\*' … \[31mhere") as caught:
         open_scorer(f"http://{server.host}?{QUICK}", token="hushhush").score(traces(1))
     assert "hushhush" not in str(caught.value) and "\\u" not in str(caught.value)
+    server.faults = [says(b"hushhush is not JSON")] * 9
+    with pytest.raises(SparringError, match=r"not JSON \('\*\*\* is not JSON'\)"):
+        open_scorer(f"http://{server.host}?{QUICK}", token="hushhush").score(traces(1))
     judge = open_scorer(f"judge+http://{server.host}?model=m", token="hushhush")
     assert "hushhush" not in repr(vars(judge)["judge"])

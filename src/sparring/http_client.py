@@ -287,7 +287,7 @@ class HttpClient:
                 status, headers, content = await self._exchange(client, path, body)
                 if status == 200:
                     return read(content)
-                content = self._without_token(content)
+                content = self._without_token(content.decode("utf-8", errors="replace")).encode()
                 if status in _REFUSED:
                     raise RefusedError(status, content)
                 reason = f"status {status}: {said(content)}"
@@ -300,7 +300,7 @@ class HttpClient:
                     busy += 1
                     failed -= 1
             except UnusableError as error:
-                reason = f"an answer that cannot be used: {error}"
+                reason = self._without_token(f"an answer that cannot be used: {error}")
             except httpx.TimeoutException:
                 reason = f"no answer within {patience.timeout:g} s"
                 self.lost += 1
@@ -312,8 +312,9 @@ class HttpClient:
                 self.lost += 1
             failed += 1
             if failed > retries:
+                tries = "one try" if failed + busy == 1 else f"{failed + busy} tries"
                 raise ServerError(
-                    f"the server at {self.url} gave nothing usable in {failed + busy} tries; the last: {reason}"
+                    f"the server at {self.url} gave nothing usable in {tries}; the last: {reason}"
                 )
             if failed and not self._waiting:
                 self._waiting = True
@@ -321,9 +322,9 @@ class HttpClient:
             backoff = patience.first_wait * 2 ** max(0, failed - 1) * random.uniform(0.5, 1.0)
             await asyncio.sleep(min(patience.longest_wait, backoff if wait is None else wait))
 
-    def _without_token(self, content: bytes) -> bytes:
+    def _without_token(self, text: str) -> str:
         """Return an error's text without the token, which some servers quote."""
-        return content.replace(self._token.encode(), b"***") if self._token else content
+        return text.replace(self._token, "***") if self._token else text
 
     async def _exchange(
         self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any] | None
