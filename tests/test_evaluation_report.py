@@ -311,7 +311,7 @@ def bon_data(folder: Path) -> Path:
 class Told:
     """Scores by the first step, with a sidecar that names an aggregation."""
 
-    threshold = 0.5
+    threshold, threshold_rule = 0.5, ""
 
     def __init__(self, aggregation: str, meaning: str = "correctness") -> None:
         from sparring.models.sidecar import Sidecar
