@@ -13,7 +13,7 @@ const written = (value) => JSON.stringify(value, null, 2);
 function example(schema, all, depth = 0) {
   if (schema.$ref) return example(all[schema.$ref.split("/").pop()] ?? {}, all, depth);
   if (schema.const !== undefined) return schema.const;
-  if (schema.enum) return schema.enum[0];
+  if (schema.enum) return schema.enum.at(-1); // of roles the user
   if (depth > 5) return null;
   const forms = schema.oneOf ?? schema.anyOf;
   if (forms) return example(forms.find((one) => /Steps/.test(one.$ref ?? "")) ?? forms[0], all, depth + 1);

@@ -53,7 +53,7 @@ def inspector_page(
         data = replace(data, notes=[*data.notes, f"{left_out} more formulas are shown as they are written"])
     content = {**plain(data), "formulas": formulas, "live": live, "token": token, "watch": watch}
     script = _file("inspector.js") + (_file("live.js") if live else "") + "start();\n"
-    style = _style()
+    style = _report_style() + _file("inspector.css")
     server = "'self'" if live else "'none'"
     policy = _policy(script, style, server)
     return _template("inspector.html").render(
@@ -63,7 +63,7 @@ def inspector_page(
 
 def endpoints_page() -> str:
     """Return the page of a server's endpoints, drawn from its own `/openapi.json`, on which each can be tried."""
-    script, style = _file("endpoints.js"), _style()
+    script, style = _file("endpoints.js"), _report_style()
     return _template("endpoints.html").render(
         policy=Html(_policy(script, style, "'self'")), style=Html(style), script=Html(script)
     )
@@ -111,11 +111,8 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _style() -> str:
-    """Return the style of reports with what the inspector adds."""
-    return (files("sparring.report") / "templates" / "style.css").read_text(encoding="utf-8") + _file(
-        "inspector.css"
-    )
+def _report_style() -> str:
+    return (files("sparring.report") / "templates" / "style.css").read_text(encoding="utf-8")
 
 
 def _file(name: str) -> str:
