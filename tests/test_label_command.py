@@ -261,7 +261,7 @@ def test_batches_do_not_change_the_result(tmp_path):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_result(tmp_path):
-    overrides = ("problems=6", "n_cov=2", "n_mc=4", "adaptive=true", "adaptive_first=2", "adaptive_round=2")
+    overrides = ("problems=4", "n_cov=2", "n_mc=4", "adaptive=true", "adaptive_first=2", "adaptive_round=2")
     expected, _ = label(tmp_path / "whole", *overrides)
     out = tmp_path / "killed"
     command = [sys.executable, "-c", PROGRAM, str(out), *overrides, "batch=1"]
