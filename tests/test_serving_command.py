@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -20,7 +21,7 @@ from served import QUESTION, STEPS
 from sparring.errors import SettingsError
 from sparring.models.scorer import load_scorer
 from sparring.scorers.door import open_scorer
-from sparring.serving.command import serve, token_of
+from sparring.serving.command import _listen, serve, token_of
 from sparring.serving.settings import ServeSettings, named
 from sparring.settings import load_settings
 from sparring.traces.records import Trace
@@ -101,6 +102,24 @@ def test_a_server_that_has_stopped_leaves_nothing_for_the_collector_to_look_thro
         assert gc.get_freeze_count() > 10_000
     finally:
         gc.unfreeze()
+
+
+def test_small_answers_do_not_wait_for_an_acknowledgement(tiny_prm):
+    async def accepted() -> int:
+        options: list[int] = []
+
+        def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            options.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listening = _listen(ServeSettings(prm=str(tiny_prm), port=0))
+        async with await asyncio.start_server(greet, sock=listening):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            await reader.read()
+            writer.close()
+        return options[0]
+
+    assert asyncio.run(accepted()) != 0
 
 
 def test_names_of_models():
