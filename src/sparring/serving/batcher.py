@@ -247,18 +247,24 @@ class Batcher:
             lengths = [job.tokens for job in jobs]
             for batch in length_sorted_batches(lengths, self.batch_tokens, shortest=SHORTEST):
                 self._batch(kind, [jobs[index] for index in batch])
-        with self._changed:  # after an error they are still there, for `_fail_all`
-            self.waiting_tokens -= sum(job.tokens for job in self._taken)
-            self._taken = []
         return True
+
+    def _leave(self, jobs: list[_Job]) -> None:
+        """Take jobs off the count before their answers go out: who has an answer must not see itself waiting."""
+        with self._changed:
+            self.waiting_tokens -= sum(job.tokens for job in jobs)
+            left = set(jobs)
+            self._taken = [job for job in self._taken if job not in left]
 
     def _batch(self, kind: Any, jobs: list[_Job]) -> None:
         """Compute one batch, in halves where it fails."""
         now = time.monotonic()
-        for ticket in {job.ticket for job in jobs}:
-            if ticket.deadline <= now:
-                ticket.fail(TooLate("not done in time"))
-        jobs = [job for job in jobs if not job.ticket.future.done()]
+        gone = [job for job in jobs if job.ticket.deadline <= now or job.ticket.future.done()]
+        if gone:
+            self._leave(gone)
+            for ticket in {job.ticket for job in gone}:
+                ticket.fail(TooLate("not done in time"))  # nothing where it has an answer or its client left
+            jobs = [job for job in jobs if not (job.ticket.deadline <= now or job.ticket.future.done())]
         if not jobs:
             return
         self._busy_since = now
@@ -276,6 +282,7 @@ class Batcher:
                 self.on_error(error)
             failed = WorkFailed("the model failed")
             failed.__cause__ = error
+            self._leave(jobs)
             jobs[0].ticket.fail(failed)
             return
         seconds, tokens = time.monotonic() - now, sum(job.tokens for job in jobs)
@@ -283,6 +290,7 @@ class Batcher:
         counts.batches, counts.rows = counts.batches + 1, counts.rows + len(jobs)
         counts.tokens, counts.seconds = counts.tokens + tokens, counts.seconds + seconds
         self.on_batch(kind, len(jobs), tokens, seconds)
+        self._leave(jobs)
         for job, result in zip(jobs, results, strict=True):
             job.ticket.done(job.index, result)
 
