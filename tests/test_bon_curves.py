@@ -21,9 +21,10 @@ from sparring.evaluation.bon import (
     is_exact,
     read_candidates,
 )
-from sparring.evaluation.scores import distinct_ids, write_scores
+from sparring.evaluation.scores import write_scores
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.traces import write_traces
+from sparring.traces.ids import distinct_ids
 from sparring.traces.records import Problem, Trace
 from sparring.worlds.world import make_world, world_problems
 

@@ -116,7 +116,7 @@ def test_bad_arrays_are_refused_with_the_records_place(
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.json: no such file"):
         read_traces_as(tmp_path / "none.json")
-    with pytest.raises(DataError, match="cannot read the file"):
+    with pytest.raises(DataError, match="the folder holds neither"):
         read_problems_as(tmp_path)
 
 

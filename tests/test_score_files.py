@@ -17,7 +17,6 @@ from rich.console import Console
 from sparring.errors import DataError, SettingsError, SparringError
 from sparring.evaluation.scores import (
     checked_scores,
-    distinct_ids,
     read_scores,
     score_file,
     score_traces,
@@ -25,6 +24,7 @@ from sparring.evaluation.scores import (
     write_scores,
 )
 from sparring.fingerprints import folder_identity
+from sparring.traces.ids import distinct_ids
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Problem, Trace
 from sparring.traces.shown import colour, plain

@@ -165,7 +165,9 @@ def test_a_worker_that_hangs_does_not_keep_the_server_from_stopping():
     compute.gate.set()
 
 
-@pytest.mark.parametrize(("work_item", "seconds"), [(1, 30), (-1, 30), (1, -1)], ids=["done", "failed", "late"])
+@pytest.mark.parametrize(
+    ("work_item", "seconds"), [(1, 30), (-1, 30), (1, -1)], ids=["done", "failed", "late"]
+)
 def test_who_has_an_answer_is_no_longer_counted_as_waiting(work_item, seconds):
     compute = Doubler(shut=True)
     work = batcher(compute)
@@ -173,7 +175,9 @@ def test_who_has_an_answer_is_no_longer_counted_as_waiting(work_item, seconds):
     compute.entered.wait(30)
     ticket = work.submit("double", [work_item], [20], time.monotonic() + seconds)
     seen: list[int] = []
-    ticket.future.add_done_callback(lambda _: seen.append(work.waiting_tokens))  # in the worker, at the answer
+    ticket.future.add_done_callback(
+        lambda _: seen.append(work.waiting_tokens)
+    )  # in the worker, at the answer
     compute.gate.set()
     work.close()
     assert seen == [0]

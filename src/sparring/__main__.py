@@ -68,8 +68,8 @@ COMMANDS = (
         "Convert traces between formats; what cannot be written is counted and shown.",
         "traces.convert:show_conversion",
         arguments=(
-            argument("source", "File of traces in any known format."),
-            argument("target", "JSONL to write."),
+            argument("source", "Traces in any known format: a file, a folder of shards, a pattern, hf:NAME."),
+            argument("target", "JSONL to write; packed or Parquet by its ending (.gz, .zst, .parquet)."),
         ),
         options=(
             option("to", str, "sparring", "sparring, trl_stepwise or math_shepherd.", "--to"),

@@ -25,7 +25,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from sparring.errors import OutputError
 
@@ -142,8 +142,9 @@ def _refuse_no_file(path: str | Path, target: Path) -> None:
         raise OutputError(f"cannot write a file at '{path}': it is a device or a pipe")
 
 
-def atomic_write_text(path: str | Path, text: str) -> None:
-    """Write `text` (UTF-8) to `path` so that it appears whole or not at all; parent folders are made.
+@contextlib.contextmanager
+def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """Yield a draft to write to; when the block ends well it becomes `path` in one step; parent folders are made.
 
     Raises:
         OutputError: `path` is a folder or a device, or the system refuses.
@@ -154,16 +155,34 @@ def atomic_write_text(path: str | Path, text: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
         draft = _draft_name(target)
-        try:
-            with draft.open("x", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+    file = None
+    try:
+        with writing(path):
+            file = draft.open("xb")
+        yield file
+        with writing(path):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
             draft.replace(target)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+    except BaseException:
+        with contextlib.suppress(OSError):  # closing tries again to write what is left
+            if file is not None:
+                file.close()
+        draft.unlink(missing_ok=True)
+        raise
+    with writing(path):
         _fsync(target.parent)
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """Write `text` (UTF-8) to `path` so that it appears whole or not at all; parent folders are made.
+
+    Raises:
+        OutputError: `path` is a folder or a device, or the system refuses.
+    """
+    with atomic_file(path) as file, writing(path):
+        file.write(text.encode("utf-8"))
 
 
 def atomic_write_json(path: str | Path, value: Any) -> None:
@@ -174,7 +193,11 @@ def atomic_write_json(path: str | Path, value: Any) -> None:
 
 def atomic_write_jsonl(path: str | Path, records: Iterable[Any]) -> None:
     """Write one JSON object a line, with NaN and infinities as null (`to_json`), whole or not at all."""
-    atomic_write_text(path, "".join(dumps(to_json(record)[0]) + "\n" for record in records))
+    with atomic_file(path) as file:
+        for record in records:
+            line = (dumps(to_json(record)[0]) + "\n").encode("utf-8")
+            with writing(path):
+                file.write(line)
 
 
 @contextlib.contextmanager

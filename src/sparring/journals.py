@@ -6,6 +6,7 @@
 Contract: a line is handed to the system before the job goes on. `check` is a digest of the line and of the job, so a line
 that was damaged, or that another job wrote, is refused with its number; a last line cut off by a crash is dropped. What
 stands there twice counts once: pieces go by a key that the caller makes of their content, and the first of a key counts.
+Lines stay in the file; of each, 24 bytes are held (`streams.Places`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any
 
 from sparring.errors import DataError, SettingsError
 from sparring.files import to_json
+from sparring.json_files import jsonl_objects_at
 from sparring.runs import JsonlLog
+from sparring.streams import Places
 
 Record = Mapping[str, Any]
 _ABSENT = object()
@@ -36,36 +39,52 @@ class Journal:
     Raises:
         SettingsError: the file belongs to another job.
         DataError: a line of it is damaged, or it is not a journal.
+
+    Attributes:
+        found: what is finished, by key, in the file's order; read from the file when it is asked for.
     """
 
     def __init__(
         self, path: Path, job: Mapping[str, Any], key: Callable[[Record], Hashable], *, anew: bool = False
     ) -> None:
         self.path, self.discarded = path, False
-        self.found: dict[Hashable, Record] = {}
-        self.lines: dict[Hashable, int] = {}
+        self._places = Places(_key_digest)
         self._key = key
         plain, _ = to_json(job)
         self._seal = _check({"job": plain}, "")
         self._log = JsonlLog(path)
+        self.found = _Found(path, self._places, key)
         try:
-            for number, record in enumerate(self._records(plain, anew=anew), start=2):
-                self._take(number, record)
+            for number, start, record in self._records(plain, anew=anew):
+                self._take(number, start, record)
         except BaseException:
-            self._log.close()
+            self.close()
             raise
-        if not path.stat().st_size:
-            self._log.append({"job": plain, "check": self._seal})
+        self._end = path.stat().st_size
+        if not self._end:
+            self._append({"job": plain, "check": self._seal})
 
     def add(self, record: Record) -> None:
         """Write down a finished piece of work."""
         plain, _ = to_json(record)
-        self._log.append({**plain, "check": _check(plain, self._seal)})
-        self.found.setdefault(self._key(plain), plain)
+        start = self._append({**plain, "check": _check(plain, self._seal)})
+        self._places.setdefault(self._key(plain), start)
+
+    def line(self, key: Hashable) -> int:
+        """Return the number of the line that holds a finished piece of work."""
+        start = self._places.get(key)
+        return next(number for number, place, _ in jsonl_objects_at(self.path, loose=True) if place == start)
+
+    def _append(self, record: Record) -> int:
+        """Write a line and return where it begins."""
+        start = self._end
+        self._end += self._log.append(record)
+        return start
 
     def close(self) -> None:
         """Close the file."""
         self._log.close()
+        self.found.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -73,12 +92,13 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _records(self, job: Any, *, anew: bool) -> Iterator[dict[str, Any]]:
-        """Yield the intact lines after the first, which must be this job's."""
-        records = self._log.records()
-        head = next(records, None)
-        if head is None:
+    def _records(self, job: Any, *, anew: bool) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Yield (line, where it begins, record) of the lines after the first, which must be this job's."""
+        records = jsonl_objects_at(self.path, loose=True)
+        first = next(records, None)
+        if first is None:
             return
+        head = first[2]
         if head.keys() != {"job", "check"} or head["check"] != _check({"job": head["job"]}, ""):
             raise self._damaged(1)
         if head["check"] != self._seal:
@@ -89,15 +109,13 @@ class Journal:
             return
         yield from records
 
-    def _take(self, number: int, record: dict[str, Any]) -> None:
+    def _take(self, number: int, start: int, record: dict[str, Any]) -> None:
         check = record.pop("check", None)
         if check == self._seal and record.keys() == {"job"}:
             return  # the first line once more
         if check != _check(record, self._seal):
             raise self._damaged(number)
-        key = self._key(record)
-        self.found.setdefault(key, record)
-        self.lines.setdefault(key, number)
+        self._places.setdefault(self._key(record), start)
 
     def _damaged(self, number: int) -> DataError:
         return DataError(
@@ -106,6 +124,54 @@ class Journal:
             file=self.path,
             line=number,
         )
+
+
+class _Found(Mapping[Hashable, Record]):
+    """The pieces of a journal's file by key."""
+
+    def __init__(self, path: Path, places: Places, key: Callable[[Record], Hashable]) -> None:
+        self._path, self._places, self._key = path, places, key
+        self._file = path.open("rb")
+
+    def __getitem__(self, key: Hashable) -> Record:
+        start = self._places.get(key)
+        if start is None:
+            raise KeyError(key)
+        self._file.seek(start)
+        record: dict[str, Any] = json.loads(self._file.readline())
+        del record["check"]
+        return record
+
+    def __contains__(self, key: object) -> bool:
+        return self._places.get(key) is not None
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return (key for key, _ in self._pairs())
+
+    def items(self) -> Iterator[tuple[Hashable, Record]]:  # type: ignore[override]
+        """Yield (key, record) in the file's order."""
+        return self._pairs()
+
+    def values(self) -> Iterator[Record]:  # type: ignore[override]
+        """Yield the records in the file's order."""
+        return (record for _, record in self._pairs())
+
+    def _pairs(self) -> Iterator[tuple[Hashable, Record]]:
+        for _, start, record in jsonl_objects_at(self._path, loose=True):
+            del record["check"]
+            if record.keys() != {"job"} and self._places.get(key := self._key(record)) == start:
+                yield key, record
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _key_digest(key: object) -> bytes:
+    return hashlib.blake2b(repr(key).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _check(record: Any, seal: str) -> str:

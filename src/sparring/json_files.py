@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sparring.compressed import atomic_lines, raw_lines, whole
 from sparring.errors import DataError, Record
-from sparring.files import atomic_write_text
 
 DEEPEST = 100
 """Levels of objects and lists that a file's JSON may hold."""
@@ -32,7 +32,7 @@ def read_json_object(path: str | Path, *, loose: bool = False) -> dict[str, Any]
     Raises:
         DataError: the file cannot be read, is not JSON, or holds something else than an object.
     """
-    text = decoded(b"".join(_raw_lines(path)), path, None)
+    text = decoded(whole(path), path, None)
     return _as_object(parse_json(text, path, None, loose=loose), "expected a JSON object", path, None)
 
 
@@ -42,11 +42,18 @@ def read_jsonl_objects(path: str | Path, *, loose: bool = False) -> Iterator[tup
     Raises:
         DataError: no such file, not UTF-8, or a line that is not one valid JSON object; on reaching it.
     """
-    for line, raw in enumerate(_raw_lines(path), start=1):
+    return ((line, found) for line, _, found in jsonl_objects_at(path, loose=loose))
+
+
+def jsonl_objects_at(path: str | Path, *, loose: bool = False) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Yield the same with the byte of the (unpacked) file at which each line begins: (line, byte, object)."""
+    start = 0
+    for line, raw in enumerate(raw_lines(path), start=1):
         text = decoded(raw.removeprefix(_BOM) if line == 1 else raw, path, line)
         if text.strip():
             value = parse_json(text, path, line, loose=loose)
-            yield line, _as_object(value, "expected one JSON object per line", path, line)
+            yield line, start, _as_object(value, "expected one JSON object per line", path, line)
+        start += len(raw)
 
 
 def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -55,11 +62,11 @@ def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         DataError: the file cannot be read, or something in it is not an object; names the line or the record.
     """
-    first = next((begun for raw in _raw_lines(path) if (begun := raw.removeprefix(_BOM).strip())), b"")
+    first = next((begun for raw in raw_lines(path) if (begun := raw.removeprefix(_BOM).strip())), b"")
     if not first.startswith(b"["):
         yield from read_jsonl_objects(path)
         return
-    text = decoded(b"".join(_raw_lines(path)).removeprefix(_BOM), path, None)
+    text = decoded(whole(path).removeprefix(_BOM), path, None)
     yield from _array(text, path)
 
 
@@ -107,27 +114,36 @@ def _space(text: str, start: int) -> int:
 
 
 def write_jsonl_objects(path: str | Path, records: Iterable[Mapping[str, Any]]) -> int:
-    """Write one object per line so that the file appears whole or not at all; return how many.
+    """Write one object per line, packed where the name ends so (`compressed`), whole or not at all; return how many.
+
+    Each line is written when its record comes, so `records` may be of any length.
 
     Raises:
         DataError: a value is not JSON (line: its place in `records`, from 1). OutputError: the file cannot be written.
     """
-    lines: list[str] = []
-    for number, record in enumerate(records, start=1):
-        try:
-            plain = dict(record)
-            _refuse_not_json(plain, "")
-            line = json.dumps(plain, ensure_ascii=False, allow_nan=False)
-            line.encode()
-        except DataError as error:
-            raise error.at(file=path, line=number) from error
-        except UnicodeEncodeError as error:
-            raise DataError(_HALF_PAIR, file=path, line=number) from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"cannot be written as JSON: {error}", file=path, line=number) from error
-        lines.append(line + "\n")
-    atomic_write_text(path, "".join(lines))
-    return len(lines)
+    number = 0
+    with atomic_lines(path) as write:
+        for number, record in enumerate(records, start=1):
+            write(json_line(record, path, number))
+    return number
+
+
+def json_line(record: Mapping[str, Any], path: str | Path, number: int) -> bytes:
+    """Return a record as a line of JSON, UTF-8.
+
+    Raises:
+        DataError: a value is not JSON, or would not read back equal; names file, line and field.
+    """
+    try:
+        plain = dict(record)
+        _refuse_not_json(plain, "")
+        return (json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except DataError as error:
+        raise error.at(file=path, line=number) from error
+    except UnicodeEncodeError as error:
+        raise DataError(_HALF_PAIR, file=path, line=number) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"cannot be written as JSON: {error}", file=path, line=number) from error
 
 
 def decoded(raw: bytes, path: str | Path, line: int | None) -> str:
@@ -144,10 +160,8 @@ def decoded(raw: bytes, path: str | Path, line: int | None) -> str:
 
 
 _OTHER_FILES = {
-    b"\x1f\x8b": "the file is compressed: unpack it first (gunzip)",
     b"BZh": "the file is compressed: unpack it first (bunzip2)",
     b"\xfd7zXZ": "the file is compressed: unpack it first (unxz)",
-    b"\x28\xb5\x2f\xfd": "the file is compressed: unpack it first (unzstd)",
     b"PK\x03\x04": "the file is an archive: unpack it first (unzip)",
     b"PAR1": "a Parquet file, which only `sparring migrate` reads, by its ending",
     b"\xff\xfe": "the file is UTF-16 text: convert it to UTF-8",
@@ -213,27 +227,6 @@ def _refuse_deep(text: str, path: str | Path, line: int | None) -> None:
 
 _TOO_DEEP = f"the JSON is nested more than {DEEPEST} levels deep"
 _HALF_PAIR = "a text holds half of a surrogate pair, which is not valid Unicode"
-
-
-def refuse_pipe(path: str | Path) -> None:
-    """Raise DataError where a file cannot be read more than once, as readers do, or the path can be no file's."""
-    if "\0" in str(path):
-        raise DataError("a path holds no NUL character", file=path)
-    file = Path(path)
-    if file.exists() and not file.is_file() and not file.is_dir():
-        raise DataError("it is a pipe or a device: write what it holds to a file first", file=path)
-
-
-def _raw_lines(path: str | Path) -> Iterator[bytes]:
-    """Yield the file's lines; only a line feed ends one, so that texts may hold other Unicode line ends."""
-    refuse_pipe(path)
-    try:
-        with Path(path).open("rb") as file:
-            yield from file
-    except FileNotFoundError as error:
-        raise DataError("no such file", file=path) from error
-    except OSError as error:
-        raise DataError(f"cannot read the file: {error.strerror}", file=path) from error
 
 
 def _broken(error: json.JSONDecodeError, text: str) -> str:

@@ -41,6 +41,7 @@ PACKAGES = (
     "vllm",
     "ray",
 )
+_BLOCK = 1 << 20  # bytes of a log that are held at once
 _METRIC_NAME = re.compile(r"[A-Za-z0-9_+@-]+(\.[A-Za-z0-9_+@-]+)*")
 
 
@@ -245,8 +246,8 @@ class JsonlLog:
             self._mend()
             self._file = self.path.open("a", encoding="utf-8", newline="")
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record and hand it to the system, so that it outlives this process.
+    def append(self, record: Mapping[str, Any]) -> int:
+        """Write one record and hand it to the system, so that it outlives this process; return how many bytes it takes.
 
         Raises:
             OutputError: the system refuses; the log takes no more records then.
@@ -262,8 +263,10 @@ class JsonlLog:
                 with contextlib.suppress(OSError):  # closing tries again to write what is left
                     self._file.close()
                 raise
+        data = line.encode("utf-8")
         if self._digest is not None:
-            self._digest.update(line.encode("utf-8"))
+            self._digest.update(data)
+        return len(data)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the records in order.
@@ -276,7 +279,7 @@ class JsonlLog:
     def position(self) -> dict[str, Any]:
         """Return how far the log is, for `cut_back`: its bytes and their digest."""
         if self._digest is None:
-            self._digest = hashlib.sha256(self.path.read_bytes())
+            self._digest = self._digest_of(None)
         return {"bytes": self.path.stat().st_size, "sha256": self._digest.hexdigest()}
 
     def cut_back(self, position: Mapping[str, Any] | None) -> None:
@@ -286,10 +289,10 @@ class JsonlLog:
             DataError: what was written before is no longer there, or was changed.
         """
         kept = 0 if position is None else position["bytes"]
-        content = self.path.read_bytes()
-        if len(content) < kept:
-            raise DataError(f"ends after {len(content)} of {kept} bytes", file=self.path)
-        self._digest = hashlib.sha256(content[:kept])
+        size = self.path.stat().st_size
+        if size < kept:
+            raise DataError(f"ends after {size} of {kept} bytes", file=self.path)
+        self._digest = self._digest_of(kept)
         if position is not None and self._digest.hexdigest() != position["sha256"]:
             raise DataError("was changed since it was written", file=self.path)
         with writing(self.path):
@@ -309,8 +312,24 @@ class JsonlLog:
         """Cut a last line without its line break: a crash came in the middle of it."""
         if not self.path.exists():
             return
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        self.torn = whole < len(content)
+        whole = size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            while whole:  # from the end, since a log may be larger than the memory
+                start = max(0, whole - _BLOCK)
+                file.seek(start)
+                found = file.read(whole - start).rfind(b"\n")
+                whole = start + found + 1
+                if found >= 0:
+                    break
+        self.torn = whole < size
         if self.torn:
             os.truncate(self.path, whole)
+
+    def _digest_of(self, size: int | None) -> Any:
+        """Return the running digest of the first so many bytes, without a number of all."""
+        digest, left = hashlib.sha256(), self.path.stat().st_size if size is None else size
+        with self.path.open("rb") as file:
+            while left and (data := file.read(min(left, _BLOCK))):
+                digest.update(data)
+                left -= len(data)
+        return digest

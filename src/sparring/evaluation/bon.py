@@ -30,7 +30,7 @@ from rich.console import Console
 from sparring.errors import DataError
 from sparring.evaluation.outcome import candidate_record, write_evaluation
 from sparring.evaluation.scored import ScoredSettings, scored
-from sparring.evaluation.scores import distinct_ids, load_for_scoring
+from sparring.evaluation.scores import load_for_scoring
 from sparring.json_files import json_objects
 from sparring.locks import writes
 from sparring.oracles.equality import answer_groups
@@ -42,6 +42,7 @@ from sparring.statistics import auc_interval, auc_within, bootstrap_mean, paired
 from sparring.traces.answers import stated_answer
 from sparring.traces.fields import Fields, finite_number, is_number
 from sparring.traces.formats.common import question_id
+from sparring.traces.ids import distinct_ids
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Problem, Trace
 from sparring.traces.splitting import split_steps

@@ -340,7 +340,7 @@ def add_prmbench(found: CaseSet, folder: Path) -> None:
     seen: set[tuple[str, tuple[str, ...]]] = set()
     for path in files:
         originals: dict[int, Trace | None] = {}  # by line; None: of the other half, where it is counted
-        for line, one in traces_with_places(path, "prmbench", ReadOptions(prmbench_process="both")):
+        for _, line, one in traces_with_places(path, "prmbench", ReadOptions(prmbench_process="both")):
             if isinstance(one, Oddity):
                 side = "original" if "original_process" in one.reason else "modified"
                 found.left_out[f"PRMBench {side} solution: {one.reason}"] += 1

@@ -23,7 +23,6 @@ from sparring.evaluation.outcome import JOURNAL_FILE
 from sparring.evaluation.scores import (
     DEFAULT_THRESHOLD,
     checked_scores,
-    distinct_ids,
     load_for_scoring,
     read_scores,
     score_traces,
@@ -33,6 +32,7 @@ from sparring.http_client import is_address
 from sparring.scorers.door import Source, StepScorer, record_of
 from sparring.settings import Settings
 from sparring.statistics import RESAMPLES
+from sparring.traces.ids import distinct_ids
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Trace
 

@@ -14,9 +14,9 @@ Not here: who scores (`scorers/door.py`), what scores are worth.
 from __future__ import annotations
 
 import secrets
-from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ from sparring.journals import Journal
 from sparring.json_files import json_objects, write_jsonl_objects
 from sparring.locks import writes
 from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of
+from sparring.streams import StreamMap, finished_or_mapped, one_by_one, windows
 from sparring.terminal import progress_bar
 from sparring.traces.fields import is_number, shown
-from sparring.traces.readers import read_traces_as
+from sparring.traces.ids import TraceIds
+from sparring.traces.readers import Skipped, stream_traces
 from sparring.traces.records import Trace
 
 OWN_KEY = "scores"
@@ -158,6 +160,89 @@ def who_scored(scorer: StepScorer) -> str:
     return ", ".join([told, *(f"{name.replace('_', ' ')}: {count}" for name, count in cost.items())])
 
 
+Window = list[Trace]
+Rows = list[tuple[float, ...]]
+ScoreMap = StreamMap[Window, Rows]
+"""Scores windows of traces; each window as a whole, since a trace's last digits may hang on what is beside it."""
+
+
+def score_map(scorer: StepScorer) -> ScoreMap:
+    """Return the map that scores in this process."""
+
+    def score(window: Window) -> Rows:
+        found = scorer.score(window)
+        if len(found) != len(window):
+            raise DataError(f"the scorer returned {len(found)} rows for {len(window)} traces")
+        return [
+            checked_scores(row, len(trace.steps), trace.problem.id)
+            for trace, row in zip(window, found, strict=True)
+        ]
+
+    return one_by_one(score)
+
+
+def stream_scores(
+    map_: ScoreMap,
+    traces: Callable[[], Iterable[Trace]],
+    *,
+    journal: Path,
+    scorer_name: str,
+    batch: int | None = None,
+    console: Console | None = None,
+    digest: str | None = None,
+    total: int | None = None,
+) -> Iterator[tuple[Trace, tuple[float, ...]]]:
+    """Yield each trace with its step scores, in order, continuing from `journal` where it fits; the caller removes it.
+
+    Args:
+        map_: scores windows (`score_map`, or a pool's).
+        traces: gives the stream of what to score; called once, and once more where there is no `digest`.
+        journal: where finished rows are kept until the result is written.
+        scorer_name: identifies the scorer, so that a journal of another one is not continued.
+        batch: traces of a window, `BATCH` by default.
+        console: where progress is shown (stderr by default).
+        digest: `traces_digest` of the stream.
+        total: how many traces it has, where that is known.
+
+    Raises:
+        DataError: the scorer's answer does not fit the traces (a wrong count, a value outside [0, 1]), or a line of the
+            journal is damaged.
+    """
+    console = console or Console(stderr=True)
+    header = {"scorer": scorer_name, "traces": digest or traces_digest(traces())}
+    with Journal(journal, header, lambda record: record["trace"], anew=True) as kept:
+        if kept.discarded:
+            console.print(
+                f"starting anew: {journal.name} belongs to another model or other traces", highlight=False
+            )
+        if kept.found:
+            of = "" if total is None else f" of {total}"
+            console.print(f"continuing: {len(kept.found)}{of} traces are scored already", highlight=False)
+
+        def row(key: str, trace: Trace) -> tuple[float, ...] | None:
+            record = kept.found.get(key)
+            found = None if record is None else record["scores"]
+            return None if found is None else checked_scores(found, len(trace.steps), trace.problem.id)
+
+        def known(window: Window) -> Rows | None:
+            rows = [row(traces_digest([trace]), trace) for trace in window]
+            return None if None in rows else [one for one in rows if one is not None]
+
+        with progress_bar(console) as progress:
+            task = progress.add_task("scoring", total=total)
+            cut = windows(traces(), batch or BATCH)
+            for window, rows in finished_or_mapped(cut, known, map_):
+                for trace, fresh in zip(window, rows, strict=True):
+                    key = traces_digest([trace])
+                    # The first scores of a text count, also where it comes again beside others.
+                    scores = row(key, trace)
+                    if scores is None:
+                        scores = fresh
+                        kept.add({"id": trace.problem.id, "trace": key, "scores": scores})
+                    yield trace, scores
+                progress.advance(task, len(window))
+
+
 def score_traces(
     scorer: StepScorer,
     traces: Sequence[Trace],
@@ -167,76 +252,17 @@ def score_traces(
     batch: int | None = None,
     console: Console | None = None,
 ) -> list[tuple[float, ...]]:
-    """Return the step scores of each trace, continuing from `journal` where it fits; the caller removes it.
-
-    Args:
-        scorer: the model.
-        traces: what to score, in this order.
-        journal: where finished rows are kept until the result is written.
-        scorer_name: identifies the scorer, so that a journal of another one is not continued.
-        batch: traces between two journal entries, `BATCH` by default.
-        console: where progress is shown (stderr by default).
-
-    Raises:
-        DataError: the scorer's answer does not fit the traces (a wrong count, a value outside [0, 1]), or a line of the
-            journal is damaged.
-    """
-    console, batch = console or Console(stderr=True), batch or BATCH
-    header = {"scorer": scorer_name, "traces": traces_digest(traces)}
-    keys = [traces_digest([trace]) for trace in traces]
-    with Journal(journal, header, lambda record: record["trace"], anew=True) as kept:
-        if kept.discarded:
-            console.print(
-                f"starting anew: {journal.name} belongs to another model or other traces", highlight=False
-            )
-        rows: dict[Hashable, tuple[float, ...]] = {
-            key: checked_scores(record["scores"], len(trace.steps), trace.problem.id)
-            for key, trace in zip(keys, traces, strict=True)
-            if (record := kept.found.get(key)) is not None
-        }
-        done = sum(key in rows for key in keys)
-        if done:
-            console.print(f"continuing: {done} of {len(traces)} traces are scored already", highlight=False)
-        with progress_bar(console) as progress:
-            task = progress.add_task("scoring", total=len(traces))
-            for start in range(0, len(traces), batch):
-                part, names = traces[start : start + batch], keys[start : start + batch]
-                # A batch of which a row is missing is scored as a whole: a trace's last digits may hang on what is
-                # beside it.
-                if any(name not in rows for name in names):
-                    found = scorer.score(part)
-                    if len(found) != len(part):
-                        raise DataError(f"the scorer returned {len(found)} rows for {len(part)} traces")
-                    for name, trace, row in zip(names, part, found, strict=True):
-                        if name not in rows:
-                            rows[name] = checked_scores(row, len(trace.steps), trace.problem.id)
-                            kept.add({"id": trace.problem.id, "trace": name, "scores": rows[name]})
-                progress.advance(task, len(part))
-    return [rows[key] for key in keys]
+    """Return the step scores of each trace, as `stream_scores` makes them."""
+    made = stream_scores(
+        score_map(scorer), lambda: traces, journal=journal, scorer_name=scorer_name, batch=batch, console=console,
+        total=len(traces),
+    )  # fmt: skip
+    return [row for _, row in made]
 
 
-def traces_digest(traces: Sequence[Trace]) -> str:
+def traces_digest(traces: Iterable[Trace]) -> str:
     """Return a SHA-256 of what a scorer sees: ids, questions and steps, in order."""
     return records_digest([trace.problem.id, trace.problem.question, *trace.steps] for trace in traces)
-
-
-def distinct_ids(traces: Sequence[Trace]) -> list[str]:
-    """Return one id per trace: its problem's, with ``#1``, ``#2``, … where several traces share it.
-
-    Raises:
-        DataError: a numbered id is another problem's own.
-    """
-    shared = Counter(trace.problem.id for trace in traces)
-    seen: Counter[str] = Counter()
-    names = []
-    for trace in traces:
-        identity = trace.problem.id
-        seen[identity] += 1
-        names.append(identity if shared[identity] == 1 else f"{identity}#{seen[identity]}")
-    if len(set(names)) < len(names):
-        twice = Counter(names).most_common(1)[0][0]
-        raise DataError(f"the id {twice!r} is both a problem's own and a numbered one", field="id")
-    return names
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -253,18 +279,23 @@ def score_file(
     show: int = 5,
     scorer: StepScorer | None = None,
     console: Console | None = None,
+    map_: ScoreMap | None = None,
 ) -> dict[str, int]:
-    """Score the steps of a file of traces and write a score file; a row's id is the trace's (`distinct_ids`).
+    """Score the steps of traces and write a score file; a row's id is the trace's (`traces.ids`).
+
+    The data is gone through twice: first to find what is wrong with it, and which ids are shared, before hours of
+    scoring. Neither traces nor scores are held: of each trace 40 bytes are, and a window of them.
 
     Args:
         model: checkpoint folder, or a server's address; either this or `scorer`, a loaded one.
-        data: traces in our own form, or in another format that is known.
-        out: score file to write.
+        data: traces in our own form, or in another format that is known (`traces.sources`).
+        out: score file to write, packed if its name ends in ``.gz`` or ``.zst``.
         data_format: a name from `sparring.traces.FORMATS`, or ``auto``.
         limit: score only the first so many traces.
         show: how many scored traces to show on a terminal.
         scorer: a loaded scorer.
         console: where to print (stdout by default).
+        map_: scores windows in place of `scorer`, which still says who scores.
 
     Returns:
         How many ``traces`` and ``steps`` were scored.
@@ -277,25 +308,60 @@ def score_file(
     if limit is not None and limit < 1:
         raise SettingsError(f"a limit must be at least 1, got {limit}")
     console = console or Console()
-    found = read_traces_as(data, data_format)
-    traces = found.traces[:limit]
-    if not traces:
+    ids, skipped = TraceIds(), _FirstSkipped()
+
+    def seen() -> Iterator[Trace]:
+        for number, trace in enumerate(stream_traces(data, data_format, skip=skipped.add)):
+            if limit is None or number < limit:  # what follows the limit is only checked
+                ids.see(trace.problem.id)
+                yield trace
+
+    def again() -> Iterable[Trace]:
+        return islice(stream_traces(data, data_format), limit)
+
+    digest = traces_digest(seen())
+    if not len(ids):
         raise DataError("no traces in this file", file=data)
-    names = distinct_ids(traces)
+    for trace in again() if ids.may_clash else ():
+        ids.check(trace.problem.id)  # raises before hours of scoring, not after
     model = None if model is None else as_source(model)
     scorer = scorer or load_for_scoring(model)
     journal = out.with_name(out.name + ".partial")
-    name = scorer_name(model, scorer)
-    rows = score_traces(scorer, traces, journal=journal, scorer_name=name)
-    write_scores(out, zip(names, rows, strict=True))
+    scored = stream_scores(
+        map_ or score_map(scorer), again, journal=journal, scorer_name=scorer_name(model, scorer), digest=digest,
+        total=len(ids),
+    )  # fmt: skip
+    counts = {"traces": 0, "steps": 0}
+    shown: list[tuple[Trace, tuple[float, ...]]] = []
+
+    def named() -> Iterator[tuple[str, tuple[float, ...]]]:
+        for trace, row in scored:
+            counts["traces"] += 1
+            counts["steps"] += len(row)
+            if len(shown) < show and console.is_terminal:
+                shown.append((trace, row))
+            yield ids.name(trace.problem.id), row
+
+    write_scores(out, named())
     journal.unlink(missing_ok=True)
     if console.is_terminal:
         threshold = DEFAULT_THRESHOLD if scorer.threshold is None else scorer.threshold
-        print_scored_traces(console, traces[:show], rows[:show], threshold)
-    steps = sum(len(row) for row in rows)
-    console.print(f"{len(rows)} traces, {steps} steps scored: {out}", highlight=False)
+        print_scored_traces(console, [trace for trace, _ in shown], [row for _, row in shown], threshold)
+    console.print(f"{counts['traces']} traces, {counts['steps']} steps scored: {out}", highlight=False)
     if is_address(model):
         console.print(f"scored by {who_scored(scorer)}", highlight=False, markup=False)
-    if found.skipped:
-        console.print(f"{len(found.skipped)} records skipped: {found.skipped[0].reason} …", style="yellow")
-    return {"traces": len(rows), "steps": steps}
+    if skipped.count:
+        console.print(f"{skipped.count} records skipped: {skipped.reason} …", style="yellow")
+    return counts
+
+
+@dataclass
+class _FirstSkipped:
+    """How many records were skipped, and why the first one."""
+
+    count: int = 0
+    reason: str = ""
+
+    def add(self, one: Skipped) -> None:
+        self.reason = self.reason or one.reason
+        self.count += 1

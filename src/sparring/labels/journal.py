@@ -104,7 +104,7 @@ class Journal:
                 raise DataError(
                     f"does not go on from the lines before it: {error}",
                     file=path,
-                    line=self._lines.lines[key],
+                    line=self._lines.line(key),
                 ) from error
 
     def add(self, done: Sequence[Mapping[str, Any]], usage: Usage | None = None) -> None:

@@ -351,7 +351,7 @@ def _finished(journal: Journal) -> dict[str, Found]:
             raise DataError(
                 f"not a line of a search journal: {reason['msg']}",
                 file=journal.path,
-                line=journal.lines[key],
+                line=journal.line(key),
                 field=field,
             ) from error
         results[found.problem] = found

@@ -1,7 +1,7 @@
 """From one layout of labelled traces to another: `sparring convert` and `sparring migrate`.
 
 `convert` reads any format of `FORMATS` and writes our own form, TRL's stepwise supervision or Math-Shepherd. `migrate`
-reads data made for TRL's `PRMTrainer` or OpenRLHF's `train_prm`, as JSON lines, one JSON array, or Parquet.
+reads data made for TRL's `PRMTrainer` or OpenRLHF's `train_prm`. Both read whatever `sources` does, as a stream.
 
 Contract: the output appears whole or not at all; what is left out or cut is counted by its reason, never silent. Foreign
 layouts know two labels and no unknown ones: a label counts as right from `threshold` on, and a trace ends before its first
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,15 +22,15 @@ from typing import Any, Literal
 from rich.console import Console
 
 from sparring.errors import DataError, SettingsError, did_you_mean
-from sparring.json_files import write_jsonl_objects
 from sparring.settings import Settings
 from sparring.traces.fields import Fields, shown
 from sparring.traces.formats.automatic import trl_stepwise
 from sparring.traces.formats.common import FIRST_STEP, TAG, Oddity, ReadOptions, question_id
-from sparring.traces.jsonl import trace_to_record
-from sparring.traces.parquet import record_objects
+from sparring.traces.jsonl import LAYOUT, trace_to_record
+from sparring.traces.parquet import Layout, write_records
 from sparring.traces.readers import Found, traces_with_places
 from sparring.traces.records import Label, Problem, Trace
+from sparring.traces.sources import shards
 
 
 @dataclass
@@ -39,13 +39,17 @@ class Conversion:
 
     Attributes:
         traces: how many.
-        labels: of all their steps.
+        steps: of all of them.
+        wrong: steps labelled below 0.5.
+        unknown: steps without a label.
         lost: (``left out`` or ``cut``, why) → how often.
         first: the same → file and line of the first.
     """
 
     traces: int = 0
-    labels: list[Label] = field(default_factory=list)
+    steps: int = 0
+    wrong: int = 0
+    unknown: int = 0
     lost: Counter[tuple[str, str]] = field(default_factory=Counter)
     first: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -54,14 +58,16 @@ class Conversion:
         self.lost[how, reason] += 1
         self.first.setdefault((how, reason), place)
 
+    def count(self, labels: Sequence[Label]) -> None:
+        """Count one more trace that is written, with these labels."""
+        self.steps += len(labels)
+        self.wrong += sum(label is not None and label < 0.5 for label in labels)
+        self.unknown += labels.count(None)
+
     def show(self, target: Path, console: Console | None = None) -> None:
         """Say what was written and what was left out."""
         console = console or Console()
-        wrong, unknown = (
-            sum(label is not None and label < 0.5 for label in self.labels),
-            self.labels.count(None),
-        )
-        steps = f"{len(self.labels)} steps ({wrong} wrong, {unknown} without a label)"
+        steps = f"{self.steps} steps ({self.wrong} wrong, {self.unknown} without a label)"
         console.print(
             f"{self.traces} traces, {steps}: {target}", soft_wrap=True, highlight=False, markup=False
         )
@@ -82,8 +88,8 @@ def convert(
     """Convert a file of traces.
 
     Args:
-        source: file of traces.
-        target: JSONL to write.
+        source: what `sources` reads: a file, a folder of shards, a pattern, `hf:…`.
+        target: JSONL to write; packed or Parquet by its ending (``.jsonl.gz``, ``.jsonl.zst``, ``.parquet``).
         to: a name of `WRITERS`.
         data_format: the source's format, ``auto`` or a name of `FORMATS`.
         threshold: label from which on a step counts as right, where the target knows only two labels.
@@ -106,30 +112,32 @@ def show_conversion(source: Path, target: Path, *, to: str, data_format: str, th
 
 
 def _write(
-    source: Path, target: Path, found: Iterable[tuple[int, Found]], to: str, threshold: float
+    source: Path, target: Path, found: Iterable[tuple[str, int, Found]], to: str, threshold: float
 ) -> Conversion:
-    """Write everything of what was found, (line, trace or oddity) each, that the target's layout can hold."""
+    """Write everything of what was found, (file, line, trace or oddity) each, that the target's layout can hold."""
     done = Conversion()
-    records = []
-    for line, trace in found:
-        place = f"{source}:{line}"
-        if isinstance(trace, Oddity):
-            done.lose("left out", trace.reason, place)
-            continue
-        record = WRITERS[to](trace, threshold)
-        if isinstance(record, Oddity):
-            done.lose("left out", record.reason, place)
-            continue
-        records.append(record)
-        labels = trace.labels or (None,) * len(trace.steps)
-        if to != "sparring" and None in labels:
-            labels = labels[: labels.index(None)]
-            done.lose("cut", "before the first step without a label", place)
-        done.labels += labels
-    if not records:
-        reasons = "; ".join(f"{reason} ({count})" for (_, reason), count in done.lost.items())
-        raise DataError(f"nothing can be written as {to}: {reasons or 'it holds no trace'}", file=source)
-    done.traces = write_jsonl_objects(target, records)
+
+    def records() -> Iterator[Record]:
+        empty = True
+        for file, line, trace in found:
+            place = f"{file}:{line}"
+            record = trace if isinstance(trace, Oddity) else WRITERS[to](trace, threshold)
+            if isinstance(record, Oddity):
+                done.lose("left out", record.reason, place)
+                continue
+            assert isinstance(trace, Trace)
+            labels = trace.labels or (None,) * len(trace.steps)
+            if to != "sparring" and None in labels:
+                labels = labels[: labels.index(None)]
+                done.lose("cut", "before the first step without a label", place)
+            done.count(labels)
+            empty = False
+            yield record
+        if empty:
+            reasons = "; ".join(f"{reason} ({count})" for (_, reason), count in done.lost.items())
+            raise DataError(f"nothing can be written as {to}: {reasons or 'it holds no trace'}", file=source)
+
+    done.traces = write_records(target, records(), LAYOUTS[to])
     return done
 
 
@@ -183,6 +191,12 @@ WRITERS: Mapping[str, Callable[[Trace, float], Record | Oddity]] = {
     "math_shepherd": math_shepherd_record,
 }
 
+LAYOUTS: Mapping[str, Layout] = {
+    "sparring": LAYOUT,
+    "trl_stepwise": {"prompt": "text", "completions": "texts", "labels": "bools"},
+    "math_shepherd": {"input": "text", "label": "text", "task": "text"},
+}
+
 
 def _signs(trace: Trace, threshold: float) -> list[bool] | Oddity:
     """Return whether each step is right, up to the first step that has no label."""
@@ -226,17 +240,18 @@ def migrate(source: Path, out: Path, settings: MigrateSettings) -> Conversion:
         DataError: a file cannot be read or written, a record cannot be used (`on_bad=refuse`), or none can.
     """
 
-    def found() -> Iterator[tuple[int, Found]]:
-        for line, record in record_objects(source):
-            try:
-                if settings.source == "trl":
-                    yield line, trl_stepwise(Fields(record), ReadOptions())
-                else:
-                    yield line, openrlhf_trace(Fields(record), settings)
-            except DataError as error:
-                if settings.on_bad == "refuse":
-                    raise error.at(file=source, line=line) from None
-                yield line, Oddity(f"field '{error.field}': {error.message}")
+    def found() -> Iterator[tuple[str, int, Found]]:
+        for shard in shards(source):
+            for line, record in shard.records():
+                try:
+                    if settings.source == "trl":
+                        yield shard.name, line, trl_stepwise(Fields(record), ReadOptions())
+                    else:
+                        yield shard.name, line, openrlhf_trace(Fields(record), settings)
+                except DataError as error:
+                    if settings.on_bad == "refuse":
+                        raise error.at(file=shard.name, line=line) from None
+                    yield shard.name, line, Oddity(f"field '{error.field}': {error.message}")
 
     return _write(source, out, found(), "sparring", 0.5)
 

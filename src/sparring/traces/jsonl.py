@@ -16,30 +16,37 @@ Not here: other people's formats (`readers.py`), what counts as JSON (`json_file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sparring.errors import DataError
-from sparring.json_files import kind, read_jsonl_objects, write_jsonl_objects
+from sparring.json_files import kind, read_jsonl_objects
 from sparring.traces.fields import Fields
+from sparring.traces.parquet import Layout, parquet_objects, write_records
 from sparring.traces.records import Estimate, Problem, Trace
 
 T = TypeVar("T")
 
 PROBLEM_FIELDS = ("id", "problem", "answer", "solution", "meta")
 TRACE_FIELDS = (*PROBLEM_FIELDS, "problem_meta", "steps", "labels", "outcome", "source", "estimates")
+LAYOUT: Layout = {
+    "id": "text", "problem": "text", "answer": "text", "solution": "texts", "problem_meta": "json", "steps": "texts",
+    "labels": "numbers", "outcome": "bool", "source": "text", "meta": "json", "estimates": "estimates",
+}  # fmt: skip
+"""The columns of our form where it is written as Parquet."""
+PROBLEM_LAYOUT: Layout = {name: LAYOUT[name] for name in PROBLEM_FIELDS}
 _ESTIMATE_FIELDS = ("value", "count", "low", "high")
 
 
 def read_traces(path: str | Path) -> list[Trace]:
-    """Return the traces of a file in our own form, in order.
+    """Return the traces of a file in our own form, in order; `readers.stream_traces` gives them one at a time.
 
     Raises:
         DataError: the file or one of its records cannot be used; names file, line and field.
     """
-    return [_placed(record_to_trace, record, path, line) for line, record in read_jsonl_objects(path)]
+    return [_placed(record_to_trace, record, path, line) for line, record in _records(path)]
 
 
 def read_problems(path: str | Path) -> list[Problem]:
@@ -49,7 +56,7 @@ def read_problems(path: str | Path) -> list[Problem]:
         DataError: a record cannot be used, or two records give different problems the same id.
     """
     found: dict[str, tuple[int, Problem]] = {}
-    for line, record in read_jsonl_objects(path):
+    for line, record in _records(path):
         problem = _placed(record_to_problem, record, path, line)
         first_line, first = found.setdefault(problem.id, (line, problem))
         if first != problem:
@@ -59,21 +66,21 @@ def read_problems(path: str | Path) -> list[Problem]:
 
 
 def write_traces(path: str | Path, traces: Iterable[Trace]) -> int:
-    """Write traces so that the file appears whole or not at all; return how many.
+    """Write traces, packed or as Parquet where the name ends so, whole or not at all; return how many.
 
     Raises:
         DataError: a trace cannot be written as JSON (line: its place in `traces`, from 1).
     """
-    return write_jsonl_objects(path, (trace_to_record(trace) for trace in traces))
+    return write_records(path, (trace_to_record(trace) for trace in traces), LAYOUT)
 
 
 def write_problems(path: str | Path, problems: Iterable[Problem]) -> int:
-    """Write problems so that the file appears whole or not at all; return how many.
+    """Write problems, packed or as Parquet where the name ends so, whole or not at all; return how many.
 
     Raises:
         DataError: a problem cannot be written as JSON (line: its place in `problems`, from 1).
     """
-    return write_jsonl_objects(path, (problem_to_record(problem) for problem in problems))
+    return write_records(path, (problem_to_record(problem) for problem in problems), PROBLEM_LAYOUT)
 
 
 def problem_to_record(problem: Problem) -> dict[str, Any]:
@@ -184,6 +191,10 @@ def _problem(fields: Fields, meta: dict[str, Any]) -> Problem:
         solution=fields.strings("solution") if fields.has("solution") else None,
         meta=meta,
     )
+
+
+def _records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    return parquet_objects(path) if Path(path).suffix == ".parquet" else read_jsonl_objects(path)
 
 
 def _placed(convert: Callable[[dict[str, Any]], T], record: dict[str, Any], path: str | Path, line: int) -> T:

@@ -1,13 +1,14 @@
-"""Read problems and traces from files in any known format, ours or other people's.
+"""Read problems and traces in any known format, ours or other people's, from files and data sets (`sources.py`).
 
-Contract: one JSON object per line, one JSON array of objects, or Parquet (then `line` in errors and in `Skipped` is
-the record's place, from 1). A malformed record is refused with file, line and field, and nothing
-is read. Only what a public data set is known to get wrong (an `Oddity`, named in `formats/`) is left out, and
-listed in `skipped`. Fields that a foreign format does not need are ignored.
+Contract: a stream, of which one record is held at a time; where a file has rows and no lines, `line` in errors and in
+`Skipped` is the record's place, from 1. A malformed record is refused with file, line and field when it is reached: who
+must not begin before all is known to be good goes through the stream twice. Only what a public data set is known to get
+wrong (an `Oddity`, named in `formats/`) is left out, and listed in `skipped`. Fields that a foreign format does not need
+are ignored.
 
 Adding a format: a function in `formats/` from a record to its traces, and a row in `FORMATS`.
 
-Not here: our own form's reading and writing without these results (`jsonl.py`), compressed files.
+Not here: our own form's reading and writing without these results (`jsonl.py`).
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from sparring.traces.fields import Fields
 from sparring.traces.formats import automatic, human, reference
 from sparring.traces.formats.common import Oddity, ReadOptions
 from sparring.traces.jsonl import TRACE_FIELDS, record_to_problem, record_to_trace
-from sparring.traces.parquet import record_objects
 from sparring.traces.records import Problem, Trace
 from sparring.traces.samples import read_row
+from sparring.traces.sources import shards
 
 Found = Trace | Oddity
 
@@ -183,42 +184,54 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def read_traces_as(path: str | Path, format: str = "auto", options: ReadOptions | None = None) -> ReadResult:
-    """Return the traces of a file in the named format; ``auto`` goes by the first record's keys.
+def read_traces_as(data: str | Path, format: str = "auto", options: ReadOptions | None = None) -> ReadResult:
+    """Return all traces of the data in the named format; ``auto`` goes by the first record's keys.
 
     Raises:
         DataError: no such format, the format cannot be told, or a record cannot be used.
     """
-    traces: list[Trace] = []
     skipped: list[Skipped] = []
-    for line, found in traces_with_places(path, format, options):
+    return ReadResult(list(stream_traces(data, format, options, skipped.append)), skipped)
+
+
+def stream_traces(
+    data: str | Path,
+    format: str = "auto",
+    options: ReadOptions | None = None,
+    skip: Callable[[Skipped], object] = lambda _: None,
+) -> Iterator[Trace]:
+    """Yield the same traces one at a time; `skip` is told what is left out.
+
+    Raises:
+        DataError: as `read_traces_as`, on reaching what is wrong.
+    """
+    for file, line, found in traces_with_places(data, format, options):
         if isinstance(found, Oddity):
-            skipped.append(Skipped(str(path), line, found.reason))
+            skip(Skipped(file, line, found.reason))
         else:
-            traces.append(found)
-    return ReadResult(traces, skipped)
+            yield found
 
 
 def traces_with_places(
-    path: str | Path, format: str = "auto", options: ReadOptions | None = None
-) -> Iterator[tuple[int, Found]]:
-    """Yield (line, trace or what is odd about it) for everything that the records of a file give.
+    data: str | Path, format: str = "auto", options: ReadOptions | None = None
+) -> Iterator[tuple[str, int, Found]]:
+    """Yield (file, line, trace or what is odd about it) for everything that the records of the data give.
 
     Raises:
-        DataError: as `read_traces_as`.
+        DataError: as `stream_traces`.
     """
     chosen = ReadOptions() if options is None else options
-    for line, layout, record in _records(path, format):
+    for file, line, layout, record in _records(data, format):
         try:
-            yield from ((line, found) for found in layout.traces(Fields(record), chosen))
+            yield from ((file, line, found) for found in layout.traces(Fields(record), chosen))
         except DataError as error:
-            raise error.at(file=path, line=line) from error
+            raise error.at(file=file, line=line) from error
 
 
 def read_problems_as(
-    path: str | Path, format: str = "auto", options: ReadOptions | None = None
+    data: str | Path, format: str = "auto", options: ReadOptions | None = None
 ) -> ProblemsResult:
-    """Return the distinct problems of a file in the named format; ``auto`` goes by the first record's keys.
+    """Return the distinct problems of the data in the named format; ``auto`` goes by the first record's keys.
 
     Where records of one problem differ (its answer is given here and not there), the first one counts and the
     others are listed in `skipped`.
@@ -229,18 +242,18 @@ def read_problems_as(
     chosen = ReadOptions() if options is None else options
     problems: dict[str, tuple[int, Problem]] = {}
     skipped: list[Skipped] = []
-    for line, layout, record in _records(path, format):
+    for file, line, layout, record in _records(data, format):
         try:
             found = layout.problem_of(Fields(record), chosen)
         except DataError as error:
-            raise error.at(file=path, line=line) from error
+            raise error.at(file=file, line=line) from error
         if isinstance(found, Oddity):
-            skipped.append(Skipped(str(path), line, found.reason))
+            skipped.append(Skipped(file, line, found.reason))
             continue
         first_line, first = problems.setdefault(found.id, (line, found))
         if found != first:
             reason = f"differs from record {first_line} of the same problem in {_difference(first, found)}"
-            skipped.append(Skipped(str(path), line, reason))
+            skipped.append(Skipped(file, line, reason))
     return ProblemsResult([problem for _, problem in problems.values()], skipped)
 
 
@@ -260,20 +273,21 @@ def detect_format(keys: Iterable[str]) -> str:
     raise DataError(f"no format has the keys {shown}: name the format (known: {', '.join(sorted(FORMATS))})")
 
 
-def _records(path: str | Path, format: str) -> Iterator[tuple[int, Format, dict[str, Any]]]:
-    """Yield (line, layout, record) for every record."""
+def _records(data: str | Path, format: str) -> Iterator[tuple[str, int, Format, dict[str, Any]]]:
+    """Yield (file, line, layout, record) for every record; all files are of one format."""
     if format != "auto" and format not in FORMATS:
-        raise DataError(f"unknown format '{format}'" + did_you_mean(format, [*FORMATS, "auto"]), file=path)
+        raise DataError(f"unknown format '{format}'" + did_you_mean(format, [*FORMATS, "auto"]), file=data)
     name = format
-    for line, record in record_objects(path):
-        if name == "auto":
-            try:
-                name = detect_format(record)
-            except DataError as error:
-                raise error.at(file=path, line=line) from error
-        yield line, FORMATS[name], record
+    for shard in shards(data):
+        for line, record in shard.records():
+            if name == "auto":
+                try:
+                    name = detect_format(record)
+                except DataError as error:
+                    raise error.at(file=shard.name, line=line) from error
+            yield shard.name, line, FORMATS[name], record
     if name == "auto":
-        raise DataError("the file holds no record to tell the format by", file=path)
+        raise DataError("the file holds no record to tell the format by", file=data)
 
 
 def _difference(one: Problem, other: Problem) -> str:

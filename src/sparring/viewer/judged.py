@@ -18,11 +18,11 @@ from typing import Any
 from sparring.errors import DataError
 from sparring.evaluation.oracle import SOLUTIONS_FILE
 from sparring.evaluation.outcome import CASES_FILE
-from sparring.evaluation.scores import distinct_ids
 from sparring.json_files import read_jsonl_objects
 from sparring.report.cases import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, score_row
 from sparring.report.page import Run
 from sparring.traces.fields import Fields, is_number
+from sparring.traces.ids import distinct_ids
 from sparring.traces.records import Trace, step_labels
 from sparring.viewer.data import (
     UNKNOWN,

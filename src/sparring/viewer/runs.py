@@ -22,8 +22,8 @@ from sparring.report.page import Run, flat, read_run
 from sparring.runs import METRICS_FILE
 from sparring.traces.fields import is_number
 from sparring.traces.jsonl import read_traces
-from sparring.traces.parquet import record_objects
 from sparring.traces.readers import read_traces_as
+from sparring.traces.sources import record_objects
 from sparring.viewer.data import UNKNOWN, InspectorData
 from sparring.viewer.judged import attack_data, demo_data, oracle_data, traces_data, with_verdicts
 from sparring.viewer.labelled import labelled_data, sources_of_file, sources_of_run, texts_of

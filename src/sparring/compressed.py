@@ -1,0 +1,130 @@
+"""Files of lines, gzip (RFC 1952) and Zstandard (RFC 8878) transparently.
+
+Contract: reading goes by a file's first bytes, writing by the ending of its name (``.gz``, ``.zst``). Memory does not
+depend on the file: 64 KiB are unpacked at a time and one line is held, of at most `LONGEST_LINE` bytes; a longer one is
+refused with its number, so that a small file that unpacks to a huge one cannot fill the memory. A cut-off or damaged file
+is refused with file and line, after all whole lines before the damage. What is written appears whole or not at all.
+
+Not here: what the lines mean (`json_files.py`); Parquet, which compresses by itself (`traces/parquet.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sparring.errors import DataError
+from sparring.files import atomic_file, writing
+
+LONGEST_LINE = 1 << 26
+"""Bytes of a line, unpacked: 64 MiB."""
+MOST_WHOLE = 1 << 30
+"""Bytes of a file that has to be held whole (one JSON array, one JSON object), unpacked: 1 GiB."""
+ENDINGS = {".gz": "gzip", ".zst": "zstd"}
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+def bare_name(path: str | Path) -> str:
+    """Return a file's name without its ending, and without that of its compression."""
+    name = Path(path).name
+    for ending in ENDINGS:
+        name = name.removesuffix(ending)
+    return Path(name).stem if name else ""
+
+
+def raw_lines(path: str | Path) -> Iterator[bytes]:
+    """Yield the file's lines; only a line feed ends one, so that texts may hold other Unicode line ends.
+
+    Raises:
+        DataError: no such file, a pipe, damaged, or a line that is too long; on reaching it.
+    """
+    refuse_pipe(path)
+    line = 1
+    try:
+        with _opened(path) as file:
+            while raw := file.readline(LONGEST_LINE + 1):
+                if len(raw) > LONGEST_LINE:
+                    raise DataError(
+                        f"the line is longer than {LONGEST_LINE >> 20} MiB, the most that is read at once",
+                        file=path,
+                        line=line,
+                    )
+                yield raw
+                line += 1
+    except FileNotFoundError as error:
+        raise DataError("no such file", file=path) from error
+    except OSError as error:
+        if error.strerror is not None:
+            raise DataError(f"cannot read the file: {error.strerror}", file=path) from error
+        reason = "cut off" if "Truncated" in str(error) else f"damaged ({' '.join(str(error).split())})"
+        raise DataError(f"the compressed file is {reason}", file=path, line=line) from error
+
+
+def whole(path: str | Path) -> bytes:
+    """Return all of a file that has to be held at once.
+
+    Raises:
+        DataError: as `raw_lines`, or it is larger than `MOST_WHOLE`.
+    """
+    found = bytearray()
+    for raw in raw_lines(path):
+        found += raw
+        if len(found) > MOST_WHOLE:
+            raise DataError(
+                f"one JSON value of more than {MOST_WHOLE >> 30} GiB: write JSON lines, which are read one at a time",
+                file=path,
+            )
+    return bytes(found)
+
+
+@contextlib.contextmanager
+def atomic_lines(path: str | Path) -> Iterator[Callable[[bytes], None]]:
+    """Give what writes bytes to a file, packed as the name's ending says; it appears whole when the block ends well.
+
+    Raises:
+        OutputError: `path` is a folder or a device, or the system refuses.
+    """
+    codec = ENDINGS.get(Path(path).suffix)
+    with atomic_file(path) as file:
+        packed: Any = file
+        if codec is not None:
+            import pyarrow  # type: ignore[import-untyped]
+
+            own = os.fdopen(os.dup(file.fileno()), "wb")  # it closes what it is given
+            packed = pyarrow.CompressedOutputStream(pyarrow.PythonFile(own, "w"), codec)
+
+        def write(data: bytes) -> None:
+            with writing(path):
+                packed.write(data)
+
+        yield write
+        if codec is not None:
+            with writing(path):
+                packed.close()
+
+
+def refuse_pipe(path: str | Path) -> None:
+    """Raise DataError where a file cannot be read more than once, as readers do, or the path can be no file's."""
+    if "\0" in str(path):
+        raise DataError("a path holds no NUL character", file=path)
+    file = Path(path)
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise DataError("it is a pipe or a device: write what it holds to a file first", file=path)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """Give the file's unpacked bytes."""
+    with Path(path).open("rb") as file:
+        codec = next((name for magic, name in _MAGIC.items() if file.peek(4).startswith(magic)), None)
+        if codec is None:
+            yield file
+            return
+        import pyarrow
+
+        with io.BufferedReader(pyarrow.CompressedInputStream(file, codec), 1 << 16) as unpacked:
+            yield unpacked

@@ -1,0 +1,110 @@
+"""Work on streams: items come one at a time, results leave in the same order, and little is held in between.
+
+The seam of every long loop. A command reads items lazily, cuts them into windows, and hands the windows to a *map*:
+
+    for window, results in finished_or_mapped(windows(traces, 64), known, map_):
+        write(window, results)
+
+where `map_` is a `StreamMap`: `one_by_one(function)` in this process, or a pool that has a bounded number of windows under
+way. A window is the unit of work: what is computed together here is computed together there, so the output is the same.
+
+Contract: nothing is read ahead but what a map itself holds; order is kept; an exception of the items or of the map ends the
+stream where it happened, with everything before it delivered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby, islice
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+StreamMap = Callable[[Iterable[T]], Iterator[tuple[T, R]]]
+"""Takes a stream of items and gives (item, result) in the items' order, reading at most a bounded number ahead."""
+
+
+def windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of `size`, the last one shorter."""
+    rest = iter(items)
+    while window := list(islice(rest, size)):
+        yield window
+
+
+def one_by_one(function: Callable[[T], R]) -> StreamMap[T, R]:
+    """Return the map that calls `function` here, when its result is asked for."""
+    return lambda items: ((item, function(item)) for item in items)
+
+
+def finished_or_mapped(
+    items: Iterable[T], known: Callable[[T], R | None], map_: StreamMap[T, R]
+) -> Iterator[tuple[T, R]]:
+    """Yield (item, result) in order: the result that `known` gives, as a journal does, else that of the map.
+
+    A run of items without a known result is one call of the map, which may hold several of them; it is drained before the
+    next item that has one.
+    """
+    asked = ((item, known(item)) for item in items)
+    for missing, run in groupby(asked, key=lambda pair: pair[1] is None):
+        if missing:
+            yield from map_(item for item, _ in run)
+        else:
+            yield from ((item, found) for item, found in run if found is not None)
+
+
+class Places:
+    """Numbers by key for very many keys: 24 bytes each, whatever the key.
+
+    A key is known by 16 bytes of its digest, so two of a hundred million keys agree by chance once in 10²².
+
+    Args:
+        digest: gives 16 bytes of a key.
+    """
+
+    _MOST_LOOSE = 1 << 16
+
+    def __init__(self, digest: Callable[[object], bytes]) -> None:
+        self._digest = digest
+        self._loose: dict[bytes, int] = {}
+        self._keys = np.empty(0, dtype="S16")
+        self._numbers = np.empty(0, dtype=np.int64)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def get(self, key: object) -> int | None:
+        """Return a key's number, or None."""
+        return self._find(self._digest(key))
+
+    def setdefault(self, key: object, number: int) -> int:
+        """Return a key's number, which is `number` where it had none."""
+        name = self._digest(key)
+        found = self._find(name)
+        if found is not None:
+            return found
+        self._loose[name] = number
+        self._count += 1
+        if len(self._loose) >= self._MOST_LOOSE:
+            self._settle()
+        return number
+
+    def _find(self, name: bytes) -> int | None:
+        found = self._loose.get(name)
+        keys, numbers = self._keys, self._numbers
+        if found is not None or not len(keys):
+            return found
+        place = int(np.searchsorted(keys, np.bytes_(name)))
+        same = place < len(keys) and keys[place] == np.bytes_(name)
+        return int(numbers[place]) if same else None
+
+    def _settle(self) -> None:
+        """Sort what has come since into the arrays."""
+        keys = np.concatenate([self._keys, np.array(list(self._loose), dtype="S16")])
+        numbers = np.concatenate([self._numbers, np.array(list(self._loose.values()), dtype=np.int64)])
+        order = np.argsort(keys, kind="stable")
+        self._keys, self._numbers = keys[order], numbers[order]
+        self._loose = {}

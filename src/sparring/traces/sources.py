@@ -1,0 +1,138 @@
+"""What a command reads as its data, as a stream of records: a file, or many as one.
+
+| given | what is read |
+|---|---|
+| a file | JSON lines or one JSON array, also packed (gzip, Zstandard); Parquet |
+| a folder | its `traces.jsonl` if it is a run's; what `datasets.Dataset.save_to_disk` wrote; else every data file in it |
+| a pattern (``shards/*.jsonl.zst``) | the files that fit, by name |
+| ``hf:NAME``, ``hf:NAME:SPLIT``, ``hf:NAME:CONFIG:SPLIT`` | a data set of the hub, or a local folder of one, streamed |
+
+Contract: one record is held at a time (of Parquet 256 rows and a row group's pages; one JSON array is held whole). Every
+record comes with its file and line (of Parquet and data sets the row, from 1). A file that cannot be read is refused by its
+name when it is reached; what is wrong with the names themselves, before anything is read.
+
+Not here: what a record means (`readers.py`). No data set's own code is run (the package `datasets` no longer can).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.compressed import ENDINGS
+from sparring.errors import DataError, needs
+from sparring.json_files import json_objects
+from sparring.traces.parquet import parquet_objects
+
+HUB = "hf:"
+SHARDS = (".jsonl", ".ndjson", ".parquet")
+"""Endings of the files of a folder that hold records; without any, those of `.json`."""
+Records = Iterator[tuple[int, dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of the data: its name for errors, and its records as (line, record); read anew at every call."""
+
+    name: str
+    records: Callable[[], Records]
+
+
+def shards(data: str | Path) -> list[Shard]:
+    """Return the parts of what is given, in order of their names.
+
+    Raises:
+        DataError: there is no such thing, a folder or pattern without a data file, or a name that is none.
+        MissingPackageError: a data set needs the package `datasets`.
+    """
+    text = os.fspath(data)
+    if text.startswith(HUB):
+        return [Shard(text, lambda: _hub_records(text))]
+    path = Path(data)
+    if "\0" not in text and path.is_dir():
+        return _folder(path)
+    if "\0" not in text and not path.exists() and glob.has_magic(text):
+        files = [Path(name) for name in sorted(glob.glob(text, recursive=True)) if Path(name).is_file()]
+        if not files:
+            raise DataError("no file fits this pattern", file=text)
+        return [_file(file) for file in files]
+    return [_file(path)]
+
+
+def record_objects(path: str | Path) -> Records:
+    """Yield (line or row from 1, record) of a file of JSON lines, of one JSON array, or of Parquet by its ending.
+
+    Raises:
+        DataError: the file cannot be read; on reaching what is wrong.
+    """
+    return parquet_objects(path) if Path(path).suffix == ".parquet" else json_objects(path)
+
+
+def _file(path: Path) -> Shard:
+    return Shard(str(path), lambda: record_objects(path))
+
+
+def _folder(path: Path) -> list[Shard]:
+    if (path / "traces.jsonl").is_file():
+        return [_file(path / "traces.jsonl")]
+    if (path / "dataset_dict.json").is_file():
+        raise DataError("a data set with several splits: name the folder of one of them", file=path)
+    if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
+        return [Shard(str(path), lambda: _saved_records(path))]
+    found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    for endings in (SHARDS, (".json",)):
+        known = (*endings, *(ending + packed for ending in endings for packed in ENDINGS))
+        if chosen := [file for file in found if file.name.endswith(known)]:
+            return [_file(file) for file in chosen]
+    raise DataError(
+        f"the folder holds neither traces.jsonl nor data files ({', '.join(SHARDS)}, also packed): name the file",
+        file=path,
+    )
+
+
+def _saved_records(path: Path) -> Records:
+    with needs(f"the data set '{path}'", "datasets", "pip install datasets"):
+        from datasets import load_from_disk
+    try:
+        saved = load_from_disk(str(path))
+    except Exception as error:  # whatever the package meets in files that others wrote
+        raise _unreadable(path, error) from error
+    return _rows(path, saved.with_format(None))
+
+
+def _hub_records(text: str) -> Records:
+    name, *rest = text.removeprefix(HUB).split(":")
+    if not name or len(rest) > 2:
+        raise DataError("a data set is named hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT", file=text)
+    with needs(f"'{text}'", "datasets", "pip install datasets"):
+        from datasets import load_dataset
+    split = rest[-1] if rest else "train"
+    try:
+        loaded = load_dataset(name, *rest[:-1], split=split, streaming=True)
+    except Exception as error:  # the hub, the network, the data set's own faults
+        raise _unreadable(text, error) from error
+    return _rows(text, loaded)
+
+
+def _rows(place: str | Path, rows: Any) -> Records:
+    """Yield (row from 1, record) of a data set."""
+    stream = iter(rows)
+    number = 0
+    while True:
+        try:
+            row = next(stream, None)
+        except Exception as error:  # a shard of it that cannot be read, the network
+            raise _unreadable(place, error, number) from error
+        if row is None:
+            return
+        number += 1
+        yield number, dict(row)
+
+
+def _unreadable(place: str | Path, error: Exception, rows: int = 0) -> DataError:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return DataError(f"cannot read the data set{f' after {rows} rows' if rows else ''}: {reason}", file=place)

@@ -1,0 +1,399 @@
+"""Streams: every packing and form gives the same traces, damage is named, memory does not grow with the traces."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+import sparring.compressed
+from sparring.compressed import atomic_lines, bare_name, raw_lines
+from sparring.errors import DataError, SettingsError
+from sparring.evaluation.scores import Rows, Window, score_file
+from sparring.files import OutputError
+from sparring.journals import Journal
+from sparring.streams import Places, finished_or_mapped, one_by_one, windows
+from sparring.traces import read_traces, read_traces_as, write_traces
+from sparring.traces.convert import WRITERS, convert
+from sparring.traces.ids import distinct_ids
+from sparring.traces.readers import stream_traces
+from sparring.traces.records import Estimate, Problem, Trace
+
+ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+COMPRESSED = (".jsonl.gz", ".jsonl.zst")
+
+texts = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12
+).filter(str.strip)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@st.composite
+def some_traces(draw: Callable[..., object]) -> Trace:
+    steps = draw(st.lists(texts, min_size=1, max_size=4))
+    each = {"min_size": len(steps), "max_size": len(steps)}
+    estimate = st.builds(
+        lambda three, count: Estimate(three[1], count, three[0], three[2]),
+        st.lists(st.floats(0, 1), min_size=3, max_size=3).map(sorted), st.integers(0, 10**6),
+    )  # fmt: skip
+    meta = st.dictionaries(texts, values, max_size=3)
+    problem = Problem(
+        draw(texts), draw(texts), draw(st.none() | texts), draw(st.none() | st.lists(texts, min_size=1).map(tuple)),
+        draw(meta),
+    )  # fmt: skip
+    return Trace(
+        problem, tuple(steps), draw(st.none() | st.lists(st.none() | st.floats(0, 1), **each).map(tuple)),
+        draw(st.none() | st.booleans()), draw(st.just("") | texts), draw(meta),
+        draw(st.none() | st.lists(st.none() | estimate, **each).map(tuple)),
+    )  # fmt: skip
+
+
+def numbered(count: int, start: int = 0) -> list[Trace]:
+    return [
+        Trace(Problem(f"p{n}", f"question {n} {'x' * 50}"), (f"step {n}", "bb"), (1.0, 0.0))
+        for n in range(start, start + count)
+    ]
+
+
+# files of every kind
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(traces=st.lists(some_traces(), min_size=1, max_size=5), ending=st.sampled_from(ENDINGS))
+def test_what_is_written_reads_back_equal_in_every_packing_and_form(
+    tmp_path: Path, traces: list[Trace], ending: str
+) -> None:
+    file = tmp_path / f"traces{ending}"
+    write_traces(file, traces)
+    assert read_traces(file) == traces
+    assert read_traces_as(file, "sparring").traces == traces
+
+
+@pytest.mark.parametrize("to", WRITERS)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_converted_files_hold_the_same_in_every_packing_and_form(
+    tmp_path: Path, to: str, ending: str
+) -> None:
+    plain = tmp_path / "traces.jsonl"
+    write_traces(plain, numbered(300))
+    convert(plain, tmp_path / "all.jsonl", to=to)
+    convert(plain, tmp_path / f"all{ending}", to=to)
+    expected = read_traces_as(tmp_path / "all.jsonl", to).traces
+    assert read_traces_as(tmp_path / f"all{ending}", to).traces == expected and len(expected) == 300
+
+
+def test_a_file_is_known_by_its_first_bytes_and_not_by_its_name(tmp_path: Path) -> None:
+    write_traces(tmp_path / "a.jsonl.gz", numbered(3))
+    (tmp_path / "a.jsonl.gz").rename(tmp_path / "b.jsonl")
+    assert read_traces(tmp_path / "b.jsonl") == numbered(3)
+
+
+def test_packed_files_may_be_joined_end_to_end(tmp_path: Path) -> None:
+    for ending in COMPRESSED:
+        parts = []
+        for number, traces in enumerate((numbered(2), numbered(3, 2))):
+            write_traces(tmp_path / f"{number}{ending}", traces)
+            parts.append((tmp_path / f"{number}{ending}").read_bytes())
+        (tmp_path / f"all{ending}").write_bytes(b"".join(parts))
+        assert read_traces(tmp_path / f"all{ending}") == numbered(5)
+
+
+@pytest.mark.parametrize("ending", [*COMPRESSED, ".parquet"])
+def test_damaged_files_are_named_and_never_read_as_whole_ones(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"traces{ending}"
+    write_traces(file, numbered(400))
+    content = file.read_bytes()
+    for cut in (4, 7, len(content) // 2, len(content) - 1):
+        file.write_bytes(content[:cut])
+        with pytest.raises(DataError, match=f"traces{ending}") as error:
+            read_traces(file)
+        if ending in COMPRESSED:
+            assert "cut off" in str(error.value) and error.value.line is not None
+    file.write_bytes(content + b"garbage behind it")
+    with pytest.raises(DataError, match=f"traces{ending}"):
+        read_traces(file)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(place=st.integers(0, 10**6), bit=st.integers(0, 7), ending=st.sampled_from([*COMPRESSED, ".parquet"]))
+def test_a_flipped_bit_is_refused_with_the_file_or_changes_nothing_that_is_not_text(
+    tmp_path: Path, place: int, bit: int, ending: str
+) -> None:
+    file = tmp_path / f"traces{ending}"
+    write_traces(file, numbered(50))
+    content = bytearray(file.read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    file.write_bytes(content)
+    try:
+        found = read_traces(file)
+    except DataError as error:
+        assert f"traces{ending}" in str(error)
+    else:  # Zstandard without a checksum, a page of Parquet: what is read is whole traces all the same
+        assert all(isinstance(trace, Trace) for trace in found)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", *COMPRESSED])
+def test_a_line_that_unpacks_to_more_than_the_limit_is_refused_in_little_memory(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparring.compressed, "LONGEST_LINE", 1 << 20)
+    file = tmp_path / f"bomb{ending}"
+    with atomic_lines(file) as write:
+        write(b'{"id": "p"}\n')
+        for _ in range(64):
+            write(b" " * (1 << 20))
+    tracemalloc.start()
+    lines = raw_lines(file)
+    assert next(lines) == b'{"id": "p"}\n'
+    with pytest.raises(DataError, match=r":2: the line is longer than 1 MiB"):
+        next(lines)
+    assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    tracemalloc.stop()
+
+
+def test_one_json_array_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparring.compressed, "MOST_WHOLE", 1 << 10)
+    file = tmp_path / "array.json"
+    file.write_text(
+        "[\n" + ",\n".join('{"id": "p", "problem": "q", "steps": ["a"]}' for _ in range(100)) + "]"
+    )
+    with pytest.raises(DataError, match="write JSON lines"):
+        read_traces_as(file)
+
+
+def test_an_interrupted_or_refused_write_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
+    def broken() -> Iterator[Trace]:
+        yield from numbered(5000)
+        raise KeyboardInterrupt
+
+    for ending in ENDINGS:
+        file = tmp_path / f"traces{ending}"
+        write_traces(file, numbered(2))
+        with pytest.raises(KeyboardInterrupt):
+            write_traces(file, broken())
+        assert read_traces(file) == numbered(2)
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(f"traces{ending}" for ending in ENDINGS)
+    with pytest.raises(OutputError):
+        write_traces(Path("/dev/full"), numbered(1))
+
+
+def test_the_name_of_a_file_is_bare_of_its_packing() -> None:
+    assert [bare_name(name) for name in ("a/gsm8k.jsonl", "math.jsonl.zst", "b.gz", "c")] == [
+        "gsm8k", "math", "b", "c",
+    ]  # fmt: skip
+
+
+# many files as one
+
+
+def shards_in(folder: Path) -> Path:
+    folder.mkdir()
+    for number, ending in enumerate(ENDINGS):
+        write_traces(folder / f"part-{number}{ending}", numbered(3, 3 * number))
+    (folder / "README.md").write_text("about these shards")
+    (folder / "empty.jsonl").write_text("")
+    return folder
+
+
+def test_a_folder_and_a_pattern_are_one_input_in_the_order_of_names(tmp_path: Path) -> None:
+    folder = shards_in(tmp_path / "shards")
+    assert list(stream_traces(folder)) == numbered(12)
+    assert list(stream_traces(str(folder / "part-[12]*"))) == numbered(6, 3)
+    convert(folder, tmp_path / "all.parquet", to="sparring")
+    assert read_traces(tmp_path / "all.parquet") == numbered(12)
+
+
+def test_what_is_wrong_in_a_shard_is_said_with_the_shard_and_its_line(tmp_path: Path) -> None:
+    folder = shards_in(tmp_path / "shards")
+    with (folder / "part-0.jsonl").open("a") as file:
+        file.write('{"id": "p", "problem": "q", "steps": [""]}\n')
+    with pytest.raises(DataError, match=r"part-0\.jsonl:4: field 'steps\[0\]'"):
+        list(stream_traces(folder))
+    content = (folder / "part-1.jsonl.gz").read_bytes()
+    (folder / "part-0.jsonl").unlink()
+    (folder / "part-1.jsonl.gz").write_bytes(content[:-6])
+    with pytest.raises(DataError, match=r"part-1\.jsonl\.gz:\d+: the compressed file is cut off"):
+        list(stream_traces(folder))
+    (folder / "part-1.jsonl.gz").unlink()
+    (folder / "part-1.jsonl.gz").symlink_to(folder / "nowhere")
+    with pytest.raises(DataError, match=r"part-3\.parquet"):
+        (folder / "part-3.parquet").write_bytes(b"PAR1 and no more")
+        list(stream_traces(folder))
+
+
+def test_inputs_that_hold_no_data_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for data, said in (
+        (tmp_path / "folder", "holds neither"), (tmp_path / "no*.jsonl", "no file fits"), ("hf:", "is named hf:NAME"),
+        ("hf:a:b:c:d", "is named hf:NAME"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=said):
+            list(stream_traces(data))
+
+
+def test_data_sets_are_streamed_and_their_package_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    convert_from = tmp_path / "traces.jsonl"
+    write_traces(convert_from, numbered(7))
+    convert(convert_from, folder / "train.parquet", to="trl_stepwise")
+    expected = read_traces_as(folder / "train.parquet").traces
+    assert list(stream_traces(f"hf:{folder}")) == expected == list(stream_traces(f"hf:{folder}:train"))
+    saved = datasets.Dataset.from_parquet(str(folder / "train.parquet"), cache_dir=str(tmp_path / "cache"))
+    saved.save_to_disk(tmp_path / "saved")
+    assert list(stream_traces(tmp_path / "saved")) == expected
+    with pytest.raises(DataError, match="cannot read the data set"):
+        list(stream_traces(f"hf:{folder}:nosuchsplit"))
+    for file in (tmp_path / "saved").glob("*.arrow"):
+        file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(DataError, match="saved: cannot read the data set"):
+        list(stream_traces(tmp_path / "saved"))
+    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    with pytest.raises(SettingsError, match="needs datasets: pip install"):
+        list(stream_traces(f"hf:{folder}"))
+
+
+# streams
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(1, 5))
+def test_known_results_and_new_ones_come_in_the_order_of_the_items(known: list[bool], held: int) -> None:
+    def ahead(items: Iterable[int]) -> Iterator[tuple[int, str]]:
+        """As a pool does: some items are taken before the first result is given."""
+        rest = iter(items)
+        while part := list(itertools.islice(rest, held)):
+            yield from ((item, f"new {item}") for item in part)
+
+    for map_ in (one_by_one(lambda item: f"new {item}"), ahead):
+        found = list(
+            finished_or_mapped(range(len(known)), lambda item: f"old {item}" if known[item] else None, map_)
+        )
+        assert found == [(n, f"{'old' if old else 'new'} {n}") for n, old in enumerate(known)]
+
+
+def test_windows_hold_what_they_say_and_read_no_more() -> None:
+    read = []
+    cut = windows((read.append(n) or n for n in range(7)), 3)
+    assert next(cut) == [0, 1, 2] and read == [0, 1, 2]
+    assert list(cut) == [[3, 4, 5], [6]]
+
+
+def test_places_know_very_many_keys() -> None:
+    places = Places(lambda key: str(key).rjust(16, "0").encode())
+    for n in range(150_000):
+        assert places.setdefault(n, n + 7) == n + 7
+    assert all(places.setdefault(n, 0) == n + 7 for n in range(0, 150_000, 1001))
+    assert len(places) == 150_000 and places.get(-1) is None and places.get(149_999) == 150_006
+
+
+@given(st.lists(st.sampled_from(["a", "b", "a#1", "a#2", "a#1#1", "#1", "é"]), max_size=12))
+def test_names_of_traces_in_a_stream_are_those_of_a_list(ids: list[str]) -> None:
+    shared = {one for one in ids if ids.count(one) > 1}
+    names = [f"{one}#{ids[: n + 1].count(one)}" if one in shared else one for n, one in enumerate(ids)]
+    traces = [Trace(Problem(one, "q"), ("s",)) for one in ids]
+    if len(set(names)) < len(names):
+        with pytest.raises(DataError, match="both a problem's own and a numbered one"):
+            distinct_ids(traces)
+    else:
+        assert distinct_ids(traces) == names
+
+
+def test_a_journal_holds_its_lines_in_the_file(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.jsonl", {"job": 1}, lambda record: record["key"]) as journal:
+        for n in range(50):
+            journal.add({"key": f"k{n}", "value": "é" * n})
+        assert journal.found["k7"] == {"key": "k7", "value": "é" * 7} and "k50" not in journal.found
+    with Journal(tmp_path / "j.jsonl", {"job": 1}, lambda record: record["key"]) as journal:
+        journal.add({"key": "k50", "value": "new"})
+        assert list(journal.found) == [f"k{n}" for n in range(51)] and len(journal.found) == 51
+        assert journal.found["k50"]["value"] == "new" and journal.line("k3") == 5
+
+
+# commands
+
+
+class Quiet:
+    """Scores by length; remembers the most traces that it was given at once."""
+
+    threshold = 0.5
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def score(self, traces: Sequence[Trace]) -> list[list[float]]:
+        self.most = max(self.most, len(traces))
+        return [[1 / len(step) for step in trace.steps] for trace in traces]
+
+
+def score(data: Path | str, out: Path, **more: object) -> dict[str, int]:
+    return score_file(None, Path(data), out=out, scorer=Quiet(), console=Console(file=StringIO()), **more)
+
+
+def test_scores_of_a_packed_file_and_of_shards_are_those_of_the_plain_file(tmp_path: Path) -> None:
+    write_traces(tmp_path / "all.jsonl", numbered(12))
+    score(tmp_path / "all.jsonl", tmp_path / "plain.jsonl")
+    score(shards_in(tmp_path / "shards"), tmp_path / "shards.jsonl")
+    score(tmp_path / "shards", tmp_path / "packed.jsonl.gz")
+    expected = (tmp_path / "plain.jsonl").read_bytes()
+    assert (tmp_path / "shards.jsonl").read_bytes() == expected
+    assert gzip.decompress((tmp_path / "packed.jsonl.gz").read_bytes()) == expected
+
+
+def test_another_map_scores_windows_in_its_own_way_to_the_same_file(tmp_path: Path) -> None:
+    write_traces(tmp_path / "all.jsonl", numbered(300))
+    score(tmp_path / "all.jsonl", tmp_path / "one.jsonl")
+    taken = 0
+
+    def ahead(items: Iterable[Window]) -> Iterator[tuple[Window, Rows]]:
+        nonlocal taken
+        for part in windows(items, 2):
+            taken += len(part)
+            yield from ((window, [tuple(row) for row in Quiet().score(window)]) for window in part)
+
+    score(tmp_path / "all.jsonl", tmp_path / "two.jsonl", map_=ahead)
+    assert taken == 5 and (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
+
+
+def test_a_record_that_is_wrong_at_the_end_is_found_before_anything_is_scored(tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl"
+    write_traces(file, numbered(100))
+    with file.open("a") as end:
+        end.write('{"id": "p", "problem": ""}\n')
+    scorer = Quiet()
+    with pytest.raises(DataError, match=r"all\.jsonl:101"):
+        score_file(None, file, out=tmp_path / "scores.jsonl", scorer=scorer)
+    assert scorer.most == 0 and not (tmp_path / "scores.jsonl").exists()
+
+
+def test_memory_of_converting_and_scoring_does_not_grow_with_the_number_of_traces(tmp_path: Path) -> None:
+    peaks = []
+    for count in (1500, 6000):
+        file = tmp_path / f"{count}.jsonl.zst"
+        write_traces(file, numbered(count))
+        tracemalloc.start()
+        convert(file, tmp_path / "out.jsonl.gz", to="trl_stepwise")
+        converted = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        score(file, tmp_path / "scores.jsonl.zst")
+        peaks.append((converted, tracemalloc.get_traced_memory()[1]))
+        tracemalloc.stop()
+    for few, many in zip(*peaks, strict=True):
+        assert (
+            many < few + 4500 * 250
+        )  # a trace takes about 1,000 bytes as objects; digests of it 150 until sorted
