@@ -53,26 +53,24 @@ def main() -> None:
     metrics = measured(arguments.run, arguments.set)
     arguments.results.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(arguments.run / METRICS_FILE, arguments.results / "demo.json")
-    page = "\n".join(
-        [
-            solver_table(metrics),
-            kind_table(metrics),
-            error_table(metrics),
-            attack_table(metrics),
-            cost_table(metrics),
-        ]
-    )
-    atomic_write_text(arguments.results / "demo.md", page)
+    text = page(metrics)
+    atomic_write_text(arguments.results / "demo.md", text)
     if arguments.picture is not None:
         arguments.picture.parent.mkdir(parents=True, exist_ok=True)
         write_result_picture(arguments.run, arguments.picture)
-    print(page)
+    print(text)
     if arguments.more_seeds:
         runs = {"first run": metrics}
         for seed in arguments.more_seeds:
             folder = arguments.run.with_name(f"{arguments.run.name}-seed-{seed}")
             runs[f"seed {seed}"] = measured(folder, [*arguments.set, f"seed={seed}"])
         write_seeds(runs, arguments.results)
+
+
+def page(metrics: dict[str, Metric]) -> str:
+    """Return all tables of a demo."""
+    tables = (solver_table, kind_table, error_table, attack_table, cost_table)
+    return "\n".join(table(metrics) for table in tables)
 
 
 def measured(folder: Path, overrides: list[str]) -> dict[str, Metric]:

@@ -152,12 +152,12 @@ def main() -> None:
     torch.set_num_threads(1)
     found: dict[str, dict[str, list[float]]] = {}
     for folder in arguments.policies:
-        policy, rows = Policy(folder), defaultdict(list)
+        policy, of_kind = Policy(folder), defaultdict(list)
         for seed in range(arguments.seeds):
             for kind, value in measure(policy, seed, arguments.states, arguments.problems).items():
                 if value is not None:
-                    rows[kind].append(value)
-        found[Path(folder).name] = dict(rows)
+                    of_kind[kind].append(value)
+        found[Path(folder).name] = dict(of_kind)
     settings = {"seeds": arguments.seeds, "states": arguments.states, "problems": arguments.problems}
     atomic_write_json(
         arguments.results / "policy_features.json",
@@ -168,19 +168,24 @@ def main() -> None:
         f"AUC of right above wrong steps on other problems: mean over {arguments.seeds} seeds with "
         f"Student's 95 % interval (lowest to highest). "
         f"Commit {source_commit()}.\n",
-        "| mistakes | " + " | ".join(found) + " |",
-        "|---|" + "---|" * len(found),
+        *rows(found),
     ]
-    for kind in sorted({kind for rows in found.values() for kind in rows}):
-        cells = [
-            f"{mean_over_runs(v, unit='fraction').text(form='.3f')} ({min(v):.3f} to {max(v):.3f})"
-            if (v := rows.get(kind))
-            else "–"
-            for rows in found.values()
-        ]
-        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
     atomic_write_text(arguments.results / "policy_features.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
+
+
+def rows(found: dict[str, dict[str, list[float]]]) -> list[str]:
+    """Return the table of the AUC of every seed, by policy and kind of mistake."""
+    lines = ["| mistakes | " + " | ".join(found) + " |", "|---|" + "---|" * len(found)]
+    for kind in sorted({kind for one in found.values() for kind in one}):
+        cells = [
+            f"{mean_over_runs(v, unit='fraction').text(form='.3f')} ({min(v):.3f} to {max(v):.3f})"
+            if (v := one.get(kind))
+            else "–"
+            for one in found.values()
+        ]
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    return lines
 
 
 if __name__ == "__main__":

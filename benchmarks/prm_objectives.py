@@ -72,17 +72,22 @@ def main() -> None:
         f"{arguments.seeds} seeds, {arguments.warm} updates on rules, then {arguments.updates} of the game; mean over the "
         f"last {LAST} with Student's 95 % interval (lowest to highest seed). "
         f"Commit {source_commit()}; {machine()['processor']}.\n",
-        "| objective | " + " | ".join(MEASURES) + " |",
-        "|---|" + "---|" * len(MEASURES),
+        *rows(found),
     ]
+    atomic_write_text(arguments.results / "prm_objectives.md", "\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def rows(found: dict[str, dict[str, list[float]]]) -> list[str]:
+    """Return the table of the values of every seed, by objective and measure."""
+    lines = ["| objective | " + " | ".join(MEASURES) + " |", "|---|" + "---|" * len(MEASURES)]
     for objective, values in found.items():
         cells = [
             f"{mean_over_runs(v, unit=UNITS.get(name, '')).text(form='.3f')} ({min(v):.3f} to {max(v):.3f})"
             for name, v in ((name, values[name]) for name in MEASURES)
         ]
         lines.append(f"| {objective} | " + " | ".join(cells) + " |")
-    atomic_write_text(arguments.results / "prm_objectives.md", "\n".join(lines) + "\n")
-    print("\n".join(lines))
+    return lines
 
 
 if __name__ == "__main__":

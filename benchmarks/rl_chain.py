@@ -268,16 +268,21 @@ def shown(metric: Metric | None, scale: float, digits: int = 1) -> str:
     return "–" if metric is None else metric.text(scale, f".{digits}f")
 
 
-def compute_again(file: Path) -> None:
-    """Write the metrics and tables of a results file anew from the runs in it."""
-    content = read_results(file)
-    stem, known = "rl_chain.start.", content["metrics"]
+def passed_at_start(known: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return Pass@N of the policy before training, by split and N, from the metrics of a results file."""
+    stem = "rl_chain.start."
     start: dict[str, dict[str, float]] = {split: {} for split in CURVES}
     for name, metric in known.items():
         split, _, what = name.removeprefix(stem).partition(".")
         if name.startswith(stem) and what.startswith("pass_at_"):
             start[split][what.removeprefix("pass_at_")] = metric["value"]
-    metrics = measure(content["extra"]["runs"], start)
+    return start
+
+
+def compute_again(file: Path) -> None:
+    """Write the metrics and tables of a results file anew from the runs in it."""
+    content = read_results(file)
+    metrics = measure(content["extra"]["runs"], passed_at_start(content["metrics"]))
     replace_metrics(file, metrics)
     text = page(metrics, list(content["extra"]["runs"]), argparse.Namespace(**content["settings"]))
     atomic_write_text(file.with_suffix(".md"), text)

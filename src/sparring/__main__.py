@@ -125,12 +125,20 @@ COMMANDS = (
     ),
     Command(
         "report",
-        "Make the HTML page of a finished run again from its files.",
-        "report.page:write_report",
-        arguments=(argument("run", "Directory of a finished evaluation or demo run."),),
+        "Make the HTML page of a finished run again from its files, or verify its numbers.",
+        "verification:report",
+        arguments=(argument("run", "Directory of a finished run."),),
+        options=(
+            option(
+                "verify",
+                bool,
+                False,
+                "Write nothing; compute all numbers again from the raw records and compare (status 1: they differ).",
+                "--verify",
+            ),
+        ),
         target="run",
         after_stop="anew",
-        says="report: {}",
         out=None,
     ),
     Command(

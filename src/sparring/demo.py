@@ -13,7 +13,7 @@ solutions that are used for nothing else.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +21,17 @@ from typing import Any, Literal
 from pydantic import Field
 from rich.console import Console
 
-from sparring.evaluation.attack import ON_PRM, AttackResult, AttackSettings, attack
+from sparring.evaluation.attack import (
+    ON_PRM,
+    AttackResult,
+    AttackSettings,
+    attack,
+    attack_records,
+    rates_again,
+)
 from sparring.evaluation.bon import total_score
 from sparring.evaluation.cross_play import cross_play
+from sparring.evaluation.outcome import Again, raw_records
 from sparring.evaluation.processbench import Case, best_threshold, evaluate, make_case
 from sparring.evaluation.scored import Threshold
 from sparring.files import atomic_write_json, atomic_write_jsonl
@@ -33,6 +41,7 @@ from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.oracles.equality import answer_groups
+from sparring.report.page import Run as FinishedRun
 from sparring.report.page import write_report
 from sparring.rollouts.engine import Limits, Prefix, solutions
 from sparring.rollouts.local import LocalEngine
@@ -44,7 +53,7 @@ from sparring.settings_shared import seed_from
 from sparring.side_by_side import Part, Report, Workers, processes
 from sparring.statistics import bootstrap_mean, paired_difference, proportion
 from sparring.terminal import PartsProgress
-from sparring.traces.records import Trace
+from sparring.traces.records import Trace, first_error_of
 from sparring.training.aprm import AprmSettings, setup, train_aprm
 from sparring.training.game import WorldTask
 from sparring.worlds.chain import (
@@ -67,6 +76,8 @@ METHODS: dict[Method, Literal["rules", "frozen", "trained"]] = {
 }
 ATTACKED: tuple[Method, ...] = ("rules_prm", "aprm")
 Group = list[Trace | None]
+JUDGED_FILE, KINDS_FILE, ATTACKED_FILE = "judged.jsonl", "kinds.jsonl", "attacked.jsonl"
+"""Raw records: solutions by problem with their scores, wrong steps accepted by kind, the attacks' rewrites."""
 KIND_CASES = 100
 """Problems of which one step is made wrong, for every kind of mistake."""
 _ROWS = 512  # solutions in flight at once
@@ -143,7 +154,15 @@ def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = Non
             *(Part(_title("kinds", method), accept_kinds, (settings, method, out)) for method in METHODS),
         )
     attacks: dict[Method, AttackResult] = dict(zip(ATTACKED, found, strict=False))
-    for method, accepted in zip(METHODS, found[-len(METHODS) :], strict=True):
+    kinds: dict[Method, dict[str, list[bool]]] = dict(zip(METHODS, found[-len(METHODS) :], strict=True))
+    atomic_write_jsonl(
+        out / KINDS_FILE, ({"method": method, "accepted": accepted} for method, accepted in kinds.items())
+    )
+    atomic_write_jsonl(
+        out / ATTACKED_FILE,
+        ({"method": m, **record} for m, result in attacks.items() for record in attack_records(result)),
+    )
+    for method, accepted in kinds.items():
         metrics |= kind_metrics(settings, method, accepted)
     for method, result in attacks.items():
         metrics |= {f"attack.{method}.{name}": metric for name, metric in result.metrics.items()}
@@ -152,6 +171,27 @@ def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = Non
     report = write_report(out)
     console.print(f"\nReport: [bold]{report.resolve()}[/bold]", soft_wrap=True)
     return report
+
+
+def recomputed(run: FinishedRun) -> Again:
+    """Return what the demo's raw records, and the numbers of the runs within it, give once more."""
+    settings = DemoSettings.model_construct(**run.settings)
+    out = run.folder
+    thresholds = {
+        method: Threshold(value, "stored")
+        for method in METHODS
+        if (value := run.metrics[f"step_error.threshold.{method}"].value) is not None
+    }
+    metrics = _training_metrics(out)
+    metrics |= solver_metrics(settings, raw_records(out / JUDGED_FILE), thresholds)
+    for record in raw_records(out / KINDS_FILE):
+        metrics |= kind_metrics(settings, record["method"], record["accepted"])
+    attacked = raw_records(out / ATTACKED_FILE)
+    for method in ATTACKED:
+        cases = [record for record in attacked if record["method"] == method]
+        found, _ = rates_again(cases, {}, attack_settings(settings), thresholds[method].value)
+        metrics |= {f"attack.{method}.{name}": metric for name, metric in found.items()}
+    return Again(metrics)
 
 
 def _plan(settings: DemoSettings) -> dict[str, list[float]]:
@@ -328,24 +368,65 @@ def judge_solutions(
 ) -> dict[str, Metric]:
     """Let every PRM choose among the solutions and look for their errors."""
     thresholds = {method: _stored_threshold(out / method / "prm") for method in METHODS}
-    metrics: dict[str, Metric] = {}
+    rows: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
     for split in SPLITS:
         greedy, groups = samples[split].greedy, samples[split].groups
         scores = {method: scored[method][split] for method in METHODS}
-        metrics |= _best_of_n(settings, split, greedy, groups, scores)
+        rows += _judged_rows(split, greedy, groups, scores)
+        shown += _solutions_to_show(split, groups, scores)
+    atomic_write_jsonl(out / JUDGED_FILE, rows)
+    atomic_write_jsonl(out / "solutions.jsonl", shown)
+    return solver_metrics(settings, rows, thresholds)
+
+
+def _judged_rows(
+    split: str,
+    greedy: Sequence[Sequence[Trace | None]],
+    groups: Sequence[Sequence[Trace | None]],
+    scores: dict[Method, list[list[list[float] | None]]],
+) -> list[dict[str, Any]]:
+    """Return, per problem, all that the solver's numbers are made of; None stands for a solution without a step."""
+    return [
+        {
+            "split": split,
+            "problem": next((trace.problem.id for trace in group if trace is not None), ""),
+            "greedy": _solved(first[0]),
+            "right": [_solved(trace) for trace in group],
+            "answers": [
+                None if trace is None else final_answer(trace.problem, trace.steps) for trace in group
+            ],
+            "labels": [None if trace is None else trace.labels for trace in group],
+            "scores": {method: scores[method][row] for method in METHODS},
+        }
+        for row, (first, group) in enumerate(zip(greedy, groups, strict=True))
+    ]
+
+
+def solver_metrics(
+    settings: DemoSettings, rows: Sequence[Mapping[str, Any]], thresholds: Mapping[Method, Threshold]
+) -> dict[str, Metric]:
+    """Return the metrics of choosing among the solutions, and of finding the errors in the first of each problem."""
+    metrics: dict[str, Metric] = {}
+    for split in SPLITS:
+        own = [row for row in rows if row["split"] == split]
+        metrics |= _best_of_n(settings, split, own)
         for method in METHODS:
-            cases = _cases([group[0] for group in groups], [row[0] for row in scores[method]], split)
+            cases = [
+                Case(split, row["problem"], first, tuple(labels), tuple(scores), row["problem"])
+                for row in own
+                if (labels := row["labels"][0]) is not None
+                and (scores := row["scores"][method][0]) is not None
+                and (first := first_error_of(labels)) is not None
+            ]
             found = evaluate(cases, thresholds[method], seed=settings.seed)
             metrics |= {
                 f"step_error.{split}.{method}.{name.removeprefix(split + '.')}": metric
                 for name, metric in found.items()
                 if name.startswith(split + ".")
             }
-        shown += _solutions_to_show(split, groups, scores)
     for method, threshold in thresholds.items():
         metrics[f"step_error.threshold.{method}"] = Metric(threshold.value)
-    atomic_write_jsonl(out / "solutions.jsonl", shown)
     return metrics
 
 
@@ -376,29 +457,22 @@ def _stored_threshold(folder: Path) -> Threshold:
     return Threshold(sidecar.threshold, sidecar.threshold_rule)
 
 
-def _best_of_n(
-    settings: DemoSettings,
-    split: str,
-    greedy: Sequence[Sequence[Trace | None]],
-    groups: Sequence[Sequence[Trace | None]],
-    scores: dict[Method, list[list[list[float] | None]]],
-) -> dict[str, Metric]:
+def _best_of_n(settings: DemoSettings, split: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
     accuracies: dict[str, list[float]] = {
         name: [] for name in ("greedy", "random", "majority", *METHODS, "ceiling", "oracle")
     }
     aggregate = AGGREGATIONS[settings.aggregation]
-    for row, (first, group) in enumerate(zip(greedy, groups, strict=True)):
-        right = [_solved(trace) for trace in group]
-        answers = [None if trace is None else final_answer(trace.problem, trace.steps) for trace in group]
-        accuracies["greedy"].append(float(_solved(first[0])))
+    for row in rows:
+        right, labels = row["right"], row["labels"]
+        accuracies["greedy"].append(float(row["greedy"]))
         accuracies["random"].append(random_choice(right))
-        accuracies["majority"].append(vote_at(answer_groups(answers), right, len(group)))
-        sound = [float(trace is not None and trace.first_error == -1) for trace in group]
-        accuracies["ceiling"].append(best_at(sound, right, len(group)))  # a perfect verifier of steps
+        accuracies["majority"].append(vote_at(answer_groups(row["answers"]), right, len(right)))
+        sound = [float(one is not None and first_error_of(one) == -1) for one in labels]
+        accuracies["ceiling"].append(best_at(sound, right, len(right)))  # a perfect verifier of steps
         accuracies["oracle"].append(float(any(right)))  # Pass@N: right answers by luck count as well
         for method in METHODS:
-            totals = [total_score(one, aggregate) for one in scores[method][row]]
-            accuracies[method].append(best_at(totals, right, len(group)))
+            totals = [total_score(one, aggregate) for one in row["scores"][method]]
+            accuracies[method].append(best_at(totals, right, len(right)))
     stem = f"best_of_n.{split}"
     metrics = {
         f"{stem}.{name}.accuracy": bootstrap_mean(values, seed=settings.seed, unit="fraction")
@@ -465,9 +539,9 @@ def kind_metrics(
 # --- attacks and examples --------------------------------------------------------------------------------------------
 
 
-def attack_prm(report: Report, settings: DemoSettings, method: Method, out: Path) -> AttackResult:
-    """Attack one frozen PRM with rules, a frozen and a freshly trained adversary."""
-    own = AttackSettings(
+def attack_settings(settings: DemoSettings) -> AttackSettings:
+    """Return the settings of the attacks."""
+    return AttackSettings(
         backbone=settings.policy,
         warm_steps=settings.adversary_warm_steps,
         updates=settings.attack_updates,
@@ -479,6 +553,11 @@ def attack_prm(report: Report, settings: DemoSettings, method: Method, out: Path
         seed=settings.seed + 1,
         device="cpu",
     )
+
+
+def attack_prm(report: Report, settings: DemoSettings, method: Method, out: Path) -> AttackResult:
+    """Attack one frozen PRM with rules, a frozen and a freshly trained adversary."""
+    own = attack_settings(settings)
     warm = own.warm_steps
     return attack(
         load_scorer(out / method / "prm", device="cpu"),

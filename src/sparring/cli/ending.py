@@ -1,6 +1,7 @@
 """How the process ends: exit status, last words, standard streams, signals.
 
     0    done; also where the reader of a pipe (`| head -1`) left early
+    1    done, and what was to be checked is not as it should be (`report --verify`)
     2    something that the user can mend, in one line
     70   a fault of Sparring, in one line that names the file with the traceback
     130  stopped by Ctrl-C, 143 by `kill`, 129 by a terminal that was closed; the line says how to go on

@@ -19,17 +19,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from rich.console import Console
 
-from sparring.evaluation.outcome import markdown_tables, write_evaluation
-from sparring.evaluation.robustness import Probe, hacking_curve, probe_robustness
+from sparring.evaluation.outcome import CASES_FILE, Again, markdown_tables, raw_records, write_evaluation
+from sparring.evaluation.robustness import Probe, hacking_curve, probe_metrics, probe_robustness
 from sparring.evaluation.scores import DEFAULT_THRESHOLD
 from sparring.http_client import is_address
 from sparring.locks import writes
 from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.roles import Players
+from sparring.oracles.perturbations import PERTURBATIONS
+from sparring.report.page import Run
 from sparring.runs import JsonlLog, Metric
 from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of, threshold_of
 from sparring.settings_shared import seed_from
@@ -44,6 +47,8 @@ from sparring.worlds.subject import TEXT
 from sparring.worlds.world import make_world, require_words
 
 Attacker = Literal["rules", "frozen", "trained"]
+OUTCOMES = ("fooled", "caught", "failed", "undecided", "malformed")
+CURVE_FILE, PROBES_FILE, ROBUSTNESS_FILE = "curve.jsonl", "probes.jsonl", "robustness.md"
 IMITATION, ON_PRM = "imitating the rules", "training against the frozen PRM"
 
 
@@ -70,13 +75,14 @@ class AttackSettings(GameSettings):
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """Metrics named ``<attacker>.fool_rate`` and so on, the evaluated rewrites per attacker with their scores, and the
-    scores of the untouched steps."""
+    """Metrics named ``<attacker>.fool_rate`` and so on, the evaluated rewrites per attacker with their scores, the scores
+    of the untouched steps, and by update the `OUTCOMES` per state of the curve's inner points."""
 
     metrics: dict[str, Metric]
     rewrites: dict[Attacker, Rewrites]
     scores: dict[Attacker, list[list[float]]]
     clean: list[float]
+    curve: dict[int, list[list[int]]]
 
 
 class AttackGround:
@@ -104,30 +110,42 @@ class AttackGround:
 
     def measure(self, rewrites: Rewrites, scores: Sequence[Sequence[float]]) -> dict[str, Metric]:
         """Return fool rate, miss rate, and shares of failed, undecided and malformed, with intervals over states."""
-        counts = torch.tensor(
-            [_counts(group, row, self.threshold) for group, row in zip(rewrites.groups, scores, strict=True)],
-            dtype=torch.float64,
-        ).numpy()
-        fooled, caught, failed, undecided, malformed = counts.T
-        decided, wrong = fooled + caught + failed, fooled + caught
-        everything = decided + undecided + malformed
+        return outcome_rates(self.counts(rewrites, scores), self.settings.seed)
 
-        def ratio(part: Any, whole: Any) -> Metric:
-            found = bootstrap_ratio(part, whole, seed=self.settings.seed, unit="fraction")
-            return found if found.value is None else replace(found, n=len(part))
-
-        return {
-            "fool_rate": ratio(fooled, decided),
-            "miss_rate": ratio(fooled, wrong),
-            "failed": ratio(failed, decided),
-            "undecided": ratio(undecided, everything),
-            "malformed": ratio(malformed, everything),
-        }
+    def counts(self, rewrites: Rewrites, scores: Sequence[Sequence[float]]) -> list[list[int]]:
+        """Return, per state, how many rewrites are `OUTCOMES`."""
+        return [
+            _counts(group, row, self.threshold) for group, row in zip(rewrites.groups, scores, strict=True)
+        ]
 
     def clean_scores(self, states: Sequence[State]) -> list[float]:
         """Return the PRM's scores of the untouched correct steps."""
         rows = self.scorer.score([Trace(state.problem, (*state.prefix, state.step)) for state in states])
         return [row[-1] for row in rows]
+
+
+def outcome_rates(counts: Sequence[Sequence[int]], seed: int) -> dict[str, Metric]:
+    """Return fool rate, miss rate, and shares of failed, undecided and malformed, with intervals over states.
+
+    Args:
+        counts: of `OUTCOMES`, per state.
+        seed: of the intervals.
+    """
+    fooled, caught, failed, undecided, malformed = np.array(counts, dtype=np.float64).T
+    decided, wrong = fooled + caught + failed, fooled + caught
+    everything = decided + undecided + malformed
+
+    def ratio(part: Any, whole: Any) -> Metric:
+        found = bootstrap_ratio(part, whole, seed=seed, unit="fraction")
+        return found if found.value is None else replace(found, n=len(part))
+
+    return {
+        "fool_rate": ratio(fooled, decided),
+        "miss_rate": ratio(fooled, wrong),
+        "failed": ratio(failed, decided),
+        "undecided": ratio(undecided, everything),
+        "malformed": ratio(malformed, everything),
+    }
 
 
 def attack(
@@ -185,7 +203,7 @@ def attack(
     points = {
         -(-part * settings.updates // settings.curve_points) for part in range(1, settings.curve_points)
     }
-    curve: dict[int, Metric] = {}
+    curve: dict[int, list[list[int]]] = {}
     with JsonlLog(log_path) as log:
         for update in range(settings.updates):
             done = settings.warm_steps + update
@@ -199,7 +217,7 @@ def attack(
             )
             if update + 1 in points:
                 so_far = _rewrite(adversary, task, states, settings, "attack-trained")
-                curve[update + 1] = ground.measure(so_far, ground.score(so_far))["fool_rate"]
+                curve[update + 1] = ground.counts(so_far, ground.score(so_far))
             labelled = (update + 1) * settings.states_per_update * settings.samples_per_state
             shares = made.outcome_shares(scores, ground.threshold)
             log.append({"update": update + 1, "labelled_steps": labelled, **shares, **stats})
@@ -213,16 +231,28 @@ def attack(
         for name, made in rewrites.items()
         for key, metric in ground.measure(made, scores_of[name]).items()
     }
-    curve |= {0: metrics["frozen.fool_rate"], settings.updates: metrics["trained.fool_rate"]}
-    metrics |= {f"curve.u{update}.fool_rate": curve[update] for update in sorted(curve)}
     clean = ground.clean_scores(states)
-    metrics["clean_accepted"] = bootstrap_mean(
-        [float(score >= ground.threshold) for score in clean], seed=settings.seed, unit="fraction"
-    )
-    metrics["budget.labelled_steps"] = Metric(
-        float(settings.updates * settings.states_per_update * settings.samples_per_state)
-    )
-    return AttackResult(metrics, rewrites, scores_of, clean)
+    metrics |= _curve(curve, metrics, settings.updates, settings.seed)
+    metrics["clean_accepted"] = _accepted(clean, ground.threshold, settings.seed)
+    metrics["budget.labelled_steps"] = _budget(settings)
+    return AttackResult(metrics, rewrites, scores_of, clean, curve)
+
+
+def _curve(
+    inner: Mapping[int, Sequence[Sequence[int]]], ends: Mapping[str, Metric], updates: int, seed: int
+) -> dict[str, Metric]:
+    """Return the fool rate against budget: at the start, at the inner points, and in the end."""
+    curve = {update: outcome_rates(counts, seed)["fool_rate"] for update, counts in inner.items()}
+    curve |= {0: ends["frozen.fool_rate"], updates: ends["trained.fool_rate"]}
+    return {f"curve.u{update}.fool_rate": curve[update] for update in sorted(curve)}
+
+
+def _budget(settings: AttackSettings) -> Metric:
+    return Metric(float(settings.updates * settings.states_per_update * settings.samples_per_state))
+
+
+def _accepted(clean: Sequence[float], threshold: float, seed: int) -> Metric:
+    return bootstrap_mean([float(score >= threshold) for score in clean], seed=seed, unit="fraction")
 
 
 def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.Optimizer]:
@@ -252,9 +282,13 @@ def _rewrite(
 def _counts(group: Sequence[Any], scores: Sequence[float], threshold: float) -> list[int]:
     counts = [0, 0, 0, 0, sum(item.malformed is not None for item in group)]
     for item, score in zip((item for item in group if item.malformed is None), scores, strict=True):
-        place = 3 if item.truth is None else 2 if item.truth else 0 if score >= threshold else 1
-        counts[place] += 1
+        counts[_outcome(item.truth, score, threshold)] += 1
     return counts
+
+
+def _outcome(truth: bool | None, score: float, threshold: float) -> int:
+    """Return which of `OUTCOMES` a well-formed rewrite is."""
+    return 3 if truth is None else 2 if truth else 0 if score >= threshold else 1
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -289,7 +323,7 @@ def run_attack(
         metrics |= robustness.metrics | hacking_curve(_pools(result), seed=settings.seed)
         left_out |= robustness.dropped
         probes = robustness.probes
-    cases = list(_records(result))
+    cases = list(attack_records(result))
     accepted = [case for case in cases if case["truth"] == "wrong" and case["score"] >= threshold]
     return write_evaluation(
         out,
@@ -305,8 +339,9 @@ def run_attack(
             **threshold_of(scorer),
         },
         files={
-            "probes.jsonl": probes,
-            "robustness.md": robustness_tables(str(prm), metrics, threshold, settings),
+            PROBES_FILE: probes,
+            CURVE_FILE: [{"update": update, "counts": counts} for update, counts in result.curve.items()],
+            ROBUSTNESS_FILE: robustness_tables(str(prm), metrics, threshold, settings),
         },
         notes=[f"left out: {count} × {reason}" for reason, count in left_out.items()],
         console=console,
@@ -338,14 +373,16 @@ def robustness_tables(
     return head + markdown_tables("attack", metrics)
 
 
-def _records(result: AttackResult) -> Iterator[dict[str, Any]]:
+def attack_records(result: AttackResult) -> Iterator[dict[str, Any]]:
     """Yield every evaluated rewrite with its verdict and score."""
     for name, made in result.rewrites.items():
-        for state, group, row in zip(made.states, made.groups, result.scores[name], strict=True):
+        rows = zip(made.states, made.groups, result.scores[name], result.clean, strict=True)
+        for place, (state, group, row, clean) in enumerate(rows):
             scores = iter(row)
             for item in group:
                 yield {
                     "adversary": name,
+                    "state": place,
                     "id": state.problem.id,
                     "question": state.problem.question,
                     "prefix": state.prefix,
@@ -355,4 +392,60 @@ def _records(result: AttackResult) -> Iterator[dict[str, Any]]:
                     "truth": None if item.verdict is None else item.verdict.truth,
                     "reason": None if item.verdict is None else item.verdict.reason,
                     "score": None if item.malformed is not None else next(scores),
+                    "clean_score": clean,
                 }
+
+
+def recomputed(run: Run) -> Again:
+    """Return what `cases.jsonl`, `curve.jsonl` and `probes.jsonl` give once more."""
+    settings = AttackSettings.model_construct(
+        **{name: run.settings[name] for name in AttackSettings.model_fields if name in run.settings}
+    )
+    threshold, folder = run.settings["threshold"], run.folder
+    cases = raw_records(folder / CASES_FILE, "state", "clean_score")
+    inner = {record["update"]: record["counts"] for record in raw_records(folder / CURVE_FILE)}
+    metrics, pools = rates_again(cases, inner, settings, threshold)
+    if settings.probes:
+        probes = [Probe(**record) for record in raw_records(folder / PROBES_FILE)]
+        kinds = PERTURBATIONS.items() if settings.task == TEXT else ()
+        classes = {name: kind.error_class for name, kind in kinds}
+        metrics |= probe_metrics(probes, threshold, classes, settings.seed)
+        metrics |= hacking_curve(pools, seed=settings.seed)
+    table = robustness_tables(run.settings["prm"], metrics, threshold, settings)
+    return Again(metrics, texts={ROBUSTNESS_FILE: table})
+
+
+def rates_again(
+    cases: Sequence[Mapping[str, Any]],
+    inner: Mapping[int, Sequence[Sequence[int]]],
+    settings: AttackSettings,
+    threshold: float,
+) -> tuple[dict[str, Metric], list[tuple[list[float], list[bool]]]]:
+    """Return the metrics of an attack without its probes, and the pools of `hacking_curve`, from its records alone."""
+    counts: dict[str, dict[int, list[int]]] = {}
+    pools: dict[int, tuple[list[float], list[bool]]] = {}
+    for record in cases:
+        state, truth, score = record["state"], record["truth"], record["score"]
+        pool = pools.setdefault(state, ([record["clean_score"]], [True]))
+        row = counts.setdefault(record["adversary"], {}).setdefault(state, [0] * len(OUTCOMES))
+        if record["malformed"] is not None:
+            row[4] += 1
+            continue
+        row[_outcome(None if truth == "undecided" else truth == "correct", score, threshold)] += 1
+        if truth != "undecided":
+            pool[0].append(score)
+            pool[1].append(truth == "correct")
+    states = sorted(pools)
+    nothing = [0] * len(OUTCOMES)  # no rule applies to such a state
+    metrics = {
+        f"{name}.{key}": metric
+        for name, rows in counts.items()
+        for key, metric in outcome_rates(
+            [rows.get(state, nothing) for state in states], settings.seed
+        ).items()
+    }
+    metrics |= _curve(inner, metrics, settings.updates, settings.seed)
+    clean = [pools[state][0][0] for state in states]
+    metrics["clean_accepted"] = _accepted(clean, threshold, settings.seed)
+    metrics["budget.labelled_steps"] = _budget(settings)
+    return metrics, [pools[state] for state in states]

@@ -28,12 +28,13 @@ from pydantic import Field, model_validator
 from rich.console import Console
 
 from sparring.errors import DataError
-from sparring.evaluation.outcome import candidate_record, write_evaluation
+from sparring.evaluation.outcome import CASES_FILE, Again, candidate_record, raw_records, write_evaluation
 from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.evaluation.scores import load_for_scoring
 from sparring.json_files import json_objects
 from sparring.locks import writes
 from sparring.oracles.equality import answer_groups
+from sparring.report.page import Run
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer, threshold_of
 from sparring.search.aggregation import AGGREGATIONS, aggregation_for
@@ -44,7 +45,7 @@ from sparring.traces.fields import Fields, finite_number, is_number
 from sparring.traces.formats.common import question_id
 from sparring.traces.ids import distinct_ids
 from sparring.traces.readers import read_traces_as
-from sparring.traces.records import Problem, Trace
+from sparring.traces.records import Label, Problem, Trace
 from sparring.traces.splitting import split_steps
 from sparring.worlds.subject import WorldText
 from sparring.worlds.world import judged, make_world
@@ -104,7 +105,13 @@ def evaluate_bon(
         rows, missing, who = found.rows, found.missing, found.who
     groups = [
         [
-            Sample(candidates.answers[c], candidates.correct[c], rows.get(c), sound(candidates.traces.get(c)))
+            Sample(
+                candidates.answers[c],
+                candidates.correct[c],
+                rows.get(c),
+                sound(candidates.traces.get(c)),
+                None if (known := candidates.traces.get(c)) is None else known.labels,
+            )
             for c in ids
         ]
         for ids in candidates.groups.values()
@@ -113,19 +120,7 @@ def evaluate_bon(
     if not sizes:
         raise DataError("no problem has a candidate")
     lines = curves(groups, sizes, seed=settings.seed)
-    drawn: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed, "unit": "fraction"}
-    metrics = {
-        f"{line}.n{n}.accuracy": bootstrap_mean(values, **drawn)
-        for line, by_size in lines.items()
-        for n, values in by_size.items()
-    }
-    for line in lines:
-        for baseline in _BASELINES:
-            if line not in (*_BASELINES, "pass", "ceiling"):
-                compared = paired_difference(lines[line][sizes[-1]], lines[baseline][sizes[-1]], **drawn)
-                metrics[f"{line}_minus_{baseline}"] = compared.difference
-                metrics[f"{line}_minus_{baseline}.p_value"] = Metric(compared.p_value)
-    metrics |= discrimination(candidates, rows, groups, settings)
+    metrics = _measured(list(candidates.groups), groups, lines, settings.resamples, settings.seed)
     counts = {
         "problems": len(groups),
         "candidates": sum(map(len, groups)),
@@ -156,6 +151,62 @@ def evaluate_bon(
     )  # fmt: skip
 
 
+def _measured(
+    problems: Sequence[str],
+    groups: Sequence[Sequence[Sample]],
+    lines: Mapping[str, Mapping[int, Sequence[float]]],
+    resamples: int,
+    seed: int,
+) -> dict[str, Metric]:
+    """Return the metrics of curves, the differences at the largest N, and the AUCs."""
+    drawn: dict[str, Any] = {"resamples": resamples, "seed": seed, "unit": "fraction"}
+    metrics = {
+        f"{line}.n{n}.accuracy": bootstrap_mean(values, **drawn)
+        for line, by_size in lines.items()
+        for n, values in by_size.items()
+    }
+    for line, by_size in lines.items():
+        largest = max(by_size)
+        for baseline in _BASELINES:
+            if line not in (*_BASELINES, "pass", "ceiling"):
+                compared = paired_difference(by_size[largest], lines[baseline][largest], **drawn)
+                metrics[f"{line}_minus_{baseline}"] = compared.difference
+                metrics[f"{line}_minus_{baseline}.p_value"] = Metric(compared.p_value)
+    return metrics | discrimination(problems, groups, resamples, seed)
+
+
+def recomputed(run: Run) -> Again:
+    """Return what `cases.jsonl` gives once more."""
+    settings = run.settings
+    stored = raw_records(run.folder / CASES_FILE, "scores", "labels", "sound")
+    groups = [
+        [
+            Sample(*one)
+            for one in zip(
+                *(record[name] for name in ("answers", "correct", "scores", "sound", "labels")), strict=True
+            )
+        ]
+        for record in stored
+    ]
+    sizes = sorted(set(settings["n"])) or curve_sizes(max(map(len, groups)))
+    lines = curves(groups, sizes, seed=settings["seed"])
+    problems = [record["id"] for record in stored]
+    metrics = _measured(problems, groups, lines, settings["resamples"], settings["seed"])
+    counts = {
+        "problems": len(groups),
+        "candidates": sum(map(len, groups)),
+        "empty": sum(not group for group in groups),
+        "short": sum(len(group) < sizes[-1] for group in groups),
+        "without_answer": sum(sample.answer is None for group in groups for sample in group),
+        "without_scores": sum(sample.scores is None for group in groups for sample in group),
+    }
+    again = [
+        _record(place, record["id"], record["candidates"], group, lines, settings["rule"])
+        for place, (record, group) in enumerate(zip(stored, groups, strict=True))
+    ]
+    return Again(metrics | {name: Metric(count) for name, count in counts.items()}, {CASES_FILE: again})
+
+
 def _records(
     candidates: Candidates,
     groups: Sequence[Sequence[Sample]],
@@ -166,33 +217,47 @@ def _records(
     cases: list[dict[str, Any]] = []
     misled: list[dict[str, Any]] = []
     for number, ((problem, ids), group) in enumerate(zip(candidates.groups.items(), groups, strict=True)):
-        totals = [AGGREGATIONS[rule](sample.scores) if sample.scores else None for sample in group]
+        record = _record(number, problem, ids, group, lines, rule)
+        totals, gap = record["totals"], record["gap"]
         right, wrong = (_best(group, totals, correct) for correct in (True, False))
-        gap = None if right is None or wrong is None else (totals[wrong] or 0.0) - (totals[right] or 0.0)
-        cases.append(
-            {
-                "id": problem,
-                "candidates": ids,
-                "answers": [sample.answer for sample in group],
-                "correct": [sample.correct for sample in group],
-                "totals": totals,
-                "accuracy": {
-                    line: {str(n): v[number] for n, v in sizes.items()} for line, sizes in lines.items()
-                },
-                "gap": gap,
-            }
-        )
+        cases.append(record)
         if gap is None or gap <= 0 or right is None or wrong is None:
             continue
         trace = candidates.traces.get(ids[wrong])
-        record = {"id": problem, "gap": gap, "chosen": ids[wrong], "totals": totals}
+        picked: dict[str, Any] = {"id": problem, "gap": gap, "chosen": ids[wrong], "totals": totals}
         for name, place in (("picked", wrong), ("right", right)):
             known = candidates.traces.get(ids[place])
             sample = group[place]
             steps = () if known is None else known.steps
-            record[name] = candidate_record(steps, sample.scores, totals[place] or 0.0, sample.answer)
-        misled.append(record if trace is None else record | {"problem": trace.problem.question})
+            picked[name] = candidate_record(steps, sample.scores, totals[place] or 0.0, sample.answer)
+        misled.append(picked if trace is None else picked | {"problem": trace.problem.question})
     return cases, sorted(misled, key=lambda record: -record["gap"])
+
+
+def _record(
+    number: int,
+    problem: str,
+    ids: Sequence[str],
+    group: Sequence[Sample],
+    lines: Mapping[str, Mapping[int, Sequence[float]]],
+    rule: str,
+) -> dict[str, Any]:
+    """Return the record of the problem of this number, with all that its numbers are made of."""
+    totals = [AGGREGATIONS[rule](sample.scores) if sample.scores else None for sample in group]
+    right, wrong = (_best(group, totals, correct) for correct in (True, False))
+    gap = None if right is None or wrong is None else (totals[wrong] or 0.0) - (totals[right] or 0.0)
+    return {
+        "id": problem,
+        "candidates": ids,
+        "answers": [sample.answer for sample in group],
+        "correct": [sample.correct for sample in group],
+        "scores": [sample.scores for sample in group],
+        "sound": [sample.sound for sample in group],
+        "labels": [sample.labels for sample in group],
+        "totals": totals,
+        "accuracy": {line: {str(n): v[number] for n, v in sizes.items()} for line, sizes in lines.items()},
+        "gap": gap,
+    }
 
 
 def _best(group: Sequence[Sample], totals: Sequence[float | None], correct: bool) -> int | None:
@@ -213,12 +278,14 @@ class Sample:
         correct: whether the answer is right.
         scores: of the steps; None: it has none.
         sound: whether every step is right; None: not known.
+        labels: of the steps; None: there are none.
     """
 
     answer: str | None
     correct: bool
     scores: Sequence[float] | None
     sound: bool | None = None
+    labels: Sequence[Label] | None = None
 
 
 def sound(trace: Trace | None) -> bool | None:
@@ -291,16 +358,13 @@ def rules_for(groups: Sequence[Sequence[Sample]]) -> Mapping[str, Callable[[Sequ
 
 
 def discrimination(
-    candidates: Candidates,
-    rows: Mapping[str, Sequence[float]],
-    groups: Sequence[Sequence[Sample]],
-    settings: BonSettings,
+    problems: Sequence[str], groups: Sequence[Sequence[Sample]], resamples: int, seed: int
 ) -> dict[str, Metric]:
     """Return how well scores tell right solutions from wrong ones, and right steps from first wrong ones: AUCs.
 
     Pooled over all candidates with scores (the interval is over problems), and within problems (`auc_within`).
     """
-    drawn = {"resamples": settings.resamples, "seed": settings.seed}
+    drawn = {"resamples": resamples, "seed": seed}
     metrics: dict[str, Metric] = {}
 
     def measure(name: str, scores: Sequence[float], labels: Sequence[bool], problems: Sequence[str]) -> None:
@@ -310,20 +374,19 @@ def discrimination(
 
     samples = [
         (problem, sample.scores, sample.correct)
-        for problem, group in zip(candidates.groups, groups, strict=True)
+        for problem, group in zip(problems, groups, strict=True)
         for sample in group
         if sample.scores
     ]
     for rule, aggregate in rules_for(groups).items():
         totals = [aggregate(scores) for _, scores, _ in samples]
-        labels, problems = [right for *_, right in samples], [problem for problem, *_ in samples]
-        measure(f"solution_auc.{rule or 'score'}", totals, labels, problems)
+        labels, clusters = [right for *_, right in samples], [problem for problem, *_ in samples]
+        measure(f"solution_auc.{rule or 'score'}", totals, labels, clusters)
     steps = [
         (problem, score, label >= 0.5)
-        for problem, ids in candidates.groups.items()
-        for identity in ids
-        if (trace := candidates.traces.get(identity)) is not None and trace.labels is not None
-        for score, label in zip(rows.get(identity, ()), trace.labels, strict=False)  # some have no scores
+        for problem, group in zip(problems, groups, strict=True)
+        for sample in group
+        for score, label in zip(sample.scores or (), sample.labels or (), strict=False)  # some have no scores
         if label is not None
     ]
     measure("step_auc", [row[1] for row in steps], [row[2] for row in steps], [row[0] for row in steps])

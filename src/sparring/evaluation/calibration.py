@@ -20,11 +20,20 @@ from pydantic import model_validator
 from rich.console import Console
 
 from sparring.errors import DataError
-from sparring.evaluation.outcome import worst_disagreements, write_evaluation
+from sparring.evaluation.outcome import (
+    CASES_FILE,
+    WORST_FILE,
+    Again,
+    raw_records,
+    worst_disagreements,
+    worst_numbers,
+    write_evaluation,
+)
 from sparring.evaluation.processbench import Case, best_threshold, by_subset, labelled_steps
-from sparring.evaluation.scored import ScoredSettings, Threshold, read_subsets, scored
+from sparring.evaluation.scored import ScoredSettings, Threshold, read_subsets, scored, subset_name
 from sparring.locks import writes
 from sparring.pictures import svg_of
+from sparring.report.page import Run
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer
 from sparring.statistics import (
@@ -35,6 +44,7 @@ from sparring.statistics import (
     finite,
     reliability_bins,
 )
+from sparring.traces.records import first_error_of
 
 PLOT_FILE = "reliability.svg"
 _EDGE = 1e-6  # scores of exactly 0 or 1 have no finite logit
@@ -87,11 +97,7 @@ def evaluate_calibration(
     cases |= by_subset(every)
     fitted, threshold, notes = None, found.threshold, []
     if settings.fit_on is not None:
-        steps = labelled_steps(cases[settings.fit_on])
-        fitted = fit_platt(steps.scores, steps.labels)
-        whole = [case for case in cases[settings.fit_on] if subsets.traces[case.id].first_error is not None]
-        mapped = [replace(case, scores=tuple(fitted(case.scores))) for case in whole]
-        threshold = best_threshold(mapped, settings.fit_on)
+        fitted, threshold = _fitted(cases[settings.fit_on], settings.fit_on)
         notes = [f"fitted on {settings.fit_on}, where its numbers are optimistic: scale {fitted.scale:.4g}, "
                  f"shift {fitted.shift:.4g}"]  # fmt: skip
     metrics, reliability = _measured(cases, fitted, settings)
@@ -121,6 +127,47 @@ def evaluate_calibration(
         store_calibration(settings.model, fitted, threshold)
         console.print(f"stored in {settings.model}/sparring.json", highlight=False, markup=False)
     return written
+
+
+def _fitted(cases: Sequence[Case], split: str) -> tuple[PlattMap, Threshold]:
+    """Return the map, and the threshold of mapped scores with the best F1, of the cases of a named split."""
+    steps = labelled_steps(cases)
+    fitted = fit_platt(steps.scores, steps.labels)
+    # Where it is known whether there is a wrong step, and which is the first.
+    whole = [case for case in cases if first_error_of(case.labels) is not None]
+    mapped = [replace(case, scores=tuple(fitted(case.scores))) for case in whole]
+    return fitted, best_threshold(mapped, split)
+
+
+def recomputed(run: Run) -> Again:
+    """Return what `cases.jsonl` gives once more, the fit included."""
+    settings = CalibrationSettings.model_construct(
+        **{name: run.settings[name] for name in ("fit_on", "resamples", "seed")}
+    )
+    every = [
+        Case(
+            record["subset"],
+            record["id"],
+            -1 if (first := first_error_of(record["labels"])) is None else first,
+            tuple(record["labels"]),
+            tuple(record["scores"]),
+        )
+        for record in raw_records(run.folder / CASES_FILE)
+    ]
+    cases: dict[str, list[Case]] = {subset_name(Path(file)): [] for file in run.settings["data"]}
+    cases |= by_subset(every)
+    fitted, found = None, {}
+    if settings.fit_on is not None:
+        fitted, threshold = _fitted(cases[settings.fit_on], settings.fit_on)
+        found = {"threshold": Metric(threshold.value)}
+    metrics, reliability = _measured(cases, fitted, settings)
+    # The worst are called so by the threshold that the scores came with, which a fitted one replaces in the metrics.
+    worst = worst_numbers(((case.id, case.scores, case.labels) for case in every), 0.5)
+    return Again(
+        metrics | found,
+        {WORST_FILE: [{name: one[name] for name in one if name != "threshold"} for one in worst]},
+        extra={"reliability": reliability, "fitted": fitted},
+    )
 
 
 def store_calibration(folder: Path, fitted: PlattMap, threshold: Threshold) -> None:

@@ -17,7 +17,7 @@ from pydantic import Field
 from rich.console import Console
 
 from sparring.errors import DataError
-from sparring.evaluation.outcome import write_evaluation
+from sparring.evaluation.outcome import CASES_FILE, Again, raw_records, write_evaluation
 from sparring.evaluation.processbench import (
     AVERAGES,
     MEASURES,
@@ -31,6 +31,7 @@ from sparring.evaluation.processbench import (
 )
 from sparring.evaluation.scored import Threshold, chosen_threshold, read_subsets, scores_from_files
 from sparring.locks import writes
+from sparring.report.page import Run
 from sparring.runs import Metric
 from sparring.settings import Settings
 from sparring.statistics import RESAMPLES, paired_difference
@@ -143,6 +144,23 @@ def compare(
     return metrics
 
 
+def recomputed(run: Run) -> Again:
+    """Return what `cases.jsonl` gives once more."""
+    settings = run.settings
+    cases: list[list[Case]] = [[], []]
+    for record in raw_records(run.folder / CASES_FILE, "labels", "problem"):
+        for side, name in zip(cases, ("scores_a", "scores_b"), strict=True):
+            labels, scores = tuple(record["labels"]), tuple(record[name])
+            side.append(
+                Case(record["subset"], record["id"], record["first_error"], labels, scores, record["problem"])
+            )
+    thresholds = [Threshold(one["value"], one["rule"]) for one in settings["thresholds"]]
+    if (split := settings["threshold_split"]) is not None:
+        thresholds = [best_threshold(by_subset(side).get(split, []), split) for side in cases]
+    metrics = compare(cases[0], cases[1], thresholds, settings["resamples"], settings["seed"])
+    return Again(metrics | {"cases": Metric(len(cases[0]))}, {CASES_FILE: _records(cases, thresholds)})
+
+
 def _right(case: Case, threshold: Threshold) -> bool:
     return first_error_below(case.scores, threshold.value) == case.first_error
 
@@ -152,7 +170,9 @@ def _records(cases: Sequence[Sequence[Case]], thresholds: Sequence[Threshold]) -
         {
             "subset": first.subset,
             "id": first.id,
+            "problem": first.problem,
             "first_error": first.first_error,
+            "labels": first.labels,
             "right_a": _right(first, thresholds[0]),
             "right_b": _right(second, thresholds[1]),
             "gap": max(abs(x - y) for x, y in zip(first.scores, second.scores, strict=True)),

@@ -41,7 +41,14 @@ from pydantic import Field, model_validator
 from rich.console import Console
 
 from sparring.errors import DataError
-from sparring.evaluation.outcome import markdown, markdown_tables, write_evaluation
+from sparring.evaluation.outcome import (
+    CASES_FILE,
+    Again,
+    markdown,
+    markdown_tables,
+    raw_records,
+    write_evaluation,
+)
 from sparring.fingerprints import records_digest
 from sparring.journals import Journal
 from sparring.locks import writes
@@ -49,7 +56,8 @@ from sparring.oracles.members import CORE, JUDGE, MEMBERS, check_members, short_
 from sparring.oracles.panel import Panel, combine
 from sparring.oracles.perturbations import PERTURBATIONS, style_of
 from sparring.oracles.sandbox import SandboxLimits
-from sparring.runs import Metric
+from sparring.report.page import Run
+from sparring.runs import METRICS_FILE, Metric
 from sparring.settings import Settings
 from sparring.statistics import RESAMPLES, bootstrap_mean, proportion
 from sparring.terminal import progress_bar
@@ -148,13 +156,8 @@ def write_audit(
     who: Mapping[str, Any] | None = None,
 ) -> dict[str, Metric]:
     """Write all files: verdicts, solutions, and `false_alarms`, the correct steps called wrong, as records and to read."""
-    metrics = rates(judged, resamples=settings.resamples, seed=settings.seed)
+    metrics = _measured(judged, found.tried, settings.resamples, settings.seed)
     alarms = false_alarms(judged)
-    made = Counter(group for one in judged for group in one.case.groups)
-    for group, tried in found.tried.items():
-        metrics[f"{group}.applies"] = proportion(made[group], tried)
-    metrics["cases"] = Metric(len(judged), unit="steps")
-    metrics["false_alarms"] = Metric(len(alarms), unit="steps")
     metrics["left_out"] = Metric(found.left_out.total(), unit="records and steps")
     readable = [
         {**_record(one), "question": one.case.problem.question, "prefix": one.case.prefix} for one in alarms
@@ -167,7 +170,12 @@ def write_audit(
         metrics,
         cases=map(_record, judged),
         worst=None,
-        extra={"left_out": left_out, "panel_reasons": reasons(judged), **(who or {})},
+        extra={
+            "left_out": left_out,
+            "panel_reasons": reasons(judged),
+            "tried": dict(found.tried),
+            **(who or {}),
+        },
         files={
             "false_alarms.jsonl": readable,
             SOLUTIONS_FILE: _solutions(judged),
@@ -179,6 +187,54 @@ def write_audit(
             f"{len(alarms)} correct steps called wrong by a judge: {out / 'false_alarms.md'}",
         ],
         console=console,
+    )
+
+
+def _measured(
+    judged: Sequence[Judged], tried: Mapping[str, int], resamples: int, seed: int
+) -> dict[str, Metric]:
+    """Return all rates, the share of steps that a kind of perturbation could be made of, and two counts."""
+    metrics = rates(judged, resamples=resamples, seed=seed)
+    made = Counter(group for one in judged for group in one.case.groups)
+    metrics |= {f"{group}.applies": proportion(made[group], count) for group, count in tried.items()}
+    metrics["cases"] = Metric(len(judged), unit="steps")
+    metrics["false_alarms"] = Metric(len(false_alarms(judged)), unit="steps")
+    return metrics
+
+
+def recomputed(run: Run) -> Again:
+    """Return what `cases.jsonl` and `solutions.jsonl`, which has the questions, give once more."""
+    questions = {
+        (record["set"], record["problem"]): record["question"]
+        for record in raw_records(run.folder / SOLUTIONS_FILE)
+    }
+    judged = []
+    for record in raw_records(run.folder / CASES_FILE):
+        groups, (problem, _, _) = tuple(record["sets"]), record["place"].rpartition(".")
+        question = questions[groups[0].partition(".")[0], problem]
+        verdicts = {
+            judge: Verdict(given["truth"], given["reason"], given["detail"], given["span"])
+            for judge, given in record["verdicts"].items()
+        }
+        case = Case(
+            groups,
+            record["label"],
+            record["place"],
+            Problem(problem, question),
+            (),
+            record["step"],
+            record["original"],
+        )
+        judged.append(Judged(case, verdicts))
+    if "tried" not in run.extra:
+        message = "is missing: an earlier version wrote this run, and left it out"
+        raise DataError(message, file=run.folder / METRICS_FILE, field="extra.tried")
+    settings = run.settings
+    metrics = _measured(judged, run.extra["tried"], settings["resamples"], settings["seed"])
+    return Again(
+        metrics,
+        {"false_alarms.jsonl": [_record(one) for one in false_alarms(judged)]},
+        extra={"panel_reasons": reasons(judged)},
     )
 
 

@@ -14,15 +14,18 @@ Not here: the numbers (one file per evaluation), which tables there are (`report
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from sparring.errors import DataError
 from sparring.files import atomic_write_jsonl, atomic_write_text
+from sparring.json_files import read_jsonl_objects
 from sparring.report.kinds import tables
-from sparring.report.page import write_report
-from sparring.runs import Metric, write_metrics
+from sparring.report.page import Run, write_report
+from sparring.runs import METRICS_FILE, Metric, write_metrics
 from sparring.settings import Settings, dump_settings
 from sparring.terminal import interval_caption, results_table
 from sparring.traces.records import Label, Problem, Trace
@@ -92,6 +95,68 @@ def write_evaluation(
     show_worst(console, worst or ())
     console.print(f"report: {write_report(out)}", highlight=False, markup=False, soft_wrap=True)
     return named
+
+
+# --- once more, from the raw records ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What the raw records of a run give once more, to be compared with what stands in its files.
+
+    Attributes:
+        metrics: by name, without the kind; those that the raw records do not hold are absent.
+        records: by file, what follows from the raw fields of its records, in order; a record may leave out fields.
+        texts: files that are made of the numbers alone.
+        extra: content of `metrics.json` under ``extra``.
+    """
+
+    metrics: Mapping[str, Metric]
+    records: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def raw_records(file: Path, *needed: str) -> list[dict[str, Any]]:
+    """Return the raw records of a run.
+
+    Raises:
+        DataError: no such file, or a record lacks a field, as those that an earlier version wrote do.
+    """
+    found = []
+    for line, record in read_jsonl_objects(file, loose=True):
+        for name in needed:
+            if name not in record:
+                message = "is missing: an earlier version wrote this run, and left it out"
+                raise DataError(message, file=file, line=line, field=name)
+        found.append(record)
+    return found
+
+
+def stored_threshold(run: Run, kind: str) -> float:
+    """Return the threshold that a run of a kind was measured with: its own number, and not the setting, names it.
+
+    Raises:
+        DataError: the run does not name it.
+    """
+    found = run.metrics.get(f"{kind}.threshold")
+    if found is None or found.value is None:
+        raise DataError("is missing", file=run.folder / METRICS_FILE, field=f"metrics.{kind}.threshold")
+    return found.value
+
+
+def worst_numbers(
+    cases: Iterable[tuple[str, Sequence[float], Sequence[Label]]], threshold: float
+) -> list[dict[str, Any]]:
+    """Return the first records of `worst_disagreements` without problem and steps."""
+    blank = (
+        (identity, Trace(Problem(identity, "?"), ("?",) * len(scores)), scores, labels)
+        for identity, scores, labels in cases
+    )
+    return [
+        {name: value for name, value in record.items() if name not in ("problem", "steps")}
+        for record in worst_disagreements(blank, threshold)[:MOST_WORST]
+    ]
 
 
 def show_tables(

@@ -21,14 +21,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from sparring.errors import DataError
-from sparring.evaluation.outcome import worst_disagreements, write_evaluation
+from sparring.evaluation.outcome import (
+    CASES_FILE,
+    WORST_FILE,
+    Again,
+    raw_records,
+    stored_threshold,
+    worst_disagreements,
+    worst_numbers,
+    write_evaluation,
+)
 from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.locks import writes
+from sparring.report.page import Run
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer
 from sparring.statistics import (
@@ -97,16 +108,7 @@ def evaluate_prmbench(
         "prmbench",
         settings,
         metrics | {name: Metric(value) for name, value in counts.items()},
-        cases=(
-            {
-                "id": case.id,
-                "class": case.error_class,
-                "right": case.right,
-                "accepted": [score >= threshold for score in case.scores],
-                "scores": case.scores,
-            }
-            for case in cases
-        ),
+        cases=(_record(case, threshold) for case in cases),
         worst=worst_disagreements(
             (
                 (case.id, traces[case.id], case.scores, [float(right) for right in case.right])
@@ -123,6 +125,39 @@ def evaluate_prmbench(
         ],
         console=console,
     )
+
+
+def recomputed(run: Run) -> Again:
+    """Return what `cases.jsonl` gives once more; a case's problem is the end of its id."""
+    threshold = stored_threshold(run, "prmbench")
+    cases = [
+        Case(
+            record["id"],
+            record["class"],
+            record["id"].removeprefix(record["class"] + "_"),
+            tuple(record["right"]),
+            tuple(record["scores"]),
+        )
+        for record in raw_records(run.folder / CASES_FILE)
+    ]
+    worst = worst_numbers(
+        ((case.id, case.scores, [float(right) for right in case.right]) for case in cases), threshold
+    )
+    metrics = evaluate(cases, threshold, resamples=run.settings["resamples"], seed=run.settings["seed"])
+    return Again(
+        metrics | {"cases": Metric(len(cases))},
+        {CASES_FILE: [_record(case, threshold) for case in cases], WORST_FILE: worst},
+    )
+
+
+def _record(case: Case, threshold: float) -> dict[str, Any]:
+    return {
+        "id": case.id,
+        "class": case.error_class,
+        "right": case.right,
+        "accepted": [score >= threshold for score in case.scores],
+        "scores": case.scores,
+    }
 
 
 def read_prmbench(data: list[Path]) -> tuple[dict[str, Trace], Counter[str], int]:

@@ -29,10 +29,20 @@ from pydantic import Field, model_validator
 from rich.console import Console
 
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation.outcome import MOST_WORST, worst_disagreements, write_evaluation
+from sparring.evaluation.outcome import (
+    CASES_FILE,
+    MOST_WORST,
+    WORST_FILE,
+    Again,
+    raw_records,
+    worst_disagreements,
+    worst_numbers,
+    write_evaluation,
+)
 from sparring.evaluation.scored import ScoredSettings, Threshold, read_subsets, scored
 from sparring.evaluation.scores import checked_scores
 from sparring.locks import writes
+from sparring.report.page import Run
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer
 from sparring.statistics import (
@@ -149,6 +159,32 @@ def evaluate_processbench(
     )
 
 
+def recomputed(run: Run) -> Again:
+    """Return what `cases.jsonl` gives once more."""
+    settings = run.settings
+    cases = [
+        Case(
+            record["subset"],
+            record["id"],
+            record["first_error"],
+            tuple(record["labels"]),
+            tuple(record["scores"]),
+            record["problem"],
+        )
+        for record in raw_records(run.folder / CASES_FILE, "labels", "problem")
+    ]
+    threshold = Threshold(settings["threshold"], settings["threshold_rule"])
+    if (split := settings["threshold_split"]) is not None:
+        threshold = best_threshold(by_subset(cases).get(split, []), split)
+    counts = {"threshold": Metric(threshold.value), "cases": Metric(len(cases))}
+    worst = worst_numbers(((case.id, case.scores, case.labels) for case in cases), threshold.value)
+    return Again(
+        evaluate(cases, threshold, resamples=settings["resamples"], seed=settings["seed"]) | counts,
+        {CASES_FILE: [case_record(case, threshold.value) for case in cases], WORST_FILE: worst},
+        extra={"reliability": reliability(cases)},
+    )
+
+
 _CONTRADICTIONS = {
     "all_right_wrong_answer": "records contradict themselves (every step is labelled right, the final answer is wrong)",
     "wrong_step_right_answer": "records reach a right final answer over a wrong step (which can be: errors cancel)",
@@ -212,9 +248,11 @@ def case_record(case: Case, threshold: float) -> dict[str, Any]:
     return {
         "subset": case.subset,
         "id": case.id,
+        "problem": case.problem,
         "first_error": case.first_error,
         "prediction": prediction,
         "right": prediction == case.first_error,
+        "labels": case.labels,
         "scores": case.scores,
     }
 

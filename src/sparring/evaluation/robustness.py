@@ -143,7 +143,7 @@ def probe_robustness(
             for (number, place), score in zip(fit, scores, strict=True)
         ]
     classes = {name: error_class for name, (error_class, _) in error_kinds(task).items()}
-    metrics = _measured(found, threshold, classes, seed)
+    metrics = probe_metrics(found, threshold, classes, seed)
     return Robustness(metrics, found, Counter({reason: count for reason, count in dropped.items() if count}))
 
 
@@ -176,16 +176,18 @@ def hacking_curve(
     return metrics
 
 
-def _measured(
+def probe_metrics(
     found: Sequence[Probe], threshold: float, classes: Mapping[str, str], seed: int
 ) -> dict[str, Metric]:
+    """Return ``<probe>.<kind>.<measure>``; `classes` has the class of an error's kind where that is not the kind itself."""
     metrics: dict[str, Metric] = {}
     rows: dict[tuple[str, str], list[Probe]] = {}
     for probe in found:
         rows.setdefault((probe.probe, probe.kind), []).append(probe)
         rows.setdefault((probe.probe, "all"), []).append(probe)
-        if probe.probe == "sensitivity" and classes[probe.kind] != probe.kind:
-            rows.setdefault(("sensitivity", classes[probe.kind].replace(" ", "_")), []).append(probe)
+        error_class = classes.get(probe.kind, probe.kind)
+        if probe.probe == "sensitivity" and error_class != probe.kind:
+            rows.setdefault(("sensitivity", error_class.replace(" ", "_")), []).append(probe)
     for (name, kind), members in rows.items():
         clusters = [probe.problem for probe in members]
         before = [float(probe.score_before >= threshold) for probe in members]

@@ -189,6 +189,11 @@ class Subsets:
             raise SettingsError(f"{setting}: no subset {name!r}: {', '.join(known)}")
 
 
+def subset_name(path: Path) -> str:
+    """Return what the subset of a data file is called: the file's name, as far as a metric's name may hold it."""
+    return re.sub(r"[^A-Za-z0-9_+@-]", "_", path.stem)
+
+
 def read_subsets(data: Sequence[Path], limit: int | None = None, seed: int = 0) -> Subsets:
     """Return the traces of data files; with a limit at most so many of each, a random sample in the file's order.
 
@@ -198,7 +203,7 @@ def read_subsets(data: Sequence[Path], limit: int | None = None, seed: int = 0) 
     subsets: dict[str, list[Trace]] = {}
     skipped = 0
     for path in data:
-        name = re.sub(r"[^A-Za-z0-9_+@-]", "_", path.stem)
+        name = subset_name(path)
         if name in subsets:
             raise DataError(f"another data file is named {name!r} too: subsets are named by file", file=path)
         result = read_traces_as(path)

@@ -29,7 +29,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from rich.console import Console
 
-from sparring.evaluation.outcome import candidate_record, write_evaluation
+from sparring.evaluation.outcome import CASES_FILE, Again, candidate_record, raw_records, write_evaluation
 from sparring.fingerprints import folder_identity
 from sparring.http_client import is_address
 from sparring.labels.answers import Checker
@@ -37,10 +37,12 @@ from sparring.labels.settings import SolverSettings, parse_prover
 from sparring.locks import writes
 from sparring.models.prompts import prompt_digest
 from sparring.oracles.equality import answer_groups
+from sparring.report.page import Run
 from sparring.rollouts.engine import Engine, room_note
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer, open_scorer, record_of, threshold_of
-from sparring.search.driver import Found, run_search
+from sparring.search.budget import Spent
+from sparring.search.driver import Candidate, Found, run_search
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.search.settings import MethodSettings
 from sparring.settings import dump_settings
@@ -318,9 +320,10 @@ def _records(every: dict[tuple[str, int], Sequence[Case]]) -> Iterator[dict[str,
 def _candidates(
     every: Mapping[tuple[str, int], Sequence[Case]], problems: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield, for every search, its question, and the answers of its candidates with whether they are right."""
+    """Yield, for every search, its question, and what is counted of its candidates; equal ones share a number."""
     for (method, n), cases in every.items():
         for case in cases:
+            numbers: dict[tuple[str, ...], int] = {}
             yield {
                 "method": method,
                 "n": n,
@@ -329,7 +332,44 @@ def _candidates(
                 "question": problems[case.problem],
                 "answers": case.answers,
                 "right": case.right,
+                "chosen": case.found.chosen,
+                "values": [one.value for one in case.found.candidates],
+                "finished": [one.finished for one in case.found.candidates],
+                "same": [numbers.setdefault(one.steps, len(numbers)) for one in case.found.candidates],
             }
+
+
+def recomputed(run: Run) -> Again:
+    """Return what `cases.jsonl` and `candidates.jsonl` give once more."""
+    settings = run.settings
+    every: dict[tuple[str, int], list[Case]] = {}
+    costs = raw_records(run.folder / CASES_FILE)
+    found = raw_records(run.folder / CANDIDATES_FILE, "chosen", "values", "finished", "same")
+    for cost, record in zip(costs, found, strict=True):
+        candidates = tuple(
+            Candidate((str(number),), finished, (), value)
+            for number, finished, value in zip(
+                record["same"], record["finished"], record["values"], strict=True
+            )
+        )
+        spent = Spent(**{name: cost[name] for name in COUNTS})
+        one = Found(
+            record["problem"], record["chosen"], candidates, spent, cost["counts"], None, cost["seconds"]
+        )
+        case = Case(
+            record["problem"], record["repeat"], one, tuple(record["answers"]), tuple(record["right"])
+        )
+        every.setdefault((record["method"], record["n"]), []).append(case)
+    again = [
+        {"right": case.solved, "candidates": len(case.right), "candidates_right": sum(case.right)}
+        for cases in every.values()
+        for case in cases
+    ]
+    (_, solutions), first = next(iter(every.items()))
+    base = Independent(every.pop(("independent", solutions)), solutions, settings["seed"])
+    metrics = curve_metrics(base, dict(every), sorted(settings["n"])) | discrimination(base)
+    metrics["problems"] = Metric(len({case.problem for case in first}), unit="problems")
+    return Again(metrics, {CASES_FILE: again})
 
 
 def _samples(

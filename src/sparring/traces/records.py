@@ -112,14 +112,7 @@ class Trace:
 
         A soft label counts as wrong below 0.5.
         """
-        if self.labels is None:
-            return None
-        for index, label in enumerate(self.labels):
-            if label is None:
-                return None
-            if label < 0.5:
-                return index
-        return -1
+        return None if self.labels is None else first_error_of(self.labels)
 
     def prefix(self, length: int) -> Trace:
         """Return the trace cut to its first `length` steps (1 ≤ length ≤ number of steps); the outcome is dropped."""
@@ -155,6 +148,16 @@ def labels_from_first_error(first_error: int, length: int) -> tuple[Label, ...]:
     if first_error == -1:
         return (1.0,) * length
     return (1.0,) * first_error + (0.0,) + (None,) * (length - first_error - 1)
+
+
+def first_error_of(labels: Sequence[Label]) -> int | None:
+    """Return what `Trace.first_error` says of these labels."""
+    for index, label in enumerate(labels):
+        if label is None:
+            return None
+        if label < 0.5:
+            return index
+    return -1
 
 
 def step_labels(truths: Sequence[str]) -> tuple[Label, ...]:

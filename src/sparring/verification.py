@@ -1,0 +1,366 @@
+"""Verification: are a run's numbers and tables what its raw records say? Everything is computed once more and compared.
+
+    sparring report runs/processbench --verify
+
+What is computed from what: evaluations from `cases.jsonl` and the files beside it (the function `recomputed` of each of
+them), training and reinforcement learning from their logs, labels from journal and traces, the demo from its own records
+and the runs within it. Of evaluations also what follows from the raw fields of a record (predictions, totals, who was
+right), the list of the worst, and the tables, which are functions of the numbers.
+
+Contract: nothing is written and no model is loaded. Numbers agree to a relative 1e-9, everything else exactly. A number
+that the raw records do not hold (seconds, memory, what a reader skipped) is named as such and never counted as verified;
+a run without raw records is an error.
+
+Not here: whether the raw records are true; they are what somebody who wants to believe a table can look at.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.console import Console
+
+from sparring.errors import DataError, SparringError
+from sparring.files import to_json
+from sparring.json_files import read_jsonl_objects
+from sparring.runs import METRICS_FILE, Metric, read_metrics
+
+if TYPE_CHECKING:
+    from sparring.evaluation.outcome import Again
+    from sparring.report.page import Run
+
+TOLERANCE = 1e-9
+MOST_SHOWN = 20
+FAILED = 1
+"""Exit status where something differs."""
+ABSENT = "(absent)"
+DEMO = "best_of_n"
+"""A word that begins names of the demo's numbers, and of nobody else's."""
+
+
+class Difference(NamedTuple):
+    """A place in a file of the run, what stands there, and what the raw records give."""
+
+    file: Path
+    field: str
+    stored: Any
+    recomputed: Any
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}: {self.field}: stored {_short(self.stored)}, recomputed {_short(self.recomputed)}"
+        )
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was compared.
+
+    Attributes:
+        differences: in the order of the files.
+        numbers: how many metrics the raw records give.
+        unverified: metrics that they do not hold.
+        files: what else was compared.
+    """
+
+    differences: list[Difference] = field(default_factory=list)
+    numbers: int = 0
+    unverified: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    def add(self, other: Verification) -> None:
+        """Count what was compared in a run within this one."""
+        self.differences += other.differences
+        self.numbers += other.numbers
+        self.unverified += other.unverified
+        self.files += other.files
+
+
+def report(run: Path, *, verify: bool = False, console: Console | None = None) -> None:
+    """Make the page of a finished run again; or, to verify it, compute its numbers once more and say what differs.
+
+    Raises:
+        SparringError, DataError: no finished run, or one whose records cannot be read.
+        SystemExit: something differs (status `FAILED`).
+    """
+    from sparring.report.page import write_report
+
+    console = console or Console()
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if not verify:
+        say(f"report: {write_report(run)}")
+        return
+    found = verify_run(run)
+    for one in found.differences[:MOST_SHOWN]:
+        say(str(one))
+    if len(found.differences) > MOST_SHOWN:
+        say(f"… and {len(found.differences) - MOST_SHOWN} more")
+    also = f"; also compared: {', '.join(dict.fromkeys(found.files))}" if found.files else ""
+    say(
+        f"{found.numbers} numbers computed again from raw records, {len(found.differences)} differences{also}"
+    )
+    if found.unverified:
+        say(f"not in the raw records, so not verified: {', '.join(found.unverified)}")
+    if found.differences:
+        raise SystemExit(FAILED)
+
+
+def verify_run(folder: Path) -> Verification:
+    """Compute a run's numbers once more from its raw records, and compare.
+
+    Raises:
+        SparringError: no finished run, of a kind that has no raw records, or one of another version.
+        DataError: a file does not hold what it should.
+    """
+    from sparring.report.page import read_run
+
+    run = read_run(folder)
+    file = folder / METRICS_FILE
+    stored = read_metrics(file)
+    stems = {name.partition(".")[0] for name in stored}
+    again, kind = _recomputed(run, stems)
+    found = Verification()
+    named = {f"{kind}.{name}" if kind else name: metric for name, metric in again.metrics.items()}
+    if not named:
+        raise SparringError(f"{folder}: nothing of this run's numbers is in its raw records")
+    found.differences += compare_metrics(file, stored, named)
+    found.numbers = len(named)
+    found.unverified = [name for name in stored if name not in named]
+    found.differences += _compare_files(folder, again, found.files)
+    extra = {name: run.extra.get(name, ABSENT) for name in again.extra}
+    found.differences += differing(file, extra, to_json(again.extra)[0], "extra")
+    written_by = run.context["versions"]
+    if isinstance(written_by, dict) and written_by.get("sparring") == version("sparring"):
+        found.differences += _compare_page(run, kind, found.files)
+    if kind is None and DEMO in stems:
+        from sparring.demo import METHODS
+
+        for method in METHODS:
+            found.add(verify_run(folder / method))
+    return found
+
+
+def compare_metrics(
+    file: Path, stored: Mapping[str, Metric], recomputed: Mapping[str, Metric]
+) -> Iterator[Difference]:
+    """Yield where metrics differ from those that stand in a file."""
+    for name, metric in recomputed.items():
+        if name not in stored:
+            yield Difference(file, f"metrics.{name}", ABSENT, metric.text(1, ".6g"))
+        else:
+            plain = to_json(metric)[0]
+            if not any(one.interval for one in stored.values()):
+                del plain["interval"]  # an earlier version did not name it
+            yield from differing(file, asdict(stored[name]), plain, f"metrics.{name}")
+
+
+def differing(file: Path, stored: Any, recomputed: Any, place: str) -> Iterator[Difference]:
+    """Yield where two JSON values differ; fields that only the stored one has are not compared."""
+    if isinstance(recomputed, dict) and isinstance(stored, dict):
+        for name, value in recomputed.items():
+            yield from differing(file, stored.get(name, ABSENT), value, f"{place}.{name}")
+    elif isinstance(recomputed, list) and isinstance(stored, list) and len(recomputed) == len(stored):
+        for number, (one, other) in enumerate(zip(stored, recomputed, strict=True)):
+            yield from differing(file, one, other, f"{place}[{number}]")
+    elif not _same(stored, recomputed):
+        yield Difference(file, place, stored, recomputed)
+
+
+def _same(stored: Any, recomputed: Any) -> bool:
+    if isinstance(stored, bool) or isinstance(recomputed, bool):
+        return stored is recomputed
+    if isinstance(stored, (int, float)) and isinstance(recomputed, (int, float)):
+        return math.isclose(stored, recomputed, rel_tol=TOLERANCE, abs_tol=1e-12)
+    return bool(stored == recomputed)
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.12g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _compare_files(folder: Path, again: Again, files: list[str]) -> Iterator[Difference]:
+    for name, records in again.records.items():
+        file = folder / name
+        files.append(name)
+        stored = [record for _, record in read_jsonl_objects(file, loose=True)]
+        if len(stored) != len(records):
+            yield Difference(file, "number of records", len(stored), len(records))
+            continue
+        for line, (one, other) in enumerate(zip(stored, records, strict=True), start=1):
+            yield from differing(file, one, to_json(other)[0], f"line {line}")
+    for name, text in again.texts.items():
+        files.append(name)
+        yield from _compare_text(folder / name, text)
+
+
+def _compare_page(run: Run, kind: str | None, files: list[str]) -> Iterator[Difference]:
+    """Yield where the page, with its tables, is not the one that the run's files give; training has none."""
+    from sparring.report.page import REPORT_FILE, evaluation_page
+
+    file = run.folder / REPORT_FILE
+    if file.is_file():
+        files.append(REPORT_FILE)
+        page = (
+            import_module("sparring.report.demo").demo_page(run)
+            if kind is None
+            else evaluation_page(run, kind)
+        )
+        yield from _compare_text(file, page)
+
+
+def _compare_text(file: Path, text: str) -> Iterator[Difference]:
+    stored = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    lines = text.splitlines()
+    for number, (one, other) in enumerate(zip(stored, lines, strict=False), start=1):
+        if one != other:
+            yield Difference(file, f"line {number}", one, other)
+            return
+    if len(stored) != len(lines):
+        yield Difference(file, "number of lines", len(stored), len(lines))
+
+
+# --- from raw records ------------------------------------------------------------------------------------------------
+
+
+def _recomputed(run: Run, stems: set[str]) -> tuple[Again, str | None]:
+    """Return what the raw records of a run give, and the kind of evaluation where it is one."""
+    from sparring.evaluation.outcome import Again
+    from sparring.report.kinds import KINDS
+
+    work: Callable[[Run], Any]
+    kind = None
+    if DEMO in stems:
+        work = import_module("sparring.demo").recomputed
+    elif len(stems) == 1 and stems <= KINDS.keys():
+        (kind,) = stems
+        work = import_module(f"sparring.evaluation.{kind}").recomputed
+    else:
+        for needed, logged in LOGGED.items():
+            if needed in stems:
+                work = logged
+                break
+        else:
+            raise SparringError(
+                f"{run.folder / METRICS_FILE}: numbers of no kind of run that is known ({', '.join(sorted(stems))})"
+            )
+    try:
+        found = work(run)
+    except SparringError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError) as error:
+        message = (
+            f"the raw records are not what a run of this version leaves ({type(error).__name__}: {error})"
+        )
+        raise DataError(message, file=run.folder) from error
+    return (found if isinstance(found, Again) else Again(found)), kind
+
+
+def _training(run: Run) -> dict[str, Metric]:
+    """Return what the log of `train aprm`, `prm`, `orm` or `value` gives."""
+    records = _log(run.folder / "log.jsonl")
+    seconds = sum(record["seconds"] for record in records)
+    found = {"training.seconds": Metric(seconds, unit="s")}
+    if records and "phase" in records[0]:
+        game = [record for record in records if record["phase"] == "game"]
+        found["training.updates"] = Metric(float(len(game)))
+        tokens = sum(record["tokens_per_second"] * record["seconds"] for record in records)
+        for name in ("fool_rate", "prm_accuracy_clean", "prm_accuracy_fresh"):
+            tail = [record[name] for record in game[-20:] if record.get(name) is not None]
+            if tail:
+                found[f"training.last_20.{name}"] = Metric(sum(tail) / len(tail), n=len(tail))
+    else:
+        found["training.updates"] = Metric(float(records[-1]["step"]))
+        tokens = sum(record["tokens"] for record in records)
+    found["training.tokens_per_second"] = Metric(tokens / seconds if seconds else None, unit="tokens/s")
+    return found
+
+
+def _rl(run: Run) -> dict[str, Metric]:
+    """Return what the logs of `train rl` give: its updates, and the evaluations at the start and in the end."""
+    from sparring.training.rl_monitors import evaluation_metrics
+
+    records, watched = _log(run.folder / "log.jsonl"), _log(run.folder / "watch.jsonl")
+    seconds = sum(record["seconds"] for record in records)
+    tokens = sum(record["tokens_per_second"] * record["seconds"] for record in records)
+    found = {
+        "rl.seconds": Metric(seconds or None, unit="s"),
+        "rl.tokens_per_second": Metric(tokens / seconds if seconds else None, unit="tokens/s"),
+        **evaluation_metrics(watched[0], "rl.start"),
+        **evaluation_metrics(watched[-1], "rl.end"),
+    }
+    if records:
+        found |= {
+            "rl.updates": Metric(float(records[-1]["step"])),
+            "rl.samples": Metric(float(records[-1]["samples"])),
+        }
+    if run.settings["refresh"] != "none":
+        refreshes = _log(run.folder / "refresh.jsonl")
+        found["rl.refreshes"] = Metric(float(sum(record["skipped"] is None for record in refreshes)))
+    return found
+
+
+def _labels(run: Run) -> dict[str, Metric]:
+    """Return what the journal of `label`, whose lines prove themselves, and the labelled traces give."""
+    from sparring.labels.job import JOURNAL_FILE, TRACES_FILE
+    from sparring.labels.journal import Journal
+    from sparring.labels.posterior import interval
+    from sparring.traces.readers import read_traces_as
+
+    with tempfile.TemporaryDirectory() as draft:  # a journal is opened for writing
+        copy = Path(shutil.copy(run.folder / JOURNAL_FILE, draft))
+        head = next(iter(_log(copy)), {})
+        journal = Journal(copy, head.get("job", {}))
+        journal.close()
+    traces = read_traces_as(run.folder / TRACES_FILE).traces
+    labels = [label for trace in traces for label in trace.labels or ()]
+    known = [label for label in labels if label is not None]
+    solutions = [one for group in journal.solutions.values() for one in group]
+    counted = {
+        "rollouts_unfinished": "rollout unfinished",
+        "rollouts_empty": "rollout empty",
+        "rollouts_without_answer": "rollout without an answer",
+        "rollouts_unreadable": "rollout with an unreadable answer",
+    }
+    right, count = sum(one.outcome is True for one in solutions), len(solutions)
+    low, high = interval(right, count) if solutions else (None, None)
+    share = right / count if solutions else None
+    return {
+        "label.solutions": Metric(count, unit="solutions"),
+        "label.solution_accuracy": Metric(share, low, high, count, "fraction"),
+        "label.labelled_solutions": Metric(len(traces), unit="solutions"),
+        "label.prefixes": Metric(len(journal.tallies), unit="prefixes"),
+        "label.rollouts": Metric(journal.rollouts, unit="rollouts"),
+        "label.mean_label": Metric(sum(known) / len(known) if known else None, n=len(known), unit="fraction"),
+        "label.unknown_labels": Metric(len(labels) - len(known), unit="steps"),
+        **{
+            f"label.{name}": Metric(journal.counts[count], unit="rollouts") for name, count in counted.items()
+        },
+        "label.prefixes_refused": Metric(journal.counts["prefix refused"], unit="prefixes"),
+    }
+
+
+LOGGED: dict[str, Callable[[Any], dict[str, Metric]]] = {
+    "training": _training,
+    "rl": _rl,
+    "label": _labels,
+}
+"""What computes the numbers of a run that is no evaluation, by the first word of their names."""
+
+
+def _log(file: Path) -> Sequence[dict[str, Any]]:
+    return [record for _, record in read_jsonl_objects(file, loose=True)]
