@@ -124,6 +124,20 @@ COMMANDS = (
         out=None,
     ),
     Command(
+        "plan",
+        "Plan a job before it is started: what fits, how long, at what price, and how it is launched.",
+        "planning.command:show_plan",
+        "planning.settings:PlanSettings",
+        arguments=(argument("model", "Model folder, or a well-known name such as Qwen2.5-7B.", str),),
+        options=(
+            option("formulas", bool, False, "Show how every number is computed.", "--formulas"),
+            option("as_json", bool, False, "Print one JSON object.", "--json"),
+        ),
+        target="",
+        after_stop="anew",
+        out=None,
+    ),
+    Command(
         "report",
         "Make the HTML page of a finished run again from its files, or verify its numbers.",
         "verification:report",

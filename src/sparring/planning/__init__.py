@@ -1,0 +1,1 @@
+"""What a job needs before it is started: memory, time, cost, and how it is launched."""

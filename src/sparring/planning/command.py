@@ -1,0 +1,200 @@
+"""`sparring plan`: what fits, how fast, how long, at what price, and how it is launched.
+
+Contract: prints a table, or with `--json` one JSON object; starts nothing and writes nothing. Every number comes with
+the formula that made it (`--formulas`). Numbers are estimates: `docs/scaling.md` says which were checked by measuring.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sparring.planning.fitting import Fit, Job, fit
+from sparring.planning.hardware import device_for, parse_gpus
+from sparring.planning.launching import launch
+from sparring.planning.memory import count, gib, total
+from sparring.planning.settings import PlanSettings
+from sparring.planning.shapes import Shape, find_shape
+from sparring.planning.timing import Stage, stages
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One number of a plan: where it stands, what it is, its value, as people read it, and how it was computed."""
+
+    section: str
+    name: str
+    value: float
+    shown: str
+    formula: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole plan."""
+
+    job: Job
+    fit: Fit
+    stages: list[Stage]
+    lines: list[Line]
+    launch: list[str]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the devices work."""
+        return sum(stage.seconds for stage in self.stages if stage.waits)
+
+
+def plan(model: str, settings: PlanSettings) -> Plan:
+    """Return the plan of a job.
+
+    Args:
+        model: a model's folder, or the name of a well-known one.
+        settings: all settings.
+
+    Raises:
+        CheckpointError: the folder's configuration cannot be used.
+        SettingsError: the model or GPU is unknown, or nothing fits; the message says what would.
+    """
+    shape = find_shape(model)
+    number, name = parse_gpus(settings.gpus)
+    device = device_for(name, settings.flops, settings.memory_gib)
+    job = Job(shape, settings, device, number)
+    found = fit(job)
+    work = stages(job, found)
+    lines = [*_model_lines(shape, found), *_memory_lines(job, found), *_time_lines(job, found, work)]
+    return Plan(job, found, work, lines, launch(model, job, found))
+
+
+def _model_lines(shape: Shape, found: Fit) -> Iterator[Line]:
+    words = f"{shape.vocabulary:,} × {shape.width:,}" + ("" if shape.tied else " × 2 (output head)")
+    formula = f"{shape.layers} layers × {count(shape.layer)} + {words} + {shape.width:,}"
+    yield Line("Model", "parameters", shape.parameters, count(shape.parameters), formula)
+    if shape.experts:
+        active = shape.multiplied + shape.embedding
+        said = f"{shape.experts_per_token} of {shape.experts} experts per token, and the output head"
+        yield Line("Model", "multiplied per token", active, count(active), said)
+    if found.training is not None and found.training.adapter == "lora":
+        own = found.training.trainable
+        said = f"rank {found.training.rank} × sides of the linear layers × {shape.layers} layers"
+        yield Line("Model", "an adapter", own, count(own), said)
+
+
+def _memory_lines(job: Job, found: Fit) -> Iterator[Line]:
+    section = "Memory of each device"
+    for part in found.parts:
+        yield Line(section, part.name, part.size, gib(part.size), part.formula)
+    used, room = total(found.parts), job.room
+    said = f"of {gib(room)} = {gib(job.device.memory)} × (1 − {job.settings.reserve})"
+    yield Line(section, "together", used, gib(used), said)
+    plan = found.training
+    if plan is not None:
+        placed = f"sharded over {plan.shards}" if plan.shards > 1 else "whole on each device"
+        again = ", activations computed again" if plan.checkpointing else ""
+        host = plan.trained * plan.trainable * (4 + plan.moment_bytes) + plan.previous * plan.trainable * 4
+        said = "trained weights, moments, earlier gradients, once more while a checkpoint is written"
+        yield Line(section, "host, for a checkpoint", host, gib(host), said)
+        yield Line(section, "placement", plan.shards, placed + again, f"sharding={job.settings.sharding}")
+    elif found.split > 1:
+        yield Line(
+            section, "placement", found.split, f"tensor-parallel over {found.split}", "the fewest that fit"
+        )
+    if found.rows > 1 or found.training is not None:
+        passed = f"{found.pass_tokens:,} tokens ({found.rows} texts)"
+        yield Line(
+            section, "a pass", found.pass_tokens, passed, "as many as fit, unless pass_tokens is given"
+        )
+    if found.sequences:
+        said = "max_sequences, or what fits into the KV cache"
+        yield Line(section, "decoded at once", found.sequences, f"{found.sequences:,} sequences", said)
+
+
+def _time_lines(job: Job, found: Fit, work: list[Stage]) -> Iterator[Line]:
+    section, settings = "Time", job.settings
+    for stage in work:
+        unit = "tokens/s" if stage.waits else "verdicts/s"
+        shown = f"{duration(stage.seconds)}, {count(stage.rate)} {unit}"
+        yield Line(section, stage.name, stage.seconds, shown, stage.formula)
+    seconds = sum(stage.seconds for stage in work if stage.waits)
+    gpu_hours = seconds / 3600 * job.count
+    yield Line(section, "together", seconds, duration(seconds), "the stages one after another")
+    if job.device.name == "cpu":
+        return
+    hours = f"{gpu_hours:,.4g} GPU hours"
+    yield Line(section, "GPU hours", gpu_hours, hours, f"{job.count} × {seconds / 3600:,.4g} h")
+    failures = gpu_hours / settings.gpu_hours_between_failures
+    said = f"{gpu_hours:,.4g} GPU hours ÷ {settings.gpu_hours_between_failures:,.0f} per failure"
+    yield Line(section, "failures expected", failures, f"{failures:,.3g}", said)
+    if settings.price is not None:
+        cost = gpu_hours * settings.price
+        yield Line(
+            section, "cost", cost, f"{cost:,.2f}", f"{gpu_hours:,.4g} GPU hours × {settings.price:,g} each"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people."""
+    if seconds < 120:
+        return f"{seconds:,.3g} s"
+    return f"{seconds / 60:,.3g} min" if seconds < 7200 else f"{seconds / 3600:,.4g} h"
+
+
+def to_dict(found: Plan) -> dict[str, Any]:
+    """Return a plan as JSON-like values."""
+    sections: dict[str, Any] = {}
+    for line in found.lines:
+        record = asdict(line)
+        sections.setdefault(record.pop("section"), []).append(record)
+    return {
+        "model": found.job.shape.name,
+        "settings": found.job.settings.model_dump(mode="json"),
+        "device": {**asdict(found.job.device), "count": found.job.count},
+        "sections": sections,
+        "launch": found.launch,
+    }
+
+
+def table(found: Plan, *, formulas: bool) -> Table:
+    """Return the table of a plan; with formulas it has a column more."""
+    settings = found.job.settings
+    grid = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"{found.job.shape.name}: {settings.job} on {settings.gpus}",
+    )
+    grid.add_column("", overflow="fold")
+    grid.add_column("estimate", justify="right", overflow="fold")
+    if formulas:
+        grid.add_column("formula", overflow="fold")
+    section = ""
+    for line in found.lines:
+        if line.section != section:
+            section = line.section
+            grid.add_section()
+            grid.add_row(f"[bold]{escape(section)}[/bold]")
+        grid.add_row(escape(line.name), escape(line.shown), *([escape(line.formula)] if formulas else []))
+    return grid
+
+
+def show_plan(model: str, *, settings: PlanSettings, formulas: bool, as_json: bool) -> None:
+    """Print a plan."""
+    found = plan(model, settings)
+    if as_json:
+        print(json.dumps(to_dict(found), ensure_ascii=False, indent=2))
+        return
+    console = Console()
+    console.print(table(found, formulas=formulas))
+    console.print("Launch:")
+    for line in found.launch:
+        console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
+    console.print(
+        "Estimates. Memory and time were checked on processors, never on a GPU (docs/scaling.md).",
+        style="dim",
+    )

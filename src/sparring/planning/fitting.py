@@ -1,0 +1,239 @@
+"""Which way of placing a job on its devices fits, and how large its passes can be.
+
+Contract: ways are tried from the fastest to the most frugal, and the first that fits is taken; what does not fit in any
+way is refused with the parts that are too large and the nearest change that would fit. Not here: how long it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sparring.errors import SettingsError
+from sparring.planning.hardware import Device, parse_gpus
+from sparring.planning.memory import (
+    Numbers,
+    Part,
+    Training,
+    count,
+    gib,
+    serving_per_token,
+    total,
+)
+from sparring.planning.settings import PlanSettings
+from sparring.planning.shapes import Shape
+
+MOST_TOKENS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is planned, and on what.
+
+    Attributes:
+        shape: of the model.
+        settings: all settings.
+        device: one of the devices.
+        count: how many.
+    """
+
+    shape: Shape
+    settings: PlanSettings
+    device: Device
+    count: int
+
+    @property
+    def numbers(self) -> Numbers:
+        """Type of forward passes."""
+        return self.settings.dtype or ("float32" if self.device.name == "cpu" else "bfloat16")
+
+    @property
+    def width(self) -> int:
+        """Bytes of such a number."""
+        return 2 if self.numbers == "bfloat16" else 4
+
+    @property
+    def trains(self) -> bool:
+        """Whether weights are moved."""
+        return self.settings.job not in ("label", "score")
+
+    @property
+    def room(self) -> float:
+        """Bytes that may be used of each device."""
+        return self.device.memory * (1 - self.settings.reserve)
+
+    @property
+    def prm_row(self) -> int:
+        """Tokens of a state's row for the PRM: question, solution, all rewrites."""
+        return self.settings.trace_tokens + self.settings.samples_per_state * self.settings.step_tokens
+
+    @property
+    def adversary_row(self) -> int:
+        """Tokens of a state's row for the adversary: question, half a solution, the step, all rewrites."""
+        s = self.settings
+        return s.prompt_tokens + s.answer_tokens // 2 + (1 + s.samples_per_state) * s.step_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A placement that fits.
+
+    Attributes:
+        parts: bytes on each device.
+        pass_tokens: tokens of a forward pass on a device.
+        rows: texts (states of the game) in it.
+        training: how it is trained; None where nothing is.
+        sequences: that are decoded at once on each group of `split` devices; 0 where nothing is decoded.
+        split: devices that one copy of an engine's weights is on.
+    """
+
+    parts: list[Part]
+    pass_tokens: int
+    rows: int
+    training: Training | None = None
+    sequences: int = 0
+    split: int = 1
+
+
+def fit(job: Job) -> Fit:
+    """Return the first placement that fits.
+
+    Raises:
+        SettingsError: none does.
+    """
+    closest: list[Part] = []
+    for parts, found in placements(job):
+        if found is not None:
+            return found
+        if not closest or total(parts) < total(closest):
+            closest = parts
+    largest = max(closest, key=lambda part: part.size)
+    raise SettingsError(
+        f"{job.shape.name}, {job.settings.job}, does not fit {job.settings.gpus}: {gib(total(closest))} are needed on "
+        f"each, {gib(job.room)} are there (largest: {largest.name}, {gib(largest.size)}); {remedy(job)}"
+    )
+
+
+def placements(job: Job) -> Iterator[tuple[list[Part], Fit | None]]:
+    """Yield placements, from the fastest to the most frugal: what the smallest pass needs, and the fit if it does."""
+    if not job.trains:
+        for split in (n for n in (1, 2, 4, 8) if job.count % n == 0):
+            yield reading(job, split)
+        return
+    given = job.settings.gradient_checkpointing
+    ways = {"auto": (False, True), "none": (False,), "full": (True,)}[job.settings.sharding]
+    for sharded in ways:
+        if sharded and job.count == 1:
+            continue
+        for checkpointing in (False, True) if given is None else (given,):
+            yield training(job, checkpointing, job.count if sharded else 1)
+
+
+def training(job: Job, checkpointing: bool, shards: int) -> tuple[list[Part], Fit | None]:
+    """Return what the smallest pass of a training needs on each device, and the fit with the largest."""
+    settings = job.settings
+    game, policy = settings.job == "aprm", settings.job == "rl"
+    plan = Training(
+        job.shape,
+        settings.adapter,
+        settings.lora_rank,
+        job.numbers,
+        checkpointing,
+        roles=4 if game else 2 if policy and settings.adapter == "full" else 1,
+        trained=2 if game else 1,
+        previous=2 if game else 0,
+        moment_bytes=2 if settings.eight_bit else 8,
+        masked=game,
+        policy_head=game or policy,
+        shards=shards,
+    )
+    standing = plan.standing()
+    row = max(job.prm_row, job.adversary_row) if game else settings.trace_tokens
+    sampled = settings.samples_per_state * settings.step_tokens if game else settings.answer_tokens
+    free = job.room - total(standing)
+    smallest = total(plan.pass_parts(1, row, sampled if game or policy else 0))
+    most = settings.pass_tokens or MOST_TOKENS
+    rows = max(1, most // row)
+    if settings.pass_tokens is None:
+        rows = min(rows, max(1, int(free // smallest)))
+        if game:
+            rows = min(rows, -(-settings.states_per_update // job.count))
+    parts = [*standing, *plan.pass_parts(rows, row, sampled if game or policy else 0)]
+    if total(parts) > job.room:
+        return parts, None
+    sequences = 0
+    if game:
+        sequences = settings.samples_per_state * -(-settings.states_per_update // job.count)
+    elif policy:
+        sequences = settings.samples_per_problem * -(-settings.problems_per_update // job.count)
+        sequences = max(1, min(sequences, settings.max_sequences, int(free // max(1, _kv(job)))))
+    return parts, Fit(parts, rows * row, rows, plan, sequences, 1)
+
+
+def reading(job: Job, split: int) -> tuple[list[Part], Fit | None]:
+    """Return what scoring or decoding needs on each of the `split` devices that share a copy, and the fit."""
+    shape, settings = job.shape, job.settings
+    whole = shape.backbone if settings.job == "score" else shape.parameters
+    among = f" ÷ {split}" if split > 1 else ""
+    weights = Part("weights", whole * job.width / split, f"{count(whole)} × {job.width} B{among}")
+    per_token, said = serving_per_token(shape, job.numbers)
+    row = settings.trace_tokens
+    free = job.room - weights.size
+    if settings.job == "score":
+        most = settings.pass_tokens or MOST_TOKENS
+        rows = max(1, most // row)
+        if settings.pass_tokens is None:
+            rows = min(rows, max(1, int(free // (row * per_token / split))))
+        passed = Part(
+            "activations", rows * row * per_token / split, f"{rows} × {row:,} tokens × {said}{among}"
+        )
+        parts = [weights, passed]
+        return parts, Fit(parts, rows * row, rows, split=split) if total(parts) <= job.room else None
+    tokens = settings.pass_tokens or 8192
+    passed = Part(
+        "activations", tokens * per_token / split, f"{tokens:,} tokens read at once × {said}{among}"
+    )
+    sequences = max(1, min(settings.max_sequences, int((free - passed.size) // (_kv(job) / split))))
+    cache = Part(
+        "KV cache",
+        sequences * _kv(job) / split,
+        f"{sequences} sequences × {row:,} tokens × {shape.kv_bytes(job.width):,} B{among}",
+    )
+    parts = [weights, passed, cache]
+    found = Fit(parts, tokens, 1, sequences=sequences, split=split) if total(parts) <= job.room else None
+    return parts, found
+
+
+def _kv(job: Job) -> float:
+    """Return the bytes of keys and values of one whole text."""
+    return job.settings.trace_tokens * job.shape.kv_bytes(job.width)
+
+
+def remedy(job: Job) -> str:
+    """Return the nearest change of the settings that would fit, in words."""
+    changes: list[tuple[str, PlanSettings, int]] = []
+    settings = job.settings
+    if settings.pass_tokens is not None:
+        changes.append(("pass_tokens=null", settings.model_copy(update={"pass_tokens": None}), job.count))
+    if settings.gradient_checkpointing is False:
+        more = settings.model_copy(update={"gradient_checkpointing": None})
+        changes.append(("gradient_checkpointing=null", more, job.count))
+    if settings.sharding == "none":
+        changes.append(("sharding=auto", settings.model_copy(update={"sharding": "auto"}), job.count))
+    if job.trains and settings.adapter == "full":
+        changes.append(("adapter=lora", settings.model_copy(update={"adapter": "lora"}), job.count))
+    _, name = parse_gpus(settings.gpus)
+    number = job.count
+    while number < 4096 and name != "cpu":
+        number *= 2
+        changes.append((f"gpus={number}x{name}", settings, number))
+    found = []
+    for words, changed, devices in changes:
+        other = Job(job.shape, changed, job.device, devices)
+        if any(one is not None for _, one in placements(other)):
+            found.append(words)
+            if words.startswith("gpus"):
+                break
+    if found:
+        return "it fits with " + " or ".join(found)
+    return "shorter texts (prompt_tokens, steps, step_tokens) or a smaller model would"

@@ -1,0 +1,80 @@
+"""The commands that launch a planned job.
+
+Contract: lines for a shell, in order; files that only the user knows are named `data.jsonl`, `problems.jsonl`.
+"""
+
+from __future__ import annotations
+
+from sparring.planning.fitting import Fit, Job
+from sparring.planning.hardware import PER_MACHINE
+
+FSDP = "configs/fsdp2.yaml"
+
+
+def launch(model: str, job: Job, found: Fit) -> list[str]:
+    """Return the commands, in order."""
+    s = job.settings
+    if s.job == "score":
+        return [*_ray(job), f"sparring score {model} data.jsonl --out scores.jsonl{_engine(job)}"]
+    if s.job == "label":
+        return _label(model, job, found)
+    return [_train(model, job, found)]
+
+
+def _ray(job: Job) -> list[str]:
+    if job.count <= PER_MACHINE:
+        return []
+    return ["ray start --head  # and on every other machine: ray start --address=<head>:6379"]
+
+
+def _engine(job: Job) -> str:
+    return " --engine ray" if job.count > 1 else ""
+
+
+def _label(model: str, job: Job, found: Fit) -> list[str]:
+    s = job.settings
+    here = min(job.count, PER_MACHINE)
+    serve = f"vllm serve {model} --enable-prefix-caching --max-num-seqs {found.sequences}"
+    if found.split > 1:
+        serve += f" --tensor-parallel-size {found.split}"
+    if here > found.split:
+        serve += f" --data-parallel-size {here // found.split}"
+    if job.count > here:
+        serve += f"  # on each of {job.count // here} machines"
+    label = (
+        f"sparring label policy=http://localhost:8000/v1 data=problems.jsonl n_cov={s.n_cov} n_mc={s.n_mc} "
+        f"max_new_tokens={2 * s.answer_tokens}{_engine(job)}"
+    )
+    return [serve, *_ray(job), label]
+
+
+def _train(model: str, job: Job, found: Fit) -> str:
+    s, plan = job.settings, found.training
+    assert plan is not None
+    start = "sparring"
+    if job.count > 1:
+        start = f"accelerate launch --num_processes {job.count} -m sparring"
+        if plan.shards > 1:
+            start = start.replace("launch", f"launch --config_file {FSDP}")
+    words = [f"{start} train {s.job}", f"adapter={s.adapter}"]
+    words.append(f"policy={model}" if s.job == "rl" else f"backbone={model}")
+    if s.adapter == "lora":
+        words.append(f"lora_rank={s.lora_rank}")
+    words.append(f"dtype={job.numbers}")
+    if plan.checkpointing:
+        words.append("gradient_checkpointing=true")
+    if s.job == "aprm":
+        words += ["task=text", "data=problems.jsonl", f"updates={s.updates}"]
+        words += [f"states_per_update={s.states_per_update}", f"samples_per_state={s.samples_per_state}"]
+        words += [f"max_step_tokens={2 * s.step_tokens}", f"states_per_pass={found.rows}"]
+    elif s.job == "rl":
+        words += ["task=text", "data=problems.jsonl", f"updates={s.updates}"]
+        words += [
+            f"problems_per_update={s.problems_per_update}",
+            f"samples_per_problem={s.samples_per_problem}",
+        ]
+        words += [f"max_new_tokens={2 * s.answer_tokens}", f"tokens_per_pass={found.pass_tokens}"]
+    else:
+        words += ["data=data.jsonl", f"epochs={s.epochs}", f"batch_traces={s.batch_traces}"]
+        words.append(f"token_budget={found.pass_tokens}")
+    return " ".join([*words, f"--out runs/{s.job}"])

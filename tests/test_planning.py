@@ -1,0 +1,320 @@
+"""Plans: parameters, memory, time, what is refused, and the command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from typer.testing import CliRunner
+
+from sparring.__main__ import app
+from sparring.errors import CheckpointError, SettingsError
+from sparring.models.branches import BranchedRow, collate, hidden_states
+from sparring.models.roles import lora_config
+from sparring.planning.command import plan
+from sparring.planning.hardware import DEVICES, measured_flops, parse_gpus
+from sparring.planning.memory import Training, total
+from sparring.planning.settings import PlanSettings
+from sparring.planning.shapes import find_shape, shape_of
+
+# --- parameters ----------------------------------------------------------------------------------------------------------
+
+DENSE = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3")
+MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe")
+
+
+def small(family: str, **other: Any) -> Any:
+    """A small configuration whose dimensions all differ."""
+    given = {
+        "hidden_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "intermediate_size": 200,
+        "vocab_size": 1000,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    if family in ("qwen3", "gemma", "gemma2", "gemma3_text", "qwen3_moe"):
+        given["head_dim"] = 24
+    if family == "qwen2_moe":
+        given |= {"shared_expert_intermediate_size": 120, "moe_intermediate_size": 64, "num_experts": 5}
+    elif family == "qwen3_moe":
+        given |= {"moe_intermediate_size": 64, "num_experts": 5}
+    return CONFIG_MAPPING[family](**given | other)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", [*DENSE, *MIXTURES])
+def test_parameters_are_those_of_the_model_itself(family: str, tied: bool) -> None:
+    config = small(family, tie_word_embeddings=tied)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert shape_of(config, family).parameters == model.num_parameters()
+
+
+def test_biases_are_counted() -> None:
+    config = small("llama", attention_bias=True, mlp_bias=True)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert shape_of(config, "x").parameters == model.num_parameters()
+
+
+@pytest.mark.filterwarnings("ignore:The following")
+@pytest.mark.parametrize("family", [*DENSE, *MIXTURES])
+def test_adapters_are_those_that_peft_makes(family: str) -> None:
+    config = small(family)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+        model.add_adapter(lora_config(model, 4, "all-linear", ("lm_head",)))
+    made = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
+    assert shape_of(config, family).adapter(4) == made
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [  # as the makers' folders have them
+        ("Qwen/Qwen2.5-0.5B-Instruct", 494_032_768),
+        ("Qwen2.5-1.5B", 1_543_714_304),
+        ("Qwen/Qwen2.5-Math-7B-Instruct", 7_615_616_512),
+        ("qwen2.5-14b", 14_770_033_664),
+        ("Qwen2.5-72B", 72_706_203_648),
+        ("Qwen3-0.6B", 596_049_920),
+        ("Qwen3-8B", 8_190_735_360),
+        ("Qwen3-32B", 32_762_123_264),
+        ("Qwen3-30B-A3B", 30_532_122_624),
+        ("meta-llama/Llama-3.2-1B", 1_235_814_400),
+        ("meta-llama/Meta-Llama-3.1-8B-Instruct", 8_030_261_248),
+        ("Llama-3.1-70B", 70_553_706_496),
+        ("google/gemma-2-9b-it", 9_241_705_984),
+        ("SmolLM2-135M-Instruct", 134_515_008),
+        ("Mixtral-8x7B-v0.1", 46_702_792_704),
+    ],
+)
+def test_well_known_models_have_their_published_number_of_parameters(name: str, parameters: int) -> None:
+    assert find_shape(name).parameters == parameters
+
+
+def test_a_folder_is_read_as_it_is(tiny_folder: Any) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder)
+    assert find_shape(str(tiny_folder)).parameters == model.num_parameters()
+    assert find_shape("tiny-chain-policy").layers > 0
+
+
+# --- memory --------------------------------------------------------------------------------------------------------------
+
+
+def saved_bytes(layers: int, family: str, adapter: str, numbers: str, masked: bool) -> float:
+    """Bytes per token that a model's decoder keeps for the backward pass, without weights and copies of them."""
+    config = small(family, num_hidden_layers=layers, intermediate_size=144)
+    half = numbers == "bfloat16"
+    model = AutoModelForCausalLM.from_config(
+        config, dtype=torch.bfloat16 if half and adapter == "lora" else torch.float32
+    )
+    if adapter == "lora":
+        model.requires_grad_(False)
+        model.add_adapter(lora_config(model, 4, "all-linear", ("lm_head",)))
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.data = parameter.data.float()
+                parameter.requires_grad_(True)
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    columns = 64
+    rows = [BranchedRow(list(range(columns // 2)), [[3] * (columns // 4)] * 2)] * 2
+    batch = collate(rows, 0, torch.device("cpu"), torch.bfloat16 if half else torch.float32)
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", torch.bfloat16, enabled=half):
+        if masked:
+            hidden_states(model.base_model, batch)
+        else:
+            model.base_model(input_ids=batch.ids, use_cache=False)
+    tokens = batch.ids.numel()
+    sizes = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for tensor in kept
+        if tensor.untyped_storage().data_ptr() not in weights
+        and (tensor.dim() != 2 or tensor.shape[0] == tokens)  # a matrix of other sides is a weight's copy
+    }
+    return sum(sizes.values()) / tokens
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("adapter", "numbers"),
+    [("full", "float32"), ("lora", "float32"), ("full", "bfloat16"), ("lora", "bfloat16")],
+)
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_a_layer_keeps_what_the_formula_says(family: str, adapter: Any, numbers: Any, masked: bool) -> None:
+    one, two = (saved_bytes(layers, family, adapter, numbers, masked) for layers in (1, 2))
+    shape = shape_of(small(family, intermediate_size=144), family)
+    said = Training(shape, adapter, 4, numbers, checkpointing=False, masked=masked).kept_per_token()
+    assert said == pytest.approx(two - one, rel=0.02)
+
+
+MODELS = st.sampled_from(["Qwen2.5-0.5B", "Qwen2.5-7B", "Llama-3.1-70B", "Qwen3-30B-A3B", "gemma-2-9b"])
+TRAINED = st.sampled_from(["aprm", "prm", "orm", "value", "rl"])
+
+
+@given(
+    model=MODELS,
+    adapter=st.sampled_from(["lora", "full"]),
+    numbers=st.sampled_from(["float32", "bfloat16"]),
+    checkpointing=st.booleans(),
+    roles=st.sampled_from([1, 4]),
+    shards=st.integers(2, 500),
+    rows=st.integers(1, 64),
+    row=st.integers(1, 4096),
+)
+@settings(max_examples=60)
+def test_more_shards_longer_rows_and_more_of_them_move_memory_one_way(
+    model: str, adapter: Any, numbers: Any, checkpointing: bool, roles: int, shards: int, rows: int, row: int
+) -> None:
+    one = Training(find_shape(model), adapter, 16, numbers, checkpointing, roles=roles, shards=shards)
+
+    def size(training: Training, rows: int, row: int) -> float:
+        return total([*training.standing(), *training.pass_parts(rows, row, sampled=row)])
+
+    assert size(replace(one, shards=shards + 1), rows, row) <= size(one, rows, row)
+    assert size(one, rows, row + 1) > size(one, rows, row)
+    assert size(one, rows + 1, row) > size(one, rows, row)
+    assert size(replace(one, checkpointing=True), rows, row) <= size(
+        replace(one, checkpointing=False), rows, row
+    )
+
+
+@given(
+    model=MODELS,
+    job=st.sampled_from(["aprm", "prm", "rl", "label", "score"]),
+    gpus=st.sampled_from([8, 16, 64]),
+    device=st.sampled_from(["H100", "H200", "B200", "MI300X"]),
+    steps=st.integers(2, 20),
+)
+@settings(max_examples=60)
+def test_longer_solutions_cost_more_and_more_devices_take_no_longer_each(
+    model: str, job: Any, gpus: int, device: str, steps: int
+) -> None:
+    given = PlanSettings(job=job, gpus=f"{gpus}x{device}", steps=steps)
+    first = plan(model, given)
+    assert plan(model, given.model_copy(update={"steps": steps + 1})).seconds >= first.seconds
+    more = plan(model, given.model_copy(update={"gpus": f"{2 * gpus}x{device}"}))
+    assert total(more.fit.parts) <= more.job.room
+    if job == "score":  # elsewhere a batch can be too small for so many, and the network slower than a machine
+        assert more.seconds <= first.seconds * 1.001
+
+
+def test_what_fits_is_the_fastest_way_that_does() -> None:
+    def placement(**given: Any) -> tuple[int, bool]:
+        found = plan("Qwen2.5-7B", PlanSettings(job="prm", **given)).fit.training
+        assert found is not None
+        return found.shards, found.checkpointing
+
+    assert placement(gpus="8xH100") == (1, False)
+    assert placement(gpus="8xH100", adapter="full") == (8, False)
+    assert placement(gpus="4xH100", adapter="full", steps=200) == (4, True)
+    assert placement(gpus="8xH100", gradient_checkpointing=True) == (1, True)
+    assert placement(gpus="8xH100", sharding="full") == (8, False)
+
+
+def test_a_large_model_is_served_on_several_devices() -> None:
+    found = plan("Llama-3.1-70B", PlanSettings(job="label", gpus="8xH100"))
+    assert found.fit.split >= 2 and found.fit.sequences > 1
+    assert f"--tensor-parallel-size {found.fit.split}" in found.launch[0]
+
+
+# --- what is refused -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "0xH100", "8x", "8 of H100", "xH100", "-1xH100", "2xcpu"])
+def test_gpus_that_are_no_number_and_name_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="gpus: "):
+        parse_gpus(text)
+
+
+def test_gpus_are_read_as_people_write_them() -> None:
+    assert parse_gpus("8xH100") == (8, "H100")
+    assert parse_gpus("8 x h100") == (8, "H100")
+    assert parse_gpus("a100") == (1, "A100-80")
+    assert parse_gpus("cpu") == (1, "cpu")
+    assert all(parse_gpus(name) == (1, name) for name in DEVICES)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "said"),
+    [
+        ("Qwen2.5-9B", {}, "did you mean 'qwen2.5-"),
+        ("no-such-model", {}, "is no model folder"),
+        ("Qwen2.5-7B", {"gpus": "8xH10"}, "did you mean 'H100'"),
+        ("Qwen2.5-7B", {"gpus": "1x4090", "adapter": "full"}, "adapter=lora or gpus=8x4090"),
+        ("Qwen2.5-7B", {"gpus": "1xH100", "adapter": "full"}, "adapter=lora or gpus=2xH100"),
+        ("Qwen2.5-7B", {"gpus": "1x4090", "pass_tokens": 60000}, "pass_tokens=null"),
+        ("Llama-3.1-405B", {"job": "score", "gpus": "1x4090"}, "405B, score, does not fit 1x4090"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line_that_says_what_would_do(model: str, given: dict, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        plan(model, PlanSettings(**given))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_architectures_that_are_not_planned_for_are_named(tmp_path: Any) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="gpt2 model; planned for are llama"):
+        find_shape(str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        find_shape(str(tmp_path.parent))
+
+
+# --- the command ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_shows_every_number_with_its_formula_as_a_table_and_as_json() -> None:
+    words = ["plan", "Qwen2.5-7B", "job=aprm", "gpus=8xH100", "price=2.5"]
+    shown = CliRunner().invoke(app, [*words, "--formulas"]).output
+    found = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)
+    assert "7.616 B" in shown and "accelerate launch" in shown and "never on a GPU" in shown
+    assert set(found["sections"]) == {"Model", "Memory of each device", "Time"}
+    lines = [line for section in found["sections"].values() for line in section]
+    assert all(line["formula"] and line["shown"] for line in lines)
+    [cost] = [line["value"] for line in lines if line["name"] == "cost"]
+    [hours] = [line["value"] for line in lines if line["name"] == "GPU hours"]
+    assert cost == pytest.approx(2.5 * hours)
+
+
+@pytest.mark.parametrize("job", ["aprm", "prm", "orm", "value", "rl", "label", "score"])
+@pytest.mark.parametrize("gpus", ["1xH100", "64xH100", "cpu"])
+def test_the_launch_commands_parse(job: Any, gpus: str) -> None:
+    from test_docs import check_sparring
+
+    found = plan("Qwen2.5-1.5B", PlanSettings(job=job, gpus=gpus, flops=1e12, memory_gib=64))
+    for line in found.launch:
+        words = line.split(" #")[0].split()
+        if "sparring" in words:
+            check_sparring(
+                [word for word in words[words.index("sparring") + 1 :] if word not in ("--engine", "ray")]
+            )
+
+
+def test_the_processor_is_measured() -> None:
+    assert measured_flops(64, 0.01) > 1e6
+
+
+def test_a_whole_run_of_a_model_that_is_really_made_stays_within_its_own_numbers() -> None:
+    """A classifier has no output head of its own: its parameters are the backbone and two rows."""
+    config = small("qwen2", num_labels=2)
+    with torch.device("meta"):
+        model = AutoModelForTokenClassification.from_config(config)
+    assert shape_of(config, "x").backbone + 2 * 96 + 2 == model.num_parameters()
