@@ -212,7 +212,8 @@ def test_longer_solutions_cost_more_and_more_devices_take_no_longer_each(
     assert plan(model, given.model_copy(update={"steps": steps + 1})).seconds >= first.seconds
     more = plan(model, given.model_copy(update={"gpus": f"{2 * gpus}x{device}"}))
     assert total(more.fit.parts) <= more.job.room
-    if job == "score":  # elsewhere a batch can be too small for so many, and the network slower than a machine
+    # Elsewhere a batch can be too small for so many, and the network slower than a machine's links.
+    if job == "score":
         assert more.seconds <= first.seconds * 1.001
 
 

@@ -262,11 +262,14 @@ def shape_of(config: Any, name: str) -> Shape:
         raise CheckpointError(
             f"'{name}' is a {family} model; planned for are {', '.join(FAMILIES)} (decoder-only language models)"
         )
-    get = lambda key, default=None: getattr(config, key, default)  # noqa: E731
+
+    def get(key: str, default: Any = None) -> Any:
+        return getattr(config, key, default)
+
     mixture = family in ("mixtral", "qwen2_moe", "qwen3_moe")
     if mixture and (get("mlp_only_layers") or get("decoder_sparse_step", 1) != 1):
         raise CheckpointError(f"'{name}' has experts in some of its layers only, which is not planned for")
-    experts = (get("num_local_experts") or get("num_experts")) if mixture else 0
+    experts = int(get("num_local_experts") or get("num_experts")) if mixture else 0
     return Shape(
         name=name,
         family=family,
