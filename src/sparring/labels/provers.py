@@ -1,7 +1,8 @@
 """The engines of a labelling job: who writes the solutions, and who finishes their prefixes.
 
-Contract: a policy is a folder, a hub name or a server's address; the same policy is loaded once. A prover is the base
-policy, the best of K of it (the same rollouts, the closed form in `posterior.py`), or any other policy.
+Contract: a policy is a folder, a hub name, a server's address, or `vllm:FOLDER` for vLLM in this process; the same policy
+is loaded once. A prover is the base policy, the best of K of it (the same rollouts, the closed form in `posterior.py`), or
+any other policy.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sparring.models.prompts import layout_for
 from sparring.rollouts.engine import Engine
 from sparring.rollouts.local import LocalEngine
 from sparring.rollouts.server import ServerEngine
+from sparring.rollouts.vllm_offline import SCHEME, VllmEngine, is_vllm, vllm_folder
 from sparring.traces.spans import Layout
 
 
@@ -46,6 +48,10 @@ def load_engine(policy: str, settings: SolverSettings) -> Engine:
     """Return the engine of one policy."""
     if is_server(policy):
         return _server(policy, settings)
+    if is_vllm(policy):
+        tokenizer = load_tokenizer(vllm_folder(policy))
+        layout = layout_for(tokenizer, settings.style, template=settings.template)
+        return VllmEngine(policy, layout, tokenizer=tokenizer, dtype=settings.dtype)
     device = pick_device(settings.device)
     model, tokenizer = load_policy(policy, device=device, dtype=pick_dtype(settings.dtype, device))
     name = policy if policy == TINY_POLICY else Path(policy).name
@@ -85,5 +91,7 @@ def is_server(policy: str) -> bool:
 
 def policy_identity(policy: str) -> str:
     """Return a name for what the policy is now: a folder's files by name, size and time, else the name itself."""
+    if is_vllm(policy):  # other rounding than in transformers: another policy, as far as a journal goes
+        return SCHEME + policy_identity(vllm_folder(policy))
     folder = Path(resolve_model(policy)) if not is_server(policy) else Path("/nonexistent")
     return folder_identity(folder) if folder.is_dir() else policy

@@ -488,6 +488,11 @@ class Policy(Roles):
         with torch.no_grad(), self.autocast():
             yield self.model
 
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapter alone, in peft's format, atomically."""
+        with atomic_directory(folder) as temporary, quiet():
+            self.model.save_pretrained(temporary)
+
     def save(self, folder: Path, tokenizer: Any, card: str) -> None:
         """Write the policy as an ordinary Hugging Face folder (adapter merged in), atomically."""
         whole = self.model

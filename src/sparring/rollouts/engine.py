@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, Protocol
 
 from sparring.errors import SparringError
@@ -147,6 +148,27 @@ class Engine(Protocol):
             DataError: a prefix cannot be continued (too long, an empty step); names the problem.
             EngineError: the engine is out of order.
         """
+        ...
+
+
+class TakesAdapters(Engine, Protocol):
+    """An engine on a backbone, which samples with a LoRA adapter that it is given: vLLM, as a server or in this process."""
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Sample with the adapter in a folder (peft's format) from now on.
+
+        Args:
+            name: of these very weights: what is known by it already is not loaded again, and engines keep what they have
+                computed by it.
+            folder: absolute, and there until the adapter is dropped.
+
+        Raises:
+            EngineError: the engine refuses it, or does not answer.
+        """
+        ...
+
+    def drop_adapter(self, name: str) -> None:
+        """Forget an adapter that is not sampled with any more, as far as the engine lets itself be told."""
         ...
 
 

@@ -82,7 +82,9 @@ class LocalEngine:
     ) -> list[list[Completion]]:
         """Return `n` completions of each prefix (see `Engine.sample`)."""
         checked_seeds(prefixes, seeds, n, limits)
-        asked = [self._prompt(prefix, limits) for prefix in prefixes]
+        asked = [
+            fitted_prompt(prefix, limits, self.tokenizer, self.layout, self.positions) for prefix in prefixes
+        ]
         groups: list[list[Completion]] = [[] for _ in prefixes]
         # Where the prompt opens a block of thinking, what comes before a first step is read otherwise than what follows.
         opened = [opens_thinking(self.layout, prefix.steps, limits.thinking) for prefix in prefixes]
@@ -111,23 +113,6 @@ class LocalEngine:
         self.usage.tokens_generated += sum(len(one.token_ids) for group in groups for one in group)
         return groups
 
-    def _prompt(self, prefix: Prefix, limits: Limits) -> tuple[Sequence[int], int]:
-        """Return a prefix's ids, and how many tokens may be written after them."""
-        layout = layout_of(self.layout, prefix.steps, limits.thinking)
-        try:
-            ids = encode(prefix.problem.question, prefix.steps, self.tokenizer, layout).input_ids
-        except DataError as error:
-            raise DataError(f"problem {prefix.problem.id!r}: {error.message}", field=error.field) from error
-        wanted = limits.max_new_tokens
-        room = wanted if self.positions is None else min(wanted, self.positions - len(ids))
-        if room < (1 if limits.fit else wanted):
-            raise DataError(
-                f"problem {prefix.problem.id!r}: {len(ids)} tokens and up to {wanted} new ones do not "
-                f"fit into the model's {self.positions} positions; "
-                + ("leave the problem out" if limits.fit else "lower max_new_tokens or leave the problem out")
-            )
-        return ids, room
-
     def _over(self, stop: Sequence[str], cut: Cut) -> Callable[[Sequence[int]], bool]:
         """Return the test whether a completion is over: an end token, or a stop text in what is written."""
         # Only a token that holds a stop text's last character can complete it; only then is the text decoded.
@@ -143,16 +128,46 @@ class LocalEngine:
         return over
 
     def _completion(self, row: Sampled, cut: Cut) -> Completion:
-        ended = row.ids[-1] in self._ends
-        text = self.tokenizer.decode(row.ids[:-1] if ended else row.ids, skip_special_tokens=False)
-        answer, whole, met = cut(text)
-        return Completion(
-            answer,
-            tuple(row.ids),
-            tuple(row.log_probabilities),
-            "stop" if met else "end" if ended else "length",
-            None if answer == whole else whole,
+        return completion_of(row.ids, row.log_probabilities, row.ids[-1] in self._ends, self.tokenizer, cut)
+
+
+def fitted_prompt(
+    prefix: Prefix, limits: Limits, tokenizer: Any, layout: Layout, positions: int | None
+) -> tuple[Sequence[int], int]:
+    """Return a prefix's ids by the step contract, and how many tokens may be written after them.
+
+    Raises:
+        DataError: it cannot be continued, or does not fit into the model's positions; names the problem.
+    """
+    layout = layout_of(layout, prefix.steps, limits.thinking)
+    try:
+        ids = encode(prefix.problem.question, prefix.steps, tokenizer, layout).input_ids
+    except DataError as error:
+        raise DataError(f"problem {prefix.problem.id!r}: {error.message}", field=error.field) from error
+    wanted = limits.max_new_tokens
+    room = wanted if positions is None else min(wanted, positions - len(ids))
+    if room < (1 if limits.fit else wanted):
+        raise DataError(
+            f"problem {prefix.problem.id!r}: {len(ids)} tokens and up to {wanted} new ones do not "
+            f"fit into the model's {positions} positions; "
+            + ("leave the problem out" if limits.fit else "lower max_new_tokens or leave the problem out")
         )
+    return ids, room
+
+
+def completion_of(
+    ids: Sequence[int], log_probabilities: Sequence[float], ended: bool, tokenizer: Any, cut: Cut
+) -> Completion:
+    """Return sampled ids as a completion; `ended` says that the last one ends the text."""
+    text = tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=False)
+    answer, whole, met = cut(text)
+    return Completion(
+        answer,
+        tuple(ids),
+        tuple(log_probabilities),
+        "stop" if met else "end" if ended else "length",
+        None if answer == whole else whole,
+    )
 
 
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -19,7 +19,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -55,7 +57,14 @@ from sparring.traces.spans import Layout, Tokenizer, encode
 # Plain sampling, as in process, has to be asked for: servers cut tails and penalise repetition by default. A server
 # refuses fields that it does not know, so they differ.
 _FIELDS: dict[str, dict[str, Any]] = {
-    "vllm": {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "logprobs": 0, "return_token_ids": True},
+    "vllm": {
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "logprobs": 0,
+        "return_token_ids": True,
+        "skip_special_tokens": False,  # texts are what the ids say, as in process
+    },
     "llama.cpp": {
         "top_p": 1.0,
         "top_k": 0,
@@ -108,6 +117,7 @@ class ServerEngine:
         if kind == "transformers" and choices_per_request > 1:
             raise SettingsError("'transformers serve' gives one choice per request")
         self.url, self.name, self.layout = self.client.url, model, layout
+        self.model = model  # the one that is asked now: `name`, or an adapter on it
         self.tokenizer, self.kind = tokenizer, kind
         self.choices_per_request, self.usage = choices_per_request, Usage()
         # Kinds of misbehaviour that are reported, or asked after and ruled out.
@@ -141,6 +151,49 @@ class ServerEngine:
         finally:
             self.usage.requests += self.client.tries - before
 
+    # --- adapters (vLLM only) -------------------------------------------------------------------------------------
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Sample with the LoRA adapter in a folder from now on (see `TakesAdapters.load_adapter`).
+
+        Every state of the weights needs a name of its own: vLLM's prefix cache tells adapters apart by name, and one that
+        is loaded again under its name is answered from what the old weights have computed (its issue 42125).
+        """
+        told = self._tell("/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+        if told is not None and "already been loaded" not in told:
+            raise EngineError(f"the server at {self.url} refuses the adapter '{folder}': {told}")
+        self.model, self._models = name, set()
+
+    def drop_adapter(self, name: str) -> None:
+        """Let the server forget an adapter; one that it does not know is forgotten already."""
+        with suppress(EngineError):  # it costs the server memory, nobody a wrong answer
+            self._tell("/unload_lora_adapter", {"lora_name": name})
+
+    def _tell(self, path: str, body: dict[str, Any]) -> str | None:
+        """Send a request about an adapter; return why it was refused, None where it was not.
+
+        Raises:
+            EngineError: the server does not take such requests, or does not answer.
+        """
+
+        async def tell() -> None:
+            # A broken adapter is answered with status 500, which waiting does not mend: few tries.
+            retries = min(2, self.client.patience.retries)
+            async with self.client.session() as client:
+                await self.client.ask(client, path, body, lambda content: None, retries=retries)
+
+        try:
+            waited(tell())
+        except RefusedError as error:
+            return error.reason
+        except ServerError as error:
+            hint = (
+                "; is it vLLM, started with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and can it read "
+                "the run directory?"
+            )
+            raise EngineError(f"{error} to {path}{hint if error.status in (404, 405) else ''}") from None
+        return None
+
     # --- what is asked --------------------------------------------------------------------------------------------
 
     def _wish(
@@ -155,7 +208,7 @@ class ServerEngine:
         # A stop text inside thinking does not count, which no server knows: there it is cut off here.
         sent = () if limits.thinking is not None and not prefix.steps else stop
         body: dict[str, Any] = {
-            "model": self.name,
+            "model": self.model,
             "prompt": prompt,
             "max_tokens": limits.max_new_tokens,
             "temperature": limits.temperature,

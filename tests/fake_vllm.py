@@ -1,0 +1,333 @@
+"""A stand-in for vLLM, in process and as a server, that computes with transformers.
+
+Names, defaults and refusals are those of vLLM's source (docs/engines.md says which); what is not used is left out. Like
+vLLM it tells adapters apart by name: one that is loaded again under its name answers from the old weights.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from sparring.models.loading import load_causal_model, load_tokenizer
+from sparring.models.sampling import sample_seeded
+
+ENGINE_ARGS = {  # of vllm.EngineArgs, beside those that LLM names itself
+    "max_model_len", "enable_prefix_caching", "logprobs_mode", "enable_lora", "max_loras", "max_lora_rank", "max_num_seqs",
+}  # fmt: skip
+
+
+@dataclass
+class LoRARequest:
+    lora_name: str
+    lora_int_id: int
+    lora_path: str
+    base_model_name: str | None = None
+    load_inplace: bool = False
+
+
+@dataclass
+class SamplingParams:
+    n: int = 1
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool = False
+    max_tokens: int | None = 16
+    min_tokens: int = 0
+    logprobs: int | None = None
+    detokenize: bool = True
+    skip_special_tokens: bool = True
+    spaces_between_special_tokens: bool = True
+    include_stop_str_in_output: bool = False
+
+
+@dataclass
+class CompletionOutput:
+    index: int
+    text: str
+    token_ids: list[int]
+    cumulative_logprob: float | None
+    logprobs: list[dict[int, Any]] | None
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+
+
+class LLM:
+    """As `vllm.LLM`, for causal language models."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        tokenizer: str | None = None,
+        skip_tokenizer_init: bool = False,
+        trust_remote_code: bool = False,
+        tensor_parallel_size: int = 1,
+        dtype: str = "auto",
+        seed: int = 0,
+        gpu_memory_utilization: float = 0.9,
+        enforce_eager: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if unknown := kwargs.keys() - ENGINE_ARGS:
+            raise TypeError(f"EngineArgs.__init__() got an unexpected keyword argument '{min(unknown)}'")
+        if not 0 < gpu_memory_utilization <= 1:
+            raise ValueError("GPU memory utilization must be less than 1.0")
+        self.folder, self.options = model, kwargs
+        self.tokenizer = load_tokenizer(model)
+        self.base = self._model()
+        self.adapters: dict[int, Any] = {}
+        self.by_name: dict[str, Any] = {}
+        self.asked: list[tuple[dict[str, Any], SamplingParams]] = []
+        longest = kwargs.get("max_model_len") or self.base.config.max_position_embeddings
+        self.llm_engine = SimpleNamespace(
+            model_config=SimpleNamespace(max_model_len=longest),
+            add_lora=self._add_lora,
+            remove_lora=lambda number: self.adapters.pop(number, None) is not None,
+        )
+
+    def _model(self) -> Any:
+        return load_causal_model(self.folder, device=torch.device("cpu"), dtype=torch.float32)
+
+    def _add_lora(self, request: LoRARequest) -> bool:
+        if not self.options.get("enable_lora"):
+            raise RuntimeError("LoRA is not enabled.")
+        file = Path(request.lora_path) / "adapter_config.json"
+        if not file.is_file():
+            raise ValueError(
+                f"Loading lora {request.lora_name} failed: No adapter found for {request.lora_path}"
+            )
+        rank, most = json.loads(file.read_text())["r"], self.options.get("max_lora_rank", 16)
+        if rank > most:
+            raise ValueError(f"LoRA rank {rank} is greater than max_lora_rank {most}.")
+        if request.lora_name not in self.by_name:
+            self.by_name[request.lora_name] = self._model()
+            self.by_name[request.lora_name].load_adapter(request.lora_path)
+        self.adapters[request.lora_int_id] = self.by_name[request.lora_name]
+        return True
+
+    def generate(
+        self,
+        prompts: Any,
+        sampling_params: Any = None,
+        *,
+        use_tqdm: bool = True,
+        lora_request: LoRARequest | None = None,
+        priority: list[int] | None = None,
+        tokenization_kwargs: dict[str, Any] | None = None,
+    ) -> list[Any]:
+        if lora_request is not None and lora_request.lora_int_id not in self.adapters:
+            self._add_lora(lora_request)
+        model = self.base if lora_request is None else self.adapters[lora_request.lora_int_id]
+        with torch.no_grad():
+            return [
+                SimpleNamespace(
+                    prompt_token_ids=prompt["prompt_token_ids"],
+                    # A child of a request with n > 1 has the request's seed plus its number (ParentRequest).
+                    outputs=[
+                        self._one(model, prompt, replace(parameters, seed=parameters.seed + index), index)
+                        for index in range(parameters.n)
+                    ],
+                )
+                for prompt, parameters in zip(prompts, sampling_params, strict=True)
+            ]
+
+    def _one(
+        self, model: Any, prompt: dict[str, Any], parameters: SamplingParams, index: int
+    ) -> CompletionOutput:
+        self.asked.append((prompt, parameters))
+        room = self.llm_engine.model_config.max_model_len - len(prompt["prompt_token_ids"])
+        assert parameters.max_tokens <= room
+        stop = [parameters.stop] if isinstance(parameters.stop, str) else parameters.stop or []
+        end = self.tokenizer.eos_token_id
+
+        def text(ids: list[int]) -> str:
+            return self.tokenizer.decode(ids, skip_special_tokens=parameters.skip_special_tokens)
+
+        def over(ids: list[int]) -> bool:
+            return ids[-1] == end or any(one in text(ids) for one in stop)
+
+        [[row]] = sample_seeded(
+            model,
+            [prompt["prompt_token_ids"]],
+            seeds=[parameters.seed],
+            samples=1,
+            max_new_tokens=[parameters.max_tokens],
+            ends=over,
+            pad_id=self.tokenizer.pad_token_id,
+            temperature=parameters.temperature,
+            row_budget=8,
+        )
+        ids, reason, met = list(row.ids), "length", None
+        written = text(ids[:-1] if ids[-1] == end else ids)
+        if ids[-1] == end:
+            reason = "stop"
+        else:
+            places = sorted((written.find(one), one) for one in stop if one in written)
+            if places:
+                reason, met, written = "stop", places[0][1], written[: places[0][0]]
+        logprobs = None
+        if parameters.logprobs is not None:
+            logprobs = [
+                {token: SimpleNamespace(logprob=value, rank=1, decoded_token=None)}
+                for token, value in zip(ids, row.log_probabilities, strict=True)
+            ]
+        return CompletionOutput(index, written, ids, sum(row.log_probabilities), logprobs, reason, met)
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module `vllm`, as it would be imported."""
+    module, lora, request = ModuleType("vllm"), ModuleType("vllm.lora"), ModuleType("vllm.lora.request")
+    module.LLM, module.SamplingParams, request.LoRARequest = LLM, SamplingParams, LoRARequest  # type: ignore[attr-defined]
+    for one in (module, lora, request):
+        monkeypatch.setitem(sys.modules, one.__name__, one)
+    return module
+
+
+@dataclass
+class Served:
+    """What a test tells the server, and what it was told."""
+
+    llm: LLM
+    runtime_updating: bool = True
+    loads: list[str] = field(default_factory=list)
+    requests: dict[str, LoRARequest] = field(default_factory=dict)
+    models: list[str] = field(default_factory=list)
+    break_after: int | None = None
+    """Completions after which it is gone."""
+    spoil: Any = None
+    """Called with an adapter's model once it is loaded."""
+
+
+class FakeVllm(ThreadingHTTPServer):
+    """`vllm serve FOLDER --enable-lora` with VLLM_ALLOW_RUNTIME_LORA_UPDATING, as far as it is asked here."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.state = Served(LLM(str(folder), enable_lora=True, **options))
+        self.lock = threading.Lock()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeVllm
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            state = self.server.state
+            if state.break_after is not None and len(state.models) >= state.break_after:
+                self.close_connection = True
+                self.connection.close()
+                return
+            if self.path == "/v1/completions":
+                self.complete(state, body)
+            elif state.runtime_updating and self.path == "/v1/load_lora_adapter":
+                self.load(state, body)
+            elif state.runtime_updating and self.path == "/v1/unload_lora_adapter":
+                self.unload(state, body)
+            else:
+                self.reply(404, {"detail": "Not Found"})
+
+    def load(self, state: Served, body: dict[str, Any]) -> None:
+        name, path = body["lora_name"], body["lora_path"]
+        if name in state.requests and not body.get("load_inplace", False):
+            message = (
+                f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, set "
+                "'load_inplace' to True."
+            )
+            return self.reply_error(400, "InvalidUserInput", message)
+        request = LoRARequest(name, len(state.loads) + 1, path)
+        try:
+            state.llm._add_lora(request)
+        except ValueError as error:
+            gone = "No adapter found" in str(error)
+            return self.reply_error(
+                404 if gone else 500, "NotFoundError" if gone else "InternalServerError", str(error)
+            )
+        state.loads.append(name)
+        state.requests[name] = request
+        if state.spoil is not None:
+            state.spoil(state.llm.adapters[request.lora_int_id])
+        return self.reply(200, f"Success: LoRA adapter '{name}' added successfully.")
+
+    def unload(self, state: Served, body: dict[str, Any]) -> None:
+        name = body["lora_name"]
+        if name not in state.requests:
+            return self.reply_error(404, "NotFoundError", f"The lora adapter '{name}' cannot be found.")
+        state.llm.llm_engine.remove_lora(state.requests.pop(name).lora_int_id)
+        return self.reply(200, f"Success: LoRA adapter '{name}' removed successfully.")
+
+    def complete(self, state: Served, body: dict[str, Any]) -> None:
+        name = body["model"]
+        if name != state.llm.folder and name not in state.requests:
+            return self.reply_error(404, "NotFoundError", f"The model `{name}` does not exist.")
+        assert all(type(one) is int for one in body["prompt"])
+        names = ("n", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "max_tokens", "logprobs")
+        parameters = SamplingParams(
+            **{name: body[name] for name in (*names, "skip_special_tokens") if name in body}
+        )
+        state.models.append(name)
+        [output] = state.llm.generate(
+            [{"prompt_token_ids": body["prompt"]}], [parameters], lora_request=state.requests.get(name)
+        )
+        choices = []
+        for one in output.outputs:
+            values = [next(iter(place.values())).logprob for place in one.logprobs]
+            logprobs = {"text_offset": [], "token_logprobs": values, "tokens": [], "top_logprobs": []}
+            ids = {"token_ids": one.token_ids, "prompt_token_ids": body["prompt"]}
+            choices.append(
+                {"index": one.index, "text": one.text, "logprobs": logprobs}
+                | {"finish_reason": one.finish_reason, "stop_reason": one.stop_reason}
+                | (ids if body.get("return_token_ids") else dict.fromkeys(ids))
+            )
+        written = sum(len(one.token_ids) for one in output.outputs)
+        usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": written}
+        answer = {
+            "id": "cmpl-1",
+            "object": "text_completion",
+            "model": name,
+            "choices": choices,
+            "usage": usage,
+        }
+        return self.reply(200, answer)
+
+    def reply_error(self, status: int, kind: str, message: str) -> None:
+        return self.reply(
+            status, {"error": {"message": message, "type": kind, "param": None, "code": status}}
+        )
+
+    def reply(self, status: int, answer: Any) -> None:
+        content = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
