@@ -32,7 +32,8 @@ from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_proc
 from sparring.labels.command import run_label
 from sparring.labels.provers import load_engines
 from sparring.labels.settings import LabelSettings
-from sparring.training.aprm import AprmSettings, train_aprm
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.rl import train_rl
 from sparring.training.supervised import train_supervised
 

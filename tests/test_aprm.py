@@ -21,19 +21,10 @@ from sparring.models.roles import Players
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 from sparring.training import aprm
-from sparring.training.aprm import (
-    AprmSettings,
-    Place,
-    PrmRow,
-    _margins,
-    _utilities,
-    fresh_row,
-    prm_utility,
-    respond,
-    setup,
-    train_aprm,
-)
+from sparring.training.aprm import respond, setup, train_aprm
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.game import ReplayPool, Rewrite, Rewrites, State, WorldTask, load_task, rule_rewrites
+from sparring.training.prm_objective import Place, PrmRow, _margins, _utilities, fresh_row, prm_utility
 from sparring.worlds.chain_model import CHAIN_LAYOUT
 from sparring.worlds.chain_world import ChainWorld
 
@@ -186,8 +177,8 @@ def test_the_expected_objective_is_the_mean_of_many_sampled_ones():
 
     def gradient(objective: str, seed: int) -> torch.Tensor:
         row.actions = None
-        generator = torch.Generator().manual_seed(seed)
-        utility = _utilities(objective, log_odds, truth, [row], 0.2, generator)
+        row.drawn = torch.rand(12, generator=torch.Generator().manual_seed(seed))
+        utility = _utilities(objective, log_odds, truth, [row], 0.2)
         return torch.autograd.grad(utility.sum(), log_odds)[0]
 
     expected = gradient("expected", 0)

@@ -18,7 +18,8 @@ from sparring.labels.settings import LabelSettings
 from sparring.models.loading import load_tokenizer
 from sparring.models.prompts import AdversaryPrompt, Template, layout_for, render_chat
 from sparring.settings import load_settings
-from sparring.training.aprm import AprmSettings, train_aprm
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.rl import train_rl
 from sparring.training.supervised import train_supervised
 from supervised_data import data_file, quick

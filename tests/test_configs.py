@@ -11,7 +11,7 @@ import yaml
 
 from sparring.errors import SettingsError
 from sparring.settings import load_settings
-from sparring.training.aprm import AprmSettings
+from sparring.training.aprm_settings import AprmSettings
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
 CONFIGS = sorted(p for p in FOLDER.glob("*.yaml") if "sparring train aprm" in p.read_text(encoding="utf-8"))
@@ -32,6 +32,7 @@ UNWRITTEN = {
     "adversary_novelty",
     "adversary_pay",
     "adversary_rounds",
+    "adversary_seeds",
     "adversary_target",
     "frozen_share",
     "log_kinds",

@@ -30,7 +30,8 @@ from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.settings import Settings, load_settings, setting_rows
 from sparring.traces import read_problems_as
 from sparring.traces.readers import FORMATS
-from sparring.training.aprm import AprmSettings, train_aprm
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
 from sparring.worlds.chain_errors import CHAIN_ERRORS
 from sparring.worlds.world import WORLDS, make_world
 

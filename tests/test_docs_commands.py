@@ -32,7 +32,8 @@ from page_outputs import words as words_of
 from rl_data import random_prm
 from sparring.__main__ import app
 from sparring.errors import SparringError
-from sparring.training.aprm import AprmSettings, train_aprm
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
 from supervised_data import data_file, separable_traces
 from test_docs import ROOT, blocks, shell_lines
 from tiny_tokenizers import SIZES, qwen_tokenizer

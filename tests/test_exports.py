@@ -21,7 +21,8 @@ from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Sidecar, read_sidecar
 from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import trusted_ids
-from sparring.training.aprm import AprmSettings, train_aprm
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.run import available_trackers
 from sparring.training.supervised import PrmSettings, train_supervised
 from supervised_data import data_file, separable_traces

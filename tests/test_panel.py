@@ -22,7 +22,7 @@ from sparring.oracles.members import CORE, MEMBERS
 from sparring.oracles.panel import CONFLICT, Panel, combine
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
-from sparring.training.aprm import AprmSettings
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.game import TextTask, WorldTask, load_task, rule_rewrites
 from sparring.worlds.chain_world import ChainWorld
 

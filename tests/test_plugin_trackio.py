@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("trackio", reason="tested where trackio is installed (make plugins)")
 
-from sparring.training.aprm import AprmSettings, train_aprm
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
 
 
 def test_the_numbers_of_a_run_are_in_trackio(tiny_folder, tmp_path, monkeypatch):

@@ -20,7 +20,8 @@ from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Calibration, read_sidecar, sidecar_for, write_sidecar
 from sparring.oracles.panel import Panel
 from sparring.traces.records import Problem, Trace, step_labels
-from sparring.training.aprm import AprmSettings, train_aprm
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.rl import Run, evaluate, setup, train_rl
 from sparring.training.rl_monitors import hacked
 from sparring.training.rl_refresh import (

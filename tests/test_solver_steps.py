@@ -11,7 +11,8 @@ import pytest
 from sparring.errors import DataError
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Problem, Trace
-from sparring.training.aprm import AprmSettings, train_aprm
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.game import GameSettings, load_task, rule_rewrites
 from sparring.training.solver_steps import SolverTask
 from sparring.worlds.chain import generate_problems

@@ -13,7 +13,8 @@ from sparring.errors import SettingsError
 from sparring.models.scorer import load_scorer
 from sparring.oracles.panel import Panel
 from sparring.traces.records import Problem, Trace
-from sparring.training.aprm import AprmSettings, train_aprm
+from sparring.training.aprm import train_aprm
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.rl_refresh import play_on
 from sparring.training.rl_settings import RlSettings
 from tiny_tokenizers import SIZES, qwen_tokenizer

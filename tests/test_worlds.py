@@ -13,7 +13,7 @@ from sparring.labels.answers import WorldChecker
 from sparring.labels.settings import LabelSettings
 from sparring.settings import load_settings
 from sparring.traces.records import Problem, Trace
-from sparring.training.aprm import AprmSettings
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.game import WorldTask, load_task, rule_rewrites
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import world_subject

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from sparring.oracles.panel import Panel
     from sparring.traces.answers import stated_answer
     from sparring.traces.records import Problem, Trace
-    from sparring.training.aprm import AprmSettings, train_aprm
+    from sparring.training.aprm import train_aprm
+    from sparring.training.aprm_settings import AprmSettings
 
 __version__ = "0.1.0"
 
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AprmSettings": "sparring.training.aprm",
+    "AprmSettings": "sparring.training.aprm_settings",
     "Panel": "sparring.oracles.panel",
     "Problem": "sparring.traces.records",
     "Trace": "sparring.traces.records",

@@ -190,7 +190,7 @@ COMMANDS = (
         "train aprm",
         "Train a PRM against an adversary that learns to make errors (APRM).",
         "training.aprm:show_aprm",
-        "training.aprm:AprmSettings",
+        "training.aprm_settings:AprmSettings",
         after_stop="--resume",
         progress=True,
     ),

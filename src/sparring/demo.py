@@ -54,7 +54,8 @@ from sparring.side_by_side import Part, Report, Workers, processes
 from sparring.statistics import bootstrap_mean, paired_difference, proportion
 from sparring.terminal import PartsProgress
 from sparring.traces.records import Trace, first_error_of
-from sparring.training.aprm import AprmSettings, setup, train_aprm
+from sparring.training.aprm import setup, train_aprm
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.game import WorldTask
 from sparring.worlds.chain import (
     IN_DISTRIBUTION,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 import typer.core
 
+from sparring import launched
 from sparring.errors import SettingsError
 from sparring.files import check_output
 
@@ -176,7 +177,7 @@ def function_of(row: Command) -> Any:
         if row.progress:
             from rich.console import Console
 
-            named["console"] = Console(stderr=True)
+            named["console"] = Console(stderr=True, quiet=launched.rank() > 0)
         first = [] if row.from_options else [named.pop(one.name) for one in row.arguments]
         result = found(row.run)(*first, **named)
         if row.says:

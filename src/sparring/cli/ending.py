@@ -7,7 +7,7 @@
     130  stopped by Ctrl-C, 143 by `kill`, 129 by a terminal that was closed; the line says how to go on
 
 Contract: no traceback reaches a terminal. Standard streams that are closed, full, left by their reader or too narrow for
-Unicode never stop the work: files come first, what is printed is for convenience.
+Unicode never stop the work: files come first, what is printed is for convenience. Of the processes of one run one speaks.
 
 Not here: checking the place of the output before any work (`commands.py`).
 """
@@ -30,6 +30,7 @@ from typing import Any, TextIO, cast
 from rich.console import Console
 from rich.text import Text
 
+from sparring import launched
 from sparring.cli.commands import jobs
 from sparring.errors import SettingsError, SparringError
 
@@ -125,6 +126,8 @@ def _keep_traceback(error: Exception) -> str:
             *traceback.format_exception(error),
         )
     )
+    if not launched.speaks():
+        return "told by another process"
     if jobs:
         out = jobs[0].out
         file = (out if out.is_dir() else out.parent) / TRACEBACK_FILE
@@ -147,6 +150,8 @@ def _say_error(message: str) -> None:
 
 
 def _say(message: str | Text, style: str = "") -> None:
+    if not launched.speaks():
+        return
     Console(stderr=True).print(message, style=style, soft_wrap=True, highlight=False, markup=False)
 
 

@@ -5,7 +5,8 @@ mistakes by imitation before a game (`imitate`), and from its own pay in it (`re
 mean of the *other* rewrites of the state, minus τ_KL·KL(G ‖ reference) plus τ_H·entropy, per rewrite.
 
 Contract: a prompt is computed once per state for all its samples. Gradients are accumulated here; who takes the step is
-handed in. Shared by the game (`aprm.py`) and by attacks on a frozen PRM.
+handed in. Several processes share the states (`processes.py`). Shared by the game (`aprm.py`) and by attacks on a frozen
+PRM.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from sparring.models.branches import BranchedRow, branch_logits, collate
 from sparring.models.prompts import AdversaryPrompt
 from sparring.models.roles import Players, Role
-from sparring.models.sampling import ids_containing, sample
+from sparring.models.sampling import ids_containing, sample, sample_seeded
 from sparring.traces.spans import trusted_ids, untrusted_ids
 from sparring.training.game import GameSettings, Rewrite, Rewrites, State, Task, judged
 from sparring.training.policy_gradient import (
@@ -29,6 +30,7 @@ from sparring.training.policy_gradient import (
     normalised_advantages,
     update_size,
 )
+from sparring.training.processes import from_main, share, spread, summed
 
 UNFINISHED = "did not end within the token limit"
 
@@ -63,20 +65,42 @@ class Adversary:
         self,
         task: Task,
         states: Sequence[State],
-        generator: torch.Generator,
+        randomness: torch.Generator | Sequence[int],
         role: Literal["adversary", "adversary_reference"] = "adversary",
     ) -> Rewrites:
-        """Sample a group of rewrites per state, from the adversary as it is or as it was, and have them judged."""
-        with self.players.acting(role) as model:
-            sampled = sample(
+        """Sample a group of rewrites per state, from the adversary as it is or as it was, and have them judged.
+
+        Args:
+            task: judges them.
+            states: whose steps are rewritten.
+            randomness: a seed per state, or one generator for all of them, which one process then samples alone.
+            role: who writes.
+        """
+        options: dict[str, Any] = {
+            "samples": self.settings.samples_per_state,
+            "max_new_tokens": self.settings.max_step_tokens,
+            "pad_id": self.tokenizer.pad_token_id,
+        }
+
+        def seeded(asked: Sequence[tuple[State, int]]) -> list[list[list[int]]]:
+            rows = sample_seeded(
                 model,
-                [self.prompt_ids(state) for state in states],
-                samples=self.settings.samples_per_state,
-                max_new_tokens=self.settings.max_step_tokens,
-                stop_ids=self._stop_ids,
-                pad_id=self.tokenizer.pad_token_id,
-                generator=generator,
+                [self.prompt_ids(state) for state, _ in asked],
+                seeds=[seed for _, seed in asked],
+                ends=lambda ids: ids[-1] in self._stop_ids,
+                **options,
             )
+            return [[one.ids for one in group] for group in rows]
+
+        def together(generator: torch.Generator) -> list[list[list[int]]]:
+            prompts = [self.prompt_ids(state) for state in states]
+            return sample(model, prompts, stop_ids=self._stop_ids, generator=generator, **options)
+
+        with self.players.acting(role) as model:
+            if isinstance(randomness, torch.Generator):
+                sampled = from_main(lambda: together(randomness))
+            else:
+                sampled = spread(list(zip(states, randomness, strict=True)), seeded)
         groups = [
             [self._read(task, state, ids) for ids in group]
             for state, group in zip(states, sampled, strict=True)
@@ -102,14 +126,15 @@ class Adversary:
             if group
         ]
         count = sum(len(branch) for row in rows for branch in row.branches)
+        own = [rows[index] for index in share([len(row) for row in rows])]
         total = 0.0
-        for start in range(0, len(rows), states_per_pass):
-            chunk = rows[start : start + states_per_pass]
+        for start in range(0, len(own), states_per_pass):
+            chunk = own[start : start + states_per_pass]
             logits, targets = self._branch_logits(chunk, "adversary")
             loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / max(1, count)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
-        return total, sum(len(row) for row in rows)
+        return summed({"loss": total})["loss"], sum(len(row) for row in rows)
 
     def reinforce(
         self,
@@ -135,7 +160,11 @@ class Adversary:
         ]
         old: list[torch.Tensor] = []
         statistics: dict[str, float] = {}
-        tokens = 0
+        tokens = 2 * settings.adversary_epochs * sum(len(row) for row in rows)
+        reward = float((values * weights).sum() / count)
+        weighed = max(1.0, float(self._per_token(rows, weights).sum()))
+        own = share([len(row) for row in rows])
+        rows, advantages, weights = [rows[index] for index in own], advantages[own], weights[own]
         for epoch in range(settings.adversary_epochs):
             sums = dict.fromkeys(("approx_kl", "clipfrac", "adversary_kl", "adversary_entropy"), 0.0)
             for number, start in enumerate(range(0, len(rows), settings.states_per_pass)):
@@ -155,19 +184,17 @@ class Adversary:
                 entropy = (categorical_entropy(logits) * mask).sum() / count
                 loss = -(objective - settings.adversary_kl * kl + settings.adversary_entropy * entropy)
                 loss.backward()  # type: ignore[no-untyped-call]
-                share = float(mask.sum()) / max(1.0, float(self._per_token(rows, weights).sum()))
+                part = float(mask.sum()) / weighed
                 approx_kl, clipfrac = update_size(log_probs, old[number], settings.clip, mask)
-                sums["approx_kl"] += share * approx_kl
-                sums["clipfrac"] += share * clipfrac
+                sums["approx_kl"] += part * approx_kl
+                sums["clipfrac"] += part * clipfrac
                 sums["adversary_kl"] += float(kl.detach())
                 sums["adversary_entropy"] += float(entropy.detach())
-                tokens += 2 * sum(len(row) for row in rows[chunk])
             # KL and entropy describe the policy that sampled; the PPO diagnostics describe how far the last epoch went.
-            statistics = sums | {
+            statistics = summed(sums) | {
                 k: statistics[k] for k in ("adversary_kl", "adversary_entropy") if k in statistics
             }
             statistics["adversary_gradient_norm"] = take_step()
-        reward = float((values * weights).sum() / count)
         return {**statistics, "adversary_reward": reward, "tokens": float(tokens)}
 
     def _branch_logits(self, rows: Sequence[BranchedRow], role: Role) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,31 +12,29 @@ One round of the game, for a batch of states (problem, correct prefix, correct s
 Before the game R, and G where its backbone takes no instructions, are warmed up on rule perturbations; what they are
 then is their reference. A pool of earlier rewrites is replayed, so that R does not forget.
 
-States, verdicts and pay stand in `game.py`, the adversary in `adversary.py`; here are the settings, the run from setup to
-the exported PRM, R's objective and the optimistic step.
+States, verdicts and pay stand in `game.py`, the adversary in `adversary.py`, R's objective in `prm_objective.py`; here are
+the run from setup to the exported PRM, and the optimistic step.
 
 Contract: a run directory with `log.jsonl` (a record per step), `checkpoint/` (resume after any kill with the same
 result), `snapshots/`, and in the end `prm/` (a Hugging Face folder) and `metrics.json`. All randomness is a function of
-(seed, step), so resuming needs no generator state. Not here: evaluation, and attacks on a frozen PRM (`evaluation/`).
+(seed, step), so resuming needs no generator state. Several processes share the states of a round (`processes.py`). Not
+here: evaluation, and attacks on a frozen PRM (`evaluation/`).
 The paper's oracle, reward values, coefficients and data are not public; what stands in for them are settings.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from rich.console import Console
 from rich.markup import escape
 
-from sparring.locks import writes
-from sparring.models.branches import BranchedRow, collate
+from sparring.models.branches import collate
 from sparring.models.checkpoint import model_card, save_prm
 from sparring.models.loading import context, load_policy, positions
 from sparring.models.prompts import layout_for, prompt_digest
@@ -44,12 +42,12 @@ from sparring.models.roles import PLAYERS, Player, Players
 from sparring.models.sidecar import sidecar_for
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
-from sparring.settings_shared import Running, learning_rate_share
+from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import read_traces
-from sparring.traces.spans import Layout, encode, trusted_ids, untrusted_ids
+from sparring.traces.spans import Layout
 from sparring.training.adversary import Adversary
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.game import (
-    GameSettings,
     Replayed,
     ReplayPool,
     Rewrites,
@@ -60,7 +58,8 @@ from sparring.training.game import (
     rule_rewrites,
     together,
 )
-from sparring.training.policy_gradient import bernoulli_entropy, bernoulli_kl, clipped_surrogate
+from sparring.training.prm_objective import PrmRow, fresh_row, prm_utility, replay_row
+from sparring.training.processes import in_processes, is_main, spread, sum_gradients
 from sparring.training.run import (
     Divergence,
     Part,
@@ -73,6 +72,7 @@ from sparring.training.run import (
     peak_memory,
     prepare,
     random_for,
+    records_of,
     save_state,
     set_tensors,
     show_left_out,
@@ -89,131 +89,6 @@ METHODS = {
     "frozen": "supervised by a step oracle on the errors of an untrained adversary, no human step labels",
     "trained": "adversarial training (APRM, arXiv 2511.22888), no human step labels",
 }
-
-
-class AprmSettings(GameSettings, Running):
-    """Settings of `sparring train aprm`."""
-
-    adversary: Literal["rules", "frozen", "trained"] = "trained"
-    """Who makes the mistakes: rules (static perturbation), the adversary as it is after its warm start, or the game."""
-    max_length: int = Field(512, gt=0)
-    """Most tokens in a row; longer states are left out and counted."""
-    prm_warm_steps: int = Field(100, ge=0)
-    """PRM updates on rule perturbations before the game."""
-    adversary_warm_steps: int = Field(80, ge=0)
-    """Imitation updates of the adversary on rule perturbations before the game (not for `adversary: rules`)."""
-
-    # Beside rules: what a solver gets wrong
-    solver_steps: str | None = None
-    """File of a solver's solutions with step labels (our own form, as `sparring label` writes): its first wrong steps are
-    states, and there take the place of what rules make."""
-    solver_share: float = Field(0.5, gt=0, le=1)
-    """Share of the states that are the solver's, with `solver_steps`."""
-
-    # Who moves how often
-    adversary_rounds: int = Field(1, gt=0)
-    """Most rounds that G learns for, at the start of each phase; all but the last are against R as it is."""
-    adversary_target: float = Field(1.0, gt=0, le=1)
-    """A fool rate at which G's rounds against R as it is end."""
-    phase_updates: int = Field(1, gt=0)
-    """Updates of R in a phase; G learns before (and with) the first of them and plays as it is in the others."""
-    frozen_share: float = Field(0.0, ge=0, lt=1)
-    """Share of a round's states that are rewritten by G as it was at the start of the game; only R learns from them."""
-    log_kinds: bool = False
-    """Also log how many wrong rewrites of each kind there were, and how many of them were accepted."""
-
-    # The PRM's utility
-    prm_objective: Literal["expected", "sampled", "log_score"] = "log_score"
-    """`expected`: exact expected utility of R's binary action; `sampled`: R's action is drawn and reinforced (PPO);
-    `log_score`: log-probability of the true label, whose gradient does not vanish where R is sure and wrong."""
-    prm_kl: float = Field(0.05, ge=0)
-    """Weight of KL(R ‖ its reference), per judged step."""
-    prm_entropy: float = Field(0.21, ge=0)
-    """Weight of R's entropy, per judged step."""
-    prm_epochs: int = Field(1, gt=0)
-    """Updates of the PRM per round."""
-    clean_share: float = Field(0.5, ge=0, le=1)
-    """Weight of untouched correct steps in the PRM's utility; without them "always wrong" is the equilibrium."""
-    replay_share: float = Field(0.15, ge=0, le=1)
-    """Weight of replayed rewrites of earlier rounds."""
-    replayed_states: int = Field(8, ge=0)
-    """States replayed per round."""
-    pool_states: int = Field(512, ge=0)
-    """States kept for replay (a uniform sample of all so far)."""
-    replay: Literal["uniform", "missed"] = "uniform"
-    """Which of them are replayed: any alike, or rather those with a wrong rewrite that R still accepted when last asked."""
-    prm_margin: float = Field(0.0, ge=0)
-    """Weight of a comparison in R's utility: of every wrong rewrite with the lowest-scored step of its state's correct
-    solution (log-sigmoid of the difference of their log-odds), which is how best-of-N compares whole solutions."""
-
-    optimism: float = Field(1.0, ge=0, le=1)
-    """1: optimistic steps 2·g_t − g_{t−1}; 0: plain gradients. Used in the game only, not against a fixed opponent."""
-    prm_learning_rate: float = Field(3e-4, gt=0)
-    """Adam's step size for the PRM."""
-    final_learning_rate: float = Field(0.1, gt=0, le=1)
-    """Both step sizes fall linearly over the run to this share of what they are."""
-    rise_steps: int = Field(50, ge=0)
-    """Both step sizes rise from zero over so many updates, at a player's start and again at the game's: Adam's first steps
-    have full size whatever the gradient, and with a head that knows nothing they would only spoil the backbone."""
-
-    rise_again: bool = True
-    """Whether the step sizes rise again at the game's start; against rules or a frozen adversary they never do, so an equal
-    comparison turns it off."""
-
-    # Running
-    checkpoint_every: int = Field(50, gt=0)
-    snapshot_every: int = Field(0, ge=0)
-    """Updates between snapshots of both players for cross-play; 0 for none."""
-
-    @model_validator(mode="after")
-    def _check_game(self) -> AprmSettings:
-        if self.clean_share + self.replay_share >= 1:
-            raise ValueError(
-                "clean_share + replay_share must leave something for fresh rewrites (sum below 1)"
-            )
-        if self.samples_per_state < 2 and self.adversary == "trained":
-            raise ValueError(
-                "a trained adversary needs samples_per_state ≥ 2: samples are compared within their group"
-            )
-        return self
-
-    @property
-    def warm_steps(self) -> int:
-        """Steps before the game: the adversary is warmed up only where it takes part."""
-        return self.prm_warm_steps + (self.adversary_warm_steps if self.adversary != "rules" else 0)
-
-    @property
-    def total_steps(self) -> int:
-        """All steps."""
-        return self.warm_steps + self.updates
-
-    def learning_rate_factor(self, step: int, player: Player) -> float:
-        """Return the share of a player's learning rate to use at a step of the run."""
-        start = self.prm_warm_steps if player == "adversary" and step < self.warm_steps else 0
-        if step >= self.warm_steps and self.adversary == "trained" and self.rise_again:
-            start = self.warm_steps
-        return learning_rate_share(
-            step - start, rise=self.rise_steps, done=step / self.total_steps, final=self.final_learning_rate
-        )
-
-    def adversary_learns(self, step: int) -> bool:
-        """Whether a step of the run is the first update of a phase."""
-        return (step - self.warm_steps) % self.phase_updates == 0
-
-    @property
-    def monotone(self) -> bool:
-        """Whether the regularised one-step game is strongly monotone for both players (docs/aprm.md derives the bounds).
-
-        τ = KL weight + entropy weight must exceed |2 − (fooled − caught)| / 8 where R is paid 1 for agreeing with the
-        oracle, and 1/4 with the log score (for 0 ≤ fooled − caught ≤ 8).
-        """
-        spread = self.reward_fooled - self.reward_caught
-        needed = abs(2 - spread) / 8
-        if self.prm_objective == "log_score":
-            if not 0 <= spread <= 8:
-                return False
-            needed = 0.25
-        return min(self.prm_kl + self.prm_entropy, self.adversary_kl + self.adversary_entropy) > needed
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------
@@ -297,7 +172,7 @@ class Run(TrainingRun):
         return [*([0] if warm else []), *range(every, self.step - warm + 1, every)]
 
 
-@writes("out")
+@in_processes("out")
 def train_aprm(
     settings: AprmSettings, out: Path, *, resume: bool = False, progress: Progress | None = None
 ) -> Path:
@@ -334,9 +209,8 @@ def train_aprm(
             run.save()
         if progress is not None:
             progress(run.step, record)
-    records = list(log.records())
-    log.close()
-    run.accelerator.end_training()
+    records = records_of(log)
+    run.end()
     return finish(run, records)
 
 
@@ -429,10 +303,11 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
         rewrites = rule_rewrites(run.task, states, settings.samples_per_state, rules)
     else:
         own -= min(own - 1, round(settings.frozen_share * own))  # G plays in every round
-        generator = torch_generator_for(settings.seed, run.step, "adversary", run.device)
-        parts = [run.adversary.rewrite(run.task, states[:own], generator)]
+        chance = randomness(run, "adversary", len(states))
+        first, rest = (chance[:own], chance[own:]) if isinstance(chance, list) else (chance, chance)
+        parts = [run.adversary.rewrite(run.task, states[:own], first)]
         if own < len(states):
-            parts.append(run.adversary.rewrite(run.task, states[own:], generator, "adversary_reference"))
+            parts.append(run.adversary.rewrite(run.task, states[own:], rest, "adversary_reference"))
         rewrites = together(parts)
     replayed = run.pool.draw(random_for(settings.seed, run.step, "replay"), settings.replayed_states)
 
@@ -452,6 +327,14 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
     return record
 
 
+def randomness(run: Run, purpose: str, states: int) -> torch.Generator | list[int]:
+    """Return what rewrites of so many states are sampled with: one generator, or a seed for each (`adversary_seeds`)."""
+    settings = run.settings
+    if settings.adversary_seeds == "round":
+        return torch_generator_for(settings.seed, run.step, purpose, run.device)
+    return [seed_from(settings.seed, run.step, purpose, place) for place in range(states)]
+
+
 def respond(run: Run) -> dict[str, Any]:
     """Let G learn against R as it is; return how often it did, and its first fool rate.
 
@@ -463,8 +346,7 @@ def respond(run: Run) -> dict[str, Any]:
     for rounds in range(1, settings.adversary_rounds):
         purpose = f"response{rounds}"
         states = run.task.draw(random_for(settings.seed, run.step, purpose), settings.states_per_update)
-        generator = torch_generator_for(settings.seed, run.step, purpose, run.device)
-        made = run.adversary.rewrite(run.task, states, generator)
+        made = run.adversary.rewrite(run.task, states, randomness(run, purpose, len(states)))
         scores = score_rewrites(run, made)
         fool_rate = made.outcome_shares(scores)["fool_rate"] or 0.0
         first = fool_rate if first is None else first
@@ -516,229 +398,24 @@ def score_rewrites(run: Run, rewrites: Rewrites) -> list[list[float]]:
         for s, texts in zip(rewrites.states, rewrites.texts, strict=True)
     ]
     run.tokens += sum(len(row.row) for row in rows)
-    scores: list[list[float]] = []
-    for start in range(0, len(rows), run.settings.states_per_pass):
-        chunk = rows[start : start + run.settings.states_per_pass]
-        batch = collate(
-            [row.row for row in chunk], run.tokenizer.pad_token_id, run.device, run.players.mask_dtype
-        )
-        fresh = [[place.column for place in row.places if place.kind == "fresh"] for row in chunk]
-        places = (
-            [i for i, columns in enumerate(fresh) for _ in columns],
-            [c for columns in fresh for c in columns],
-        )
-        values = iter(torch.sigmoid(run.players.prm_log_odds(batch, places)).tolist())
-        scores += [[next(values) for _ in columns] for columns in fresh]
-    return scores
 
+    def read(own: Sequence[PrmRow]) -> list[list[float]]:
+        scores: list[list[float]] = []
+        for start in range(0, len(own), run.settings.states_per_pass):
+            chunk = own[start : start + run.settings.states_per_pass]
+            batch = collate(
+                [row.row for row in chunk], run.tokenizer.pad_token_id, run.device, run.players.mask_dtype
+            )
+            fresh = [[place.column for place in row.places if place.kind == "fresh"] for row in chunk]
+            places = (
+                [i for i, columns in enumerate(fresh) for _ in columns],
+                [c for columns in fresh for c in columns],
+            )
+            values = iter(torch.sigmoid(run.players.prm_log_odds(batch, places)).tolist())
+            scores += [[next(values) for _ in columns] for columns in fresh]
+        return scores
 
-# --- R's objective ---------------------------------------------------------------------------------------------------
-#
-# A state becomes one row: question and correct prefix, then as branches the rest of the correct solution and every
-# rewrite (`models/branches.py`). Every correct step is a clean positive, every rewrite a fresh example; replayed states
-# come without their correct continuation. The utility is a weighted sum of three means (clean, fresh, replayed), so the
-# mixture does not depend on how many steps a solution has. Undecided rewrites have weight zero.
-
-Kind = Literal["clean", "fresh", "replayed"]
-KINDS: tuple[Kind, ...] = ("clean", "fresh", "replayed")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A judged place of a packed row: column, what stands there, whether the step is correct (None: undecided)."""
-
-    column: int
-    kind: Kind
-    truth: bool | None
-
-
-@dataclass
-class PrmRow:
-    """A row with its judged places.
-
-    Attributes:
-        row: prefix and branches as token ids.
-        places: in the order of their columns.
-        actions: for the `sampled` objective, whether R's drawn labels agree with the oracle, and the log-odds of agreeing
-            that they were drawn from (set in the first epoch).
-    """
-
-    row: BranchedRow
-    places: list[Place]
-    actions: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    def ends(self) -> list[int]:
-        """Return the column of each branch's last token."""
-        return [
-            start + len(branch) - 1
-            for start, branch in zip(self.row.starts(), self.row.branches, strict=True)
-        ]
-
-
-def fresh_row(
-    state: State,
-    rewrites: Sequence[str],
-    tokenizer: Any,
-    layout: Layout,
-    truths: Sequence[bool | None] | None = None,
-) -> PrmRow:
-    """Return the row of a state with its rewrites; without truths these are undecided."""
-    separator = trusted_ids(tokenizer, layout.separator)
-    whole = encode(state.problem.question, state.solution, tokenizer, layout)
-    cut = whole.spans[state.index][0]
-    branches = [list(whole.input_ids[cut:])]
-    branches += [untrusted_ids(tokenizer, text) + separator for text in rewrites]
-    # The first branch follows its prefix directly, so the clean positions are those of the plain solution.
-    clean = [Place(column, "clean", True) for column in whole.positions]
-    row = PrmRow(BranchedRow(list(whole.input_ids[:cut]), branches), clean)
-    known = [None] * len(rewrites) if truths is None else truths
-    row.places += [Place(end, "fresh", truth) for end, truth in zip(row.ends()[1:], known, strict=True)]
-    return row
-
-
-def replay_row(state: State, members: Sequence[tuple[str, bool]], tokenizer: Any, layout: Layout) -> PrmRow:
-    """Return the row of a replayed state: its prefix, and its rewrites with their truths."""
-    separator = trusted_ids(tokenizer, layout.separator)
-    prefix = encode(state.problem.question, state.prefix, tokenizer, layout)
-    branches = [untrusted_ids(tokenizer, text) + separator for text, _ in members]
-    row = PrmRow(BranchedRow(list(prefix.input_ids), branches), [])
-    row.places += [Place(end, "replayed", truth) for end, (_, truth) in zip(row.ends(), members, strict=True)]
-    return row
-
-
-def prm_utility(
-    players: Players,
-    rows: Sequence[PrmRow],
-    settings: AprmSettings,
-    pad_id: int,
-    generator: torch.Generator,
-    *,
-    warming: bool,
-) -> tuple[dict[str, Any], list[list[float]]]:
-    """Accumulate the gradient of minus R's regularised utility over the rows.
-
-    Args:
-        players: the PRM and its reference.
-        rows: fresh rows first, then the replayed ones.
-        settings: objective, regularisation and mixture.
-        pad_id: any valid token id.
-        generator: draws R's labels for the `sampled` objective.
-        warming: before the game: the log score without regularisation, since there is no reference yet.
-
-    Returns:
-        statistics, and R's scores of the rewrites of every row.
-    """
-    weights = _kind_weights(rows, settings)
-    objective = "log_score" if warming else settings.prm_objective
-    totals = dict.fromkeys(("utility", "kl", "entropy"), 0.0)
-    compared = sum(place.kind == "fresh" and place.truth is False for row in rows for place in row.places)
-    judged: list[tuple[Kind, bool]] = []
-    fresh_scores: list[list[float]] = []
-    for start in range(0, len(rows), settings.states_per_pass):
-        chunk = rows[start : start + settings.states_per_pass]
-        batch = collate([row.row for row in chunk], pad_id, players.device, players.mask_dtype)
-        places = [place for row in chunk for place in row.places]
-        index = [number for number, row in enumerate(chunk) for _ in row.places]
-        columns = [place.column for place in places]
-        weight = torch.tensor(
-            [0.0 if place.truth is None else weights[place.kind] for place in places], device=players.device
-        )
-        truth = torch.tensor([place.truth is True for place in places], device=players.device)
-
-        log_odds = players.prm_log_odds(batch, (index, columns))
-        utility = _utilities(objective, log_odds, truth, chunk, settings.clip, generator)
-        loss = -(utility * weight).sum()
-        if settings.prm_margin and compared:
-            loss = loss - settings.prm_margin * _margins(log_odds, index, places).sum() / compared
-        kl = entropy = torch.zeros(())
-        if not warming:
-            with torch.no_grad():
-                reference = players.prm_log_odds(batch, (index, columns), "prm_reference")
-            kl = (bernoulli_kl(log_odds, reference) * weight).sum()
-            entropy = (bernoulli_entropy(log_odds) * weight).sum()
-            loss = loss + settings.prm_kl * kl - settings.prm_entropy * entropy
-        loss.backward()  # type: ignore[no-untyped-call]
-
-        totals["utility"] += float((utility * weight).sum().detach())
-        totals["kl"] += float(kl.detach())
-        totals["entropy"] += float(entropy.detach())
-        fresh: list[list[float]] = [[] for _ in chunk]
-        scores = torch.sigmoid(log_odds.detach()).tolist()
-        for number, place, score in zip(index, places, scores, strict=True):
-            if place.kind != "clean":
-                fresh[number].append(score)
-            if place.truth is not None:
-                judged.append((place.kind, (score >= 0.5) == place.truth))
-        fresh_scores += fresh
-    statistics: dict[str, Any] = {}
-    for kind in KINDS:
-        right = [agreed for of, agreed in judged if of == kind]
-        statistics[f"prm_accuracy_{kind}"] = sum(right) / len(right) if right else None
-    return statistics | {f"prm_{name}": value for name, value in totals.items()}, fresh_scores
-
-
-def _margins(log_odds: torch.Tensor, index: Sequence[int], places: Sequence[Place]) -> torch.Tensor:
-    """Return, per wrong fresh rewrite, the log-sigmoid of how far it lies below its row's lowest clean step (log-odds)."""
-    rows = torch.tensor(index, device=log_odds.device)
-    clean = torch.tensor([place.kind == "clean" for place in places], device=log_odds.device)
-    wrong = torch.tensor(
-        [place.kind == "fresh" and place.truth is False for place in places], device=log_odds.device
-    )
-    lowest = torch.full((int(rows.max()) + 1,), torch.inf, device=log_odds.device).scatter_reduce(
-        0, rows[clean], log_odds[clean].float(), "amin"
-    )
-    return torch.nn.functional.logsigmoid(lowest[rows[wrong]] - log_odds[wrong].float())
-
-
-def _kind_weights(rows: Sequence[PrmRow], settings: AprmSettings) -> dict[Kind, float]:
-    """Return the weight of a decided place of each kind."""
-    counts = Counter(place.kind for row in rows for place in row.places if place.truth is not None)
-    shares: dict[Kind, float] = {
-        "clean": settings.clean_share,
-        "fresh": 1 - settings.clean_share - settings.replay_share,
-        "replayed": settings.replay_share,
-    }
-    # A kind that is absent (nothing to replay yet) leaves its share to the others.
-    present = sum(shares[kind] for kind in KINDS if counts[kind])
-    return {kind: shares[kind] / present / counts[kind] for kind in KINDS if counts[kind]}
-
-
-def _utilities(
-    objective: str,
-    log_odds: torch.Tensor,
-    truth: torch.Tensor,
-    rows: Sequence[PrmRow],
-    clip: float,
-    generator: torch.Generator,
-) -> torch.Tensor:
-    """Return R's utility per place, or, for `sampled`, a surrogate whose gradient estimates the utility's."""
-    agree_log_odds = torch.where(truth, log_odds, -log_odds)
-    if objective == "expected":
-        return torch.sigmoid(agree_log_odds)
-    if objective == "log_score":
-        return torch.nn.functional.logsigmoid(agree_log_odds)
-    if rows[0].actions is None:
-        _draw_actions(agree_log_odds.detach(), rows, generator)
-    actions = [row.actions for row in rows if row.actions is not None]
-    agreed = torch.cat([action[0] for action in actions])
-    old_log_odds = torch.cat([action[1] for action in actions])
-    # Reward 1 for agreeing with the oracle; the baseline is its expectation, which is known exactly.
-    advantage = agreed.float() - torch.sigmoid(old_log_odds)
-    sign = torch.where(agreed, 1.0, -1.0)
-    log_prob = torch.nn.functional.logsigmoid(sign * agree_log_odds)
-    old_log_prob = torch.nn.functional.logsigmoid(sign * old_log_odds)
-    return clipped_surrogate(log_prob, old_log_prob, advantage, clip)
-
-
-def _draw_actions(agree_log_odds: torch.Tensor, rows: Sequence[PrmRow], generator: torch.Generator) -> None:
-    """Draw R's label at every place and keep it on the rows, so that later epochs reinforce the same labels."""
-    drawn = torch.rand(agree_log_odds.shape, generator=generator).to(agree_log_odds.device)
-    agreed = drawn < torch.sigmoid(agree_log_odds)
-    start = 0
-    for row in rows:
-        end = start + len(row.places)
-        row.actions = (agreed[start:end], agree_log_odds[start:end])
-        start = end
+    return spread(rows, read, [len(row.row) for row in rows])
 
 
 # --- the optimistic step ---------------------------------------------------------------------------------------------
@@ -791,6 +468,7 @@ def optimizer_step(run: Run, player: Player) -> float:
     """Clip, extrapolate, step, clear; return the gradient's norm before clipping."""
     settings = run.settings
     named = run.players.parameters(player)
+    sum_gradients(named.values())
     rate = settings.prm_learning_rate if player == "prm" else settings.adversary_learning_rate
     for group in run.optimizers[player].param_groups:
         group["lr"] = rate * settings.learning_rate_factor(run.step, player)
@@ -869,10 +547,11 @@ def export_prm(run: Run, folder: Path) -> None:
 
 
 def finish(run: Run, records: Sequence[Mapping[str, Any]]) -> Path:
-    """Write the PRM folder and the run's metrics."""
+    """Write the PRM folder and the run's metrics (the main process does); return the folder."""
     settings = run.settings
     folder = run.out / "prm"
-    export_prm(run, folder)
+    if is_main():
+        export_prm(run, folder)
     game = [record for record in records if record["phase"] == "game"]
     seconds = sum(record["seconds"] for record in records)
     metrics = {
@@ -887,6 +566,8 @@ def finish(run: Run, records: Sequence[Mapping[str, Any]]) -> Path:
         tail = [record[name] for record in game[-20:] if record.get(name) is not None]
         if tail:
             metrics[f"training.last_20.{name}"] = Metric(sum(tail) / len(tail), n=len(tail))
+    if not is_main():
+        return folder
     write_metrics(
         run.out,
         metrics,

@@ -47,6 +47,7 @@ from sparring.traces.formats.common import ReadOptions
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
+from sparring.training.processes import spread
 from sparring.worlds.subject import TEXT, Subject
 from sparring.worlds.world import World, make_world
 
@@ -219,7 +220,7 @@ class TextTask:
         if len(solved) < len(problems):
             self.left_out["problem without a solution"] += len(problems) - len(solved)
         places = [State(problem, index) for problem in solved for index in range(len(problem.solution or ()))]
-        verdicts = oracle.judge_many([(state.problem, state.prefix, state.step) for state in places])
+        verdicts = spread([(state.problem, state.prefix, state.step) for state in places], oracle.judge_many)
         self._states = [
             state for state, verdict in zip(places, verdicts, strict=True) if verdict.truth == "correct"
         ]
@@ -500,7 +501,7 @@ def judged(task: Task, rewrites: Rewrites) -> Rewrites:
         for item in group
         if item.malformed is None
     ]
-    verdicts = iter(task.judge_many(pairs))
+    verdicts = iter(spread(pairs, task.judge_many))
     groups = [
         [replace(item, verdict=next(verdicts)) if item.malformed is None else item for item in group]
         for group in rewrites.groups

@@ -16,8 +16,8 @@ verified accuracy has fallen (`rl_monitors.py`). On request the PRM learns from 
 Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` (a record per evaluation),
 `refresh.jsonl` (a record per refresh), `checkpoint/` (resume after any kill with the same result), and in the end `policy/`
 and a refreshed `prm/` (Hugging Face folders), and `metrics.json`. All randomness is a function of (seed, update).
-Prompts, padding and answers cut by the limit never carry reward. One device; the engine is the policy itself, or one that
-is given its weights.
+Prompts, padding and answers cut by the limit never carry reward. The engine is the policy itself, or one that is given its
+weights. Several processes share problems, scoring and the rows of an update (`processes.py`); every one knows all answers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from rich.markup import escape
 
 from sparring.files import atomic_directory
 from sparring.labels.command import show_doubts
-from sparring.locks import writes
 from sparring.models.batching import length_sorted_batches
 from sparring.models.loading import load_policy
 from sparring.models.prompts import layout_for, prompt_digest
@@ -57,6 +56,7 @@ from sparring.training.policy_gradient import (
     clipped_surrogate,
     update_size,
 )
+from sparring.training.processes import gathered, in_processes, is_main, share, sum_gradients, summed
 from sparring.training.rl_monitors import (
     best_evaluation,
     evaluation_metrics,
@@ -91,6 +91,7 @@ from sparring.training.run import (
     peak_memory,
     prepare,
     random_for,
+    records_of,
     show_left_out,
     step_bar,
 )
@@ -154,7 +155,7 @@ class Run(TrainingRun):
         """Write everything that resuming needs, and remove earlier PRMs: no checkpoint needs them any more."""
         super().save()
         for folder in (self.out / "refresh").glob("*"):
-            if folder.name != f"{self.refreshed:06d}":
+            if is_main() and folder.name != f"{self.refreshed:06d}":
                 shutil.rmtree(folder)
 
     def restore(self) -> None:
@@ -173,7 +174,7 @@ class Run(TrainingRun):
         self.scores = load_scores(self.settings, self.subject.checker, prm_folder(self))
 
 
-@writes("out")
+@in_processes("out")
 def train_rl(
     settings: RlSettings,
     out: Path,
@@ -197,7 +198,7 @@ def train_rl(
     """
     run = setup(settings, out, other)
     log, evaluation_log, refresh_log = run.begin(["log", "watch", "refresh"], resume=resume)
-    evaluations, refreshes = list(evaluation_log.records()), list(refresh_log.records())
+    evaluations, refreshes = records_of(evaluation_log), records_of(refresh_log)
     stopped = hacked(evaluations) if settings.stop_when_hacked else None
 
     while stopped is None:
@@ -233,12 +234,10 @@ def train_rl(
         if progress is not None:
             progress(run.step, record)
     run.save()
-    run.accelerator.end_training()
+    records = records_of(log)
+    run.end()
     prm = prm_folder(run) if run.refreshed else None
-    folder = finish(run, list(log.records()), evaluations, refreshes, stopped, prm)
-    for file in (log, evaluation_log, refresh_log):
-        file.close()
-    return folder
+    return finish(run, records, evaluations, refreshes, stopped, prm)
 
 
 # --- setup -----------------------------------------------------------------------------------------------------------
@@ -398,6 +397,7 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
             if tokens:
                 norms.append(optimizer_step(run))
                 run.tokens += sum(len(part) for answer in members for part in answer.row)
+    sums = summed(sums)
     count = sums.pop("tokens", 0.0)
     if not count:
         return {"trained_tokens": 0}
@@ -411,7 +411,10 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
 def batches_of(
     policy: Policy, rows: Iterable[Row], tokens_per_pass: int, *, shortest: float = 0.0
 ) -> list[list[Row]]:
-    """Return answers in batches of similar length; those that share a row (`Policy.in_rows`) stay together."""
+    """Return this process's share of answers in batches of similar length.
+
+    Answers that share a row (`Policy.in_rows`) stay together.
+    """
     order = list(rows)
     if policy.branches > 1:
         groups: dict[tuple[int, ...], list[Row]] = {}
@@ -420,9 +423,12 @@ def batches_of(
         order = [row for group in groups.values() for row in group]
     units = policy.in_rows(order)
     lengths = [len(unit[0][0]) + sum(len(ids) for _, ids in unit) for unit in units]
+    own = share(lengths)
     return [
-        [row for index in batch for row in units[index]]
-        for batch in length_sorted_batches(lengths, tokens_per_pass, shortest=shortest)
+        [row for place in batch for row in units[own[place]]]
+        for batch in length_sorted_batches(
+            [lengths[index] for index in own], tokens_per_pass, shortest=shortest
+        )
     ]
 
 
@@ -519,12 +525,13 @@ def log_probs_before(run: Run, answers: Sequence[Answer]) -> dict[Row, list[floa
     for chosen in batches_of(run.policy, rows, run.settings.tokens_per_pass):
         parts = torch.split(run.policy.outputs(chosen).log_probs, [len(ids) for _, ids in chosen])
         found |= {row: part.tolist() for row, part in zip(chosen, parts, strict=True)}
-    return found
+    return {row: values for part in gathered(found) for row, values in part.items()}
 
 
 def optimizer_step(run: Run) -> float:
     """Clip, step, clear; return the policy's gradient norm before clipping. The value function is not clipped with it."""
     named = run.policy.parameters()
+    sum_gradients(named.values())
     for group in run.optimizer.param_groups:
         group["lr"] = group["full_lr"] * run.settings.learning_rate_factor(run.step)
     members = [parameter for name, parameter in named.items() if not name.startswith("value.")]
@@ -569,7 +576,8 @@ def mean_kl(run: Run, rows: Sequence[Row]) -> float:
     for chosen in batches_of(run.policy, rows, run.settings.tokens_per_pass):
         found = categorical_kl(run.policy.outputs(chosen).logits, run.policy.reference_logits(chosen))
         total, tokens = total + float(found.sum()), tokens + len(found)
-    return total / tokens
+    sums = summed({"kl": total, "tokens": tokens})
+    return sums["kl"] / sums["tokens"]
 
 
 def finish(
@@ -583,8 +591,9 @@ def finish(
     """Write the policy folder, the refreshed PRM where there is one, and the run's metrics; return the policy's folder."""
     settings = run.settings
     folder = run.out / "policy"
-    run.policy.save(folder, run.tokenizer, _card(run, stopped))
-    if run.refreshed and prm is not None:
+    if is_main():
+        run.policy.save(folder, run.tokenizer, _card(run, stopped))
+    if run.refreshed and prm is not None and is_main():
         with atomic_directory(run.out / "prm") as temporary:
             shutil.copytree(prm, temporary, dirs_exist_ok=True)
     seconds = sum(record["seconds"] for record in records) or float("nan")
@@ -598,6 +607,8 @@ def finish(
         **evaluation_metrics(evaluations[0], "rl.start"),
         **evaluation_metrics(evaluations[-1], "rl.end"),
     }
+    if not is_main():
+        return folder
     if settings.refresh != "none":
         metrics["rl.refreshes"] = Metric(float(sum(record["skipped"] is None for record in refreshes)))
     skipped = Counter(f"refresh of the PRM: {r['skipped']}" for r in refreshes if r["skipped"] is not None)

@@ -39,8 +39,9 @@ from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Label, Trace, step_labels
 from sparring.training import aprm
-from sparring.training.aprm import AprmSettings
+from sparring.training.aprm_settings import AprmSettings
 from sparring.training.game import State, TextTask, WorldTask
+from sparring.training.processes import from_main, is_main, wait
 from sparring.training.rl_scores import PrmScores, StepScores, load_prm_scores, prefix_values
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import Sampler, Subject
@@ -111,7 +112,7 @@ def refresh(run: Run) -> dict[str, Any]:
     settings = run.settings
     assert isinstance(run.scores, PrmScores)
     folder = run.out / "refresh" / f"{run.step:06d}"
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     record: dict[str, Any] = {"update": run.step, "answers": len(run.recent), "skipped": None}
     with ExitStack() as stack:
         panel = stack.enter_context(Panel(settings.refresh_oracle)) if settings.task == TEXT else None
@@ -129,13 +130,20 @@ def refresh(run: Run) -> dict[str, Any]:
                 )
             else:
                 record |= play_on(settings, source.parent, traces, panel, folder)
-            run.refreshed, run.refresh_digest = run.step, folder_digest(folder)
+            run.refreshed, run.refresh_digest = run.step, from_main(lambda: folder_digest(folder))
         except DataError as error:
             record["skipped"] = error.message
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
     scores = load_prm_scores(settings, prm_folder(run))
     run.scores = scores
     return record | {"brier_after": brier(scores, traces)}
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        if is_main():
+            shutil.rmtree(folder, ignore_errors=True)
+    wait()
 
 
 def prm_folder(run: Run) -> Path:
@@ -218,8 +226,10 @@ def train_on_labels(
     """
     if not any(target is not None for trace in traces for target in targets_of(trace)):
         raise DataError("no step of the latest answers has a label")
-    folder.mkdir(parents=True)
-    write_traces(folder / "answers.jsonl", traces)
+    if is_main():
+        folder.mkdir(parents=True)
+        write_traces(folder / "answers.jsonl", traces)
+    wait()
     sidecar = read_sidecar(source)
     # A calibrated PRM stays calibrated: the policy's answers are fewer than those that it was first fitted on.
     calibrated = sidecar.calibration != Calibration() and len({t.problem.question for t in traces}) > 1
@@ -251,9 +261,9 @@ def train_on_labels(
         fields["label_tokens"] = _label_texts(source, sidecar)
     kind: type[SupervisedSettings] = ValueSettings if sidecar.meaning == "value" else PrmSettings
     train_supervised(kind.model_validate(fields), folder)
-    _record_relative_paths(settings, source, folder)
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)  # a refresh that was killed begins anew
-    shutil.rmtree(folder / "best", ignore_errors=True)
+    if is_main():
+        _record_relative_paths(settings, source, folder)
+    _remove(folder / "checkpoint", folder / "best")  # a refresh that was killed begins anew
 
 
 def _record_relative_paths(settings: RlSettings, source: Path, folder: Path) -> None:
@@ -317,7 +327,8 @@ def play_on(
     game.settings = stored.model_copy(
         update={"updates": game.step - stored.warm_steps}
     )  # what the model card says
-    aprm.export_prm(game, folder / "prm")
+    if is_main():
+        aprm.export_prm(game, folder / "prm")
     means = {}
     for name in ("fool_rate", "prm_accuracy_clean", "prm_accuracy_fresh"):
         known = [record[name] for record in records if record.get(name) is not None]

@@ -38,6 +38,7 @@ from sparring.training.credit import (
     step_sum,
     with_start,
 )
+from sparring.training.processes import spread
 from sparring.training.rl_settings import RlSettings
 
 
@@ -158,7 +159,7 @@ class PrmScores:
     def _scores(self, solutions: Sequence[Finished]) -> list[Floats]:
         # Equal answers are scored once: a policy that is sure of itself writes many.
         traces = {(p.question, tuple(steps)): Trace(p, tuple(steps)) for p, steps in solutions if steps}
-        known = dict(zip(traces, self.scorer.score(list(traces.values())), strict=True))
+        known = dict(zip(traces, spread(list(traces.values()), self.scorer.score), strict=True))
         found = [
             np.array(known.get((p.question, tuple(steps)), []), dtype=np.float64) for p, steps in solutions
         ]
@@ -232,20 +233,25 @@ def prefix_values(
         for length in range(len(steps)):
             start = tuple(steps[:length])
             places.setdefault((problem.question, start), Prefix(problem, start))
-    prefixes = list(places.values())
-    seeds = [seed_from(seed, place) for place in range(len(prefixes))]
-    sampled = engine.sample(prefixes, rollouts, limits=limits, seeds=seeds, stop=stop) if prefixes else []
-    ended = [
-        (prefix.problem, (*prefix.steps, *split_completion(completion.text)))
-        for prefix, group in zip(prefixes, sampled, strict=True)
-        for completion in group
-    ]
-    right = iter(checker.judge(ended))
-    shares = [
-        sum([(next(right) is True) and completion.finish != "length" for completion in group]) / rollouts
-        for group in sampled
-    ]
-    value = dict(zip(places, shares, strict=True))
+
+    def shares_of_right(asked: Sequence[tuple[Prefix, int]]) -> list[float]:
+        if not asked:
+            return []
+        prefixes, seeds = [prefix for prefix, _ in asked], [seed for _, seed in asked]
+        sampled = engine.sample(prefixes, rollouts, limits=limits, seeds=seeds, stop=stop)
+        ended = [
+            (prefix.problem, (*prefix.steps, *split_completion(completion.text)))
+            for prefix, group in zip(prefixes, sampled, strict=True)
+            for completion in group
+        ]
+        right = iter(checker.judge(ended))
+        return [
+            sum([(next(right) is True) and completion.finish != "length" for completion in group]) / rollouts
+            for group in sampled
+        ]
+
+    asked = [(prefix, seed_from(seed, place)) for place, prefix in enumerate(places.values())]
+    value = dict(zip(places, spread(asked, shares_of_right), strict=True))
     return [
         np.array([*(value[problem.question, tuple(steps[:length])] for length in range(len(steps))), outcome])
         if steps

@@ -27,6 +27,7 @@ from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, prompt_ids
 from sparring.traces.verdict import Judge
 from sparring.training.alignment import pieces_of, step_spans
+from sparring.training.processes import is_main, spread, wait
 from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
 from sparring.worlds.chain import LONGER
@@ -43,8 +44,9 @@ class OtherEngine:
 
     Attributes:
         engine: it must tell token ids and their log-probabilities.
-        publish: gives it the policy's weights; called before it samples, once per state of the weights. Returns when they
-            are in force (a server is told to load the folder that `Policy.save` writes, say).
+        publish: gives it the policy's weights; called before it samples, once per state of the weights, and of several
+            processes by the main one. Returns when they are in force (a server is told to load the folder that
+            `Policy.save` writes, say).
     """
 
     engine: Engine
@@ -158,24 +160,34 @@ class Sampler:
     def in_step(self) -> Engine:
         """Return the engine after it has the weights as they are now."""
         if self.other is not None and self._published != self.policy.version:
-            self.other.publish(self.policy)
+            if is_main():
+                self.other.publish(self.policy)
+            wait()
             self._published = self.policy.version
         return self.engine
 
     def answers(self, problems: Sequence[Problem], samples: int, seed: int) -> list[list[Answer]]:
-        """Return `samples` answers per problem.
+        """Return `samples` answers per problem, in every process; each samples and judges those to its share of problems.
 
         Raises:
             DataError: a prompt does not fit into the model's positions.
             SettingsError: the engine does not tell what was sampled with what probability.
         """
+        engine = self.in_step()
+        asked = [(problem, seed_from(seed, place)) for place, problem in enumerate(problems)]
+        return spread(asked, lambda own: self._answers(engine, own, samples))
+
+    def _answers(
+        self, engine: Engine, asked: Sequence[tuple[Problem, int]], samples: int
+    ) -> list[list[Answer]]:
+        problems = [problem for problem, _ in asked]
         with self.policy.sampling():
-            completions = self.in_step().sample(
+            completions = engine.sample(
                 [Prefix(problem) for problem in problems],
                 samples,
                 limits=self.limits,
                 stop=self.stop,
-                seeds=[seed_from(seed, place) for place in range(len(problems))],
+                seeds=[seed for _, seed in asked],
             )
         groups = [self._group(problem, group) for problem, group in zip(problems, completions, strict=True)]
         answers = [answer for group in groups for answer in group]

@@ -5,6 +5,8 @@ digests of its tensors and values and of the logs as they were, and all are chec
 one bit of it or of such a log was changed, or a tensor is missing, it is refused in words and never believed. All
 randomness of a run is derived from (seed, step, purpose), so there is no generator state to save.
 
+Of several processes (`processes.py`) the main one writes, and all of them read.
+
 Not here: what is trained and what else a checkpoint holds (`aprm.py`, `supervised.py`, `rl.py`); the lock on the run
 directory (`sparring.locks`).
 """
@@ -37,11 +39,12 @@ from sparring.errors import CheckpointError, DataError, SettingsError, SparringE
 from sparring.files import atomic_directory
 from sparring.http_client import is_address
 from sparring.json_files import read_json_object
-from sparring.models.loading import pick_device, pick_dtype
+from sparring.models.loading import pick_dtype
 from sparring.runs import METRICS_FILE, JsonlLog
 from sparring.settings import dump_settings
 from sparring.settings_shared import seed_from
 from sparring.terminal import progress_bar
+from sparring.training.processes import from_main, gathered, is_main, own_device, wait
 
 _logger = logging.getLogger(__name__)
 
@@ -81,7 +84,7 @@ def prepare(settings: Any, out: Path) -> tuple[torch.device, torch.dtype, Accele
         SettingsError: the device or a tracker is not there.
     """
     out.mkdir(parents=True, exist_ok=True)
-    device = pick_device(settings.device)
+    device = own_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
     accelerator = Accelerator(
         cpu=device.type == "cpu",
@@ -115,18 +118,23 @@ def available_trackers(wanted: Sequence[str]) -> list[str]:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the most bytes held so far: on the GPU, or by this process (since it was started, or resumed)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    """Return the most bytes held so far, by the process that held most: on its GPU, or since it was started or resumed."""
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others kilobytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return max(gathered(torch.cuda.max_memory_allocated(device) if device.type == "cuda" else held))
 
 
 # --- states on disk --------------------------------------------------------------------------------------------------
 
 
 def save_state(folder: Path, tensors: Mapping[str, Tensors], values: Mapping[str, Any]) -> None:
-    """Write groups of tensors and JSON values as one folder, replacing an older one atomically."""
+    """Write groups of tensors and JSON values as one folder, replacing an older one atomically (the main process does)."""
+    if is_main():
+        _write_state(folder, tensors, values)
+    wait()
+
+
+def _write_state(folder: Path, tensors: Mapping[str, Tensors], values: Mapping[str, Any]) -> None:
     flat = {
         f"{group}|{name}": tensor.detach().cpu().contiguous().clone()
         for group, members in tensors.items()
@@ -209,6 +217,32 @@ def folder_digest(folder: Path) -> str:
 # --- checkpoints -----------------------------------------------------------------------------------------------------
 
 
+class _NoLog(JsonlLog):
+    """What another process than the main one has for a log: nothing is written, and the file is not its own to open."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path, self.non_finite, self.torn = Path(path), 0, False
+
+    def append(self, record: Mapping[str, Any]) -> int:
+        """Do nothing."""
+        return 0
+
+    def position(self) -> dict[str, Any]:
+        """Return nothing: whoever writes the log knows how far it is."""
+        return {}
+
+    def cut_back(self, position: Mapping[str, Any] | None) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def records_of(log: JsonlLog) -> list[dict[str, Any]]:
+    """Return a log's records, in every process what the main one reads."""
+    return from_main(lambda: list(log.records()))
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Parameters by a stable name, and the optimiser that trains them."""
@@ -265,16 +299,22 @@ class TrainingRun(ABC):
             SettingsError: there is a run in `out` and nobody asked to go on with it, or it has other settings or data.
             CheckpointError: what is there is not what was written.
         """
-        self.logs = [JsonlLog(self.out / f"{name}.jsonl") for name in names]
-        begun = (self.out / CHECKPOINT).exists()
-        if not resume and (begun or any(log.path.stat().st_size for log in self.logs)):
+        kind = JsonlLog if is_main() else _NoLog
+        self.logs = [kind(self.out / f"{name}.jsonl") for name in names]
+        begun, written = from_main(
+            lambda: (
+                (self.out / CHECKPOINT).exists(),
+                any(log.path.stat().st_size for log in self.logs),
+            )
+        )
+        if not resume and (begun or written):
             raise SettingsError(
                 f"'{self.out}' already holds a run; resume it with --resume, or choose another --out"
             )
         if begun:
             self.restore()
         else:
-            if any(log.path.stat().st_size for log in self.logs):
+            if written and is_main():
                 _logger.warning(
                     "'%s' holds no checkpoint yet (checkpoint_every): the run begins anew", self.out
                 )
@@ -296,6 +336,13 @@ class TrainingRun(ABC):
         """Send a record's numbers to the trackers."""
         numbers = {f"{prefix}{name}": value for name, value in record.items() if isinstance(value, float)}
         self.accelerator.log(numbers, step=self.step)
+
+    def end(self) -> None:
+        """Close the logs and the trackers (accelerate's own way would take the processes apart, too)."""
+        for log in self.logs:
+            log.close()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
     def save(self) -> None:
         """Write everything that resuming needs: parameters, moments, values, and how far the logs are."""

@@ -12,7 +12,8 @@ calibration are measured as training goes on, and from it comes the choice of th
 
 Contract: a run directory with `log.jsonl` (a record per update), `checkpoint/` (resume after any kill with the same
 result), `best/`, and in the end `model/` (a Hugging Face folder), `reliability.svg` and `metrics.json`. All randomness is
-a function of (seed, epoch or update). One device. Not here: making labels (`labels/`), the adversarial game (`aprm.py`).
+a function of (seed, epoch or update). Several processes share the rows of every update and validation (`processes.py`).
+Not here: making labels (`labels/`), the adversarial game (`aprm.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from sparring.errors import CheckpointError, DataError, SettingsError
-from sparring.locks import writes
 from sparring.models.batching import length_sorted_batches
 from sparring.models.checkpoint import model_card
 from sparring.models.loading import check_vocabulary, load_tokenizer, positions
@@ -57,6 +57,7 @@ from sparring.training.examples import (
     soft_labels,
     split_by_group,
 )
+from sparring.training.processes import in_processes, is_main, share, spread, sum_gradients, summed
 from sparring.training.run import (
     Divergence,
     Part,
@@ -68,6 +69,7 @@ from sparring.training.run import (
     peak_memory,
     prepare,
     random_for,
+    records_of,
     save_state,
     set_tensors,
     show_left_out,
@@ -359,7 +361,7 @@ class Run(TrainingRun):
             raise damaged(best, f"does not hold the weights of update {self.best_step}")
 
 
-@writes("out")
+@in_processes("out")
 def train_supervised(
     settings: SupervisedSettings, out: Path, *, resume: bool = False, progress: Progress | None = None
 ) -> Path:
@@ -390,9 +392,8 @@ def train_supervised(
             run.save()
         if progress is not None:
             progress(run.step, {**record, "updates": run.updates})
-    records = list(log.records())
-    log.close()
-    run.accelerator.end_training()
+    records = records_of(log)
+    run.end()
     return finish(run, records)
 
 
@@ -543,7 +544,8 @@ def update(run: Run) -> dict[str, Any]:
     loss_sum, right, judged, tokens = 0.0, 0, 0, 0
     rng = random_for(settings.seed, run.step, "buffer")
     factors = [[rng.random() for _ in example.known] for example in batch] if model.buffer else []
-    for rows in passes(batch, settings.token_budget):
+    own = share([len(example.encoded.input_ids) for example in batch])
+    for rows in passes(batch, settings.token_budget, own):
         log_odds, buffer = model.read(
             [batch[row].encoded.input_ids for row in rows], [batch[row].columns for row in rows]
         )
@@ -563,6 +565,8 @@ def update(run: Run) -> dict[str, Any]:
         right += int(((log_odds >= 0) == (target >= 0.5)).sum())
         judged += len(target)
         tokens += sum(len(batch[row].encoded.input_ids) for row in rows)
+    sums = summed({"loss": loss_sum, "right": right, "judged": judged, "tokens": tokens})
+    sum_gradients(model.parameters().values())
     rate = settings.learning_rate * settings.learning_rate_factor(run.step, run.updates)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
@@ -573,10 +577,10 @@ def update(run: Run) -> dict[str, Any]:
     run.optimizer.zero_grad(set_to_none=True)
     return {
         "epoch": epoch,
-        "loss": loss_sum / total,
-        "accuracy": right / judged,
-        "labelled_steps": judged,
-        "tokens": tokens,
+        "loss": sums["loss"] / total,
+        "accuracy": sums["right"] / sums["judged"],
+        "labelled_steps": sums["judged"],
+        "tokens": sums["tokens"],
         "learning_rate": rate,
         "gradient_norm": norm,
     }
@@ -630,9 +634,11 @@ def next_batch(run: Run) -> tuple[int, list[Example], list[list[float]]]:
     return epoch, [run.training[index] for index in chosen], weights
 
 
-def passes(examples: Sequence[Example], token_budget: int) -> Iterator[list[int]]:
-    """Yield the rows of each forward pass: examples of similar length, within the budget."""
-    yield from length_sorted_batches([len(example.encoded.input_ids) for example in examples], token_budget)
+def passes(examples: Sequence[Example], token_budget: int, chosen: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the rows of each forward pass: those of the chosen examples, of similar length, within the budget."""
+    lengths = [len(examples[row].encoded.input_ids) for row in chosen]
+    for batch in length_sorted_batches(lengths, token_budget):
+        yield [chosen[place] for place in batch]
 
 
 # --- validation ------------------------------------------------------------------------------------------------------
@@ -642,13 +648,18 @@ def passes(examples: Sequence[Example], token_budget: int) -> Iterator[list[int]
 def judge(run: Run) -> Judged:
     """Score the validation split as the model is now."""
     examples = run.validation
-    rows: list[list[float]] = [[] for _ in examples]
-    for chosen in passes(examples, run.settings.token_budget):
-        columns = [examples[index].columns for index in chosen]
-        log_odds = run.model.log_odds([examples[index].encoded.input_ids for index in chosen], columns)
-        values = iter(log_odds.tolist())
-        for index, places in zip(chosen, columns, strict=True):
-            rows[index] = [next(values) for _ in places]
+
+    def read(own: Sequence[Example]) -> list[list[float]]:
+        rows: list[list[float]] = [[] for _ in own]
+        for chosen in passes(own, run.settings.token_budget, range(len(own))):
+            columns = [own[index].columns for index in chosen]
+            log_odds = run.model.log_odds([own[index].encoded.input_ids for index in chosen], columns)
+            values = iter(log_odds.tolist())
+            for index, places in zip(chosen, columns, strict=True):
+                rows[index] = [next(values) for _ in places]
+        return rows
+
+    rows = spread(examples, read, [len(example.encoded.input_ids) for example in examples])
     # The loss that is compared must be the one that is trained on; sampling a subset here would only add noise.
     weights = place_weights(
         examples,
@@ -699,7 +710,7 @@ def load_best(run: Run) -> None:
 
 
 def finish(run: Run, records: Sequence[dict[str, Any]]) -> Path:
-    """Write the model folder, the reliability plot and the metrics; return the folder."""
+    """Write the model folder, the reliability plot and the metrics (the main process does); return the folder."""
     settings = run.settings
     kept = run.step
     if run.validation and settings.keep == "best":
@@ -729,8 +740,11 @@ def finish(run: Run, records: Sequence[dict[str, Any]]) -> Path:
             judged = cross_calibrated(raw)
         metrics |= validation_metrics(judged, raw, settings.seed)
         title = f"{settings.title}, {len(judged.groups)} held-out steps"
-        extra["reliability"] = write_reliability_plot(run.out / "reliability.svg", judged, title)
+        if is_main():
+            extra["reliability"] = write_reliability_plot(run.out / "reliability.svg", judged, title)
     folder = run.out / "model"
+    if not is_main():
+        return folder
     export(run, folder, calibration, kept, metrics)
     write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
     return folder

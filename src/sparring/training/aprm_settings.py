@@ -1,0 +1,143 @@
+"""Settings of `sparring train aprm`; every field's text is its help.
+
+Contract: checked when made; defaults are those of the tiny chain world. What the game shares with attacks on a frozen PRM
+is `game.GameSettings`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from sparring.models.roles import Player
+from sparring.settings_shared import Running, learning_rate_share
+from sparring.training.game import GameSettings
+
+
+class AprmSettings(GameSettings, Running):
+    """Settings of `sparring train aprm`."""
+
+    adversary: Literal["rules", "frozen", "trained"] = "trained"
+    """Who makes the mistakes: rules (static perturbation), the adversary as it is after its warm start, or the game."""
+    max_length: int = Field(512, gt=0)
+    """Most tokens in a row; longer states are left out and counted."""
+    prm_warm_steps: int = Field(100, ge=0)
+    """PRM updates on rule perturbations before the game."""
+    adversary_warm_steps: int = Field(80, ge=0)
+    """Imitation updates of the adversary on rule perturbations before the game (not for `adversary: rules`)."""
+
+    # Beside rules: what a solver gets wrong
+    solver_steps: str | None = None
+    """File of a solver's solutions with step labels (our own form, as `sparring label` writes): its first wrong steps are
+    states, and there take the place of what rules make."""
+    solver_share: float = Field(0.5, gt=0, le=1)
+    """Share of the states that are the solver's, with `solver_steps`."""
+
+    # Who moves how often
+    adversary_rounds: int = Field(1, gt=0)
+    """Most rounds that G learns for, at the start of each phase; all but the last are against R as it is."""
+    adversary_target: float = Field(1.0, gt=0, le=1)
+    """A fool rate at which G's rounds against R as it is end."""
+    phase_updates: int = Field(1, gt=0)
+    """Updates of R in a phase; G learns before (and with) the first of them and plays as it is in the others."""
+    frozen_share: float = Field(0.0, ge=0, lt=1)
+    """Share of a round's states that are rewritten by G as it was at the start of the game; only R learns from them."""
+    adversary_seeds: Literal["round", "state"] = "round"
+    """`round`: one stream of random numbers for all rewrites of a round, which of several processes one samples alone;
+    `state`: each state has its own, so that processes share the sampling. Results are those of one process either way."""
+    log_kinds: bool = False
+    """Also log how many wrong rewrites of each kind there were, and how many of them were accepted."""
+
+    # The PRM's utility
+    prm_objective: Literal["expected", "sampled", "log_score"] = "log_score"
+    """`expected`: exact expected utility of R's binary action; `sampled`: R's action is drawn and reinforced (PPO);
+    `log_score`: log-probability of the true label, whose gradient does not vanish where R is sure and wrong."""
+    prm_kl: float = Field(0.05, ge=0)
+    """Weight of KL(R ‖ its reference), per judged step."""
+    prm_entropy: float = Field(0.21, ge=0)
+    """Weight of R's entropy, per judged step."""
+    prm_epochs: int = Field(1, gt=0)
+    """Updates of the PRM per round."""
+    clean_share: float = Field(0.5, ge=0, le=1)
+    """Weight of untouched correct steps in the PRM's utility; without them "always wrong" is the equilibrium."""
+    replay_share: float = Field(0.15, ge=0, le=1)
+    """Weight of replayed rewrites of earlier rounds."""
+    replayed_states: int = Field(8, ge=0)
+    """States replayed per round."""
+    pool_states: int = Field(512, ge=0)
+    """States kept for replay (a uniform sample of all so far)."""
+    replay: Literal["uniform", "missed"] = "uniform"
+    """Which of them are replayed: any alike, or rather those with a wrong rewrite that R still accepted when last asked."""
+    prm_margin: float = Field(0.0, ge=0)
+    """Weight of a comparison in R's utility: of every wrong rewrite with the lowest-scored step of its state's correct
+    solution (log-sigmoid of the difference of their log-odds), which is how best-of-N compares whole solutions."""
+
+    optimism: float = Field(1.0, ge=0, le=1)
+    """1: optimistic steps 2·g_t − g_{t−1}; 0: plain gradients. Used in the game only, not against a fixed opponent."""
+    prm_learning_rate: float = Field(3e-4, gt=0)
+    """Adam's step size for the PRM."""
+    final_learning_rate: float = Field(0.1, gt=0, le=1)
+    """Both step sizes fall linearly over the run to this share of what they are."""
+    rise_steps: int = Field(50, ge=0)
+    """Both step sizes rise from zero over so many updates, at a player's start and again at the game's: Adam's first steps
+    have full size whatever the gradient, and with a head that knows nothing they would only spoil the backbone."""
+
+    rise_again: bool = True
+    """Whether the step sizes rise again at the game's start; against rules or a frozen adversary they never do, so an equal
+    comparison turns it off."""
+
+    # Running
+    checkpoint_every: int = Field(50, gt=0)
+    snapshot_every: int = Field(0, ge=0)
+    """Updates between snapshots of both players for cross-play; 0 for none."""
+
+    @model_validator(mode="after")
+    def _check_game(self) -> AprmSettings:
+        if self.clean_share + self.replay_share >= 1:
+            raise ValueError(
+                "clean_share + replay_share must leave something for fresh rewrites (sum below 1)"
+            )
+        if self.samples_per_state < 2 and self.adversary == "trained":
+            raise ValueError(
+                "a trained adversary needs samples_per_state ≥ 2: samples are compared within their group"
+            )
+        return self
+
+    @property
+    def warm_steps(self) -> int:
+        """Steps before the game: the adversary is warmed up only where it takes part."""
+        return self.prm_warm_steps + (self.adversary_warm_steps if self.adversary != "rules" else 0)
+
+    @property
+    def total_steps(self) -> int:
+        """All steps."""
+        return self.warm_steps + self.updates
+
+    def learning_rate_factor(self, step: int, player: Player) -> float:
+        """Return the share of a player's learning rate to use at a step of the run."""
+        start = self.prm_warm_steps if player == "adversary" and step < self.warm_steps else 0
+        if step >= self.warm_steps and self.adversary == "trained" and self.rise_again:
+            start = self.warm_steps
+        return learning_rate_share(
+            step - start, rise=self.rise_steps, done=step / self.total_steps, final=self.final_learning_rate
+        )
+
+    def adversary_learns(self, step: int) -> bool:
+        """Whether a step of the run is the first update of a phase."""
+        return (step - self.warm_steps) % self.phase_updates == 0
+
+    @property
+    def monotone(self) -> bool:
+        """Whether the regularised one-step game is strongly monotone for both players (docs/aprm.md derives the bounds).
+
+        τ = KL weight + entropy weight must exceed |2 − (fooled − caught)| / 8 where R is paid 1 for agreeing with the
+        oracle, and 1/4 with the log score (for 0 ≤ fooled − caught ≤ 8).
+        """
+        spread = self.reward_fooled - self.reward_caught
+        needed = abs(2 - spread) / 8
+        if self.prm_objective == "log_score":
+            if not 0 <= spread <= 8:
+                return False
+            needed = 0.25
+        return min(self.prm_kl + self.prm_entropy, self.adversary_kl + self.adversary_entropy) > needed

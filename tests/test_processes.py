@@ -1,0 +1,182 @@
+"""Training in two processes gives the numbers of one; a run goes on with another number of them, and ends when one dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from processes_worker import do
+from rl_data import random_prm
+from sparring.training import processes
+from supervised_data import data_file
+
+TIMED = {"seconds", "cpu_seconds", "tokens_per_second"}
+CLOSE = {
+    "rel": 2e-3,
+    "abs": 2e-5,
+}  # sums of floats in another order, and what Adam makes of it over some updates
+
+
+# --- shares ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=40), st.integers(1, 9))
+def test_every_item_has_one_process_and_none_has_far_more_to_do(costs, count):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "world", lambda: count)
+        dealt = processes.shares(costs)
+    assert sorted(index for indices in dealt for index in indices) == list(range(len(costs)))
+    loads = [sum(costs[index] for index in indices) for indices in dealt]
+    assert max(loads) - min(loads) <= max(costs, default=0.0) + 1e-6
+    assert all(indices == sorted(indices) for indices in dealt)
+
+
+def test_one_process_has_everything_and_changes_nothing():
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.grad = torch.tensor([1.0, 2.0])
+    processes.sum_gradients([weight])
+    assert weight.grad.tolist() == [1.0, 2.0]
+    assert processes.spread([3, 1, 2], lambda own: [2 * each for each in own]) == [6, 2, 4]
+    assert processes.share([5.0, 1.0]) == [0, 1] and processes.summed({"a": 1}) == {"a": 1}
+
+
+# --- five commands in two processes ----------------------------------------------------------------------------------
+
+
+def jobs(base: Path, model: Path) -> dict[str, dict]:
+    """Return every job by name: a command and its settings."""
+    supervised = {
+        "data": str(data_file(base)), "backbone": str(model), "learning_rate": 3e-3, "batch_traces": 7, "epochs": 1,
+        "validation_share": 0.25, "evaluate_every": 3, "checkpoint_every": 2, "lora_rank": 4, "device": "cpu", "seed": 3,
+    }  # fmt: skip
+    rl = {
+        "policy": str(model), "prm": str(random_prm(model, base / "prm")), "credit": "step_sum", "updates": 4,
+        "problems_per_update": 3, "samples_per_problem": 3, "max_new_tokens": 12, "watch_problems": 4, "watch_every": 2,
+        "checkpoint_every": 2, "minibatches": 2, "baseline": "value", "device": "cpu", "seed": 5,
+    }  # fmt: skip
+    aprm = {
+        "backbone": str(model), "updates": 3, "states_per_update": 5, "samples_per_state": 2, "prm_warm_steps": 1,
+        "adversary_warm_steps": 1, "max_step_tokens": 12, "replayed_states": 3, "states_per_pass": 2, "lora_rank": 4,
+        "adapter": "lora", "checkpoint_every": 2, "snapshot_every": 2, "device": "cpu", "seed": 5,
+    }  # fmt: skip
+    sampled = {"adversary_seeds": "state", "prm_objective": "sampled", "prm_epochs": 2, "frozen_share": 0.4}
+    return {
+        "prm": {"command": "prm", "settings": supervised | {"adapter": "lora", "class_balance": "weights"}},
+        "freeprm": {"command": "prm", "settings": supervised | {"labels": "outcome"}},
+        "orm": {"command": "orm", "settings": supervised},
+        "value": {"command": "value", "settings": supervised},
+        "rl": {"command": "rl", "settings": rl},
+        "prover": {"command": "rl", "settings": {k: v for k, v in rl.items() if k != "prm"} | {
+            "credit": "progress", "baseline": "group", "prover_rollouts": 2, "updates": 1, "minibatches": 1,
+        }},
+        "refresh": {"command": "rl", "settings": rl | {
+            "refresh": "labels", "refresh_every": 2, "refresh_steps": 2, "baseline": "group",
+        }},
+        "aprm": {"command": "aprm", "settings": aprm},
+        "sampled": {"command": "aprm", "settings": aprm | sampled},
+    }  # fmt: skip
+
+
+RESUMED = ("value", "rl", "aprm")  # stopped in the middle, and gone on with by another number of processes
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    """Run all jobs in one process and in two, and those of `RESUMED` partly in one and partly in two."""
+    base = tmp_path_factory.mktemp("processes")
+    every = jobs(base, tiny_folder)
+    for name, job in every.items():
+        do({**job, "out": str(base / "one" / name)})
+    for name in RESUMED:
+        do({**every[name], "out": str(base / "one-two" / name), "stop": 3})
+    lines = [{**job, "out": str(base / "two" / name)} for name, job in every.items()]
+    lines += [{**every[name], "out": str(base / "one-two" / name), "resume": True} for name in RESUMED]
+    lines += [{**every[name], "out": str(base / "two-one" / name), "stop": 3} for name in RESUMED]
+    file = base / "jobs.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / "processes_worker.py"), str(file)],
+            env=os.environ
+            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+            | {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)},
+            stderr=(base / f"errors{rank}").open("w"),
+        )
+        for rank in range(2)
+    ]
+    ended = [process.wait(timeout=240) for process in started]
+    assert ended == [0, 0], (base / "errors0").read_text()[-3000:] + (base / "errors1").read_text()[-3000:]
+    for name in RESUMED:
+        do({**every[name], "out": str(base / "two-one" / name), "resume": True})
+    return base
+
+
+def same(one: Path, other: Path) -> None:
+    """Check that two runs have the same logs, metrics and weights, up to the order of sums of floats."""
+    for log in sorted(one.glob("*.jsonl")):
+        rows = [
+            [
+                {k: v for k, v in json.loads(line).items() if k not in TIMED}
+                for line in file.read_text().splitlines()
+            ]
+            for file in (log, other / log.name)
+        ]
+        assert len(rows[0]) == len(rows[1])
+        for mine, theirs in zip(*rows, strict=True):
+            assert_close(mine, theirs, log.name)
+    written = [json.loads((folder / "metrics.json").read_text())["metrics"] for folder in (one, other)]
+    for metrics in written:
+        for timed in [name for name in metrics if name.endswith(("seconds", "per_second", "memory"))]:
+            del metrics[timed]
+    assert_close(*written, "metrics")
+    for folder in ("model", "policy", "prm"):
+        if (one / folder).is_dir():
+            mine, theirs = (load_file(run / folder / "model.safetensors") for run in (one, other))
+            assert mine.keys() == theirs.keys()
+            for name, tensor in mine.items():
+                torch.testing.assert_close(
+                    theirs[name], tensor, rtol=1e-2, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}"
+                )
+
+
+def assert_close(mine: object, theirs: object, where: str) -> None:
+    """Check that JSON values are equal, floats nearly."""
+    if isinstance(mine, dict):
+        assert mine.keys() == theirs.keys(), where
+        for key, value in mine.items():
+            assert_close(value, theirs[key], f"{where}: {key}")
+    elif isinstance(mine, list):
+        assert len(mine) == len(theirs), where
+        for one, other in zip(mine, theirs, strict=True):
+            assert_close(one, other, where)
+    elif isinstance(mine, float) and isinstance(theirs, float):
+        assert theirs == pytest.approx(mine, **CLOSE), where
+    else:
+        assert mine == theirs, where
+
+
+@pytest.mark.parametrize(
+    "name", ["prm", "freeprm", "orm", "value", "rl", "prover", "refresh", "aprm", "sampled"]
+)
+def test_two_processes_give_the_numbers_of_one(runs, name):
+    same(runs / "one" / name, runs / "two" / name)
+    assert not list((runs / "two" / name).rglob(".lock"))
+
+
+@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("way", ["one-two", "two-one"])
+def test_a_run_goes_on_with_another_number_of_processes(runs, name, way):
+    same(runs / "one" / name, runs / way / name)
