@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import json
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import StringIO
@@ -20,12 +21,18 @@ from sparring.errors import DataError, SettingsError
 from sparring.evaluation.scores import Rows, Window, score_file
 from sparring.files import OutputError
 from sparring.journals import Journal
+from sparring.labels.command import label_files
+from sparring.labels.settings import LabelSettings
+from sparring.rollouts.engine import Prefix
+from sparring.settings import load_settings
 from sparring.streams import Places, finished_or_mapped, one_by_one, windows
-from sparring.traces import read_traces, read_traces_as, write_traces
+from sparring.traces import read_problems_as, read_traces, read_traces_as, write_problems, write_traces
 from sparring.traces.convert import WRITERS, convert
 from sparring.traces.ids import distinct_ids
-from sparring.traces.readers import stream_traces
+from sparring.traces.readers import stream_problems, stream_traces
 from sparring.traces.records import Estimate, Problem, Trace
+from sparring.worlds.chain import generate_problems, parse_question
+from test_label_command import Solver
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 COMPRESSED = (".jsonl.gz", ".jsonl.zst")
@@ -322,7 +329,9 @@ def test_a_journal_holds_its_lines_in_the_file(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.jsonl", {"job": 1}, lambda record: record["key"]) as journal:
         journal.add({"key": "k50", "value": "new"})
         assert list(journal.found) == [f"k{n}" for n in range(51)] and len(journal.found) == 51
-        assert journal.found["k50"]["value"] == "new" and journal.line("k3") == 5
+        assert journal.found["k50"]["value"] == "new"
+        starts = [start for start, _ in journal.starts()]
+        assert journal.line(starts[3]) == 5 and journal.at(starts[3])["key"] == "k3"
 
 
 # commands
@@ -397,3 +406,101 @@ def test_memory_of_converting_and_scoring_does_not_grow_with_the_number_of_trace
         assert (
             many < few + 4500 * 250
         )  # a trace takes about 1,000 bytes as objects; digests of it 150 until sorted
+
+
+def test_problems_in_a_stream_are_those_of_a_list(tmp_path: Path) -> None:
+    one, other = Problem("a", "q", meta={"x": 1, "y": 2}), Problem("a", "q", "1")
+    problems = [one, Problem("b", "q"), other, Problem("a", "q", meta={"y": 2, "x": 1}), Problem("c", "q")]
+    write_problems(tmp_path / "problems.jsonl", problems)
+    found, skipped = read_problems_as(tmp_path / "problems.jsonl"), []
+    assert list(stream_problems(tmp_path / "problems.jsonl", skip=skipped.append)) == found.problems
+    assert [one.line for one in skipped] == [one.line for one in found.skipped] == [3]
+
+
+# labelling in windows
+
+
+def labelled(out: Path, *overrides: str) -> tuple[bytes, dict[str, object]]:
+    """Label with the tests' solver; return the traces and the metrics that do not hang on time."""
+    run = load_settings(LabelSettings, None, overrides)
+    label_files(run, out, Console(file=StringIO()), (Solver(), Solver()))
+    written = json.loads((out / "metrics.json").read_text())
+    metrics = {
+        name: one["value"]
+        for name, one in written["metrics"].items()
+        if name not in ("label.seconds", "label.new_rollouts")
+    }
+    return (out / "traces.jsonl").read_bytes(), metrics | written["extra"]["counts"] | written["extra"][
+        "walks"
+    ]
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> Path:
+    """Solutions of sums, two or three of a problem one after the other; one problem comes again with another question."""
+    traces = []
+    for n in range(11):
+        for number in range(2 + n % 2):
+            steps, _ = Solver.fair(Prefix(Problem(f"p{n}", f"{n} + 1 = ?", str(n + 1))), n + number)
+            question = "another?" if (n, number) == (5, 1) else f"{n} + 1 = ?"
+            answer = None if n == 3 else str(n + 1)
+            traces.append(Trace(Problem(f"p{n}", question, answer), tuple(steps.strip().split("\n"))))
+    write_traces(tmp_path / "sums.jsonl", traces)
+    return tmp_path / "sums.jsonl"
+
+
+MODES = (
+    ("solutions=given", "mode=montecarlo"),
+    ("solutions=given", "mode=oracle"),
+    ("solutions=sample", "mode=montecarlo", "adaptive=true", "label=hard"),
+    ("solutions=given", "mode=binary_search", "problems=8"),
+)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: " ".join(mode))
+def test_windows_do_not_change_labels_also_when_the_job_goes_on_from_any_line(
+    tmp_path: Path, sums: Path, mode: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = (f"data={sums}", "n_mc=4", "n_cov=2", "batch=3", *mode)
+    expected = labelled(tmp_path / "whole", *given)
+    monkeypatch.setattr("sparring.labels.command.WINDOW", 3)
+    monkeypatch.setattr("sparring.labels.journal._PART", 2)
+    assert labelled(tmp_path / "windows", *given) == expected
+    lines = (tmp_path / "windows" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for kept in range(1, len(lines), 3):
+        (tmp_path / f"{kept}").mkdir()
+        (tmp_path / f"{kept}" / "journal.jsonl").write_bytes(b"".join(lines[:kept]) + lines[kept][:20])
+        assert labelled(tmp_path / f"{kept}", *given) == expected
+
+
+def test_solutions_that_do_not_stand_by_problem_are_labelled_in_the_order_of_their_problems(
+    tmp_path: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparring.labels.command.WINDOW", 3)
+    traces = read_traces(sums)
+    ids = [trace.problem.id for trace in traces]
+    order = sorted(
+        range(len(traces)), key=lambda n: ids[n] in ids[:n]
+    )  # every problem's first one, then the others
+    write_traces(tmp_path / "scattered.jsonl.zst", [traces[n] for n in order])
+    found = labelled(tmp_path / "scattered", f"data={tmp_path / 'scattered.jsonl.zst'}", "solutions=given")
+    assert found == labelled(tmp_path / "together", f"data={sums}", "solutions=given")
+
+
+def test_memory_of_labelling_does_not_grow_with_the_number_of_traces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparring.labels.command.WINDOW", 100)
+    monkeypatch.setattr("sparring.worlds.chain_world._parsed", parse_question)  # without its (bounded) memory
+    peaks = []
+    for count in (400, 1600):
+        problems = generate_problems(count, steps=(3, 5), seed=1)
+        write_traces(tmp_path / f"{count}.jsonl.gz", (Trace(one, one.solution or ()) for one in problems))
+        tracemalloc.start()
+        labelled(
+            tmp_path / f"{count}", f"data={tmp_path / f'{count}.jsonl.gz'}", "solutions=given", "mode=oracle",
+            "checker=world",
+        )  # fmt: skip
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 1200 * 300  # of a trace and its journal's line, about 4,000 bytes as objects

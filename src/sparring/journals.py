@@ -64,15 +64,23 @@ class Journal:
         if not self._end:
             self._append({"job": plain, "check": self._seal})
 
-    def add(self, record: Record) -> None:
-        """Write down a finished piece of work."""
+    def add(self, record: Record) -> int:
+        """Write down a finished piece of work; return where its line begins."""
         plain, _ = to_json(record)
         start = self._append({**plain, "check": _check(plain, self._seal)})
         self._places.setdefault(self._key(plain), start)
+        return start
 
-    def line(self, key: Hashable) -> int:
-        """Return the number of the line that holds a finished piece of work."""
-        start = self._places.get(key)
+    def starts(self) -> Iterator[tuple[int, Record]]:
+        """Yield (where its line begins, record) of every piece of work."""
+        return ((start, record) for start, _, record in self.found.pieces())
+
+    def at(self, start: int) -> Record:
+        """Return the piece of work whose line begins there."""
+        return self.found.at(start)
+
+    def line(self, start: int) -> int:
+        """Return the number of the line that begins there."""
         return next(number for number, place, _ in jsonl_objects_at(self.path, loose=True) if place == start)
 
     def _append(self, record: Record) -> int:
@@ -137,6 +145,10 @@ class _Found(Mapping[Hashable, Record]):
         start = self._places.get(key)
         if start is None:
             raise KeyError(key)
+        return self.at(start)
+
+    def at(self, start: int) -> Record:
+        """Return the record of the line that begins there."""
         self._file.seek(start)
         record: dict[str, Any] = json.loads(self._file.readline())
         del record["check"]
@@ -149,21 +161,22 @@ class _Found(Mapping[Hashable, Record]):
         return len(self._places)
 
     def __iter__(self) -> Iterator[Hashable]:
-        return (key for key, _ in self._pairs())
+        return (key for _, key, _ in self.pieces())
 
     def items(self) -> Iterator[tuple[Hashable, Record]]:  # type: ignore[override]
         """Yield (key, record) in the file's order."""
-        return self._pairs()
+        return ((key, record) for _, key, record in self.pieces())
 
     def values(self) -> Iterator[Record]:  # type: ignore[override]
         """Yield the records in the file's order."""
-        return (record for _, record in self._pairs())
+        return (record for _, _, record in self.pieces())
 
-    def _pairs(self) -> Iterator[tuple[Hashable, Record]]:
+    def pieces(self) -> Iterator[tuple[int, Hashable, Record]]:
+        """Yield (where its line begins, key, record) in the file's order."""
         for _, start, record in jsonl_objects_at(self._path, loose=True):
             del record["check"]
             if record.keys() != {"job"} and self._places.get(key := self._key(record)) == start:
-                yield key, record
+                yield start, key, record
 
     def close(self) -> None:
         """Close the file."""

@@ -18,6 +18,8 @@ from sparring.worlds.world import World
 Finished = tuple[Problem, Sequence[str]]
 """A problem and the steps of a finished solution."""
 
+_MOST_KNOWN = 1 << 16  # pairs of answers that are remembered
+
 
 class Checker(Protocol):
     """Judges the answers of finished solutions."""
@@ -72,6 +74,8 @@ class AnswerChecker:
                 raise DataError(f"problem {problem.id!r} has no reference answer", field="answer")
             stated = self.stated(problem, steps)
             pairs.append(None if stated is None else (problem.answer, stated))
+        if len(self._known) > _MOST_KNOWN:
+            self._known = {}
         fresh = list(dict.fromkeys(pair for pair in pairs if pair is not None and pair not in self._known))
         for pair, same in zip(fresh, compare_many(fresh), strict=True):
             self._known[pair] = {"equal": True, "different": False, "unreadable": None}[same]

@@ -7,24 +7,25 @@ settings it refuses the directory. What was left out is counted and shown.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from sparring.errors import DataError
+from sparring.fingerprints import files_digest
 from sparring.labels.answers import AnswerChecker, Checker, WorldChecker
-from sparring.labels.job import JOURNAL_FILE, REPEATED, TRACES_FILE, LabelJob, Subject
+from sparring.labels.job import JOURNAL_FILE, REPEATED, TRACES_FILE, LabelJob
 from sparring.labels.job import Progress as JobProgress
 from sparring.labels.journal import Journal
 from sparring.labels.posterior import interval
 from sparring.labels.provers import load_engines, policy_identity
 from sparring.labels.settings import LabelSettings, SolverSettings
+from sparring.labels.subjects import Subjects, has_answer, made_problems, no_answer
 from sparring.locks import writes
 from sparring.models.prompts import prompt_digest
 from sparring.oracles.panel import Panel
@@ -32,15 +33,18 @@ from sparring.rollouts.engine import Engine, room_note
 from sparring.rollouts.local import LocalEngine
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.streams import windows
 from sparring.terminal import progress_bar
 from sparring.traces.formats.common import ReadOptions
-from sparring.traces.jsonl import write_traces
-from sparring.traces.readers import read_problems_as, read_traces_as
+from sparring.traces.jsonl import read_traces, write_traces
+from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem, Trace
+from sparring.traces.sources import data_digest
 from sparring.traces.verdict import Judge
-from sparring.worlds.world import require_words, world_problems
+from sparring.worlds.world import require_words
 
-_WORLD_PROBLEMS = 100
+WINDOW = 1024
+"""Problems that are worked on at once, with their solutions and rollouts."""
 _NOT_OF_THE_JOB = {"batch", "row_budget", "device", "data"}  # of the data, the content counts
 _NOT_OF_THE_SERVER = {"concurrency", "timeout", "retries", "key_variable"}
 _LINE_EVERY = 30.0  # seconds between lines of progress where there is no terminal
@@ -50,7 +54,16 @@ _LINE_EVERY = 30.0  # seconds between lines of progress where there is no termin
 def run_label(
     settings: LabelSettings, out: Path, console: Console, engines: tuple[Engine, Engine] | None = None
 ) -> list[Trace]:
-    """Label solutions and write the run directory; return the labelled traces.
+    """Label solutions and write the run directory (`label_files`); return the labelled traces."""
+    _label(settings, out, console, engines)
+    return read_traces(out / TRACES_FILE)
+
+
+@writes("out")
+def label_files(
+    settings: LabelSettings, out: Path, console: Console, engines: tuple[Engine, Engine] | None = None
+) -> None:
+    """Label solutions and write the run directory, however many there are: `WINDOW` problems are held at a time.
 
     Args:
         settings: of the job.
@@ -64,14 +77,21 @@ def run_label(
         SettingsError: the run directory belongs to another job.
         EngineError: an engine is out of order; start the command again to go on.
     """
-    subjects, left_out = load_subjects(settings)
-    checker = pick_checker(settings, (subject.problem for subject in subjects))
+    _label(settings, out, console, engines)
+
+
+def _label(
+    settings: LabelSettings, out: Path, console: Console, engines: tuple[Engine, Engine] | None
+) -> None:
+    checker = pick_checker(settings)
+    subjects = Subjects(settings, see=_refuse_of_elsewhere(settings))
     cover, prover = engines or load_engines(settings)
     if settings.data is None:
         for engine in (cover, prover):
             if isinstance(engine, LocalEngine):
                 require_words(settings.world, engine.tokenizer, engine.name)
     journal = Journal(out / JOURNAL_FILE, _job(settings, (cover, prover)))
+    tally = _Labels()
     try:
         before = journal.rollouts
         if before:
@@ -82,7 +102,7 @@ def run_label(
         with _shown_progress(console) as progress, oracle_of(settings) as judge:
             job = LabelJob(
                 settings,
-                subjects,
+                subjects.total,
                 cover=cover,
                 prover=prover,
                 checker=checker,
@@ -90,13 +110,13 @@ def run_label(
                 progress=progress,
                 judge=judge,
             )
-            traces = job.run()
+            labelled = (trace for window in windows(subjects, WINDOW) for trace in job.run(window))
+            write_traces(out / TRACES_FILE, map(tally.count, labelled))
         seconds = time.perf_counter() - started
     finally:
         journal.close()
-    write_traces(out / TRACES_FILE, traces)
-    counts = journal.counts + left_out
-    metrics = _metrics(traces, job, journal)
+    counts = journal.counts + subjects.left_out
+    metrics = _metrics(tally, job, journal)
     metrics |= {
         "label.seconds": Metric(seconds, unit="s"),
         "label.new_rollouts": Metric(journal.rollouts - before, unit="rollouts"),
@@ -116,39 +136,35 @@ def run_label(
             "doubts": journal.usage.doubts,
         },
     )
-    _summarise(console, traces, job, counts, journal.rollouts, out)
+    _summarise(console, tally, job, counts, journal.rollouts, out)
     show_doubts(console, journal.usage.doubts)
-    return traces
+
+
+@dataclass
+class _Labels:
+    """What metrics say of all labelled traces."""
+
+    traces: int = 0
+    known: int = 0
+    unknown: int = 0
+    total: float = 0.0
+
+    def count(self, trace: Trace) -> Trace:
+        """Count a trace, and give it back."""
+        self.traces += 1
+        for label in trace.labels or ():
+            if label is None:
+                self.unknown += 1
+            else:
+                self.known += 1
+                self.total += label
+        return trace
 
 
 def show_doubts(console: Console, doubts: Sequence[str]) -> None:
     """Print what makes an engine's completions doubtful."""
     for doubt in doubts:
         console.print(f"warning: {doubt}", style="bold yellow", highlight=False, markup=False, soft_wrap=True)
-
-
-def load_subjects(settings: LabelSettings) -> tuple[list[Subject], Counter[str]]:
-    """Return what is to be labelled, and what was left out and why.
-
-    Raises:
-        DataError: the data cannot be used, or nothing of it is left.
-    """
-    options = ReadOptions(keep_annotations=settings.keep_annotations)
-    if settings.data is None or settings.solutions == "sample":
-        problems, left_out = load_problems(settings, "label", options)
-        return [Subject(problem) for problem in problems], left_out
-    read = read_traces_as(settings.data, settings.data_format, options)
-    left_out = Counter({"record skipped by the reader": len(read.skipped)})
-    groups: dict[str, list[Trace]] = {}
-    for trace in read.traces:
-        groups.setdefault(trace.problem.id, []).append(trace)
-    # Rollouts go by the first trace's problem; a problem that differs from it under the same id has no place.
-    solutions: dict[str, tuple[Trace, ...]] = {}
-    for name, group in groups.items():
-        solutions[name] = tuple(trace for trace in group if trace.problem == group[0].problem)
-        left_out["solution of another problem with the same id"] += len(group) - len(solutions[name])
-    kept = _answered([group[0].problem for group in groups.values()], settings, left_out)
-    return [Subject(problem, solutions[problem.id]) for problem in kept], +left_out
 
 
 def load_problems(
@@ -165,35 +181,35 @@ def load_problems(
         DataError: the data cannot be used, or nothing of it is left.
     """
     if settings.data is None:
-        count = settings.problems or _WORLD_PROBLEMS
-        return world_problems(settings.world, count, seed=settings.seed, name=name), Counter()
+        return list(made_problems(settings, name)), Counter()
     found = read_problems_as(settings.data, settings.data_format, options)
     left_out = Counter({"record skipped by the reader": len(found.skipped)})
-    return _answered(found.problems, settings, left_out), +left_out
-
-
-def _answered(problems: Sequence[Problem], settings: SolverSettings, left_out: Counter[str]) -> list[Problem]:
-    """Return the first so many problems with a reference answer; count the others."""
-    answered = [one for one in problems if one.answer is not None and one.answer.strip()]
-    left_out["problem without a reference answer"] += len(problems) - len(answered)
+    answered = [one for one in found.problems if has_answer(one)]
+    left_out["problem without a reference answer"] += len(found.problems) - len(answered)
     if not answered:
-        raise DataError(
-            "no problem has a reference answer, so no rollout could be judged", file=settings.data
-        )
-    return answered[: settings.problems]
+        raise no_answer(settings)
+    return answered[: settings.problems], +left_out
 
 
-def pick_checker(settings: SolverSettings, problems: Iterable[Problem]) -> Checker:
+def pick_checker(settings: SolverSettings, problems: Iterable[Problem] = ()) -> Checker:
     """Return who judges answers.
 
     Raises:
         DataError: a world's checker is asked for, and a problem is not one of its.
     """
+    for problem in problems:
+        _refuse_of_elsewhere(settings)(problem)
     if not settings.judged_by_world:
         return AnswerChecker(last_number=settings.last_number)
-    for problem in problems:
-        settings.world.judge(problem, (), "")  # raises for a problem of elsewhere
     return WorldChecker(settings.world)
+
+
+def _refuse_of_elsewhere(settings: SolverSettings) -> Callable[[Problem], object]:
+    """Return what raises DataError for a problem that the world, where it judges answers, did not make."""
+    if not settings.judged_by_world:
+        return lambda problem: None
+    world = settings.world
+    return lambda problem: world.judge(problem, (), "")
 
 
 @contextmanager
@@ -215,34 +231,31 @@ def _job(settings: LabelSettings, engines: Sequence[Engine]) -> dict[str, Any]:
     if settings.mode != "oracle":
         del dumped["oracle"]
     dumped["server"] = {k: v for k, v in dumped["server"].items() if k not in _NOT_OF_THE_SERVER}
-    content = b"" if settings.data is None else Path(settings.data).read_bytes()
     names = {settings.policy, *((settings.prover,) if settings.prover.strip() else ())}
     return {
         **dumped,
         "prompts": prompt_digest(*(getattr(engine, "layout", None) for engine in engines)),
-        "data_digest": hashlib.sha256(content).hexdigest(),
+        "data_digest": files_digest(()) if settings.data is None else data_digest(settings.data),
         "models": sorted(
             policy_identity(name) for name in names if name != "base" and "best-of-" not in name
         ),
     }
 
 
-def _metrics(traces: Sequence[Trace], job: LabelJob, journal: Journal) -> dict[str, Metric]:
-    labels = [label for trace in traces for label in trace.labels or ()]
-    known = [label for label in labels if label is not None]
-    solutions = [one for group in journal.solutions.values() for one in group]
-    right = sum(one.outcome is True for one in solutions)
-    low, high = interval(right, len(solutions)) if solutions else (None, None)
-    share = right / len(solutions) if solutions else None
+def _metrics(tally: _Labels, job: LabelJob, journal: Journal) -> dict[str, Metric]:
+    low, high = interval(journal.right, journal.written) if journal.written else (None, None)
+    share = journal.right / journal.written if journal.written else None
     return {
-        "label.problems": Metric(len(job.subjects), unit="problems"),
-        "label.solutions": Metric(len(solutions), unit="solutions"),
-        "label.solution_accuracy": Metric(share, low, high, len(solutions), "fraction"),
-        "label.labelled_solutions": Metric(len(traces), unit="solutions"),
-        "label.prefixes": Metric(len(journal.tallies), unit="prefixes"),
+        "label.problems": Metric(job.total, unit="problems"),
+        "label.solutions": Metric(journal.written, unit="solutions"),
+        "label.solution_accuracy": Metric(share, low, high, journal.written, "fraction"),
+        "label.labelled_solutions": Metric(tally.traces, unit="solutions"),
+        "label.prefixes": Metric(journal.prefixes, unit="prefixes"),
         "label.rollouts": Metric(journal.rollouts, unit="rollouts"),
-        "label.mean_label": Metric(sum(known) / len(known) if known else None, n=len(known), unit="fraction"),
-        "label.unknown_labels": Metric(len(labels) - len(known), unit="steps"),
+        "label.mean_label": Metric(
+            tally.total / tally.known if tally.known else None, n=tally.known, unit="fraction"
+        ),
+        "label.unknown_labels": Metric(tally.unknown, unit="steps"),
         "label.rollouts_distinct": _distinct(journal, greedy=job.settings.temperature == 0),
         "label.rollouts_unfinished": Metric(journal.counts["rollout unfinished"], unit="rollouts"),
         "label.rollouts_empty": Metric(journal.counts["rollout empty"], unit="rollouts"),
@@ -292,11 +305,10 @@ def _shown_progress(console: Console) -> Iterator[Callable[[JobProgress], None]]
 
 
 def _summarise(
-    console: Console, traces: Sequence[Trace], job: LabelJob, counts: Counter[str], rollouts: int, out: Path
+    console: Console, tally: _Labels, job: LabelJob, counts: Counter[str], rollouts: int, out: Path
 ) -> None:
-    steps = sum(label is not None for trace in traces for label in trace.labels or ())
     console.print(
-        f"{len(traces)} solutions, {steps} labelled steps, {rollouts} rollouts: {out / TRACES_FILE}",
+        f"{tally.traces} solutions, {tally.known} labelled steps, {rollouts} rollouts: {out / TRACES_FILE}",
         highlight=False,
     )
     for kind, count in sorted(job.kinds.items()):

@@ -70,19 +70,22 @@ class LabelJob:
 
     Args:
         settings: of the job.
-        subjects: what is labelled.
+        total: how many subjects there are in all.
         cover: writes solutions.
         prover: finishes prefixes.
         checker: judges answers.
         journal: what is finished.
         progress: called after every call of an engine.
         judge: the oracle of the mode `oracle`.
+
+    Attributes:
+        kinds: how the walks ended, so far.
     """
 
     def __init__(
         self,
         settings: LabelSettings,
-        subjects: Sequence[Subject],
+        total: int,
         *,
         cover: Engine,
         prover: Engine,
@@ -91,7 +94,9 @@ class LabelJob:
         progress: Callable[[Progress], None] = lambda _: None,
         judge: Judge | None = None,
     ) -> None:
-        self.settings, self.subjects, self.journal = settings, subjects, journal
+        self.settings, self.total, self.journal = settings, total, journal
+        self._subjects: Sequence[Subject] = ()
+        self._first = 0
         self._cover, self._prover, self._checker, self._progress = cover, prover, checker, progress
         self._judge = judge
         self._limits = settings.limits()
@@ -100,36 +105,45 @@ class LabelJob:
         self._mode = mode_of(settings)
         self.kinds: Counter[str] = Counter()
 
-    def run(self) -> list[Trace]:
-        """Do what is not done yet; return the labelled traces, in the order of the subjects.
+    def run(self, subjects: Sequence[Subject]) -> list[Trace]:
+        """Do what is not done yet of the next subjects; return their labelled traces, in order.
 
-        `kinds` then counts how the walks ended; solutions about which a search mode learnt nothing are only counted.
+        Solutions about which a search mode learnt nothing are only counted, in `kinds`.
 
         Raises:
             EngineError: an engine is out of order; what is finished is in the journal.
         """
+        self._first += len(self._subjects)
+        self._subjects = subjects
+        self.journal.open(self._first, self._first + len(subjects))
         self._write_solutions()
         if self._judge is not None:
             return self._judged(self._judge)
         self._measure()
         return [trace for item in self._items() for trace in self._labelled(*item)]
 
+    def _numbers(self) -> range:
+        """The numbers of the present subjects, by which the journal knows them."""
+        return range(self._first, self._first + len(self._subjects))
+
+    def _subject(self, index: int) -> Subject:
+        return self._subjects[index - self._first]
+
     # --- solutions -------------------------------------------------------------------------------------------
 
     def _write_solutions(self) -> None:
-        waiting = [index for index in range(len(self.subjects)) if index not in self.journal.solutions]
+        waiting = [index for index in self._numbers() if index not in self.journal.solutions]
         given = self.settings.solutions == "given"
         per_call = max(1, self.settings.batch // (1 if given else self.settings.n_cov))
         for start in range(0, len(waiting), per_call):
             part = waiting[start : start + per_call]
             if given:
                 self.journal.add(
-                    [solutions_entry(index, *self._given_solutions(self.subjects[index])) for index in part]
+                    [solutions_entry(index, *self._given_solutions(self._subject(index))) for index in part]
                 )
             else:
                 self._sample_solutions(part)
-            done = len(self.journal.solutions)
-            self._progress(Progress("solutions", done, len(self.subjects), self.journal.rollouts))
+            self._progress(Progress("solutions", self.journal.solved, self.total, self.journal.rollouts))
 
     def _given_solutions(self, subject: Subject) -> tuple[list[Solution], Counter[str]]:
         known = [trace.outcome for trace in subject.given]
@@ -140,7 +154,7 @@ class LabelJob:
         return [Solution(trace.steps, outcome) for trace, outcome in pairs], Counter()
 
     def _sample_solutions(self, indices: Sequence[int]) -> None:
-        prefixes = [Prefix(self.subjects[index].problem) for index in indices]
+        prefixes = [Prefix(self._subject(index).problem) for index in indices]
         seeds = [seed_from(self.settings.seed, "solutions", prefix.problem.id) for prefix in prefixes]
         before = self._cover.usage.copy()
         groups = self._sample(self._cover, prefixes, self.settings.n_cov, seeds)
@@ -171,7 +185,7 @@ class LabelJob:
     # --- values ----------------------------------------------------------------------------------------------
 
     def _items(self) -> Iterator[tuple[int, int, Solution]]:
-        for index in range(len(self.subjects)):
+        for index in self._numbers():
             for number, solution in enumerate(self.journal.solutions[index]):
                 yield index, number, solution
 
@@ -192,7 +206,7 @@ class LabelJob:
                     continue
                 still.append(item)
                 for length, count in needs.items():
-                    prefix = Prefix(self.subjects[index].problem, solution.steps[:length])
+                    prefix = Prefix(self._subject(index).problem, solution.steps[:length])
                     wanted[index, prefix_digest(prefix.steps)] = prefix, count
             active = still
             self._measure_prefixes(wanted)
@@ -294,7 +308,7 @@ class LabelJob:
         return found
 
     def _trace(self, index: int, number: int, solution: Solution, kind: str) -> Trace:
-        subject = self.subjects[index]
+        subject = self._subject(index)
         fresh = Trace(subject.problem, solution.steps, source=self._cover.name)
         trace = subject.given[number] if subject.given else fresh
         written = {} if solution.whole is None else {"written": solution.whole}

@@ -12,13 +12,14 @@ from pathlib import Path
 from rich.console import Console
 
 from sparring.errors import SettingsError
-from sparring.labels.command import run_label
-from sparring.labels.job import labelled_values
+from sparring.labels.command import label_files
+from sparring.labels.job import TRACES_FILE, labelled_values
 from sparring.labels.settings import LabelSettings
 from sparring.progress.logs import logged_traces
 from sparring.progress.provers import ProverComparison, compare_provers, comparison_metrics, comparison_table
 from sparring.runs import write_metrics
 from sparring.settings import dump_settings
+from sparring.traces.readers import stream_traces
 from sparring.traces.samples import FOLDER, sample_row, write_samples
 
 
@@ -50,11 +51,11 @@ def label_and_compare(
     """Label solutions; where asked, write them as a data set to share, and end with the comparison of provers."""
     if compare_provers:
         refuse_other_provers(settings)
-    traces = run_label(settings, out, console)
+    label_files(settings, out, console)
     if samples:
         count = write_samples(
             out / FOLDER,
-            (sample_row(trace) for trace in traces),
+            (sample_row(trace) for trace in stream_traces(out / TRACES_FILE, "sparring")),
             command="sparring label",
             settings=dump_settings(settings),
             license=license,

@@ -342,7 +342,7 @@ def _found(task: Task, states: Sequence[State], seconds: float) -> Found:
 def _finished(journal: Journal) -> dict[str, Found]:
     """Return what earlier processes finished."""
     results = {}
-    for key, record in journal.found.items():
+    for start, record in journal.starts():
         try:
             found = TypeAdapter(Found).validate_python(record)
         except ValidationError as error:
@@ -351,7 +351,7 @@ def _finished(journal: Journal) -> dict[str, Found]:
             raise DataError(
                 f"not a line of a search journal: {reason['msg']}",
                 file=journal.path,
-                line=journal.line(key),
+                line=journal.line(start),
                 field=field,
             ) from error
         results[found.problem] = found

@@ -6,7 +6,6 @@ then `name` every id in the same order. Memory: 16 bytes per trace and 40 per sh
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparring.errors import DataError
+from sparring.fingerprints import text_digest
 from sparring.traces.records import Trace
 
 _NUMBERED = re.compile(r"(.+)#([1-9][0-9]{0,17})", re.DOTALL)
@@ -37,7 +37,7 @@ class TraceIds:
 
     def see(self, identity: str) -> None:
         """Count an id."""
-        self._seen += _digest(identity)
+        self._seen += text_digest(identity)
         self.may_clash = self.may_clash or _NUMBERED.fullmatch(identity) is not None
 
     def name(self, identity: str) -> str:
@@ -72,7 +72,7 @@ class TraceIds:
             keys, counts = np.unique(np.frombuffer(bytes(self._seen), dtype="S16"), return_counts=True)
             self._shared, self._counts = keys[counts > 1], counts[counts > 1]
             self._named = np.zeros_like(self._counts)
-        key = np.bytes_(_digest(identity))
+        key = np.bytes_(text_digest(identity))
         place = int(np.searchsorted(self._shared, key))
         return place if place < len(self._shared) and self._shared[place] == key else None
 
@@ -87,7 +87,3 @@ def distinct_ids(traces: Sequence[Trace]) -> list[str]:
     for trace in traces:
         ids.see(trace.problem.id)
     return [ids.name(trace.problem.id) for trace in traces]
-
-
-def _digest(identity: str) -> bytes:
-    return hashlib.blake2b(identity.encode(), digest_size=16).digest()

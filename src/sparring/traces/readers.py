@@ -13,12 +13,15 @@ Not here: our own form's reading and writing without these results (`jsonl.py`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from sparring.errors import DataError, did_you_mean
+from sparring.fingerprints import text_digest
+from sparring.streams import Places
 from sparring.traces.fields import Fields
 from sparring.traces.formats import automatic, human, reference
 from sparring.traces.formats.common import Oddity, ReadOptions
@@ -257,6 +260,34 @@ def read_problems_as(
     return ProblemsResult([problem for _, problem in problems.values()], skipped)
 
 
+def stream_problems(
+    data: str | Path,
+    format: str = "auto",
+    options: ReadOptions | None = None,
+    skip: Callable[[Skipped], object] = lambda _: None,
+) -> Iterator[Problem]:
+    """Yield the same problems one at a time; `skip` is told what is left out. 24 bytes are held per problem.
+
+    Raises:
+        DataError: as `read_problems_as`, on reaching what is wrong.
+    """
+    chosen = ReadOptions() if options is None else options
+    contents = Places(text_digest)
+    for file, line, layout, record in _records(data, format):
+        try:
+            found = layout.problem_of(Fields(record), chosen)
+        except DataError as error:
+            raise error.at(file=file, line=line) from error
+        if isinstance(found, Oddity):
+            skip(Skipped(file, line, found.reason))
+            continue
+        known, content = len(contents), _content(found)
+        if contents.setdefault(found.id, content) != content:
+            skip(Skipped(file, line, "differs from an earlier record of the same problem"))
+        elif len(contents) > known:
+            yield found
+
+
 def detect_format(keys: Iterable[str]) -> str:
     """Return the name of the one format that a record with these keys fits.
 
@@ -288,6 +319,13 @@ def _records(data: str | Path, format: str) -> Iterator[tuple[str, int, Format, 
             yield shard.name, line, FORMATS[name], record
     if name == "auto":
         raise DataError("the file holds no record to tell the format by", file=data)
+
+
+def _content(problem: Problem) -> int:
+    """Return 64 bits that stand for all that a problem holds."""
+    held = [problem.question, problem.answer, problem.solution, dict(problem.meta)]
+    text = json.dumps(held, sort_keys=True, default=repr)
+    return int.from_bytes(text_digest(text)[:8], "big", signed=True)
 
 
 def _difference(one: Problem, other: Problem) -> str:

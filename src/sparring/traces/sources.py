@@ -17,6 +17,7 @@ Not here: what a record means (`readers.py`). No data set's own code is run (the
 from __future__ import annotations
 
 import glob
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from typing import Any
 
 from sparring.compressed import ENDINGS
 from sparring.errors import DataError, needs
+from sparring.fingerprints import files_digest, records_digest
 from sparring.json_files import json_objects
 from sparring.traces.parquet import parquet_objects
 
@@ -36,10 +38,11 @@ Records = Iterator[tuple[int, dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of the data: its name for errors, and its records as (line, record); read anew at every call."""
+    """A part of the data: its name for errors, its records as (line, record), read anew at every call, and its file."""
 
     name: str
     records: Callable[[], Records]
+    file: Path | None = None
 
 
 def shards(data: str | Path) -> list[Shard]:
@@ -63,6 +66,22 @@ def shards(data: str | Path) -> list[Shard]:
     return [_file(path)]
 
 
+def data_digest(data: str | Path) -> str:
+    """Return a SHA-256 of what is given: of the bytes of its files in order, of a data set its records.
+
+    Raises:
+        DataError: as `shards` and the reading of records; a file cannot be read.
+    """
+    parts = shards(data)
+    if any(part.file is None for part in parts):
+        text = (json.dumps(record, default=str) for part in parts for _, record in part.records())
+        return records_digest(text)
+    try:
+        return files_digest(part.name for part in parts)
+    except OSError as error:
+        raise DataError(f"cannot read the file: {error.strerror}", file=error.filename) from error
+
+
 def record_objects(path: str | Path) -> Records:
     """Yield (line or row from 1, record) of a file of JSON lines, of one JSON array, or of Parquet by its ending.
 
@@ -73,7 +92,7 @@ def record_objects(path: str | Path) -> Records:
 
 
 def _file(path: Path) -> Shard:
-    return Shard(str(path), lambda: record_objects(path))
+    return Shard(str(path), lambda: record_objects(path), path)
 
 
 def _folder(path: Path) -> list[Shard]:
