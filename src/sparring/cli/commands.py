@@ -148,7 +148,7 @@ def command_line(help: str, groups: dict[str, str], table: Iterable[Command]) ->
 
 
 def _import_help() -> None:
-    """Import what typer shows help with, without what it imports for Markdown and tracebacks: a third of the time of `--help`.
+    """Import what typer shows help with, without Markdown and tracebacks: these take a third of the time of `--help`.
 
     Neither is used here (`rich_markup_mode` is rich, `pretty_exceptions_enable` off), and whoever else asks for them gets
     the real ones.

@@ -63,6 +63,7 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     return judge_text(step)
 
 
+@kept
 def judge_text(step: str) -> Verdict:
     """Return the verdict on a step's text; never raises on bad text, never runs unbounded."""
     if len(step) > MAX_CHARACTERS:
@@ -279,10 +280,13 @@ Reader = Callable[[re.Match[str], str], tuple[bool | None, str] | None]
 
 def find_facts(step: str) -> list[Fact]:
     """Return the decided statements of a step of at most `reading.MAX_CHARACTERS` characters, in reading order."""
+    hinted = {hint for hint in _HINTS if hint in step}
+    if not hinted:
+        return []
     found = [
         Fact(kind, *answer, match.span())
         for kind, hints, pattern, read in _PATTERNS
-        if any(hint in step for hint in hints)
+        if not hinted.isdisjoint(hints)
         for match in pattern.finditer(step)
         if (answer := read(match, step)) is not None
     ]
@@ -606,3 +610,4 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
 _PATTERNS = [
     (kind, hints.split("|"), re.compile(pattern, re.IGNORECASE), read) for kind, hints, read, pattern in _ROWS
 ]
+_HINTS = sorted({hint for _, hints, _, _ in _PATTERNS for hint in hints})

@@ -253,6 +253,7 @@ _OWN_RELATION = re.compile(r"\s*+(?![=<>+*/×÷·^≈]|\\(?:times|cdot|div|appro
 _PART = re.compile(r"\s*\d+(?:\.\d+)?\s*([A-Za-z-]+)")
 _VOWELS = frozenset("aeiouy")
 _OPERAND_KINDS = frozenset(("number", "close", "percent", "factorial"))
+_BEFORE_NUMBERS = frozenset(("x", "times", "plus", "minus"))  # operators where a number follows
 # A lone x after one of these is the name of a variable, not a sign of multiplication.
 _BEFORE_VARIABLE = word_set(
     "let for of is that value and find where so then if be by to in with find solve equation"
@@ -387,7 +388,7 @@ def _read_word(text: str, match: re.Match[str], tokens: list[Token], gap: bool) 
     before = tokens[-1] if tokens else None
     attached = before is not None and before.end == start and before.kind in ("number", "close") and not gap
     after_operand = before is not None and before.kind in _OPERAND_KINDS
-    number_follows = _NUMBER_AHEAD.match(text, end) is not None
+    number_follows = word in _BEFORE_NUMBERS and _NUMBER_AHEAD.match(text, end) is not None
     kind = "word"
     if word == "x" and number_follows and before is not None and _x_means_times(text, end, before, attached):
         kind, word = "operator", "*"
