@@ -46,13 +46,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from rich.console import Console
 
-from scorer_throughput import chosen_traces, make_prm
 from sparring.errors import SparringError
 from sparring.files import atomic_write_text
 from sparring.models import TINY_POLICY
 from sparring.models.scorer import Scorer, load_scorer
 from sparring.runs import Metric, write_metrics
 from sparring.traces.records import Trace
+from speed_rows.reading import chosen_traces, make_prm
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARE_AIM, SINGLE_AIM = 0.8, 5.0

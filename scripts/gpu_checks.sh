@@ -49,14 +49,14 @@ sparring train rl device="$device" credit=progress updates=10 --out "$out/rl-pro
 sparring train rl device="$device" credit=soft_min prm="$prm" updates=10 --out "$out/rl-prm"
 
 echo "== throughput of the scorer"
-"$python" "$here/benchmarks/scorer_throughput.py" --device "$device" --results "$out/throughput" || echo "an aim was missed, see the table"
+"$python" "$here/benchmarks/speed.py" --only scoring --device "$device" --records "$out/throughput" --results "$out/throughput" || echo "an aim was missed, see the table"
 
 if [ -n "$backbone" ] && [ -n "$data" ]; then
     echo "== $backbone on GSM8K, first steps"
     sparring train aprm --config "$here/configs/gsm8k-qwen-1.5b.yaml" backbone="$backbone" data="$data" device="$device" \
         "${game[@]}" checkpoint_every=20 --out "$out/gsm8k"
-    "$python" "$here/benchmarks/scorer_throughput.py" --device "$device" --model "$backbone" --data "$data" --dtype bfloat16 \
-        --results "$out/throughput" || echo "an aim was missed, see the table"
+    "$python" "$here/benchmarks/speed.py" --only scoring --device "$device" --model "$backbone" --traces "$data" \
+        --records "$out/throughput-backbone" --results "$out/throughput-backbone" || echo "an aim was missed, see the table"
 else
     echo "== no backbone and data given: the real-model part is skipped"
 fi

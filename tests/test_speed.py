@@ -1,0 +1,32 @@
+"""The table of speed measures: made of its records alone, and the page says what they say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import speed
+from speed_rows.harness import Claim, in_turn, ratio
+
+
+def test_the_page_and_the_table_are_made_of_the_records() -> None:
+    found: dict[str, Any] = json.loads((speed.RESULTS / "speed.json").read_text())["extra"]["rows"]
+    assert (speed.RESULTS / "speed.md").read_text() == speed.table(found) + "\n"
+    page = speed.PAGE.read_text()
+    assert speed.page_with(page, found) == page
+    assert all(claim["title"] in page for record in found.values() for claim in record["claims"].values())
+
+
+def test_a_ratio_is_taken_within_a_round() -> None:
+    made = {"slow": [(2.0, 4.0), (9.0, 9.0)], "fast": [(1.0, 1.0), (3.0, 3.0)]}
+    claim = ratio("", made, "slow", "fast", 2.0, at_least=True)
+    assert claim.samples == {"cpu": [2.0, 3.0], "wall": [4.0, 3.0]}
+    assert claim.met() and not Claim("", 2.0, False, claim.samples).met()
+
+
+def test_arms_take_turns_in_alternating_order() -> None:
+    order: list[str] = []
+    arms = {name: lambda name=name: (order.append(name), (1.0, 1.0))[1] for name in ("a", "b")}
+    found = in_turn(arms, 3)  # type: ignore[arg-type]
+    assert "".join(order) == "ab" + "ab" + "ba" + "ab"
+    assert all(len(times) == 3 for times in found.values())
