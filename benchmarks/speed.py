@@ -189,16 +189,9 @@ def base_tree(records: Path) -> Path | None:
 def publish(found: dict[str, Any], results: Path, *, page: bool) -> None:
     """Write the results and their tables."""
     from sparring.files import atomic_write_text
-    from sparring.runs import Metric, write_metrics
+    from sparring.runs import write_metrics
 
-    metrics = {}
-    for row, record in found.items():
-        for name, claim in record["claims"].items():
-            for clock, values in claim["samples"].items():
-                key = f"speed.{row}.{name}.{clock}".replace(" ", "_").replace(",", "").replace("'", "")
-                metrics[key] = Metric(
-                    statistics.median(values), min(values), max(values), len(values), claim["unit"]
-                )
+    metrics = metrics_of(found)
     settings = {"interval": "range over the rounds", "value": "median over the rounds", "rows": list(found)}
     with tempfile.TemporaryDirectory(dir=results) as folder:
         written = write_metrics(Path(folder), metrics, settings=settings, seed=0, extra={"rows": found})
@@ -207,6 +200,20 @@ def publish(found: dict[str, Any], results: Path, *, page: bool) -> None:
     print(table(found))
     if page and PAGE.exists():
         atomic_write_text(PAGE, page_with(PAGE.read_text(), found))
+
+
+def metrics_of(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the median and the range of everything that is claimed, by row, claim and clock."""
+    from sparring.runs import Metric
+
+    return {
+        f"speed.{row}.{name}.{clock}".replace(" ", "_").replace(",", ""): Metric(
+            statistics.median(values), min(values), max(values), len(values), claim["unit"]
+        )
+        for row, record in found.items()
+        for name, claim in record["claims"].items()
+        for clock, values in claim["samples"].items()
+    }
 
 
 def table(found: dict[str, Any]) -> str:

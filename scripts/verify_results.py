@@ -36,9 +36,9 @@ import prm_objectives  # noqa: E402
 import processbench_harness  # noqa: E402
 import rl_chain  # noqa: E402
 import rl_real  # noqa: E402
-import scorer_throughput  # noqa: E402
 import search_chain  # noqa: E402
 import serve_load  # noqa: E402
+import speed  # noqa: E402
 import trl_equivalence  # noqa: E402
 from claims import page  # noqa: E402
 from claims.runner import HERE, claim_files, read_published  # noqa: E402
@@ -156,12 +156,9 @@ CHECKS: dict[str, Check] = {
     "gsm8k_values": Check(
         None, lambda c, m: gsm8k_measures.report("", m, c["extra"]["reliability"], c["extra"]["costs"])
     ),
-    **{
-        name: Check(
-            None, lambda c, m: scorer_throughput.markdown(dict(m), {"device": "cpu", **c["settings"]})
-        )
-        for name in ("scorer_throughput", "scorer_throughput_SmolLM2-135M-Instruct")
-    },
+    "speed": Check(
+        lambda c: speed.metrics_of(c["extra"]["rows"]), lambda c, m: speed.table(c["extra"]["rows"])
+    ),
     "serve_load": Check(None, lambda c, m: serve_load.load_page(dict(m), c["settings"], load_options(c))[0]),
     "serve_soak": Check(None, lambda c, m: serve_load.soak_page(dict(m), c["settings"])[0]),
 }
