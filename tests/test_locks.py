@@ -174,7 +174,7 @@ def test_every_command_that_writes_holds_the_lock_before_it_does_anything(tmp_pa
     module, _, function = name.rpartition(".")
     work = getattr(importlib.import_module(f"sparring.{module}"), function)
     given = {
-        one.name: tmp_path / "out" if one.name == "out" else None
+        one.name: {"out": tmp_path / "out", "settings": SimpleNamespace(device="cpu")}.get(one.name)
         for one in inspect.signature(work).parameters.values()
         if one.default is one.empty
     }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -18,6 +20,7 @@ import pytest
 
 from sparring.errors import SettingsError, SparringError
 from sparring.oracles import sandbox as sandbox_module
+from sparring.oracles.confinement import confine, possible
 from sparring.oracles.members import check_members, load_member, resolve_members, short_name
 from sparring.oracles.sandbox import GUILTLESS_DEATHS, START_ATTEMPTS, Sandbox, SandboxLimits
 
@@ -54,10 +57,33 @@ def judge(problem, prefix, step):
     if step == "raise":
         raise RuntimeError("on purpose")
     if step == "child":
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1e6)"])
-        with open(problem.question, "w") as file:
-            file.write(str(child.pid))
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1e6)", problem.question])
         time.sleep(1e6)
+    if step.startswith("try "):
+        import socket
+        from pathlib import Path
+        tried = {
+            "connect": lambda: socket.create_connection(("127.0.0.1", int(problem.question)), timeout=5),
+            "local": lambda: socket.socket(socket.AF_UNIX).connect(problem.question),
+            "write": lambda: Path(problem.question).write_text("x"),
+            "write beside": lambda: (Path(__file__).parent / "written").write_text("x"),
+            "remove": lambda: Path(__file__).unlink(),
+            "read": lambda: Path(problem.question).read_text(),
+            "list": lambda: os.listdir(problem.question),
+            "read beside": lambda: Path(__file__).read_text(),
+            "import": lambda: __import__("wave"),
+            "signal": lambda: os.kill(int(problem.question), 0),
+            "look into": lambda: Path(f"/proc/{problem.question}/environ").read_bytes(),
+            "silence": lambda: open("/dev/null", "w").write("x"),
+            "from a child": lambda: subprocess.run(
+                [sys.executable, "-S", "-c", f"open({problem.question!r}).read()"], check=True, stderr=subprocess.DEVNULL),
+        }[step.removeprefix("try ")]
+        try:
+            tried()
+        except PermissionError:
+            return Verdict("wrong", "rogue:refused")
+        except Exception as error:
+            return Verdict("wrong", "rogue:failed", repr(error))
     if step == "junk":
         return "correct"
     if step == "pid":
@@ -147,10 +173,59 @@ def test_more_dead_workers_in_a_row_than_any_limit_stop_nothing(box: Sandbox) ->
 
 
 def test_what_a_member_started_ends_with_it(box: Sandbox, tmp_path: Path) -> None:
-    note = tmp_path / "pid"
-    [[verdict]] = box.verdicts([asked("child", str(note))])
+    mark = str(tmp_path / "the child")
+
+    def children() -> list[int]:
+        found = []
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if mark.encode() in process.read_bytes().split(b"\0"):
+                    found.append(int(process.parent.name))
+        return found
+
+    began: list[list[int]] = []
+    watch = threading.Thread(target=lambda: wait_for(lambda: began.append(children()) or began[-1]))
+    watch.start()
+    [[verdict]] = box.verdicts([asked("child", mark)])
+    watch.join()
     assert verdict.reason == "sandbox:timeout"
-    assert wait_for(lambda: gone(int(note.read_text())))
+    assert began[-1] and wait_for(lambda: all(gone(child) for child in began[-1]))
+
+
+@pytest.mark.skipif(
+    set(possible()) != {"network", "files", "others"}, reason="a kernel without Landlock or seccomp"
+)
+def test_what_a_worker_has_given_up_is_refused(box: Sandbox, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x", encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        tried = {
+            ("connect", port): "refused",
+            ("local", str(tmp_path / "socket")): "refused",
+            ("write", str(tmp_path / "new")): "refused",
+            ("write beside", "q"): "refused",
+            ("remove", "q"): "refused",
+            ("read", str(secret)): "refused",
+            ("list", str(tmp_path)): "refused",
+            ("look into", str(os.getpid())): "refused",
+            ("signal", str(os.getpid())): "refused",
+            ("from a child", str(secret)): "failed",
+            ("read beside", "q"): "try read beside",
+            ("import", "q"): "try import",
+            ("silence", "q"): "try silence",
+        }
+        found = box.verdicts([asked(f"try {what}", question) for what, question in tried])
+    got = {key: row[0].reason.removeprefix("rogue:") for key, row in zip(tried, found, strict=True)}
+    assert got == tried, [row[0].detail for row in found]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["secret"]
+
+
+def test_a_system_without_any_of_it_gives_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("darwin", "x86_64"), ("linux", "riscv64")):
+        monkeypatch.setattr(sys, "platform", name)
+        monkeypatch.setattr("platform.machine", lambda value=value: value)
+        assert possible() == [] and confine([]) == []
 
 
 def test_the_other_members_keep_their_verdicts(member: str) -> None:

@@ -152,6 +152,7 @@ COMMANDS = (
             ),
         ),
         target="run",
+        unwritten="verify",
         after_stop="anew",
         out=None,
     ),

@@ -121,7 +121,7 @@ def check_output(path: Path, kind: Literal["file", "folder", "run"]) -> None:
             place = place.parent
         if not place.is_dir():
             raise OutputError(f"cannot write '{path}': '{place}' is not a folder")
-        limit = os.pathconf(place, "PC_NAME_MAX") - _ROOM
+        limit = (os.pathconf(place, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255) - _ROOM
         for part in target.relative_to(place).parts:
             if len(os.fsencode(part)) > limit:
                 raise OutputError(f"cannot write '{path}': the name is longer than {limit} bytes")
@@ -293,6 +293,8 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _alive(process: int) -> bool:
+    if os.name == "nt":  # asking would end it
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -304,6 +306,8 @@ def _alive(process: int) -> bool:
 
 def _fsync(path: Path) -> None:
     """Ask the system to put a file's or a folder's content on the disk."""
+    if os.name == "nt" and path.is_dir():  # it has no such thing
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # some file systems do not take this for folders

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
-import fcntl
 import functools
 import inspect
 import json
@@ -27,6 +26,11 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from sparring.errors import SparringError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,7 +110,7 @@ def _acquire(lock: Path, path: str | Path) -> int:
         try:
             given = _system_lock(descriptor)
             owner = _owner(descriptor)
-            unknown = given is None and owner and _foreign(owner)
+            unknown = given is None and owner and (_foreign(owner) or _unknowable(owner))
             if given is False or _alive(owner) or unknown:
                 raise LockedError(_words(path, owner, lock, certain=not unknown))
             # Its last owner may have removed the file between our opening it and locking it.
@@ -121,6 +125,8 @@ def _acquire(lock: Path, path: str | Path) -> int:
 
 def _system_lock(descriptor: int) -> bool | None:
     """Return whether the system gave the lock; None where it has none to give."""
+    if fcntl is None:
+        return None
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -150,13 +156,15 @@ def _sign(descriptor: int) -> None:
         "command": " ".join(words),
     }
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(owner).encode("ascii"), 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, json.dumps(owner).encode("ascii"))
 
 
 def _owner(descriptor: int) -> dict[str, Any]:
     """Return what the lock file says of its owner; empty where it says nothing that can be read."""
     try:
-        owner = json.loads(os.pread(descriptor, 10_000, 0))
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        owner = json.loads(os.read(descriptor, 10_000))
     except (ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) and type(owner.get("process")) is int else {}
@@ -164,6 +172,11 @@ def _owner(descriptor: int) -> dict[str, Any]:
 
 def _foreign(owner: dict[str, Any]) -> bool:
     return owner.get("host") != platform.node()
+
+
+def _unknowable(owner: dict[str, Any]) -> bool:
+    """Whether this system does not say which processes run: then only its owner takes a lock again."""
+    return _start_of(os.getpid()) is None and owner.get("process") != os.getpid()
 
 
 def _alive(owner: dict[str, Any]) -> bool:

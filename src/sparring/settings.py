@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -327,7 +328,14 @@ def _leaves(path: tuple[str, ...], value: Any) -> list[tuple[str, ...]]:
 def _validated(cls: type[S], given: _Given) -> S:
     """Return the checked settings, or raise one SettingsError with a line for every bad setting."""
     try:
-        document = json.dumps(_completed(cls, None, given.values))
+        document = json.dumps(_completed(cls, None, given.values), ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        near = ascii(error.object[max(0, error.start - 20) : error.end])
+        encoding = sys.getfilesystemencoding()
+        raise SettingsError(
+            f"{given.source}: no valid Unicode near {near}: a path whose bytes are no {encoding}? Set PYTHONUTF8=1 "
+            "or use a UTF-8 locale; or rename the file"
+        ) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise SettingsError(f"{given.source}: not JSON-like values: {error}") from None
     problems: dict[Where, str] = {}

@@ -153,7 +153,7 @@ def _death(title: str, status: int | None) -> str:
         if status is not None and status < 0
         else f"ended with status {status}"
     )
-    advice = "; perhaps the memory was full" if status == -signal.SIGKILL else ""
+    advice = "; perhaps the memory was full" if status == -getattr(signal, "SIGKILL", 9) else ""
     return f"{title}: its process {how}{advice}; the same command goes on where it was"
 
 

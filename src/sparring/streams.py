@@ -16,9 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
-from typing import TypeVar
-
-import numpy as np
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -69,8 +67,8 @@ class Places:
     def __init__(self, digest: Callable[[object], bytes]) -> None:
         self._digest = digest
         self._loose: dict[bytes, int] = {}
-        self._keys = np.empty(0, dtype="S16")
-        self._numbers = np.empty(0, dtype=np.int64)
+        self._keys: Any = ()  # sorted; arrays once there are many, NumPy is not imported for few
+        self._numbers: Any = ()
         self._count = 0
 
     def __len__(self) -> int:
@@ -97,14 +95,20 @@ class Places:
         keys, numbers = self._keys, self._numbers
         if found is not None or not len(keys):
             return found
+        import numpy as np
+
         place = int(np.searchsorted(keys, np.bytes_(name)))
         same = place < len(keys) and keys[place] == np.bytes_(name)
         return int(numbers[place]) if same else None
 
     def _settle(self) -> None:
         """Sort what has come since into the arrays."""
-        keys = np.concatenate([self._keys, np.array(list(self._loose), dtype="S16")])
-        numbers = np.concatenate([self._numbers, np.array(list(self._loose.values()), dtype=np.int64)])
+        import numpy as np
+
+        keys = np.concatenate([np.array(self._keys, "S16"), np.array(list(self._loose), dtype="S16")])
+        numbers = np.concatenate(
+            [np.array(self._numbers, np.int64), np.array(list(self._loose.values()), dtype=np.int64)]
+        )
         order = np.argsort(keys, kind="stable")
         self._keys, self._numbers = keys[order], numbers[order]
         self._loose = {}

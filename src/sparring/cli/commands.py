@@ -47,6 +47,7 @@ class Command(NamedTuple):
         arguments: its own, in order (`argument`).
         options: its own (`option`).
         target: the argument or option that says where to write; empty for a command that writes nothing.
+        unwritten: the option with which it writes nothing.
         from_options: whether the settings are its own arguments and options, and not ``key=value``.
         progress: whether it takes a `console` to show its progress on.
         says: what is said of the value that it returns.
@@ -62,6 +63,7 @@ class Command(NamedTuple):
     arguments: tuple[inspect.Parameter, ...] = ()
     options: tuple[inspect.Parameter, ...] = ()
     target: str = "out"
+    unwritten: str = ""
     from_options: bool = False
     progress: bool = False
     says: str = ""
@@ -185,7 +187,7 @@ def function_of(row: Command) -> Any:
         named = dict(given)
         if explained is not None:
             named["settings"] = loaded(found(row.settings), *explained)
-        if row.target:
+        if row.target and not given.get(row.unwritten):
             check_output(given[row.target], row.kind)
             jobs[:] = [Job(given[row.target], row.after_stop)]
         if row.from_options:

@@ -235,7 +235,8 @@ def _signals() -> Iterator[list[int]]:
         raise KeyboardInterrupt
 
     with contextlib.suppress(ValueError):  # not the main thread
-        for number in map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+        known = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
+        for number in (int(one) for one in known if one is not None):
             if (
                 signal.getsignal(number) != signal.SIG_IGN
             ):  # as under nohup, and in the background of a script

@@ -20,8 +20,9 @@ always says which member is at which job since when, so that whoever finds the w
 doing. A worker limits itself: address space on top of what the imports took (RLIMIT_AS; the kernel enforces it on
 Linux), and processor time per evaluation (RLIMIT_CPU, whole seconds), in case nobody is left to watch the clock.
 
-Not protected against: members that mean harm. They are trusted code that meets untrusted text; a worker may read
-files and open connections like any other process of its user.
+Before it meets text a worker gives up network, writing, most reading, and other processes (`confinement.py`), where the
+kernel lets it: what text makes a library do stays in the worker. Not protected against: members that mean harm. They are
+trusted code, which does what it likes while it is loaded; and on systems other than Linux nothing is given up.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ import json
 import math
 import mmap
 import os
-import resource
 import select
 import signal
 import struct
@@ -49,9 +49,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sparring.errors import SettingsError, SparringError
+from sparring.oracles.confinement import confine
 from sparring.oracles.members import Member, Question, ask, load_member, short_name
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Truth, Verdict
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 MAX_CHUNK = 64
 CHUNKS_PER_WORKER = 4  # so that one slow chunk does not keep a batch waiting while other workers idle
@@ -79,11 +85,18 @@ class Sandbox:
         members: names as `resolve_members` gives them.
         workers: most processes at a time; by default one per core, at most 8.
         limits: of each evaluation.
+
+    Raises:
+        SparringError: a system without limits of processes.
     """
 
     def __init__(
         self, members: Sequence[str], *, workers: int | None = None, limits: SandboxLimits | None = None
     ) -> None:
+        if resource is None:
+            raise SparringError(
+                "oracles run in worker processes with limits, which this system has not (POSIX only)"
+            )
         self.members = tuple(members)
         self.size = min(8, os.cpu_count() or 1) if workers is None else workers
         self.limits = limits or SandboxLimits()
@@ -378,6 +391,12 @@ def serve(slate: int, parent: int) -> None:
         except SettingsError as error:
             outgoing.write(json.dumps({"error": str(error)}).encode() + b"\n")
             return
+        # What a member imports, reads and connects to while it is loaded is done by now.
+        confine(
+            Path(place).parent
+            for name in setup["members"]
+            if (place := name.rpartition(":")[0]).endswith(".py")
+        )
         outgoing.write(b'{"ready": true}\n')
         outgoing.flush()
         os.dup2(silence.fileno(), 2)

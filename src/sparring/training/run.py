@@ -19,7 +19,6 @@ import json
 import logging
 import math
 import random
-import resource
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,6 +44,11 @@ from sparring.settings import dump_settings
 from sparring.settings_shared import seed_from
 from sparring.terminal import progress_bar
 from sparring.training.processes import from_main, gathered, is_main, own_device, wait
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _logger = logging.getLogger(__name__)
 
@@ -120,7 +124,7 @@ def available_trackers(wanted: Sequence[str]) -> list[str]:
 def peak_memory(device: torch.device) -> int:
     """Return the most bytes held so far, by the process that held most: on its GPU, or since it was started or resumed."""
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others kilobytes
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    held = 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return max(gathered(torch.cuda.max_memory_allocated(device) if device.type == "cuda" else held))
 
 
