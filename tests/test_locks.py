@@ -12,6 +12,7 @@ import platform
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
