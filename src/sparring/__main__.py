@@ -132,6 +132,13 @@ COMMANDS = (
         options=(
             option("formulas", bool, False, "Show how every number is computed.", "--formulas"),
             option("as_json", bool, False, "Print one JSON object.", "--json"),
+            option(
+                "simulated",
+                bool,
+                False,
+                "Also simulate queues, uneven lengths, slow engines and failures.",
+                "--simulate",
+            ),
         ),
         target="",
         after_stop="anew",

@@ -52,12 +52,13 @@ class Plan:
         return sum(stage.seconds for stage in self.stages if stage.waits)
 
 
-def plan(model: str, settings: PlanSettings) -> Plan:
+def plan(model: str, settings: PlanSettings, *, simulated: bool = False) -> Plan:
     """Return the plan of a job.
 
     Args:
         model: a model's folder, or the name of a well-known one.
         settings: all settings.
+        simulated: also simulate it.
 
     Raises:
         CheckpointError: the folder's configuration cannot be used.
@@ -70,6 +71,8 @@ def plan(model: str, settings: PlanSettings) -> Plan:
     found = fit(job)
     work = stages(job, found)
     lines = [*_model_lines(shape, found), *_memory_lines(job, found), *_time_lines(job, found, work)]
+    if simulated:
+        lines += _simulation_lines(job, found, work)
     return Plan(job, found, work, lines, launch(model, job, found))
 
 
@@ -139,6 +142,23 @@ def _time_lines(job: Job, found: Fit, work: list[Stage]) -> Iterator[Line]:
         )
 
 
+def _simulation_lines(job: Job, found: Fit, work: list[Stage]) -> Iterator[Line]:
+    from sparring.planning.simulation import simulate_job
+
+    section, s = "Simulation", job.settings
+    runs = sorted(
+        (simulate_job(job, found, work, run) for run in range(s.simulations)), key=lambda one: one.seconds
+    )
+    middle, first, last = runs[len(runs) // 2], runs[0], runs[-1]
+    between = f" [{duration(first.seconds)}, {duration(last.seconds)}]" if len(runs) > 1 else ""
+    said = f"{middle.notes}; lengths spread {s.length_spread}, {s.slow_share:.0%} of the engines {s.slow_factor} × slower"
+    yield Line(section, "until the last is done", middle.seconds, duration(middle.seconds) + between, said)
+    said = "seconds of the stages above ÷ seconds until the last is done"
+    yield Line(section, "devices at work", middle.busy, f"{middle.busy:.0%}", said)
+    said = f"one per {s.gpu_hours_between_failures:,.0f} GPU hours, each {s.restart_minutes:g} min"
+    yield Line(section, "failures", middle.failures, f"{middle.failures:,.3g}", said)
+
+
 def duration(seconds: float) -> str:
     """Return a duration for people."""
     if seconds < 120:
@@ -183,9 +203,9 @@ def table(found: Plan, *, formulas: bool) -> Table:
     return grid
 
 
-def show_plan(model: str, *, settings: PlanSettings, formulas: bool, as_json: bool) -> None:
+def show_plan(model: str, *, settings: PlanSettings, formulas: bool, as_json: bool, simulated: bool) -> None:
     """Print a plan."""
-    found = plan(model, settings)
+    found = plan(model, settings, simulated=simulated)
     if as_json:
         print(json.dumps(to_dict(found), ensure_ascii=False, indent=2))
         return

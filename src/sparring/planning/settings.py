@@ -108,6 +108,22 @@ class PlanSettings(Seeded, Settings):
     restart_minutes: float = Field(10, ge=0)
     """From a failure to work again, with what is lost of it."""
 
+    # Simulation
+    simulations: int = Field(5, gt=0, le=100)
+    """Runs of the simulation; the middle one and the range are shown."""
+    length_spread: float = Field(0.6, ge=0, le=2)
+    """Standard deviation of the logarithm of solutions' lengths; at 0.6 one in a hundred is four times the median."""
+    slow_share: float = Field(0.02, ge=0, le=1)
+    """Share of the engines that are slower than the others."""
+    slow_factor: float = Field(1.5, ge=1)
+    """By what."""
+    in_flight: int = Field(4, gt=0)
+    """Tasks that are read ahead, per place of an engine: results leave in order, and no more wait for the oldest."""
+    oracle_processors: int = Field(8, gt=0)
+    """Processors for the oracle."""
+    staleness: Literal[0, 1] = 0
+    """1: the next update's answers are sampled while this one trains."""
+
     @model_validator(mode="after")
     def _check(self) -> PlanSettings:
         if self.job == "aprm" and self.samples_per_state < 2:
