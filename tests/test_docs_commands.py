@@ -41,6 +41,7 @@ from tiny_tokenizers import SIZES, qwen_tokenizer
 ELSEWHERE = {
     "serve": "listens until it is stopped; tests/test_serving_command.py runs it",
     "demo": "starts worker processes; tests/test_commands.py runs it",
+    "plan": "tests/test_plan_simulation.py compares its numbers as well",
 }
 SMALLER: dict[str, str] = {
     "train aprm": (

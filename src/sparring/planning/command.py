@@ -24,6 +24,9 @@ from sparring.planning.settings import PlanSettings
 from sparring.planning.shapes import Shape, find_shape
 from sparring.planning.timing import Stage, stages
 
+BYTES_PER_TOKEN, STEP_BYTES = 4, 230
+"""Of text, and of what is written of a step beside its text (measured on a run of `sparring label`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -128,6 +131,13 @@ def _time_lines(job: Job, found: Fit, work: list[Stage]) -> Iterator[Line]:
     seconds = sum(stage.seconds for stage in work if stage.waits)
     gpu_hours = seconds / 3600 * job.count
     yield Line(section, "together", seconds, duration(seconds), "the stages one after another")
+    if settings.job == "label":
+        # A solution's text is in the journal and in the traces, with its question; a step has a label, an estimate, counts.
+        each = BYTES_PER_TOKEN * (2 * settings.answer_tokens + settings.prompt_tokens)
+        each += settings.steps * STEP_BYTES
+        size = settings.problems * settings.n_cov * each
+        said = f"{settings.problems:,} × {settings.n_cov} solutions × {each:,} B (rollouts are counted, not kept)"
+        yield Line(section, "on disk", size, f"{size / 1e9:,.1f} GB", said)
     if job.device.name == "cpu":
         return
     hours = f"{gpu_hours:,.4g} GPU hours"

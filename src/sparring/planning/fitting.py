@@ -152,12 +152,15 @@ def training(job: Job, checkpointing: bool, shards: int) -> tuple[list[Part], Fi
     sampled = settings.samples_per_state * settings.step_tokens if game else settings.answer_tokens
     free = job.room - total(standing)
     smallest = total(plan.pass_parts(1, row, sampled if game or policy else 0))
-    most = settings.pass_tokens or MOST_TOKENS
-    rows = max(1, most // row)
+    # No more than an update has for each device.
+    texts = {
+        "aprm": settings.states_per_update,
+        "rl": settings.problems_per_update * settings.samples_per_problem,
+    }
+    rows = -(-texts.get(settings.job, settings.batch_traces) // job.count)
+    rows = max(1, min(rows, (settings.pass_tokens or MOST_TOKENS) // row))
     if settings.pass_tokens is None:
         rows = min(rows, max(1, int(free // smallest)))
-        if game:
-            rows = min(rows, -(-settings.states_per_update // job.count))
     parts = [*standing, *plan.pass_parts(rows, row, sampled if game or policy else 0)]
     if total(parts) > job.room:
         return parts, None

@@ -197,6 +197,11 @@ def count(number: float) -> str:
     return f"{number:,.4g}"
 
 
+def metric(number: float) -> str:
+    """Return a number with a prefix of units: 13.2 G."""
+    return count(number).replace(" B", " G") if abs(number) >= 1e3 else f"{number:,.4g} "
+
+
 def times(number: int) -> str:
     """Return a factor and its sign; nothing for 1."""
     return f"{number} × " if number > 1 else ""

@@ -109,7 +109,7 @@ class PlanSettings(Seeded, Settings):
     """From a failure to work again, with what is lost of it."""
 
     # Simulation
-    simulations: int = Field(5, gt=0, le=100)
+    simulations: int = Field(3, gt=0, le=100)
     """Runs of the simulation; the middle one and the range are shown."""
     length_spread: float = Field(0.6, ge=0, le=2)
     """Standard deviation of the logarithm of solutions' lengths; at 0.6 one in a hundred is four times the median."""

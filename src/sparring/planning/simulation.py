@@ -18,6 +18,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from sparring.planning.fitting import Fit, Job
 from sparring.planning.timing import Stage, step_seconds
 from sparring.settings_shared import seed_from
 
-MOST_ENGINES, ROUNDS = 8, 20
+MOST_ENGINES, ROUNDS = 4, 10
 """Engines that are simulated, with their share of the tasks, and tasks for each of their places: the others go on at
 their rate."""
 
@@ -81,9 +82,10 @@ class Outcome:
     @property
     def rate(self) -> float:
         """Tasks per second between the first tenth and the last."""
-        first, last = len(self.done) // 10, len(self.done) - 1 - len(self.done) // 10
-        span = self.done[last] - self.done[first] if last > first else self.seconds
-        return max(1, last - first) / span if span > 0 else math.inf
+        number = len(self.done)
+        since, until = self.done[number // 10], self.done[number - 1 - number // 10]
+        between = bisect_right(self.done, until) - bisect_right(self.done, since)
+        return between / (until - since) if until > since else number / self.seconds
 
 
 @dataclass(slots=True)
@@ -114,7 +116,8 @@ def simulate(lengths: Sequence[float], pool: Pool, rng: random.Random) -> Outcom
     order = failures = oldest = 0
     ready: deque[int] = deque(range(len(lengths)))
     again: list[int] = []  # what failed engines had, first
-    finished, done = [False] * len(lengths), []
+    finished = [False] * len(lengths)
+    done: list[float] = []
     processors = [0.0] * max(1, pool.oracle_processors)
     busy = oracle_time = now = 0.0
 
@@ -299,7 +302,7 @@ def _in_updates(job: Job, found: Fit, work: Sequence[Stage], rng: random.Random)
     # All devices wait for the slowest.
     slow = any(rng.random() < s.slow_share for _ in range(job.count))
     trained *= s.slow_factor if slow else 1.0
-    simulated = min(updates, 200)
+    simulated = min(updates, 50)
     before = trains_until = busy = 0.0
     samples_done = 0.0
     for _ in range(simulated):

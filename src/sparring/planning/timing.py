@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sparring.planning.fitting import Fit, Job
 from sparring.planning.hardware import PER_MACHINE
-from sparring.planning.memory import count
+from sparring.planning.memory import count, metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def read(job: Job, found: Fit, name: str, tokens: float, context: float, *, pass
     flops = 2 * job.shape.multiplied + job.shape.attention_flops(context)
     rate = job.device.flops * job.settings.reading_utilisation * job.count
     said = (
-        f"{count(tokens)} tokens × {count(flops)}FLOP ÷ ({job.count} × {count(job.device.flops)}FLOP/s "
+        f"{count(tokens)} tokens × {metric(flops)}FLOP ÷ ({job.count} × {metric(job.device.flops)}FLOP/s "
         f"× {job.settings.reading_utilisation})"
     )
     return _slower(job, found, Stage(name, tokens, tokens * flops / rate, said), passes, gathered=1)
@@ -81,9 +81,9 @@ def train(
     adapters = 6 * shape.adapter(plan.rank) if plan.adapter == "lora" else 0
     seconds = tokens * (factor * forward + adapters)
     seconds /= job.device.flops * settings.training_utilisation * job.count
-    flops = f"{factor} × {count(forward)}" + (f" + {count(adapters)}" if adapters else "")
+    flops = f"{factor} × {metric(forward)}" + (f" + {metric(adapters)}" if adapters else "")
     said = (
-        f"{count(tokens)} tokens × ({flops}) FLOP ÷ ({job.count} × {count(job.device.flops)}FLOP/s "
+        f"{count(tokens)} tokens × ({flops}) FLOP ÷ ({job.count} × {metric(job.device.flops)}FLOP/s "
         f"× {settings.training_utilisation})"
     )
     return _slower(job, found, Stage(name, tokens, seconds, said), passes, gathered=2 + plan.checkpointing)
@@ -101,7 +101,7 @@ def _slower(job: Job, found: Fit, stage: Stage, passes: float, gathered: int) ->
     seconds = passes * each * (1 - 1 / plan.shards) / link(job)
     if seconds <= stage.seconds:
         return stage
-    said = f"{count(passes)} passes × {count(each)}B × (1 − 1/{plan.shards}) ÷ {count(link(job))}B/s (arithmetic: less)"
+    said = f"{count(passes)} passes × {metric(each)}B × (1 − 1/{plan.shards}) ÷ {metric(link(job))}B/s (arithmetic: less)"
     return Stage(stage.name, stage.tokens, seconds, said)
 
 
