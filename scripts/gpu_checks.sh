@@ -51,6 +51,33 @@ sparring train rl device="$device" credit=soft_min prm="$prm" updates=10 --out "
 echo "== throughput of the scorer"
 "$python" "$here/benchmarks/speed.py" --only scoring --device "$device" --records "$out/throughput" --results "$out/throughput" || echo "an aim was missed, see the table"
 
+echo "== vLLM: what is relied on, against a real server and in the process; RL through the server"
+if [ -z "$backbone" ] || ! command -v vllm > "$out/vllm.path"; then
+    echo "no backbone given, or no vLLM on the path: skipped"
+else
+    port=${VLLM_PORT:-8123}
+    VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve "$backbone" --port "$port" --dtype float32 --max-model-len 2048 \
+        --enable-lora --max-lora-rank 16 --gpu-memory-utilization 0.4 > "$out/vllm.log" 2>&1 &
+    server=$!
+    trap 'kill $server 2> /dev/null || true' EXIT
+    until curl -sf "http://localhost:$port/health" > /dev/null; do
+        kill -0 $server || { tail -20 "$out/vllm.log"; exit 1; }
+        sleep 2
+    done
+    SPARRING_TEST_VLLM="http://localhost:$port/v1" SPARRING_TEST_VLLM_MODEL="$backbone" \
+        "$python" -m pytest -p no:cacheprovider "$here/tests/test_vllm_contract.py"
+    if [ -n "$data" ]; then
+        for staleness in 0 1; do
+            sparring train rl task=text data="$data" policy="$backbone" style=chat device="$device" dtype=bfloat16 adapter=lora \
+                credit=outcome updates=5 sampler="http://localhost:$port/v1" staleness=$staleness --out "$out/rl-vllm-$staleness"
+        done
+    fi
+    kill $server
+    wait $server || true
+    SPARRING_TEST_VLLM=here SPARRING_TEST_VLLM_MODEL="$backbone" \
+        "$python" -m pytest -p no:cacheprovider "$here/tests/test_vllm_contract.py"
+fi
+
 if [ -n "$backbone" ] && [ -n "$data" ]; then
     echo "== $backbone on GSM8K, first steps"
     sparring train aprm --config "$here/configs/gsm8k-qwen-1.5b.yaml" backbone="$backbone" data="$data" device="$device" \

@@ -6,6 +6,7 @@ vLLM it tells adapters apart by name: one that is loaded again under its name an
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 import threading
@@ -92,7 +93,7 @@ class LLM:
             raise ValueError("GPU memory utilization must be less than 1.0")
         self.folder, self.options = model, kwargs
         self.tokenizer = load_tokenizer(model)
-        self.base = self._model()
+        self.base = load_causal_model(model, device=torch.device("cpu"), dtype=torch.float32)
         self.adapters: dict[int, Any] = {}
         self.by_name: dict[str, Any] = {}
         self.asked: list[tuple[dict[str, Any], SamplingParams]] = []
@@ -102,9 +103,6 @@ class LLM:
             add_lora=self._add_lora,
             remove_lora=lambda number: self.adapters.pop(number, None) is not None,
         )
-
-    def _model(self) -> Any:
-        return load_causal_model(self.folder, device=torch.device("cpu"), dtype=torch.float32)
 
     def _add_lora(self, request: LoRARequest) -> bool:
         if not self.options.get("enable_lora"):
@@ -118,7 +116,7 @@ class LLM:
         if rank > most:
             raise ValueError(f"LoRA rank {rank} is greater than max_lora_rank {most}.")
         if request.lora_name not in self.by_name:
-            self.by_name[request.lora_name] = self._model()
+            self.by_name[request.lora_name] = copy.deepcopy(self.base)
             self.by_name[request.lora_name].load_adapter(request.lora_path)
         self.adapters[request.lora_int_id] = self.by_name[request.lora_name]
         return True

@@ -20,7 +20,7 @@ from rl_data import random_prm
 from sparring.training import processes
 from supervised_data import data_file
 
-TIMED = {"seconds", "cpu_seconds", "tokens_per_second"}
+TIMED = {"seconds", "cpu_seconds", "tokens_per_second", "rollout_wait_seconds"}
 CLOSE = {
     "rel": 2e-3,
     "abs": 2e-5,
@@ -82,12 +82,14 @@ def jobs(base: Path, model: Path) -> dict[str, dict]:
         "refresh": {"command": "rl", "settings": rl | {
             "refresh": "labels", "refresh_every": 2, "refresh_steps": 2, "baseline": "group",
         }},
+        "ahead": {"command": "rl", "settings": rl | {"staleness": 1, "adapter": "lora", "baseline": "group"}},
         "aprm": {"command": "aprm", "settings": aprm},
         "sampled": {"command": "aprm", "settings": aprm | sampled},
     }  # fmt: skip
 
 
-RESUMED = ("value", "rl", "aprm")  # stopped in the middle, and gone on with by another number of processes
+# Stopped in the middle, and gone on with by another number of processes.
+RESUMED = ("value", "rl", "ahead", "aprm")
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +171,7 @@ def assert_close(mine: object, theirs: object, where: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["prm", "freeprm", "orm", "value", "rl", "prover", "refresh", "aprm", "sampled"]
+    "name", ["prm", "freeprm", "orm", "value", "rl", "prover", "refresh", "ahead", "aprm", "sampled"]
 )
 def test_two_processes_give_the_numbers_of_one(runs, name):
     same(runs / "one" / name, runs / "two" / name)

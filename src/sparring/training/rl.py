@@ -17,7 +17,8 @@ Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` 
 `refresh.jsonl` (a record per refresh), `checkpoint/` (resume after any kill with the same result), and in the end `policy/`
 and a refreshed `prm/` (Hugging Face folders), and `metrics.json`. All randomness is a function of (seed, update).
 Prompts, padding and answers cut by the limit never carry reward. The engine is the policy itself, or one that is given its
-weights. Several processes share problems, scoring and the rows of an update (`processes.py`); every one knows all answers.
+weights (`rl_engine.py`), one update ahead where asked for (`rollout_ahead.py`). Several processes share problems, scoring
+and the rows of an update (`processes.py`); every one knows all answers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,6 +45,7 @@ from sparring.models.loading import load_policy
 from sparring.models.prompts import layout_for, prompt_digest
 from sparring.models.roles import Policy, Row
 from sparring.models.scorer import SHORTEST
+from sparring.rollouts.engine import EngineError
 from sparring.runs import Metric, write_metrics
 from sparring.scorers.door import record_of
 from sparring.settings import dump_settings
@@ -56,7 +59,8 @@ from sparring.training.policy_gradient import (
     clipped_surrogate,
     update_size,
 )
-from sparring.training.processes import gathered, in_processes, is_main, share, sum_gradients, summed
+from sparring.training.processes import gathered, in_processes, is_main, share, sum_gradients, summed, world
+from sparring.training.rl_engine import engine_beside
 from sparring.training.rl_monitors import (
     best_evaluation,
     evaluation_metrics,
@@ -79,6 +83,7 @@ from sparring.training.rl_scores import (
 )
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import OtherEngine, Sampler, Subject, load_subject
+from sparring.training.rollout_ahead import Rollouts
 from sparring.training.run import (
     Divergence,
     Part,
@@ -118,6 +123,7 @@ class Run(TrainingRun):
     subject: Subject
     policy: Policy
     sampler: Sampler
+    rollouts: Rollouts
     scores: StepScores | None
     gate: PrmScores | None
     optimizer: torch.optim.Optimizer
@@ -143,12 +149,13 @@ class Run(TrainingRun):
         return {"digest": self.subject.digest, "prompt": prompt} | ({"servers": named} if named else {})
 
     def values(self) -> dict[str, Any]:
-        """Return the latest answers."""
-        return {"recent": [trace_to_record(trace) for trace in self.recent]}
+        """Return the latest answers, and those that are ahead."""
+        return {"recent": [trace_to_record(trace) for trace in self.recent], **self.rollouts.values()}
 
     def take(self, values: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
         """Take over the latest answers."""
         self.recent.extend(map(record_to_trace, values["recent"]))
+        self.rollouts.restore(values)
         return {}
 
     def save(self) -> None:
@@ -236,6 +243,7 @@ def train_rl(
     run.save()
     records = records_of(log)
     run.end()
+    run.sampler.close()
     prm = prm_folder(run) if run.refreshed else None
     return finish(run, records, evaluations, refreshes, stopped, prm)
 
@@ -265,6 +273,8 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         branches=settings.answers_per_row,
         autocast=autocast(device, dtype),
     )
+    if other is None:
+        other = engine_beside(settings, policy, tokenizer, layout, out, subject.held_out)
     sampler = Sampler(policy, tokenizer, layout, subject.checker, settings, other, subject.judge)
     scores = load_scores(settings, subject.checker, settings.prm)
     named = policy.parameters()
@@ -284,6 +294,7 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         subject=subject,
         policy=policy,
         sampler=sampler,
+        rollouts=Rollouts(settings, subject, sampler),
         scores=scores,
         gate=load_gate(settings),
         optimizer=optimizer,
@@ -298,9 +309,8 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
 def play_update(run: Run) -> dict[str, Any]:
     """Sample, score, give credit and improve the policy once; return the record."""
     settings = run.settings
-    problems = run.subject.draw(random_for(settings.seed, run.step, "problems"), settings.problems_per_update)
-    seed = seed_from(settings.seed, run.step, "rollouts")
-    groups = run.sampler.answers(problems, settings.samples_per_problem, seed)
+    with kept_on_failure(run):
+        groups = run.rollouts.take(run.step)
     answers = [answer for group in groups for answer in group]
     run.samples += len(answers)
     run.tokens += sum(len(answer.completion.token_ids) for answer in answers)
@@ -322,7 +332,23 @@ def play_update(run: Run) -> dict[str, Any]:
         "unscored_steps": unscored_steps(run) - before,
         "steps_without_token": sum(start == end for answer in answers for start, end in answer.spans),
     }
+    if settings.staleness:
+        record["rollout_wait_seconds"] = run.rollouts.waited
     return record | improve(run, [answer for group in trained for answer in group])
+
+
+@contextmanager
+def kept_on_failure(run: Run) -> Iterator[None]:
+    """Save the run where the engine fails in between updates, so that nothing has to be done again.
+
+    Of several processes only this one may have failed, and saving is the work of all: there the last checkpoint counts.
+    """
+    try:
+        yield
+    except EngineError:
+        if world() == 1:
+            run.save()
+        raise
 
 
 def unscored_steps(run: Run) -> int:
@@ -553,7 +579,8 @@ def evaluate(run: Run, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     settings, subject = run.settings, run.subject
     seed = seed_from(settings.seed, 0, "watch")
-    answers = [group[0] for group in run.sampler.answers(subject.held_out, 1, seed)]
+    with kept_on_failure(run):
+        answers = [group[0] for group in run.sampler.answers(subject.held_out, 1, seed)]
     rewards = None if run.scores is None else run.scores.rewards([answer.solution for answer in answers])
     kl = None if settings.kl is None else mean_kl(run, [answer.row for answer in answers])
     record = evaluation_record(answers, rewards, kl)
@@ -612,9 +639,13 @@ def finish(
     if settings.refresh != "none":
         metrics["rl.refreshes"] = Metric(float(sum(record["skipped"] is None for record in refreshes)))
     skipped = Counter(f"refresh of the PRM: {r['skipped']}" for r in refreshes if r["skipped"] is not None)
-    prover = getattr(run.scores, "engine", None)
-    doubts = [] if prover is None else prover.usage.doubts
-    extra = {"stopped": stopped, "doubts": doubts, "left_out": dict(run.subject.left_out + skipped)}
+    engines = [run.sampler.engine, *filter(None, [getattr(run.scores, "engine", None)])]
+    doubts: list[str] = [doubt for engine in engines for doubt in engine.usage.doubts]
+    extra: dict[str, Any] = {
+        "stopped": stopped,
+        "doubts": doubts,
+        "left_out": dict(run.subject.left_out + skipped),
+    }
     if servers := served(settings, prm=run.scores, gate=run.gate):
         extra["scorers"] = {name: record_of(scorer) for name, scorer in servers.items()}
     write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)

@@ -15,6 +15,7 @@ from sparring.labels.settings import PolicySettings, ServerSettings
 from sparring.models import TINY_POLICY
 from sparring.oracles.members import OracleMembers
 from sparring.rollouts.engine import Limits
+from sparring.rollouts.vllm_offline import is_vllm
 from sparring.settings_shared import Running, Trained, learning_rate_share
 from sparring.worlds.subject import TEXT, Subject, world_of
 from sparring.worlds.world import World
@@ -42,6 +43,15 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     """Temperature of the rollouts; the policy that is trained is the one at this temperature."""
     row_budget: int = Field(256, gt=0)
     """Answers in flight at once."""
+    sampler: str | None = None
+    """Engine beside the policy that samples with its LoRA adapter: the address of a vLLM server on the policy's folder
+    (`http://…/v1`, with `server`'s concurrency, time-out, retries and key), or `vllm:FOLDER` for vLLM in this process
+    (docs/rl.md). None: the policy itself samples."""
+    sampler_tolerance: float = Field(0.1, gt=0)
+    """`sampler` only: it must give probe answers the policy's log-probabilities, but for so much per token on average."""
+    staleness: Literal[0, 1] = 0
+    """1: the answers of the next update are sampled while this one scores and trains, from the weights that it started
+    from; 0: from the present weights, with nothing at the same time."""
 
     # Credit
     credit: Literal["outcome", "progress", "step_sum", "soft_min", "log_ratio"] = "progress"
@@ -146,7 +156,13 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
         if is_server(self.policy):
             raise ValueError(
                 "the policy is trained here and cannot be a server: its weights would not be those that sample; "
-                "name a model (a prover may be a server; docs/rl.md says how another engine can be used)"
+                "name a model (a prover may be a server, and so may the `sampler`)"
+            )
+        if self.sampler is not None and not (is_server(self.sampler) or is_vllm(self.sampler)):
+            raise ValueError("sampler is the address of a vLLM server (http://…/v1) or vllm:FOLDER")
+        if self.sampler is not None and self.adapter != "lora":
+            raise ValueError(
+                "a sampler is given the policy's LoRA adapter, and adapter is full: set adapter=lora"
             )
         if self.refresh != "none" and self.prm is None:
             raise ValueError("refresh keeps `prm` fresh, and there is none")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,10 +48,14 @@ class OtherEngine:
         publish: gives it the policy's weights; called before it samples, once per state of the weights, and of several
             processes by the main one. Returns when they are in force (a server is told to load the folder that
             `Policy.save` writes, say).
+        close: called when nothing will be sampled any more.
+        everywhere: of several processes all publish: each has an engine, or a client, with weights of its own.
     """
 
     engine: Engine
     publish: Callable[[Policy], None]
+    close: Callable[[], None] = lambda: None
+    everywhere: bool = False
 
 
 @dataclass
@@ -156,15 +161,23 @@ class Sampler:
             else other.engine
         )
         self._published: int | None = None
+        self.in_flight: Future[Any] | None = None  # what samples in a thread: weights change when it is done
 
     def in_step(self) -> Engine:
-        """Return the engine after it has the weights as they are now."""
+        """Return the engine after it has the weights as they are now, and nothing else is sampling."""
+        if self.in_flight is not None:
+            self.in_flight.exception()  # waits; whoever asks for its result is told
         if self.other is not None and self._published != self.policy.version:
-            if is_main():
+            if is_main() or self.other.everywhere:
                 self.other.publish(self.policy)
             wait()
             self._published = self.policy.version
         return self.engine
+
+    def close(self) -> None:
+        """Let another engine go."""
+        if self.other is not None:
+            self.other.close()
 
     def answers(self, problems: Sequence[Problem], samples: int, seed: int) -> list[list[Answer]]:
         """Return `samples` answers per problem, in every process; each samples and judges those to its share of problems.
@@ -174,12 +187,18 @@ class Sampler:
             SettingsError: the engine does not tell what was sampled with what probability.
         """
         engine = self.in_step()
-        asked = [(problem, seed_from(seed, place)) for place, problem in enumerate(problems)]
-        return spread(asked, lambda own: self._answers(engine, own, samples))
+        return spread(self.asked(problems, seed), lambda own: self.answers_of(engine, own, samples))
 
-    def _answers(
+    def asked(self, problems: Sequence[Problem], seed: int) -> list[tuple[Problem, int]]:
+        """Return each problem with the seed of its answers."""
+        return [(problem, seed_from(seed, place)) for place, problem in enumerate(problems)]
+
+    def answers_of(
         self, engine: Engine, asked: Sequence[tuple[Problem, int]], samples: int
     ) -> list[list[Answer]]:
+        """Return judged answers to problems, in this process, from the weights that the engine has."""
+        if not asked:
+            return []
         problems = [problem for problem, _ in asked]
         with self.policy.sampling():
             completions = engine.sample(
@@ -189,6 +208,12 @@ class Sampler:
                 stop=self.stop,
                 seeds=[seed for _, seed in asked],
             )
+        return self.judged(problems, completions)
+
+    def judged(
+        self, problems: Sequence[Problem], completions: Sequence[Sequence[Completion]]
+    ) -> list[list[Answer]]:
+        """Return what was sampled for each problem as judged answers."""
         groups = [self._group(problem, group) for problem, group in zip(problems, completions, strict=True)]
         answers = [answer for group in groups for answer in group]
         verdicts = self.checker.judge([answer.solution for answer in answers])

@@ -59,7 +59,8 @@ Tensors = Mapping[str, torch.Tensor]
 
 CHECKPOINT = "checkpoint"
 _TENSORS, _VALUES = "state.safetensors", "state.json"
-_FREE_ON_RESUME = {"checkpoint_every", "trackers", "device"}  # may differ without changing any result
+# What may differ without changing any result, and who samples the same weights.
+_FREE_ON_RESUME = {"checkpoint_every", "trackers", "device", "sampler"}
 _SCORERS = {"prm", "gate"}  # servers among them may move, and are known by who answers (`identity`)
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam and AdamW
 _MOST_GROWTH, _LEAST_START = 100.0, 0.05
