@@ -306,6 +306,8 @@ def test_places_know_very_many_keys() -> None:
     for n in range(150_000):
         assert places.setdefault(n, n + 7) == n + 7
     assert all(places.setdefault(n, 0) == n + 7 for n in range(0, 150_000, 1001))
+    for n in range(5000):  # digests that end with zeros among them
+        assert all(places.get(key) == number for key, number in [(n, n + 7)])
     assert len(places) == 150_000 and places.get(-1) is None and places.get(149_999) == 150_006
 
 

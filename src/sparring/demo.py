@@ -30,9 +30,10 @@ from sparring.evaluation.attack import (
     rates_again,
 )
 from sparring.evaluation.bon import total_score
+from sparring.evaluation.cases import Case
 from sparring.evaluation.cross_play import cross_play
 from sparring.evaluation.outcome import Again, raw_records
-from sparring.evaluation.processbench import Case, best_threshold, evaluate, make_case
+from sparring.evaluation.processbench import best_threshold, evaluate, make_case
 from sparring.evaluation.scored import Threshold
 from sparring.files import atomic_write_json, atomic_write_jsonl
 from sparring.locks import writes

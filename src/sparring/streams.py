@@ -98,7 +98,7 @@ class Places:
         import numpy as np
 
         place = int(np.searchsorted(keys, np.bytes_(name)))
-        same = place < len(keys) and keys[place] == np.bytes_(name)
+        same = place < len(keys) and keys[place] == name.rstrip(b"\0")  # as numpy gives it
         return int(numbers[place]) if same else None
 
     def _settle(self) -> None:

@@ -323,27 +323,26 @@ def _labels(run: Run) -> dict[str, Metric]:
 
     with tempfile.TemporaryDirectory() as draft:  # a journal is opened for writing
         copy = Path(shutil.copy(run.folder / JOURNAL_FILE, draft))
-        head = next(iter(_log(copy)), {})
+        _, head = next(read_jsonl_objects(copy, loose=True), (0, {}))
         journal = Journal(copy, head.get("job", {}))
         journal.close()
     traces = read_traces_as(run.folder / TRACES_FILE).traces
     labels = [label for trace in traces for label in trace.labels or ()]
     known = [label for label in labels if label is not None]
-    solutions = [one for group in journal.solutions.values() for one in group]
     counted = {
         "rollouts_unfinished": "rollout unfinished",
         "rollouts_empty": "rollout empty",
         "rollouts_without_answer": "rollout without an answer",
         "rollouts_unreadable": "rollout with an unreadable answer",
     }
-    right, count = sum(one.outcome is True for one in solutions), len(solutions)
-    low, high = interval(right, count) if solutions else (None, None)
-    share = right / count if solutions else None
+    right, count = journal.right, journal.written
+    low, high = interval(right, count) if count else (None, None)
+    share = right / count if count else None
     return {
         "label.solutions": Metric(count, unit="solutions"),
         "label.solution_accuracy": Metric(share, low, high, count, "fraction"),
         "label.labelled_solutions": Metric(len(traces), unit="solutions"),
-        "label.prefixes": Metric(len(journal.tallies), unit="prefixes"),
+        "label.prefixes": Metric(journal.prefixes, unit="prefixes"),
         "label.rollouts": Metric(journal.rollouts, unit="rollouts"),
         "label.mean_label": Metric(sum(known) / len(known) if known else None, n=len(known), unit="fraction"),
         "label.unknown_labels": Metric(len(labels) - len(known), unit="steps"),

@@ -8,7 +8,7 @@ split; numbers on that split are marked as optimistic, those on the others are h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,17 +20,20 @@ from pydantic import model_validator
 from rich.console import Console
 
 from sparring.errors import DataError
+from sparring.evaluation.cases import Case, CaseTable, by_subset, labelled_steps
 from sparring.evaluation.outcome import (
     CASES_FILE,
     WORST_FILE,
     Again,
+    Judged,
+    disagreement,
+    furthest,
     raw_records,
-    worst_disagreements,
     worst_numbers,
     write_evaluation,
 )
-from sparring.evaluation.processbench import Case, best_threshold, by_subset, labelled_steps
-from sparring.evaluation.scored import ScoredSettings, Threshold, read_subsets, scored, subset_name
+from sparring.evaluation.processbench import best_threshold
+from sparring.evaluation.scored import ScoredSettings, SubsetTraces, Threshold, scored, subset_name
 from sparring.locks import writes
 from sparring.pictures import svg_of
 from sparring.report.page import Run
@@ -82,18 +85,22 @@ def evaluate_calibration(
     Raises:
         SettingsError: no such split. DataError: data or scores cannot be used. CheckpointError: the model cannot be.
     """
-    subsets = read_subsets(settings.data)
+    subsets = SubsetTraces(settings.data)
     subsets.refuse_other("fit_on", settings.fit_on)
-    found = scored(subsets.traces, settings, out, scorer)
-    every: list[Case] = []
-    for identity, row in found.rows.items():
-        trace = subsets.traces[identity]
-        if trace.labels is not None:
-            first = -1 if trace.first_error is None else trace.first_error
-            every.append(Case(subsets.names[identity], identity, first, trace.labels, row))
-    if not any(label is not None for case in every for label in case.labels):
+    found = scored(subsets, settings, out, scorer)
+    every = CaseTable()
+
+    def taken() -> Iterator[Judged]:
+        for identity, subset, trace in subsets.subsets():
+            if trace.labels is not None and (row := found.rows.get(identity)) is not None:
+                first = -1 if trace.first_error is None else trace.first_error
+                every.add(Case(subset, identity, first, trace.labels, row))
+                yield identity, trace, row, trace.labels
+
+    worst = furthest(taken())
+    if not worst:
         raise DataError("no step has a label: calibration needs labelled traces", field="labels")
-    cases: dict[str, list[Case]] = {name: [] for name in subsets.names.values()}
+    cases: dict[str, Sequence[Case]] = {name: [] for name in subsets.sizes}
     cases |= by_subset(every)
     fitted, threshold, notes = None, found.threshold, []
     if settings.fit_on is not None:
@@ -112,10 +119,7 @@ def evaluate_calibration(
             {"subset": case.subset, "id": case.id, "labels": case.labels, "scores": case.scores}
             for case in every
         ),
-        worst=worst_disagreements(
-            ((case.id, subsets.traces[case.id], case.scores, case.labels) for case in every),
-            found.threshold.value,
-        ),
+        worst=[disagreement(*one, found.threshold.value) for one in worst],
         worst_of=len(every),
         rules={"threshold_rule": threshold.rule},
         extra={"reliability": reliability, "fitted": fitted, "missing_ids": found.missing, **found.who},
@@ -154,7 +158,7 @@ def recomputed(run: Run) -> Again:
         )
         for record in raw_records(run.folder / CASES_FILE)
     ]
-    cases: dict[str, list[Case]] = {subset_name(Path(file)): [] for file in run.settings["data"]}
+    cases: dict[str, Sequence[Case]] = {subset_name(Path(file)): [] for file in run.settings["data"]}
     cases |= by_subset(every)
     fitted, found = None, {}
     if settings.fit_on is not None:
@@ -191,9 +195,9 @@ def _measured(
     """Return ``<subset or pooled>[.fitted].<ece, brier, mean_score, share_right>`` and reliability tables."""
     metrics: dict[str, Metric] = {}
     tables = {}
-    sets = {name: list(chosen) for name, chosen in cases.items()}
+    sets = dict(cases)
     if len(cases) > 1:
-        sets["pooled"] = [case for chosen in cases.values() for case in chosen]
+        sets["pooled"] = CaseTable(case for chosen in cases.values() for case in chosen)
         if settings.fit_on is not None:
             sets["held_out"] = [case for name in cases if name != settings.fit_on for case in cases[name]]
     for name, chosen in sets.items():

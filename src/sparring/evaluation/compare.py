@@ -9,7 +9,8 @@ Not here: the measures (`processbench.py`), reading scores (`scored.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,18 @@ from pydantic import Field
 from rich.console import Console
 
 from sparring.errors import DataError
-from sparring.evaluation.outcome import CASES_FILE, Again, raw_records, write_evaluation
+from sparring.evaluation.cases import Case, CaseTable, by_subset
+from sparring.evaluation.outcome import CASES_FILE, MOST_WORST, Again, raw_records, write_evaluation
 from sparring.evaluation.processbench import (
     AVERAGES,
     MEASURES,
-    Case,
     best_threshold,
-    by_subset,
     first_error_below,
     groups_of,
     make_case,
     measured_draws,
 )
-from sparring.evaluation.scored import Threshold, chosen_threshold, read_subsets, scores_from_files
+from sparring.evaluation.scored import SubsetTraces, Threshold, chosen_threshold, scores_from_files
 from sparring.locks import writes
 from sparring.report.page import Run
 from sparring.runs import Metric
@@ -77,37 +77,46 @@ def compare_scores(
     Raises:
         SettingsError, DataError: settings, data or scores cannot be used.
     """
-    subsets = read_subsets(settings.data)
+    subsets = SubsetTraces(settings.data)
     subsets.refuse_other("threshold_split", settings.threshold_split)
-    traces, names = subsets.traces, subsets.names
     files = [[given] if isinstance(given, Path) else list(given) for given in (a, b)]
     models = (settings.scores_model_a, settings.scores_model_b)
     rows = [
-        scores_from_files(traces, paths, model, allow_missing=settings.allow_missing)[0]
+        scores_from_files(subsets, paths, model, allow_missing=settings.allow_missing)[0]
         for paths, model in zip(files, models, strict=True)
     ]
-    shared = [identity for identity in traces if all(identity in side for side in rows)]
-    if not shared:
+    cases = [CaseTable(), CaseTable()]
+    for identity, subset, trace in subsets.subsets():
+        if all(identity in side for side in rows):
+            for table, side in zip(cases, rows, strict=True):
+                table.add(make_case(identity, trace, side[identity], subset))
+    if not len(cases[0]):
         raise DataError("A and B have no case in common", field="id")
-    cases = [[make_case(one, traces[one], side[one], names[one]) for one in shared] for side in rows]
     given = (settings.threshold_a, settings.threshold_b)
     thresholds = [chosen_threshold(one, None) for one in given]
     if (split := settings.threshold_split) is not None:
         thresholds = [best_threshold(by_subset(side).get(split, []), split) for side in cases]
-    counts = {"cases": len(shared), "skipped": subsets.skipped, "missing": len(traces) - len(shared)}
+    counts = {"cases": len(cases[0]), "skipped": subsets.skipped, "missing": len(subsets) - len(cases[0])}
     metrics = compare(cases[0], cases[1], thresholds, settings.resamples, settings.seed)
-    records = _records(cases, thresholds)
-    apart = sorted((one for one in records if one["right_a"] != one["right_b"]), key=lambda one: -one["gap"])
+    apart = [
+        (one["id"], one["gap"]) for one in _records(cases, thresholds) if one["right_a"] != one["right_b"]
+    ]
+    wanted = {identity for identity, _ in heapq.nsmallest(MOST_WORST, apart, key=lambda one: -one[1])}
+    texts = {identity: trace for identity, trace in subsets.items() if identity in wanted}
+    worst = sorted(
+        (one for one in _records(cases, thresholds) if one["id"] in wanted), key=lambda one: -one["gap"]
+    )
     return write_evaluation(
         out,
         "compare",
         settings,
         metrics | {name: Metric(value) for name, value in counts.items()},
-        cases=records,
+        cases=_records(cases, thresholds),
         worst=[
-            {**one, "problem": traces[one["id"]].problem.question, "steps": traces[one["id"]].steps}
-            for one in apart
+            {**one, "problem": texts[one["id"]].problem.question, "steps": texts[one["id"]].steps}
+            for one in worst
         ],
+        worst_of=len(apart),
         rules={"a": files[0], "b": files[1], "thresholds": thresholds},
         notes=[
             f"threshold of {side}: {chosen.value:.4g} ({chosen.rule})"
@@ -158,16 +167,16 @@ def recomputed(run: Run) -> Again:
     if (split := settings["threshold_split"]) is not None:
         thresholds = [best_threshold(by_subset(side).get(split, []), split) for side in cases]
     metrics = compare(cases[0], cases[1], thresholds, settings["resamples"], settings["seed"])
-    return Again(metrics | {"cases": Metric(len(cases[0]))}, {CASES_FILE: _records(cases, thresholds)})
+    return Again(metrics | {"cases": Metric(len(cases[0]))}, {CASES_FILE: list(_records(cases, thresholds))})
 
 
 def _right(case: Case, threshold: Threshold) -> bool:
     return first_error_below(case.scores, threshold.value) == case.first_error
 
 
-def _records(cases: Sequence[Sequence[Case]], thresholds: Sequence[Threshold]) -> list[dict[str, Any]]:
-    return [
-        {
+def _records(cases: Sequence[Sequence[Case]], thresholds: Sequence[Threshold]) -> Iterator[dict[str, Any]]:
+    for first, second in zip(*cases, strict=True):
+        yield {
             "subset": first.subset,
             "id": first.id,
             "problem": first.problem,
@@ -179,5 +188,3 @@ def _records(cases: Sequence[Sequence[Case]], thresholds: Sequence[Threshold]) -
             "scores_a": first.scores,
             "scores_b": second.scores,
         }
-        for first, second in zip(*cases, strict=True)
-    ]

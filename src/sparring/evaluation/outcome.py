@@ -13,6 +13,7 @@ Not here: the numbers (one file per evaluation), which tables there are (`report
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,7 +156,7 @@ def worst_numbers(
     )
     return [
         {name: value for name, value in record.items() if name not in ("problem", "steps")}
-        for record in worst_disagreements(blank, threshold)[:MOST_WORST]
+        for record in worst_disagreements(blank, threshold)
     ]
 
 
@@ -197,41 +198,53 @@ def _escaped(text: str) -> str:
 # --- the worst disagreements -----------------------------------------------------------------------------------------
 
 
-def worst_disagreements(
-    cases: Iterable[tuple[str, Trace, Sequence[float], Sequence[Label]]], threshold: float
-) -> list[dict[str, Any]]:
-    """Return a record for every case with a labelled step, by the step whose score is furthest from its label; worst first.
+Judged = tuple[str, Trace, Sequence[float], Sequence[Label]]
+"""Id, trace, step scores and step labels of a case."""
+
+
+def furthest(cases: Iterable[Judged], most: int = MOST_WORST) -> list[Judged]:
+    """Return the cases whose score at some step is furthest from its label, worst first; only these are held.
 
     Ties keep the order of the data.
+    """
+    labelled = (case for case in cases if any(label is not None for label in case[3]))
+    return heapq.nsmallest(most, labelled, key=lambda case: -_gap(case[2], case[3])[0])
+
+
+def disagreement(
+    identity: str, trace: Trace, scores: Sequence[float], labels: Sequence[Label], threshold: float
+) -> dict[str, Any]:
+    """Return the record of a case with a labelled step, by the step whose score is furthest from its label.
 
     Args:
-        cases: id, trace, step scores and step labels of each.
+        identity, trace, scores, labels: the case.
         threshold: of the scores; it does not decide what is listed, but what a page calls accepted.
     """
-    found: list[dict[str, Any]] = []
-    for identity, trace, scores, labels in cases:
-        gaps = [
-            (abs(score - label), -step)
-            for step, (score, label) in enumerate(zip(scores, labels, strict=True))
-            if label is not None
-        ]
-        if gaps:
-            gap, step = max(gaps)
-            found.append(
-                {
-                    "id": identity,
-                    "gap": gap,
-                    "step": -step,
-                    "score": scores[-step],
-                    "label": labels[-step],
-                    "threshold": threshold,
-                    "problem": trace.problem.question,
-                    "steps": trace.steps,
-                    "scores": list(scores),
-                    "labels": list(labels),
-                }
-            )
-    return sorted(found, key=lambda record: -record["gap"])
+    gap, step = _gap(scores, labels)
+    return {
+        "id": identity,
+        "gap": gap,
+        "step": step,
+        "score": scores[step],
+        "label": labels[step],
+        "threshold": threshold,
+        "problem": trace.problem.question,
+        "steps": trace.steps,
+        "scores": list(scores),
+        "labels": list(labels),
+    }
+
+
+def worst_disagreements(cases: Iterable[Judged], threshold: float) -> list[dict[str, Any]]:
+    """Return the records of the `furthest` cases."""
+    return [disagreement(*case, threshold) for case in furthest(cases)]
+
+
+def _gap(scores: Sequence[float], labels: Sequence[Label]) -> tuple[float, int]:
+    """Return the largest distance of a score from its label, and the first step where it is."""
+    pairs = enumerate(zip(scores, labels, strict=True))
+    gap, step = max((abs(score - label), -step) for step, (score, label) in pairs if label is not None)
+    return gap, -step
 
 
 def candidate_record(

@@ -19,8 +19,8 @@ Not here: reading cases (`traces/readers.py`), where scores come from (`scored.p
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,20 @@ from pydantic import Field, model_validator
 from rich.console import Console
 
 from sparring.errors import DataError, SettingsError
+from sparring.evaluation.cases import Case, CaseTable, by_subset, labelled_steps
 from sparring.evaluation.outcome import (
     CASES_FILE,
     MOST_WORST,
     WORST_FILE,
     Again,
+    Judged,
+    disagreement,
+    furthest,
     raw_records,
-    worst_disagreements,
     worst_numbers,
     write_evaluation,
 )
-from sparring.evaluation.scored import ScoredSettings, Threshold, read_subsets, scored
+from sparring.evaluation.scored import ScoredSettings, SubsetTraces, Threshold, scored
 from sparring.evaluation.scores import checked_scores
 from sparring.locks import writes
 from sparring.report.page import Run
@@ -54,6 +57,7 @@ from sparring.statistics import (
     WeightedAuc,
     auc_within,
     blocks,
+    cluster_numbers,
     expected_calibration_error,
     metric_with_interval,
     proportion,
@@ -61,7 +65,7 @@ from sparring.statistics import (
     reliability_bins,
     share,
 )
-from sparring.traces.records import Label, Trace
+from sparring.traces.records import Trace
 
 MEASURES = ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "solution_auc")
 PROPORTIONS = ("accuracy_erroneous", "accuracy_correct")
@@ -100,27 +104,30 @@ def evaluate_processbench(
     """
     if settings.allow_missing and not settings.scores:
         raise SettingsError("allow_missing is for score files; a model scores every case")
-    subsets = read_subsets(settings.data, settings.limit, settings.seed)
+    subsets = SubsetTraces(settings.data, settings.limit, settings.seed, see=_refuse_unlabelled)
     subsets.refuse_other("threshold_split", settings.threshold_split)
-    for identity, trace in subsets.traces.items():
-        if trace.first_error is None:  # found out before hours of scoring, not after
-            raise DataError(f"trace {identity!r} has no first-error label", field="label")
-    found = scored(subsets.traces, settings, out, scorer)
-    cases = [
-        make_case(identity, subsets.traces[identity], row, subsets.names[identity])
-        for identity, row in found.rows.items()
-    ]
+    found = scored(subsets, settings, out, scorer)
+    cases, against = CaseTable(), {name: Named() for name in _CONTRADICTIONS}
+
+    def taken() -> Iterator[Judged]:
+        for identity, subset, trace in subsets.subsets():
+            if (name := contradiction(trace)) is not None:
+                against[name].add(identity)
+            if (row := found.rows.get(identity)) is not None:
+                cases.add(make_case(identity, trace, row, subset))
+                yield identity, trace, row, trace.labels or ()
+
+    worst = furthest(taken())
     threshold = found.threshold
     if (split := settings.threshold_split) is not None:
         threshold = best_threshold(by_subset(cases).get(split, []), split)
-    against = contradictions(subsets.traces)
     counts = {
         "threshold": threshold.value,
         "cases": len(cases),
         "skipped": subsets.skipped,
         "missing": len(found.missing),
         "unused_scores": found.unused,
-        **{name: len(ids) for name, ids in against.items()},
+        **{name: ids.count for name, ids in against.items()},
     }
     metrics = evaluate(cases, threshold, resamples=settings.resamples, seed=settings.seed)
     notes = [
@@ -131,16 +138,16 @@ def evaluate_processbench(
         )
         if count
     ]
-    notes += [f"{len(ids)} {_CONTRADICTIONS[name]}: {ids[0]} …" for name, ids in against.items() if ids]
+    notes += [
+        f"{ids.count} {_CONTRADICTIONS[name]}: {ids.first[0]} …" for name, ids in against.items() if ids.count
+    ]
     return write_evaluation(
         out,
         "processbench",
         settings,
         metrics | {name: Metric(value) for name, value in counts.items()},
-        cases=[case_record(case, threshold.value) for case in cases],
-        worst=worst_disagreements(
-            ((case.id, subsets.traces[case.id], case.scores, case.labels) for case in cases), threshold.value
-        ),
+        cases=(case_record(case, threshold.value) for case in cases),
+        worst=[disagreement(*one, threshold.value) for one in worst],
         worst_of=len(cases),
         rules={
             "threshold": threshold.value,
@@ -151,7 +158,7 @@ def evaluate_processbench(
         extra={
             "reliability": reliability(cases),
             "missing_ids": found.missing,
-            "contradictions": {name: ids[:MOST_WORST] for name, ids in against.items()},
+            "contradictions": {name: ids.first for name, ids in against.items()},
             **found.who,
         },
         notes=notes,
@@ -191,38 +198,38 @@ _CONTRADICTIONS = {
 }
 
 
-def contradictions(traces: Mapping[str, Trace]) -> dict[str, list[str]]:
-    """Return the ids of the traces whose labels and outcome do not go together, by kind; all of them are evaluated.
+@dataclass
+class Named:
+    """How many traces, and the ids of the first ones."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, identity: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.first) < MOST_WORST:
+            self.first.append(identity)
+
+
+def contradiction(trace: Trace) -> str | None:
+    """Return how a trace's labels and outcome do not go together, or None; all traces are evaluated.
 
     Right steps to a wrong answer cannot all be right: label or outcome is wrong. A right answer after a wrong step is
     odd, but can be: errors cancel, or the answer does not rest on the step. Traces without an outcome say nothing.
     """
-    found: dict[str, list[str]] = {name: [] for name in _CONTRADICTIONS}
-    for identity, trace in traces.items():
-        if trace.first_error is not None and trace.outcome is not None:
-            if trace.first_error < 0 and not trace.outcome:
-                found["all_right_wrong_answer"].append(identity)
-            elif trace.first_error >= 0 and trace.outcome:
-                found["wrong_step_right_answer"].append(identity)
-    return found
+    if trace.first_error is None or trace.outcome is None or (trace.first_error < 0) == trace.outcome:
+        return None
+    return "all_right_wrong_answer" if trace.first_error < 0 else "wrong_step_right_answer"
+
+
+def _refuse_unlabelled(trace: Trace) -> None:
+    """Find out before hours of scoring, not after."""
+    if trace.first_error is None:
+        raise DataError(f"trace {trace.problem.id!r} has no first-error label", field="label")
 
 
 # --- cases -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One solution with its first wrong step (−1: none), its step labels, its step scores, and its problem's id.
-
-    Without a problem it is the only solution of its own.
-    """
-
-    subset: str
-    id: str
-    first_error: int
-    labels: tuple[Label, ...]
-    scores: tuple[float, ...]
-    problem: str = ""
 
 
 def first_error_below(scores: Sequence[float], threshold: float) -> int:
@@ -341,40 +348,14 @@ class Group:
         return np.stack([f1, on_erroneous, on_correct, self._step_auc(weights), self._solution_auc(weights)])
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledSteps:
-    """Parallel arrays over all steps with a label: score, label in [0, 1], and index of the case."""
-
-    scores: Floats
-    labels: Floats
-    case: np.ndarray[Any, np.dtype[np.int64]]
-
-
-def labelled_steps(cases: Sequence[Case]) -> LabelledSteps:
-    """Return the steps that have a label; those after a first error have none."""
-    known = [
-        (score, label, number)
-        for number, case in enumerate(cases)
-        for score, label in zip(case.scores, case.labels, strict=True)
-        if label is not None
-    ]
-    table = np.array(known, dtype=np.float64).reshape(-1, 3)
-    return LabelledSteps(table[:, 0], table[:, 1], table[:, 2].astype(np.int64))
-
-
-def by_subset(cases: Iterable[Case]) -> dict[str, list[Case]]:
-    """Return the cases of each subset, in order of first appearance."""
-    subsets: dict[str, list[Case]] = {}
-    for case in cases:
-        subsets.setdefault(case.subset, []).append(case)
-    return subsets
-
-
 def groups_of(cases: Sequence[Case], threshold: Threshold) -> dict[str, Group]:
     """Return the group of each subset, and of all together as ``pooled``."""
     subsets = by_subset(cases)
-    every = [case for chosen in subsets.values() for case in chosen]
-    return {name: Group(chosen, threshold.value) for name, chosen in (*subsets.items(), ("pooled", every))}
+    groups = {name: Group(chosen, threshold.value) for name, chosen in subsets.items()}
+    if len(subsets) == 1:
+        return groups | {"pooled": next(iter(groups.values()))}
+    every = CaseTable(case for chosen in subsets.values() for case in chosen)
+    return groups | {"pooled": Group(every, threshold.value)}
 
 
 def evaluate(
@@ -424,16 +405,16 @@ def within_problems(cases: Sequence[Case], resamples: int, seed: int) -> dict[st
 
     Of steps, those with a label count: up to and including the first error of each of a problem's solutions.
     """
-    problems = [case.problem or case.id for case in cases]
+    problems = cluster_numbers(len(cases), [case.problem or case.id for case in cases])
     steps = labelled_steps(cases)
     lowest = [min(case.scores) for case in cases]
     drawn = {"resamples": resamples, "seed": seed}
     return {
         "step_auc_within": auc_within(
-            steps.scores, steps.labels >= 0.5, [problems[number] for number in steps.case], **drawn
+            steps.scores, steps.labels >= 0.5, problems[steps.case].tolist(), **drawn
         ),
         "solution_auc_within": auc_within(
-            lowest, [case.first_error < 0 for case in cases], problems, **drawn
+            lowest, [case.first_error < 0 for case in cases], problems.tolist(), **drawn
         ),
     }
 

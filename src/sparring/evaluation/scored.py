@@ -11,29 +11,35 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from sparring.compressed import bare_name
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.outcome import JOURNAL_FILE
 from sparring.evaluation.scores import (
     DEFAULT_THRESHOLD,
+    ScoreTable,
     checked_scores,
     load_for_scoring,
-    read_scores,
-    score_traces,
+    score_map,
+    score_rows,
     scorer_name,
+    stream_scores,
 )
+from sparring.fingerprints import text_digest
 from sparring.http_client import is_address
 from sparring.scorers.door import Source, StepScorer, record_of
 from sparring.settings import Settings
 from sparring.statistics import RESAMPLES
-from sparring.traces.ids import distinct_ids
-from sparring.traces.readers import read_traces_as
+from sparring.streams import Places
+from sparring.traces.ids import TraceIds
+from sparring.traces.readers import stream_traces
 from sparring.traces.records import Trace
 
 
@@ -86,12 +92,42 @@ def chosen_threshold(fixed: float | None, from_sidecar: float | None, sidecar_ru
     return Threshold(value, f"fixed {value:g}")
 
 
+class Rows(Mapping[str, tuple[float, ...]]):
+    """Scores by trace id, in order: 40 bytes per trace, its id, and 8 bytes per score."""
+
+    def __init__(self) -> None:
+        self._places = Places(text_digest)
+        self._ids, self._ends = bytearray(), array("q", [0])
+        self._scores, self._starts = array("d"), array("q", [0])
+
+    def add(self, identity: str, row: Sequence[float]) -> None:
+        """Take the scores of a trace that is not here yet."""
+        self._places.setdefault(identity, len(self))
+        self._ids += identity.encode()
+        self._ends.append(len(self._ids))
+        self._scores.extend(row)
+        self._starts.append(len(self._scores))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        for place in range(len(self)):
+            yield self._ids[self._ends[place] : self._ends[place + 1]].decode()
+
+    def __getitem__(self, identity: str) -> tuple[float, ...]:
+        place = self._places.get(identity)
+        if place is None:
+            raise KeyError(identity)
+        return tuple(self._scores[self._starts[place] : self._starts[place + 1]])
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """Scores by trace id, ids without any, how many rows belong to no trace, the threshold with its rule, and for records
     who scored where that was a server."""
 
-    rows: dict[str, tuple[float, ...]]
+    rows: Mapping[str, tuple[float, ...]]
     missing: list[str]
     unused: int
     threshold: Threshold
@@ -125,14 +161,18 @@ def scored(
     scorer = scorer or load_for_scoring(settings.model)
     rule = str(getattr(scorer, "threshold_rule", ""))
     threshold = chosen_threshold(settings.threshold, scorer.threshold, rule)
-    made = score_traces(
-        scorer,
-        list(traces.values()),
+    made = stream_scores(
+        score_map(scorer),
+        traces.values,
         journal=out / JOURNAL_FILE,
         scorer_name=scorer_name(settings.model, scorer),
+        total=len(traces),
     )
+    rows = Rows()
+    for identity, (_, row) in zip(traces, made, strict=True):
+        rows.add(identity, row)
     who = {"scorer": record_of(scorer)} if is_address(settings.model) else {}
-    return Scored(dict(zip(traces, made, strict=True)), [], 0, threshold, who)
+    return Scored(rows, [], 0, threshold, who)
 
 
 def scores_from_files(
@@ -141,22 +181,25 @@ def scores_from_files(
     model: str | None = None,
     *,
     allow_missing: bool = False,
-) -> tuple[dict[str, tuple[float, ...]], list[str], int]:
+) -> tuple[Rows, list[str], int]:
     """Return the scores in files by trace id, the ids without any, and how many rows belong to no trace.
 
     Raises:
         SettingsError, DataError: a file cannot be used, scores do not fit, or (unless allowed) some are missing.
     """
-    found = read_scores(files, model=model)
-    rows: dict[str, tuple[float, ...]] = {}
+    found = ScoreTable()
+    for _ in score_rows(files, model, found):
+        pass
+    rows, missing = Rows(), []
     for identity, trace in traces.items():
         row = found.get(identity)
-        if row is not None:
-            try:
-                rows[identity] = checked_scores(row.scores, len(trace.steps), identity)
-            except DataError as error:
-                raise error.at(file=row.file, line=row.line) from error
-    missing = [identity for identity in traces if identity not in rows]
+        if row is None:
+            missing.append(identity)
+            continue
+        try:
+            rows.add(identity, checked_scores(row.scores, len(trace.steps), identity))
+        except DataError as error:
+            raise error.at(file=row.file, line=row.line) from error
     if missing and not allow_missing:
         named = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise DataError(
@@ -191,31 +234,130 @@ class Subsets:
 
 def subset_name(path: Path) -> str:
     """Return what the subset of a data file is called: the file's name, as far as a metric's name may hold it."""
-    return re.sub(r"[^A-Za-z0-9_+@-]", "_", path.stem)
+    return re.sub(r"[^A-Za-z0-9_+@-]", "_", bare_name(path).strip("*?. ") or path.parent.name)
+
+
+class SubsetTraces(Mapping[str, Trace]):
+    """The traces of data files by id, read anew every time that they are gone through, and never held.
+
+    Args:
+        data, limit, seed: as in `read_subsets`.
+        see: called with every trace before any is given; may refuse it.
+
+    Attributes:
+        sizes: traces of each subset.
+        skipped: how many records the reader left out.
+
+    Raises:
+        DataError: as `read_subsets`.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Path],
+        limit: int | None = None,
+        seed: int = 0,
+        *,
+        see: Callable[[Trace], object] = lambda _: None,
+    ) -> None:
+        self.skipped, self._ids = 0, TraceIds()
+        self._files: dict[str, Path] = {}
+        self._chosen: dict[str, set[int]] = {}
+        self.sizes: dict[str, int] = {}
+        for path in data:
+            name = subset_name(path)
+            if name in self._files:
+                raise DataError(
+                    f"another data file is named {name!r} too: subsets are named by file", file=path
+                )
+            size = 0
+            for trace in stream_traces(path, skip=self._skip):
+                size += 1
+                if limit is None:
+                    self._ids.see(trace.problem.id)
+                    see(trace)
+            if not size:
+                raise DataError("no traces in this file", file=path)
+            self._files[name], self.sizes[name] = path, size
+            if limit is not None and limit < size:
+                self._chosen[name] = set(random.Random(f"{seed} {name}").sample(range(size), limit))
+                self.sizes[name] = limit
+        if limit is not None:
+            for _, trace in self._read():
+                self._ids.see(trace.problem.id)
+                see(trace)
+        if self._ids.may_clash:
+            for _, trace in self._read():
+                self._ids.check(trace.problem.id)
+
+    def subsets(self) -> Iterator[tuple[str, str, Trace]]:
+        """Yield (id, subset, trace) of every trace, in order."""
+        name = self._ids.names()
+        return ((name(trace.problem.id), subset, trace) for subset, trace in self._read())
+
+    def refuse_other(self, setting: str, name: str | None) -> None:
+        """Raise SettingsError where a setting names a subset that is not there."""
+        if name is not None and name not in self._files:
+            raise SettingsError(f"{setting}: no subset {name!r}: {', '.join(self._files)}")
+
+    def __len__(self) -> int:
+        return sum(self.sizes.values())
+
+    def __iter__(self) -> Iterator[str]:
+        return (identity for identity, _, _ in self.subsets())
+
+    def items(self) -> ItemsView[str, Trace]:
+        """Give (id, trace) of every trace, in order."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Trace]:
+        """Give every trace, in order."""
+        return _Values(self)
+
+    def __getitem__(self, identity: str) -> Trace:
+        """Return one trace; goes through the files for it."""
+        for name, trace in self.items():
+            if name == identity:
+                return trace
+        raise KeyError(identity)
+
+    def _read(self) -> Iterator[tuple[str, Trace]]:
+        for subset, path in self._files.items():
+            chosen = self._chosen.get(subset)
+            for number, trace in enumerate(stream_traces(path)):
+                if chosen is None or number in chosen:
+                    yield subset, trace
+
+    def _skip(self, _: object) -> None:
+        self.skipped += 1
+
+
+class _Items(ItemsView[str, Trace]):
+    _mapping: SubsetTraces
+
+    def __iter__(self) -> Iterator[tuple[str, Trace]]:
+        return ((identity, trace) for identity, _, trace in self._mapping.subsets())
+
+
+class _Values(ValuesView[Trace]):
+    _mapping: SubsetTraces
+
+    def __iter__(self) -> Iterator[Trace]:
+        return (trace for _, trace in self._mapping._read())
 
 
 def read_subsets(data: Sequence[Path], limit: int | None = None, seed: int = 0) -> Subsets:
     """Return the traces of data files; with a limit at most so many of each, a random sample in the file's order.
 
+    A file may be whatever `traces.sources` reads: a folder of shards is one subset.
+
     Raises:
         DataError: a file cannot be used, holds no trace, or is named like another.
     """
-    subsets: dict[str, list[Trace]] = {}
-    skipped = 0
-    for path in data:
-        name = subset_name(path)
-        if name in subsets:
-            raise DataError(f"another data file is named {name!r} too: subsets are named by file", file=path)
-        result = read_traces_as(path)
-        skipped += len(result.skipped)
-        traces = result.traces
-        if not traces:
-            raise DataError("no traces in this file", file=path)
-        if limit is not None and limit < len(traces):
-            chosen = random.Random(f"{seed} {name}").sample(range(len(traces)), limit)
-            traces = [traces[index] for index in sorted(chosen)]
-        subsets[name] = traces
-    ids = distinct_ids([trace for traces in subsets.values() for trace in traces])
-    names = [name for name, traces in subsets.items() for _ in traces]
-    flat = (trace for traces in subsets.values() for trace in traces)
-    return Subsets(dict(zip(ids, flat, strict=True)), dict(zip(ids, names, strict=True)), skipped)
+    found = SubsetTraces(data, limit, seed)
+    rows = list(found.subsets())
+    return Subsets(
+        {identity: trace for identity, _, trace in rows},
+        {identity: subset for identity, subset, _ in rows},
+        found.skipped,
+    )

@@ -14,6 +14,7 @@ Not here: who scores (`scorers/door.py`), what scores are worth.
 from __future__ import annotations
 
 import secrets
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -22,15 +23,15 @@ from typing import Any
 
 from rich.console import Console
 
-from sparring.errors import DataError, SettingsError, did_you_mean
+from sparring.errors import DataError, Record, SettingsError, did_you_mean
 from sparring.evaluation.outcome import print_scored_traces
-from sparring.fingerprints import folder_identity, records_digest
+from sparring.fingerprints import folder_identity, records_digest, text_digest
 from sparring.http_client import is_address
 from sparring.journals import Journal
 from sparring.json_files import json_objects, write_jsonl_objects
 from sparring.locks import writes
 from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of
-from sparring.streams import StreamMap, finished_or_mapped, one_by_one, windows
+from sparring.streams import Places, StreamMap, finished_or_mapped, one_by_one, windows
 from sparring.terminal import progress_bar
 from sparring.traces.fields import is_number, shown
 from sparring.traces.ids import TraceIds
@@ -66,7 +67,18 @@ def read_scores(paths: Path | Sequence[Path], *, model: str | None = None) -> di
         DataError: a file cannot be read or is empty, a line is not an object with an id and a list, an id
         twice. SettingsError: several models and none chosen, or one that is not there.
     """
-    rows: dict[str, ScoreRow] = {}
+    return dict(score_rows(paths, model))
+
+
+def score_rows(
+    paths: Path | Sequence[Path], model: str | None = None, table: ScoreTable | None = None
+) -> Iterator[tuple[str, ScoreRow]]:
+    """Yield (trace id, row) of score files; the arguments and errors are those of `read_scores`.
+
+    Args:
+        table: takes every row, and thereby knows the ids.
+    """
+    table = ScoreTable() if table is None else table
     for path in [paths] if isinstance(paths, Path) else paths:
         empty = True
         for number, record in json_objects(path):
@@ -74,16 +86,60 @@ def read_scores(paths: Path | Sequence[Path], *, model: str | None = None) -> di
             identity = record.get("id")
             if not isinstance(identity, str) or not identity:
                 raise DataError("expected the trace's id, a text", file=path, line=number, field="id")
-            if identity in rows:
-                first = rows[identity]
+            if (first := table.get(identity)) is not None:
                 place = f"{first.file}:{first.line}"
                 raise DataError(
                     f"id {identity!r} stands at {place} already", file=path, line=number, field="id"
                 )
-            rows[identity] = ScoreRow(_chosen(record, model, path, number), path, number)
+            row = ScoreRow(_chosen(record, model, path, number), path, number)
+            table.add(identity, row)
+            yield identity, row
         if empty:
             raise DataError("no scores in this file", file=path)
-    return rows
+
+
+class ScoreTable:
+    """The rows of score files by trace id: 48 bytes per row and 8 per score, ids not counted since none is held."""
+
+    def __init__(self) -> None:
+        self._places = Places(text_digest)
+        self._scores, self._starts, self._lines, self._files = (
+            array("d"),
+            array("q", [0]),
+            array("q"),
+            array("q"),
+        )
+        self._paths: dict[Path, int] = {}
+        self._odd: dict[int, Sequence[Any]] = {}  # rows that are no scores: told when they are asked for
+        self._records: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def add(self, identity: str, row: ScoreRow) -> None:
+        """Take a row whose id is not here yet."""
+        place = len(self)
+        self._places.setdefault(identity, place)
+        if all(type(score) in (int, float) and 0 <= score <= 1 for score in row.scores):
+            self._scores.extend(row.scores)
+        else:
+            self._odd[place] = row.scores
+        self._starts.append(len(self._scores))
+        self._files.append(self._paths.setdefault(row.file, len(self._paths)))
+        self._lines.append(row.line)
+        if isinstance(row.line, Record):
+            self._records[place] = row.line
+
+    def get(self, identity: str) -> ScoreRow | None:
+        """Return the row of an id, None where there is none."""
+        place = self._places.get(identity)
+        if place is None:
+            return None
+        scores = self._odd.get(place)
+        if scores is None:
+            scores = self._scores[self._starts[place] : self._starts[place + 1]].tolist()
+        line = self._records.get(place, self._lines[place])
+        return ScoreRow(scores, list(self._paths)[self._files[place]], line)
 
 
 def write_scores(path: Path, scores: Iterable[tuple[str, Sequence[float]]]) -> None:
@@ -335,12 +391,13 @@ def score_file(
     shown: list[tuple[Trace, tuple[float, ...]]] = []
 
     def named() -> Iterator[tuple[str, tuple[float, ...]]]:
+        name = ids.names()
         for trace, row in scored:
             counts["traces"] += 1
             counts["steps"] += len(row)
             if len(shown) < show and console.is_terminal:
                 shown.append((trace, row))
-            yield ids.name(trace.problem.id), row
+            yield name(trace.problem.id), row
 
     write_scores(out, named())
     journal.unlink(missing_ok=True)

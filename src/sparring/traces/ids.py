@@ -1,13 +1,13 @@
 """One name per trace, in a stream: its problem's id, with ``#1``, ``#2``, … where several traces share it.
 
 Contract: whether an id is shared is known only when all have been seen, so a stream is gone through twice: `see` every id,
-then `name` every id in the same order. Memory: 16 bytes per trace and 40 per shared id, whatever the ids are.
+then give every id its name in the same order. Memory: 16 bytes per trace and 40 per shared id, whatever the ids are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class TraceIds:
         self.may_clash = False
         self._seen = bytearray()
         self._shared: NDArray[np.bytes_] | None = None
-        self._counts = self._named = np.empty(0, dtype=np.int64)
+        self._counts = np.empty(0, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._seen) // 16
@@ -40,18 +40,20 @@ class TraceIds:
         self._seen += text_digest(identity)
         self.may_clash = self.may_clash or _NUMBERED.fullmatch(identity) is not None
 
-    def name(self, identity: str) -> str:
-        """Return the next trace's name.
+    def names(self) -> Callable[[str], str]:
+        """Return what gives, to one id after the other in the order of `see`, the trace's name; raises as `check`."""
+        self._count()
+        named = np.zeros_like(self._counts)
 
-        Raises:
-            DataError: as `check`.
-        """
-        place = self._place(identity)
-        if place is None:
-            self.check(identity)
-            return identity
-        self._named[place] += 1
-        return f"{identity}#{self._named[place]}"
+        def name(identity: str) -> str:
+            place = self._place(identity)
+            if place is None:
+                self.check(identity)
+                return identity
+            named[place] += 1
+            return f"{identity}#{named[place]}"
+
+        return name
 
     def check(self, identity: str) -> None:
         """Refuse an id that is its problem's own and also the numbered name of a trace of another problem.
@@ -66,15 +68,19 @@ class TraceIds:
         if other is not None and int(found[2]) <= self._counts[other]:
             raise DataError(f"the id {identity!r} is both a problem's own and a numbered one", field="id")
 
-    def _place(self, identity: str) -> int | None:
-        """Return where a shared id stands, None for one that is not."""
+    def _count(self) -> NDArray[np.bytes_]:
+        """Return what stands for the shared ids, sorted; their counts are in `_counts`."""
         if self._shared is None:
             keys, counts = np.unique(np.frombuffer(bytes(self._seen), dtype="S16"), return_counts=True)
             self._shared, self._counts = keys[counts > 1], counts[counts > 1]
-            self._named = np.zeros_like(self._counts)
-        key = np.bytes_(text_digest(identity))
-        place = int(np.searchsorted(self._shared, key))
-        return place if place < len(self._shared) and self._shared[place] == key else None
+        return self._shared
+
+    def _place(self, identity: str) -> int | None:
+        """Return where a shared id stands, None for one that is not."""
+        shared = self._count()
+        key = text_digest(identity).rstrip(b"\0")  # as numpy gives it
+        place = int(np.searchsorted(shared, key))
+        return place if place < len(shared) and shared[place] == key else None
 
 
 def distinct_ids(traces: Sequence[Trace]) -> list[str]:
@@ -86,4 +92,5 @@ def distinct_ids(traces: Sequence[Trace]) -> list[str]:
     ids = TraceIds()
     for trace in traces:
         ids.see(trace.problem.id)
-    return [ids.name(trace.problem.id) for trace in traces]
+    name = ids.names()
+    return [name(trace.problem.id) for trace in traces]
