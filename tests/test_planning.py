@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -208,9 +208,13 @@ def test_longer_solutions_cost_more_and_more_devices_take_no_longer_each(
     model: str, job: Any, gpus: int, device: str, steps: int
 ) -> None:
     given = PlanSettings(job=job, gpus=f"{gpus}x{device}", steps=steps)
-    first = plan(model, given)
-    assert plan(model, given.model_copy(update={"steps": steps + 1})).seconds >= first.seconds
-    more = plan(model, given.model_copy(update={"gpus": f"{2 * gpus}x{device}"}))
+    try:
+        first = plan(model, given)
+        longer = plan(model, given.model_copy(update={"steps": steps + 1}))
+        more = plan(model, given.model_copy(update={"gpus": f"{2 * gpus}x{device}"}))
+    except SettingsError:  # it fits nowhere
+        assume(False)
+    assert longer.seconds >= first.seconds
     assert total(more.fit.parts) <= more.job.room
     # Elsewhere a batch can be too small for so many, and the network slower than a machine's links.
     if job == "score":
@@ -224,8 +228,9 @@ def test_what_fits_is_the_fastest_way_that_does() -> None:
         return found.shards, found.checkpointing
 
     assert placement(gpus="8xH100") == (1, False)
-    assert placement(gpus="8xH100", adapter="full") == (8, False)
-    assert placement(gpus="4xH100", adapter="full", steps=200) == (4, True)
+    assert placement(gpus="8xB200", adapter="full") == (1, False)
+    assert placement(gpus="8xH100", steps=600) == (1, True)
+    assert placement(gpus="8x4090") == (1, False)
     assert placement(gpus="8xH100", gradient_checkpointing=True) == (1, True)
     assert placement(gpus="8xH100", sharding="full") == (8, False)
 
@@ -259,8 +264,8 @@ def test_gpus_are_read_as_people_write_them() -> None:
         ("Qwen2.5-9B", {}, "did you mean 'qwen2.5-"),
         ("no-such-model", {}, "is no model folder"),
         ("Qwen2.5-7B", {"gpus": "8xH10"}, "did you mean 'H100'"),
-        ("Qwen2.5-7B", {"gpus": "1x4090", "adapter": "full"}, "adapter=lora or gpus=8x4090"),
-        ("Qwen2.5-7B", {"gpus": "1xH100", "adapter": "full"}, "adapter=lora or gpus=2xH100"),
+        ("Qwen2.5-7B", {"gpus": "1x4090", "adapter": "full"}, "it fits with adapter=lora or gpus=1xH200"),
+        ("Qwen2.5-7B", {"gpus": "1xH100", "adapter": "full"}, "it fits with adapter=lora or gpus=1xH200"),
         ("Qwen2.5-7B", {"gpus": "1x4090", "pass_tokens": 60000}, "pass_tokens=null"),
         ("Llama-3.1-405B", {"job": "score", "gpus": "1x4090"}, "405B, score, does not fit 1x4090"),
     ],

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sparring.planning.fitting import Fit, Job, fit
-from sparring.planning.hardware import device_for, parse_gpus
+from sparring.planning.hardware import PER_MACHINE, device_for, parse_gpus
 from sparring.planning.launching import launch
 from sparring.planning.memory import count, gib, total
 from sparring.planning.settings import PlanSettings
@@ -102,7 +102,12 @@ def _memory_lines(job: Job, found: Fit) -> Iterator[Line]:
     yield Line(section, "together", used, gib(used), said)
     plan = found.training
     if plan is not None:
-        placed = f"sharded over {plan.shards}" if plan.shards > 1 else "whole on each device"
+        here = min(job.count, PER_MACHINE)
+        loading = here * plan.whole * job.width
+        if plan.shards > 1:
+            said = f"{here} processes of a machine, each with all weights"
+            yield Line(section, "host, while loading", loading, gib(loading), said)
+        placed = f"layers shared by {plan.shards}" if plan.shards > 1 else "whole on each device"
         again = ", activations computed again" if plan.checkpointing else ""
         host = plan.trained * plan.trainable * (4 + plan.moment_bytes) + plan.previous * plan.trainable * 4
         said = "trained weights, moments, earlier gradients, once more while a checkpoint is written"
@@ -126,7 +131,11 @@ def _time_lines(job: Job, found: Fit, work: list[Stage]) -> Iterator[Line]:
     section, settings = "Time", job.settings
     for stage in work:
         unit = "tokens/s" if stage.waits else "verdicts/s"
-        shown = f"{duration(stage.seconds)}, {count(stage.rate)} {unit}"
+        shown = (
+            f"{duration(stage.seconds)}, {count(stage.rate)} {unit}"
+            if stage.tokens
+            else duration(stage.seconds)
+        )
         yield Line(section, stage.name, stage.seconds, shown, stage.formula)
     seconds = sum(stage.seconds for stage in work if stage.waits)
     gpu_hours = seconds / 3600 * job.count

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sparring.errors import SettingsError
-from sparring.planning.hardware import Device, parse_gpus
+from sparring.planning.hardware import DEVICES, Device, parse_gpus
 from sparring.planning.memory import (
     Numbers,
     Part,
@@ -23,7 +23,8 @@ from sparring.planning.memory import (
 from sparring.planning.settings import PlanSettings
 from sparring.planning.shapes import Shape
 
-MOST_TOKENS = 65_536
+MOST_TOKENS, SCORED_TOKENS = 65_536, 16_384
+"""Of a pass in training and in scoring, where more would fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def placements(job: Job) -> Iterator[tuple[list[Part], Fit | None]]:
     given = job.settings.gradient_checkpointing
     ways = {"auto": (False, True), "none": (False,), "full": (True,)}[job.settings.sharding]
     for sharded in ways:
-        if sharded and job.count == 1:
+        if sharded and (job.count == 1 or job.settings.adapter == "full"):
             continue
         for checkpointing in (False, True) if given is None else (given,):
             yield training(job, checkpointing, job.count if sharded else 1)
@@ -142,7 +143,7 @@ def training(job: Job, checkpointing: bool, shards: int) -> tuple[list[Part], Fi
         roles=4 if game else 2 if policy and settings.adapter == "full" else 1,
         trained=2 if game else 1,
         previous=2 if game else 0,
-        moment_bytes=2 if settings.eight_bit else 8,
+        moment_bytes=settings.optimizer_bits // 4,
         masked=game,
         policy_head=game or policy,
         shards=shards,
@@ -162,14 +163,16 @@ def training(job: Job, checkpointing: bool, shards: int) -> tuple[list[Part], Fi
     if settings.pass_tokens is None:
         rows = min(rows, max(1, int(free // smallest)))
     parts = [*standing, *plan.pass_parts(rows, row, sampled if game or policy else 0)]
-    if total(parts) > job.room:
-        return parts, None
     sequences = 0
     if game:
         sequences = settings.samples_per_state * -(-settings.states_per_update // job.count)
     elif policy:
         sequences = settings.samples_per_problem * -(-settings.problems_per_update // job.count)
-        sequences = max(1, min(sequences, settings.max_sequences, int(free // max(1, _kv(job)))))
+        sequences = max(1, min(sequences, settings.max_sequences, int(free // _kv(job))))
+    if sequences and shards > 1:
+        parts = max(parts, plan.sampling_parts(sequences, row), key=total)
+    if total(parts) > job.room:
+        return parts, None
     return parts, Fit(parts, rows * row, rows, plan, sequences, 1)
 
 
@@ -183,8 +186,7 @@ def reading(job: Job, split: int) -> tuple[list[Part], Fit | None]:
     row = settings.trace_tokens
     free = job.room - weights.size
     if settings.job == "score":
-        most = settings.pass_tokens or MOST_TOKENS
-        rows = max(1, most // row)
+        rows = max(1, (settings.pass_tokens or SCORED_TOKENS) // row)
         if settings.pass_tokens is None:
             rows = min(rows, max(1, int(free // (row * per_token / split))))
         passed = Part(
@@ -212,6 +214,11 @@ def _kv(job: Job) -> float:
     return job.settings.trace_tokens * job.shape.kv_bytes(job.width)
 
 
+def fits(job: Job) -> bool:
+    """Return whether any placement fits."""
+    return any(found is not None for _, found in placements(job))
+
+
 def remedy(job: Job) -> str:
     """Return the nearest change of the settings that would fit, in words."""
     changes: list[tuple[str, PlanSettings, int]] = []
@@ -226,17 +233,17 @@ def remedy(job: Job) -> str:
     if job.trains and settings.adapter == "full":
         changes.append(("adapter=lora", settings.model_copy(update={"adapter": "lora"}), job.count))
     _, name = parse_gpus(settings.gpus)
-    number = job.count
-    while number < 4096 and name != "cpu":
-        number *= 2
-        changes.append((f"gpus={number}x{name}", settings, number))
-    found = []
-    for words, changed, devices in changes:
-        other = Job(job.shape, changed, job.device, devices)
-        if any(one is not None for _, one in placements(other)):
-            found.append(words)
-            if words.startswith("gpus"):
-                break
+    numbers = [job.count * 2**power for power in range(1, 13)] if name != "cpu" else []
+    found = [words for words, changed, number in changes if fits(Job(job.shape, changed, job.device, number))]
+    for number in numbers:
+        if fits(Job(job.shape, settings, job.device, number)):
+            found.append(f"gpus={number}x{name}")
+            break
+    by_memory = sorted(DEVICES.values(), key=lambda one: one.memory)
+    for device in by_memory if name != "cpu" and settings.memory_gib is None else []:
+        if device.memory > job.device.memory and fits(Job(job.shape, settings, device, job.count)):
+            found.append(f"gpus={job.count}x{device.name}")
+            break
     if found:
         return "it fits with " + " or ".join(found)
     return "shorter texts (prompt_tokens, steps, step_tokens) or a smaller model would"

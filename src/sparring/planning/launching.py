@@ -8,17 +8,24 @@ from __future__ import annotations
 from sparring.planning.fitting import Fit, Job
 from sparring.planning.hardware import PER_MACHINE
 
-FSDP = "configs/fsdp2.yaml"
-
 
 def launch(model: str, job: Job, found: Fit) -> list[str]:
     """Return the commands, in order."""
     s = job.settings
     if s.job == "score":
-        return [*_ray(job), f"sparring score {model} data.jsonl --out scores.jsonl{_engine(job)}"]
+        return _score(model, job, found)
     if s.job == "label":
         return _label(model, job, found)
     return [_train(model, job, found)]
+
+
+def _score(model: str, job: Job, found: Fit) -> list[str]:
+    if found.split == 1:
+        return [*_ray(job), f"sparring score {model} data.jsonl --out scores.jsonl{_engine(job)}"]
+    serve = f"vllm serve {model} --runner pooling --tensor-parallel-size {found.split}"
+    if (copies := min(job.count, PER_MACHINE) // found.split) > 1:
+        serve += f" --data-parallel-size {copies}"
+    return [serve, f"sparring score vllm+http://localhost:8000#{model} data.jsonl --out scores.jsonl"]
 
 
 def _ray(job: Job) -> list[str]:
@@ -48,14 +55,28 @@ def _label(model: str, job: Job, found: Fit) -> list[str]:
     return [serve, *_ray(job), label]
 
 
+def _accelerate(count: int, *, sharded: bool) -> str:
+    """Return what starts so many processes, on machines of eight devices."""
+    machines = -(-count // PER_MACHINE)
+    words = ["accelerate launch"]
+    if sharded:
+        words.append(f"--config_file configs/{'fsdp2.yaml' if machines == 1 else 'fsdp2-8x8.yaml'}")
+    else:
+        words.append("--multi_gpu")
+    if not sharded or count not in (8, 64):
+        words.append(f"--num_processes {count}")
+        words += [f"--num_machines {machines}"] if machines > 1 else []
+    if machines > 1:
+        words.append("--machine_rank $RANK --main_process_ip $FIRST")
+    return " ".join([*words, "-m sparring"])
+
+
 def _train(model: str, job: Job, found: Fit) -> str:
     s, plan = job.settings, found.training
     assert plan is not None
     start = "sparring"
     if job.count > 1:
-        start = f"accelerate launch --num_processes {job.count} -m sparring"
-        if plan.shards > 1:
-            start = start.replace("launch", f"launch --config_file {FSDP}")
+        start = _accelerate(job.count, sharded=plan.shards > 1)
     words = [f"{start} train {s.job}", f"adapter={s.adapter}"]
     words.append(f"policy={model}" if s.job == "rl" else f"backbone={model}")
     if s.adapter == "lora":
@@ -63,6 +84,8 @@ def _train(model: str, job: Job, found: Fit) -> str:
     words.append(f"dtype={job.numbers}")
     if plan.checkpointing:
         words.append("gradient_checkpointing=true")
+    if plan.moment_bytes < 8:
+        words.append("optimizer_bits=8")
     if s.job == "aprm":
         words += ["task=text", "data=problems.jsonl", f"updates={s.updates}"]
         words += [f"states_per_update={s.states_per_update}", f"samples_per_state={s.samples_per_state}"]

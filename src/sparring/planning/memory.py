@@ -44,7 +44,7 @@ class Training:
         moment_bytes: of the optimiser's two moments per weight: 8, or 2 with an 8-bit optimiser.
         masked: whether rows hold branches, so that attention takes a mask and copies keys per head.
         policy_head: whether the output head is part of it.
-        shards: devices that weights, gradients and moments are split over.
+        shards: devices that the layers of a frozen backbone are split over.
     """
 
     shape: Shape
@@ -66,53 +66,62 @@ class Training:
         return self.shape.parameters if self.policy_head else self.shape.backbone
 
     @property
+    def width(self) -> int:
+        """Bytes of a frozen weight."""
+        return 2 if self.numbers == "bfloat16" else 4
+
+    @property
     def trainable(self) -> int:
         """Trainable parameters of one role."""
         return self.shape.adapter(self.rank) if self.adapter == "lora" else self.whole
 
     def standing(self) -> list[Part]:
         """Return what is held all the time of an update, whatever its texts."""
-        whole, own, split = self.whole, self.trainable, f" ÷ {self.shards}" if self.shards > 1 else ""
-        n = self.shards
+        own, width, n = self.trainable, self.width, self.shards
         parts = []
         if self.adapter == "lora":
-            width = 2 if self.numbers == "bfloat16" else 4
+            apart = (
+                self.shape.layers * self.shape.layer if n > 1 else 0
+            )  # embeddings and output head stay whole
+            size = (self.whole - apart) * width + apart * width / n
+            said = f"{count(self.whole)} × {width} B"
+            if n > 1:
+                said = f"({count(apart)} ÷ {n} + {count(self.whole - apart)}) × {width} B"
+            adapters = f"{self.roles} of rank {self.rank} × {count(own)} × 4 B"
             parts += [
-                Part("frozen weights", whole * width / n, f"{count(whole)} × {width} B{split}"),
-                Part(
-                    "adapters",
-                    self.roles * own * 4 / n,
-                    f"{self.roles} of rank {self.rank} × {count(own)} × 4 B{split}",
-                ),
+                Part("frozen weights", size, said),
+                Part("adapters", self.roles * own * 4, adapters),
             ]
         else:
-            parts.append(
-                Part("weights", self.roles * whole * 4 / n, f"{times(self.roles)}{count(whole)} × 4 B{split}")
-            )
-        parts.append(
-            Part("gradients", own * 4 / n, f"{count(own)} × 4 B{split} (one player's at a time)")
-            if self.trained > 1
-            else Part("gradients", own * 4 / n, f"{count(own)} × 4 B{split}")
-        )
-        parts.append(
-            Part(
-                "optimiser",
-                self.trained * own * self.moment_bytes / n,
-                f"{times(self.trained)}{count(own)} × {self.moment_bytes} B (two moments of Adam){split}",
-            )
-        )
+            said = f"{times(self.roles)}{count(self.whole)} × 4 B"
+            parts.append(Part("weights", self.roles * self.whole * 4, said))
+        said = f"{count(own)} × 4 B" + (" (one player's at a time)" if self.trained > 1 else "")
+        parts.append(Part("gradients", own * 4, said))
+        said = f"{times(self.trained)}{count(own)} × {self.moment_bytes} B (two moments of Adam)"
+        parts.append(Part("optimiser", self.trained * own * self.moment_bytes, said))
         if self.previous:
-            size = self.previous * own * 4 / n
-            parts.append(Part("gradients before", size, f"{self.previous} × {count(own)} × 4 B{split}"))
+            said = f"{self.previous} × {count(own)} × 4 B"
+            parts.append(Part("gradients before", self.previous * own * 4, said))
         if self.numbers == "bfloat16" and self.adapter == "full":
-            parts.append(Part("bfloat16 copies", whole * 2 / n, f"{count(whole)} × 2 B (autocast){split}"))
+            parts.append(Part("bfloat16 copies", self.whole * 2, f"{count(self.whole)} × 2 B (autocast)"))
         if n > 1:
-            layer = max(self.shape.layer, self.shape.embedding)
-            width = 2 if self.numbers == "bfloat16" else 4
-            parts.append(
-                Part("gathered layers", 2 * layer * width, f"2 × {count(layer)} × {width} B (one ahead)")
-            )
+            said = f"2 × {count(self.shape.layer)} × {width} B (one ahead)"
+            parts.append(Part("gathered layers", 2 * self.shape.layer * width, said))
         return parts
+
+    def sampling_parts(self, sequences: int, tokens: int) -> list[Part]:
+        """Return what sampling so many sequences of so many tokens holds on each device: shared weights are there whole."""
+        kept = [
+            part
+            for part in self.standing()
+            if part.name not in ("frozen weights", "gathered layers", "gradients")
+        ]
+        weights = Part(
+            "weights while sampling", self.whole * self.width, f"{count(self.whole)} × {self.width} B"
+        )
+        each = self.shape.kv_bytes(self.width)
+        cache = Part("KV cache", sequences * tokens * each, f"{sequences} × {tokens:,} tokens × {each:,} B")
+        return [weights, *kept, cache]
 
     def pass_parts(self, rows: int, row: int, sampled: int = 0) -> list[Part]:
         """Return what a forward and backward pass holds besides.

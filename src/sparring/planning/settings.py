@@ -35,10 +35,10 @@ class PlanSettings(Seeded, Settings):
     gradient_checkpointing: bool | None = None
     """Compute activations again in the backward pass; null: where a job does not fit without."""
     sharding: Literal["auto", "none", "full"] = "auto"
-    """Split weights, gradients and optimiser over all GPUs (FSDP2, ZeRO-3): `full`, `none`, or where it does not fit
-    without."""
-    eight_bit: bool = False
-    """The optimiser's moments in 8 bits."""
+    """Split the layers of a frozen backbone over all GPUs (FSDP2; with `adapter: lora`): `full`, `none`, or where it does
+    not fit without."""
+    optimizer_bits: Literal[32, 8] = 32
+    """Bits of Adam's two moments."""
 
     # Texts
     prompt_tokens: int = Field(200, gt=0)

@@ -90,19 +90,37 @@ def train(
 
 
 def _slower(job: Job, found: Fit, stage: Stage, passes: float, gathered: int) -> Stage:
-    """Return a stage as it is, or as long as sharded weights need to arrive where that is longer: both overlap.
+    """Return a stage as it is, or as long as sharded layers need to arrive where that is longer: both overlap.
 
-    Weights are gathered so many times in each pass; where there is a backward pass gradients are scattered once.
+    Args:
+        passes: of each device.
+        gathered: how many times the layers are gathered in each of them.
     """
     plan = found.training
     if plan is None or plan.shards == 1:
         return stage
-    each = gathered * plan.whole * job.width + (plan.trainable * 4 if gathered > 1 else 0)
+    each = gathered * plan.shape.layers * plan.shape.layer * job.width
     seconds = passes * each * (1 - 1 / plan.shards) / link(job)
     if seconds <= stage.seconds:
         return stage
-    said = f"{count(passes)} passes × {metric(each)}B × (1 − 1/{plan.shards}) ÷ {metric(link(job))}B/s (arithmetic: less)"
+    said = (
+        f"{count(passes)} passes × {metric(each)}B of layers × (1 − 1/{plan.shards}) ÷ {metric(link(job))}B/s "
+        "(arithmetic takes less)"
+    )
     return Stage(stage.name, stage.tokens, seconds, said)
+
+
+def sums(job: Job, found: Fit, updates: float) -> list[Stage]:
+    """Return the stage in which devices sum their gradients after each update; none on one device."""
+    plan = found.training
+    if plan is None or job.count == 1:
+        return []
+    moved = 2 * plan.trained * plan.trainable * 4 * (1 - 1 / job.count)
+    said = (
+        f"{count(updates)} updates × 2 × {plan.trained} × {count(plan.trainable)} × 4 B × (1 − 1/{job.count}) ÷ "
+        f"{metric(link(job))}B/s"
+    )
+    return [Stage("summing gradients", 0, updates * moved / link(job), said)]
 
 
 def link(job: Job) -> float:
@@ -135,8 +153,6 @@ def step_seconds(job: Job, found: Fit, sequences: float, context: float, *, engi
         overhead = 0.003 if engine else 0.025
     if found.split > 1:  # two sums over the devices per layer
         seconds += 2 * shape.layers * (1e-5 + sequences * shape.width * job.width / device.link)
-    if found.training is not None and found.training.shards > 1 and not engine:
-        seconds = max(seconds, found.training.whole * job.width * (1 - 1 / job.count) / link(job))
     return seconds + overhead
 
 
@@ -169,7 +185,10 @@ def _supervised(job: Job, found: Fit) -> list[Stage]:
     s = job.settings
     texts = s.traces * s.epochs
     passes = _passes(job, found, texts / s.batch_traces, s.batch_traces)
-    return [train(job, found, "training", texts * s.trace_tokens, s.trace_tokens, passes=passes)]
+    return [
+        train(job, found, "training", texts * s.trace_tokens, s.trace_tokens, passes=passes),
+        *sums(job, found, texts / s.batch_traces),
+    ]
 
 
 def _score(job: Job, found: Fit) -> list[Stage]:
@@ -199,7 +218,7 @@ def _aprm(job: Job, found: Fit) -> list[Stage]:
     own, prm = states * job.adversary_row, states * job.prm_row
     passes = _passes(job, found, s.updates, s.states_per_update)
     return [
-        read(job, found, "reading prompts", asked, job.adversary_row, passes=passes),
+        read(job, found, "reading prompts", asked, job.adversary_row, passes=s.updates),
         decode(job, found, "rewrites", written, job.adversary_row, engine=False),
         oracle(job, states * s.samples_per_state),
         train(job, found, "the PRM's updates", prm, job.prm_row, passes=passes),
@@ -207,6 +226,7 @@ def _aprm(job: Job, found: Fit) -> list[Stage]:
             job, found, "the adversary's updates", own, job.adversary_row, passes=passes, head=written / own
         ),
         read(job, found, "both references", prm + own, job.prm_row, passes=2 * passes),
+        *sums(job, found, s.updates),
     ]
 
 
@@ -218,12 +238,13 @@ def _rl(job: Job, found: Fit) -> list[Stage]:
     context, share = s.prompt_tokens + s.answer_tokens / 2, s.answer_tokens / s.trace_tokens
     passes = _passes(job, found, s.updates, each)
     return [
-        read(job, found, "reading prompts", asked, s.prompt_tokens, passes=passes),
+        read(job, found, "reading prompts", asked, s.prompt_tokens, passes=s.updates),
         decode(job, found, "answers", answers * s.answer_tokens, context, engine=False),
         oracle(job, answers),
         read(job, found, "a PRM of the same size", tokens, s.trace_tokens, passes=passes),
         read(job, found, "the reference", tokens, s.trace_tokens, passes=passes),
         train(job, found, "the policy's updates", tokens, s.trace_tokens, passes=passes, head=share),
+        *sums(job, found, s.updates),
     ]
 
 
