@@ -172,10 +172,9 @@ def run_label(data: Path, out: Path, options: argparse.Namespace) -> None:
 
 def run_score(data: Path, out: Path, options: argparse.Namespace) -> None:
     """Score with a tiny PRM."""
-    from scorer_throughput import make_prm
-
     from sparring.evaluation.scores import score_file
     from sparring.models import TINY_POLICY
+    from speed_rows.reading import make_prm
 
     make_prm(TINY_POLICY, out / "prm", "float32", 0)
     score_file(out / "prm", data / "traces.jsonl.zst", out=out / "scores.jsonl", console=QUIET)

@@ -66,7 +66,8 @@ def test_json_files_that_are_no_objects_are_refused_by_name(prm, tmp_path, file)
         {"hidden_size": "32"}, {"hidden_size": 0}, {"num_attention_heads": 0}, {"num_hidden_layers": 10**9},
         {"vocab_size": -1}, {"model_type": []}, {"model_type": "nope"}, {"hidden_act": "nope"}, {"id2label": 3},
         {"max_position_embeddings": -1}, {"rope_parameters": {"rope_type": "nope"}}, {"pad_token_id": 10**6},
-        {"intermediate_size": 0}, {"transformers_weights": "../other.safetensors"},
+        {"vocab_size": 10**8}, {"intermediate_size": 10**9}, {"hidden_size": 10**6}, {"head_dim": 10**9},
+        {"text_config": {"vocab_size": 10**9}}, {"intermediate_size": 0}, {"transformers_weights": "../other.safetensors"},
     ],
 )  # fmt: skip
 def test_configurations_of_wrong_types_or_sizes_are_refused(prm, tmp_path, fields):

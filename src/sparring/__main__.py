@@ -182,6 +182,15 @@ COMMANDS = (
         out=None,
     ),
     Command(
+        "doctor",
+        "Say what this machine has for Sparring, what is missing for which extra, and how to install it.",
+        "doctor:doctor",
+        options=(option("as_json", bool, False, "Print JSON.", "--json"),),
+        target="",
+        after_stop="anew",
+        out=None,
+    ),
+    Command(
         "migrate",
         "Convert data made for TRL's or OpenRLHF's PRM trainer to our own form (docs/training.md).",
         "traces.convert:show_migration",

@@ -10,6 +10,7 @@ its versions is here.
 from __future__ import annotations
 
 import importlib.resources
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -147,13 +148,59 @@ def check_files(folder: Path) -> None:
             "save that, so that all weights that are used are in the folder"
         )
     check_texts(folder, ["config.json", "generation_config.json"])
-    tensors = sum(map(len, weight_files(folder).values()))
+    files = weight_files(folder)
+    tensors = sum(map(len, files.values()))
     config = json_object(folder / "config.json", loose=True)
+    held = sum(map(elements, files))
+    for part in (config, config.get("text_config")):
+        if isinstance(part, dict):
+            _check_sizes(folder / "config.json", part, held)
     for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
         count = config.get(name, 0)
         if isinstance(count, int) and count > tensors:  # else as many layers would be made first
             raise CheckpointError(
                 f"{folder / 'config.json'}: {name} is {count}, but the weights are only {tensors} tensors"
+            )
+
+
+_WIDTHS, _HEADS = ("hidden_size", "n_embd", "d_model"), ("num_attention_heads", "n_head", "num_heads")
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+_INNER = ("intermediate_size", "moe_intermediate_size", "n_inner", "d_ff", "ffn_dim")
+_PACKED, _HARMLESS = (
+    8,
+    1 << 26,
+)  # weights in one number of a file at most; numbers that may be asked for in any case
+
+
+def _check_sizes(path: Path, config: Mapping[str, Any], held: int) -> None:
+    """Refuse a configuration whose tensors would be larger than all weights that there are.
+
+    transformers makes them before it compares: gigabytes and minutes for a folder of a few kilobytes.
+
+    Args:
+        path: the configuration's file, for the message.
+        config: the configuration, or the part that has the sizes.
+        held: numbers that the weights hold in all.
+
+    Raises:
+        CheckpointError: a tensor is asked for that is.
+    """
+
+    def size(*names: str) -> int:
+        return max((value for name in names if isinstance(value := config.get(name), int)), default=1)
+
+    width = size(*_WIDTHS)
+    asked = {
+        "vocab_size": size("vocab_size"),
+        "the width itself": width,
+        "the width of all heads": size(*_HEADS) * size("head_dim"),
+        "the inner width of all experts": size(*_EXPERTS) * size(*_INNER),
+    }
+    for name, other in asked.items():
+        if other * width > max(_HARMLESS, _PACKED * held):
+            raise CheckpointError(
+                f"{path} asks for a tensor of {other * width:,} numbers ({name}, {other:,}, times {width:,}), but the "
+                f"weights hold {held:,} in all"
             )
 
 
@@ -272,6 +319,12 @@ def tensor_types(path: Path) -> dict[str, str]:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}): copy or download it again"
         ) from None
+
+
+def elements(path: Path) -> int:
+    """Return how many numbers a whole safetensors file holds, by its header, which is checked against the file's size."""
+    with safe_open(path, framework="pt") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 (no mapping)
 
 
 def some(names: list[str], most: int = 4) -> str:

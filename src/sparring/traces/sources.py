@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.compressed import ENDINGS
-from sparring.errors import DataError, needs
+from sparring.errors import DataError, install_extra, needs
 from sparring.fingerprints import files_digest, records_digest
 from sparring.json_files import json_objects
 from sparring.traces.parquet import parquet_objects
@@ -114,7 +114,7 @@ def _folder(path: Path) -> list[Shard]:
 
 
 def _saved_records(path: Path) -> Records:
-    with needs(f"the data set '{path}'", "datasets", "pip install datasets"):
+    with needs(f"the data set '{path}'", "datasets", install_extra("datasets")):
         from datasets import load_from_disk
     try:
         saved = load_from_disk(str(path))
@@ -127,7 +127,7 @@ def _hub_records(text: str) -> Records:
     name, *rest = text.removeprefix(HUB).split(":")
     if not name or len(rest) > 2:
         raise DataError("a data set is named hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT", file=text)
-    with needs(f"'{text}'", "datasets", "pip install datasets"):
+    with needs(f"'{text}'", "datasets", install_extra("datasets")):
         from datasets import load_dataset
     split = rest[-1] if rest else "train"
     try:

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# The tests on other Pythons, with the lowest or the highest versions that pyproject.toml allows.
+#
+#     scripts/matrix.sh                        every Python from 3.11 to 3.13 that is here, both resolutions
+#     scripts/matrix.sh 3.12 lowest-direct     one cell
+#
+# Needs uv. Each cell is an environment of its own (gigabytes) below .matrix/, removed when it has passed. TESTS names what is
+# run (default: a selection of minutes that imports every package; TESTS=tests for all). A Python that is not here is said to be
+# skipped; status 1 where a cell fails.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+pythons=${1:-3.11 3.12 3.13}
+resolutions=${2:-lowest-direct highest}
+tests=${TESTS:-tests/test_readers.py tests/test_spans.py tests/test_models.py tests/test_weights.py tests/test_model_folders.py
+  tests/test_supervised.py tests/test_sandbox.py tests/test_panel.py tests/test_processbench.py tests/test_verification.py
+  tests/test_search_methods.py tests/test_settings.py tests/test_endings.py tests/test_statistics.py tests/test_doctor.py}
+status=0
+for python in $pythons; do
+  interpreter=$(command -v "python$python" || uv python find --no-python-downloads "$python" 2>/dev/null || true)
+  if [ -z "$interpreter" ] || ! "$interpreter" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$python')" 2>/dev/null; then
+    echo "python $python: not here, skipped"
+    continue
+  fi
+  for resolution in $resolutions; do
+    place=.matrix/$python-$resolution
+    rm -rf "$place"
+    echo "== python $python, $resolution"
+    uv venv -q --python "$interpreter" "$place"
+    # Lowest versions of what is asked for directly: the core's; the tools of the tests may be new.
+    if uv pip install -q --python "$place/bin/python" --resolution "$resolution" -e . \
+      && uv pip install -q --python "$place/bin/python" pytest hypothesis fastapi uvicorn prometheus-client pandas schemathesis \
+      && OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$place/bin/python" -m pytest -q -p no:cacheprovider $tests; then
+      echo "passed: python $python, $resolution"
+      rm -rf "$place"
+    else
+      echo "FAILED: python $python, $resolution (its environment is kept: $place)"
+      status=1
+    fi
+  done
+done
+exit $status
