@@ -147,7 +147,7 @@ def test_the_solutions_of_a_demo_are_read(tmp_path):
     (tmp_path / "solutions.jsonl").write_text(json.dumps(RECORDS["demo"]) + "\n", encoding="utf-8")
     [trace] = sp.read(tmp_path / "solutions.jsonl")
     assert (trace.labels, trace.outcome, trace.first_error) == ((0.0, None), False, 0)
-    with pytest.raises(DataError, match="name the file to read"):
+    with pytest.raises(DataError, match="name the file"):
         sp.read(tmp_path)
 
 
@@ -173,7 +173,7 @@ def test_parquet_and_runs_are_read(tmp_path):
     assert "1 + 1 = 2" in traces._repr_html_()
     write_traces(tmp_path / "traces.jsonl", traces)
     assert sp.read(tmp_path) == list(traces)
-    with pytest.raises(DataError, match=r"neither traces\.jsonl nor Parquet"):
+    with pytest.raises(DataError, match=r"neither traces\.jsonl nor data files"):
         sp.read(tmp_path / "nothing" if (tmp_path / "nothing").mkdir() is None else "")
     with pytest.raises(DataError, match="no such file"):
         sp.read(tmp_path / "absent.parquet")

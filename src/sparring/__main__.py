@@ -104,7 +104,9 @@ COMMANDS = (
         "evaluation.scores:score_file",
         arguments=(
             argument("model", "PRM: a folder, or a server's address (docs/servers.md).", str),
-            argument("data", "File of traces."),
+            argument(
+                "data", "Traces: a file, a folder of shards, a pattern, hf:NAME (docs/data-formats.md)."
+            ),
         ),
         out="scores.jsonl",
         options=(

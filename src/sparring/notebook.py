@@ -202,29 +202,17 @@ class Traces(list[Trace]):
 
 
 def read(source: str | Path, format: str = "auto") -> Traces:
-    """Return the traces of a file in any format that is known, of a run that wrote some, or of a folder of Parquet files.
+    """Return the traces of a file in any format that is known, of a run that wrote some, or of a folder of shards.
 
     Args:
-        source: JSON lines, a JSON array or Parquet; or a folder.
+        source: what `traces.sources` reads: JSON lines, a JSON array or Parquet, also packed; a folder, a pattern, `hf:…`.
         format: a name in `traces.readers.FORMATS`; ``auto`` goes by the first record's fields.
 
     Raises:
         DataError: the format cannot be told, or a record cannot be used; names file, line and field.
     """
-    path = Path(source)
-    files = [path]
-    if path.is_dir():
-        files = (
-            [path / "traces.jsonl"] if (path / "traces.jsonl").is_file() else sorted(path.rglob("*.parquet"))
-        )
-        if not files:
-            raise DataError(
-                "the folder holds neither traces.jsonl nor Parquet files: name the file to read", file=path
-            )
-    found = [read_traces_as(file, format) for file in files]
-    return Traces(
-        (trace for one in found for trace in one.traces), (skip for one in found for skip in one.skipped)
-    )
+    found = read_traces_as(source, format)
+    return Traces(found.traces, found.skipped)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

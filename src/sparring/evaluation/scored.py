@@ -47,7 +47,7 @@ class ScoredSettings(Settings):
     """What every evaluation of step scores asks for."""
 
     data: list[Path] = Field([])
-    """Files of traces, in any format that is known."""
+    """Files of traces, in any format that is known; each is a subset, also a folder of shards or a pattern."""
     model: Source | None = None
     """PRM to score with: its folder, or a server's address (docs/servers.md)."""
     scores: list[Path] = Field([])

@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -33,6 +34,7 @@ from sparring.traces.records import Problem, Trace
 
 FOLDER = "samples"
 ROWS_PER_FILE = 50_000
+MOST_ROWS = 1_000_000
 _OURS = ("id", "problem", "answer", "solution", "steps", "labels", "outcome", "source", "estimates")
 _OF_SEARCH = ("scores", "value", "method", "n", "repeat", "chosen", "finished")
 _COLUMNS = {
@@ -106,7 +108,7 @@ def write_samples(
 
     Raises:
         SettingsError: the licence is no such name.
-        DataError: there is no row.
+        DataError: there is no row, or more than `MOST_ROWS`.
         OutputError: the folder cannot be written.
     """
     import pyarrow  # type: ignore[import-untyped]
@@ -116,7 +118,12 @@ def write_samples(
         raise SettingsError(
             f"a licence is named as on the hub, such as cc-by-4.0 or apache-2.0, got {license!r}"
         )
-    table = [{**row, "license": license} for row in rows]
+    table = [{**row, "license": license} for row in islice(rows, MOST_ROWS + 1)]
+    if len(table) > MOST_ROWS:
+        raise DataError(
+            f"more than {MOST_ROWS:,} samples: a data set to share is held in memory; `sparring convert` writes a run's "
+            "traces.jsonl as Parquet, however many there are"
+        )
     if not table:
         raise DataError("there are no samples to write")
     known = public(settings)

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
-from sparring.errors import SparringError
+from sparring.errors import DataError, SparringError
 from sparring.evaluation.scored import Threshold
 from sparring.labels.job import TRACES_FILE
 from sparring.report.kinds import Table
@@ -21,8 +22,8 @@ from sparring.report.numbers import with_interval
 from sparring.report.page import Run, flat, read_run
 from sparring.runs import METRICS_FILE
 from sparring.traces.fields import is_number
-from sparring.traces.jsonl import read_traces
-from sparring.traces.readers import read_traces_as
+from sparring.traces.readers import stream_traces
+from sparring.traces.records import Trace
 from sparring.traces.sources import record_objects
 from sparring.viewer.data import UNKNOWN, InspectorData
 from sparring.viewer.judged import attack_data, demo_data, oracle_data, traces_data, with_verdicts
@@ -35,6 +36,7 @@ SCORED = ("processbench", "prmbench", "calibration", "compare", "scores")
 TEXTS = frozenset(("problem", "question", "steps"))
 """Fields that a score file does not have."""
 MOST_FACTS = 400
+MOST_TRACES = 200_000
 KNOWN = "known are what demo, attack, label, search, eval … and train … write, and files of scores or traces"
 
 
@@ -70,6 +72,20 @@ def _kind_of_file(file: Path) -> str:
     rows = [value for name, value in first.items() if name not in TEXTS and isinstance(value, list)]
     numbers = any(row and all(is_number(one) for one in row) for row in rows)
     return "scores" if "id" in first and numbers and not TEXTS & first.keys() else "traces"
+
+
+def _all_of(file: Path) -> list[Trace]:
+    """Return the traces of a file.
+
+    Raises:
+        DataError: they cannot be read, or are more than `MOST_TRACES`.
+    """
+    traces = list(islice(stream_traces(file), MOST_TRACES + 1))
+    if len(traces) > MOST_TRACES:
+        raise DataError(
+            f"more than {MOST_TRACES:,} traces: make a smaller file of those to look at", file=file
+        )
+    return traces
 
 
 def inspector_data(
@@ -108,7 +124,7 @@ def inspector_data(
     elif all(kind == "attack" for kind in kinds):
         made = attack_data([read_run(run) for run in runs], limit)
     elif len(runs) == 1 and kinds == ["traces"]:
-        made = traces_data(read_traces_as(runs[0]).traces, runs[0].name, runs[0], limit)
+        made = traces_data(_all_of(runs[0]), runs[0].name, runs[0], limit)
     elif len(runs) > 1:
         named = ", ".join(f"{run} ({kind})" for run, kind in zip(runs, kinds, strict=True))
         raise SparringError(
@@ -156,7 +172,7 @@ def _scored(
 def _alone(run: Run, kind: str, data: Sequence[Path], limit: int) -> InspectorData:
     """Return the page of a run of a kind that comes alone."""
     if kind == "label":
-        return traces_data(read_traces(run.folder / TRACES_FILE), "Labels", run.folder, limit)
+        return traces_data(_all_of(run.folder / TRACES_FILE), "Labels", run.folder, limit)
     if kind == "bon":
         return bon_data(run, data, limit)
     reader = {"oracle": oracle_data, "search": search_data, "demo": demo_data}[kind]
