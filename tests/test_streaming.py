@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import sparring.compressed
+from sparring.__main__ import main
 from sparring.compressed import atomic_lines, bare_name, raw_lines
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation.scores import Rows, Window, score_file
+from sparring.evaluation.cases import Case, CaseTable, by_subset
+from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
+from sparring.evaluation.scores import Rows, Window, score_file, stream_scores, write_scores
 from sparring.files import OutputError
 from sparring.journals import Journal
 from sparring.labels.command import label_files
@@ -394,7 +397,7 @@ def test_a_record_that_is_wrong_at_the_end_is_found_before_anything_is_scored(tm
 
 def test_memory_of_converting_and_scoring_does_not_grow_with_the_number_of_traces(tmp_path: Path) -> None:
     peaks = []
-    for count in (1500, 6000):
+    for count in (200, 800):
         file = tmp_path / f"{count}.jsonl.zst"
         write_traces(file, numbered(count))
         tracemalloc.start()
@@ -406,7 +409,7 @@ def test_memory_of_converting_and_scoring_does_not_grow_with_the_number_of_trace
         tracemalloc.stop()
     for few, many in zip(*peaks, strict=True):
         assert (
-            many < few + 4500 * 250
+            many < few + 600 * 400
         )  # a trace takes about 1,000 bytes as objects; digests of it 150 until sorted
 
 
@@ -492,10 +495,10 @@ def test_solutions_that_do_not_stand_by_problem_are_labelled_in_the_order_of_the
 def test_memory_of_labelling_does_not_grow_with_the_number_of_traces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sparring.labels.command.WINDOW", 100)
+    monkeypatch.setattr("sparring.labels.command.WINDOW", 25)
     monkeypatch.setattr("sparring.worlds.chain_world._parsed", parse_question)  # without its (bounded) memory
     peaks = []
-    for count in (400, 1600):
+    for count in (100, 400):
         problems = generate_problems(count, steps=(3, 5), seed=1)
         write_traces(tmp_path / f"{count}.jsonl.gz", (Trace(one, one.solution or ()) for one in problems))
         tracemalloc.start()
@@ -505,4 +508,88 @@ def test_memory_of_labelling_does_not_grow_with_the_number_of_traces(
         )  # fmt: skip
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 1200 * 300  # of a trace and its journal's line, about 4,000 bytes as objects
+    assert peaks[1] < peaks[0] + 300 * 400  # of a trace and its journal's line, about 4,000 bytes as objects
+
+
+def test_a_cut_off_file_ends_a_command_in_one_line_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "traces.jsonl.zst"
+    write_traces(file, numbered(50))
+    file.write_bytes(file.read_bytes()[:-5])
+    monkeypatch.setattr("sys.argv", ["sparring", "convert", str(file), str(tmp_path / "out.parquet")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "Traceback" not in said
+    assert "traces.jsonl.zst:" in " ".join(said.split()) and "cut off" in " ".join(said.split())
+    assert [one.name for one in tmp_path.iterdir()] == ["traces.jsonl.zst"]
+
+
+def test_work_that_ends_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None:
+    worked = []
+
+    def dying(items: Iterable[Window]) -> Iterator[tuple[Window, Rows]]:
+        for window in items:
+            worked.append(window[0].problem.id)
+            if len(worked) == 3:
+                raise DataError("a shard cannot be read")
+            yield window, [tuple(row) for row in Quiet().score(window)]
+
+    def scores() -> list[tuple[Trace, tuple[float, ...]]]:
+        journal = tmp_path / "journal.jsonl"
+        return list(stream_scores(dying, lambda: iter(numbered(300)), journal=journal, scorer_name="one"))
+
+    with pytest.raises(DataError):
+        scores()
+    expected = [(trace, tuple(row)) for trace in numbered(300) for row in Quiet().score([trace])]
+    assert scores() == scores() == expected
+    assert worked == ["p0", "p64", "p128", "p128", "p192", "p256"]
+
+
+# evaluations
+
+
+def test_evaluations_of_packed_shards_give_the_numbers_of_the_file(tmp_path: Path) -> None:
+    traces = [Trace(one.problem, one.steps, (1.0, float(n % 3 > 0))) for n, one in enumerate(numbered(40))]
+    write_traces(tmp_path / "set.jsonl", traces)
+    (tmp_path / "shards" / "set").mkdir(parents=True)
+    write_traces(tmp_path / "shards" / "set" / "a.jsonl.gz", traces[:15])
+    write_traces(tmp_path / "shards" / "set" / "b.parquet", traces[15:])
+    rows = [(one.problem.id, [0.9, 0.2 + 0.015 * n]) for n, one in enumerate(traces)]
+    write_scores(tmp_path / "scores.jsonl.zst", rows)
+    found = [
+        evaluate_processbench(
+            ProcessbenchSettings(data=[data], scores=[tmp_path / "scores.jsonl.zst"], resamples=50),
+            tmp_path / f"run{number}",
+            console=Console(file=StringIO()),
+        )
+        for number, data in enumerate((tmp_path / "set.jsonl", tmp_path / "shards" / "set"))
+    ]
+    assert found[0] == found[1]
+    one, other = ((tmp_path / f"run{n}" / "cases.jsonl").read_bytes() for n in (0, 1))
+    assert one == other
+    assert (tmp_path / "run0" / "worst.jsonl").read_bytes() == (
+        tmp_path / "run1" / "worst.jsonl"
+    ).read_bytes()
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.none() | st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=4).map(
+            lambda pairs: [list(side) for side in zip(*pairs, strict=True)]
+        ),
+        max_size=6,
+    )
+)
+def test_cases_are_held_as_numbers_and_come_back_as_they_were(rows: list[list[list[float | None]]]) -> None:
+    cases = [
+        Case(f"s{n % 2}", f"é{n}", n - 1, tuple(labels), tuple(scores), "q" * n)
+        for n, (labels, scores) in enumerate(rows)
+    ]
+    table = CaseTable(cases)
+    assert list(table) == cases and table[1:3] == cases[1:3] and len(table) == len(cases)
+    assert {name: list(some) for name, some in by_subset(table).items()} == {
+        name: [case for case in cases if case.subset == name]
+        for name in dict.fromkeys(c.subset for c in cases)
+    }
