@@ -4,7 +4,8 @@
     python benchmarks/streaming.py --jobs score --sizes 3000 10000 30000
 
 Data: solutions of the chain world with a label per step, half of them with a planted mistake, made once into the folder
-`--folder` as `.jsonl.zst`. Every job runs in a process of its own, with one thread:
+`--folder` as `.jsonl.zst`; past 10,000 they are repeated under other ids. Every job runs in a process of its own, with one
+thread:
 
     convert     to TRL's stepwise supervision, gzip in and Zstandard out
     label       the oracle's word on every step (`mode: oracle`, the world's own oracle), with its journal
@@ -44,6 +45,7 @@ from sparring.worlds.chain import generate_problems
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (10_000, 100_000, 1_000_000)
+DIFFERENT = 10_000  # solutions that are made; more are these under other ids
 AIM = 100.0
 QUIET = Console(file=io.StringIO())
 
@@ -127,10 +129,13 @@ def make(folder: Path, size: int) -> None:
     if scores.is_file():
         return
     traces.parent.mkdir(exist_ok=True)
+    made = [(json.dumps(record), json.dumps(row)) for record, row in solutions(min(size, DIFFERENT))]
     with atomic_lines(scores) as score, atomic_lines(traces) as trace:
-        for record, row in solutions(size):
-            trace(json.dumps(record).encode() + b"\n")
-            score(json.dumps({"id": record["id"], "scores": row}).encode() + b"\n")
+        for number in range(size):
+            record, row = made[number % DIFFERENT]
+            trace(record.replace('"chain-', f'"{number}-chain-', 1).encode() + b"\n")
+            name = json.loads(record)["id"]
+            score(f'{{"id": "{number}-{name}", "scores": {row}}}\n'.encode())
 
 
 def solutions(size: int) -> Iterator[tuple[dict[str, Any], list[float]]]:

@@ -169,7 +169,8 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):  # closing tries again to write what is left
             if file is not None:
                 file.close()
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise
     with writing(path):
         _fsync(target.parent)

@@ -3,6 +3,7 @@
 - `records`: `Problem`, `Trace`, what a label means.
 - `jsonl`: our own written form, one JSON object per line.
 - `readers`: public data sets in their own layouts (`formats/`), by name or detected; `convert` writes some of them.
+- `sources`: what is read: files, also packed, Parquet, shards, data sets; `ids` names them.
 - `verdict`: what an oracle says of a step, in three values.
 - `splitting`: free text into steps.
 - `boxed`: the final answer of MATH-style solutions.
@@ -13,7 +14,7 @@ What is imported from here is what the documentation uses. Imports nothing of th
 
 from sparring.traces.formats.common import ReadOptions
 from sparring.traces.jsonl import read_problems, read_traces, write_problems, write_traces
-from sparring.traces.readers import read_problems_as, read_traces_as
+from sparring.traces.readers import read_problems_as, read_traces_as, stream_traces
 from sparring.traces.records import Problem, Trace
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "read_problems_as",
     "read_traces",
     "read_traces_as",
+    "stream_traces",
     "write_problems",
     "write_traces",
 ]
