@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
 
+from processes_worker import FSDP
 from sparring.errors import SettingsError
 from sparring.settings import load_settings
 from sparring.training.aprm_settings import AprmSettings
@@ -33,6 +36,9 @@ UNWRITTEN = {
     "adversary_pay",
     "adversary_rounds",
     "adversary_seeds",
+    "attention",
+    "gradient_checkpointing",
+    "optimizer_bits",
     "adversary_target",
     "frozen_share",
     "log_kinds",
@@ -124,3 +130,12 @@ def test_a_value_that_no_longer_exists_would_be_noticed(tmp_path: Path) -> None:
     )
     with pytest.raises(SettingsError, match="old_name"):
         load_settings(AprmSettings, stale)
+
+
+@pytest.mark.parametrize(("name", "count", "machines"), [("fsdp2", 8, 1), ("fsdp2-8x8", 64, 8)])
+def test_accelerate_tells_every_process_to_share_the_backbone(name: str, count: int, machines: int) -> None:
+    given = ["--config_file", str(FOLDER / f"{name}.yaml"), "-m", "sparring"]
+    arguments = _validate_launch_command(launch_command_parser().parse_args(given))[0]
+    assert (arguments.num_processes, arguments.num_machines) == (count, machines)
+    assert arguments.use_fsdp and not arguments.use_deepspeed
+    assert FSDP.items() <= prepare_multi_gpu_env(arguments).items()

@@ -186,6 +186,8 @@ def test_commands_exist_and_take_these_options(line: str) -> None:
             "optional-dependencies"
         ]
         assert set(re.findall(r"\[(\w+)\]", line)) <= set(extras)
+    elif words[0] in ("torchrun", "accelerate"):  # before `-m sparring` stand the launcher's own options
+        check_sparring(words[words.index("sparring") + 1 :])
     else:
         assert words[0] == "sparring"
         check_sparring(words[1:])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,9 @@ from safetensors.torch import load_file
 
 from processes_worker import do
 from rl_data import random_prm
+from sparring.models.scorer import load_scorer
 from sparring.training import processes
-from supervised_data import data_file
+from supervised_data import data_file, separable_traces
 
 TIMED = {"seconds", "cpu_seconds", "tokens_per_second", "rollout_wait_seconds"}
 CLOSE = {
@@ -56,40 +60,51 @@ def test_one_process_has_everything_and_changes_nothing():
 def jobs(base: Path, model: Path) -> dict[str, dict]:
     """Return every job by name: a command and its settings."""
     supervised = {
-        "data": str(data_file(base)), "backbone": str(model), "learning_rate": 3e-3, "batch_traces": 7, "epochs": 1,
+        "data": str(data_file(base, separable_traces(20))), "backbone": str(model),
+        "learning_rate": 3e-3, "batch_traces": 7, "epochs": 1,
         "validation_share": 0.25, "evaluate_every": 3, "checkpoint_every": 2, "lora_rank": 4, "device": "cpu", "seed": 3,
     }  # fmt: skip
     rl = {
-        "policy": str(model), "prm": str(random_prm(model, base / "prm")), "credit": "step_sum", "updates": 4,
+        "policy": str(model), "prm": str(random_prm(model, base / "prm")), "credit": "step_sum", "updates": 2,
         "problems_per_update": 3, "samples_per_problem": 3, "max_new_tokens": 12, "watch_problems": 4, "watch_every": 2,
-        "checkpoint_every": 2, "minibatches": 2, "baseline": "value", "device": "cpu", "seed": 5,
+        "checkpoint_every": 1, "minibatches": 2, "baseline": "value", "device": "cpu", "seed": 5,
     }  # fmt: skip
     aprm = {
-        "backbone": str(model), "updates": 3, "states_per_update": 5, "samples_per_state": 2, "prm_warm_steps": 1,
+        "backbone": str(model), "updates": 2, "states_per_update": 5, "samples_per_state": 2, "prm_warm_steps": 1,
         "adversary_warm_steps": 1, "max_step_tokens": 12, "replayed_states": 3, "states_per_pass": 2, "lora_rank": 4,
         "adapter": "lora", "checkpoint_every": 2, "snapshot_every": 2, "device": "cpu", "seed": 5,
     }  # fmt: skip
+    short = {"updates": 1, "adversary_warm_steps": 0, "samples_per_state": 3}
     sampled = {"adversary_seeds": "state", "prm_objective": "sampled", "prm_epochs": 2, "frozen_share": 0.4}
+    free = {"adapter": "lora", "labels": "outcome", "class_balance": "weights"}
+    progress = {
+        "credit": "progress", "baseline": "group", "prover_rollouts": 2, "updates": 1, "minibatches": 2, "epochs": 2,
+        "adapter": "lora", "lora_rank": 4, "tokens_per_pass": 64,
+    }  # fmt: skip
+    refresh = {
+        "refresh": "labels",
+        "refresh_every": 1,
+        "refresh_steps": 2,
+        "baseline": "group",
+        "minibatches": 1,
+    }
+    ahead = {"staleness": 1, "adapter": "lora", "baseline": "group", "updates": 3}
     return {
-        "prm": {"command": "prm", "settings": supervised | {"adapter": "lora", "class_balance": "weights"}},
-        "freeprm": {"command": "prm", "settings": supervised | {"labels": "outcome"}},
+        "prm": {"command": "prm", "settings": supervised | free},
         "orm": {"command": "orm", "settings": supervised},
         "value": {"command": "value", "settings": supervised},
         "rl": {"command": "rl", "settings": rl},
-        "prover": {"command": "rl", "settings": {k: v for k, v in rl.items() if k != "prm"} | {
-            "credit": "progress", "baseline": "group", "prover_rollouts": 2, "updates": 1, "minibatches": 1,
-        }},
-        "refresh": {"command": "rl", "settings": rl | {
-            "refresh": "labels", "refresh_every": 2, "refresh_steps": 2, "baseline": "group",
-        }},
-        "ahead": {"command": "rl", "settings": rl | {"staleness": 1, "adapter": "lora", "baseline": "group"}},
+        "prover": {"command": "rl", "settings": {k: v for k, v in rl.items() if k != "prm"} | progress},
+        "refresh": {"command": "rl", "settings": rl | refresh},
+        "ahead": {"command": "rl", "settings": rl | ahead},
         "aprm": {"command": "aprm", "settings": aprm},
-        "sampled": {"command": "aprm", "settings": aprm | sampled},
-    }  # fmt: skip
+        "sampled": {"command": "aprm", "settings": aprm | short | sampled},
+    }
 
 
-# Stopped in the middle, and gone on with by another number of processes.
-RESUMED = ("value", "rl", "ahead", "aprm")
+# Stopped after this update, and gone on with by another number of processes.
+RESUMED = {"value": 3, "rl": 2, "ahead": 2, "aprm": 3}
+SHARED = ("prm", "prover", "sampled")  # also with the frozen backbone shared among the two processes
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +114,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     every = jobs(base, tiny_folder)
     for name, job in every.items():
         do({**job, "out": str(base / "one" / name)})
-    for name in RESUMED:
-        do({**every[name], "out": str(base / "one-two" / name), "stop": 3})
+    for name, stop in RESUMED.items():
+        do({**every[name], "out": str(base / "one-two" / name), "stop": stop})
     lines = [{**job, "out": str(base / "two" / name)} for name, job in every.items()]
     lines += [{**every[name], "out": str(base / "one-two" / name), "resume": True} for name in RESUMED]
-    lines += [{**every[name], "out": str(base / "two-one" / name), "stop": 3} for name in RESUMED]
+    lines += [
+        {**every[name], "out": str(base / "two-one" / name), "stop": stop} for name, stop in RESUMED.items()
+    ]
+    lines += [{**every[name], "out": str(base / "shared" / name), "shared": True} for name in SHARED]
+    lines += [{**every["aprm"], "out": str(base / "shared-one" / "aprm"), "shared": True, "stop": 3}]
     file = base / "jobs.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with socket.socket() as free:
@@ -123,6 +142,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     assert ended == [0, 0], (base / "errors0").read_text()[-3000:] + (base / "errors1").read_text()[-3000:]
     for name in RESUMED:
         do({**every[name], "out": str(base / "two-one" / name), "resume": True})
+    do({**every["aprm"], "out": str(base / "shared-one" / "aprm"), "resume": True})
     return base
 
 
@@ -165,13 +185,14 @@ def assert_close(mine: object, theirs: object, where: str) -> None:
         for one, other in zip(mine, theirs, strict=True):
             assert_close(one, other, where)
     elif isinstance(mine, float) and isinstance(theirs, float):
-        assert theirs == pytest.approx(mine, **CLOSE), where
+        counted = any(name in where for name in ("auc", "accuracy", "ece"))  # one case more or less on a side
+        assert theirs == pytest.approx(mine, **(CLOSE | {"abs": 0.02} if counted else CLOSE)), where
     else:
         assert mine == theirs, where
 
 
 @pytest.mark.parametrize(
-    "name", ["prm", "freeprm", "orm", "value", "rl", "prover", "refresh", "ahead", "aprm", "sampled"]
+    "name", ["prm", "orm", "value", "rl", "prover", "refresh", "ahead", "aprm", "sampled"]
 )
 def test_two_processes_give_the_numbers_of_one(runs, name):
     same(runs / "one" / name, runs / "two" / name)
@@ -182,3 +203,82 @@ def test_two_processes_give_the_numbers_of_one(runs, name):
 @pytest.mark.parametrize("way", ["one-two", "two-one"])
 def test_a_run_goes_on_with_another_number_of_processes(runs, name, way):
     same(runs / "one" / name, runs / way / name)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_shared_backbone_gives_the_numbers_of_a_whole_one(runs, name):
+    same(runs / "one" / name, runs / "shared" / name)
+
+
+def test_what_was_written_with_a_shared_backbone_is_read_by_one_process(runs):
+    same(runs / "one" / "aprm", runs / "shared-one" / "aprm")
+    one, other = (load_scorer(runs / way / "prm" / "model") for way in ("one", "shared"))
+    traces = separable_traces(4)
+    for mine, theirs in zip(one.score(traces), other.score(traces), strict=True):
+        assert theirs == pytest.approx(mine, abs=1e-4)
+
+
+# --- one process ends ------------------------------------------------------------------------------------------------
+
+
+def words(settings: dict[str, object]) -> list[str]:
+    """Return settings as words of the command line."""
+    return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
+
+
+def own_lines(text: str) -> list[str]:
+    """Return the lines that are Sparring's, not the launcher's."""
+    return [line for line in text.splitlines() if line.startswith("error:") or "--resume" in line]
+
+
+def child_of_rank(launcher: int, rank: int) -> int:
+    """Return the process of this rank below a launcher."""
+    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+                return int(child)
+    raise AssertionError("no such process")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the process in /proc")
+def test_a_killed_process_ends_the_run_in_one_line_and_it_goes_on_to_the_same_result(tiny_folder, tmp_path):
+    settings = jobs(tmp_path, tiny_folder)["prm"]["settings"] | {"epochs": 25}
+    do({"command": "prm", "settings": settings, "out": str(tmp_path / "whole")})
+    out, errors = tmp_path / "run", tmp_path / "errors"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command = [
+        "--main_process_port",
+        "0",
+        "-m",
+        "sparring",
+        "train",
+        "prm",
+        *words(settings),
+        "--out",
+        str(out),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with errors.open("w") as file:
+        launcher = subprocess.Popen(
+            [*launch, *command], env=environment, stderr=file, stdout=subprocess.DEVNULL
+        )
+    while launcher.poll() is None and not (
+        (out / "log.jsonl").exists() and len((out / "log.jsonl").read_bytes().splitlines()) >= 5
+    ):
+        time.sleep(0.005)
+    os.kill(child_of_rank(launcher.pid, 1), signal.SIGKILL)
+    assert launcher.wait(timeout=60) != 0
+    said = own_lines(errors.read_text())
+    assert len(said) == 1 and "--resume" in said[0], errors.read_text()
+    do({"command": "prm", "settings": settings, "out": str(out), "resume": True})
+    same(tmp_path / "whole", out)
+
+
+def test_an_error_that_all_processes_meet_is_told_once(tiny_folder, tmp_path):
+    settings = jobs(tmp_path, tiny_folder)["prm"]["settings"] | {"data": str(tmp_path / "none.jsonl")}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = ["-m", "sparring", "train", "prm", *words(settings), "--out", str(tmp_path / "run")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *command], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert len(own_lines(done.stderr)) == 1 and "none.jsonl" in own_lines(done.stderr)[0], done.stderr

@@ -49,6 +49,14 @@ class Trained(Seeded, Device, Shared):
     """Rank of the adapters; their scale alpha is twice the rank."""
     lora_targets: str | list[str] = "all-linear"
     """Names of the linear layers that get adapters, or `all-linear`."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about a third more time."""
+    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
+    """How the trained model attends: `auto` is what transformers takes (sdpa where a model has it); `flash_attention_2`
+    needs the package flash-attn, a GPU and bfloat16, and is not for the game, whose rows branch."""
+    optimizer_bits: Literal[32, 8] = 32
+    """Bits of Adam's two moments; 8 (extra `bits`: bitsandbytes) takes a quarter of their memory, which counts where the
+    adapter is `full`."""
     max_gradient_norm: float = Field(1.0, gt=0)
     """Gradients are clipped to this norm, in a game each player's."""
 

@@ -42,7 +42,7 @@ from sparring.traces.records import Trace
 from sparring.traces.shown import plain
 from sparring.training.adversary import Adversary
 from sparring.training.game import GameSettings, Rewrites, State, Task, load_task, rule_rewrites
-from sparring.training.run import Divergence, random_for, torch_generator_for
+from sparring.training.run import Divergence, adam, attention_of, random_for, torch_generator_for
 from sparring.worlds.subject import TEXT
 from sparring.worlds.world import make_world, require_words
 
@@ -258,7 +258,9 @@ def _accepted(clean: Sequence[float], threshold: float, seed: int) -> Metric:
 def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.Optimizer]:
     device = pick_device(settings.device)
     torch.manual_seed(seed_from(settings.seed, 0, "weights"))
-    model, tokenizer = load_policy(settings.backbone, device=device, dtype=pick_dtype(settings.dtype, device))
+    dtype = pick_dtype(settings.dtype, device)
+    attention = attention_of(settings, device, dtype)
+    model, tokenizer = load_policy(settings.backbone, device=device, dtype=dtype, attention=attention)
     if settings.task != TEXT:
         require_words(make_world(settings.task), tokenizer, settings.backbone)
     players = Players(
@@ -266,11 +268,12 @@ def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.O
         adapter=settings.adapter,
         lora_rank=settings.lora_rank,
         lora_targets=settings.lora_targets,
+        gradient_checkpointing=settings.gradient_checkpointing,
         players=("adversary",),
     )
     adversary = Adversary(players, tokenizer, settings, device)
     parameters = list(players.parameters("adversary").values())
-    return adversary, torch.optim.Adam(parameters, lr=settings.adversary_learning_rate, betas=(0.9, 0.99))
+    return adversary, adam(settings, parameters, lr=settings.adversary_learning_rate, betas=(0.9, 0.99))
 
 
 def _rewrite(

@@ -400,17 +400,28 @@ def check_vocabulary(model: Any, tokenizer: Any, name: str | Path) -> None:
 # --- models -----------------------------------------------------------------------------------------------------------
 
 
-def load_policy(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+def load_policy(
+    name: str | Path, *, device: torch.device, dtype: torch.dtype, attention: str | None = None
+) -> tuple[Any, Any]:
     """Return a causal language model and its tokenizer, checked to fit each other."""
     tokenizer = load_tokenizer(name)
-    model = load_causal_model(name, device=device, dtype=dtype)
+    model = load_causal_model(name, device=device, dtype=dtype, attention=attention)
     check_vocabulary(model, tokenizer, name)
     return model, tokenizer
 
 
-def load_causal_model(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:
-    """Return a causal language model in evaluation mode on the device."""
-    return _load(AutoModelForCausalLM, name, device, dtype)
+def load_causal_model(
+    name: str | Path, *, device: torch.device, dtype: torch.dtype, attention: str | None = None
+) -> Any:
+    """Return a causal language model in evaluation mode on the device.
+
+    Args:
+        name: folder or hub name.
+        device: where it computes.
+        dtype: of its weights.
+        attention: transformers' name of the implementation; None for its own choice.
+    """
+    return _load(AutoModelForCausalLM, name, device, dtype, attn_implementation=attention)
 
 
 def load_token_classifier(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> Any:
@@ -419,7 +430,12 @@ def load_token_classifier(name: str | Path, *, device: torch.device, dtype: torc
 
 
 def load_new_token_classifier(
-    name: str | Path, labels: Sequence[str], *, device: torch.device, dtype: torch.dtype
+    name: str | Path,
+    labels: Sequence[str],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str | None = None,
 ) -> Any:
     """Return a token classifier on a backbone; a head that the folder does not have starts at zero (no opinion).
 
@@ -441,9 +457,8 @@ def load_new_token_classifier(
         if unexpected and not missing:
             unexpected &= _unexpected_in_language_model(resolve_model(name))
 
-    return _load(
-        AutoModelForTokenClassification, name, device, dtype, without_head, num_labels=len(labels), **named
-    )
+    options = {"num_labels": len(labels), "attn_implementation": attention, **named}
+    return _load(AutoModelForTokenClassification, name, device, dtype, without_head, **options)
 
 
 def head_layers(weights: Mapping[str, torch.Tensor], width: int) -> list[nn.Linear]:
@@ -496,14 +511,19 @@ def load_step_head(folder: Path, *, device: torch.device, dtype: torch.dtype) ->
 
 
 def load_label_token_model(
-    name: str | Path, label_tokens: Sequence[int], *, device: torch.device, dtype: torch.dtype
+    name: str | Path,
+    label_tokens: Sequence[int],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str | None = None,
 ) -> Any:
     """Return a causal language model whose logits are those of the label tokens only, in their order.
 
     Raises:
         CheckpointError: the model cannot be loaded, or has no such token.
     """
-    model = load_causal_model(name, device=device, dtype=dtype)
+    model = load_causal_model(name, device=device, dtype=dtype, attention=attention)
     size = model.get_output_embeddings().weight.shape[0]
     if max(label_tokens) >= size:
         raise CheckpointError(f"label_tokens {list(label_tokens)}: the model has {size} tokens")
@@ -521,14 +541,28 @@ def load_label_token_model(
 
 
 def checkpoint_activations(model: Any) -> None:
-    """Compute activations again in the backward pass instead of keeping them."""
+    """Compute activations again in the backward pass instead of keeping them.
+
+    Raises:
+        SettingsError: the model has no layers for which transformers can do that.
+    """
     options = {"use_reentrant": False}
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
-    else:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
-    model.enable_input_require_grads()
-    model.train()  # transformers does it in training mode only
+    try:
+        if hasattr(model, "activation_checkpointing_enable"):
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+        else:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    except ValueError as error:
+        raise SettingsError(f"gradient_checkpointing: {_first_line(error)}") from None
+
+    def only_with_gradients(backbone: nn.Module, _: Any) -> None:
+        # transformers asks a layer whether it is in training. Sampling, which keeps keys and values, must not look so, and
+        # only the layers themselves may, not what is within them: there is no dropout here.
+        for module in backbone.modules():
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = torch.is_grad_enabled()
+
+    model.base_model.register_forward_pre_hook(only_with_gradients)
 
 
 @contextmanager
@@ -566,6 +600,8 @@ def _load(
         check_files(Path(folder))
     if device.type == "meta":
         options["device_map"] = "meta"
+    if options.get("attn_implementation", "") is None:
+        del options["attn_implementation"]
     with _refusing(folder, factory.__name__):
         model, info = factory.from_pretrained(
             folder,

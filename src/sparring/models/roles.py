@@ -47,6 +47,7 @@ from sparring.models.loading import (
 )
 from sparring.models.prefix_cache import cacheable
 from sparring.models.scorer import correct_log_odds
+from sparring.models.sharding import full, is_sharded, whole
 from sparring.models.sidecar import Sidecar
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -74,6 +75,7 @@ class Roles:
         lora_rank: rank of the adapters; their scale alpha is twice the rank.
         lora_targets: names of the linear layers that get adapters, or ``all-linear``.
         autocast: makes the context of every forward pass.
+        gradient_checkpointing: compute activations again in the backward pass.
         heads: names of output heads, which get no adapter.
         new_heads: those of them that are trained whole beside the adapters.
     """
@@ -88,6 +90,7 @@ class Roles:
         lora_rank: int = 16,
         lora_targets: str | list[str] = "all-linear",
         autocast: Autocast = nullcontext,
+        gradient_checkpointing: bool = False,
         heads: Sequence[str] = (),
         new_heads: Sequence[str] = (),
     ) -> None:
@@ -98,6 +101,7 @@ class Roles:
         names = [*roles, *self.references.values()]
         self._models: dict[str, Any] = {}
         self._adapters: dict[str, str] = {}
+        self._player = self.roles[0]
         if adapter == "lora":
             backbone.requires_grad_(False)
             self._adapters = {name: name if len(names) > 1 else "default" for name in names}
@@ -120,12 +124,17 @@ class Roles:
             self._models = {n: backbone if n == names[0] else copy.deepcopy(backbone) for n in names}
             for name, model in self._models.items():
                 model.float().requires_grad_(name in roles)
+        if gradient_checkpointing:
+            for role in self.roles if adapter == "full" else self.roles[:1]:
+                checkpoint_activations(self._models[role])
 
     @contextmanager
     def acting(self, role: str) -> Iterator[Any]:
         """Make the role's weights the active ones and give the model that carries them.
 
         A role with LoRA that has no adapter of its own (a reference that is the start) is the backbone without adapters.
+        After a reference the trained role that acted last is active again: a backward pass may compute its activations
+        anew.
         """
         if self.adapter == "full":
             yield self._models[role]
@@ -139,12 +148,17 @@ class Roles:
         # Switching adapters turns the others' gradients off. A reference is used between a player's forward and
         # backward pass, and the player's gradient would be lost without a word.
         self._restore_gradients()
+        if role in self.roles:
+            self._player = role
         try:
             yield backbone
         finally:
-            if role not in self._adapters:
+            if role not in self.roles:
                 for layer in self._layers:
-                    layer.enable_adapters(enabled=True)
+                    if role not in self._adapters:
+                        layer.enable_adapters(enabled=True)
+                    else:
+                        layer.set_adapter(self._adapters[self._player])
                 self._restore_gradients()
 
     def _restore_gradients(self) -> None:
@@ -164,6 +178,33 @@ class Roles:
             return named
         part = f".{self._adapters[role]}."
         return {name: p for name, p in named.items() if part in name or name in self._new}
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the backbone is shared among processes, which must then compute in step."""
+        return self.adapter == "lora" and is_sharded(self._models[self.roles[0]])
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Give the context in which this process need not compute in step with others (`sharding.whole`)."""
+        return whole(self._models[self.roles[0]]) if self.sharded else nullcontext()
+
+    def idle(self, passes: int, role: str = "", *, forward: int = 1) -> None:
+        """Compute nothing, in step with processes that have more rows, so many times; with gradients where they are on.
+
+        Args:
+            passes: of the others.
+            role: who acts in them.
+            forward: forward passes in each of them, those of references counted.
+        """
+        ids = torch.zeros((1, 1), dtype=torch.long, device=self.device)
+        for _ in range(passes):
+            with self.acting(role or self.roles[0]) as model, self.autocast():
+                with torch.no_grad():
+                    for _ in range(forward - 1):
+                        model.base_model(input_ids=ids, use_cache=False)
+                states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            if torch.is_grad_enabled():
+                (states.float() * 0).sum().backward()
 
     @torch.no_grad()
     def freeze_references(self) -> None:
@@ -188,14 +229,17 @@ class Roles:
         """Return a role's weights under the names of the model without adapters, these merged in.
 
         On the CPU and in float32 whatever the backbone's type: a small adapter would vanish in the rounding of a
-        half-precision sum. `part` is what names must begin with.
+        half-precision sum. `part` is what names must begin with. Of a shared backbone all processes must ask, and the first
+        alone gets the weights: the others could not hold them too.
         """
         model = self._models[role]
-        state = {
-            name.replace(".base_layer.", "."): tensor.detach().to("cpu", torch.float32, copy=True)
-            for name, tensor in model.state_dict().items()
-            if "lora_" not in name and name.startswith(part)
-        }
+        kept = not self.sharded or torch.distributed.get_rank() == 0
+        state = {}
+        for name, tensor in model.state_dict().items():
+            if "lora_" not in name and name.startswith(part):
+                found = full(tensor.detach())
+                if kept:
+                    state[name.replace(".base_layer.", ".")] = found.to("cpu", torch.float32, copy=True)
         for name, module in model.named_modules() if self.adapter == "lora" else ():
             if isinstance(module, BaseTunerLayer) and f"{name}.weight" in state:
                 state[f"{name}.weight"] += module.get_delta_weight(self._adapters[role]).float().cpu()
@@ -290,7 +334,8 @@ class StepModel(Roles):
         device: where to compute.
         dtype: type of frozen weights.
         pad_id: any valid token id.
-        gradient_checkpointing: compute activations again in the backward pass.
+        attention: transformers' name of the implementation; None for its own choice.
+        place: brings the loaded backbone from the device to where it is trained.
         buffer: whether the head has a third class while it is trained, for what is neither correct nor wrong.
         options: as `Roles` takes them.
 
@@ -307,26 +352,31 @@ class StepModel(Roles):
         device: torch.device,
         dtype: torch.dtype,
         pad_id: int,
-        gradient_checkpointing: bool = False,
+        attention: str | None = None,
+        place: Callable[[Any], Any] = lambda model: model,
         buffer: bool = False,
         **options: Any,
     ) -> None:
         self.buffer = buffer
         self.pad_id, self.label_tokens = pad_id, label_tokens
         kept = dtype if adapter == "lora" else torch.float32
-        self.model = (
+        self.model = place(
             load_new_token_classifier(
-                backbone, (*LABELS, "buffer") if buffer else LABELS, device=device, dtype=kept
+                backbone,
+                (*LABELS, "buffer") if buffer else LABELS,
+                device=device,
+                dtype=kept,
+                attention=attention,
             )
             if label_tokens is None
-            else load_label_token_model(backbone, label_tokens, device=device, dtype=kept)
+            else load_label_token_model(
+                backbone, label_tokens, device=device, dtype=kept, attention=attention
+            )
         )
         _remove_dropout(self.model)
         new_heads = _HEADS if label_tokens is None else ()
         options |= {"heads": _HEADS, "new_heads": new_heads}
         super().__init__(self.model, ["model"], references="none", adapter=adapter, **options)
-        if gradient_checkpointing:
-            checkpoint_activations(self.model)
 
     def log_odds(self, rows: Sequence[Sequence[int]], columns: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return the log-odds of "correct" at the columns of every row, row by row: shape (places,).
@@ -351,9 +401,13 @@ class StepModel(Roles):
         log_odds = correct_log_odds(labels, CORRECT if self.label_tokens is None else 0)
         return log_odds, None if third is None else third - torch.logsumexp(labels, dim=-1)
 
-    def export(self, folder: Path, tokenizer: Any, sidecar: Sidecar, card: str) -> None:
-        """Write the model as the native folder that `load_scorer` reads."""
-        state = self.merged_state("model")
+    def export(
+        self, folder: Path, tokenizer: Any, sidecar: Sidecar, card: str, *, write: bool = True
+    ) -> None:
+        """Write the model as the native folder that `load_scorer` reads; of several processes all ask and one writes."""
+        state = self.merged_state("model") if write or self.sharded else {}
+        if not write:
+            return
         if self.buffer:  # the third class was for training
             heads = [name for name in state if name.split(".")[0] in _HEADS]
             state |= {name: state[name][: len(LABELS)].contiguous() for name in heads}
@@ -484,7 +538,7 @@ class Policy(Roles):
 
     @contextmanager
     def sampling(self) -> Iterator[Any]:
-        """Give the context in which the model samples: the same numeric type as in training."""
+        """Give the context in which the model samples: the same numeric type as in training (a shared one `whole`)."""
         with torch.no_grad(), self.autocast():
             yield self.model
 
@@ -493,14 +547,20 @@ class Policy(Roles):
         with atomic_directory(folder) as temporary, quiet():
             self.model.save_pretrained(temporary)
 
-    def save(self, folder: Path, tokenizer: Any, card: str) -> None:
-        """Write the policy as an ordinary Hugging Face folder (adapter merged in), atomically."""
-        whole = self.model
-        if self.adapter == "lora":
-            whole = _causal_model(self.config, self.merged_state("policy"))
-            whole.generation_config = self.model.generation_config
+    def save(self, folder: Path, tokenizer: Any, card: str, *, write: bool = True) -> None:
+        """Write the policy as an ordinary Hugging Face folder (adapter merged in), atomically.
+
+        Of several processes all ask and one writes.
+        """
+        state = self.merged_state("policy") if self.adapter == "lora" and (write or self.sharded) else {}
+        if not write:
+            return
+        merged = self.model
+        if state:
+            merged = _causal_model(self.config, state)
+            merged.generation_config = self.model.generation_config
         with atomic_directory(folder) as temporary, quiet():
-            write_model(temporary, whole, tokenizer, card)
+            write_model(temporary, merged, tokenizer, card)
 
 
 def _zero_head(width: int, outputs: int, device: torch.device) -> nn.Linear:

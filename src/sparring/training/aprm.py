@@ -66,10 +66,13 @@ from sparring.training.run import (
     Progress,
     Tensors,
     TrainingRun,
+    adam,
+    attention_of,
     autocast,
     damaged,
     load_state,
     peak_memory,
+    placement,
     prepare,
     random_for,
     records_of,
@@ -220,14 +223,17 @@ def setup(settings: AprmSettings, out: Path) -> Run:
     task: Task = load_task(settings)
     if settings.solver_steps is not None:
         task = SolverTask(task, read_traces(settings.solver_steps), settings.solver_share)
-    model, tokenizer = load_policy(settings.backbone, device=device, dtype=dtype)
+    attention = attention_of(settings, device, dtype)
+    place = placement(settings, device)
+    model, tokenizer = load_policy(settings.backbone, device=place.loading, dtype=dtype, attention=attention)
     if settings.task != TEXT:
         require_words(make_world(settings.task), tokenizer, settings.backbone)
     players = Players(
-        model,
+        place.place(model),
         adapter=settings.adapter,
         lora_rank=settings.lora_rank,
         lora_targets=settings.lora_targets,
+        gradient_checkpointing=settings.gradient_checkpointing,
         autocast=autocast(device, dtype),
     )
     run = Run(
@@ -415,7 +421,8 @@ def score_rewrites(run: Run, rewrites: Rewrites) -> list[list[float]]:
             scores += [[next(values) for _ in columns] for columns in fresh]
         return scores
 
-    return spread(rows, read, [len(row.row) for row in rows])
+    with run.players.whole():
+        return spread(rows, read, [len(row.row) for row in rows])
 
 
 # --- the optimistic step ---------------------------------------------------------------------------------------------
@@ -457,11 +464,12 @@ class OptimisticGradient:
 
 def reset_optimizers(run: Run) -> None:
     """Give both players fresh optimisers: moments of the warm start would distort the game's first steps."""
-    rates = {"prm": run.settings.prm_learning_rate, "adversary": run.settings.adversary_learning_rate}
+    settings = run.settings
+    rates = {"prm": settings.prm_learning_rate, "adversary": settings.adversary_learning_rate}
     for player in PLAYERS:
         named = run.players.parameters(player)
-        run.optimizers[player] = torch.optim.Adam(list(named.values()), lr=rates[player], betas=(0.9, 0.99))
-        run.optimism[player] = OptimisticGradient(named, run.settings.optimism)
+        run.optimizers[player] = adam(settings, list(named.values()), lr=rates[player], betas=(0.9, 0.99))
+        run.optimism[player] = OptimisticGradient(named, settings.optimism)
 
 
 def optimizer_step(run: Run, player: Player) -> float:
@@ -519,7 +527,7 @@ def export_snapshot(settings: AprmSettings, out: Path, update: int, folder: Path
 
 
 def export_prm(run: Run, folder: Path) -> None:
-    """Write the PRM as it is now as a Hugging Face folder."""
+    """Write the PRM as it is now as a Hugging Face folder (the main process does)."""
     settings = run.settings
     sidecar = sidecar_for(run.layout, max_length=context(run.players.config))
     facts = {
@@ -536,10 +544,13 @@ def export_prm(run: Run, folder: Path) -> None:
         facts=facts,
         sidecar=sidecar,
     )
+    state = run.players.prm_state_dict() if is_main() or run.players.sharded else {}
+    if not is_main():
+        return
     save_prm(
         folder,
         config=run.players.config,
-        state=run.players.prm_state_dict(),
+        state=state,
         tokenizer=run.tokenizer,
         sidecar=sidecar,
         card=card,
@@ -550,8 +561,7 @@ def finish(run: Run, records: Sequence[Mapping[str, Any]]) -> Path:
     """Write the PRM folder and the run's metrics (the main process does); return the folder."""
     settings = run.settings
     folder = run.out / "prm"
-    if is_main():
-        export_prm(run, folder)
+    export_prm(run, folder)
     game = [record for record in records if record["phase"] == "game"]
     seconds = sum(record["seconds"] for record in records)
     metrics = {

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import records_digest
@@ -108,6 +108,14 @@ class GameSettings(Subject, Trained, PromptSettings):
     # Optimisation
     adversary_learning_rate: float = Field(5e-4, gt=0)
     """Adam's step size for the adversary."""
+
+    @model_validator(mode="after")
+    def _check_attention(self) -> GameSettings:
+        if self.attention == "flash_attention_2":
+            raise ValueError(
+                "attention: flash_attention_2 takes no masks, and in the game several rewrites share a row: take sdpa"
+            )
+        return self
 
 
 # --- states and tasks ------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from sparring.traces.spans import Layout, encode, trusted_ids, untrusted_ids
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.game import State
 from sparring.training.policy_gradient import bernoulli_entropy, bernoulli_kl, clipped_surrogate
-from sparring.training.processes import spread, summed
+from sparring.training.processes import short_of, spread, summed
 
 Kind = Literal["clean", "fresh", "replayed"]
 KINDS: tuple[Kind, ...] = ("clean", "fresh", "replayed")
@@ -170,9 +170,12 @@ def prm_utility(
             own[start : start + settings.states_per_pass]
             for start in range(0, len(own), settings.states_per_pass)
         ]
-        return [scores for chunk in chunks for scores in accumulate(chunk)]
+        idle = short_of(len(chunks), players.sharded)
+        scores = [each for chunk in chunks for each in accumulate(chunk)]
+        players.idle(idle, "prm", forward=1 if warming else 2)
+        return scores
 
-    fresh_scores = spread(rows, accumulate_all, [len(row.row) for row in rows])
+    fresh_scores = spread(rows, accumulate_all, [len(row.row) for row in rows], always=players.sharded)
     sums = summed(totals | counts)
     statistics: dict[str, Any] = {
         f"prm_accuracy_{kind}": sums[f"{kind} right"] / sums[kind] if sums.get(kind) else None

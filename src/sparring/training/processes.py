@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 _PATIENCE = timedelta(minutes=30)  # the main process writes a large model while the others wait
 _BUCKET = 1 << 25  # numbers that are exchanged at once: a copy of all gradients would cost too much memory
-_CONNECTION = re.compile(r"gloo|nccl|peer|socket|store|timed out|timeout", re.IGNORECASE)
+_CONNECTION = re.compile(r"gloo|NCCL|by peer|Broken pipe|TCPStore")
 
 
 class LostProcessError(SparringError):
@@ -84,11 +84,12 @@ def in_processes(argument: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            joined = _join(signature.bind(*args, **kwargs).arguments["settings"].device)
-            result = writing(*args, **kwargs) if is_main() else function(*args, **kwargs)
-            if joined:
-                wait()
-                distributed.destroy_process_group()
+            with _talking():
+                joined = _join(signature.bind(*args, **kwargs).arguments["settings"].device)
+                result = writing(*args, **kwargs) if is_main() else function(*args, **kwargs)
+                if joined:
+                    wait()
+                    distributed.destroy_process_group()
             return result
 
         return run
@@ -138,14 +139,13 @@ def _join(device: str) -> bool:
             return launched.rank() <= 1
 
     launched.claim = claim
-    with _talking():
-        distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo",
-            store=PrefixStore("sparring", store),
-            rank=number,
-            world_size=count,
-            timeout=_PATIENCE,
-        )
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo",
+        store=PrefixStore("sparring", store),
+        rank=number,
+        world_size=count,
+        timeout=_PATIENCE,
+    )
     return True
 
 
@@ -155,7 +155,7 @@ def _talking() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or not _CONNECTION.search(str(error)):
+        if world() == 1 or isinstance(error, torch.OutOfMemoryError) or not _CONNECTION.search(str(error)):
             raise
         raise LostProcessError(
             "another process of this run has ended (it was killed, its machine is gone, or it told its own error), so "
@@ -169,8 +169,7 @@ def _talking() -> Iterator[None]:
 def wait() -> None:
     """Wait for all processes."""
     if world() > 1:
-        with _talking():
-            distributed.barrier()
+        distributed.barrier()
 
 
 def from_main(make: Callable[[], T]) -> T:
@@ -178,8 +177,7 @@ def from_main(make: Callable[[], T]) -> T:
     if world() == 1:
         return make()
     made: list[Any] = [make() if is_main() else None]
-    with _talking():
-        distributed.broadcast_object_list(made, src=0)
+    distributed.broadcast_object_list(made, src=0)
     result: T = made[0]
     return result
 
@@ -189,8 +187,7 @@ def gathered(own: T) -> list[T]:
     if world() == 1:
         return [own]
     found: list[Any] = [None] * world()
-    with _talking():
-        distributed.all_gather_object(found, own)
+    distributed.all_gather_object(found, own)
     return found
 
 
@@ -220,11 +217,16 @@ def share(costs: Sequence[float]) -> list[int]:
 
 
 def spread(
-    items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]], costs: Sequence[float] | None = None
+    items: Sequence[T],
+    work: Callable[[Sequence[T]], Sequence[R]],
+    costs: Sequence[float] | None = None,
+    *,
+    always: bool = False,
 ) -> list[R]:
     """Return `work` of all items, one result per item in order, every process having worked on its share.
 
-    What a process did besides, such as counting, the others do not see.
+    What a process did besides, such as counting, the others do not see. A process without items does not work, unless it
+    must `always`.
     """
     if world() == 1:
         return list(work(items))
@@ -232,10 +234,15 @@ def spread(
     own = dealt[rank()]
     found: dict[int, R] = {}
     for indices, part in zip(
-        dealt, gathered(list(work([items[i] for i in own])) if own else []), strict=True
+        dealt, gathered(list(work([items[i] for i in own])) if own or always else []), strict=True
     ):
         found |= zip(indices, part, strict=True)
     return [found[index] for index in range(len(items))]
+
+
+def short_of(passes: int, in_step: bool) -> int:
+    """Return how many passes fewer than the others this process will make, where all must make as many (asked before)."""
+    return max(gathered(passes)) - passes if in_step else 0
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
@@ -244,16 +251,14 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         return
     all_of_them = list(parameters)
     has = torch.tensor([parameter.grad is not None for parameter in all_of_them], dtype=torch.uint8)
-    with _talking():
-        distributed.all_reduce(has, op=distributed.ReduceOp.MAX)
+    distributed.all_reduce(has, op=distributed.ReduceOp.MAX)
     used = [parameter for parameter, any_has in zip(all_of_them, has.tolist(), strict=True) if any_has]
     for parameter in used:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     for bucket in _buckets(used):
         flat = torch.cat([gradient.flatten() for gradient in bucket])
-        with _talking():
-            distributed.all_reduce(flat)
+        distributed.all_reduce(flat)
         for gradient, total in zip(bucket, torch.split(flat, [one.numel() for one in bucket]), strict=True):
             gradient.copy_(total.view_as(gradient))
 

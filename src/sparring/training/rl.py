@@ -59,7 +59,16 @@ from sparring.training.policy_gradient import (
     clipped_surrogate,
     update_size,
 )
-from sparring.training.processes import gathered, in_processes, is_main, share, sum_gradients, summed, world
+from sparring.training.processes import (
+    gathered,
+    in_processes,
+    is_main,
+    share,
+    short_of,
+    sum_gradients,
+    summed,
+    world,
+)
 from sparring.training.rl_engine import engine_beside
 from sparring.training.rl_monitors import (
     best_evaluation,
@@ -90,10 +99,13 @@ from sparring.training.run import (
     Progress,
     Tensors,
     TrainingRun,
+    adam,
+    attention_of,
     autocast,
     damaged,
     folder_digest,
     peak_memory,
+    placement,
     prepare,
     random_for,
     records_of,
@@ -257,12 +269,14 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
     device, dtype, accelerator = prepare(settings, out)
     subject = load_subject(settings)
     kept = dtype if settings.adapter == "lora" else torch.float32
-    model, tokenizer = load_policy(settings.policy, device=device, dtype=kept)
+    attention = attention_of(settings, device, dtype)
+    place = placement(settings, device)
+    model, tokenizer = load_policy(settings.policy, device=place.loading, dtype=kept, attention=attention)
     if settings.task != TEXT:
         require_words(settings.world, tokenizer, settings.policy)
     layout = layout_for(tokenizer, settings.style, template=settings.template)
     policy = Policy(
-        model,
+        place.place(model),
         pad_id=tokenizer.pad_token_id,
         adapter=settings.adapter,
         lora_rank=settings.lora_rank,
@@ -271,6 +285,7 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         temperature=settings.temperature,
         reference=settings.kl is not None,
         branches=settings.answers_per_row,
+        gradient_checkpointing=settings.gradient_checkpointing,
         autocast=autocast(device, dtype),
     )
     if other is None:
@@ -282,7 +297,7 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         ([p for name, p in named.items() if not name.startswith("value.")], settings.learning_rate),
         ([p for name, p in named.items() if name.startswith("value.")], settings.value_learning_rate),
     ]
-    optimizer = torch.optim.Adam([{"params": members, "lr": rate} for members, rate in rates if members])
+    optimizer = adam(settings, [{"params": members, "lr": rate} for members, rate in rates if members])
     for group in optimizer.param_groups:
         group["full_lr"] = group["lr"]
     recent = deque[Trace](maxlen=settings.refresh_answers)
@@ -403,7 +418,8 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
     settings = run.settings
     sums: dict[str, float] = {}
     norms: list[float] = []
-    before = log_probs_before(run, answers) if settings.epochs * settings.minibatches > 1 else None
+    with run.policy.whole():
+        before = log_probs_before(run, answers) if settings.epochs * settings.minibatches > 1 else None
     for epoch in range(settings.epochs):
         order = list(range(len(answers)))
         random_for(settings.seed, run.step, f"minibatches{epoch}").shuffle(order)
@@ -414,12 +430,15 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
             equal: dict[Row, list[Answer]] = {}
             for answer in members:
                 equal.setdefault(answer.row, []).append(answer)
-            for rows in batches_of(run.policy, equal, settings.tokens_per_pass, shortest=SHORTEST):
+            batches = batches_of(run.policy, equal, settings.tokens_per_pass, shortest=SHORTEST)
+            idle = short_of(len(batches), run.policy.sharded)
+            for rows in batches:
                 chosen = [answer for row in rows for answer in equal[row]]
                 loss, found = objective(run.policy, chosen, settings, before)
                 (loss / tokens).backward()  # type: ignore[no-untyped-call]
                 for name, value in found.items():
                     sums[name] = sums.get(name, 0.0) + value
+            run.policy.idle(idle, forward=1 if settings.kl is None else 2)
             if tokens:
                 norms.append(optimizer_step(run))
                 run.tokens += sum(len(part) for answer in members for part in answer.row)
@@ -582,7 +601,8 @@ def evaluate(run: Run, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     with kept_on_failure(run):
         answers = [group[0] for group in run.sampler.answers(subject.held_out, 1, seed)]
     rewards = None if run.scores is None else run.scores.rewards([answer.solution for answer in answers])
-    kl = None if settings.kl is None else mean_kl(run, [answer.row for answer in answers])
+    with run.policy.whole():
+        kl = None if settings.kl is None else mean_kl(run, [answer.row for answer in answers])
     record = evaluation_record(answers, rewards, kl)
     if subject.longer:
         longer = run.sampler.answers(subject.longer, 1, seed_from(settings.seed, 0, "watch longer"))
@@ -618,8 +638,7 @@ def finish(
     """Write the policy folder, the refreshed PRM where there is one, and the run's metrics; return the policy's folder."""
     settings = run.settings
     folder = run.out / "policy"
-    if is_main():
-        run.policy.save(folder, run.tokenizer, _card(run, stopped))
+    run.policy.save(folder, run.tokenizer, _card(run, stopped), write=is_main())
     if run.refreshed and prm is not None and is_main():
         with atomic_directory(run.out / "prm") as temporary:
             shutil.copytree(prm, temporary, dirs_exist_ok=True)

@@ -52,6 +52,10 @@ def engine_beside(
     Raises:
         SettingsError: its settings do not fit.
     """
+    if settings.staleness and policy.sharded:
+        raise SettingsError(
+            "staleness: 1 samples in a thread, which a backbone shared among processes (FSDP) cannot"
+        )
     if settings.sampler is None:
         return twin_of(policy, tokenizer, layout, settings) if settings.staleness else None
     engine: TakesAdapters

@@ -163,7 +163,7 @@ def label_answers(run: Run, panel: Panel | None) -> list[Trace]:
     settings, traces = run.settings, list(run.recent)
     assert isinstance(run.scores, PrmScores)
     if run.scores.scorer.sidecar.meaning == "value":
-        with run.policy.sampling():
+        with run.policy.whole(), run.policy.sampling():
             rows = prefix_values(
                 run.sampler.in_step(),
                 run.subject.checker,
@@ -327,8 +327,7 @@ def play_on(
     game.settings = stored.model_copy(
         update={"updates": game.step - stored.warm_steps}
     )  # what the model card says
-    if is_main():
-        aprm.export_prm(game, folder / "prm")
+    aprm.export_prm(game, folder / "prm")
     means = {}
     for name in ("fool_rate", "prm_accuracy_clean", "prm_accuracy_fresh"):
         known = [record[name] for record in records if record.get(name) is not None]

@@ -187,7 +187,8 @@ class Sampler:
             SettingsError: the engine does not tell what was sampled with what probability.
         """
         engine = self.in_step()
-        return spread(self.asked(problems, seed), lambda own: self.answers_of(engine, own, samples))
+        with self.policy.whole():
+            return spread(self.asked(problems, seed), lambda own: self.answers_of(engine, own, samples))
 
     def asked(self, problems: Sequence[Problem], seed: int) -> list[tuple[Problem, int]]:
         """Return each problem with the seed of its answers."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import logging
 import math
@@ -29,19 +30,23 @@ from typing import Any, ClassVar
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
+from accelerate.utils import FullyShardedDataParallelPlugin, parse_flag_from_env
 from rich.console import Console
 from rich.markup import escape
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import distributed
+from transformers.utils import is_flash_attn_2_available
 
-from sparring.errors import CheckpointError, DataError, SettingsError, SparringError, install_extra
+from sparring.errors import CheckpointError, DataError, SettingsError, SparringError, install_extra, needs
 from sparring.files import atomic_directory
 from sparring.http_client import is_address
 from sparring.json_files import read_json_object
 from sparring.models.loading import pick_dtype
+from sparring.models.sharding import shard
 from sparring.runs import METRICS_FILE, JsonlLog
 from sparring.settings import dump_settings
-from sparring.settings_shared import seed_from
+from sparring.settings_shared import Trained, seed_from
 from sparring.terminal import progress_bar
 from sparring.training.processes import from_main, gathered, is_main, own_device, wait
 
@@ -63,6 +68,12 @@ _TENSORS, _VALUES = "state.safetensors", "state.json"
 _FREE_ON_RESUME = {"checkpoint_every", "trackers", "device", "sampler"}
 _SCORERS = {"prm", "gate"}  # servers among them may move, and are known by who answers (`identity`)
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam and AdamW
+_MOMENTS_8 = {
+    "step",
+    "state1",
+    "state2",
+}  # of bitsandbytes', which keeps those of small parameters in 32 bits
+_SCALES_8 = {"qmap1", "qmap2", "absmax1", "absmax2"}
 _MOST_GROWTH, _LEAST_START = 100.0, 0.05
 
 
@@ -88,6 +99,10 @@ def prepare(settings: Any, out: Path) -> tuple[torch.device, torch.dtype, Accele
     Raises:
         SettingsError: the device or a tracker is not there.
     """
+    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+        raise SettingsError(
+            "DeepSpeed is not supported: share a backbone with FSDP2 instead (configs/fsdp2.yaml)"
+        )
     out.mkdir(parents=True, exist_ok=True)
     device = own_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
@@ -100,9 +115,79 @@ def prepare(settings: Any, out: Path) -> tuple[torch.device, torch.dtype, Accele
     return device, dtype, accelerator
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a backbone is loaded, and how it comes from there to where it is trained.
+
+    Attributes:
+        loading: the device that it is loaded to.
+        place: takes the loaded model and returns it in its place.
+    """
+
+    loading: torch.device
+    place: Callable[[Any], Any]
+
+
+def placement(settings: Trained, device: torch.device) -> Placement:
+    """Return how to place a backbone: on the device, or shared among processes as accelerate's configuration says (FSDP2).
+
+    Raises:
+        SettingsError: the configuration asks for what cannot be done.
+    """
+    if not parse_flag_from_env("ACCELERATE_USE_FSDP") or not distributed.is_initialized():
+        return Placement(device, lambda model: model)
+    plugin = FullyShardedDataParallelPlugin()
+    if plugin.fsdp_version != 2:
+        raise SettingsError("FSDP: only version 2 (fsdp_version: 2 in accelerate's configuration)")
+    if settings.adapter != "lora":
+        raise SettingsError("FSDP shares a frozen backbone: set adapter: lora")
+    return Placement(torch.device("cpu"), lambda model: shard(model, device))
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> Callable[[], torch.autocast]:
     """Return what makes the context of a forward pass: mixed precision where `dtype` is bfloat16."""
     return lambda: torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def attention_of(settings: Trained, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return transformers' name of the attention of a model to train; None for its own choice.
+
+    Raises:
+        SettingsError: flash attention cannot be used here.
+    """
+    if settings.attention == "auto":
+        return None
+    if settings.attention == "flash_attention_2":
+        if not is_flash_attn_2_available():
+            raise SettingsError(
+                "attention: flash_attention_2 needs a GPU and the package flash-attn: pip install flash-attn, or take sdpa"
+            )
+        if device.type != "cuda" or dtype != torch.bfloat16:
+            raise SettingsError("attention: flash_attention_2 needs a GPU and dtype: bfloat16")
+    return settings.attention
+
+
+def adam(
+    settings: Trained, parameters: Sequence[Any], *, weight_decay: float | None = None, **options: Any
+) -> Any:
+    """Return Adam, or with a weight decay AdamW, its moments in as many bits as `optimizer_bits` says.
+
+    Args:
+        settings: with `optimizer_bits`.
+        parameters: or groups of them.
+        weight_decay: AdamW's.
+        options: lr, betas.
+
+    Raises:
+        SettingsError: 8 bits, and bitsandbytes is not installed.
+    """
+    name = "Adam" if weight_decay is None else "AdamW"
+    options |= {} if weight_decay is None else {"weight_decay": weight_decay}
+    if settings.optimizer_bits == 32:
+        return getattr(torch.optim, name)(parameters, **options)
+    with needs("optimizer_bits: 8", "bitsandbytes", install_extra("bits")):
+        optimizers = importlib.import_module("bitsandbytes.optim")
+    return getattr(optimizers, f"{name}8bit")(parameters, **options)
 
 
 def available_trackers(wanted: Sequence[str]) -> list[str]:
@@ -390,11 +475,14 @@ class TrainingRun(ABC):
 
 def _refuse_changes(run: TrainingRun, then: Mapping[str, Any]) -> None:
     now, before = dump_settings(run.settings), then["settings"]
+    fields = type(run.settings).model_fields
+    later = {key for key in now.keys() - before.keys() if getattr(run.settings, key) == fields[key].default}
     changed = [
         f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
         for key in sorted(now.keys() | before.keys())
         if now.get(key) != before.get(key)
         and key not in _FREE_ON_RESUME
+        and key not in later  # a setting that there was not yet when the run was begun, as it was then
         and not (key in _SCORERS and is_address(now.get(key)) and is_address(before.get(key)))
     ]
     kind = run.identity.get("kind")
@@ -452,7 +540,7 @@ def _check_tensor(
 
 def _moments(part: Part) -> dict[str, torch.Tensor]:
     return {
-        f"{name}/{moment}": value
+        f"{name}/{moment}": torch.as_tensor(value)
         for name, parameter in part.parameters.items()
         for moment, value in part.optimizer.state.get(parameter, {}).items()
     }
@@ -465,16 +553,20 @@ def _set_moments(file: Path, part: Part, found: Tensors) -> None:
         name, _, moment = key.rpartition("/")
         by_parameter.setdefault(name, {})[moment] = tensor
     for name, moments in by_parameter.items():
-        if name not in part.parameters or moments.keys() != _MOMENTS:
+        known = moments.keys() in (_MOMENTS, _MOMENTS_8, _MOMENTS_8 | _SCALES_8)
+        if name not in part.parameters or not known:
             raise damaged(
                 file, f"does not fit: the optimiser's tensors of {part.name} '{name}' are {sorted(moments)}"
             )
         parameter = part.parameters[name]
         for moment, tensor in moments.items():
             shape, dtype = ((), torch.float32) if moment == "step" else (parameter.shape, parameter.dtype)
+            if moments.keys() != _MOMENTS:  # bitsandbytes counts in whole numbers and has shapes of its own
+                shape, dtype = tensor.shape if moment in _SCALES_8 else shape, tensor.dtype
             _check_tensor(file, f"the optimiser's '{moment}' of {part.name} '{name}'", tensor, shape, dtype)
             place = "cpu" if moment == "step" else parameter.device
-            part.optimizer.state[parameter][moment] = tensor.clone().to(place)
+            counted = moment == "step" and not tensor.is_floating_point()
+            part.optimizer.state[parameter][moment] = int(tensor) if counted else tensor.clone().to(place)
 
 
 # --- on a terminal ---------------------------------------------------------------------------------------------------

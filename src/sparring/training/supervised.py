@@ -57,16 +57,27 @@ from sparring.training.examples import (
     soft_labels,
     split_by_group,
 )
-from sparring.training.processes import in_processes, is_main, share, spread, sum_gradients, summed
+from sparring.training.processes import (
+    in_processes,
+    is_main,
+    share,
+    short_of,
+    spread,
+    sum_gradients,
+    summed,
+)
 from sparring.training.run import (
     Divergence,
     Part,
     Progress,
     TrainingRun,
+    adam,
+    attention_of,
     autocast,
     damaged,
     load_state,
     peak_memory,
+    placement,
     prepare,
     random_for,
     records_of,
@@ -132,8 +143,6 @@ class SupervisedSettings(Trained, Running, PromptSettings):
     """Text after every step; the step is scored at its last token."""
     layout: LayoutFields | None = None
     """All texts around question and steps, instead of those that `style` and `separator` make."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, about a third more time."""
 
     # Loss
     class_balance: Literal["none", "weights", "sampling"] = "none"
@@ -404,18 +413,22 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
     """Read data, load the model, make the optimiser."""
     device, dtype, accelerator = prepare(settings, out)
     tokenizer = load_tokenizer(settings.backbone)
+    label_tokens = (
+        label_token_ids(tokenizer, settings.label_tokens) if settings.head == "label_tokens" else None
+    )
+    place = placement(settings, device)
     model = StepModel(
         settings.backbone,
-        label_tokens=(
-            label_token_ids(tokenizer, settings.label_tokens) if settings.head == "label_tokens" else None
-        ),
+        label_tokens=label_tokens,
         adapter=settings.adapter,
         lora_rank=settings.lora_rank,
         lora_targets=settings.lora_targets,
-        device=device,
+        device=place.loading,
         dtype=dtype,
+        place=place.place,
         autocast=autocast(device, dtype),
         pad_id=tokenizer.pad_token_id,
+        attention=attention_of(settings, device, dtype),
         gradient_checkpointing=settings.gradient_checkpointing,
         buffer=isinstance(settings, PrmSettings) and settings.buffered,
     )
@@ -425,7 +438,8 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
         layout = Layout(settings.layout.before, settings.layout.after, settings.layout.separator)
     max_length = context_length(model.config, settings.max_length)
     training, validation, left_out = load_examples(settings, tokenizer, layout, max_length)
-    optimizer = torch.optim.AdamW(
+    optimizer = adam(
+        settings,
         list(model.parameters().values()),
         lr=settings.learning_rate,
         betas=settings.betas,
@@ -545,7 +559,9 @@ def update(run: Run) -> dict[str, Any]:
     rng = random_for(settings.seed, run.step, "buffer")
     factors = [[rng.random() for _ in example.known] for example in batch] if model.buffer else []
     own = share([len(example.encoded.input_ids) for example in batch])
-    for rows in passes(batch, settings.token_budget, own):
+    batches = list(passes(batch, settings.token_budget, own))
+    idle = short_of(len(batches), model.sharded)
+    for rows in batches:
         log_odds, buffer = model.read(
             [batch[row].encoded.input_ids for row in rows], [batch[row].columns for row in rows]
         )
@@ -565,6 +581,7 @@ def update(run: Run) -> dict[str, Any]:
         right += int(((log_odds >= 0) == (target >= 0.5)).sum())
         judged += len(target)
         tokens += sum(len(batch[row].encoded.input_ids) for row in rows)
+    model.idle(idle)
     sums = summed({"loss": loss_sum, "right": right, "judged": judged, "tokens": tokens})
     sum_gradients(model.parameters().values())
     rate = settings.learning_rate * settings.learning_rate_factor(run.step, run.updates)
@@ -651,15 +668,19 @@ def judge(run: Run) -> Judged:
 
     def read(own: Sequence[Example]) -> list[list[float]]:
         rows: list[list[float]] = [[] for _ in own]
-        for chosen in passes(own, run.settings.token_budget, range(len(own))):
+        batches = list(passes(own, run.settings.token_budget, range(len(own))))
+        idle = short_of(len(batches), run.model.sharded)
+        for chosen in batches:
             columns = [own[index].columns for index in chosen]
             log_odds = run.model.log_odds([own[index].encoded.input_ids for index in chosen], columns)
             values = iter(log_odds.tolist())
             for index, places in zip(chosen, columns, strict=True):
                 rows[index] = [next(values) for _ in places]
+        run.model.idle(idle)
         return rows
 
-    rows = spread(examples, read, [len(example.encoded.input_ids) for example in examples])
+    lengths = [len(example.encoded.input_ids) for example in examples]
+    rows = spread(examples, read, lengths, always=run.model.sharded)
     # The loss that is compared must be the one that is trained on; sampling a subset here would only add noise.
     weights = place_weights(
         examples,
@@ -743,9 +764,9 @@ def finish(run: Run, records: Sequence[dict[str, Any]]) -> Path:
         if is_main():
             extra["reliability"] = write_reliability_plot(run.out / "reliability.svg", judged, title)
     folder = run.out / "model"
+    export(run, folder, calibration, kept, metrics)
     if not is_main():
         return folder
-    export(run, folder, calibration, kept, metrics)
     write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
     return folder
 
@@ -782,7 +803,7 @@ def export(run: Run, folder: Path, calibration: Calibration, kept: int, metrics:
         facts=facts,
         sidecar=sidecar,
     )
-    run.model.export(folder, run.tokenizer, sidecar, card)
+    run.model.export(folder, run.tokenizer, sidecar, card, write=is_main())
 
 
 def show_supervised(settings: SupervisedSettings, out: Path, *, resume: bool, console: Console) -> Path:
