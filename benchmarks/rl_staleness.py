@@ -5,7 +5,8 @@
 
 Learning: the tiny policy in the chain world on outcomes alone, `staleness` 0 and 1 from the same seeds, at the default
 learning rate and at four times that, where an update moves the policy further and old answers are older. Success is
-held-out accuracy after equal updates. Time: the same update in turns (0, 1, 1, 0, …), after a warm one; wall time, CPU time
+held-out accuracy after equal updates (the share of right answers late in training, of more answers, was added when two
+seeds were known). Time: the same update in turns (0, 1, 1, 0, …), after a warm one; wall time, CPU time
 of the process, and the CPU time of sampling in its thread, which bounds what overlap can save.
 
 Summed up beforehand (2026-11-30). Ceiling: Pass@8 of the start, about 0.90; start about 0.67; staleness 0 reached 0.73 in
@@ -132,13 +133,23 @@ def measure(learnt: dict[str, dict[str, list[dict[str, Any]]]], rows: dict[str, 
     """Return all metrics, ``rl_staleness.…``."""
     found: dict[str, Metric] = {}
     for rate, arms in learnt.items():
+        if not arms["0"]:
+            continue
         last = {arm: np.array([run["accuracy"][-1] for run in runs]) for arm, runs in arms.items()}
         start = np.array([run["accuracy"][0] for run in arms["0"]])
+        lates: dict[str, list[float]] = {}
         found[f"rl_staleness.{rate}.start"] = mean_over_runs(start, unit="fraction")
         for arm, runs in arms.items():
             found[f"rl_staleness.{rate}.{arm}.accuracy"] = mean_over_runs(last[arm], unit="fraction")
+            late = [
+                float(np.mean(run["log"]["outcome"][-(len(run["log"]["outcome"]) // 4) :])) for run in runs
+            ]
+            found[f"rl_staleness.{rate}.{arm}.late_outcome"] = mean_over_runs(late, unit="fraction")
             kl = [float(np.mean(run["log"]["sampler_kl"][1:])) for run in runs]
             found[f"rl_staleness.{rate}.{arm}.sampler_kl"] = mean_over_runs(kl)
+            lates[arm] = late
+        late_gap = paired_difference(lates["1"], lates["0"], unit="fraction", runs=True)
+        found[f"rl_staleness.{rate}.late_gap"] = late_gap.difference
         gap = paired_difference(last["1"], last["0"], unit="fraction", runs=True)
         found[f"rl_staleness.{rate}.gap"] = gap.difference
     if rows:
@@ -159,20 +170,24 @@ def measure(learnt: dict[str, dict[str, list[dict[str, Any]]]], rows: dict[str, 
 def page(metrics: dict[str, Metric], arguments: argparse.Namespace, load: float) -> str:
     """Return the tables."""
     lines = [
-        f"{arguments.seeds} seeds, {arguments.updates} updates of 16 problems × 8 answers; {arguments.held_out} held-out "
-        "problems. [95 % interval] t: Student's over seeds, paired for the difference.",
+        f"{arguments.updates} updates of 16 problems × 8 answers; {arguments.held_out} held-out "
+        "problems. [95 % interval] t: Student's over seeds, paired for the differences. Late in training: difference in "
+        "right answers over the last quarter of the updates, 1280 answers a seed. Age: nats per token, on average.",
         "",
-        "| learning rate | start, % | staleness 0, % | staleness 1, % | difference, % | age (KL, nats per token) |",
-        "|---|---|---|---|---|---|",
+        "| rate | seeds | start, % | staleness 0, % | staleness 1, % | difference, % | late in training, % | age (KL) |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for rate, value in RATES.items():
         name = f"rl_staleness.{rate}"
         if f"{name}.gap" in metrics:
             cells = [
-                metrics[f"{name}.{k}"].text(100, ".1f") for k in ("start", "0.accuracy", "1.accuracy", "gap")
+                metrics[f"{name}.{k}"].text(100, ".1f")
+                for k in ("start", "0.accuracy", "1.accuracy", "gap", "late_gap")
             ]
             age = metrics[f"{name}.1.sampler_kl"].value
-            lines.append(f"| {value:g} | " + " | ".join(cells) + f" | {age:.2g} |")
+            lines.append(
+                f"| {value:g} | {metrics[f'{name}.gap'].n} | " + " | ".join(cells) + f" | {age:.2g} |"
+            )
     if "rl_staleness.time.wall_ratio" in metrics:
         lines += ["", "| one update, seconds | staleness 0 | staleness 1 |", "|---|---|---|"]
         for what in ("wall", "cpu", "sampling_cpu"):
@@ -185,7 +200,7 @@ def page(metrics: dict[str, Metric], arguments: argparse.Namespace, load: float)
             "",
             f"Wall time 0 / 1: {ratio:.2f}. Sampling is {100 * share:.0f} % of the CPU time, so overlap can save up to "
             f"{most:.2f}× on two idle cores. {arguments.turns} updates per arm in turns, one thread each; load average "
-            f"{load:.1f} on {os.cpu_count()} cores.",
+            f"{load:.1f}, so the wall time says little where that is above the number of cores.",
         ]
     return "\n".join(lines) + "\n"
 
@@ -199,6 +214,9 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=200)
     parser.add_argument("--turns", type=int, default=10, help="timed updates per arm")
     parser.add_argument("--rates", nargs="+", choices=list(RATES), default=list(RATES))
+    parser.add_argument(
+        "--finished", action="store_true", help="of pairs of runs that are done, nothing is run"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/rl-staleness"))
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
@@ -208,10 +226,15 @@ def main() -> None:
         learnt = {rate: {"0": [], "1": []} for rate in arguments.rates}
         for rate in arguments.rates:
             for seed in range(arguments.seeds):
+                pair = [
+                    arguments.out / rate / str(staleness) / str(seed) / "result.json" for staleness in (0, 1)
+                ]
+                if arguments.finished and not all(file.exists() for file in pair):
+                    continue
                 for staleness in (0, 1):
                     learnt[rate][str(staleness)].append(learn(arguments, staleness, rate, seed))
     times = arguments.out / "time.json"
-    if arguments.part != "learning":
+    if arguments.part != "learning" and not arguments.finished:
         rows = timed(arguments) | {"load": [{"average": os.getloadavg()[0]}]}
         atomic_write_json(times, rows)
     rows = json.loads(times.read_text(encoding="utf-8")) if times.exists() else {}

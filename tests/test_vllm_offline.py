@@ -14,6 +14,7 @@ from sparring.labels.settings import LabelSettings
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.rollouts.engine import EngineError, Limits, Prefix
 from sparring.rollouts.vllm_offline import VllmEngine
+from sparring.serving.settings import named
 from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, encode
 from sparring.worlds.chain_model import CHAIN_LAYOUT
@@ -106,6 +107,10 @@ def test_a_policy_is_named_like_any_other(vllm, tiny_folder):  # noqa: F811
     engine = load_engine(policy, LabelSettings(dtype="float32"))
     assert isinstance(engine, VllmEngine) and not engine.reproducible and engine.name == tiny_folder.name
     assert policy_identity(policy) == f"vllm:{policy_identity(str(tiny_folder))}"
+    assert named(("vllm:models/p?max_model_len=99", "q:vllm:models/p")) == {
+        "p": "vllm:models/p?max_model_len=99",
+        "q": "vllm:models/p",
+    }
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 from sparring.errors import SettingsError
 from sparring.fingerprints import folder_identity
 from sparring.http_client import Patience
-from sparring.labels.settings import LabelSettings, SolverSettings, parse_prover
+from sparring.labels.settings import LabelSettings, ServerSettings, SolverSettings, parse_prover
 from sparring.models import TINY_POLICY
 from sparring.models.loading import (
     load_policy,
@@ -61,13 +61,7 @@ def load_engine(policy: str, settings: SolverSettings) -> Engine:
 
 def _server(url: str, settings: SolverSettings) -> ServerEngine:
     server = settings.server
-    key = None
-    if server.key_variable is not None:
-        key = os.environ.get(server.key_variable)
-        if not key:
-            raise SettingsError(
-                f"the environment variable {server.key_variable} (server.key_variable) is not set"
-            )
+    key = server_key(server)
     tokenizer = None if server.tokenizer is None else load_tokenizer(server.tokenizer)
     if tokenizer is None and settings.style == "chat":
         raise SettingsError("style=chat needs server.tokenizer, whose chat template is used")
@@ -82,6 +76,22 @@ def _server(url: str, settings: SolverSettings) -> ServerEngine:
         patience=Patience(timeout=server.timeout, retries=server.retries),
         api_key=key,
     )
+
+
+def server_key(server: ServerSettings) -> str | None:
+    """Return the server's API key from the environment, None where none is asked for.
+
+    Raises:
+        SettingsError: the variable is not set.
+    """
+    if server.key_variable is None:
+        return None
+    key = os.environ.get(server.key_variable)
+    if not key:
+        raise SettingsError(
+            f"the environment variable {server.key_variable} (server.key_variable) is not set"
+        )
+    return key
 
 
 def is_server(policy: str) -> bool:

@@ -78,7 +78,8 @@ class SolverSettings(PolicySettings, Seeded, Device):
     """Who solves which problems, and who judges the answers."""
 
     policy: str = TINY_POLICY
-    """Who writes solutions: model folder, hub name, or a server's address (`http://…/v1`)."""
+    """Who writes solutions: model folder, hub name, a server's address (`http://…/v1`), or `vllm:FOLDER` for vLLM in this
+    process (docs/engines.md)."""
     server: ServerSettings = ServerSettings()
     """How to speak to policies that are servers."""
     data: str | None = None

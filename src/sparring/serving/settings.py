@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from sparring.labels.settings import ServerSettings, parse_prover
+from sparring.rollouts.vllm_offline import is_vllm, vllm_folder
 from sparring.search.settings import MethodSettings
 from sparring.settings_shared import Device
 
@@ -108,8 +109,9 @@ def named(models: str | tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in _listed(models):
         match = re.match(r"([\w.-]+):(?!//)(.+)", text)
-        own = match is not None and not Path(text).exists()
-        name, place = (match[1], match[2]) if match is not None and own else (Path(text).name, text)
+        own = match is not None and not Path(text).exists() and not is_vllm(text)
+        bare = vllm_folder(text) if is_vllm(text) else text
+        name, place = (match[1], match[2]) if match is not None and own else (Path(bare).name, text)
         if not name:
             raise ValueError(f"{text!r} has no name: write name:folder")
         if name in found:

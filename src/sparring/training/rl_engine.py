@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ import torch
 
 from sparring.errors import SettingsError
 from sparring.http_client import Patience
-from sparring.labels.provers import is_server
+from sparring.labels.provers import is_server, server_key
 from sparring.models.roles import Policy, Row
 from sparring.rollouts.engine import EngineError, Limits, Prefix, TakesAdapters
 from sparring.rollouts.local import LocalEngine
@@ -60,11 +59,6 @@ def engine_beside(
         return twin_of(policy, tokenizer, layout, settings) if settings.staleness else None
     engine: TakesAdapters
     if is_server(settings.sampler):
-        key = None if settings.server.key_variable is None else os.environ.get(settings.server.key_variable)
-        if settings.server.key_variable is not None and not key:
-            raise SettingsError(
-                f"the environment variable {settings.server.key_variable} (server.key_variable) is not set"
-            )
         engine = ServerEngine(
             settings.sampler,
             "policy",
@@ -73,7 +67,7 @@ def engine_beside(
             kind="vllm",
             concurrency=settings.server.concurrency,
             patience=Patience(timeout=settings.server.timeout, retries=settings.server.retries),
-            api_key=key,
+            api_key=server_key(settings.server),
         )
     else:
         engine = VllmEngine(
