@@ -46,7 +46,8 @@ from sparring.training.rl_scores import PrmScores, StepScores, load_prm_scores, 
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import Sampler, Subject
 from sparring.training.run import folder_digest, verified
-from sparring.training.supervised import PrmSettings, SupervisedSettings, ValueSettings, train_supervised
+from sparring.training.supervised import train_supervised
+from sparring.training.supervised_settings import PrmSettings, SupervisedSettings, ValueSettings
 from sparring.worlds.subject import TEXT
 from sparring.worlds.world import judged, make_world
 
