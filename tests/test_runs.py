@@ -7,6 +7,7 @@ import enum
 import json
 import math
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from sparring import files, runs
 from sparring.errors import DataError, SparringError
-from sparring.files import atomic_directory, atomic_write_text
+from sparring.files import atomic_directory, atomic_write_text, check_output
 from sparring.runs import JsonlLog, Metric, read_metrics, write_metrics
 
 JSON_VALUES = st.recursive(
@@ -344,3 +345,12 @@ def test_record_is_on_disk_when_the_process_is_killed(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "log")], check=False)
     assert (tmp_path / "log").read_text() == '{"a": 1}\n'
+
+
+def test_a_trial_of_a_dead_process_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / f".trial.draft-{platform.node()[:64]}-{dead.pid}-0123abcd"
+    left.write_bytes(b"x")
+    check_output(tmp_path, "run")
+    assert list(tmp_path.iterdir()) == []

@@ -125,6 +125,7 @@ def check_output(path: Path, kind: Literal["file", "folder", "run"]) -> None:
         for part in target.relative_to(place).parts:
             if len(os.fsencode(part)) > limit:
                 raise OutputError(f"cannot write '{path}': the name is longer than {limit} bytes")
+        _remove_leftovers(place / "trial")  # of a process that was killed right here
         trial = _draft_name(place / "trial")
         try:
             with trial.open("xb") as file:
