@@ -25,6 +25,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -83,7 +84,6 @@ def measured(options: argparse.Namespace) -> dict[str, Metric]:
     path = options.results / "streaming.json"
     metrics = read_metrics(path) if path.is_file() else {}
     for job in options.jobs:
-        smallest: tuple[int, float] | None = None
         for size in sorted(options.sizes):
             command = [sys.executable, __file__, "--child", job, str(size), "--folder", str(options.folder),
                        "--resamples", str(options.resamples)]  # fmt: skip
@@ -96,12 +96,21 @@ def measured(options: argparse.Namespace) -> dict[str, Metric]:
             metrics[f"{name}.peak_rss"] = Metric(found["peak_rss"], n=size, unit="bytes")
             metrics[f"{name}.cpu_seconds"] = Metric(found["cpu"], n=size, unit="s")
             metrics[f"{name}.wall_seconds"] = Metric(found["wall"], n=size, unit="s")
-            if smallest is None:
-                smallest = size, found["peak_rss"]
-            else:
-                per_trace = (found["peak_rss"] - smallest[1]) / (size - smallest[0])
-                metrics[f"{name}.bytes_per_trace"] = Metric(per_trace, n=size, unit="bytes")
-    return metrics
+    return with_slopes(metrics)
+
+
+def with_slopes(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    """Return the metrics with ``bytes_per_trace``: what a job takes above its smallest size, per further trace."""
+    found = {name: metric for name, metric in metrics.items() if not name.endswith(".bytes_per_trace")}
+    for job in JOBS:
+        sizes = sorted(
+            int(name.split(".")[1]) for name in metrics if re.fullmatch(rf"{job}\.\d+\.peak_rss", name)
+        )
+        rss = {size: metrics[f"{job}.{size}.peak_rss"].value or 0.0 for size in sizes}
+        for size in sizes[1:]:
+            slope = (rss[size] - rss[sizes[0]]) / (size - sizes[0])
+            found[f"{job}.{size}.bytes_per_trace"] = Metric(slope, n=size, unit="bytes")
+    return found
 
 
 def child(job: str, size: int, options: argparse.Namespace) -> int:

@@ -39,6 +39,7 @@ import rl_real  # noqa: E402
 import search_chain  # noqa: E402
 import serve_load  # noqa: E402
 import speed  # noqa: E402
+import streaming  # noqa: E402
 import trl_equivalence  # noqa: E402
 from claims import page  # noqa: E402
 from claims.runner import HERE, claim_files, read_published  # noqa: E402
@@ -114,6 +115,7 @@ def load_options(content: Content) -> argparse.Namespace:
 
 
 CHECKS: dict[str, Check] = {
+    "streaming": Check(None, lambda c, m: streaming.markdown(dict(m))),
     "planted": Check(
         lambda c: planted.measure(c["extra"]),
         lambda c, m: planted.markdown(dict(m), planted.Sizes(**c["settings"])),
