@@ -217,15 +217,22 @@ def trl_grpo(settings: dict[str, Any], gate: Gate) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
     from trl import GRPOConfig, GRPOTrainer
 
+    from sparring.traces.records import Problem
     from sparring.worlds.chain import final_answer
 
     disable_progress_bars()
     gate.loaded()
     rows = [json.loads(line) for line in Path(settings["data"]).read_text().splitlines()]
 
-    def paid(completions: Sequence[str], answer: Sequence[str], **_: Any) -> list[float]:
-        read = [final_answer(text.strip().split(" \n ")) for text in completions]
-        return [float(one == right) for one, right in zip(read, answer, strict=True)]
+    def paid(
+        prompts: Sequence[str], completions: Sequence[str], answer: Sequence[str], **_: Any
+    ) -> list[float]:
+        problems = [Problem("", prompt.strip(), right) for prompt, right in zip(prompts, answer, strict=True)]
+        steps = [[step.strip() for step in text.split("\n") if step.strip()] for text in completions]
+        return [
+            float(final_answer(problem, written) == problem.answer)
+            for problem, written in zip(problems, steps, strict=True)
+        ]
 
     config = GRPOConfig(
         output_dir=settings_place(), learning_rate=settings["learning_rate"], beta=settings["kl"], use_cpu=True, bf16=False,

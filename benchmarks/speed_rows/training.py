@@ -143,7 +143,7 @@ def rl(options: Options) -> Measured:
     ours = {
         "problems_per_update": problems, "samples_per_problem": samples, "max_new_tokens": limit, "credit": "outcome",
         "kl": 0.01, "updates": updates + 2, "learning_rate": 1e-5, "adapter": "full", "watch_every": NEVER,
-        "watch_problems": 2, "checkpoint_every": NEVER, "device": "cpu", "chain_steps": [3, 5],
+        "watch_problems": 2, "checkpoint_every": NEVER, "device": "cpu",
     }  # fmt: skip
     started = steppers(
         options,

@@ -10,6 +10,14 @@ from collections.abc import Sequence
 
 import torch
 
+SHORTEST = 0.85
+"""Rows shorter than this share of the longest one of a training pass go into the next: padding costs as much as text."""
+
+
+def shortest_share() -> float:
+    """Return `SHORTEST`, and 0 where several processes train: of these each must make as many passes as the others."""
+    return 0.0 if torch.distributed.is_available() and torch.distributed.is_initialized() else SHORTEST
+
 
 def pad_right(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """Return the rows as one (len(rows), longest row) tensor of ids."""

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from sparring.models.batching import length_sorted_batches, shortest_share
+
 _PREFIX, _PADDING = 0, -1
 
 
@@ -43,11 +45,12 @@ class BranchedRow:
 
 @dataclass(frozen=True, slots=True)
 class BranchedBatch:
-    """Tensors of a batch of rows: ids and positions (rows, length), additive mask (rows, 1, length, length)."""
+    """Tensors of a batch of rows: ids and positions (rows, length), additive mask (rows, 1, length, length), lengths."""
 
     ids: torch.Tensor
     positions: torch.Tensor
     mask: torch.Tensor
+    lengths: list[int]
 
 
 def collate(
@@ -79,17 +82,34 @@ def collate(
     mask = torch.zeros(visible.shape, dtype=dtype, device=device)
     mask.masked_fill_(~visible, torch.finfo(dtype).min)
     return BranchedBatch(
-        torch.tensor(ids, device=device), torch.tensor(positions, device=device), mask[:, None]
+        torch.tensor(ids, device=device),
+        torch.tensor(positions, device=device),
+        mask[:, None],
+        [len(row) for row in rows],
     )
 
 
 def hidden_states(decoder: Any, batch: BranchedBatch) -> torch.Tensor:
-    """Return the last hidden states (rows, length, width) of a decoder without its output head."""
-    output = decoder(
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=batch.mask, use_cache=False
-    )
-    states: torch.Tensor = output.last_hidden_state
-    return states
+    """Return the last hidden states (rows, length, width) of a decoder without its output head; zeros at padding.
+
+    Rows of similar length go through it together: what is padded costs as much as what is text.
+    """
+    longest = batch.ids.shape[1]
+    parts = length_sorted_batches(batch.lengths, len(batch.lengths) * longest, shortest=shortest_share())
+    found = []
+    for part in parts:
+        length, rows = batch.lengths[part[0]], slice(None) if len(parts) == 1 else part
+        output = decoder(
+            input_ids=batch.ids[rows, :length],
+            position_ids=batch.positions[rows, :length],
+            attention_mask=batch.mask[rows, :, :length, :length],
+            use_cache=False,
+        )
+        found.append(torch.nn.functional.pad(output.last_hidden_state, (0, 0, 0, longest - length)))
+    if len(parts) == 1:
+        return found[0]
+    order = [row for part in parts for row in part]
+    return torch.cat(found)[sorted(range(len(order)), key=order.__getitem__)]
 
 
 def branch_logits(states: torch.Tensor, rows: Sequence[BranchedRow], output_head: Any) -> torch.Tensor:

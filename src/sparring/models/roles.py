@@ -39,6 +39,7 @@ from sparring.files import atomic_directory
 from sparring.models.batching import pad_right
 from sparring.models.branches import BranchedBatch, BranchedRow, collate, hidden_states
 from sparring.models.checkpoint import CORRECT, LABELS, token_classifier, write_folder, write_model
+from sparring.models.fused_lora import forget, fuse
 from sparring.models.loading import (
     checkpoint_activations,
     load_label_token_model,
@@ -118,6 +119,8 @@ class Roles:
                     parameter.requires_grad_(True)
             self._models = dict.fromkeys(names, backbone)
             self._layers = [module for module in backbone.modules() if isinstance(module, BaseTunerLayer)]
+            if not is_sharded(backbone):  # else a layer's weights come and go with its own forward pass
+                fuse(self._layers)
             self._trained = [p for role in roles for p in self._weights(role).values()]
             self._frozen = [p for name in self.references.values() for p in self._weights(name).values()]
         else:
@@ -153,6 +156,7 @@ class Roles:
         try:
             yield backbone
         finally:
+            forget(self._layers)
             if role not in self.roles:
                 for layer in self._layers:
                     if role not in self._adapters:
@@ -541,6 +545,8 @@ class Policy(Roles):
         """Give the context in which the model samples: the same numeric type as in training (a shared one `whole`)."""
         with torch.no_grad(), self.autocast():
             yield self.model
+        if self.adapter == "lora":
+            forget(self._layers)
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter alone, in peft's format, atomically."""
