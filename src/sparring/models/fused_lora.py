@@ -82,7 +82,7 @@ class _Product(torch.autograd.Function):
         return nn.functional.linear(x, torch.addmm(weight, up, down, alpha=scale), bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, down, up = ctx.saved_tensors
         of_tokens, tokens = gradient.flatten(0, -2), x.flatten(0, -2)
         of_x = of_down = of_up = None
