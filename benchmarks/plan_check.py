@@ -16,7 +16,7 @@ Time: processor seconds of updates (of a call of the scorer) against the stages 
 matrix products that the same process measures before and after, in a second run without that order to the C library. One
 utilisation for all jobs and sizes, fixed beforehand: `UTILISATION`. Aim: within a factor of 1.5.
 
-Writes `plan_check.json` and `.md` into the results folder.
+Writes `plan_check.json` and `.md` into the results folder; what is in the first already is not measured again.
 """
 
 from __future__ import annotations
@@ -75,15 +75,22 @@ def main() -> int:
         print(json.dumps(measure(*arguments.one)))
         return 0
     arguments.out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    file = arguments.out / "plan_check.json"
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
     for size in arguments.sizes:
         for job in arguments.jobs:
             if size == "150M" and job not in MAIN:
                 continue
-            memory = in_own_process(job, size, GIVE_BACK)
-            timed = [in_own_process(job, size, {}) for _ in range(arguments.repeats if job in MAIN else 0)]
-            rows.append({"job": job, "size": size, "memory": memory, "time": timed})
-            print(f"{size} {job}: memory {off(memory):+.1%}, time {slower(timed)}", file=sys.stderr)
+            row = next((one for one in rows if (one["job"], one["size"]) == (job, size)), None)
+            if row is None:
+                row = {"job": job, "size": size, "memory": in_own_process(job, size, GIVE_BACK), "time": []}
+                rows.append(row)
+            while job in MAIN and len(row["time"]) < arguments.repeats:
+                row["time"].append(in_own_process(job, size, {}))
+            print(
+                f"{size} {job}: memory {off(row['memory']):+.1%}, time {slower(row['time'])}", file=sys.stderr
+            )
+            rows.sort(key=lambda one: (list(SIZES).index(one["size"]), list(JOBS).index(one["job"])))
             write(rows, arguments.out)
     return 0
 
