@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -21,8 +22,10 @@ from sparring.models.roles import lora_config
 from sparring.planning.command import plan
 from sparring.planning.hardware import DEVICES, measured_flops, parse_gpus
 from sparring.planning.memory import Training, total
-from sparring.planning.settings import PlanSettings
+from sparring.planning.settings import Job, PlanSettings
 from sparring.planning.shapes import find_shape, shape_of
+
+ROOT = Path(__file__).parents[1]
 
 # --- parameters ----------------------------------------------------------------------------------------------------------
 
@@ -300,14 +303,22 @@ def test_the_command_shows_every_number_with_its_formula_as_a_table_and_as_json(
     assert cost == pytest.approx(2.5 * hours)
 
 
-@pytest.mark.parametrize("job", ["aprm", "prm", "orm", "value", "rl", "label", "score"])
-@pytest.mark.parametrize("gpus", ["1xH100", "64xH100", "cpu"])
+@pytest.mark.parametrize(
+    ("job", "gpus"),
+    [
+        *((job, gpus) for job in get_args(Job) for gpus in ("1xH100", "64xH100", "cpu")),
+        *((job, "8xH100") for job in ("prm", "label", "score")),
+    ],
+)
 def test_the_launch_commands_parse(job: Any, gpus: str) -> None:
     from test_docs import check_sparring
 
-    found = plan("Qwen2.5-1.5B", PlanSettings(job=job, gpus=gpus, flops=1e12, memory_gib=64))
+    model = "Llama-3.1-70B" if gpus.startswith("8x") else "Qwen2.5-1.5B"
+    found = plan(model, PlanSettings(job=job, gpus=gpus, flops=1e12, memory_gib=64, optimizer_bits=8))
     for line in found.launch:
         words = line.split(" #")[0].split()
+        if "--config_file" in words:
+            assert (ROOT / words[words.index("--config_file") + 1]).is_file()
         if "sparring" in words:
             check_sparring(
                 [word for word in words[words.index("sparring") + 1 :] if word not in ("--engine", "ray")]
