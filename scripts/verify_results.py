@@ -36,6 +36,7 @@ import prm_objectives  # noqa: E402
 import processbench_harness  # noqa: E402
 import rl_chain  # noqa: E402
 import rl_real  # noqa: E402
+import rl_staleness  # noqa: E402
 import search_chain  # noqa: E402
 import serve_load  # noqa: E402
 import speed  # noqa: E402
@@ -121,6 +122,10 @@ CHECKS: dict[str, Check] = {
         lambda c, m: planted.markdown(dict(m), planted.Sizes(**c["settings"])),
     ),
     "rl_chain": Check(chain_runs, lambda c, m: rl_chain.page(dict(m), list(c["extra"]["runs"]), options(c))),
+    "rl_staleness": Check(
+        lambda c: rl_staleness.measure(c["extra"]["learning"], c["extra"]["time"]),
+        lambda c, m: rl_staleness.page(dict(m), options(c), c["extra"]["load"]),
+    ),
     "trl_equivalence": Check(
         lambda c: trl_equivalence.summarise(c["extra"]["rows"]),
         lambda c, m: trl_equivalence.table(c["extra"]["rows"], dict(m), options(c), c["extra"]["trl"]),
