@@ -28,7 +28,7 @@ from sparring.cli.commands import Command, found
 from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.settings import Settings, load_settings, setting_rows
-from sparring.traces import read_problems_as
+from sparring.traces import read_problems_as, read_traces, write_traces
 from sparring.traces.readers import FORMATS
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
@@ -146,6 +146,8 @@ def test_python_blocks_run_as_they_stand(
         shutil.copytree(prm_run, tmp_path / place)
     record = {"id": "1", "problem": "1 + 1 = ?", "steps": ["1 + 1 = 2"]}
     (tmp_path / "solutions.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    (tmp_path / "shards").mkdir()
+    write_traces(tmp_path / "shards" / "0.jsonl.zst", read_traces(tmp_path / "solutions.jsonl"))
     monkeypatch.chdir(tmp_path)
     codes = blocks(ROOT / page, "python")
     assert codes
