@@ -62,6 +62,7 @@ COMMANDS = (
             *SHARED,
         ),
         progress=True,
+        pool=True,
     ),
     Command(
         "convert",
@@ -87,6 +88,7 @@ COMMANDS = (
         "evaluation.search:run_search_command",
         "evaluation.search:SearchSettings",
         options=SHARED,
+        pool=True,
     ),
     Command(
         "convert-prm",
@@ -115,6 +117,7 @@ COMMANDS = (
             option("show", int, 5, "Traces to show, with coloured steps, on a terminal.", min=0),
         ),
         kind="file",
+        pool=True,
     ),
     Command(
         "serve",
@@ -270,18 +273,21 @@ COMMANDS = (
         "Measure PRMScore on PRMBench's classes of errors, with intervals.",
         "evaluation.prmbench:evaluate_prmbench",
         "evaluation.prmbench:PrmbenchSettings",
+        pool=True,
     ),
     Command(
         "eval calibration",
         "Measure and mend calibration; store threshold and map.",
         "evaluation.calibration:evaluate_calibration",
         "evaluation.calibration:CalibrationSettings",
+        pool=True,
     ),
     Command(
         "eval bon",
         "Best-of-N curves on samples.",
         "evaluation.bon:evaluate_bon",
         "evaluation.bon:BonSettings",
+        pool=True,
     ),
     Command(
         "eval compare",
@@ -316,6 +322,7 @@ COMMANDS = (
             ),
         ),
         from_options=True,
+        pool=True,
     ),
 )
 

@@ -94,6 +94,32 @@ def folder_identity(path: Path) -> str:
     return f"{path.resolve()} {records_digest(known)}"
 
 
+_SAMPLED = 1 << 20
+
+
+def model_content(path: Path) -> str:
+    """Return a name for a model folder's content that is the same on every machine that has the same files.
+
+    Of weights, which are too large to be read for this, sizes and three MiB (first, middle, last) count, and no times.
+    """
+    known: list[object] = []
+    for folder in (path, *_reference(path)):
+        files = {file for pattern in (*_TEXTS, _WEIGHTS) for file in folder.glob(pattern) if file.is_file()}
+        known += [
+            [str(file.relative_to(path)), file.stat().st_size, _sampled(file)] for file in sorted(files)
+        ]
+    return records_digest(known)[:16]
+
+
+def _sampled(path: Path) -> str:
+    digest, size = hashlib.sha256(), path.stat().st_size
+    with path.open("rb") as file:
+        for start in (0, max(0, (size - _SAMPLED) // 2), max(0, size - _SAMPLED)):
+            file.seek(start)
+            digest.update(file.read(_SAMPLED))
+    return digest.hexdigest()
+
+
 def _reference(path: Path) -> list[Path]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         name = json.loads((path / "sparring.json").read_text(encoding="utf-8"))["log_ratio"]["reference"]

@@ -1,28 +1,17 @@
 """Work on streams: items come one at a time, results leave in the same order, and little is held in between.
 
-The seam of every long loop. A command reads items lazily, cuts them into windows, and hands the windows to a *map*:
-
-    for window, results in finished_or_mapped(windows(traces, 64), known, map_):
-        write(window, results)
-
-where `map_` is a `StreamMap`: `one_by_one(function)` in this process, or a pool that has a bounded number of windows under
-way. A window is the unit of work: what is computed together here is computed together there, so the output is the same.
-
-Contract: nothing is read ahead but what a map itself holds; order is kept; an exception of the items or of the map ends the
-stream where it happened, with everything before it delivered.
+A command reads items lazily, cuts them into windows, and hands the windows to a mapper (`pool.items.Mapper`): this process,
+or a pool that has a bounded number of windows under way. A window is the unit of work: what is computed together here is
+computed together there, so the output is the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-R = TypeVar("R")
-
-StreamMap = Callable[[Iterable[T]], Iterator[tuple[T, R]]]
-"""Takes a stream of items and gives (item, result) in the items' order, reading at most a bounded number ahead."""
 
 
 def windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -30,27 +19,6 @@ def windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while window := list(islice(rest, size)):
         yield window
-
-
-def one_by_one(function: Callable[[T], R]) -> StreamMap[T, R]:
-    """Return the map that calls `function` here, when its result is asked for."""
-    return lambda items: ((item, function(item)) for item in items)
-
-
-def finished_or_mapped(
-    items: Iterable[T], known: Callable[[T], R | None], map_: StreamMap[T, R]
-) -> Iterator[tuple[T, R]]:
-    """Yield (item, result) in order: the result that `known` gives, as a journal does, else that of the map.
-
-    A run of items without a known result is one call of the map, which may hold several of them; it is drained before the
-    next item that has one.
-    """
-    asked = ((item, known(item)) for item in items)
-    for missing, run in groupby(asked, key=lambda pair: pair[1] is None):
-        if missing:
-            yield from map_(item for item, _ in run)
-        else:
-            yield from ((item, found) for item, found in run if found is not None)
 
 
 class Places:

@@ -51,6 +51,7 @@ class Command(NamedTuple):
         from_options: whether the settings are its own arguments and options, and not ``key=value``.
         progress: whether it takes a `console` to show its progress on.
         says: what is said of the value that it returns.
+        pool: whether it can be done by a pool of actors; it is then called with `pool`, the settings of one or None.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Command(NamedTuple):
     from_options: bool = False
     progress: bool = False
     says: str = ""
+    pool: bool = False
 
 
 def argument(
@@ -88,6 +90,23 @@ def option(
 OVERRIDES = argument("overrides", "Settings as key=value; they win over the file.", list[str] | None, None)
 CONFIG = option("config", Path | None, None, "YAML file of settings.")
 RESUME = option("resume", bool, False, "Go on from the last checkpoint in --out.", "--resume")
+POOL = (
+    option(
+        "engine",
+        str,
+        "here",
+        "Who does the work: this process (here), or a pool of Ray actors (ray).",
+        "--engine",
+    ),
+    option(
+        "pool",
+        list[str] | None,
+        None,
+        "Of --engine ray, as name=value: actors, cpus_per_actor, gpus_per_actor, address, in_flight, deaths, "
+        "seconds_per_item (docs/cluster.md).",
+        "--pool",
+    ),
+)
 EXPLAIN = option("explain", bool, False, "List all settings with their meaning and stop.", "--explain")
 
 
@@ -178,12 +197,14 @@ def function_of(row: Command) -> Any:
         *((OVERRIDES, CONFIG) if shared else ()),
         *out,
         *row.options,
+        *(POOL if row.pool else ()),
         *((RESUME,) if row.after_stop == "--resume" else ()),
         *((EXPLAIN,) if shared else ()),
     ]
 
     def run(**given: Any) -> None:
         explained = [given.pop(name, None) for name in ("config", "overrides", "explain")] if shared else None
+        words = [given.pop(name) for name in ("engine", "pool")] if row.pool else None
         named = dict(given)
         if explained is not None:
             named["settings"] = loaded(found(row.settings), *explained)
@@ -197,6 +218,8 @@ def function_of(row: Command) -> Any:
             named = {"out": given["out"]}
             del values["out"]
             named["settings"] = parse_settings(found(row.settings), values, "command line")
+        if words is not None:
+            named["pool"] = found("pool.settings:pool_settings")(*words)
         if row.progress:
             from rich.console import Console
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,11 @@ from rich.console import Console
 from sparring.errors import DataError
 from sparring.evaluation.outcome import CASES_FILE, Again, candidate_record, raw_records, write_evaluation
 from sparring.evaluation.scored import ScoredSettings, scored
-from sparring.evaluation.scores import load_for_scoring
+from sparring.evaluation.scores import opened
 from sparring.json_files import json_objects
 from sparring.locks import writes
 from sparring.oracles.equality import answer_groups
+from sparring.pool import PoolSettings
 from sparring.report.page import Run
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer, threshold_of
@@ -79,7 +81,12 @@ class BonSettings(ScoredSettings):
 
 @writes("out")
 def evaluate_bon(
-    settings: BonSettings, out: Path, *, scorer: StepScorer | None = None, console: Console | None = None
+    settings: BonSettings,
+    out: Path,
+    *,
+    scorer: StepScorer | None = None,
+    console: Console | None = None,
+    pool: PoolSettings | None = None,
 ) -> dict[str, Metric]:
     """Measure best-of-N curves.
 
@@ -94,15 +101,16 @@ def evaluate_bon(
         world = make_world(settings.world)
         for identity, trace in candidates.traces.items():
             candidates.traces[identity] = replace(judged(world, trace), outcome=trace.outcome)
-    if scorer is None and settings.model is not None:
-        scorer = load_for_scoring(settings.model)
-    rule = aggregation_for(scorer, settings.rule)
     rows: Mapping[str, Sequence[float]] = candidates.scores
     missing: list[str] = []
     who: Mapping[str, Any] = {}
-    if scorer is not None or settings.scores:
-        found = scored(candidates.traces, settings, out, scorer)
-        rows, missing, who = found.rows, found.missing, found.who
+    with ExitStack() as stack:
+        if scorer is None and settings.model is not None:
+            scorer = stack.enter_context(opened(settings.model, None, pool, console))
+        rule = aggregation_for(scorer, settings.rule)
+        if scorer is not None or settings.scores:
+            found = scored(candidates.traces, settings, out, scorer)
+            rows, missing, who = found.rows, found.missing, found.who
     groups = [
         [
             Sample(

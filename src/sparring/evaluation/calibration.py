@@ -36,6 +36,7 @@ from sparring.evaluation.processbench import best_threshold
 from sparring.evaluation.scored import ScoredSettings, SubsetTraces, Threshold, scored, subset_name
 from sparring.locks import writes
 from sparring.pictures import svg_of
+from sparring.pool import PoolSettings
 from sparring.report.page import Run
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer
@@ -79,6 +80,7 @@ def evaluate_calibration(
     *,
     scorer: StepScorer | None = None,
     console: Console | None = None,
+    pool: PoolSettings | None = None,
 ) -> dict[str, Metric]:
     """Measure and, where asked, mend calibration.
 
@@ -87,7 +89,7 @@ def evaluate_calibration(
     """
     subsets = SubsetTraces(settings.data)
     subsets.refuse_other("fit_on", settings.fit_on)
-    found = scored(subsets, settings, out, scorer)
+    found = scored(subsets, settings, out, scorer, pool)
     every = CaseTable()
 
     def taken() -> Iterator[Judged]:

@@ -39,6 +39,7 @@ from sparring.evaluation.outcome import (
 )
 from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.locks import writes
+from sparring.pool import PoolSettings
 from sparring.report.page import Run
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer
@@ -73,7 +74,12 @@ class PrmbenchSettings(ScoredSettings):
 
 @writes("out")
 def evaluate_prmbench(
-    settings: PrmbenchSettings, out: Path, *, scorer: StepScorer | None = None, console: Console | None = None
+    settings: PrmbenchSettings,
+    out: Path,
+    *,
+    scorer: StepScorer | None = None,
+    console: Console | None = None,
+    pool: PoolSettings | None = None,
 ) -> dict[str, Metric]:
     """Measure a PRM, or scores, on PRMBench; a score file's ids are PRMBench's own: ``<class>_<idx>``.
 
@@ -81,7 +87,7 @@ def evaluate_prmbench(
         SettingsError, DataError, CheckpointError: settings, data or model cannot be used.
     """
     traces, left_out, total = read_prmbench(settings.data)
-    found = scored(traces, settings, out, scorer)
+    found = scored(traces, settings, out, scorer, pool)
     threshold = found.threshold.value
     cases = [
         Case(

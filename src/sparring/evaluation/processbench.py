@@ -45,6 +45,7 @@ from sparring.evaluation.outcome import (
 from sparring.evaluation.scored import ScoredSettings, SubsetTraces, Threshold, scored
 from sparring.evaluation.scores import checked_scores
 from sparring.locks import writes
+from sparring.pool import PoolSettings
 from sparring.report.page import Run
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer
@@ -94,6 +95,7 @@ def evaluate_processbench(
     *,
     scorer: StepScorer | None = None,
     console: Console | None = None,
+    pool: PoolSettings | None = None,
 ) -> dict[str, Metric]:
     """Measure a PRM, or the scores that one has given, on traces with a labelled first error.
 
@@ -106,7 +108,7 @@ def evaluate_processbench(
         raise SettingsError("allow_missing is for score files; a model scores every case")
     subsets = SubsetTraces(settings.data, settings.limit, settings.seed, see=_refuse_unlabelled)
     subsets.refuse_other("threshold_split", settings.threshold_split)
-    found = scored(subsets, settings, out, scorer)
+    found = scored(subsets, settings, out, scorer, pool)
     cases, against = CaseTable(), {name: Named() for name in _CONTRADICTIONS}
 
     def taken() -> Iterator[Judged]:

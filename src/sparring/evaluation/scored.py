@@ -13,7 +13,7 @@ import random
 import re
 from array import array
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,14 @@ from sparring.evaluation.scores import (
     DEFAULT_THRESHOLD,
     ScoreTable,
     checked_scores,
-    load_for_scoring,
-    score_map,
+    opened,
     score_rows,
     scorer_name,
     stream_scores,
 )
 from sparring.fingerprints import text_digest
 from sparring.http_client import is_address
+from sparring.pool import Lost, LostError, PoolSettings
 from sparring.scorers.door import Source, StepScorer, record_of
 from sparring.settings import Settings
 from sparring.statistics import RESAMPLES
@@ -135,7 +135,11 @@ class Scored:
 
 
 def scored(
-    traces: Mapping[str, Trace], settings: ScoredSettings, out: Path, scorer: StepScorer | None = None
+    traces: Mapping[str, Trace],
+    settings: ScoredSettings,
+    out: Path,
+    scorer: StepScorer | None = None,
+    pool: PoolSettings | None = None,
 ) -> Scored:
     """Return the scores of traces, given by id, from wherever the settings say.
 
@@ -144,6 +148,7 @@ def scored(
         settings: say whose scores, and the threshold.
         out: the run directory, where the journal is.
         scorer: a loaded scorer, in place of the settings' model.
+        pool: score with the model in a pool of actors.
 
     Raises:
         SettingsError: neither a model nor scores. DataError: scores that do not fit, or missing ones.
@@ -158,19 +163,24 @@ def scored(
         raise SettingsError(
             "give a model to score with, or the scores that one has given (model=… or scores=…)"
         )
-    scorer = scorer or load_for_scoring(settings.model)
-    rule = str(getattr(scorer, "threshold_rule", ""))
-    threshold = chosen_threshold(settings.threshold, scorer.threshold, rule)
-    made = stream_scores(
-        score_map(scorer),
-        traces.values,
-        journal=out / JOURNAL_FILE,
-        scorer_name=scorer_name(settings.model, scorer),
-        total=len(traces),
-    )
-    rows = Rows()
-    for identity, (_, row) in zip(traces, made, strict=True):
-        rows.add(identity, row)
+    with opened(settings.model, scorer, pool, None) as scorer:
+        rule = str(getattr(scorer, "threshold_rule", ""))
+        threshold = chosen_threshold(settings.threshold, scorer.threshold, rule)
+        made = stream_scores(
+            scorer,
+            traces.values,
+            journal=out / JOURNAL_FILE,
+            scorer_name=scorer_name(settings.model, scorer),
+            total=len(traces),
+        )
+        rows, lost = Rows(), []
+        for identity, (_, row) in zip(traces, made, strict=True):
+            if isinstance(row, Lost):
+                lost.append(replace(row, name=identity))
+            else:
+                rows.add(identity, row)
+    if lost:
+        raise LostError(lost, "All others are scored; the same command tries these again")
     who = {"scorer": record_of(scorer)} if is_address(settings.model) else {}
     return Scored(rows, [], 0, threshold, who)
 

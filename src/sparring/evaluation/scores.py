@@ -16,7 +16,8 @@ from __future__ import annotations
 import secrets
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ from sparring.http_client import is_address
 from sparring.journals import Journal
 from sparring.json_files import json_objects, write_jsonl_objects
 from sparring.locks import writes
+from sparring.pool import Item, Lost, LostError, PoolSettings
 from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of
-from sparring.streams import Places, StreamMap, finished_or_mapped, one_by_one, windows
+from sparring.scorers.pooled import BATCH, mapper_of, scoring
+from sparring.streams import Places, windows
 from sparring.terminal import progress_bar
 from sparring.traces.fields import is_number, shown
 from sparring.traces.ids import TraceIds
@@ -40,8 +43,6 @@ from sparring.traces.records import Trace
 
 OWN_KEY = "scores"
 DEFAULT_THRESHOLD = 0.5
-BATCH = 64
-"""Traces between two journal entries; the scorer makes its own batches within."""
 
 
 # --- score files -----------------------------------------------------------------------------------------------------
@@ -202,6 +203,19 @@ def load_for_scoring(model: Path | str | None) -> StepScorer:
     return open_scorer(model)
 
 
+@contextmanager
+def opened(
+    model: Path | str | None, scorer: StepScorer | None, pool: PoolSettings | None, console: Console | None
+) -> Iterator[StepScorer]:
+    """Give the scorer of a folder or of a server, in this process or in a pool; one that is loaded stays what it is."""
+    if scorer is not None or pool is None or model is None:
+        yield scorer or load_for_scoring(model)
+    else:
+        told = console or Console(stderr=True)
+        with scoring(model, pool, lambda text: told.print(text, highlight=False, markup=False)) as pooled:
+            yield pooled
+
+
 def scorer_name(model: Path | str | None, scorer: StepScorer) -> str:
     """Return what a journal must agree in to be continued; a scorer of no folder and no server never agrees."""
     if model is None:
@@ -216,29 +230,8 @@ def who_scored(scorer: StepScorer) -> str:
     return ", ".join([told, *(f"{name.replace('_', ' ')}: {count}" for name, count in cost.items())])
 
 
-Window = list[Trace]
-Rows = list[tuple[float, ...]]
-ScoreMap = StreamMap[Window, Rows]
-"""Scores windows of traces; each window as a whole, since a trace's last digits may hang on what is beside it."""
-
-
-def score_map(scorer: StepScorer) -> ScoreMap:
-    """Return the map that scores in this process."""
-
-    def score(window: Window) -> Rows:
-        found = scorer.score(window)
-        if len(found) != len(window):
-            raise DataError(f"the scorer returned {len(found)} rows for {len(window)} traces")
-        return [
-            checked_scores(row, len(trace.steps), trace.problem.id)
-            for trace, row in zip(window, found, strict=True)
-        ]
-
-    return one_by_one(score)
-
-
 def stream_scores(
-    map_: ScoreMap,
+    scorer: StepScorer,
     traces: Callable[[], Iterable[Trace]],
     *,
     journal: Path,
@@ -247,15 +240,15 @@ def stream_scores(
     console: Console | None = None,
     digest: str | None = None,
     total: int | None = None,
-) -> Iterator[tuple[Trace, tuple[float, ...]]]:
+) -> Iterator[tuple[Trace, tuple[float, ...] | Lost]]:
     """Yield each trace with its step scores, in order, continuing from `journal` where it fits; the caller removes it.
 
     Args:
-        map_: scores windows (`score_map`, or a pool's).
+        scorer: the model, or a pool of it.
         traces: gives the stream of what to score; called once, and once more where there is no `digest`.
         journal: where finished rows are kept until the result is written.
         scorer_name: identifies the scorer, so that a journal of another one is not continued.
-        batch: traces of a window, `BATCH` by default.
+        batch: traces that are scored together, `BATCH` by default: a trace's last digits may hang on what is beside it.
         console: where progress is shown (stderr by default).
         digest: `traces_digest` of the stream.
         total: how many traces it has, where that is known.
@@ -275,28 +268,25 @@ def stream_scores(
             of = "" if total is None else f" of {total}"
             console.print(f"continuing: {len(kept.found)}{of} traces are scored already", highlight=False)
 
-        def row(key: str, trace: Trace) -> tuple[float, ...] | None:
-            record = kept.found.get(key)
-            found = None if record is None else record["scores"]
-            return None if found is None else checked_scores(found, len(trace.steps), trace.problem.id)
+        def known(item: Item[Trace]) -> tuple[float, ...] | None:
+            record = kept.found.get(item.key)
+            return (
+                None if record is None else checked_scores(record["scores"], len(item.value.steps), item.name)
+            )
 
-        def known(window: Window) -> Rows | None:
-            rows = [row(traces_digest([trace]), trace) for trace in window]
-            return None if None in rows else [one for one in rows if one is not None]
+        def keep(item: Item[Trace], row: Sequence[float]) -> None:
+            scores = checked_scores(row, len(item.value.steps), item.name)
+            kept.add({"id": item.name, "trace": item.key, "scores": scores})
 
-        with progress_bar(console) as progress:
-            task = progress.add_task("scoring", total=total)
-            cut = windows(traces(), batch or BATCH)
-            for window, rows in finished_or_mapped(cut, known, map_):
-                for trace, fresh in zip(window, rows, strict=True):
-                    key = traces_digest([trace])
-                    # The first scores of a text count, also where it comes again beside others.
-                    scores = row(key, trace)
-                    if scores is None:
-                        scores = fresh
-                        kept.add({"id": trace.problem.id, "trace": key, "scores": scores})
-                    yield trace, scores
-                progress.advance(task, len(window))
+        items = (Item(traces_digest([trace]), trace.problem.id, trace) for trace in traces())
+        mapper = mapper_of(scorer)
+        with progress_bar(console, "{task.fields[status]}") as progress:
+            task = progress.add_task("scoring", total=total, status="")
+            found = mapper.map(windows(items, batch or BATCH), known=known, keep=keep)
+            for done, (item, row) in enumerate(found, start=1):
+                if done % BATCH == 0 or done == total:
+                    progress.update(task, completed=done, status=mapper.status)
+                yield item.value, row if isinstance(row, Lost) else tuple(map(float, row))
 
 
 def score_traces(
@@ -308,12 +298,19 @@ def score_traces(
     batch: int | None = None,
     console: Console | None = None,
 ) -> list[tuple[float, ...]]:
-    """Return the step scores of each trace, as `stream_scores` makes them."""
+    """Return the step scores of each trace, as `stream_scores` makes them.
+
+    Raises:
+        LostError: actors of a pool died of some traces; the others' scores are in the journal.
+    """
     made = stream_scores(
-        score_map(scorer), lambda: traces, journal=journal, scorer_name=scorer_name, batch=batch, console=console,
+        scorer, lambda: traces, journal=journal, scorer_name=scorer_name, batch=batch, console=console,
         total=len(traces),
     )  # fmt: skip
-    return [row for _, row in made]
+    rows = [row for _, row in made]
+    if lost := [row for row in rows if isinstance(row, Lost)]:
+        raise LostError(lost, f"All others are scored ({journal}); the same command tries again")
+    return [row for row in rows if not isinstance(row, Lost)]
 
 
 def traces_digest(traces: Iterable[Trace]) -> str:
@@ -335,7 +332,7 @@ def score_file(
     show: int = 5,
     scorer: StepScorer | None = None,
     console: Console | None = None,
-    map_: ScoreMap | None = None,
+    pool: PoolSettings | None = None,
 ) -> dict[str, int]:
     """Score the steps of traces and write a score file; a row's id is the trace's (`traces.ids`).
 
@@ -351,13 +348,14 @@ def score_file(
         show: how many scored traces to show on a terminal.
         scorer: a loaded scorer.
         console: where to print (stdout by default).
-        map_: scores windows in place of `scorer`, which still says who scores.
+        pool: score in a pool of actors.
 
     Returns:
         How many ``traces`` and ``steps`` were scored.
 
     Raises:
         SettingsError, DataError, CheckpointError: arguments, traces, scores or model cannot be used.
+        LostError: actors of a pool died of some traces; the file has all others, and the journal is left.
     """
     if (model is None) == (scorer is None):
         raise SettingsError("give a model to score with")
@@ -381,29 +379,39 @@ def score_file(
     for trace in again() if ids.may_clash else ():
         ids.check(trace.problem.id)  # raises before hours of scoring, not after
     model = None if model is None else as_source(model)
-    scorer = scorer or load_for_scoring(model)
     journal = out.with_name(out.name + ".partial")
-    scored = stream_scores(
-        map_ or score_map(scorer), again, journal=journal, scorer_name=scorer_name(model, scorer), digest=digest,
-        total=len(ids),
-    )  # fmt: skip
     counts = {"traces": 0, "steps": 0}
-    shown: list[tuple[Trace, tuple[float, ...]]] = []
+    examples: list[tuple[Trace, tuple[float, ...]]] = []
+    lost: list[Lost] = []
+    with opened(model, scorer, pool, console) as scorer:
+        scored = stream_scores(
+            scorer, again, journal=journal, scorer_name=scorer_name(model, scorer), digest=digest, total=len(ids),
+        )  # fmt: skip
 
-    def named() -> Iterator[tuple[str, tuple[float, ...]]]:
-        name = ids.names()
-        for trace, row in scored:
-            counts["traces"] += 1
-            counts["steps"] += len(row)
-            if len(shown) < show and console.is_terminal:
-                shown.append((trace, row))
-            yield name(trace.problem.id), row
+        def named() -> Iterator[tuple[str, tuple[float, ...]]]:
+            named_as = ids.names()
+            for trace, row in scored:
+                name = named_as(trace.problem.id)
+                if isinstance(row, Lost):
+                    lost.append(replace(row, name=name))
+                    continue
+                counts["traces"] += 1
+                counts["steps"] += len(row)
+                if len(examples) < show and console.is_terminal:
+                    examples.append((trace, row))
+                yield name, row
 
-    write_scores(out, named())
+        write_scores(out, named())
+        if lost:
+            raise LostError(
+                lost, f"{out} has the other {counts['traces']}; the same command tries these again"
+            )
     journal.unlink(missing_ok=True)
     if console.is_terminal:
         threshold = DEFAULT_THRESHOLD if scorer.threshold is None else scorer.threshold
-        print_scored_traces(console, [trace for trace, _ in shown], [row for _, row in shown], threshold)
+        print_scored_traces(
+            console, [trace for trace, _ in examples], [row for _, row in examples], threshold
+        )
     console.print(f"{counts['traces']} traces, {counts['steps']} steps scored: {out}", highlight=False)
     if is_address(model):
         console.print(f"scored by {who_scored(scorer)}", highlight=False, markup=False)

@@ -17,10 +17,12 @@ where they are needed, so that settings are read without them. Not here: the sea
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +32,7 @@ from pydantic import Field, model_validator
 from rich.console import Console
 
 from sparring.evaluation.outcome import CASES_FILE, Again, candidate_record, raw_records, write_evaluation
+from sparring.evaluation.search_pool import Models, SearchPool, search_pool
 from sparring.fingerprints import folder_identity
 from sparring.http_client import is_address
 from sparring.labels.answers import Checker
@@ -37,12 +40,13 @@ from sparring.labels.settings import SolverSettings, parse_prover
 from sparring.locks import writes
 from sparring.models.prompts import prompt_digest
 from sparring.oracles.equality import answer_groups
+from sparring.pool import LostError, PoolSettings
 from sparring.report.page import Run
-from sparring.rollouts.engine import Engine, room_note
+from sparring.rollouts.engine import room_note
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer, open_scorer, record_of, threshold_of
 from sparring.search.budget import Spent
-from sparring.search.driver import Candidate, Found, run_search
+from sparring.search.driver import Candidate, Found, run_search, search_kept
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.search.settings import MethodSettings
 from sparring.settings import dump_settings
@@ -87,16 +91,6 @@ class SearchSettings(MethodSettings, SolverSettings):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Models:
-    """Who takes part: policy, PRM and, where the settings name them, the prover's value model and a value model."""
-
-    engine: Engine
-    scorer: StepScorer
-    prover: StepScorer | None = None
-    value: StepScorer | None = None
-
-
 @writes("out")
 def run_search_command(
     settings: SearchSettings,
@@ -106,6 +100,7 @@ def run_search_command(
     models: Models | None = None,
     samples: bool = False,
     license: str = "unknown",
+    pool: PoolSettings | None = None,
 ) -> dict[str, Metric]:
     """Search, measure, write the run directory, print the table; return the metrics.
 
@@ -116,8 +111,10 @@ def run_search_command(
         models: who takes part, instead of those that the settings name.
         samples: also write every candidate as a data set to share (`traces/samples.py`).
         license: of these samples.
+        pool: search in a pool of actors.
 
     Raises:
+        LostError: actors of the pool died of some searches; all others are in the journals.
         SettingsError: settings that do not fit, or a run directory of another run.
         DataError: the data cannot be used.
         CheckpointError: a model cannot be loaded.
@@ -129,41 +126,50 @@ def run_search_command(
     console = console or Console()
     problems, left_out = load_problems(settings, "search")
     checker = pick_checker(settings, problems)
-    models = models or load_models(settings)
     solutions = settings.baseline_samples or max(settings.n) * settings.expansions
     plan = [
         ("independent", solutions),
         *((method, n) for method in settings.methods for n in sorted(settings.n)),
     ]
     cases: dict[tuple[str, int], list[Case]] = {one: [] for one in plan}
-    if note := room_note(models.engine, settings.limits(whole=True, greedy=False)):
-        console.print(note, highlight=False)
-    if servers := [name for name, _ in _on_servers(settings, models)]:
-        console.print(
-            f"{', '.join(servers)} on a server: every prefix is read whole there, and its FLOPs are not counted",
-            highlight=False,
-        )
     started = time.perf_counter()
-    with progress_bar(console) as bar:
-        for repeat in range(settings.repeats):
+    with ExitStack() as stack:
+        pooled = None
+        if pool is not None and models is None:
+            pooled = SearchPool(stack.enter_context(search_pool(settings, load_models, pool, console)))
+        models = models or (load_models(settings) if pooled is None else pooled.models)
+        _say_what_is_special(settings, models, console)
+        bar = stack.enter_context(progress_bar(console))
+        for repeat, (method, n) in itertools.product(range(settings.repeats), plan):
             seeded = settings.model_copy(update={"seed": settings.seed + repeat})
-            for method, n in plan:
-                task = bar.add_task(f"{method}, N = {n}", total=len(problems))
+            task = bar.add_task(f"{method}, N = {n}", total=len(problems))
+            kept: dict[str, Any] = {
+                "n": n,
+                "journal": out / "journals" / f"{method}-{n}-{repeat}.jsonl",
+                "trees": None if repeat else out / TREES / f"{method}-{n}.jsonl",
+                "identity": _identity(settings, models),
+                "progress": lambda done, task=task: bar.advance(task, done),
+            }
+            if pooled is None:
                 found = run_search(
                     method,
                     problems,
                     models.engine,
                     models.scorer,
                     seeded,
-                    n=n,
                     prover=models.prover,
                     value=models.value,
-                    journal=out / "journals" / f"{method}-{n}-{repeat}.jsonl",
-                    trees=None if repeat else out / TREES / f"{method}-{n}.jsonl",
-                    identity=_identity(settings, models),
-                    progress=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
+                    **kept,
                 )
+            else:
+                search = pooled.search(method, n, seeded, problems, drawn=not repeat)
+                found = search_kept(search, method, problems, seeded, **kept)
+            if len(found) == len(problems):
                 cases[method, n] += judged(problems, found, checker, repeat)
+        if pooled is not None and pooled.lost:
+            raise LostError(
+                pooled.lost, f"All others are in {out / 'journals'}; the same command tries these again"
+            )
     base = Independent(cases.pop(plan[0]), solutions, settings.seed)
     metrics = curve_metrics(base, dict(cases), sorted(settings.n))
     metrics |= discrimination(base)
@@ -224,6 +230,16 @@ def load_models(settings: SearchSettings) -> Models:
     ]
     assert scorer is not None
     return Models(engine, scorer, *others)
+
+
+def _say_what_is_special(settings: SearchSettings, models: Models, console: Console) -> None:
+    if note := room_note(models.engine, settings.limits(whole=True, greedy=False)):
+        console.print(note, highlight=False)
+    if servers := [name for name, _ in _on_servers(settings, models)]:
+        console.print(
+            f"{', '.join(servers)} on a server: every prefix is read whole there, and its FLOPs are not counted",
+            highlight=False,
+        )
 
 
 def judged(problems: Sequence[Problem], found: Sequence[Found], checker: Checker, repeat: int) -> list[Case]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,16 @@ from sparring.labels.answers import AnswerChecker, Checker, WorldChecker
 from sparring.labels.job import JOURNAL_FILE, REPEATED, TRACES_FILE, LabelJob
 from sparring.labels.job import Progress as JobProgress
 from sparring.labels.journal import Journal
+from sparring.labels.pooled import LabelPool, label_pool
 from sparring.labels.posterior import interval
-from sparring.labels.provers import load_engines, policy_identity
+from sparring.labels.provers import load_worded_engines, policy_identity
 from sparring.labels.settings import LabelSettings, SolverSettings
 from sparring.labels.subjects import Subjects, has_answer, made_problems, no_answer
 from sparring.locks import writes
 from sparring.models.prompts import prompt_digest
 from sparring.oracles.panel import Panel
-from sparring.rollouts.engine import Engine, room_note
-from sparring.rollouts.local import LocalEngine
+from sparring.pool import LostError, PoolSettings
+from sparring.rollouts.engine import Engine, EngineAbout, room_note
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.streams import windows
@@ -41,7 +42,6 @@ from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem, Trace
 from sparring.traces.sources import data_digest
 from sparring.traces.verdict import Judge
-from sparring.worlds.world import require_words
 
 WINDOW = 1024
 """Problems that are worked on at once, with their solutions and rollouts."""
@@ -55,13 +55,17 @@ def run_label(
     settings: LabelSettings, out: Path, console: Console, engines: tuple[Engine, Engine] | None = None
 ) -> list[Trace]:
     """Label solutions and write the run directory (`label_files`); return the labelled traces."""
-    _label(settings, out, console, engines)
+    _label(settings, out, console, engines, None)
     return read_traces(out / TRACES_FILE)
 
 
 @writes("out")
 def label_files(
-    settings: LabelSettings, out: Path, console: Console, engines: tuple[Engine, Engine] | None = None
+    settings: LabelSettings,
+    out: Path,
+    console: Console,
+    engines: tuple[Engine, Engine] | None = None,
+    pool: PoolSettings | None = None,
 ) -> None:
     """Label solutions and write the run directory, however many there are: `WINDOW` problems are held at a time.
 
@@ -70,29 +74,41 @@ def label_files(
         out: run directory.
         console: for progress and the summary.
         engines: who writes solutions and who finishes prefixes, instead of those that the settings name.
+        pool: label in a pool of actors.
 
     Raises:
+        LostError: actors of the pool died of some problems; the traces of all others are written.
         DataError: the data cannot be used.
         CheckpointError: a model cannot be loaded.
         SettingsError: the run directory belongs to another job.
         EngineError: an engine is out of order; start the command again to go on.
     """
-    _label(settings, out, console, engines)
+    _label(settings, out, console, engines, pool)
 
 
 def _label(
-    settings: LabelSettings, out: Path, console: Console, engines: tuple[Engine, Engine] | None
+    settings: LabelSettings,
+    out: Path,
+    console: Console,
+    engines: tuple[Engine, Engine] | None,
+    pool: PoolSettings | None,
 ) -> None:
     checker = pick_checker(settings)
     subjects = Subjects(settings, see=_refuse_of_elsewhere(settings))
-    cover, prover = engines or load_engines(settings)
-    if settings.data is None:
-        for engine in (cover, prover):
-            if isinstance(engine, LocalEngine):
-                require_words(settings.world, engine.tokenizer, engine.name)
-    journal = Journal(out / JOURNAL_FILE, _job(settings, (cover, prover)))
     tally = _Labels()
-    try:
+    with ExitStack() as stack:
+        pooled = None
+        cover: Engine | EngineAbout
+        prover: Engine | EngineAbout
+        if pool is not None and engines is None:
+            pooled = LabelPool(
+                stack.enter_context(label_pool(settings, pick_checker, pool, _teller(console)))
+            )
+            cover, prover = pooled.engines
+        else:
+            cover, prover = engines or load_worded_engines(settings)
+        journal = Journal(out / JOURNAL_FILE, _job(settings, (cover, prover)))
+        stack.callback(journal.close)
         before = journal.rollouts
         if before:
             console.print(f"continuing: {before} rollouts are made already", highlight=False)
@@ -110,11 +126,15 @@ def _label(
                 progress=progress,
                 judge=judge,
             )
-            labelled = (trace for window in windows(subjects, WINDOW) for trace in job.run(window))
+            fill = None if pooled is None else pooled.fill
+            labelled = (trace for window in windows(subjects, WINDOW) for trace in job.run(window, fill))
             write_traces(out / TRACES_FILE, map(tally.count, labelled))
         seconds = time.perf_counter() - started
-    finally:
-        journal.close()
+        if pooled is not None and pooled.lost:
+            advice = (
+                f"{out / TRACES_FILE} has the solutions of all others; the same command tries these again"
+            )
+            raise LostError(pooled.lost, advice)
     counts = journal.counts + subjects.left_out
     metrics = _metrics(tally, job, journal)
     metrics |= {
@@ -159,6 +179,10 @@ class _Labels:
                 self.known += 1
                 self.total += label
         return trace
+
+
+def _teller(console: Console) -> Callable[[str], None]:
+    return lambda text: console.print(text, highlight=False, markup=False)
 
 
 def show_doubts(console: Console, doubts: Sequence[str]) -> None:
@@ -225,7 +249,7 @@ def oracle_of(settings: LabelSettings) -> Iterator[Judge | None]:
             yield panel.judge_many
 
 
-def _job(settings: LabelSettings, engines: Sequence[Engine]) -> dict[str, Any]:
+def _job(settings: LabelSettings, engines: Sequence[Engine | EngineAbout]) -> dict[str, Any]:
     """Return what must agree for a journal to be continued."""
     dumped = {name: value for name, value in dump_settings(settings).items() if name not in _NOT_OF_THE_JOB}
     if settings.mode != "oracle":

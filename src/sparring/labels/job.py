@@ -36,7 +36,15 @@ from sparring.labels.modes import BinarySearch, FirstPit, Mode, MonteCarlo, Walk
 from sparring.labels.oracle import judge_traces
 from sparring.labels.posterior import estimate
 from sparring.labels.settings import LabelSettings
-from sparring.rollouts.engine import Completion, Engine, EngineError, Prefix, repeats, split_completion
+from sparring.rollouts.engine import (
+    Completion,
+    Engine,
+    EngineAbout,
+    EngineError,
+    Prefix,
+    repeats,
+    split_completion,
+)
 from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import read_traces
 from sparring.traces.records import Estimate, Problem, Trace
@@ -71,8 +79,8 @@ class LabelJob:
     Args:
         settings: of the job.
         total: how many subjects there are in all.
-        cover: writes solutions.
-        prover: finishes prefixes.
+        cover: writes solutions; where all is done elsewhere (`run` with `fill`), what is known of who does.
+        prover: finishes prefixes, likewise.
         checker: judges answers.
         journal: what is finished.
         progress: called after every call of an engine.
@@ -80,6 +88,7 @@ class LabelJob:
 
     Attributes:
         kinds: how the walks ended, so far.
+        left_out: numbers of present subjects of which nothing can be said.
     """
 
     def __init__(
@@ -87,8 +96,8 @@ class LabelJob:
         settings: LabelSettings,
         total: int,
         *,
-        cover: Engine,
-        prover: Engine,
+        cover: Engine | EngineAbout,
+        prover: Engine | EngineAbout,
         checker: Checker,
         journal: Journal,
         progress: Callable[[Progress], None] = lambda _: None,
@@ -104,29 +113,60 @@ class LabelJob:
         self._answered = False
         self._mode = mode_of(settings)
         self.kinds: Counter[str] = Counter()
+        self.left_out: set[int] = set()
 
-    def run(self, subjects: Sequence[Subject]) -> list[Trace]:
+    def run(self, subjects: Sequence[Subject], fill: Callable[[LabelJob], None] | None = None) -> list[Trace]:
         """Do what is not done yet of the next subjects; return their labelled traces, in order.
 
         Solutions about which a search mode learnt nothing are only counted, in `kinds`.
 
+        Args:
+            subjects: that follow those before.
+            fill: does in place of `fill` what is not done.
+
         Raises:
             EngineError: an engine is out of order; what is finished is in the journal.
         """
-        self._first += len(self._subjects)
-        self._subjects = subjects
-        self.journal.open(self._first, self._first + len(subjects))
-        self._write_solutions()
+        self.begin(subjects)
+        (fill or LabelJob.fill)(self)
         if self._judge is not None:
             return self._judged(self._judge)
-        self._measure()
         return [trace for item in self._items() for trace in self._labelled(*item)]
 
-    def _numbers(self) -> range:
-        """The numbers of the present subjects, by which the journal knows them."""
-        return range(self._first, self._first + len(self._subjects))
+    def begin(self, subjects: Sequence[Subject]) -> None:
+        """Go on to the next subjects, and read back what is finished of them."""
+        self._first += len(self._subjects)
+        self._subjects = subjects
+        self.left_out.clear()
+        self.journal.open(self._first, self._first + len(subjects))
 
-    def _subject(self, index: int) -> Subject:
+    def fill(self) -> None:
+        """Do what is not done yet of the present subjects."""
+        self._write_solutions()
+        if self.settings.mode != "oracle":
+            self._measure()
+
+    def unfinished(self) -> list[int]:
+        """Return the numbers of the present subjects for which something is still to be done."""
+        return [index for index in self._numbers() if not self._finished(index)]
+
+    def _finished(self, index: int) -> bool:
+        solutions = self.journal.solutions.get(index)
+        if solutions is None or self.settings.mode == "oracle":
+            return solutions is not None
+        return not any(self._mode.needs(self._walk(index, solution)) for solution in solutions)
+
+    def tell(self, phase: str, done: int) -> None:
+        """Tell whoever shows progress."""
+        self._progress(Progress(phase, done, self.total, self.journal.rollouts))
+
+    def _numbers(self) -> list[int]:
+        """The numbers of the present subjects, by which the journal knows them, without those that are left out."""
+        every = range(self._first, self._first + len(self._subjects))
+        return [number for number in every if number not in self.left_out]
+
+    def subject(self, index: int) -> Subject:
+        """Return a present subject by its number."""
         return self._subjects[index - self._first]
 
     # --- solutions -------------------------------------------------------------------------------------------
@@ -139,11 +179,11 @@ class LabelJob:
             part = waiting[start : start + per_call]
             if given:
                 self.journal.add(
-                    [solutions_entry(index, *self._given_solutions(self._subject(index))) for index in part]
+                    [solutions_entry(index, *self._given_solutions(self.subject(index))) for index in part]
                 )
             else:
                 self._sample_solutions(part)
-            self._progress(Progress("solutions", self.journal.solved, self.total, self.journal.rollouts))
+            self.tell("solutions", self.journal.solved)
 
     def _given_solutions(self, subject: Subject) -> tuple[list[Solution], Counter[str]]:
         known = [trace.outcome for trace in subject.given]
@@ -154,7 +194,7 @@ class LabelJob:
         return [Solution(trace.steps, outcome) for trace, outcome in pairs], Counter()
 
     def _sample_solutions(self, indices: Sequence[int]) -> None:
-        prefixes = [Prefix(self._subject(index).problem) for index in indices]
+        prefixes = [Prefix(self.subject(index).problem) for index in indices]
         seeds = [seed_from(self.settings.seed, "solutions", prefix.problem.id) for prefix in prefixes]
         before = self._cover.usage.copy()
         groups = self._sample(self._cover, prefixes, self.settings.n_cov, seeds)
@@ -206,7 +246,7 @@ class LabelJob:
                     continue
                 still.append(item)
                 for length, count in needs.items():
-                    prefix = Prefix(self._subject(index).problem, solution.steps[:length])
+                    prefix = Prefix(self.subject(index).problem, solution.steps[:length])
                     wanted[index, prefix_digest(prefix.steps)] = prefix, count
             active = still
             self._measure_prefixes(wanted)
@@ -266,13 +306,14 @@ class LabelJob:
         ]
 
     def _sample(
-        self, engine: Engine, prefixes: Sequence[Prefix], n: int, seeds: Sequence[int]
+        self, engine: Engine | EngineAbout, prefixes: Sequence[Prefix], n: int, seeds: Sequence[int]
     ) -> list[list[Completion] | str]:
         """Return each prefix's completions, or why the engine does not take it.
 
         Raises:
             EngineError: the engine is out of order, or takes nothing at all.
         """
+        assert not isinstance(engine, EngineAbout)  # what a pool does is done elsewhere
         try:
             groups = engine.sample(prefixes, n, limits=self._limits, seeds=seeds, stop=self.settings.stop)
             self._answered = True
@@ -308,7 +349,7 @@ class LabelJob:
         return found
 
     def _trace(self, index: int, number: int, solution: Solution, kind: str) -> Trace:
-        subject = self._subject(index)
+        subject = self.subject(index)
         fresh = Trace(subject.problem, solution.steps, source=self._cover.name)
         trace = subject.given[number] if subject.given else fresh
         written = {} if solution.whole is None else {"written": solution.whole}

@@ -151,6 +151,18 @@ class Journal:
         for entry in done:
             self._take(entry, count=True)
 
+    def entries(self) -> dict[int, list[dict[str, Any]]]:
+        """Return, by problem, entries that say what is finished of those that are open."""
+        found = {number: [solutions_entry(number, group, {})] for number, group in self.solutions.items()}
+        for key, tally in self.tallies.items():
+            made, of = 0, found.setdefault(key[0], [])
+            for successes, count in tally.rounds:
+                of.append(rollouts_entry(key, 0, made, successes, count, {}))
+                made += count
+            if tally.refused is not None:
+                of.append(refused_entry(key, 0, tally.refused))
+        return found
+
     def close(self) -> None:
         """Close the file."""
         self._lines.close()

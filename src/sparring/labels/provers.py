@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from sparring.errors import SettingsError
-from sparring.fingerprints import folder_identity
+from sparring.fingerprints import folder_identity, model_content
 from sparring.http_client import Patience
 from sparring.labels.settings import LabelSettings, ServerSettings, SolverSettings, parse_prover
 from sparring.models import TINY_POLICY
@@ -28,6 +28,7 @@ from sparring.rollouts.local import LocalEngine
 from sparring.rollouts.server import ServerEngine
 from sparring.rollouts.vllm_offline import SCHEME, VllmEngine, is_vllm, vllm_folder
 from sparring.traces.spans import Layout
+from sparring.worlds.world import require_words
 
 
 def load_engines(settings: LabelSettings) -> tuple[Engine, Engine]:
@@ -42,6 +43,20 @@ def load_engines(settings: LabelSettings) -> tuple[Engine, Engine]:
     finisher_name = other or settings.policy
     finisher = load_engine(finisher_name, settings)
     return (finisher if cover_name == finisher_name else load_engine(cover_name, settings)), finisher
+
+
+def load_worded_engines(settings: LabelSettings) -> tuple[Engine, Engine]:
+    """Return the same, where they know the words of the world whose problems they get.
+
+    Raises:
+        SettingsError: one does not.
+    """
+    engines = load_engines(settings)
+    if settings.data is None:
+        for engine in engines:
+            if isinstance(engine, LocalEngine):
+                require_words(settings.world, engine.tokenizer, engine.name)
+    return engines
 
 
 def load_engine(policy: str, settings: SolverSettings) -> Engine:
@@ -97,6 +112,27 @@ def server_key(server: ServerSettings) -> str | None:
 def is_server(policy: str) -> bool:
     """Whether a policy is named by a server's address."""
     return policy.startswith(("http://", "https://"))
+
+
+def policies_of(settings: LabelSettings) -> list[str]:
+    """Return the policies that take part, by name."""
+    other = parse_prover(settings.prover).policy
+    return [settings.policy, *([] if other is None else [other])]
+
+
+def settled_policy(policy: str) -> str:
+    """Return a folder's whole path, for processes that work elsewhere; a name or an address as it is."""
+    if is_vllm(policy):
+        return SCHEME + settled_policy(vllm_folder(policy))
+    return policy if is_server(policy) or not Path(policy).exists() else str(Path(policy).absolute())
+
+
+def policy_content(policy: str) -> str:
+    """Return a name for what the policy is now that is the same on every machine; a server's is its address."""
+    if is_vllm(policy):
+        return SCHEME + policy_content(vllm_folder(policy))
+    folder = Path(resolve_model(policy)) if not is_server(policy) else Path("/nonexistent")
+    return model_content(folder) if folder.is_dir() else policy
 
 
 def policy_identity(policy: str) -> str:

@@ -15,6 +15,7 @@ from sparring.errors import SettingsError
 from sparring.labels.command import label_files
 from sparring.labels.job import TRACES_FILE, labelled_values
 from sparring.labels.settings import LabelSettings
+from sparring.pool import PoolSettings
 from sparring.progress.logs import logged_traces
 from sparring.progress.provers import ProverComparison, compare_provers, comparison_metrics, comparison_table
 from sparring.runs import write_metrics
@@ -47,11 +48,12 @@ def label_and_compare(
     samples: bool = False,
     license: str = "unknown",
     console: Console,
+    pool: PoolSettings | None = None,
 ) -> None:
     """Label solutions; where asked, write them as a data set to share, and end with the comparison of provers."""
     if compare_provers:
         refuse_other_provers(settings)
-    label_files(settings, out, console)
+    label_files(settings, out, console, pool=pool)
     if samples:
         count = write_samples(
             out / FOLDER,

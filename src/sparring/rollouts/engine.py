@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from sparring.errors import SparringError
 from sparring.rollouts.thinking import Tags
@@ -172,6 +172,31 @@ class TakesAdapters(Engine, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class EngineAbout:
+    """What is known here of an engine that is elsewhere, in the actors of a pool.
+
+    Attributes:
+        name: of the engine, like the next one.
+        reproducible: whether it is.
+        layout: of its prompts (`traces.spans.Layout`), where it has one.
+        positions: most tokens of a prompt with its completion, where known.
+        usage: what all of them have done, as far as it was told.
+    """
+
+    name: str
+    reproducible: bool
+    layout: Any = None
+    positions: int | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+def about_engine(engine: Engine) -> EngineAbout:
+    """Return what is to be told of an engine elsewhere."""
+    layout, positions = getattr(engine, "layout", None), getattr(engine, "positions", None)
+    return EngineAbout(engine.name, engine.reproducible, layout, positions)
+
+
 def next_steps(
     engine: Engine,
     prefixes: Sequence[Prefix],
@@ -223,7 +248,7 @@ def split_completion(text: str, separator: str = SEPARATOR) -> tuple[str, ...]:
     return tuple(step.strip() for step in text.split(separator) if step.strip())
 
 
-def room_note(engine: Engine, limits: Limits) -> str | None:
+def room_note(engine: Engine | EngineAbout, limits: Limits) -> str | None:
     """Return what to tell a user whose policy has hardly room for completions as long as they may be by default."""
     positions = getattr(engine, "positions", None)
     if not limits.fit or positions is None or positions >= 2 * limits.max_new_tokens:

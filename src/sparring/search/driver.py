@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,10 @@ class Found:
     seconds: float
 
 
+Searched = tuple[Found, Callable[[], Mapping[str, Any]]]
+"""What was found of a problem, and what gives the record of its tree."""
+
+
 @dataclass(slots=True)
 class _Flight:
     task: Task
@@ -134,15 +139,38 @@ def run_search(
         SearchError: scores that are no numbers, or no problem could be searched.
         EngineError: the engine is out of order.
     """
-    if method not in METHODS:
-        raise SettingsError(f"no search method {method!r}{did_you_mean(method, METHODS)}")
-    if n < 1:
-        raise SettingsError(f"n must be at least 1, got {n}")
-    numbers = {problem.id: index for index, problem in enumerate(problems)}
-    if len(numbers) < len(problems):
-        twice = next(one.id for index, one in enumerate(problems) if numbers[one.id] != index)
-        raise DataError(f"two problems have the id {twice!r}", field="id")
+    _check(method, problems, n)
     run = _Run(engine, scorer, prover, value, settings)
+    return search_kept(
+        lambda waiting: _searched(method, waiting, run, settings, n),
+        method,
+        problems,
+        settings,
+        n=n,
+        journal=journal,
+        trees=trees,
+        identity=identity,
+        progress=progress,
+    )
+
+
+def search_kept(
+    search: Callable[[Sequence[Problem]], Iterator[Searched]],
+    method: str,
+    problems: Sequence[Problem],
+    settings: MethodSettings,
+    *,
+    n: int,
+    journal: Path | None = None,
+    trees: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Found]:
+    """Search the problems that are not in the journal with `search`; return what was found of all, in their order.
+
+    What `search` yields may have any order; a problem that it leaves out is missing. All else is as in `run_search`.
+    """
+    numbers = _check(method, problems, n)
     job = {
         "method": method,
         "n": n,
@@ -151,7 +179,6 @@ def run_search(
         **(identity or {}),
     }
     results: dict[str, Found] = {}
-    flights: list[_Flight] = []
     with ExitStack() as stack:
         kept = None
         if journal is not None:
@@ -162,10 +189,58 @@ def run_search(
             drawn = stack.enter_context(Journal(trees, job, lambda record: record["problem"]))
         if progress is not None:
             progress(len(results))
-        waiting = [problem for problem in reversed(problems) if problem.id not in results]
-        last = time.perf_counter()
-        # An engine in this process need not read a prefix again that it has just written.
-        stack.enter_context(getattr(engine, "keeping", nullcontext)())
+        for found, tree in search([problem for problem in problems if problem.id not in results]):
+            results[found.problem] = found
+            wanted = drawn is not None and numbers[found.problem] < MOST_TREES
+            if drawn is not None and wanted and found.problem not in drawn.found:
+                drawn.add({"problem": found.problem, **tree()})
+            if kept is not None:
+                kept.add(to_json(found)[0])
+            if progress is not None:
+                progress(1)
+    ordered = [results[problem.id] for problem in problems if problem.id in results]
+    refusal = next((found.refusal for found in ordered if found.refusal), None)
+    if refusal is not None and not any(found.candidates for found in ordered):
+        raise NothingFoundError(f"nothing was found for any problem: {refusal}")
+    return ordered
+
+
+def _check(method: str, problems: Sequence[Problem], n: int) -> dict[str, int]:
+    """Return the problems' numbers by their ids, if they and the method can be used."""
+    if method not in METHODS:
+        raise SettingsError(f"no search method {method!r}{did_you_mean(method, METHODS)}")
+    if n < 1:
+        raise SettingsError(f"n must be at least 1, got {n}")
+    numbers = {problem.id: index for index, problem in enumerate(problems)}
+    if len(numbers) < len(problems):
+        twice = next(one.id for index, one in enumerate(problems) if numbers[one.id] != index)
+        raise DataError(f"two problems have the id {twice!r}", field="id")
+    return numbers
+
+
+def searched(
+    method: str,
+    problems: Sequence[Problem],
+    engine: Engine,
+    scorer: StepScorer,
+    settings: MethodSettings,
+    *,
+    n: int,
+    prover: StepScorer | None = None,
+    value: StepScorer | None = None,
+) -> Iterator[Searched]:
+    """Yield what is found of each problem, and what gives the record of its tree, as they are finished (`run_search`)."""
+    return _searched(method, problems, _Run(engine, scorer, prover, value, settings), settings, n)
+
+
+def _searched(
+    method: str, problems: Sequence[Problem], run: _Run, settings: MethodSettings, n: int
+) -> Iterator[Searched]:
+    flights: list[_Flight] = []
+    waiting = list(reversed(problems))
+    last = time.perf_counter()
+    # An engine in this process need not read a prefix again that it has just written.
+    with getattr(run.engine, "keeping", nullcontext)():
         while waiting or flights:
             done: list[tuple[_Flight, list[State]]] = []
             while waiting and len(flights) < settings.in_flight:
@@ -182,19 +257,7 @@ def run_search(
                 now = time.perf_counter()
                 found = _found(flight.task, states, now - last)
                 last = now
-                results[found.problem] = found
-                wanted = drawn is not None and numbers[found.problem] < MOST_TREES
-                if drawn is not None and wanted and found.problem not in drawn.found:
-                    drawn.add({"problem": found.problem, **flight.tree.record(states, found.chosen)})
-                if kept is not None:
-                    kept.add(to_json(found)[0])
-            if progress is not None and done:
-                progress(len(done))
-    ordered = [results[problem.id] for problem in problems]
-    refusal = next((found.refusal for found in ordered if found.refusal), None)
-    if refusal is not None and not any(found.candidates for found in ordered):
-        raise NothingFoundError(f"nothing was found for any problem: {refusal}")
-    return ordered
+                yield found, partial(flight.tree.record, states, found.chosen)
 
 
 def _advance(

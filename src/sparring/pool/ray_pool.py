@@ -1,0 +1,497 @@
+"""A pool of Ray actors, on this machine or on a cluster: the mapper for jobs that one process is too slow for.
+
+    with RayPool(make_worker, PoolSettings(actors=8)) as pool:
+        for item, result in pool.map(batches, known=…, keep=…):
+            ...
+
+The driver (this process) reads batches ahead, hands every actor one to work on and one to go on with, and gives results
+out in order. An actor that dies, that takes longer than it may, or whose worker breaks is replaced, where the cluster has
+room, and what it had is given to another. A batch that actors die of again and again is taken apart, and an item that they
+die of alone is left out (`Lost`). Ray decides where actors run and finds out about lost nodes; it is told not to restart or
+retry anything, so that who counts is one.
+
+Contract: as `items.py` says; results do not depend on actors, their number, or what happened to them. (One exception: a
+batch that was taken apart is computed item by item, and what a model makes of an item may then differ in its last digits.)
+An actor that comes later with another model is refused (`SettingsError`): somebody changed it while the job ran.
+
+A cluster of its own listens on the loopback interface only and asks for a token that is made for it; one that is joined
+is as safe as it was set up (docs/cluster.md): whoever can talk to a Ray cluster can run code on it.
+
+Not here: what runs in an actor (`actors.py`), which journal keeps results (the commands').
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Self, TypeVar
+
+from sparring.errors import SettingsError, SparringError, install_extra, needs
+from sparring.pool.actors import Broken, Done, Host, Refused, Started
+from sparring.pool.items import Item, Lost
+from sparring.pool.settings import PoolSettings
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_QUEUE = 2
+"""Batches that an actor has: the one at work, and one to go on with."""
+_TICK, _LOOK = 1.0, 10.0  # seconds between looks at the clock, and at the cluster
+_NO_ROOM = 1800.0
+"""Seconds without a single actor after which a job is given up."""
+
+
+class PoolError(SparringError):
+    """The cluster cannot do the work: it is not there, has no room, or all actors die while they start."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """Places of a batch that an actor is given at once."""
+
+    number: int
+    places: tuple[int, ...]
+    deaths: int = 0
+
+
+@dataclass(slots=True)
+class _Slot(Generic[T, R]):
+    """A batch that was read and is not given out yet; `open` places still wait for their result."""
+
+    items: Sequence[Item[T]]
+    results: list[R | Lost | None]
+    open: int
+    error: SparringError | None = None
+
+
+@dataclass(slots=True)
+class _Actor:
+    handle: Any
+    starting: Any
+    place: str = ""
+    queue: deque[tuple[Any, _Work]] = field(default_factory=deque)
+    since: float = 0.0
+
+    @property
+    def ready(self) -> bool:
+        return self.starting is None
+
+    @property
+    def awaited(self) -> Any:
+        """What it answers next; None: nothing."""
+        return self.starting if self.starting is not None else self.queue[0][0] if self.queue else None
+
+
+class RayPool(Generic[T, R]):
+    """A pool; a context manager, within which the actors live.
+
+    Args:
+        make_worker: makes a worker in an actor; must be picklable, and what it names must be on every node.
+        settings: of the pool.
+        tell: is told what happens to actors, for people.
+
+    Raises:
+        MissingPackageError: Ray is not installed.
+        PoolError: no such cluster.
+    """
+
+    def __init__(
+        self,
+        make_worker: Callable[[], Any],
+        settings: PoolSettings,
+        *,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        _environment(settings)
+        with needs("--engine ray", "ray", install_extra("ray")):
+            import ray
+        self._ray, self._make, self.settings = ray, make_worker, settings
+        self._tell = tell
+        self._actors: list[_Actor] = []
+        self._first: Started | None = None
+        self._own = False
+        self._room, self._deaths_in_start = 0, 0
+        self._looked: float | None = None
+        self._began = self._alive = time.monotonic()
+        self.lost: list[Lost] = []
+        self.done = 0
+        self.deaths: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        if not self._ray.is_initialized():
+            self._connect()
+            self._own = True
+        self._began = self._alive = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for actor in self._actors:
+            self._kill(actor)
+        self._actors.clear()
+        if self._own:
+            self._ray.shutdown()
+            self._own = False
+
+    @property
+    def status(self) -> str:
+        """How the pool is, in a few words: actors at work, rate, deaths."""
+        ready = sum(actor.ready for actor in self._actors)
+        rate = self.done / max(time.monotonic() - self._began, 1e-9)
+        died = sum(self.deaths.values())
+        return f"{ready} actors, {rate:.3g}/s" + (f", {died} replaced" if died else "")
+
+    def about(self) -> Any:
+        """Return what the first worker says of its model (`items.Worker.about`); starts it if need be."""
+        nothing: _Job[T, R] = _Job((), None, None, [])
+        while self._first is None:
+            self._staff(1)
+            self._collect(nothing)
+        return self._first.about
+
+    def share(self, items: int, most: int) -> int:
+        """Return how large batches of so many items should be for every actor to have some, at most `most`."""
+        return max(1, min(most, -(-items // (_QUEUE * self._wanted(items)))))
+
+    # --- the map -----------------------------------------------------------------------------------------------
+
+    def map(
+        self,
+        batches: Iterable[Sequence[Item[T]]],
+        *,
+        known: Callable[[Item[T]], R | None] | None = None,
+        keep: Callable[[Item[T], R], None] | None = None,
+        ordered: bool = True,
+    ) -> Iterator[tuple[Item[T], R | Lost]]:
+        """Yield each item with its result (see `items.Mapper.map`); where order does not matter, batches as they come."""
+        job: _Job[T, R] = _Job(batches, known, keep, self.lost, ordered=ordered)
+        try:
+            while True:
+                yield from job.finished()
+                job.read(self.settings.in_flight * max(1, self._wanted(1 << 30)))
+                if job.over:
+                    return
+                if job.done is not None:
+                    continue
+                self._staff(len(job.waiting) + sum(len(actor.queue) for actor in self._actors))
+                self._assign(job)
+                self._collect(job)
+        finally:
+            for actor in [one for one in self._actors if one.queue]:  # what it does is of no use any more
+                self._kill(actor)
+                self._actors.remove(actor)
+
+    def _assign(self, job: _Job[T, R]) -> None:
+        """Give waiting batches to those that have least to do."""
+        ready = [actor for actor in self._actors if actor.ready]
+        while job.waiting and ready:
+            actor = min(ready, key=lambda one: len(one.queue))
+            idle = sum(not one.queue for one in self._actors)
+            if len(actor.queue) >= _QUEUE or (actor.queue and len(job.waiting) <= idle):
+                return  # the last ones are for those that are about to start
+            work = job.waiting.popleft()
+            values = [job.slots[work.number].items[place].value for place in work.places]
+            try:
+                reference = actor.handle.work.remote(values)
+            except self._ray.exceptions.RayError as error:
+                job.waiting.appendleft(work)
+                self._bury(actor, job, self._words(error, actor.place))
+                ready.remove(actor)
+                continue
+            if not actor.queue:
+                actor.since = time.monotonic()
+            actor.queue.append((reference, work))
+
+    def _collect(self, job: _Job[T, R]) -> None:
+        """Wait until something is answered, or a while; take what is there."""
+        awaited = {actor.awaited: actor for actor in self._actors if actor.awaited is not None}
+        if not awaited:
+            time.sleep(_TICK / 10)
+        else:
+            ready, _ = self._ray.wait(list(awaited), num_returns=1, timeout=_TICK)
+            ready += self._ray.wait(list(awaited), num_returns=len(awaited), timeout=0)[0]
+            for reference in dict.fromkeys(ready):
+                self._take(awaited[reference], reference, job)
+        limit = self.settings.seconds_per_item
+        now = time.monotonic()
+        for actor in list(self._actors):
+            if actor.ready and actor.queue and limit is not None:
+                allowed = limit * len(actor.queue[0][1].places)
+                if now - actor.since > allowed:
+                    self._bury(actor, job, f"no answer within {allowed:g} s from {actor.place}")
+        if any(actor.ready for actor in self._actors):
+            self._alive = now
+        elif now - self._alive > _NO_ROOM:
+            raise PoolError(f"no actor came to life in {_NO_ROOM:g} s: {self._asked()}")
+
+    def _take(self, actor: _Actor, reference: Any, job: _Job[T, R]) -> None:
+        """Take one answer of an actor, or its death."""
+        try:
+            answer = self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            self._bury(actor, job, self._words(error, actor.place))
+            return
+        if isinstance(answer, Broken):
+            self._bury(actor, job, f"{answer.why} ({answer.place})")
+        elif not actor.ready:
+            self._welcome(actor, answer)
+        else:
+            _, work = actor.queue.popleft()
+            actor.since = time.monotonic()
+            if isinstance(answer, Refused):
+                job.refused(work, answer.error)
+            else:
+                assert isinstance(answer, Done)
+                self.done += len(work.places)
+                job.took(work, answer.results)
+
+    # --- actors ------------------------------------------------------------------------------------------------
+
+    def _staff(self, works: int) -> None:
+        """Start actors until there are as many as there is room and work for."""
+        missing = self._wanted(works) - len(self._actors)
+        for _ in range(missing):
+            cpus, gpus = self.settings.cpus_per_actor, self._gpus()
+            remote = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0)(Host)
+            handle = remote.remote(self._make, int(cpus))
+            self._actors.append(_Actor(handle, handle.start.remote()))
+
+    def _welcome(self, actor: _Actor, answer: Started | Refused) -> None:
+        """Take a new actor in.
+
+        Raises:
+            SparringError: its worker cannot be made, or has another model than the others.
+        """
+        if isinstance(answer, Refused):
+            raise answer.error if self._own else PoolError(f"{answer.error} ({answer.place})")
+        actor.starting, actor.place, self._deaths_in_start = None, answer.place, 0
+        if self._first is None:
+            self._first = answer
+        elif answer.identity != self._first.identity:
+            before = self._first.identity or "none"
+            raise SettingsError(
+                f"the model changed while the job ran: {answer.place} found {answer.identity or 'none'}, those before it "
+                f"{before}; what is finished is kept: put the first model back and start again, or choose another --out"
+            )
+
+    def _bury(self, actor: _Actor, job: _Job[T, R], why: str) -> None:
+        """Note that an actor died, and of what; the others get what it had.
+
+        Raises:
+            PoolError: actors die one after the other before any of them has started.
+        """
+        self._actors.remove(actor)
+        self._kill(actor)
+        self.deaths[why] += 1
+        if not actor.ready:
+            self._deaths_in_start += 1
+            if self._deaths_in_start >= max(3, self.settings.deaths):
+                raise PoolError(f"{self._deaths_in_start} actors died while they started; the last: {why}")
+            self._tell(f"an actor died while it started ({why}); another takes its place")
+            return
+        held = [work for _, work in actor.queue]
+        blamed = job.died(held[0], why, self.settings.deaths) if held else ""
+        job.waiting.extendleft(reversed(held[1:]))  # they had no part in it
+        self._tell(f"an actor is replaced: {why}{blamed}")
+
+    def _kill(self, actor: _Actor) -> None:
+        with contextlib.suppress(Exception):
+            self._ray.kill(actor.handle, no_restart=True)
+
+    def _words(self, error: Exception, place: str) -> str:
+        """Return how an actor ended, in a line."""
+        place = place or "an actor"
+        lines = str(error).strip().splitlines() or [""]
+        if "creation task" in lines[0]:  # what it was to be made of could not be read there
+            return lines[-1]
+        text, kind = " ".join(lines), type(error).__name__
+        if kind == "OutOfDiskError":
+            return f"the disk of the node of {place} is full"
+        if kind == "OutOfMemoryError" or "running low on memory" in text:
+            return f"{place} was ended for want of memory"
+        if "node" in text and ("node was dead" in text or "node died" in text or "node is dead" in text):
+            return f"the node of {place} died"
+        return f"{place} died"
+
+    # --- the cluster -------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        address = self.settings.address or os.environ.get("RAY_ADDRESS") or "local"
+        given: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
+        if address == "local":
+            asked = (self.settings.actors or 1) * self.settings.cpus_per_actor
+            given |= {"num_cpus": max(os.cpu_count() or 1, int(-(-asked // 1))), "include_dashboard": False}
+        host, _, port = address.rpartition(":")
+        if host and port.isdecimal():  # Ray would try for a minute
+            try:
+                socket.create_connection((host, int(port)), timeout=10).close()
+            except OSError as error:
+                raise PoolError(f"no Ray cluster at '{address}': {error.strerror or error}") from error
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            self._ray.init(**given)
+        except (ConnectionError, ValueError, RuntimeError, self._ray.exceptions.RayError) as error:
+            raise PoolError(f"no Ray cluster at '{address}': {' '.join(str(error).split())[:300]}") from error
+        finally:
+            for number, handler in before.items():  # Ray puts its own in place of ours
+                with contextlib.suppress(ValueError):
+                    signal.signal(number, handler)
+
+    def _wanted(self, works: int) -> int:
+        """Return how many actors there should be for so much work."""
+        now = time.monotonic()
+        if self._looked is None or now - self._looked > _LOOK:
+            self._looked = now
+            self._room = self._fitting()
+        return min(works, self.settings.actors or max(1, self._room))
+
+    def _fitting(self) -> int:
+        """Return how many actors the nodes that are alive have room for."""
+        cpus, gpus = self.settings.cpus_per_actor, self._gpus()
+        room = 0
+        for node in self._ray.nodes():
+            if node["Alive"]:
+                has = node["Resources"]
+                limits = [has.get("CPU", 0) / cpus] if cpus else []
+                limits += [has.get("GPU", 0) / gpus] if gpus else []
+                room += int(min(limits, default=has.get("CPU", 1)))
+        return room
+
+    def _gpus(self) -> float:
+        if self.settings.gpus_per_actor is not None:
+            return self.settings.gpus_per_actor
+        return float("GPU" in self._ray.cluster_resources())
+
+    def _asked(self) -> str:
+        have = self._ray.cluster_resources()
+        return (
+            f"one asks for {self.settings.cpus_per_actor:g} cores and {self._gpus():g} GPUs on one node, the cluster has "
+            f"{have.get('CPU', 0):g} and {have.get('GPU', 0):g} in all"
+        )
+
+
+class _Job(Generic[T, R]):
+    """One map: what was read, what waits, what is finished and not given out.
+
+    Of the items of one key that are held, the first owns it: its result is that of all.
+    """
+
+    def __init__(
+        self,
+        batches: Iterable[Sequence[Item[T]]],
+        known: Callable[[Item[T]], R | None] | None,
+        keep: Callable[[Item[T], R], None] | None,
+        lost: list[Lost],
+        *,
+        ordered: bool = True,
+    ) -> None:
+        self._batches, self._known, self._keep, self._lost = iter(batches), known, keep, lost
+        self._ordered = ordered
+        self._read = 0
+        self._exhausted = False
+        self._places: dict[str, list[tuple[int, int]]] = {}
+        self.slots: dict[int, _Slot[T, R]] = {}
+        self.waiting: deque[_Work] = deque()
+
+    @property
+    def over(self) -> bool:
+        return self._exhausted and not self.slots
+
+    @property
+    def done(self) -> int | None:
+        """The number of the next batch that can be given out."""
+        for number, slot in self.slots.items():  # in the order in which they were read
+            if slot.error is not None or not slot.open:
+                return number
+            if self._ordered:
+                return None
+        return None
+
+    def read(self, most: int) -> None:
+        """Read ahead until so many batches are held."""
+        while len(self.slots) < most and not self._exhausted:
+            batch = next(self._batches, None)
+            if batch is None:
+                self._exhausted = True
+                return
+            number, self._read = self._read, self._read + 1
+            results: list[R | Lost | None] = [self._known(item) if self._known else None for item in batch]
+            self.slots[number] = _Slot(batch, results, sum(result is None for result in results))
+            for place, item in enumerate(batch):
+                if results[place] is None:
+                    self._places.setdefault(item.key, []).append((number, place))
+            # As a whole or not at all: what a model makes of an item may hang on what is beside it.
+            if any(self._owns(number, place) for place in range(len(batch))):
+                self.waiting.append(_Work(number, tuple(range(len(batch)))))
+
+    def finished(self) -> Iterator[tuple[Item[T], R | Lost]]:
+        """Give out the batches whose turn it is."""
+        while (number := self.done) is not None:
+            slot = self.slots.pop(number)
+            if slot.error is not None:
+                raise slot.error
+            for item, result in zip(slot.items, slot.results, strict=True):
+                assert result is not None
+                yield item, result
+
+    def took(self, work: _Work, results: Sequence[R]) -> None:
+        """Take the results of a work."""
+        for place, result in zip(work.places, results, strict=True):
+            self._set(work.number, place, result)
+
+    def refused(self, work: _Work, error: SparringError) -> None:
+        """Note that a worker refused a batch: it is raised when its turn comes."""
+        self.slots[work.number].error = error
+
+    def died(self, work: _Work, why: str, most: int) -> str:
+        """Note that an actor died of a work; return what is said about that."""
+        work.deaths += 1
+        if work.deaths < most:
+            self.waiting.appendleft(work)
+            return ""
+        owned = [place for place in work.places if self._owns(work.number, place)]
+        if len(work.places) > 1:
+            self.waiting.extendleft(_Work(work.number, (place,)) for place in reversed(owned))
+            return f"; {len(owned)} items of which {work.deaths} actors died are now tried one by one"
+        item = self.slots[work.number].items[work.places[0]]
+        lost = Lost(item.key, item.name, why, work.deaths)
+        self._lost.append(lost)
+        self._set(work.number, work.places[0], lost)
+        return f"; {item.name!r} is left out"
+
+    def _owns(self, number: int, place: int) -> bool:
+        """Whether the result of a place is awaited, and no earlier one has its key."""
+        held = self._places.get(self.slots[number].items[place].key)
+        return held is not None and held[0] == (number, place)
+
+    def _set(self, number: int, place: int, result: R | Lost) -> None:
+        if not self._owns(number, place):
+            return
+        item = self.slots[number].items[place]
+        for other, at in self._places.pop(item.key):
+            self.slots[other].results[at] = result
+            self.slots[other].open -= 1
+        if self._keep is not None and not isinstance(result, Lost):
+            self._keep(item, result)
+
+
+def _environment(settings: PoolSettings) -> None:
+    """Set what Ray reads from the environment when it is imported and when it starts, where nobody has set it."""
+    known = sys.modules.get("ray")
+    if known is not None and known.is_initialized():
+        return  # the cluster is there: what is set now would not fit it
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if settings.address is None and "RAY_ADDRESS" not in os.environ:
+        os.environ.setdefault(
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
+        )  # only listen on the loopback interface
+        if "RAY_AUTH_MODE" not in os.environ:
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

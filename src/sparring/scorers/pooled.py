@@ -1,0 +1,163 @@
+"""A PRM in the actors of a pool (`--engine ray`): every actor has the folder's model, or a client of the server.
+
+Contract: as `door.py` says; scores are those of one process, since every batch goes to one actor as it is. The driver loads
+no model: what is to be known of it, the first actor says. A folder must be where it is named on every node, with one and
+the same content.
+
+Not here: batches, journals (`evaluation/scores.py`), the pool itself (`pool/ray_pool.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from sparring.errors import DataError
+from sparring.fingerprints import Identity, model_content
+from sparring.http_client import is_address
+from sparring.pool import Here, Item, Lost, LostError, Mapper, PoolSettings, content_key
+from sparring.pool.ray_pool import RayPool
+from sparring.scorers.door import Reading, StepScorer, open_scorer
+from sparring.streams import windows
+from sparring.traces.records import Trace
+
+BATCH = 64
+"""Traces that are scored together; the scorer makes its own batches within."""
+
+Rows = Sequence[Sequence[float]]
+
+
+class About(NamedTuple):
+    """What a worker says of its scorer (see `door.StepScorer`)."""
+
+    identity: Identity
+    sidecar: Reading
+    threshold: float | None
+    threshold_rule: str
+
+    @classmethod
+    def of(cls, scorer: StepScorer) -> About:
+        """Return what is to be told of a scorer."""
+        return cls(scorer.identity, scorer.sidecar, scorer.threshold, scorer.threshold_rule)
+
+
+def settled(source: str | Path) -> str:
+    """Return a folder's whole path, for processes that work elsewhere; a name or an address as it is."""
+    return str(source) if is_address(source) or not Path(source).exists() else str(Path(source).absolute())
+
+
+def source_content(source: str | Path, scorer: StepScorer) -> str:
+    """Return a name for what scores now that is the same on every machine."""
+    if is_address(source):
+        return scorer.identity.key
+    from sparring.models.loading import resolve_model
+
+    folder = Path(resolve_model(source))
+    return model_content(folder) if folder.is_dir() else str(source)
+
+
+@dataclass(frozen=True)
+class ScorerMaker:
+    """Makes scoring workers, each from its own node's disk.
+
+    Attributes:
+        source: a PRM's folder or a server's address.
+        device: of a folder.
+        dtype: of a folder.
+    """
+
+    source: str
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def __call__(self) -> ScoringWorker:
+        """Load the model, or ask the server who it is."""
+        return ScoringWorker(open_scorer(self.source, device=self.device, dtype=self.dtype), self.source)
+
+
+class ScoringWorker:
+    """Scores batches of traces in an actor."""
+
+    def __init__(self, scorer: StepScorer, source: str) -> None:
+        self.identity, self.about = source_content(source, scorer), About.of(scorer)
+        self._score = batch_scores(scorer)
+
+    def __call__(self, traces: Sequence[Trace]) -> Rows:
+        """Return one list of scores per trace."""
+        return self._score(traces)
+
+
+class PooledScorer:
+    """The scorer that a driver has; `scoring` makes one.
+
+    Attributes:
+        mapper: the pool, for loops that hand it batches themselves.
+    """
+
+    def __init__(self, mapper: RayPool[Trace, Sequence[float]]) -> None:
+        self.mapper = mapper
+        about: About = mapper.about()
+        self.identity, self.sidecar, self.threshold, self.threshold_rule = about
+
+    def score(
+        self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None
+    ) -> list[list[float]]:
+        """Return one list of scores per trace (see `door.StepScorer`).
+
+        Raises:
+            LostError: actors died of a trace.
+        """
+        items = (Item(content_key(index), trace.problem.id, trace) for index, trace in enumerate(traces))
+        rows = []
+        for _, row in self.mapper.map(windows(items, BATCH)):
+            if isinstance(row, Lost):
+                raise LostError([row], "Nothing else was written down.")
+            rows.append(list(row))
+            if progress is not None:
+                progress(1)
+        return rows
+
+
+@contextmanager
+def scoring(
+    source: str | Path,
+    pool: PoolSettings,
+    tell: Callable[[str], None],
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Iterator[PooledScorer]:
+    """Give the scorer of a folder or of a server in a pool, which ends with the block.
+
+    Raises:
+        SettingsError, CheckpointError, ServerError: as `door.open_scorer`.
+        PoolError: the cluster cannot be used.
+    """
+    with RayPool[Trace, Sequence[float]](
+        ScorerMaker(settled(source), device, dtype), pool, tell=tell
+    ) as mapper:
+        yield PooledScorer(mapper)
+
+
+def mapper_of(scorer: StepScorer) -> Mapper[Trace, Sequence[float]]:
+    """Return what maps batches of traces to scores: the scorer's pool, or this process."""
+    return scorer.mapper if isinstance(scorer, PooledScorer) else Here(batch_scores(scorer))
+
+
+def batch_scores(scorer: StepScorer) -> Callable[[Sequence[Trace]], Rows]:
+    """Return the function that scores a batch.
+
+    Raises:
+        DataError: (when called) the scorer does not return one row per trace.
+    """
+
+    def score(traces: Sequence[Trace]) -> Rows:
+        found = scorer.score(traces)
+        if len(found) != len(traces):
+            raise DataError(f"the scorer returned {len(found)} rows for {len(traces)} traces")
+        return found
+
+    return score
