@@ -23,7 +23,7 @@ version = release = sparring.__version__
 root_doc = "README"
 smartquotes = False
 include_patterns = [
-    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "benchmarks/results/*.md",
+    "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/*.md", "benchmarks/results/*.md",
     "src/sparring/worlds/tiny_chain_policy/README.md",
 ]  # fmt: skip
 exclude_patterns = [".*", "build", "runs", "models", "tests"]

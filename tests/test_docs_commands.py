@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 from fake_scorers import FakeJudge, FakeSparring, yes_or_no
 from fake_server import FakeServer
+from fake_vllm import FakeVllm, vllm  # noqa: F401 - a fixture
 from family_sources import make_qwen_math
 from format_records import RECORDS, shepherd
 from page_outputs import WIDTH, sessions
@@ -231,6 +232,8 @@ def test_what_is_shown_runs(
     server: FakeServer,
     scorer: FakeSparring,
     judge: FakeJudge,
+    vllm: object,  # noqa: F811
+    request: pytest.FixtureRequest,
 ) -> None:
     folder = tmp_path / "here"
     shutil.copytree(workshop, folder)
@@ -247,6 +250,11 @@ def test_what_is_shown_runs(
         assert name in SMALLER, f"say in SMALLER how '{name}' is made small"
         words = [re.sub(r"judge\+https?://[^/]+/", f"judge+http://{judge.host}/", word) for word in words]
         words = smaller(words, SMALLER[name].split(), server, scorer, folder, number)
+        if any(word.startswith("sampler=") for word in words):
+            beside = FakeVllm(folder / "models" / "policy")
+            request.addfinalizer(beside.server_close)
+            request.addfinalizer(beside.shutdown)
+            words = [re.sub(r"^sampler=.*", f"sampler={beside.url}", word) for word in words]
         result = CliRunner().invoke(app, words)
         if line in outputs:  # a mistake that is shown is meant
             said = result.output.replace(scorer.host, "127.0.0.1:8000").strip("\n").splitlines()
@@ -290,6 +298,9 @@ def smaller(
     """Return a command's words with less work, its server at hand, and no run where there is one already."""
     if "--explain" in words:
         return words
+    pooled = {"--engine", "--pool"}  # tests/test_pool.py runs commands on a cluster
+    before = ["", *words]
+    words = [word for word, last in zip(words, before, strict=False) if not {word, last} & pooled]
     keys = {word.partition("=")[0] for word in less}
     words = [word for word in words if word.partition("=")[0] not in keys]
     words = [re.sub(r"(?<!\+)http://[^/]+/v1", server.url, word) for word in words]

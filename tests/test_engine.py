@@ -24,7 +24,7 @@ from sparring.rollouts.engine import (
     solutions,
     split_completion,
 )
-from sparring.rollouts.local import LocalEngine
+from sparring.rollouts.local import LocalEngine, fitted_prompt
 from sparring.settings_shared import seed_from
 from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, encode
@@ -210,7 +210,9 @@ def test_what_cannot_be_continued_is_refused_by_name(engine, bytes_engine):
 
 
 def test_special_tokens_in_a_question_are_ordinary_characters(bytes_engine):
-    ids = bytes_engine._prompt(prefix(question="a <end> b"), Limits(4))
+    engine = bytes_engine
+    question = prefix(question="a <end> b")
+    ids, _ = fitted_prompt(question, Limits(4), engine.tokenizer, engine.layout, engine.positions)
     assert 0 not in ids
 
 

@@ -26,6 +26,7 @@ from sparring.oracles.sandbox import GUILTLESS_DEATHS, START_ATTEMPTS, Sandbox, 
 
 MEMBER = """
 import os, signal, subprocess, sys, time
+CONFINED = True
 from sparring.traces.verdict import Verdict
 
 def judge(problem, prefix, step):
@@ -219,6 +220,21 @@ def test_what_a_worker_has_given_up_is_refused(box: Sandbox, tmp_path: Path) -> 
     got = {key: row[0].reason.removeprefix("rogue:") for key, row in zip(tried, found, strict=True)}
     assert got == tried, [row[0].detail for row in found]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["secret"]
+
+
+def test_a_member_of_a_users_own_keeps_its_rights_unless_it_says_that_it_needs_none(tmp_path: Path) -> None:
+    body = (
+        "from pathlib import Path\nfrom sparring.traces.verdict import Verdict\n"
+        "def judge(problem, prefix, step):\n"
+        f"    Path({str(tmp_path / 'written')!r}).write_text('x')\n    return Verdict('correct', 'own:wrote')\n"
+    )
+    for name, text, reason in (("free", body, "own:wrote"), ("tight", body + "CONFINED = True\n", "tight:raised")):
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+        box = Sandbox(resolve_members(["arithmetic", f"{tmp_path / name}.py:judge"]), workers=1)
+        [[_, verdict]] = box.verdicts([asked("2 + 2 = 4")])
+        box.close()
+        if name == "free" or "files" in possible():
+            assert verdict.reason == reason
 
 
 def test_a_system_without_any_of_it_gives_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

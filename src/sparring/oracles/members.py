@@ -56,6 +56,11 @@ class Member:
     judge: Callable[..., Any]
     compares: bool
 
+    @property
+    def confined(self) -> bool:
+        """Whether it needs no network, no files and no other processes: ours do not, others say ``CONFINED = True``."""
+        return self.name in MEMBERS or getattr(self.judge, "__globals__", {}).get("CONFINED") is True
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

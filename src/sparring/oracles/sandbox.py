@@ -21,8 +21,9 @@ doing. A worker limits itself: address space on top of what the imports took (RL
 Linux), and processor time per evaluation (RLIMIT_CPU, whole seconds), in case nobody is left to watch the clock.
 
 Before it meets text a worker gives up network, writing, most reading, and other processes (`confinement.py`), where the
-kernel lets it: what text makes a library do stays in the worker. Not protected against: members that mean harm. They are
-trusted code, which does what it likes while it is loaded; and on systems other than Linux nothing is given up.
+kernel lets it: what text makes a library do stays in the worker. A member of a user's own may need them (a compiler, a
+prover, a server): with one in the panel nothing is given up unless its file says ``CONFINED = True``. Not protected
+against: members that mean harm; they are trusted code. On systems other than Linux nothing is given up.
 """
 
 from __future__ import annotations
@@ -391,12 +392,12 @@ def serve(slate: int, parent: int) -> None:
         except SettingsError as error:
             outgoing.write(json.dumps({"error": str(error)}).encode() + b"\n")
             return
-        # What a member imports, reads and connects to while it is loaded is done by now.
-        confine(
-            Path(place).parent
-            for name in setup["members"]
-            if (place := name.rpartition(":")[0]).endswith(".py")
-        )
+        if all(member.confined for member in members):  # what they import and read while loaded is done by now
+            confine(
+                Path(place).parent
+                for name in setup["members"]
+                if (place := name.rpartition(":")[0]).endswith(".py")
+            )
         outgoing.write(b'{"ready": true}\n')
         outgoing.flush()
         os.dup2(silence.fileno(), 2)
