@@ -202,7 +202,9 @@ def test_a_process_ends_with_one_clear_line(tmp_path):
     assert "updates" in error
 
 
-@pytest.mark.parametrize("name", [row.name for row in COMMANDS if row.name != "doctor"])  # needs no more words
+@pytest.mark.parametrize(
+    "name", [row.name for row in COMMANDS if row.name != "doctor"]
+)  # needs no more words
 def test_a_command_can_be_called_without_a_word(name, monkeypatch):
     def stop(*_: object, **__: object) -> None:
         raise SettingsError("called")

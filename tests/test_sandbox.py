@@ -228,7 +228,10 @@ def test_a_member_of_a_users_own_keeps_its_rights_unless_it_says_that_it_needs_n
         "def judge(problem, prefix, step):\n"
         f"    Path({str(tmp_path / 'written')!r}).write_text('x')\n    return Verdict('correct', 'own:wrote')\n"
     )
-    for name, text, reason in (("free", body, "own:wrote"), ("tight", body + "CONFINED = True\n", "tight:raised")):
+    for name, text, reason in (
+        ("free", body, "own:wrote"),
+        ("tight", body + "CONFINED = True\n", "tight:raised"),
+    ):
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
         box = Sandbox(resolve_members(["arithmetic", f"{tmp_path / name}.py:judge"]), workers=1)
         [[_, verdict]] = box.verdicts([asked("2 + 2 = 4")])

@@ -392,7 +392,9 @@ def serve(slate: int, parent: int) -> None:
         except SettingsError as error:
             outgoing.write(json.dumps({"error": str(error)}).encode() + b"\n")
             return
-        if all(member.confined for member in members):  # what they import and read while loaded is done by now
+        if all(
+            member.confined for member in members
+        ):  # what they import and read while loaded is done by now
             confine(
                 Path(place).parent
                 for name in setup["members"]
