@@ -203,7 +203,10 @@ def check_sparring(words: list[str]) -> None:
         assert words[0] in command.commands, f"no command {words[0]}"
         names.append(words[0])
         command, words = command.commands[words[0]], words[1:]
-    context = command.make_context(names[-1], list(words))
+    try:
+        context = command.make_context(names[-1], list(words))
+    except typer.Exit:  # --explain
+        return
     overrides = context.params.get("overrides")
     if overrides:
         load_settings(SETTINGS[tuple(names)], None, overrides)

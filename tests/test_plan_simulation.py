@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from page_outputs import WIDTH, matches, sessions
 from sparring.__main__ import app
+from sparring.errors import SettingsError
 from sparring.planning.command import plan
 from sparring.planning.settings import PlanSettings
 from sparring.planning.simulation import Pool, lengths_of, simulate
@@ -80,6 +81,15 @@ def test_failures_make_it_longer_and_come_as_often_as_they_should() -> None:
     assert statistics.mean(run.seconds for run in runs) > 105
     expected = statistics.mean(run.seconds for run in runs) * 4 / 20
     assert statistics.mean(run.failures for run in runs) == pytest.approx(expected, rel=0.15)
+
+
+def test_failures_that_outrun_the_work_are_refused_in_one_line() -> None:
+    with pytest.raises(SettingsError, match="failures outrun the work") as caught:
+        simulate([1.0] * 50, Pool(2, start=100, between_failures=1), random.Random(0))
+    assert "\n" not in str(caught.value)
+    for job in ("label", "prm"):
+        with pytest.raises(SettingsError, match="gpu_hours_between_failures"):
+            simulated(job, gpu_hours_between_failures=0.01)
 
 
 def test_lengths_have_the_mean_that_was_asked_for() -> None:

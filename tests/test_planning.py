@@ -23,7 +23,7 @@ from sparring.planning.command import plan
 from sparring.planning.hardware import DEVICES, measured_flops, parse_gpus
 from sparring.planning.memory import Training, total
 from sparring.planning.settings import Job, PlanSettings
-from sparring.planning.shapes import find_shape, shape_of
+from sparring.planning.shapes import KNOWN, find_shape, hub_name, shape_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -271,6 +271,12 @@ def test_gpus_are_read_as_people_write_them() -> None:
         ("Qwen2.5-7B", {"gpus": "1xH100", "adapter": "full"}, "it fits with adapter=lora or gpus=1xH200"),
         ("Qwen2.5-7B", {"gpus": "1x4090", "pass_tokens": 60000}, "pass_tokens=null"),
         ("Llama-3.1-405B", {"job": "score", "gpus": "1x4090"}, "405B, score, does not fit 1x4090"),
+        ("Qwen2.5-1.5B", {"sharding": "full"}, "sharding=full needs more than one GPU"),
+        (
+            "Qwen2.5-7B",
+            {"gpus": "8xH100", "sharding": "full", "adapter": "full"},
+            "sharding=full needs adapter=lora",
+        ),
     ],
 )
 def test_nonsense_is_refused_in_one_line_that_says_what_would_do(model: str, given: dict, said: str) -> None:
@@ -285,6 +291,62 @@ def test_architectures_that_are_not_planned_for_are_named(tmp_path: Any) -> None
         find_shape(str(tmp_path))
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         find_shape(str(tmp_path.parent))
+
+
+@pytest.mark.parametrize("word", ["gpus=8", "gpus='8'"])
+def test_a_number_of_gpus_alone_is_told_how_it_is_written(word: str) -> None:
+    result = CliRunner().invoke(app, ["plan", "Qwen2.5-7B", word])
+    assert result.exit_code != 0 and "such as 8xH100" in str(result.exception)
+    assert PlanSettings(gpus=4090).gpus == "4090"  # type: ignore[arg-type]
+
+
+# --- time ----------------------------------------------------------------------------------------------------------------
+
+
+def stages_of(job: Any, gpus: int, **given: Any) -> dict[str, Any]:
+    found = plan("Qwen2.5-1.5B", PlanSettings(job=job, gpus=f"{gpus}xH100", **given))
+    return {stage.name: stage for stage in found.stages}
+
+
+def test_labels_count_rollouts_from_the_bare_question_once_per_problem() -> None:
+    given = {"problems": 1, "n_cov": 4, "n_mc": 8, "steps": 8, "step_tokens": 40}
+    found = stages_of("label", 1, **given)
+    assert found["oracle"].tokens == 4 + 4 * 7 * 8 + 8 == 236
+    assert found["rollouts"].tokens == 39_680
+
+
+@pytest.mark.parametrize(
+    ("job", "given", "shared"),
+    [
+        ("prm", {"batch_traces": 4}, {"training"}),
+        ("score", {"traces": 4}, {"scoring"}),
+        (
+            "aprm",
+            {"states_per_update": 4},
+            {
+                "reading prompts",
+                "rewrites",
+                "the PRM's updates",
+                "the adversary's updates",
+                "both references",
+            },
+        ),
+        ("rl", {"problems_per_update": 4}, {"reading prompts", "answers"}),
+    ],
+)
+def test_what_cannot_be_split_keeps_no_more_processes_at_work(job: Any, given: dict, shared: set) -> None:
+    few, many, uneven = (stages_of(job, gpus, **given) for gpus in (4, 64, 3))
+    for name in shared:
+        assert many[name].seconds == pytest.approx(few[name].seconds), name
+        # Four over three: one of them has two. (Decoding two at once takes hardly longer than one.)
+        if name not in ("rewrites", "answers"):
+            assert uneven[name].seconds == pytest.approx(2 * few[name].seconds), name
+    assert plan("Qwen2.5-1.5B", PlanSettings(job="aprm", gpus="64xH100")).fit.sequences == 4
+
+
+def test_the_engines_decode_no_more_than_there_is() -> None:
+    found = plan("Qwen2.5-1.5B", PlanSettings(job="label", gpus="8xH100", problems=1, n_cov=1, n_mc=1))
+    assert found.fit.sequences == 2  # a solution, and rollouts from 8 prefixes: 9 over 8
 
 
 # --- the command ---------------------------------------------------------------------------------------------------------
@@ -320,9 +382,50 @@ def test_the_launch_commands_parse(job: Any, gpus: str) -> None:
         if "--config_file" in words:
             assert (ROOT / words[words.index("--config_file") + 1]).is_file()
         if "sparring" in words:
-            check_sparring(
-                [word for word in words[words.index("sparring") + 1 :] if word not in ("--engine", "ray")]
-            )
+            check_sparring(words[words.index("sparring") + 1 :])
+
+
+def launched(job: Any, gpus: str, model: str = "Qwen2.5-7B") -> str:
+    return plan(model, PlanSettings(job=job, gpus=gpus)).launch[-1]
+
+
+def test_the_launched_game_shares_the_sampling_as_planned() -> None:
+    assert "adversary_seeds=state" in launched("aprm", "8xH100")
+    assert "adversary_seeds" not in launched("aprm", "1xH200")
+
+
+def test_the_launched_rl_is_the_planned_one() -> None:
+    found = plan("Qwen2.5-7B", PlanSettings(job="rl", gpus="8xH100"))
+    assert "credit=progress prm=runs/value/model" in found.launch[0]
+    [value] = [part for part in found.fit.parts if part.name == "the value model"]
+    assert value.size == 2 * found.job.shape.backbone
+    assert "the value model" in [stage.name for stage in found.stages]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("Qwen2.5-7B", "Qwen/Qwen2.5-7B"),
+        ("qwen2.5-7b-instruct", "Qwen/Qwen2.5-7B-instruct"),
+        ("Qwen2.5-Math-7B", "Qwen/Qwen2.5-Math-7B"),
+        ("Llama-3.1-70B", "meta-llama/Llama-3.1-70B"),
+        ("gemma-2-9b", "google/gemma-2-9b"),
+        ("someone/Qwen2.5-7B", "someone/Qwen2.5-7B"),
+        ("tiny-chain-policy", "tiny-chain-policy"),
+    ],
+)
+def test_launch_lines_name_models_as_the_hub_does(given: str, named: str) -> None:
+    assert hub_name(given) == named
+
+
+def test_every_well_known_model_has_an_owner() -> None:
+    assert all(hub_name(name).count("/") == 1 for name in KNOWN)
+    assert "backbone=Qwen/Qwen2.5-7B " in launched("prm", "8xH100")
+
+
+def test_settings_are_explained_without_a_model() -> None:
+    result = CliRunner().invoke(app, ["plan", "--explain"])
+    assert result.exit_code == 0 and "gpus" in result.output and "Missing" not in result.output
 
 
 def test_the_processor_is_measured() -> None:

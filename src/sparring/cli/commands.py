@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 import typer.core
@@ -24,9 +24,6 @@ import typer.core
 from sparring import launched
 from sparring.errors import SettingsError
 from sparring.files import check_output
-
-if TYPE_CHECKING:
-    from sparring.settings import Settings
 
 AfterStop = Literal["--resume", "again", "anew"]
 """How a command that was stopped goes on: with `--resume`, called again as it was, or not at all."""
@@ -107,7 +104,6 @@ POOL = (
         "--pool",
     ),
 )
-EXPLAIN = option("explain", bool, False, "List all settings with their meaning and stop.", "--explain")
 
 
 class Group(typer.core.TyperGroup):
@@ -199,15 +195,19 @@ def function_of(row: Command) -> Any:
         *row.options,
         *(POOL if row.pool else ()),
         *((RESUME,) if row.after_stop == "--resume" else ()),
-        *((EXPLAIN,) if shared else ()),
+        *((explaining(row),) if shared else ()),
     ]
 
     def run(**given: Any) -> None:
-        explained = [given.pop(name, None) for name in ("config", "overrides", "explain")] if shared else None
+        written = [given.pop(name, None) for name in ("config", "overrides")] if shared else None
+        given.pop("explain", None)  # done before
         words = [given.pop(name) for name in ("engine", "pool")] if row.pool else None
         named = dict(given)
-        if explained is not None:
-            named["settings"] = loaded(found(row.settings), *explained)
+        if written is not None:
+            from sparring.settings import load_settings
+
+            config, overrides = written
+            named["settings"] = load_settings(found(row.settings), config, overrides or [])
         if row.target and not given.get(row.unwritten):
             check_output(given[row.target], row.kind)
             jobs[:] = [Job(given[row.target], row.after_stop)]
@@ -239,21 +239,18 @@ def found(place: str) -> Any:
     return getattr(import_module(f"sparring.{module}"), name)
 
 
-def loaded(
-    cls: type[Settings], config: Path | None, overrides: Sequence[str] | None, explain: bool
-) -> Settings:
-    """Return the settings of a file and of `key=value` words; to explain them is to list them all and stop.
+def explaining(row: Command) -> inspect.Parameter:
+    """Return the option that lists a command's settings and stops, whatever else is given or missing."""
 
-    Raises:
-        SettingsError: they do not fit the class.
-        typer.Exit: they were explained.
-    """
-    from sparring.settings import describe, load_settings
+    def explain(wanted: bool) -> None:
+        if wanted:
+            from sparring.settings import describe
 
-    if explain:
-        typer.echo(describe(cls))
-        raise typer.Exit
-    return load_settings(cls, config, overrides or [])
+            typer.echo(describe(found(row.settings)))
+            raise typer.Exit
+
+    said = "List all settings with their meaning and stop."
+    return option("explain", bool, False, said, "--explain", is_eager=True, callback=explain)
 
 
 def plain(value: Any) -> Any:

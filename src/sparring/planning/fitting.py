@@ -64,6 +64,27 @@ class Job:
         return self.device.memory * (1 - self.settings.reserve)
 
     @property
+    def prompts(self) -> int:
+        """What samples are shared by: states of a round, problems of an update, completions in all; a whole each."""
+        s = self.settings
+        return {"aprm": s.states_per_update, "rl": s.problems_per_update}.get(s.job, self.completions)
+
+    @property
+    def completions(self) -> int:
+        """Solutions and rollouts of `label`: from their prefixes, and once per problem from the bare question."""
+        s = self.settings
+        return s.problems * (s.n_cov * (1 + s.n_mc * (s.steps - 1)) + s.n_mc)
+
+    @property
+    def texts(self) -> int:
+        """What the passes of an update (of all scoring) are shared by: states, answers, traces; a whole each."""
+        s = self.settings
+        if s.job == "score":
+            return s.traces
+        answers = s.problems_per_update * s.samples_per_problem
+        return {"aprm": s.states_per_update, "rl": answers}.get(s.job, s.batch_traces)
+
+    @property
     def prm_row(self) -> int:
         """Tokens of a state's row for the PRM: question, solution, all rewrites."""
         return self.settings.trace_tokens + self.settings.samples_per_state * self.settings.step_tokens
@@ -100,8 +121,14 @@ def fit(job: Job) -> Fit:
     """Return the first placement that fits.
 
     Raises:
-        SettingsError: none does.
+        SettingsError: none does, or layers are to be shared that cannot be.
     """
+    settings = job.settings
+    if job.trains and settings.sharding == "full":
+        if job.count == 1:
+            raise SettingsError("sharding=full needs more than one GPU (gpus)")
+        if settings.adapter == "full":
+            raise SettingsError("sharding=full needs adapter=lora: only frozen layers are shared")
     closest: list[Part] = []
     for parts, found in placements(job):
         if found is not None:
@@ -149,28 +176,29 @@ def training(job: Job, checkpointing: bool, shards: int) -> tuple[list[Part], Fi
         shards=shards,
     )
     standing = plan.standing()
+    values = []
+    if policy:
+        scorer = job.shape.backbone
+        values = [Part("the value model", scorer * job.width, f"{count(scorer)} × {job.width} B")]
+        standing += values
     row = max(job.prm_row, job.adversary_row) if game else settings.trace_tokens
     sampled = settings.samples_per_state * settings.step_tokens if game else settings.answer_tokens
     free = job.room - total(standing)
     smallest = total(plan.pass_parts(1, row, sampled if game or policy else 0))
     # No more than an update has for each device.
-    texts = {
-        "aprm": settings.states_per_update,
-        "rl": settings.problems_per_update * settings.samples_per_problem,
-    }
-    rows = -(-texts.get(settings.job, settings.batch_traces) // job.count)
+    rows = -(-job.texts // job.count)
     rows = max(1, min(rows, (settings.pass_tokens or MOST_TOKENS) // row))
     if settings.pass_tokens is None:
         rows = min(rows, max(1, int(free // smallest)))
     parts = [*standing, *plan.pass_parts(rows, row, sampled if game or policy else 0)]
     sequences = 0
     if game:
-        sequences = settings.samples_per_state * -(-settings.states_per_update // job.count)
+        sequences = settings.samples_per_state * -(-job.prompts // job.count)
     elif policy:
-        sequences = settings.samples_per_problem * -(-settings.problems_per_update // job.count)
+        sequences = settings.samples_per_problem * -(-job.prompts // job.count)
         sequences = max(1, min(sequences, settings.max_sequences, int(free // _kv(job))))
     if sequences and shards > 1:
-        parts = max(parts, plan.sampling_parts(sequences, row), key=total)
+        parts = max(parts, [*plan.sampling_parts(sequences, row), *values], key=total)
     if total(parts) > job.room:
         return parts, None
     return parts, Fit(parts, rows * row, rows, plan, sequences, 1)
@@ -186,7 +214,9 @@ def reading(job: Job, split: int) -> tuple[list[Part], Fit | None]:
     row = settings.trace_tokens
     free = job.room - weights.size
     if settings.job == "score":
-        rows = max(1, (settings.pass_tokens or SCORED_TOKENS) // row)
+        rows = max(
+            1, min(-(-job.texts // (job.count // split)), (settings.pass_tokens or SCORED_TOKENS) // row)
+        )
         if settings.pass_tokens is None:
             rows = min(rows, max(1, int(free // (row * per_token / split))))
         passed = Part(
@@ -198,7 +228,8 @@ def reading(job: Job, split: int) -> tuple[list[Part], Fit | None]:
     passed = Part(
         "activations", tokens * per_token / split, f"{tokens:,} tokens read at once × {said}{among}"
     )
-    sequences = max(1, min(settings.max_sequences, int((free - passed.size) // (_kv(job) / split))))
+    most = min(settings.max_sequences, -(-job.prompts // (job.count // split)))
+    sequences = max(1, min(most, int((free - passed.size) // (_kv(job) / split))))
     cache = Part(
         "KV cache",
         sequences * _kv(job) / split,

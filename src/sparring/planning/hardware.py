@@ -73,6 +73,8 @@ def parse_gpus(text: str) -> tuple[int, str]:
         return 1, "cpu"
     by_name = {name.lower(): name for name in DEVICES} | {"a100": "A100-80"}
     found = by_name.get(match[2].lower())
+    if found is None and match[2].isdigit():
+        raise SettingsError(f"gpus: how many of which, such as {match[2]}xH100, got '{text}'")
     if found is None:
         raise SettingsError(f"gpus: no GPU '{match[2]}'{_known(match[2])}; or `cpu`, this machine's")
     return count, found

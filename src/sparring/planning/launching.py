@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from sparring.planning.fitting import Fit, Job
 from sparring.planning.hardware import PER_MACHINE
+from sparring.planning.shapes import hub_name
 
 
 def launch(model: str, job: Job, found: Fit) -> list[str]:
     """Return the commands, in order."""
     s = job.settings
+    model = hub_name(model)
     if s.job == "score":
         return _score(model, job, found)
     if s.job == "label":
@@ -90,6 +92,8 @@ def _train(model: str, job: Job, found: Fit) -> str:
         words += ["task=text", "data=problems.jsonl", f"updates={s.updates}"]
         words += [f"states_per_update={s.states_per_update}", f"samples_per_state={s.samples_per_state}"]
         words += [f"max_step_tokens={2 * s.step_tokens}", f"states_per_pass={found.rows}"]
+        if job.count > 1:  # else the first process would sample alone
+            words.append("adversary_seeds=state")
     elif s.job == "rl":
         words += ["task=text", "data=problems.jsonl", f"updates={s.updates}"]
         words += [
@@ -97,6 +101,7 @@ def _train(model: str, job: Job, found: Fit) -> str:
             f"samples_per_problem={s.samples_per_problem}",
         ]
         words += [f"max_new_tokens={2 * s.answer_tokens}", f"tokens_per_pass={found.pass_tokens}"]
+        words.append("credit=progress prm=runs/value/model")
     else:
         words += ["data=data.jsonl", f"epochs={s.epochs}", f"batch_traces={s.batch_traces}"]
         words.append(f"token_budget={found.pass_tokens}")

@@ -6,10 +6,11 @@ source in its text.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from sparring.planning.hardware import DEVICES
 from sparring.settings import Settings
 from sparring.settings_shared import Seeded
 
@@ -123,6 +124,15 @@ class PlanSettings(Seeded, Settings):
     """Processors for the oracle."""
     staleness: Literal[0, 1] = 0
     """1: the next update's answers are sampled while this one trains."""
+
+    @field_validator("gpus", mode="before")
+    @classmethod
+    def _of_which(cls, value: Any) -> Any:
+        if isinstance(value, int):  # as YAML reads a bare number
+            if str(value) in DEVICES:
+                return str(value)
+            raise ValueError(f"how many of which, such as {value}xH100")
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> PlanSettings:

@@ -217,13 +217,22 @@ KNOWN = {
         _dense("Llama-3.1-405B", "llama", "126 16384 128 8 128 53248 128256", False, 131072),
         _dense("Mistral-7B-v0.3", "mistral", "32 4096 32 8 128 14336 32768", False, 32768),
         _mixture("Mixtral-8x7B-v0.1", "mixtral", "32 4096 32 8 128 14336 32000", 8, 2, 32768),
-        _dense("Gemma-2-2b", "gemma2", "26 2304 8 4 256 9216 256000", True, 8192),
-        _dense("Gemma-2-9b", "gemma2", "42 3584 16 8 256 14336 256000", True, 8192),
-        _dense("Gemma-2-27b", "gemma2", "46 4608 32 16 128 36864 256000", True, 8192),
+        _dense("gemma-2-2b", "gemma2", "26 2304 8 4 256 9216 256000", True, 8192),
+        _dense("gemma-2-9b", "gemma2", "42 3584 16 8 256 14336 256000", True, 8192),
+        _dense("gemma-2-27b", "gemma2", "46 4608 32 16 128 36864 256000", True, 8192),
         _dense("SmolLM2-135M", "llama", "30 576 9 3 64 1536 49152", True, 8192),
         _dense("SmolLM2-360M", "llama", "32 960 15 5 64 2560 49152", True, 8192),
         _dense("SmolLM2-1.7B", "llama", "24 2048 32 32 64 8192 49152", True, 8192),
     )
+}
+_OWNERS = {
+    "qwen": "Qwen",
+    "llama": "meta-llama",
+    "meta": "meta-llama",
+    "mistral": "mistralai",
+    "mixtral": "mistralai",
+    "gemma": "google",
+    "smollm": "HuggingFaceTB",
 }
 _VARIANTS = re.compile(r"-(instruct|base|chat|it|math|coder|thinking|hf|prm|meta|\d{4})(?=-|$)")
 
@@ -249,6 +258,18 @@ def find_shape(model: str) -> Shape:
     near = did_you_mean(plain, KNOWN)
     hint = near if "did you mean" in near else f" (names: {', '.join(known)})"
     raise SettingsError(f"'{model}' is no model folder, and its sizes are not known{hint}")
+
+
+def hub_name(model: str) -> str:
+    """Return what `find_shape` found as other commands take it: a folder as it is, a well-known name with its owner."""
+    if model == TINY_POLICY or Path(model).is_dir() or "/" in model:
+        return model
+    name = find_shape(model).name
+    written = name + model[len(name) :] if model.lower().startswith(name.lower()) else model
+    if written == "Llama-3.3-70B":  # there is no other
+        written += "-Instruct"
+    first = re.match("[a-z]*", model.lower())
+    return f"{_OWNERS[first[0] if first else '']}/{written}"
 
 
 def shape_of(config: Any, name: str) -> Shape:

@@ -23,13 +23,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from sparring.errors import SettingsError
 from sparring.planning.fitting import Fit, Job
-from sparring.planning.timing import Stage, step_seconds
+from sparring.planning.timing import Stage, at_work, step_seconds
 from sparring.settings_shared import seed_from
 
 MOST_ENGINES, ROUNDS = 4, 10
 """Engines that are simulated, with their share of the tasks, and tasks for each of their places: the others go on at
 their rate."""
+IN_VAIN = 100
+"""Failures per engine after which, with no task done between them, nothing more is expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,16 @@ class _Engine:
 
 
 def simulate(lengths: Sequence[float], pool: Pool, rng: random.Random) -> Outcome:
-    """Work off tasks of these lengths, in order, and return how it went."""
+    """Work off tasks of these lengths, in order, and return how it went.
+
+    Raises:
+        SettingsError: engines fail so often that the tasks are not done in a bounded number of events.
+    """
     engines = [
         _Engine(pool.slow_factor if rng.random() < pool.slow_share else 1.0, 0.0) for _ in range(pool.engines)
     ]
     events: list[tuple[float, int, str, int, int]] = []  # time, order, what, engine, version
-    order = failures = oldest = 0
+    order = failures = in_vain = oldest = 0
     ready: deque[int] = deque(range(len(lengths)))
     again: list[int] = []  # what failed engines had, first
     finished = [False] * len(lengths)
@@ -172,7 +179,12 @@ def simulate(lengths: Sequence[float], pool: Pool, rng: random.Random) -> Outcom
         engine = engines[number]
         if what == "fail":
             advance(engine, now)
-            failures += 1
+            failures, in_vain = failures + 1, in_vain + 1
+            if in_vain > IN_VAIN * len(engines) or failures > IN_VAIN * len(engines) + len(lengths):
+                raise SettingsError(
+                    f"failures outrun the work: {failures:,} of them for {len(done):,} of {len(lengths):,} tasks "
+                    "(gpu_hours_between_failures, restart_minutes)"
+                )
             again += [task for _, task in engine.ends] + list(engine.waiting)
             heapq.heapify(again)
             factor = pool.slow_factor if rng.random() < pool.slow_share else 1.0
@@ -183,7 +195,7 @@ def simulate(lengths: Sequence[float], pool: Pool, rng: random.Random) -> Outcom
             if what == "end":
                 advance(engine, now)
                 _, task = heapq.heappop(engine.ends)
-                finished[task] = True
+                finished[task], in_vain = True, 0
                 while oldest < len(finished) and finished[oldest]:
                     oldest += 1
                 place = min(range(len(processors)), key=processors.__getitem__)
@@ -262,15 +274,16 @@ def _worked_off(job: Job, found: Fit, work: Sequence[Stage], rng: random.Random)
     """Simulate a job whose tasks do not wait for each other: passes to score, completions to sample."""
     s = job.settings
     seconds = sum(stage.seconds for stage in work if stage.waits)
+    engines = job.count // found.split
     if s.job == "score":
         number = math.ceil(s.traces / found.rows)
-        each = seconds * (job.count // found.split) / number  # of one pass, on one engine
+        each = seconds * at_work(engines, number) / number  # of one pass, on one engine
         pool = _engines(job, found, 1, lambda busy: each)
         mean, most, spread = 1.0, 2.0, s.length_spread / math.sqrt(found.rows)
     else:
         # A completion is a task; reading its prefix is spread over its tokens.
         decoded = next(stage for stage in work if stage.name == "rollouts")
-        number = s.problems * s.n_cov * (1 + s.n_mc * (s.steps - 1))
+        number = job.completions
         mean, most, spread = decoded.tokens / number, 2.0 * s.answer_tokens, s.length_spread
         more = seconds / decoded.seconds
         context = s.prompt_tokens + s.answer_tokens / 2
@@ -278,7 +291,6 @@ def _worked_off(job: Job, found: Fit, work: Sequence[Stage], rng: random.Random)
             n: more * step_seconds(job, found, n, context, engine=True) for n in range(1, found.sequences + 1)
         }
         pool = _engines(job, found, found.sequences, times.__getitem__)
-    engines = job.count // found.split
     share = math.ceil(number * pool.engines / engines)  # of the engines that are simulated
     simulated = min(share, ROUNDS * pool.engines * pool.slots)
     outcome = simulate(lengths_of(simulated, mean, spread, most, rng), pool, rng)
@@ -300,7 +312,7 @@ def _in_updates(job: Job, found: Fit, work: Sequence[Stage], rng: random.Random)
     judged = next((stage for stage in work if not stage.waits), None)
     trained = sum(stage.seconds for stage in work if stage.waits and stage is not sampled) / updates
     # All devices wait for the slowest.
-    slow = any(rng.random() < s.slow_share for _ in range(job.count))
+    slow = any(rng.random() < s.slow_share for _ in range(math.ceil(at_work(job.count, job.texts))))
     trained *= s.slow_factor if slow else 1.0
     simulated = min(updates, 50)
     before = trains_until = busy = 0.0
@@ -308,7 +320,7 @@ def _in_updates(job: Job, found: Fit, work: Sequence[Stage], rng: random.Random)
     for _ in range(simulated):
         sampling = 0.0
         if sampled is not None:
-            groups = job.count // found.split
+            groups = math.ceil(at_work(job.count // found.split, job.prompts))
             each = found.sequences
             mean = sampled.tokens / (updates * groups * each)
             step = sampled.seconds / updates / mean
@@ -332,6 +344,11 @@ def _in_updates(job: Job, found: Fit, work: Sequence[Stage], rng: random.Random)
         busy += trained + (sampled.seconds / updates if sampled is not None else 0.0)
     seconds = trains_until * updates / simulated
     failures = seconds * job.count / 3600 / s.gpu_hours_between_failures
+    if failures >= 1 and s.restart_minutes / 60 >= s.gpu_hours_between_failures / job.count:
+        raise SettingsError(
+            f"failures outrun the work: one in {s.gpu_hours_between_failures / job.count:.3g} h, each takes "
+            f"{s.restart_minutes:g} min (gpu_hours_between_failures, restart_minutes)"
+        )
     seconds += failures * s.restart_minutes * 60
     notes = f"{simulated:,} of {updates:,} updates, staleness {s.staleness}"
     return Simulated(seconds, min(1.0, busy * updates / simulated / seconds), failures, notes)

@@ -8,7 +8,7 @@ kind of work of a job, with the seconds that all devices together need for it. N
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sparring.planning.fitting import Fit, Job
 from sparring.planning.hardware import PER_MACHINE
@@ -44,20 +44,29 @@ def stages(job: Job, found: Fit) -> list[Stage]:
     return _STAGES[job.settings.job](job, found)
 
 
+def at_work(groups: int, units: int) -> float:
+    """Return how many groups of devices are at work on average, where units are dealt out that cannot be split."""
+    return units / math.ceil(units / groups)
+
+
 # --- what the stages are made of ---------------------------------------------------------------------------------------
 
 
-def read(job: Job, found: Fit, name: str, tokens: float, context: float, *, passes: float = 0) -> Stage:
+def read(
+    job: Job, found: Fit, name: str, tokens: float, context: float, *, units: int, passes: float = 0
+) -> Stage:
     """Return a stage of forward passes over so many tokens.
 
     Args:
         context: tokens of a text.
+        units: that are dealt out to the devices at a time.
         passes: of each device over sharded weights.
     """
     flops = 2 * job.shape.multiplied + job.shape.attention_flops(context)
-    rate = job.device.flops * job.settings.reading_utilisation * job.count
+    devices = found.split * at_work(job.count // found.split, units)
+    rate = job.device.flops * job.settings.reading_utilisation * devices
     said = (
-        f"{count(tokens)} tokens × {metric(flops)}FLOP ÷ ({job.count} × {metric(job.device.flops)}FLOP/s "
+        f"{count(tokens)} tokens × {metric(flops)}FLOP ÷ ({devices:.4g} × {metric(job.device.flops)}FLOP/s "
         f"× {job.settings.reading_utilisation})"
     )
     return _slower(job, found, Stage(name, tokens, tokens * flops / rate, said), passes, gathered=1)
@@ -76,14 +85,15 @@ def train(
     """
     plan, settings, shape = found.training, job.settings, job.shape
     assert plan is not None
+    devices = at_work(job.count, job.texts)
     forward = 2 * shape.multiplied + shape.attention_flops(context) + head * 2 * shape.embedding
     factor = (3 if plan.adapter == "full" else 2) + plan.checkpointing
     adapters = 6 * shape.adapter(plan.rank) if plan.adapter == "lora" else 0
     seconds = tokens * (factor * forward + adapters)
-    seconds /= job.device.flops * settings.training_utilisation * job.count
+    seconds /= job.device.flops * settings.training_utilisation * devices
     flops = f"{factor} × {metric(forward)}" + (f" + {metric(adapters)}" if adapters else "")
     said = (
-        f"{count(tokens)} tokens × ({flops}) FLOP ÷ ({job.count} × {metric(job.device.flops)}FLOP/s "
+        f"{count(tokens)} tokens × ({flops}) FLOP ÷ ({devices:.4g} × {metric(job.device.flops)}FLOP/s "
         f"× {settings.training_utilisation})"
     )
     return _slower(job, found, Stage(name, tokens, seconds, said), passes, gathered=2 + plan.checkpointing)
@@ -160,9 +170,9 @@ def decode(job: Job, found: Fit, name: str, tokens: float, context: float, *, en
     """Return a stage of decoding so many tokens, after so many others on average."""
     sequences = max(1, found.sequences)
     each = step_seconds(job, found, sequences, context, engine=engine)
-    groups = job.count // found.split
+    groups = at_work(job.count // found.split, job.prompts)
     seconds = tokens / (groups * sequences) * each
-    said = f"{count(tokens)} tokens ÷ ({groups} × {sequences} at once) × {each * 1e3:.3g} ms"
+    said = f"{count(tokens)} tokens ÷ ({groups:.4g} × {sequences} at once) × {each * 1e3:.3g} ms"
     return Stage(name, tokens, seconds, said)
 
 
@@ -193,20 +203,21 @@ def _supervised(job: Job, found: Fit) -> list[Stage]:
 
 def _score(job: Job, found: Fit) -> list[Stage]:
     s = job.settings
-    return [read(job, found, "scoring", s.traces * s.trace_tokens, s.trace_tokens)]
+    return [read(job, found, "scoring", s.traces * s.trace_tokens, s.trace_tokens, units=job.texts)]
 
 
 def _label(job: Job, found: Fit) -> list[Stage]:
     s = job.settings
     answers = s.problems * s.n_cov * s.answer_tokens
     # From the prefix after step i a rollout writes what is left: 1 − i/steps of an answer, i = 1 … steps − 1.
-    rollouts = answers * s.n_mc * (s.steps - 1) / 2
+    # From the bare question, once per problem, it writes a whole one.
+    rollouts = answers * s.n_mc * (s.steps - 1) / 2 + s.problems * s.n_mc * s.answer_tokens
     prompts = s.problems * s.prompt_tokens + answers
     context = s.prompt_tokens + s.answer_tokens / 2
     return [
-        read(job, found, "reading prefixes", prompts, s.trace_tokens),
+        read(job, found, "reading prefixes", prompts, s.trace_tokens, units=job.prompts),
         decode(job, found, "rollouts", answers + rollouts, context, engine=job.device.name != "cpu"),
-        oracle(job, s.problems * s.n_cov * (1 + s.n_mc * (s.steps - 1))),
+        oracle(job, job.completions),
     ]
 
 
@@ -218,14 +229,14 @@ def _aprm(job: Job, found: Fit) -> list[Stage]:
     own, prm = states * job.adversary_row, states * job.prm_row
     passes = _passes(job, found, s.updates, s.states_per_update)
     return [
-        read(job, found, "reading prompts", asked, job.adversary_row, passes=s.updates),
+        read(job, found, "reading prompts", asked, job.adversary_row, units=job.prompts, passes=s.updates),
         decode(job, found, "rewrites", written, job.adversary_row, engine=False),
         oracle(job, states * s.samples_per_state),
         train(job, found, "the PRM's updates", prm, job.prm_row, passes=passes),
         train(
             job, found, "the adversary's updates", own, job.adversary_row, passes=passes, head=written / own
         ),
-        read(job, found, "both references", prm + own, job.prm_row, passes=2 * passes),
+        read(job, found, "both references", prm + own, job.prm_row, units=job.texts, passes=2 * passes),
         *sums(job, found, s.updates),
     ]
 
@@ -238,11 +249,12 @@ def _rl(job: Job, found: Fit) -> list[Stage]:
     context, share = s.prompt_tokens + s.answer_tokens / 2, s.answer_tokens / s.trace_tokens
     passes = _passes(job, found, s.updates, each)
     return [
-        read(job, found, "reading prompts", asked, s.prompt_tokens, passes=s.updates),
+        read(job, found, "reading prompts", asked, s.prompt_tokens, units=job.prompts, passes=s.updates),
         decode(job, found, "answers", answers * s.answer_tokens, context, engine=False),
         oracle(job, answers),
-        read(job, found, "a PRM of the same size", tokens, s.trace_tokens, passes=passes),
-        read(job, found, "the reference", tokens, s.trace_tokens, passes=passes),
+        # The value model is whole on every device.
+        read(job, replace(found, training=None), "the value model", tokens, s.trace_tokens, units=job.texts),
+        read(job, found, "the reference", tokens, s.trace_tokens, units=job.texts, passes=passes),
         train(job, found, "the policy's updates", tokens, s.trace_tokens, passes=passes, head=share),
         *sums(job, found, s.updates),
     ]
