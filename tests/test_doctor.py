@@ -25,6 +25,7 @@ def wanted(monkeypatch):
         monkeypatch.setattr(metadata, "requires", lambda _: list(requirements))
         extras = sorted({text.split("'")[1] for text in requirements if "extra ==" in text})
         monkeypatch.setattr(doctor, "_extras", lambda: extras)
+        monkeypatch.setattr(doctor, "_checkout_extras", lambda: set(extras))
 
     return ask
 
@@ -79,3 +80,10 @@ def test_a_small_machine_and_a_bare_kernel_are_notes(monkeypatch):
     assert found["memory"].state == "note" and "0.2 of 1.0 GiB" in found["memory"].found
     assert found["oracles' workers"].state == "note"
     assert "network, files, other processes" in found["oracles' workers"].mend
+
+
+def test_extras_that_the_installed_metadata_do_not_know_are_told(wanted, monkeypatch):
+    wanted("numpy>=1")
+    monkeypatch.setattr(doctor, "_checkout_extras", lambda: {"vllm", "dev"})
+    (one,) = [one for one in findings() if one.area == "extras"]
+    assert (one.name, one.state, one.mend) == ("vllm", "note", "pip install -e .") and "older" in one.found

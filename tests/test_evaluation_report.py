@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from report_checks import checked
 from sparring.errors import DataError, SparringError
 from sparring.evaluation.bon import BonSettings, evaluate_bon
-from sparring.evaluation.outcome import worst_disagreements
+from sparring.evaluation.outcome import show_worst, worst_disagreements
 from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
 from sparring.evaluation.search import Case, misled_searches
 from sparring.report.cases import LONGEST_STEP, MOST_STEPS, window
@@ -362,3 +364,13 @@ def test_the_command_rebuilds_a_page(tmp_path: Path) -> None:
     root = make_run(tmp_path, "processbench")
     done = CliRunner().invoke(app, ["report", str(root)])
     assert done.exit_code == 0 and "report.html" in done.stdout and (root / "report.html").is_file()
+
+
+def test_a_terminal_counts_steps_from_one_like_the_page() -> None:
+    trace = Trace(Problem("c", "1 + 1?"), ("first", "second"))
+    text = StringIO()
+    records = worst_disagreements([("c", trace, (0.9, 0.8), (1.0, 0.0))], 0.5)
+    show_worst(Console(file=text, force_terminal=True, width=80, no_color=True), records)
+    assert "c: step 2 scores 0.800, label 0" in text.getvalue()
+    rows = [line.split()[1] for line in text.getvalue().splitlines() if "first" in line or "second" in line]
+    assert records[0]["step"] == 1 and rows == ["1", "2"], text.getvalue()

@@ -101,3 +101,15 @@ def test_lines_of_another_job_are_refused_or_thrown_away(tmp_path: Path) -> None
     with opened(path, anew=True) as journal:
         assert journal.discarded and not journal.found
     assert json.loads(path.read_text())["job"] == JOB
+
+
+def test_a_journal_of_another_job_without_finished_work_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    opened(path, {"address": "http://localhost:1"}).close()
+    with opened(path, {"address": "http://localhost:2"}) as journal:
+        assert journal.discarded and not journal.found
+        journal.add(PIECES[0])
+    with pytest.raises(SettingsError, match="belongs to another job"):
+        opened(path, {"address": "http://localhost:1"})
+    with opened(path, {"address": "http://localhost:2"}) as journal:
+        assert list(journal.found.values()) == [PIECES[0]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
@@ -250,6 +251,29 @@ def test_inputs_that_hold_no_data_are_refused(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(DataError, match=said):
             list(stream_traces(data))
+
+
+def test_a_local_data_set_of_several_formats_is_refused(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl.gz", "c.parquet"):
+        write_traces(tmp_path / name, numbered(2))
+    assert len(list(stream_traces(tmp_path))) == 6
+    with pytest.raises(DataError, match=r"JSON \(a\.jsonl\), Parquet \(c\.parquet\)"):
+        list(stream_traces(f"hf:{tmp_path}"))
+
+
+def test_a_bit_that_flips_in_a_page_of_parquet_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "traces.parquet"
+    write_traces(file, numbered(40))
+    whole, expected = file.read_bytes(), read_traces(file)
+    rng = random.Random(5)
+    for _ in range(150):
+        place = rng.randrange(len(whole))
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << rng.randrange(8)]) + whole[place + 1 :])
+        try:
+            found = read_traces(file)
+        except DataError:
+            continue
+        assert found == expected, place
 
 
 def test_data_sets_are_streamed_and_their_package_is_asked_for(

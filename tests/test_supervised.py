@@ -44,7 +44,13 @@ from sparring.training.supervised import (
     show_supervised,
     train_supervised,
 )
-from sparring.training.validation import Judged, cross_calibrated, fit_calibration, quick_statistics
+from sparring.training.validation import (
+    Judged,
+    cross_calibrated,
+    fit_calibration,
+    quick_statistics,
+    validation_metrics,
+)
 from supervised_data import data_file, log_of, metrics_of, quick, separable_traces
 
 TARGETS = st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=6)
@@ -467,3 +473,10 @@ def test_outcomes_alone_teach_which_steps_are_wrong(tiny_folder, tmp_path, noise
 def test_outcome_labels_that_make_no_sense_are_refused(tiny_folder, tmp_path, changes, message):
     with pytest.raises(ValidationError, match=message):
         quick("prm", tiny_folder, tmp_path, labels="outcome", **changes)
+
+
+def test_the_interval_of_a_loss_does_not_reach_below_zero() -> None:
+    log_odds = np.array([9.0, 9.0, 9.0, -1.0])
+    judged = Judged(log_odds, np.ones(4), np.ones(4), ["a", "b", "c", "d"])
+    loss = validation_metrics(judged, judged, 0)["validation.loss"]
+    assert loss.low == 0.0 and loss.value is not None and loss.high is not None and loss.high > loss.value

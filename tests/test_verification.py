@@ -24,6 +24,8 @@ from sparring.evaluation.oracle import OracleAuditSettings, audit_oracles
 from sparring.evaluation.prmbench import PrmbenchSettings, evaluate_prmbench
 from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
 from sparring.evaluation.search import SearchSettings, run_search_command
+from sparring.labels.command import run_label
+from sparring.labels.settings import LabelSettings
 from sparring.runs import read_metrics
 from sparring.verification import ABSENT, report, verify_run
 
@@ -291,3 +293,95 @@ def test_records_of_an_earlier_version_are_said_to_be_such(finished: Path, tmp_p
     lines(copy / "cases.jsonl", [{k: v for k, v in record.items() if k != "sound"} for record in records])
     with pytest.raises(DataError, match=r":1: field 'sound': is missing: an earlier version"):
         verify_run(copy)
+
+
+@pytest.fixture(scope="module")
+def judged(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Labels by the arithmetic oracle of given solutions: the run and its data."""
+    root = tmp_path_factory.mktemp("judged")
+    rows = [
+        {"id": f"q{n}", "problem": f"{n} + 1?", "answer": str(n + 1), "steps": [f"{n} + 1 = {n + 1 + wrong}", "so"]}
+        for n in range(3)
+        for wrong in (0, 1)
+    ]  # fmt: skip
+    data = lines(root / "data.jsonl", rows)
+    settings = LabelSettings.model_validate(
+        {"data": str(data), "solutions": "given", "mode": "oracle", "policy": str(tiny_folder), "device": "cpu",
+         "oracle": ["arithmetic"]}
+    )  # fmt: skip
+    (root / "run").mkdir()
+    run_label(settings, root / "run", QUIET)
+    return root / "run", data
+
+
+def swapped(copy: Path) -> None:
+    """Exchange two labels and write a step of somebody else's."""
+    file = copy / "traces.jsonl"
+    records = [json.loads(line) for line in file.open(encoding="utf-8")]
+    one, other = records[0], next(one for one in records if one["labels"] != records[0]["labels"])
+    one["labels"], other["labels"] = other["labels"], one["labels"]
+    records[2]["steps"][-1] = "forged text"
+    lines(file, records)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_labelled_traces_are_what_the_journal_gives(
+    judged: tuple[Path, Path], tmp_path: Path, here: bool
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(judged[0], copy)
+    if not here:
+        content = json.loads((copy / "metrics.json").read_text(encoding="utf-8"))
+        content["settings"]["data"] = str(tmp_path / "elsewhere.jsonl")
+        (copy / "metrics.json").write_text(json.dumps(content), encoding="utf-8")
+    found = verify_run(copy)
+    assert found.differences == [] and "traces.jsonl" in found.files
+    assert ("problems of traces.jsonl (the data are not here)" in found.unverified) is not here
+    swapped(copy)
+    fields = {one.field for one in verify_run(copy).differences if one.file.name == "traces.jsonl"}
+    assert {"line 1.labels[0]", "line 2.labels[0]", "line 3.steps[1]"} <= fields
+
+
+def test_estimates_of_rollouts_and_questions_of_a_world_are_compared(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished / "label", copy)
+    records = [json.loads(line) for line in (copy / "traces.jsonl").open(encoding="utf-8")]
+    records[0]["problem"] += " Or not?"
+    one = records[1]["estimates"][0]
+    one["value"] = (one["low"] + one["high"] + 1e-3) / 2 if one["low"] < one["high"] else 1 - one["value"]
+    one |= {"low": one["value"], "high": one["value"]}
+    lines(copy / "traces.jsonl", records)
+    fields = {one.field for one in verify_run(copy).differences}
+    assert {"line 1.problem", "line 2.estimates[0].value"} <= fields
+
+
+def test_an_own_oracle_of_somebody_elses_run_is_not_run(judged: tuple[Path, Path], tmp_path: Path) -> None:
+    copy, mark = tmp_path / "copy", tmp_path / "mark"
+    shutil.copytree(judged[0], copy)
+    (tmp_path / "own.py").write_text(f"open({str(mark)!r}, 'w')\n", encoding="utf-8")
+    content = json.loads((copy / "metrics.json").read_text(encoding="utf-8"))
+    content["settings"]["oracle"] = ["arithmetic", f"{tmp_path / 'own.py'}:judge"]
+    (copy / "metrics.json").write_text(json.dumps(content), encoding="utf-8")
+    found = verify_run(copy)
+    assert found.differences == [] and not mark.exists()
+    assert "labels of traces.jsonl (an own oracle is not run)" in found.unverified
+
+
+def test_a_changed_journal_is_named_by_its_place_in_the_run(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished / "label", copy)
+    text = (copy / "journal.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    text[1] = text[1].replace('"done"', '"gone"')
+    (copy / "journal.jsonl").write_text("".join(text), encoding="utf-8")
+    with pytest.raises(DataError, match="cannot be verified by it") as caught:
+        verify_run(copy)
+    assert (caught.value.file, caught.value.line) == (str(copy / "journal.jsonl"), 2)
+    assert "delete" not in str(caught.value)
+
+
+def test_a_page_that_is_gone_is_missed(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished / "prmbench", copy)
+    (copy / "report.html").unlink()
+    (one,) = verify_run(copy).differences
+    assert (one.file.name, one.field, one.stored) == ("report.html", "the file", ABSENT)

@@ -18,6 +18,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -138,6 +139,18 @@ def _packages() -> Iterator[Finding]:
             else ", ".join(f"{one.name} {_version(one.name)}" for one in needs),
             mend,
         )
+
+    for name in sorted(_checkout_extras() - DEVELOPMENT - set(_extras())):
+        found = "not known: the installed metadata are older than this checkout"
+        yield Finding("extras", name, "note", found, "pip install -e .")
+
+
+def _checkout_extras() -> set[str]:
+    """Return the extras of the checkout that this runs from; those of an installed package are known (`_extras`)."""
+    file = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    if source_commit() is None or not file.is_file():
+        return set()
+    return set(tomllib.loads(file.read_text(encoding="utf-8"))["project"]["optional-dependencies"])
 
 
 def _extras() -> list[str]:

@@ -24,7 +24,12 @@ from sparring.runs import JsonlLog
 from sparring.streams import Places
 
 Record = Mapping[str, Any]
+CHANGED = "this line was changed since it was written, or another job wrote it"
 _ABSENT = object()
+
+
+class DamagedLineError(DataError):
+    """A line of a journal is not what a job wrote there."""
 
 
 class Journal:
@@ -34,10 +39,11 @@ class Journal:
         path: the file; made if absent.
         job: what must agree for the journal to be continued.
         key: names a piece of work by the content of its line.
-        anew: throw a journal of another job away (`discarded` then says so) instead of refusing it.
+        anew: throw a journal of another job away (`discarded` then says so) instead of refusing it. One in which no
+            work is finished is always thrown away.
 
     Raises:
-        SettingsError: the file belongs to another job.
+        SettingsError: the file belongs to another job, and work is finished in it.
         DataError: a line of it is damaged, or it is not a journal.
 
     Attributes:
@@ -110,7 +116,7 @@ class Journal:
         if head.keys() != {"job", "check"} or head["check"] != _check({"job": head["job"]}, ""):
             raise self._damaged(1)
         if head["check"] != self._seal:
-            if not anew:
+            if not anew and next(records, None) is not None:
                 raise SettingsError(_other_job(self.path, head["job"], job))
             self.discarded = True
             self._log.cut_back(None)
@@ -126,12 +132,8 @@ class Journal:
         self._places.setdefault(self._key(record), start)
 
     def _damaged(self, number: int) -> DataError:
-        return DataError(
-            "this line was changed since it was written, or another job wrote it: delete the line to do its work again, or "
-            "the file to begin anew",
-            file=self.path,
-            line=number,
-        )
+        advice = "delete the line to do its work again, or the file to begin anew"
+        return DamagedLineError(f"{CHANGED}: {advice}", file=self.path, line=number)
 
 
 class _Found(Mapping[Hashable, Record]):

@@ -3,9 +3,9 @@
     sparring report runs/processbench --verify
 
 What is computed from what: evaluations from `cases.jsonl` and the files beside it (the function `recomputed` of each of
-them), training and reinforcement learning from their logs, labels from journal and traces, the demo from its own records
-and the runs within it. Of evaluations also what follows from the raw fields of a record (predictions, totals, who was
-right), the list of the worst, and the tables, which are functions of the numbers.
+them), training and reinforcement learning from their logs, labels and labelled traces from the journal, the demo from its
+own records and the runs within it. Of evaluations also what follows from the raw fields of a record (predictions, totals,
+who was right), the list of the worst, and the tables, which are functions of the numbers.
 
 Contract: nothing is written and no model is loaded. Numbers agree to a relative 1e-9, everything else exactly. A number
 that the raw records do not hold (seconds, memory, what a reader skipped) is named as such and never counted as verified;
@@ -20,6 +20,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from importlib.metadata import version
@@ -32,9 +33,11 @@ from sparring.errors import DataError, SparringError
 from sparring.files import to_json
 from sparring.json_files import read_jsonl_objects
 from sparring.runs import METRICS_FILE, Metric, read_metrics
+from sparring.settings import parse_settings
 
 if TYPE_CHECKING:
     from sparring.evaluation.outcome import Again
+    from sparring.labels.journal import Journal as LabelJournal
     from sparring.report.page import Run
 
 TOLERANCE = 1e-9
@@ -136,7 +139,7 @@ def verify_run(folder: Path) -> Verification:
         raise SparringError(f"{folder}: nothing of this run's numbers is in its raw records")
     found.differences += compare_metrics(file, stored, named)
     found.numbers = len(named)
-    found.unverified = [name for name in stored if name not in named]
+    found.unverified = [*(name for name in stored if name not in named), *again.unknown]
     found.differences += _compare_files(folder, again, found.files)
     extra = {name: run.extra.get(name, ABSENT) for name in again.extra}
     found.differences += differing(file, extra, to_json(again.extra)[0], "extra")
@@ -213,19 +216,21 @@ def _compare_page(run: Run, kind: str | None, files: list[str]) -> Iterator[Diff
     from sparring.report.page import REPORT_FILE, evaluation_page
 
     file = run.folder / REPORT_FILE
-    if file.is_file():
-        files.append(REPORT_FILE)
-        page = (
-            import_module("sparring.report.demo").demo_page(run)
-            if kind is None
-            else evaluation_page(run, kind)
-        )
-        yield from _compare_text(file, page)
+    if kind is None and not any(name.startswith(DEMO) for name in run.metrics):
+        return
+    files.append(REPORT_FILE)
+    page = (
+        import_module("sparring.report.demo").demo_page(run) if kind is None else evaluation_page(run, kind)
+    )
+    yield from _compare_text(file, page)
 
 
 def _compare_text(file: Path, text: str) -> Iterator[Difference]:
-    stored = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     lines = text.splitlines()
+    if not file.is_file():
+        yield Difference(file, "the file", ABSENT, f"{len(lines)} lines")
+        return
+    stored = file.read_text(encoding="utf-8").splitlines()
     for number, (one, other) in enumerate(zip(stored, lines, strict=False), start=1):
         if one != other:
             yield Difference(file, f"line {number}", one, other)
@@ -314,19 +319,19 @@ def _rl(run: Run) -> dict[str, Metric]:
     return found
 
 
-def _labels(run: Run) -> dict[str, Metric]:
-    """Return what the journal of `label`, whose lines prove themselves, and the labelled traces give."""
+def _labels(run: Run) -> Again:
+    """Return what the journal of `label`, whose lines prove themselves, gives: numbers, and the labelled traces."""
+    from sparring.evaluation.outcome import Again
+    from sparring.labels.again import labels_again
     from sparring.labels.job import JOURNAL_FILE, TRACES_FILE
-    from sparring.labels.journal import Journal
     from sparring.labels.posterior import interval
-    from sparring.traces.readers import read_traces_as
+    from sparring.labels.settings import LabelSettings
+    from sparring.traces.jsonl import read_traces
 
-    with tempfile.TemporaryDirectory() as draft:  # a journal is opened for writing
-        copy = Path(shutil.copy(run.folder / JOURNAL_FILE, draft))
-        _, head = next(read_jsonl_objects(copy, loose=True), (0, {}))
-        journal = Journal(copy, head.get("job", {}))
-        journal.close()
-    traces = read_traces_as(run.folder / TRACES_FILE).traces
+    traces = read_traces(run.folder / TRACES_FILE)
+    settings = parse_settings(LabelSettings, run.settings, str(run.folder / METRICS_FILE))
+    with _opened_journal(run.folder / JOURNAL_FILE) as (journal, job):
+        again = labels_again(settings, journal, job, traces, ABSENT)
     labels = [label for trace in traces for label in trace.labels or ()]
     known = [label for label in labels if label is not None]
     counted = {
@@ -338,7 +343,7 @@ def _labels(run: Run) -> dict[str, Metric]:
     right, count = journal.right, journal.written
     low, high = interval(right, count) if count else (None, None)
     share = right / count if count else None
-    return {
+    metrics = {
         "label.solutions": Metric(count, unit="solutions"),
         "label.solution_accuracy": Metric(share, low, high, count, "fraction"),
         "label.labelled_solutions": Metric(len(traces), unit="solutions"),
@@ -351,9 +356,34 @@ def _labels(run: Run) -> dict[str, Metric]:
         },
         "label.prefixes_refused": Metric(journal.counts["prefix refused"], unit="prefixes"),
     }
+    walks = {"walks": dict(sorted(again.kinds.items()))} if again.kinds else {}
+    return Again(metrics, {TRACES_FILE: again.records}, extra=walks, unknown=again.unknown)
 
 
-LOGGED: dict[str, Callable[[Any], dict[str, Metric]]] = {
+@contextmanager
+def _opened_journal(file: Path) -> Iterator[tuple[LabelJournal, Mapping[str, Any]]]:
+    """Give a copy of a finished job's journal, which is opened for writing, and the job; errors name the file itself."""
+    from sparring.journals import CHANGED, DamagedLineError
+    from sparring.labels.journal import Journal
+
+    if not file.is_file():
+        raise DataError("no such file", file=file)
+    with tempfile.TemporaryDirectory() as draft:
+        copy = Path(shutil.copy(file, draft))
+        try:
+            _, head = next(read_jsonl_objects(copy, loose=True), (0, {}))
+            job = head.get("job", {})
+            with closing(Journal(copy, job)) as journal:
+                yield journal, job
+        except DataError as error:
+            if error.file != str(copy):
+                raise
+            changed = f"{CHANGED}: the run's labels cannot be verified by it"
+            message = changed if isinstance(error, DamagedLineError) else error.message
+            raise DataError(message, file=file, line=error.line, field=error.field) from error
+
+
+LOGGED: dict[str, Callable[[Any], Again | dict[str, Metric]]] = {
     "training": _training,
     "rl": _rl,
     "label": _labels,

@@ -110,12 +110,14 @@ class Again:
         records: by file, what follows from the raw fields of its records, in order; a record may leave out fields.
         texts: files that are made of the numbers alone.
         extra: content of `metrics.json` under ``extra``.
+        unknown: what else the raw records do not give, in words.
     """
 
     metrics: Mapping[str, Metric]
     records: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    unknown: Sequence[str] = ()
 
 
 def raw_records(file: Path, *needed: str) -> list[dict[str, Any]]:
@@ -261,7 +263,7 @@ def show_worst(console: Console, records: Sequence[Record], count: int = 3) -> N
         console.print(f"worst disagreements ({WORST_FILE}):", highlight=False)
     for record in shown:
         console.print(
-            f"  {record['id']}: step {record['step']} scores {record['score']:.3f}, label {record['label']:g}",
+            f"  {record['id']}: step {record['step'] + 1} scores {record['score']:.3f}, label {record['label']:g}",
             highlight=False,
             markup=False,
         )

@@ -2,7 +2,8 @@
 
 Contract: a row is a JSON-like object; a column that a row lacks is null. What has no fixed columns (`meta`) is written as
 JSON text in a column that says so, and comes back as it was. Memory: a row group's pages, and of it `ROWS` rows as objects.
-Errors name the file, and the row where it is one's. Not here: which fields a record has (`formats/`, `LAYOUTS`).
+What is written has checksums of its pages, which are tested where a file has them. Errors name the file, and the row where
+it is one's. Not here: which fields a record has (`formats/`, `LAYOUTS`).
 """
 
 from __future__ import annotations
@@ -35,13 +36,18 @@ def parquet_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     import pyarrow.parquet  # type: ignore[import-untyped]
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             written = [field.name for field in file.schema_arrow if field.metadata == _JSON]
+            number = 0
             rows = (row for batch in file.iter_batches(batch_size=ROWS) for row in batch.to_pylist())
             for number, row in enumerate(rows, start=1):
                 for name in written:
                     row[name] = _from_json(row[name], path, number, name)
                 yield number, row
+            if number != file.metadata.num_rows:
+                raise DataError(
+                    f"the Parquet file gives {number} of its {file.metadata.num_rows} rows", file=path
+                )
     except FileNotFoundError:
         raise DataError("no such file", file=path) from None
     except UnicodeDecodeError as error:
@@ -68,7 +74,10 @@ def write_records(path: str | Path, records: Iterable[Mapping[str, Any]], layout
 
     schema = _schema(layout)
     count = 0
-    with atomic_file(path) as file, pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    with (
+        atomic_file(path) as file,
+        pyarrow.parquet.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
         for group in windows(records, ROWS_PER_GROUP):
             rows = [_row(record, layout, path, count + place) for place, record in enumerate(group, start=1)]
             try:

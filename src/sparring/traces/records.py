@@ -126,7 +126,7 @@ class Trace:
         """The steps with their labels as a table, in a terminal."""
         from sparring.traces.shown import labels_said, plain, steps_table
 
-        shown = steps_table(self, self.labels or (), 0.5, numbered_from=1)
+        shown = steps_table(self, self.labels or (), 0.5)
         shown.add_row("", "", plain(labels_said(self.labels)))
         return shown
 

@@ -140,7 +140,8 @@ def write_samples(
         (draft / "data").mkdir()
         for number, start in enumerate(range(0, len(table), ROWS_PER_FILE)):
             part = pyarrow.Table.from_pylist(table[start : start + ROWS_PER_FILE], schema=schema)
-            pyarrow.parquet.write_table(part, draft / "data" / f"samples-{number:05d}.parquet")
+            file = draft / "data" / f"samples-{number:05d}.parquet"
+            pyarrow.parquet.write_table(part, file, write_page_checksum=True)
         text = _card(table, command, known, license, digest, dict(facts or {}))
         (draft / "README.md").write_text(text, encoding="utf-8")
     return len(table)

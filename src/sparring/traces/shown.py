@@ -68,7 +68,7 @@ class ScoredTrace:
         return "\n".join([*lines, self.said])
 
     def __rich__(self) -> Table:
-        shown = steps_table(self.trace, self.scores, self.threshold, numbered_from=1)
+        shown = steps_table(self.trace, self.scores, self.threshold)
         shown.title, shown.caption = plain(self.trace.problem.question), plain(self.said)
         return shown
 
@@ -76,17 +76,17 @@ class ScoredTrace:
         return steps_html(self.trace, self.scores, self.threshold, self.said)
 
 
-def steps_table(trace: Trace, scores: Scores, threshold: float, *, numbered_from: int = 0) -> Table:
-    """Return a table for a terminal: number, score, step; the question is its caption."""
+def steps_table(trace: Trace, scores: Scores, threshold: float) -> Table:
+    """Return a table for a terminal: number from 1, score, step; the question is its caption."""
     table = Table(title=plain(trace.problem.id), caption=plain(trace.problem.question), show_header=False)
     table.add_column(justify="right")
     table.add_column(justify="right")
     table.add_column()
-    for index, (step, score) in enumerate(zip_longest(trace.steps, scores), numbered_from):
+    for number, (step, score) in enumerate(zip_longest(trace.steps, scores), start=1):
         shown = (
             Text("–", style="dim") if score is None else Text(f"{score:.3f}", style=colour(score, threshold))
         )
-        table.add_row(str(index), shown, plain(step))
+        table.add_row(str(number), shown, plain(step))
     return table
 
 

@@ -33,6 +33,10 @@ from sparring.traces.parquet import parquet_objects
 HUB = "hf:"
 SHARDS = (".jsonl", ".ndjson", ".parquet")
 """Endings of the files of a folder that hold records; without any, those of `.json`."""
+_FORMATS = {
+    ".jsonl": "JSON", ".ndjson": "JSON", ".json": "JSON", ".parquet": "Parquet", ".csv": "CSV", ".tsv": "CSV",
+    ".arrow": "Arrow",
+}  # fmt: skip
 Records = Iterator[tuple[int, dict[str, Any]]]
 
 
@@ -127,6 +131,7 @@ def _hub_records(text: str) -> Records:
     name, *rest = text.removeprefix(HUB).split(":")
     if not name or len(rest) > 2:
         raise DataError("a data set is named hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT", file=text)
+    _refuse_mixed(Path(name))
     with needs(f"'{text}'", "datasets", install_extra("datasets")):
         from datasets import load_dataset
     split = rest[-1] if rest else "train"
@@ -135,6 +140,26 @@ def _hub_records(text: str) -> Records:
     except Exception as error:  # the hub, the network, the data set's own faults
         raise _unreadable(text, error) from error
     return _rows(text, loaded)
+
+
+def _refuse_mixed(folder: Path) -> None:
+    """Refuse a local folder of several formats: the package `datasets` reads the most frequent one and drops the others."""
+    found: dict[str, Path] = {}
+    if folder.is_dir():
+        for file in sorted(folder.rglob("*")):
+            bare = file.name
+            for packed in ENDINGS:
+                bare = bare.removesuffix(packed)
+            kind = _FORMATS.get(Path(bare).suffix)
+            if kind is not None and file.is_file() and not file.name.startswith(("dataset_info", ".")):
+                found.setdefault(kind, file.relative_to(folder))
+    if len(found) > 1:
+        named = ", ".join(f"{kind} ({file})" for kind, file in found.items())
+        raise DataError(
+            f"the folder holds data in several formats, of which hf: reads one: {named}; name the files by a pattern, or "
+            "the folder without hf:, which reads JSON lines and Parquet",
+            file=folder,
+        )
 
 
 def _rows(place: str | Path, rows: Any) -> Records:

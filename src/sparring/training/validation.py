@@ -1,8 +1,10 @@
 """What a validation split says about a scorer: loss, accuracy, AUC, calibration, and a reliability plot.
 
-Contract: plain numpy on log-odds and targets in [0, 1]; intervals are 95 % bootstraps over problems, since steps of one
-problem are not independent. A soft target counts as positive from 0.5 on for accuracy and AUC; calibration error and
-loss use it as it is. Not here: models, splits.
+Contract: plain numpy on log-odds and targets in [0, 1]; intervals are over problems, since steps of one problem are not
+independent: 95 % bootstraps, of fewer than 20 problems Student's with the jackknife's error, cut at what is possible. A
+soft target counts as positive from 0.5 on for accuracy and AUC; calibration error and loss use it as it is.
+
+Not here: models, splits.
 """
 
 from __future__ import annotations
@@ -79,11 +81,13 @@ def validation_metrics(judged: Judged, raw: Judged, seed: int) -> dict[str, Metr
     right = ((judged.log_odds >= 0) == positive).astype(np.float64)
     scores, size = judged.scores, len(losses)
 
-    def mean(values: Floats, unit: str) -> Metric:
-        return bootstrap_mean(values, clusters=judged.groups, resamples=_RESAMPLES, seed=seed, unit=unit)
+    def mean(values: Floats, unit: str, bounds: tuple[float, float] | None = None) -> Metric:
+        return bootstrap_mean(
+            values, clusters=judged.groups, resamples=_RESAMPLES, seed=seed, unit=unit, bounds=bounds
+        )
 
     return {
-        "validation.loss": mean(losses, "nats"),
+        "validation.loss": mean(losses, "nats", (0.0, np.inf)),
         "validation.accuracy": mean(right, "fraction"),
         "validation.auc": bootstrap_weighted(
             WeightedAuc(raw.scores, positive),
