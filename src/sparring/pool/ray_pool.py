@@ -55,11 +55,12 @@ class PoolError(SparringError):
 
 @dataclass(slots=True)
 class _Work:
-    """Places of a batch that an actor is given at once."""
+    """Places of a batch that an actor is given at once; `alone`: with nothing else, for an actor may die of it."""
 
     number: int
     places: tuple[int, ...]
     deaths: int = 0
+    alone: bool = False
 
 
 @dataclass(slots=True)
@@ -190,12 +191,14 @@ class RayPool(Generic[T, R]):
 
     def _assign(self, job: _Job[T, R]) -> None:
         """Give waiting batches to those that have least to do."""
-        ready = [actor for actor in self._actors if actor.ready]
+        ready = [one for one in self._actors if one.ready and not any(work.alone for _, work in one.queue)]
         while job.waiting and ready:
             actor = min(ready, key=lambda one: len(one.queue))
             idle = sum(not one.queue for one in self._actors)
             if len(actor.queue) >= _QUEUE or (actor.queue and len(job.waiting) <= idle):
                 return  # the last ones are for those that are about to start
+            if job.waiting[0].alone and actor.queue:
+                return
             work = job.waiting.popleft()
             values = [job.slots[work.number].items[place].value for place in work.places]
             try:
@@ -208,6 +211,8 @@ class RayPool(Generic[T, R]):
             if not actor.queue:
                 actor.since = time.monotonic()
             actor.queue.append((reference, work))
+            if work.alone:
+                ready.remove(actor)
 
     def _collect(self, job: _Job[T, R]) -> None:
         """Wait until something is answered, or a while; take what is there."""
@@ -225,7 +230,8 @@ class RayPool(Generic[T, R]):
             if actor.ready and actor.queue and limit is not None:
                 allowed = limit * len(actor.queue[0][1].places)
                 if now - actor.since > allowed:
-                    self._bury(actor, job, f"no answer within {allowed:g} s from {actor.place}")
+                    why = f"no answer within {allowed:g} s from {actor.place}"
+                    self._bury(actor, job, why, certain=True)
         if any(actor.ready for actor in self._actors):
             self._alive = now
         elif now - self._alive > _NO_ROOM:
@@ -239,7 +245,7 @@ class RayPool(Generic[T, R]):
             self._bury(actor, job, self._words(error, actor.place))
             return
         if isinstance(answer, Broken):
-            self._bury(actor, job, f"{answer.why} ({answer.place})")
+            self._bury(actor, job, f"{answer.why} ({answer.place})", certain=True)
         elif not actor.ready:
             self._welcome(actor, answer)
         else:
@@ -281,8 +287,11 @@ class RayPool(Generic[T, R]):
                 f"{before}; what is finished is kept: put the first model back and start again, or choose another --out"
             )
 
-    def _bury(self, actor: _Actor, job: _Job[T, R], why: str) -> None:
+    def _bury(self, actor: _Actor, job: _Job[T, R], why: str, *, certain: bool = False) -> None:
         """Note that an actor died, and of what; the others get what it had.
+
+        An actor that is killed may have finished its first work and not told: then it died of the second. So unless it is
+        `certain` that it was the first, both are tried alone, and only who is alone is blamed.
 
         Raises:
             PoolError: actors die one after the other before any of them has started.
@@ -297,8 +306,14 @@ class RayPool(Generic[T, R]):
             self._tell(f"an actor died while it started ({why}); another takes its place")
             return
         held = [work for _, work in actor.queue]
-        blamed = job.died(held[0], why, self.settings.deaths) if held else ""
-        job.waiting.extendleft(reversed(held[1:]))  # they had no part in it
+        blamed = ""
+        if len(held) > 1 and not certain:
+            for work in held:
+                work.alone = True
+            job.waiting.extendleft(reversed(held))
+        elif held:
+            job.waiting.extendleft(reversed(held[1:]))  # they had no part in it
+            blamed = job.died(held[0], why, self.settings.deaths)
         self._tell(f"an actor is replaced: {why}{blamed}")
 
     def _kill(self, actor: _Actor) -> None:
@@ -452,13 +467,13 @@ class _Job(Generic[T, R]):
 
     def died(self, work: _Work, why: str, most: int) -> str:
         """Note that an actor died of a work; return what is said about that."""
-        work.deaths += 1
+        work.deaths, work.alone = work.deaths + 1, True
         if work.deaths < most:
             self.waiting.appendleft(work)
             return ""
         owned = [place for place in work.places if self._owns(work.number, place)]
         if len(work.places) > 1:
-            self.waiting.extendleft(_Work(work.number, (place,)) for place in reversed(owned))
+            self.waiting.extendleft(_Work(work.number, (place,), alone=True) for place in reversed(owned))
             return f"; {len(owned)} items of which {work.deaths} actors died are now tried one by one"
         item = self.slots[work.number].items[work.places[0]]
         lost = Lost(item.key, item.name, why, work.deaths)
