@@ -147,10 +147,10 @@ def test_results_are_those_of_one_process_and_keys_count_once(cluster: Any, tmp_
         found = results(workers, given, known=lambda item: kept.get(item.key), keep=keep)
     assert found == results(Here(Doubling(tmp_path / "here")()), given)
     assert set(kept) == {*map(str, range(40)), "50"}
-    # A batch is computed as a whole or not at all; two of the cluster's processes did it.
+    # A batch is computed as a whole or not at all.
     assert computed(made) == Counter([*range(40), 39, 50])
     places = {tuple(line.split()[1:]) for line in made.log.read_text().splitlines()}
-    assert len(places) == 2 and {threads for _, threads in places} == {"1"}
+    assert {threads for _, threads in places} == {"1"}  # how many processes have a part is a matter of speed
 
 
 def test_reading_ahead_is_bounded(cluster: Any, tmp_path: Path) -> None:
