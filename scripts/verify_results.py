@@ -172,6 +172,7 @@ CHECKS: dict[str, Check] = {
 
 
 RAW = {
+    "contest_room": "raw records, of which nothing is computed here",
     "contest_one_seed": "raw records, of which nothing is computed here",
     "optimism": "raw gaps of every run",
 }
