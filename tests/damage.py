@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 import rl_data
 import supervised_data
 from sparring.errors import SparringError
-from sparring.evaluation import scored, scores
+from sparring.evaluation import scores
 from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
 from sparring.labels.command import run_label
 from sparring.labels.provers import load_engines
@@ -151,7 +151,6 @@ def runs(folder: Path, tiny: Path) -> dict[str, Run]:
 
             with (
                 mock.patch.object(scores, "load_for_scoring", counted),
-                mock.patch.object(scored, "load_for_scoring", counted),
                 mock.patch.object(scores, "BATCH", 2),
             ):
                 work(out)
