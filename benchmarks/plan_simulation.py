@@ -205,6 +205,11 @@ def write(rows: list[dict[str, Any]], out: Path) -> None:
         "machine": machine(),
     }
     atomic_write_text(out / "plan_simulation.json", json.dumps(content, indent=1) + "\n")
+    atomic_write_text(out / "plan_simulation.md", page(rows, source_commit()))
+
+
+def page(rows: list[dict[str, Any]], commit: str | None) -> str:
+    """Return the page with the table."""
     lines = [
         "# A simulated pool against pools of Ray actors",
         "",
@@ -226,8 +231,13 @@ def write(rows: list[dict[str, Any]], out: Path) -> None:
             cells += [f"{explained:.2f}", f"{explained / seconds - 1:+.1%}"] if explained else ["–", "–"]
             cells.append(str(len(found["killed"])))
         lines.append(f"| {row['arm']['name']} | {row['seed']} | {predicted} | {' | '.join(cells)} |")
-    lines += ["", "Made by `python benchmarks/plan_simulation.py`.", ""]
-    atomic_write_text(out / "plan_simulation.md", "\n".join(lines))
+    at = (
+        f"Commit: {commit}."
+        if commit
+        else "No commit: the pool's code had not landed when this was measured."
+    )
+    lines += ["", f"{at} Made by `python benchmarks/plan_simulation.py`.", ""]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

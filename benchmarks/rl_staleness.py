@@ -63,24 +63,33 @@ def settings_of(arguments: argparse.Namespace, staleness: int, rate: float, seed
     )
 
 
+def finished(arguments: argparse.Namespace, staleness: int, rate: str, seed: int) -> dict[str, Any] | None:
+    """Return what a run has left that is done, if it had the settings that are asked for now."""
+    file = arguments.out / rate / str(staleness) / str(seed) / "result.json"
+    if not file.exists():
+        return None
+    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    asked = settings_of(arguments, staleness, RATES[rate], seed).model_dump(mode="json")
+    return result if result.get("settings") == asked else None
+
+
 def learn(arguments: argparse.Namespace, staleness: int, rate: str, seed: int) -> dict[str, Any]:
     """Train one arm with one seed, unless that has been done; return its looks and what the log says of age."""
+    if earlier := finished(arguments, staleness, rate, seed):
+        return earlier
     out = arguments.out / rate / str(staleness) / str(seed)
     settings = settings_of(arguments, staleness, RATES[rate], seed)
-    done = out / "result.json"
-    if done.exists():
-        result: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        return result
     train_rl(settings, out, resume=True)
     looks = [json.loads(line) for line in (out / "watch.jsonl").read_text(encoding="utf-8").splitlines()]
     log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     names = ("outcome", "sampler_kl", "approx_kl", "clipfrac", "cpu_seconds")
     result = {
+        "settings": settings.model_dump(mode="json"),
         "accuracy": [look["accuracy"] for look in looks],
         "updates": [look["update"] for look in looks],
         "log": {name: [record[name] for record in log] for name in names},
     }
-    atomic_write_json(done, result)
+    atomic_write_json(out / "result.json", result)
     print(f"{rate} staleness {staleness} seed {seed}: {result['accuracy']}", file=sys.stderr, flush=True)
     return result
 
@@ -172,7 +181,8 @@ def page(metrics: dict[str, Metric], arguments: argparse.Namespace, load: float)
     lines = [
         f"{arguments.updates} updates of 16 problems × 8 answers; {arguments.held_out} held-out "
         "problems. [95 % interval] t: Student's over seeds, paired for the differences. Late in training: difference in "
-        "right answers over the last quarter of the updates, 1280 answers a seed. Age: nats per token, on average.",
+        f"right answers over the last quarter of the updates, {arguments.updates // 4 * 128} answers a seed. Age: nats "
+        "per token, on average.",
         "",
         "| rate | seeds | start, % | staleness 0, % | staleness 1, % | difference, % | late in training, % | age (KL) |",
         "|---|---|---|---|---|---|---|---|",
@@ -226,10 +236,7 @@ def main() -> None:
         learnt = {rate: {"0": [], "1": []} for rate in arguments.rates}
         for rate in arguments.rates:
             for seed in range(arguments.seeds):
-                pair = [
-                    arguments.out / rate / str(staleness) / str(seed) / "result.json" for staleness in (0, 1)
-                ]
-                if arguments.finished and not all(file.exists() for file in pair):
+                if arguments.finished and not all(finished(arguments, one, rate, seed) for one in (0, 1)):
                     continue
                 for staleness in (0, 1):
                     learnt[rate][str(staleness)].append(learn(arguments, staleness, rate, seed))

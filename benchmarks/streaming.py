@@ -40,7 +40,7 @@ from rich.console import Console
 
 from sparring.compressed import atomic_lines
 from sparring.files import atomic_write_text
-from sparring.runs import Metric, read_metrics, write_metrics
+from sparring.runs import Metric, read_metrics, source_commit, write_metrics
 from sparring.traces.convert import convert
 from sparring.worlds.chain import generate_problems
 
@@ -80,9 +80,8 @@ def main() -> int:
 
 
 def measured(options: argparse.Namespace) -> dict[str, Metric]:
-    """Return ``<job>.<traces>.<measure>``, with what earlier calls measured of other jobs and sizes."""
-    path = options.results / "streaming.json"
-    metrics = read_metrics(path) if path.is_file() else {}
+    """Return ``<job>.<traces>.<measure>``, with what earlier calls of this commit measured of other jobs and sizes."""
+    metrics = earlier(options.results / "streaming.json", source_commit())
     for job in options.jobs:
         for size in sorted(options.sizes):
             command = [sys.executable, __file__, "--child", job, str(size), "--folder", str(options.folder),
@@ -97,6 +96,14 @@ def measured(options: argparse.Namespace) -> dict[str, Metric]:
             metrics[f"{name}.cpu_seconds"] = Metric(found["cpu"], n=size, unit="s")
             metrics[f"{name}.wall_seconds"] = Metric(found["wall"], n=size, unit="s")
     return with_slopes(metrics)
+
+
+def earlier(path: Path, commit: str | None) -> dict[str, Metric]:
+    """Return a file's metrics if all were measured at this very commit, with no change to it: it has one stamp."""
+    if commit is None or commit.endswith("-dirty") or not path.is_file():
+        return {}
+    stamp = json.loads(path.read_text(encoding="utf-8"))["commit"]
+    return read_metrics(path) if stamp == commit else {}
 
 
 def with_slopes(metrics: dict[str, Metric]) -> dict[str, Metric]:

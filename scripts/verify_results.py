@@ -30,6 +30,8 @@ import demo  # noqa: E402
 import gsm8k_aprm  # noqa: E402
 import gsm8k_measures  # noqa: E402
 import label_allocation  # noqa: E402
+import plan_check  # noqa: E402
+import plan_simulation  # noqa: E402
 import planted  # noqa: E402
 import policy_features  # noqa: E402
 import prm_objectives  # noqa: E402
@@ -117,6 +119,8 @@ def load_options(content: Content) -> argparse.Namespace:
 
 CHECKS: dict[str, Check] = {
     "streaming": Check(None, lambda c, m: streaming.markdown(dict(m))),
+    "plan_check": Check(None, lambda c, m: plan_check.page(c["rows"])),
+    "plan_simulation": Check(None, lambda c, m: plan_simulation.page(c["rows"], c["commit"])),
     "planted": Check(
         lambda c: planted.measure(c["extra"]),
         lambda c, m: planted.markdown(dict(m), planted.Sizes(**c["settings"])),

@@ -75,7 +75,7 @@ def test_a_core_package_that_is_missing_or_too_old_is_bad(wanted, requirement, w
 
 def test_a_small_machine_and_a_bare_kernel_are_notes(monkeypatch):
     monkeypatch.setattr(doctor, "possible", list)
-    monkeypatch.setattr(doctor, "_memory", lambda: (1 << 28, 1 << 30))
+    monkeypatch.setattr(doctor, "memory_room", lambda: (1 << 28, 1 << 30))
     found = {one.name: one for one in findings()}
     assert found["memory"].state == "note" and "0.2 of 1.0 GiB" in found["memory"].found
     assert found["oracles' workers"].state == "note"

@@ -99,6 +99,13 @@ def test_lengths_have_the_mean_that_was_asked_for() -> None:
     assert lengths_of(3, 100, 0, 200, random.Random(0)) == pytest.approx([100] * 3)
 
 
+@pytest.mark.parametrize("spread", [0.1, 0.6, 1.2, 2.0])
+def test_the_cut_does_not_lower_the_mean(spread: float) -> None:
+    found = lengths_of(40_000, 100, spread, 200, random.Random(0))
+    assert max(found) <= 200
+    assert statistics.mean(found) == pytest.approx(100, rel=0.015)
+
+
 def simulated(job: Any, **given: Any) -> tuple[float, float]:
     """Seconds of the stages, and of the simulation."""
     words: dict[str, Any] = {"gpus": "8xH100", "simulations": 1, "slow_share": 0.0, "problems": 500} | given

@@ -15,12 +15,13 @@ from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from typer.testing import CliRunner
 
-from sparring.__main__ import app
+from sparring.__main__ import app, main
 from sparring.errors import CheckpointError, SettingsError
 from sparring.models.branches import BranchedRow, collate, hidden_states
 from sparring.models.roles import lora_config
+from sparring.planning import hardware
 from sparring.planning.command import plan
-from sparring.planning.hardware import DEVICES, measured_flops, parse_gpus
+from sparring.planning.hardware import DEVICES, device_for, measured_flops, parse_gpus
 from sparring.planning.memory import Training, total
 from sparring.planning.settings import Job, PlanSettings
 from sparring.planning.shapes import KNOWN, find_shape, hub_name, shape_of
@@ -274,6 +275,12 @@ def test_gpus_are_read_as_people_write_them() -> None:
         ("Qwen2.5-1.5B", {"sharding": "full"}, "sharding=full needs more than one GPU"),
         (
             "Qwen2.5-7B",
+            {"steps": 900},
+            "texts of 36,200 tokens (prompt_tokens + steps × step_tokens), but Qwen2.5-7B",
+        ),
+        ("gemma-2-2b", {"job": "score", "prompt_tokens": 7873}, "gemma-2-2b takes 8,192"),
+        (
+            "Qwen2.5-7B",
             {"gpus": "8xH100", "sharding": "full", "adapter": "full"},
             "sharding=full needs adapter=lora",
         ),
@@ -283,6 +290,32 @@ def test_nonsense_is_refused_in_one_line_that_says_what_would_do(model: str, giv
     with pytest.raises(SettingsError) as caught:
         plan(model, PlanSettings(**given))
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_longest_text_that_a_model_takes_is_planned_for(
+    monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["sparring", "plan", "Qwen2.5-7B", "steps=900"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert error.endswith("Qwen2.5-7B takes 32,768") and "\n" not in error
+    assert plan("gemma-2-2b", PlanSettings(job="score", prompt_tokens=7872)).fit.rows >= 1
+    stretched = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
+    config = small("qwen2", max_position_embeddings=1024, rope_parameters=stretched | {"rope_theta": 1e4})
+    assert shape_of(config, "x").positions == 4096
+
+
+def test_the_processors_memory_is_asked_for_only_where_it_is_not_given(monkeypatch: Any) -> None:
+    monkeypatch.setattr(hardware, "memory_room", lambda: (None, 3 << 30))
+    assert device_for("cpu", 1e9, None).memory == 3 << 30
+    monkeypatch.setattr(hardware, "memory_room", lambda: (None, None))
+    with pytest.raises(SettingsError, match="memory_gib is needed here"):
+        device_for("cpu", 1e9, None)
+    monkeypatch.delattr(hardware, "memory_room")
+    assert device_for("cpu", 1e9, 2.0).memory == 2 << 30
+    assert device_for("H100", None, None) == DEVICES["H100"]
 
 
 def test_architectures_that_are_not_planned_for_are_named(tmp_path: Any) -> None:

@@ -98,6 +98,29 @@ def test_context_is_gathered_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_memory_is_that_of_the_container_where_it_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {
+        "/proc/meminfo": "MemTotal: 8192 kB\nMemAvailable: 4096 kB\n",
+        "/sys/fs/cgroup/memory.max": "max\n",
+        "/sys/fs/cgroup/memory.current": "1048576\n",
+    }
+
+    def read(path: Path, **_: Any) -> str:
+        if str(path) not in said:
+            raise FileNotFoundError(path)
+        return said[str(path)]
+
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(runs, "_memory_bytes", lambda: 16 << 20)
+    assert runs.memory_room() == (4 << 20, 8 << 20)
+    said["/sys/fs/cgroup/memory.max"] = f"{3 << 20}\n"
+    assert runs.memory_room() == (2 << 20, 3 << 20)
+    said.clear()  # no Linux
+    assert runs.memory_room() == (None, 16 << 20)
+    monkeypatch.setattr(runs, "_memory_bytes", lambda: None)
+    assert runs.memory_room() == (None, None)
+
+
 def test_commit_marks_changed_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*words: str) -> str:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]

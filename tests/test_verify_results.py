@@ -21,6 +21,8 @@ def test_the_published_results_are_what_their_records_give(capsys):
     for name in ("planted", "rl_chain", "trl_equivalence"):
         count, whole = lines[f"{name}.json"].split(" numbers")[0].split(" of ")
         assert count == whole and int(whole) > 20
+    for name in ("plan_check", "plan_simulation"):
+        assert "rows of its page are what its numbers give" in lines[f"{name}.json"]
 
 
 def test_every_check_is_of_a_file_that_is_there():

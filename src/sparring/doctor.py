@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparring.oracles.confinement import possible
-from sparring.runs import machine, source_commit
+from sparring.runs import machine, memory_room, source_commit
 
 State = Literal["ok", "note", "bad"]
 BAD_STATUS = 1
@@ -99,11 +99,7 @@ def findings() -> Iterator[Finding]:
 
 
 def _python() -> Iterator[Finding]:
-    version = platform.python_version()
-    state: State = "ok" if sys.version_info >= (3, 11) else "bad"
-    yield Finding(
-        "python", "version", state, f"{version}, {sys.executable}", "" if state == "ok" else "needs 3.11"
-    )
+    yield Finding("python", "version", "ok", f"{platform.python_version()}, {sys.executable}")
     commit = source_commit()
     installed = _version("sparring")
     where = f"checkout at {commit[:12]}" if commit else "installed"
@@ -213,7 +209,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _room() -> Iterator[Finding]:
-    free, total = _memory()
+    free, total = memory_room()
     if free is not None:
         state: State = "ok" if free >= LEAST_MEMORY else "note"
         of = f" of {total / GIB:.1f}" if total else ""
@@ -240,23 +236,6 @@ def _room() -> Iterator[Finding]:
         fits: State = "ok" if writable and left >= LEAST_DISK else "note"
         words = f"{left / GIB:.1f} GiB free at {folder}" + ("" if writable else ", which cannot be written")
         yield Finding("room", name, fits, words)
-
-
-def _memory() -> tuple[int | None, int | None]:
-    """Return free and total memory in bytes, within the limit of a container; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        sizes = {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines}
-    except (OSError, ValueError, IndexError):
-        return None, None
-    free, total = sizes.get("MemAvailable"), sizes.get("MemTotal")
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):  # none, or without a limit
-        return free, total
-    return min(free or limit, max(0, limit - used)), min(total or limit, limit)
 
 
 def _system() -> Iterator[Finding]:

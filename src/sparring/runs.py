@@ -219,6 +219,23 @@ def _memory_bytes() -> int | None:
         return None
 
 
+def memory_room() -> tuple[int | None, int | None]:
+    """Return free and total memory in bytes, within the limit of a container; None where the system does not say."""
+    free, total = None, _memory_bytes()
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        sizes = {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines}
+        free, total = sizes.get("MemAvailable"), sizes.get("MemTotal", total)
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):  # none, or without a limit
+        return free, total
+    left = max(0, limit - used)
+    return (left if free is None else min(free, left)), (limit if total is None else min(total, limit))
+
+
 def _accelerator() -> str | None:
     torch = sys.modules.get("torch")
     if torch is None:

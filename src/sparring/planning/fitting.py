@@ -121,9 +121,14 @@ def fit(job: Job) -> Fit:
     """Return the first placement that fits.
 
     Raises:
-        SettingsError: none does, or layers are to be shared that cannot be.
+        SettingsError: none does, layers are to be shared that cannot be, or texts are longer than the model takes.
     """
-    settings = job.settings
+    settings, longest = job.settings, job.shape.positions
+    if longest is not None and settings.trace_tokens > longest:
+        raise SettingsError(
+            f"texts of {settings.trace_tokens:,} tokens (prompt_tokens + steps × step_tokens), but {job.shape.name} takes "
+            f"{longest:,}"
+        )
     if job.trains and settings.sharding == "full":
         if job.count == 1:
             raise SettingsError("sharding=full needs more than one GPU (gpus)")

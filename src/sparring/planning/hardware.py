@@ -6,13 +6,13 @@ reports, rounded down. Nothing here was measured by us but the processor.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sparring.errors import SettingsError, did_you_mean
+from sparring.runs import memory_room
 
 GIB = 2**30
 
@@ -91,20 +91,20 @@ def device_for(name: str, flops: float | None, memory_gib: float | None) -> Devi
     Args:
         name: of the table, or `cpu`.
         flops: FLOP/s instead of the table's, or of the processor's measured rate.
-        memory_gib: memory instead of the table's or the machine's.
+        memory_gib: memory instead of the table's or the machine's (within the limit of a container).
+
+    Raises:
+        SettingsError: the machine does not say how much memory it has, and `memory_gib` is not given.
     """
-    device = DEVICES[name] if name != "cpu" else None
-    if device is None:
-        rate = flops or measured_flops()
-        # Bandwidth of one core: what a copy of a large array reaches; asked for by decoding only.
-        device = Device("cpu", machine_memory(), rate, 10e9, 10e9)
-    memory = device.memory if memory_gib is None else memory_gib * GIB
-    return replace(device, flops=flops or device.flops, memory=memory)
-
-
-def machine_memory() -> float:
-    """Return this machine's memory, bytes."""
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    given = None if memory_gib is None else memory_gib * GIB
+    if name != "cpu":
+        device = DEVICES[name]
+        return replace(device, flops=flops or device.flops, memory=given or device.memory)
+    memory = given or memory_room()[1]
+    if memory is None:
+        raise SettingsError("memory_gib is needed here: this system does not say how much memory it has")
+    # Bandwidth of one core: what a copy of a large array reaches; asked for by decoding only.
+    return Device("cpu", float(memory), flops or measured_flops(), 10e9, 10e9)
 
 
 def measured_flops(

@@ -139,10 +139,8 @@ class Training:
             said = f"{LOGIT_COPIES} × {rows} × {sampled:,} sampled tokens × {vocabulary:,} words × 4 B"
             parts.append(Part("logits", size, said))
         if self.masked:
-            width = 2 if self.numbers == "bfloat16" else 4
-            parts.append(
-                Part("masks", rows * row * row * width, f"{rows} × {row:,}² × {width} B (branches in a row)")
-            )
+            said = f"{rows} × {row:,}² × {self.width} B (branches in a row)"
+            parts.append(Part("masks", rows * row * row * self.width, said))
         return parts
 
     def kept_per_token(self) -> float:
@@ -171,8 +169,7 @@ class Training:
         shape = self.shape
         kept, residual = self.kept_per_token(), shape.width * self.residual_width
         inner = shape.feed_forward * max(1, shape.experts_per_token)
-        width = 2 if self.numbers == "bfloat16" else 4
-        backward = 2 * (inner + shape.width) * width
+        backward = 2 * (inner + shape.width) * self.width
         last = 3 * shape.width * 4
         if self.checkpointing:
             total = shape.layers * residual + kept + backward + last

@@ -54,7 +54,7 @@ class Shape:
     Attributes:
         layers, width, heads, kv_heads, head_dim, feed_forward, vocabulary: as configurations have them.
         tied: whether the output head shares the embedding's weights.
-        positions: longest text that it takes.
+        positions: longest text that it takes, tokens; None: it names no limit.
         experts, experts_per_token: of a mixture in every layer; 0 for a dense model. `feed_forward` is then an expert's.
         shared_expert: width of the expert that every token goes through, 0 without one.
     """
@@ -69,7 +69,7 @@ class Shape:
     feed_forward: int
     vocabulary: int
     tied: bool
-    positions: int
+    positions: int | None
     attention_bias: bool = False
     mlp_bias: bool = False
     experts: int = 0
@@ -278,6 +278,8 @@ def shape_of(config: Any, name: str) -> Shape:
     Raises:
         CheckpointError: its architecture, or a part of it, is not planned for.
     """
+    from sparring.models.loading import positions
+
     family = str(config.model_type)
     if family not in FAMILIES:
         raise CheckpointError(
@@ -302,7 +304,7 @@ def shape_of(config: Any, name: str) -> Shape:
         feed_forward=(get("moe_intermediate_size") if mixture else None) or config.intermediate_size,
         vocabulary=config.vocab_size,
         tied=bool(config.tie_word_embeddings),
-        positions=config.max_position_embeddings,
+        positions=positions(config),
         attention_bias=bool(get("attention_bias", False)),
         mlp_bias=bool(get("mlp_bias", False)),
         experts=experts,

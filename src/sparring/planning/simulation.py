@@ -7,8 +7,8 @@ What a roofline cannot say: how long the last tasks keep everybody waiting, what
 leave in order, how failures add up, and how much overlapping sampling with training saves.
 
 Contract: a pure function of the settings and the seed. Engines share their time among their tasks: each gets one token
-per step, and a step takes longer the more there are (`timing.step_seconds`). Lengths are log-normal with the plan's
-mean. Of a long job the first tasks are simulated, and the rest goes on at the same rate.
+per step, and a step takes longer the more there are (`timing.step_seconds`). Lengths are log-normal, cut at a longest,
+with the plan's mean after the cut. Of a long job the first tasks are simulated, and the rest goes on at the same rate.
 
 Not here: networks, memory (`fitting.py`), and anything that changes with what the tasks say.
 """
@@ -22,6 +22,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 from sparring.errors import SettingsError
 from sparring.planning.fitting import Fit, Job
@@ -248,9 +249,28 @@ def simulate_job(job: Job, found: Fit, work: Sequence[Stage], run: int) -> Simul
 
 
 def lengths_of(number: int, mean: float, spread: float, most: float, rng: random.Random) -> list[float]:
-    """Return log-normal lengths of a mean, cut at `most`; `spread` is the standard deviation of their logarithm."""
-    centre = math.log(mean) - spread * spread / 2
+    """Return log-normal lengths, cut at `most`, whose mean with the cut is `mean` (below `most`).
+
+    Args:
+        number: of them.
+        spread: standard deviation of their logarithm before the cut.
+    """
+    centre = _centre(mean, spread, most)
     return [min(most, rng.lognormvariate(centre, spread)) for _ in range(number)]
+
+
+def _centre(mean: float, spread: float, most: float) -> float:
+    """Return the mean logarithm that gives log-normal lengths, cut at `most`, this mean: E min(most, X) is bisected."""
+    low = math.log(mean) - spread * spread / 2  # right without a cut, which only lowers the mean
+    if spread == 0:
+        return low
+    high, below = math.log(most) + 8 * spread, NormalDist().cdf
+    for _ in range(60):
+        centre = (low + high) / 2
+        end = (math.log(most) - centre) / spread
+        kept = math.exp(centre + spread * spread / 2) * below(end - spread)
+        low, high = (centre, high) if kept + most * below(-end) < mean else (low, centre)
+    return low
 
 
 def _engines(job: Job, found: Fit, slots: int, step: Callable[[int], float]) -> Pool:
