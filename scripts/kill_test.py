@@ -2,13 +2,13 @@
 
     python scripts/kill_test.py                                  10 kills of every command
     python scripts/kill_test.py --kills 100 --only "train rl"    more, of one
-    python scripts/kill_test.py --table docs/kills.md            also writes the table
+    python scripts/kill_test.py --table kills.md                 also writes the table
 
 Half of the kills come at a random moment, the others at a random change of a file: in the instant before something is
 opened for writing, renamed, removed or cut, chosen among all such instants of a whole run, so that the rename of a
 checkpoint and the end of a journal are met, too. After each kill the command is called again as its last words say; after
 the last kill it is let finish. Compared is every file but HTML pages, without what depends on the machine's speed. Status 1
-where one differs.
+where one differs, or where no kill met a command.
 
 Not here: power cuts (nothing unsynced is lost by SIGKILL), servers, jobs on several machines.
 """
@@ -264,8 +264,11 @@ def main(words: list[str] | None = None) -> int:
         atomic_write_text(options.table, table(found))
     kills = sum(one.kills for one in found)
     bad = [one.command for one in found if one.failed or one.differ]
+    spared = [one.command for one in found if not one.kills]
     print(f"{kills} kills of {len(found)} commands, {len(bad)} that did not end with the same files")
-    return 1 if bad else 0
+    if spared:
+        print(f"no kill met {', '.join(spared)}: nothing is shown of it")
+    return 1 if bad or spared else 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +53,7 @@ from sparring.files import to_json  # noqa: E402
 from sparring.runs import Metric, read_metrics  # noqa: E402
 from sparring.statistics import mean_over_runs  # noqa: E402
 from sparring.training.rl_settings import RlSettings  # noqa: E402
-from sparring.verification import Difference, compare_metrics, differing  # noqa: E402
+from sparring.verification import ABSENT, Difference, compare_metrics, differing  # noqa: E402
 
 Content = dict[str, Any]
 Metrics = Mapping[str, Metric]
@@ -63,10 +65,12 @@ class Check(NamedTuple):
     Attributes:
         again: from the file's content to the metrics that the raw records in it give; None: it holds none.
         table: from content and metrics to the Markdown page beside it; of that only the rows of tables are compared.
+        further: whether rows may follow on the page that come from records which are not here.
     """
 
     again: Callable[[Content], Metrics] | None = None
     table: Callable[[Content, Metrics], str] | None = None
+    further: bool = False
 
 
 # --- from raw records ------------------------------------------------------------------------------------------------
@@ -161,7 +165,7 @@ CHECKS: dict[str, Check] = {
         for name in ("search_chain", "search_chain_aprm")
     },
     **{
-        name: Check(None, lambda c, m: gsm8k_aprm.table(dict(m)))
+        name: Check(None, lambda c, m: gsm8k_aprm.table(dict(m)), further=True)
         for name in ("gsm8k_aprm", "gsm8k_aprm_arithmetic", "gsm8k_aprm_panel")
     },
     "gsm8k_values": Check(
@@ -207,7 +211,7 @@ def verify_file(file: Path) -> tuple[list[str], list[Difference]]:
         table = file.with_suffix(".md")
         rows = table_rows(check.table(content, stored))
         here = table_rows(table.read_text(encoding="utf-8"))
-        differences += differing_rows(table, here, rows)
+        differences += differing_rows(table, here[: len(rows)] if check.further else here, rows)
         said.append(f"{len(rows)} rows of its page are what its numbers give")
     return said, differences
 
@@ -217,16 +221,14 @@ def table_rows(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("|")]
 
 
-def differing_rows(file: Path, stored: Sequence[str], recomputed: Iterable[str]) -> list[Difference]:
-    """Return the rows that should stand on a page, in this order, and do not; it may hold further ones."""
-    left = iter(enumerate(stored, start=1))
+def differing_rows(file: Path, stored: Sequence[str], recomputed: Sequence[str]) -> list[Difference]:
+    """Return where the rows of a page are not those that should stand there, in their order."""
     found = []
-    for row in recomputed:
-        if row not in stored:
-            near = next((one for one in stored if one.split("|")[1] == row.split("|")[1]), "(absent)")
-            found.append(Difference(file, f"row {row.split('|')[1].strip()!r}", near, row))
-        elif not any(one == row for _, one in left):
-            left = iter(enumerate(stored, start=1))  # the same row stands in an earlier table, too
+    for kind, a, b, c, d in SequenceMatcher(None, stored, recomputed, autojunk=False).get_opcodes():
+        if kind != "equal":
+            for one, other in zip_longest(stored[a:b], recomputed[c:d], fillvalue=ABSENT):
+                name = (one if other == ABSENT else other).split("|")[1].strip()
+                found.append(Difference(file, f"row {name!r}", one, other))
     return found
 
 

@@ -185,6 +185,25 @@ def test_given_solutions_are_labelled_in_place(tmp_path):
     assert "solution of another problem with the same id: 1" in shown
 
 
+@pytest.mark.parametrize("sorted_by_problem", [True, False])
+def test_a_record_that_the_reader_skips_is_counted_once(tmp_path, sorted_by_problem):
+    rows = [
+        {"question": {"problem": f"{number} + 1 = ?", "ground_truth_answer": str(number + 1)},
+         "label": {"steps": [{"completions": [{"text": text, "rating": rating}], "chosen_completion": 0}],
+                   "finish_reason": "solution"}}
+        for number, text, rating in ((2, "right", 1), (2, "wrong", -1), (5, "right", 1))
+    ]  # fmt: skip
+    bad = {"question": rows[0]["question"], "label": {"steps": [], "finish_reason": "found_error"}}
+    rows = [*rows[:2], bad, rows[2]] if sorted_by_problem else [rows[0], bad, rows[2], rows[1]]
+    file = tmp_path / "in.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    words = (f"data={file}", "data_format=prm800k", "solutions=given")
+    traces, shown = label(tmp_path / "run", *words, engine=Solver())
+    assert len(traces) == 3 and "record skipped by the reader: 1" in shown
+    extra = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["extra"]
+    assert extra["counts"]["record skipped by the reader"] == 1
+
+
 @pytest.mark.parametrize("mode", ["binary_search", "first_pit"])
 def test_search_modes(tmp_path, sums, mode):
     traces, shown = label(

@@ -48,6 +48,13 @@ def test_make_targets_that_workflows_call_exist():
     assert phony == targets
 
 
+def test_a_python_that_is_asked_for_and_missing_fails_the_matrix():
+    done = subprocess.run(
+        [ROOT / "scripts" / "matrix.sh", "3.99"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "python 3.99: not here, skipped\n")
+
+
 def test_versions_agree():
     version = PROJECT["version"]
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")

@@ -188,6 +188,7 @@ NOT_RAW = {
     "search": {"new_seconds"},
     "train aprm": {"labelled_steps", "undecided_steps", "peak_memory"},
     "train rl": {"peak_memory", "stopped_for_hacking"},
+    "label": {"seconds", "new_rollouts"},
 }  # fmt: skip
 
 
@@ -353,6 +354,20 @@ def test_estimates_of_rollouts_and_questions_of_a_world_are_compared(finished: P
     lines(copy / "traces.jsonl", records)
     fields = {one.field for one in verify_run(copy).differences}
     assert {"line 1.problem", "line 2.estimates[0].value"} <= fields
+
+
+def test_doubts_counts_and_usage_of_labels_are_compared(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished / "label", copy)
+    content = json.loads((copy / "metrics.json").read_text(encoding="utf-8"))
+    counts = content["extra"]["counts"]
+    reason = next(iter(counts))
+    counts[reason] += 1
+    content["extra"]["doubts"].append("the server repeats itself")
+    content["metrics"]["label.tokens_generated"]["value"] += 1
+    (copy / "metrics.json").write_text(json.dumps(content), encoding="utf-8")
+    fields = {one.field for one in verify_run(copy).differences}
+    assert {"extra.doubts", f"extra.counts.{reason}", "metrics.label.tokens_generated.value"} <= fields
 
 
 def test_an_own_oracle_of_somebody_elses_run_is_not_run(judged: tuple[Path, Path], tmp_path: Path) -> None:

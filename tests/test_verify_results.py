@@ -51,6 +51,27 @@ def test_a_changed_number_and_a_changed_row_are_named(tmp_path):
     assert one.field == "row 'majority'" and "search_chain.md" in str(one)
 
 
+def test_rows_that_are_stale_or_in_another_order_are_named(tmp_path):
+    for name in ("search_chain", "gsm8k_aprm"):
+        for ending in ("json", "md"):
+            shutil.copy(RESULTS / f"{name}.{ending}", tmp_path)
+        page = tmp_path / f"{name}.md"
+        lines = page.read_text(encoding="utf-8").splitlines()
+        first = next(n for n, line in enumerate(lines) if line.startswith("|")) + 2
+        swapped = [*lines[:first], lines[first + 1], lines[first], *lines[first + 2 :]]
+        for changed in (swapped, [*lines[: first + 1], "| stale | 1 |", *lines[first + 1 :]]):
+            page.write_text("\n".join(changed), encoding="utf-8")
+            assert verify_results.verify_file(tmp_path / f"{name}.json")[1]
+    page = tmp_path / "search_chain.md"
+    page.write_text("\n".join([*lines_of("search_chain"), "| stale | 1 |"]), encoding="utf-8")
+    (one,) = verify_results.verify_file(tmp_path / "search_chain.json")[1]
+    assert (one.field, one.recomputed) == ("row 'stale'", "(absent)")
+
+
+def lines_of(name: str) -> list[str]:
+    return (RESULTS / f"{name}.md").read_text(encoding="utf-8").splitlines()
+
+
 def test_a_changed_seed_is_named(tmp_path):
     for ending in ("json", "md"):
         shutil.copy(RESULTS / f"demo_seeds.{ending}", tmp_path)

@@ -323,8 +323,8 @@ def _labels(run: Run) -> Again:
     """Return what the journal of `label`, whose lines prove themselves, gives: numbers, and the labelled traces."""
     from sparring.evaluation.outcome import Again
     from sparring.labels.again import labels_again
+    from sparring.labels.command import LabelTally, label_metrics
     from sparring.labels.job import JOURNAL_FILE, TRACES_FILE
-    from sparring.labels.posterior import interval
     from sparring.labels.settings import LabelSettings
     from sparring.traces.jsonl import read_traces
 
@@ -332,32 +332,13 @@ def _labels(run: Run) -> Again:
     settings = parse_settings(LabelSettings, run.settings, str(run.folder / METRICS_FILE))
     with _opened_journal(run.folder / JOURNAL_FILE) as (journal, job):
         again = labels_again(settings, journal, job, traces, ABSENT)
-    labels = [label for trace in traces for label in trace.labels or ()]
-    known = [label for label in labels if label is not None]
-    counted = {
-        "rollouts_unfinished": "rollout unfinished",
-        "rollouts_empty": "rollout empty",
-        "rollouts_without_answer": "rollout without an answer",
-        "rollouts_unreadable": "rollout with an unreadable answer",
-    }
-    right, count = journal.right, journal.written
-    low, high = interval(right, count) if count else (None, None)
-    share = right / count if count else None
-    metrics = {
-        "label.solutions": Metric(count, unit="solutions"),
-        "label.solution_accuracy": Metric(share, low, high, count, "fraction"),
-        "label.labelled_solutions": Metric(len(traces), unit="solutions"),
-        "label.prefixes": Metric(journal.prefixes, unit="prefixes"),
-        "label.rollouts": Metric(journal.rollouts, unit="rollouts"),
-        "label.mean_label": Metric(sum(known) / len(known) if known else None, n=len(known), unit="fraction"),
-        "label.unknown_labels": Metric(len(labels) - len(known), unit="steps"),
-        **{
-            f"label.{name}": Metric(journal.counts[count], unit="rollouts") for name, count in counted.items()
-        },
-        "label.prefixes_refused": Metric(journal.counts["prefix refused"], unit="prefixes"),
-    }
-    walks = {"walks": dict(sorted(again.kinds.items()))} if again.kinds else {}
-    return Again(metrics, {TRACES_FILE: again.records}, extra=walks, unknown=again.unknown)
+    tally = LabelTally()
+    for trace in traces:
+        tally.count(trace)
+    metrics = label_metrics(tally, journal.solved, journal, greedy=settings.temperature == 0)
+    extra: dict[str, Any] = {"doubts": journal.usage.doubts, "counts": dict(+journal.counts)}
+    extra |= {"walks": dict(sorted(again.kinds.items()))} if again.kinds else {}
+    return Again(metrics, {TRACES_FILE: again.records}, extra=extra, unknown=again.unknown)
 
 
 @contextmanager

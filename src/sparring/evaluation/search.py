@@ -121,7 +121,8 @@ def run_search_command(
         SearchError: nothing could be searched, or scores are no numbers.
         EngineError: the engine is out of order; start the command again to go on.
     """
-    from sparring.labels.command import load_problems, pick_checker, show_doubts
+    from sparring.labels.answers import pick_checker
+    from sparring.labels.command import load_problems, show_doubts
 
     console = console or Console()
     problems, left_out = load_problems(settings, "search")

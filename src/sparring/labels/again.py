@@ -15,7 +15,8 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from sparring.errors import DataError
-from sparring.labels.command import WINDOW, oracle_of, pick_checker
+from sparring.labels.answers import pick_checker
+from sparring.labels.command import WINDOW, oracle_of
 from sparring.labels.job import LabelJob, Subject
 from sparring.labels.journal import Journal
 from sparring.labels.settings import LabelSettings

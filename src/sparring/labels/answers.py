@@ -1,15 +1,18 @@
 """Is the answer of a finished solution right? In a world exactly; elsewhere by equality of answers.
 
 Contract: a checker says True or False, or None where no answer can be read or compared; callers count that and take it
-for wrong. Not here: which answer a solution states (`traces/answers.py`), equality (`oracles/equality.py`).
+for wrong. `pick_checker` says who judges.
+
+Not here: which answer a solution states (`traces/answers.py`), equality (`oracles/equality.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from sparring.errors import DataError
+from sparring.labels.settings import SolverSettings
 from sparring.oracles.equality import compare_many
 from sparring.traces.answers import stated_answer
 from sparring.traces.records import Problem
@@ -84,6 +87,27 @@ class AnswerChecker:
     def stated(self, problem: Problem, steps: Sequence[str]) -> str | None:
         """Return the stated answer."""
         return stated_answer(steps, last_number=self.last_number)
+
+
+def pick_checker(settings: SolverSettings, problems: Iterable[Problem] = ()) -> Checker:
+    """Return who judges answers.
+
+    Raises:
+        DataError: a world's checker is asked for, and a problem is not one of its.
+    """
+    for problem in problems:
+        refuse_of_elsewhere(settings)(problem)
+    if not settings.judged_by_world:
+        return AnswerChecker(last_number=settings.last_number)
+    return WorldChecker(settings.world)
+
+
+def refuse_of_elsewhere(settings: SolverSettings) -> Callable[[Problem], object]:
+    """Return what raises DataError for a problem that the world, where it judges answers, did not make."""
+    if not settings.judged_by_world:
+        return lambda problem: None
+    world = settings.world
+    return lambda problem: world.judge(problem, (), "")
 
 
 def doubt(checker: Checker, problem: Problem, steps: Sequence[str], outcome: bool | None) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from sparring.fingerprints import files_digest
-from sparring.labels.answers import AnswerChecker, Checker, WorldChecker
+from sparring.labels.answers import pick_checker, refuse_of_elsewhere
 from sparring.labels.job import JOURNAL_FILE, REPEATED, TRACES_FILE, LabelJob
 from sparring.labels.job import Progress as JobProgress
 from sparring.labels.journal import Journal
@@ -94,16 +94,14 @@ def _label(
     pool: PoolSettings | None,
 ) -> None:
     checker = pick_checker(settings)
-    subjects = Subjects(settings, see=_refuse_of_elsewhere(settings))
-    tally = _Labels()
+    subjects = Subjects(settings, see=refuse_of_elsewhere(settings))
+    tally = LabelTally()
     with ExitStack() as stack:
         pooled = None
         cover: Engine | EngineAbout
         prover: Engine | EngineAbout
         if pool is not None and engines is None:
-            pooled = LabelPool(
-                stack.enter_context(label_pool(settings, pick_checker, pool, _teller(console)))
-            )
+            pooled = LabelPool(stack.enter_context(label_pool(settings, pool, _teller(console))))
             cover, prover = pooled.engines
         else:
             cover, prover = engines or load_worded_engines(settings)
@@ -136,14 +134,11 @@ def _label(
             )
             raise LostError(pooled.lost, advice)
     counts = journal.counts + subjects.left_out
-    metrics = _metrics(tally, job, journal)
+    metrics = label_metrics(tally, subjects.total, journal, greedy=settings.temperature == 0)
     metrics |= {
         "label.seconds": Metric(seconds, unit="s"),
         "label.new_rollouts": Metric(journal.rollouts - before, unit="rollouts"),
     }
-    for name in ("tokens_generated", "tokens_prefilled", "requests"):
-        used = getattr(journal.usage, name)
-        metrics[f"label.{name}"] = Metric(used, unit="tokens" if "tokens" in name else "requests")
     write_metrics(
         out,
         metrics,
@@ -161,7 +156,7 @@ def _label(
 
 
 @dataclass
-class _Labels:
+class LabelTally:
     """What metrics say of all labelled traces."""
 
     traces: int = 0
@@ -215,27 +210,6 @@ def load_problems(
     return answered[: settings.problems], +left_out
 
 
-def pick_checker(settings: SolverSettings, problems: Iterable[Problem] = ()) -> Checker:
-    """Return who judges answers.
-
-    Raises:
-        DataError: a world's checker is asked for, and a problem is not one of its.
-    """
-    for problem in problems:
-        _refuse_of_elsewhere(settings)(problem)
-    if not settings.judged_by_world:
-        return AnswerChecker(last_number=settings.last_number)
-    return WorldChecker(settings.world)
-
-
-def _refuse_of_elsewhere(settings: SolverSettings) -> Callable[[Problem], object]:
-    """Return what raises DataError for a problem that the world, where it judges answers, did not make."""
-    if not settings.judged_by_world:
-        return lambda problem: None
-    world = settings.world
-    return lambda problem: world.judge(problem, (), "")
-
-
 @contextmanager
 def oracle_of(settings: LabelSettings) -> Iterator[Judge | None]:
     """Give the oracle of the mode `oracle`: the world's where that judges answers, else the panel; None in other modes."""
@@ -266,11 +240,20 @@ def _job(settings: LabelSettings, engines: Sequence[Engine | EngineAbout]) -> di
     }
 
 
-def _metrics(tally: _Labels, job: LabelJob, journal: Journal) -> dict[str, Metric]:
+def label_metrics(tally: LabelTally, total: int, journal: Journal, *, greedy: bool) -> dict[str, Metric]:
+    """Return a job's numbers, but for those that a journal does not hold: seconds, and what a process added.
+
+    Args:
+        tally: of all labelled traces.
+        total: problems.
+        journal: of the finished job.
+        greedy: whether all rollouts of a prefix are the same one.
+    """
     low, high = interval(journal.right, journal.written) if journal.written else (None, None)
     share = journal.right / journal.written if journal.written else None
+    counts, usage = journal.counts, journal.usage
     return {
-        "label.problems": Metric(job.total, unit="problems"),
+        "label.problems": Metric(total, unit="problems"),
         "label.solutions": Metric(journal.written, unit="solutions"),
         "label.solution_accuracy": Metric(share, low, high, journal.written, "fraction"),
         "label.labelled_solutions": Metric(tally.traces, unit="solutions"),
@@ -280,14 +263,15 @@ def _metrics(tally: _Labels, job: LabelJob, journal: Journal) -> dict[str, Metri
             tally.total / tally.known if tally.known else None, n=tally.known, unit="fraction"
         ),
         "label.unknown_labels": Metric(tally.unknown, unit="steps"),
-        "label.rollouts_distinct": _distinct(journal, greedy=job.settings.temperature == 0),
-        "label.rollouts_unfinished": Metric(journal.counts["rollout unfinished"], unit="rollouts"),
-        "label.rollouts_empty": Metric(journal.counts["rollout empty"], unit="rollouts"),
-        "label.rollouts_without_answer": Metric(journal.counts["rollout without an answer"], unit="rollouts"),
-        "label.rollouts_unreadable": Metric(
-            journal.counts["rollout with an unreadable answer"], unit="rollouts"
-        ),
-        "label.prefixes_refused": Metric(journal.counts["prefix refused"], unit="prefixes"),
+        "label.rollouts_distinct": _distinct(journal, greedy=greedy),
+        "label.rollouts_unfinished": Metric(counts["rollout unfinished"], unit="rollouts"),
+        "label.rollouts_empty": Metric(counts["rollout empty"], unit="rollouts"),
+        "label.rollouts_without_answer": Metric(counts["rollout without an answer"], unit="rollouts"),
+        "label.rollouts_unreadable": Metric(counts["rollout with an unreadable answer"], unit="rollouts"),
+        "label.prefixes_refused": Metric(counts["prefix refused"], unit="prefixes"),
+        "label.tokens_generated": Metric(usage.tokens_generated, unit="tokens"),
+        "label.tokens_prefilled": Metric(usage.tokens_prefilled, unit="tokens"),
+        "label.requests": Metric(usage.requests, unit="requests"),
     }
 
 
@@ -329,7 +313,7 @@ def _shown_progress(console: Console) -> Iterator[Callable[[JobProgress], None]]
 
 
 def _summarise(
-    console: Console, tally: _Labels, job: LabelJob, counts: Counter[str], rollouts: int, out: Path
+    console: Console, tally: LabelTally, job: LabelJob, counts: Counter[str], rollouts: int, out: Path
 ) -> None:
     console.print(
         f"{tally.traces} solutions, {tally.known} labelled steps, {rollouts} rollouts: {out / TRACES_FILE}",

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from sparring.labels.answers import Checker
+from sparring.labels.answers import pick_checker
 from sparring.labels.job import JOURNAL_FILE, LabelJob, Subject
 from sparring.labels.journal import Journal
 from sparring.labels.provers import load_worded_engines, policies_of, policy_content, settled_policy
@@ -48,18 +48,17 @@ class LabelMaker:
     """Makes labelling workers."""
 
     settings: LabelSettings
-    pick_checker: Callable[[LabelSettings], Checker]
 
     def __call__(self) -> LabelWorker:
         """Load the policies on the actor's node."""
-        return LabelWorker(self.settings, self.pick_checker(self.settings))
+        return LabelWorker(self.settings)
 
 
 class LabelWorker:
     """Labels batches of problems in an actor."""
 
-    def __init__(self, settings: LabelSettings, checker: Checker) -> None:
-        self._settings, self._checker = settings, checker
+    def __init__(self, settings: LabelSettings) -> None:
+        self._settings, self._checker = settings, pick_checker(settings)
         self._engines = load_worded_engines(settings)
         self.identity = content_key(*map(policy_content, policies_of(settings)))
         self.about = tuple(map(about_engine, self._engines))
@@ -134,20 +133,16 @@ class LabelPool:
 
 
 def label_pool(
-    settings: LabelSettings,
-    pick_checker: Callable[[LabelSettings], Checker],
-    pool: PoolSettings,
-    tell: Callable[[str], None],
+    settings: LabelSettings, pool: PoolSettings, tell: Callable[[str], None]
 ) -> RayPool[Asked, Answer]:
     """Return the pool of labelling workers, to be entered.
 
     Args:
         settings: of the job.
-        pick_checker: returns who judges answers.
         pool: the pool's.
         tell: is told what happens to actors.
     """
     prover = parse_prover(settings.prover).policy
     places = {"policy": settings.policy} | ({} if prover is None else {"prover": prover})
     whole = {name: settled_policy(place) for name, place in places.items()}
-    return RayPool(LabelMaker(settings.model_copy(update=whole), pick_checker), pool, tell=tell)
+    return RayPool(LabelMaker(settings.model_copy(update=whole)), pool, tell=tell)

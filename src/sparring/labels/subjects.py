@@ -1,9 +1,9 @@
 """What a labelling job labels, as a stream: problems with a reference answer and, where they are given, their solutions.
 
-Contract: all data is gone through once before the job begins, so that what is wrong in it is found, what is left out is
-counted, and the total is known; then again, for the work. Order: problems as they first appear, a problem's solutions as
-they stand. Memory: 24 bytes per problem. Only where a problem's solutions do not stand one after the other, all are held:
-sort such files by problem.
+Contract: all data is gone through before the job begins, so that what is wrong in it is found, what is left out is
+counted, and the total is known; given solutions once before that, to see whether they are sorted by problem. Then again,
+for the work. Order: problems as they first appear, a problem's solutions as they stand. Memory: 24 bytes per problem. Only
+where a problem's solutions do not stand one after the other, all are held: sort such files by problem.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Subjects:
         given = settings.solutions == "given" and settings.data is not None
         if given and not _in_runs(self._given()):
             held: dict[str, list[Trace]] = {}
-            for trace in self._given():
+            for trace in self._given(self.left_out):
                 held.setdefault(trace.problem.id, []).append(trace)
             self._held = [(group[0].problem, group) for group in held.values()]
         answered = 0
