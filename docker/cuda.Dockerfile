@@ -9,9 +9,9 @@ COPY src ./src
 # Without a compiler torch.compile does not work.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/* \
     && pip install --constraint constraints.txt ".[${EXTRAS}]" && rm -rf /src
-RUN useradd --create-home --uid 1000 sparring && mkdir -p /work/runs && chown -R sparring /work
+RUN useradd --create-home --uid 1000 sparring && install -d -o sparring /home/sparring/runs
 USER sparring
-WORKDIR /work
-EXPOSE 8080
+WORKDIR /home/sparring
+EXPOSE 8000
 ENTRYPOINT ["sparring"]
 CMD ["doctor"]

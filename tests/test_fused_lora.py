@@ -58,6 +58,22 @@ def test_what_is_kept_while_writing_follows_the_weights() -> None:
     assert layer.kept is None
 
 
+@pytest.mark.parametrize("more", [{"lora_dropout": 0.5}, {"lora_bias": True}, {"use_dora": True}])
+def test_adapters_with_more_than_two_matrices_are_left_to_peft(more: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 20))
+    inject_adapter_in_model(LoraConfig(r=4, target_modules=["0"], **more), model)
+    layer: Any = model[0].train()
+    for parameter in layer.lora_B.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(2, 30, 12)
+    torch.manual_seed(1)
+    wanted = Linear.forward(layer, x)
+    fuse([layer])
+    torch.manual_seed(1)
+    assert torch.equal(layer(x), wanted)
+
+
 def test_half_precision_is_left_to_peft() -> None:
     layer = a_layer(bias=False)
     layer.base_layer.to(torch.bfloat16)

@@ -6,7 +6,7 @@ product and not three. The backward pass needs no gradient of W: with u = g·B a
 token to the next.
 
 Contract: results equal those of peft's layer up to the rounding of another order of sums (1e-5 relative in float32). Only
-for plain linear layers on the CPU in float32 and outside autocast: in half precision the sum would lose B·A, which is why
+for plain linear layers and adapters on the CPU in float32 and outside autocast: in half precision the sum would lose B·A, which is why
 peft keeps it apart; everywhere else peft's layer does the work, as it does for whatever else peft can do.
 """
 
@@ -25,7 +25,7 @@ def fuse(layers: Iterable[Any]) -> None:
     """Let these layers of peft compute in one product where they can."""
     for layer in layers:
         base = getattr(layer, "base_layer", None)
-        if type(layer) is Linear and type(base) is nn.Linear and not layer.use_dora.get("default"):
+        if type(layer) is Linear and type(base) is nn.Linear:
             layer.kept = None
             layer.forward = MethodType(_forward, layer)
 
@@ -46,7 +46,7 @@ def _forward(layer: Any, x: torch.Tensor, *rest: Any, **options: Any) -> torch.T
     fits = (
         len(active) == 1 and not rest and not options and not layer.merged_adapters and active[0] in layer.lora_A
         and weight.dtype is torch.float32 and x.dtype is torch.float32 and weight.device.type == "cpu"
-        and not torch.is_autocast_enabled("cpu")
+        and not torch.is_autocast_enabled("cpu") and _plain(layer, active[0])
     )  # fmt: skip
     if not fits:
         found: torch.Tensor = Linear.forward(layer, x, *rest, **options)
@@ -62,6 +62,15 @@ def _forward(layer: Any, x: torch.Tensor, *rest: Any, **options: Any) -> torch.T
     if layer.kept is None or layer.kept[0] != key:
         layer.kept = key, torch.addmm(weight, up, down, alpha=scale)
     return nn.functional.linear(x, layer.kept[1], bias)
+
+
+def _plain(layer: Any, name: str) -> bool:
+    """Whether an adapter is two matrices and nothing besides: no dropout, no bias, no variant such as DoRA."""
+    return (
+        name not in layer.lora_variant
+        and layer.lora_B[name].bias is None
+        and isinstance(layer.lora_dropout[name], nn.Identity)
+    )
 
 
 class _Product(torch.autograd.Function):
