@@ -120,11 +120,11 @@ def same_in_all(settings: dict[str, Any]) -> dict[str, Any]:
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def labelled_traces(count: int, seed: int, name: str) -> list[Trace]:
+def labelled_traces(count: int, seed: int, name: str, steps_between: tuple[int, int] = (2, 4)) -> list[Trace]:
     """Return one trace per problem: correct up to a random place, and for two in three a wrong step there."""
     rng = random.Random(f"{name} {seed}")
     traces = []
-    for problem in generate_problems(count, steps=(2, 4), seed=seed, name=name):
+    for problem in generate_problems(count, steps=steps_between, seed=seed, name=name):
         steps = problem.solution or ()
         place = rng.randrange(len(steps))
         wrong = perturb_step(parse_question(problem.question), steps[:place], steps[place], rng)

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import json
-import random
 import statistics
 import subprocess
 import sys
@@ -25,12 +24,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from sparring.models import TINY_POLICY
 from sparring.models.loading import load_tokenizer, resolve_model
-from sparring.traces.records import Trace
-from sparring.worlds.chain import generate_problems, parse_question
-from sparring.worlds.chain_errors import perturb_step
+from sparring.worlds.chain import generate_problems
 from speed_rows.harness import Claim, Measured, Options, in_turn, ratio
 from speed_rows.reading import make_prm
 from speed_rows.stepper import Stepper
+from trl_equivalence import labelled_traces
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
@@ -72,21 +70,6 @@ def grouped(arms: dict[str, list[tuple[float, float]]], size: int) -> dict[str, 
 # --- against trl -----------------------------------------------------------------------------------------------------
 
 
-def labelled_traces(count: int, seed: int) -> list[Trace]:
-    """Return one trace per problem: correct up to a random place, and for two in three a wrong step there."""
-    rng = random.Random(f"speed {seed}")
-    traces = []
-    for problem in generate_problems(count, steps=(2, 8), seed=seed, name="speed"):
-        steps = problem.solution or ()
-        place = rng.randrange(len(steps))
-        wrong = perturb_step(parse_question(problem.question), steps[:place], steps[place], rng)
-        if wrong is not None and rng.random() < 2 / 3:
-            traces.append(Trace(problem, (*steps[:place], wrong[1]), (1.0,) * place + (0.0,)))
-        else:
-            traces.append(Trace(problem, steps[: place + 1], (1.0,) * (place + 1)))
-    return traces
-
-
 def prm(options: Options) -> Measured:
     """Supervised training against trl's, one update each in turn."""
     from sparring.traces.jsonl import write_traces
@@ -94,7 +77,7 @@ def prm(options: Options) -> Measured:
     per_round, batch = 2 if options.quick else 8, 32
     updates = 1 + options.rounds * per_round
     start = make_prm(TINY_POLICY, options.place / "start")
-    traces = labelled_traces(batch * (updates + 2), 0)
+    traces = labelled_traces(batch * (updates + 2), 0, "speed", (2, 8))
     write_traces(options.place / "ours.jsonl", traces)
     rows = [{"question": t.problem.question, "steps": t.steps, "labels": t.labels} for t in traces]
     theirs = options.place / "theirs.jsonl"

@@ -242,14 +242,9 @@ def read_problems_as(
     Raises:
         DataError: no such format, the format cannot be told, or a record cannot be used.
     """
-    chosen = ReadOptions() if options is None else options
     problems: dict[str, tuple[int, Problem]] = {}
     skipped: list[Skipped] = []
-    for file, line, layout, record in _records(data, format):
-        try:
-            found = layout.problem_of(Fields(record), chosen)
-        except DataError as error:
-            raise error.at(file=file, line=line) from error
+    for file, line, found in _problems_with_places(data, format, options):
         if isinstance(found, Oddity):
             skipped.append(Skipped(file, line, found.reason))
             continue
@@ -271,13 +266,8 @@ def stream_problems(
     Raises:
         DataError: as `read_problems_as`, on reaching what is wrong.
     """
-    chosen = ReadOptions() if options is None else options
     contents = Places(text_digest)
-    for file, line, layout, record in _records(data, format):
-        try:
-            found = layout.problem_of(Fields(record), chosen)
-        except DataError as error:
-            raise error.at(file=file, line=line) from error
+    for file, line, found in _problems_with_places(data, format, options):
         if isinstance(found, Oddity):
             skip(Skipped(file, line, found.reason))
             continue
@@ -286,6 +276,18 @@ def stream_problems(
             skip(Skipped(file, line, "differs from an earlier record of the same problem"))
         elif len(contents) > known:
             yield found
+
+
+def _problems_with_places(
+    data: str | Path, format: str, options: ReadOptions | None
+) -> Iterator[tuple[str, int, Problem | Oddity]]:
+    """Yield (file, line, problem or what is odd about it) for every record."""
+    chosen = ReadOptions() if options is None else options
+    for file, line, layout, record in _records(data, format):
+        try:
+            yield file, line, layout.problem_of(Fields(record), chosen)
+        except DataError as error:
+            raise error.at(file=file, line=line) from error
 
 
 def detect_format(keys: Iterable[str]) -> str:
