@@ -6,8 +6,8 @@ product and not three. The backward pass needs no gradient of W: with u = g·B a
 token to the next.
 
 Contract: results equal those of peft's layer up to the rounding of another order of sums (1e-5 relative in float32). Only
-for plain linear layers and adapters on the CPU in float32 and outside autocast: in half precision the sum would lose B·A, which is why
-peft keeps it apart; everywhere else peft's layer does the work, as it does for whatever else peft can do.
+for plain linear layers and plain adapters, on the CPU, in float32 and outside autocast: in half precision the sum would
+lose B·A, which is why peft keeps it apart. Everywhere else peft's layer does the work.
 """
 
 from __future__ import annotations
