@@ -98,7 +98,8 @@ def run(options: argparse.Namespace, records: Path) -> list[str]:
     commit = commit_now()
     for name in options.only or ROWS:
         file = records / f"{name}.json"
-        if not options.only and file.exists() and json.loads(file.read_text())["commit"] == commit:
+        known = json.loads(file.read_text())["commit"] if file.exists() else None
+        if not options.only and known == commit and not commit.endswith("-dirty"):
             continue
         if name in NEEDS_TRL and not has_trl(options.peer_python):
             print(f"{name}: left out, {options.peer_python} has no trl (--peer-python)")
@@ -232,7 +233,21 @@ def table(found: dict[str, Any]) -> str:
                 "yes" if met else "**no**",
             ]
             lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *origins(found)])
+
+
+def origins(found: dict[str, Any]) -> list[str]:
+    """Return, as sentences, at which commit and in how many rounds every row was measured, and which rows were not."""
+    rows: dict[tuple[str, str, int], list[str]] = {}
+    for name, record in found.items():
+        rounds = max(len(claim["samples"]["cpu"]) for claim in record["claims"].values())
+        rows.setdefault((record["commit"], record.get("form", "quick"), rounds), []).append(f"`{name}`")
+    told = [
+        f"Measured at {commit}, {form} form, at most {rounds} rounds: {', '.join(names)}."
+        for (commit, form, rounds), names in rows.items()
+    ]
+    missing = [f"`{name}`" for name in ROWS if name not in found]
+    return [" ".join([*told, *([f"Not measured: {', '.join(missing)}."] if missing else [])])]
 
 
 def told(values: list[float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import speed
@@ -14,14 +15,22 @@ def test_the_page_and_the_table_are_made_of_the_records() -> None:
     assert (speed.RESULTS / "speed.md").read_text() == speed.table(found) + "\n"
     page = speed.PAGE.read_text()
     assert speed.page_with(page, found) == page
-    assert all(claim["title"] in page for record in found.values() for claim in record["claims"].values())
+    commits = {record["commit"] for record in found.values()}
+    assert all(f"Measured at {commit}, " in page for commit in commits)
+    assert all(f"`{name}`" in page for name in speed.ROWS)  # measured, or said not to be
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:
     made = {"slow": [(2.0, 4.0), (9.0, 9.0)], "fast": [(1.0, 1.0), (3.0, 3.0)]}
     claim = ratio("", made, "slow", "fast", 2.0, at_least=True)
     assert claim.samples == {"cpu": [2.0, 3.0], "wall": [4.0, 3.0]}
-    assert claim.met() and not Claim("", 2.0, False, claim.samples).met()
+    found = {
+        name: {"commit": "abc", "form": "full", "claims": {"one": asdict(made)}}
+        for name, made in {"prm": claim, "rl": Claim("", 2.0, False, claim.samples)}.items()
+    }
+    _, _, above, below, _, origin = speed.table(found).splitlines()
+    assert above.endswith("| yes |") and below.endswith("| **no** |")
+    assert "Measured at abc, full form, at most 2 rounds: `prm`, `rl`. Not measured: `starting`, " in origin
 
 
 def test_arms_take_turns_in_alternating_order() -> None:

@@ -7,7 +7,6 @@ processor time and for wall time. Every arm runs once before, unmeasured. One th
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -55,11 +54,6 @@ class Claim:
     at_least: bool
     samples: Mapping[Clock, list[float]]
     unit: str = ""
-
-    def met(self, clock: Clock = "cpu") -> bool:
-        """Whether the median keeps the bound."""
-        middle = statistics.median(self.samples[clock])
-        return middle >= self.aim if self.at_least else middle <= self.aim
 
 
 @dataclass(slots=True)

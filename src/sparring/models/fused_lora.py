@@ -59,9 +59,10 @@ def _forward(layer: Any, x: torch.Tensor, *rest: Any, **options: Any) -> torch.T
     if x.numel() // x.shape[-1] >= min(weight.shape):  # so many tokens at once are worth a sum of their own
         return nn.functional.linear(x, torch.addmm(weight, up, down, alpha=scale), bias)
     key = name, down._version, up._version
-    if layer.kept is None or layer.kept[0] != key:
-        layer.kept = key, torch.addmm(weight, up, down, alpha=scale)
-    return nn.functional.linear(x, layer.kept[1], bias)
+    kept = layer.kept  # read once: another thread may let go of it
+    if kept is None or kept[0] != key:
+        layer.kept = kept = key, torch.addmm(weight, up, down, alpha=scale)
+    return nn.functional.linear(x, kept[1], bias)
 
 
 def _plain(layer: Any, name: str) -> bool:

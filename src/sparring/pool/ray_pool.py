@@ -118,7 +118,9 @@ class RayPool(Generic[T, R]):
         self._tell = tell
         self._actors: list[_Actor] = []
         self._first: Started | None = None
-        self._own = False
+        self._connected = self._local = (
+            False  # whether to a cluster at all; whether to one of this machine's own
+        )
         self._room, self._deaths_in_start = 0, 0
         self._looked: float | None = None
         self._began = self._alive = time.monotonic()
@@ -129,7 +131,7 @@ class RayPool(Generic[T, R]):
     def __enter__(self) -> Self:
         if not self._ray.is_initialized():
             self._connect()
-            self._own = True
+            self._connected = True
         self._began = self._alive = time.monotonic()
         return self
 
@@ -137,9 +139,9 @@ class RayPool(Generic[T, R]):
         for actor in self._actors:
             self._kill(actor)
         self._actors.clear()
-        if self._own:
+        if self._connected:
             self._ray.shutdown()
-            self._own = False
+            self._connected = False
 
     @property
     def status(self) -> str:
@@ -159,7 +161,7 @@ class RayPool(Generic[T, R]):
 
     def share(self, items: int, most: int) -> int:
         """Return how large batches of so many items should be for every actor to have some, at most `most`."""
-        return max(1, min(most, -(-items // (_QUEUE * self._wanted(items)))))
+        return max(1, min(most, -(-items // (_QUEUE * max(1, self._wanted(items))))))
 
     # --- the map -----------------------------------------------------------------------------------------------
 
@@ -266,7 +268,7 @@ class RayPool(Generic[T, R]):
         for _ in range(missing):
             cpus, gpus = self.settings.cpus_per_actor, self._gpus()
             remote = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0)(Host)
-            handle = remote.remote(self._make, int(cpus))
+            handle = remote.remote(self._make, max(1, int(cpus)) if cpus else 0)
             self._actors.append(_Actor(handle, handle.start.remote()))
 
     def _welcome(self, actor: _Actor, answer: Started | Refused) -> None:
@@ -276,7 +278,7 @@ class RayPool(Generic[T, R]):
             SparringError: its worker cannot be made, or has another model than the others.
         """
         if isinstance(answer, Refused):
-            raise answer.error if self._own else PoolError(f"{answer.error} ({answer.place})")
+            raise answer.error if self._local else PoolError(f"{answer.error} ({answer.place})")
         actor.starting, actor.place, self._deaths_in_start = None, answer.place, 0
         if self._first is None:
             self._first = answer
@@ -339,6 +341,7 @@ class RayPool(Generic[T, R]):
 
     def _connect(self) -> None:
         address = self.settings.address or os.environ.get("RAY_ADDRESS") or "local"
+        self._local = address == "local"
         given: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
         if address == "local":
             asked = (self.settings.actors or 1) * self.settings.cpus_per_actor
@@ -352,7 +355,7 @@ class RayPool(Generic[T, R]):
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             self._ray.init(**given)
-        except (ConnectionError, ValueError, RuntimeError, self._ray.exceptions.RayError) as error:
+        except Exception as error:  # Ray raises a bare one where a node does not come up in time
             raise PoolError(f"no Ray cluster at '{address}': {' '.join(str(error).split())[:300]}") from error
         finally:
             for number, handler in before.items():  # Ray puts its own in place of ours

@@ -19,7 +19,7 @@ class PoolSettings(Settings):
     actors: int | None = Field(None, gt=0)
     """Actors at once; without it as many as the cluster has room for, those of nodes that join later included."""
     cpus_per_actor: float = Field(1.0, ge=0)
-    """Cores that an actor reserves, and the threads that it computes with."""
+    """Cores that an actor reserves, and the threads that it computes with (at least one; 0: as many as torch likes)."""
     gpus_per_actor: float | None = Field(None, ge=0)
     """GPUs that an actor reserves, or the share of one; without it 1 where the cluster has any. Clients need 0."""
     address: str | None = None
