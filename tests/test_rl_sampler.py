@@ -140,6 +140,24 @@ def test_a_killed_run_finds_its_adapter_again(tiny_folder, tmp_path, server):
     assert server.state.loads == [name]
 
 
+@pytest.mark.parametrize("ends", ["trains", "closes"])
+def test_adapters_of_a_killed_run_are_dropped_at_the_server(tiny_folder, tmp_path, server, ends):
+    settings = beside(tiny_folder, server.url, outcome_weight=1.0, entropy=1.0)
+    run = setup(settings, tmp_path / "run")
+    run.sampler.in_step()
+    play_update(run)
+    run.sampler.in_step()  # and is killed here
+    [old] = server.state.requests
+    assert old == server.state.loads[-1] != server.state.loads[0]
+    again = setup(settings, tmp_path / "run")
+    if ends == "trains":
+        again.sampler.in_step()  # the weights of the start, as after a resume from an older checkpoint
+        assert list(server.state.requests) == [server.state.loads[0]]
+        assert [one.name for one in (tmp_path / "run" / "sampler").iterdir()] == list(server.state.requests)
+    again.sampler.close()
+    assert not server.state.requests and not (tmp_path / "run" / "sampler").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

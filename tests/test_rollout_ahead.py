@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import threading
 from typing import Any
 
 import pytest
 import torch
 
-from rl_data import killed_run, log_of, small
+from rl_data import killed_run, log_of, random_prm, small
+from sparring.models.fused_lora import fuse
 from sparring.rollouts.engine import EngineError
 from sparring.rollouts.local import LocalEngine
 from sparring.training import rl
@@ -100,25 +103,90 @@ def test_frozen_weights_are_shared_with_the_engine_beside(tiny_folder, tmp_path)
     assert engine.tokenizer is not run.tokenizer
 
 
-def test_what_goes_wrong_beside_is_raised_and_nothing_is_lost(tiny_folder, tmp_path, monkeypatch):
-    settings = stale(tiny_folder, checkpoint_every=100, watch_every=100)
-    train_rl(settings, tmp_path / "whole")
-    sample, calls = LocalEngine.sample, [0]
+def test_what_was_kept_for_writing_is_let_go_by_who_wrote(tiny_folder, tmp_path):
+    run = setup(stale(tiny_folder, adapter="lora", kl=None), tmp_path)
+    engine: Any = run.sampler.engine
+    twins = [one for one in engine.model.modules() if hasattr(one, "kept")]
+    policys = [one for one in run.policy.model.modules() if hasattr(one, "kept")]
+    assert twins and len(twins) == len(policys)
+    kept: list[bool] = []
+    twins[0].register_forward_hook(lambda layer, *_: kept.append(layer.kept is not None))
+    mark = object()  # as if the policy were computing while the thread samples
+    for layer in policys:
+        layer.kept = mark
+    run.rollouts.take(0)
+    run.rollouts.values()  # the thread is done
+    assert any(kept) and all(layer.kept is None for layer in twins)
+    assert all(layer.kept is mark for layer in policys)
+    fuse(policys)
+    [[answer]] = run.sampler.answers(run.subject.held_out[:1], 1, 0)
+    with torch.no_grad():
+        run.policy.outputs([(answer.row[0][:1], answer.row[1][:1])])
+    assert all(layer.kept is None for layer in policys)
 
-    def failing(self: LocalEngine, *arguments: Any, **named: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == 4:
+
+def failing_run(settings: Any, out: Any, fails: Any, monkeypatch: Any) -> int:
+    """Run with an engine that is out of order where `fails(prefixes)`; return the update of its checkpoint."""
+    sample = LocalEngine.sample
+
+    def failing(self: LocalEngine, prefixes: Any, *arguments: Any, **named: Any) -> Any:
+        if fails(prefixes):
             raise EngineError("out of order")
-        return sample(self, *arguments, **named)
+        return sample(self, prefixes, *arguments, **named)
 
-    monkeypatch.setattr(LocalEngine, "sample", failing)
-    with pytest.raises(EngineError, match="out of order"):
-        train_rl(settings, tmp_path / "run")
-    monkeypatch.setattr(LocalEngine, "sample", sample)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalEngine, "sample", failing)
+        with pytest.raises(EngineError, match="out of order"):
+            train_rl(settings, out)
+    step: int = json.loads((out / "checkpoint" / "state.json").read_text())["step"]
+    return step
+
+
+@pytest.mark.parametrize(
+    "every", [100, 2]
+)  # what comes next is the update that needs the answers, or a checkpoint
+def test_what_goes_wrong_beside_is_raised_and_nothing_is_lost(tiny_folder, tmp_path, monkeypatch, every):
+    settings = stale(tiny_folder, checkpoint_every=every, watch_every=100)
+    train_rl(settings, tmp_path / "whole")
+    calls = itertools.count(1)
+    assert failing_run(settings, tmp_path / "run", lambda _: next(calls) == 4, monkeypatch) == 2
     assert len(log_of(tmp_path / "run")) == 2
     train_rl(settings, tmp_path / "run", resume=True)
     whole, run = plain(tmp_path / "whole"), plain(tmp_path / "run")
     assert run[:2] == whole[:2] and len(run) == settings.updates
+
+
+def test_nothing_is_lost_where_longer_problems_cannot_be_answered(tiny_folder, tmp_path, monkeypatch):
+    settings = stale(tiny_folder, watch_longer=1, watch_every=3, checkpoint_every=100)
+    calls = itertools.count(1)  # of one problem: the longer one, at the start and after three updates
+    assert failing_run(settings, tmp_path, lambda p: len(p) == 1 and next(calls) == 2, monkeypatch) == 3
+
+
+def test_nothing_is_lost_where_a_refresh_fails(tiny_folder, tmp_path, monkeypatch):
+    prm = random_prm(tiny_folder, tmp_path / "prm")
+    settings = stale(tiny_folder, prm=str(prm), refresh="labels", refresh_every=1, checkpoint_every=100)
+
+    def refresh(run: Any) -> Any:
+        raise EngineError("out of order")
+
+    monkeypatch.setattr(rl, "refresh", refresh)
+    assert failing_run(settings, tmp_path / "run", lambda _: False, monkeypatch) == 1
+
+
+def test_a_run_that_is_stopped_needs_no_more_answers(tiny_folder, tmp_path, monkeypatch):
+    settings = stale(tiny_folder, watch_every=2, checkpoint_every=100)
+    sample, hacked, calls = LocalEngine.sample, "reward hacking", itertools.count(1)
+
+    def failing(self: LocalEngine, *arguments: Any, **named: Any) -> Any:
+        if next(calls) == 4:  # the answers of update 3, which the stop after update 2 makes needless
+            raise EngineError("out of order")
+        return sample(self, *arguments, **named)
+
+    monkeypatch.setattr(LocalEngine, "sample", failing)
+    monkeypatch.setattr(rl, "hacked", lambda evaluations: hacked if len(evaluations) == 2 else None)
+    train_rl(settings, tmp_path)
+    values = json.loads((tmp_path / "checkpoint" / "state.json").read_text())
+    assert values["step"] == len(log_of(tmp_path)) == 2 and "ahead" not in values
 
 
 def test_a_checkpoint_of_fresh_answers_holds_none(tiny_folder, tmp_path):

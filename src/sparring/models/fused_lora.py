@@ -3,7 +3,7 @@
 A batch has far more tokens than a layer has rows, so B·A is added to W once per pass, and every token goes through one
 product and not three. The backward pass needs no gradient of W: with u = g·B and t = x·Aᵀ it is ∂A = s·uᵀ·x, ∂B = s·gᵀ·t
 (Hu et al. 2021, eq. 3, differentiated). While a model writes token by token without gradients, W + s·B·A is kept from one
-token to the next.
+token to the next; whoever lets a model write calls `forget` after it, in the same thread.
 
 Contract: results equal those of peft's layer up to the rounding of another order of sums (1e-5 relative in float32). Only
 for plain linear layers and plain adapters, on the CPU, in float32 and outside autocast: in half precision the sum would

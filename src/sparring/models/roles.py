@@ -494,6 +494,8 @@ class Policy(Roles):
         )
         with hook, self.autocast():
             logits, places, chosen = self._logits(self.model, rows)
+        if self.adapter == "lora":
+            forget(self._layers)
         log_probs = torch.log_softmax(logits, dim=-1).gather(-1, chosen[:, None])[:, 0]
         values = None if self.value_head is None else self.value_head(kept[0][places].float())[:, 0]
         return TokenOutputs(logits, log_probs, values)
@@ -545,8 +547,6 @@ class Policy(Roles):
         """Give the context in which the model samples: the same numeric type as in training (a shared one `whole`)."""
         with torch.no_grad(), self.autocast():
             yield self.model
-        if self.adapter == "lora":
-            forget(self._layers)
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter alone, in peft's format, atomically."""

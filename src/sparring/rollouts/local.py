@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from sparring.errors import DataError
+from sparring.models.fused_lora import forget
 from sparring.models.loading import positions
 from sparring.models.prefix_cache import PrefixCache, tokens_to_keep
 from sparring.models.sampling import Sampled, ids_containing, sample_seeded
@@ -108,6 +109,7 @@ class LocalEngine:
             )
             for place, group in zip(places, rows, strict=True):
                 groups[place] = [self._completion(row, cut) for row in group]
+        forget(self.model.modules())  # this model's own, whichever thread samples from it
         self.usage.requests += len(prefixes)
         self.usage.tokens_prefilled += sum(len(ids) for ids, _ in asked)
         self.usage.tokens_generated += sum(len(one.token_ids) for group in groups for one in group)

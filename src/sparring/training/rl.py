@@ -172,7 +172,9 @@ class Run(TrainingRun):
 
     def save(self) -> None:
         """Write everything that resuming needs, and remove earlier PRMs: no checkpoint needs them any more."""
-        super().save()
+        # Waiting for the answers that are ahead may fail; the rest is saved without them.
+        with kept_on_failure(self):
+            super().save()
         for folder in (self.out / "refresh").glob("*"):
             if is_main() and folder.name != f"{self.refreshed:06d}":
                 shutil.rmtree(folder)
@@ -222,7 +224,8 @@ def train_rl(
 
     while stopped is None:
         if refresh_due(run, refreshes):
-            refreshes.append(refresh(run))
+            with kept_on_failure(run):
+                refreshes.append(refresh(run))
             refresh_log.append(refreshes[-1])
             run.track(refreshes[-1], "refresh/")
         if (run.step % settings.watch_every == 0 or run.step == settings.updates) and not (
@@ -252,6 +255,8 @@ def train_rl(
         run.track(record, "train/")
         if progress is not None:
             progress(run.step, record)
+    if stopped is not None:
+        run.rollouts.drop()
     run.save()
     records = records_of(log)
     run.end()
@@ -600,12 +605,16 @@ def evaluate(run: Run, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     seed = seed_from(settings.seed, 0, "watch")
     with kept_on_failure(run):
         answers = [group[0] for group in run.sampler.answers(subject.held_out, 1, seed)]
+        longer = (
+            run.sampler.answers(subject.longer, 1, seed_from(settings.seed, 0, "watch longer"))
+            if subject.longer
+            else []
+        )
     rewards = None if run.scores is None else run.scores.rewards([answer.solution for answer in answers])
     with run.policy.whole():
         kl = None if settings.kl is None else mean_kl(run, [answer.row for answer in answers])
     record = evaluation_record(answers, rewards, kl)
-    if subject.longer:
-        longer = run.sampler.answers(subject.longer, 1, seed_from(settings.seed, 0, "watch longer"))
+    if longer:
         record["right_longer"] = [int(group[0].outcome) for group in longer]
         record["accuracy_longer"] = sum(record["right_longer"]) / len(longer)
     if settings.refresh != "none" and run.scores is not None:

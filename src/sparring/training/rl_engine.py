@@ -9,8 +9,8 @@
 Contract: an engine samples from exactly the weights that it was last given, or the run ends with an `EngineError`: after
 every adapter a few held-out problems are answered, and the engine's log-probabilities of these tokens are compared with
 those of the policy. An adapter's name is made of its content, so it is never mistaken for another one, and a resumed run
-finds its own again. Older adapters are dropped and removed once the new one is in force. Of several processes each has its
-client, or its copy, and the main one writes the adapter.
+finds its own again. Older adapters, a killed run's included, are dropped and removed once the new one is in force. Of
+several processes each has its client, or its copy, and the main one writes the adapter.
 
 Not here: transfer of all weights (NCCL, `/update_weights`): with `adapter: full` the policy samples in this process.
 """
@@ -122,20 +122,30 @@ class GivenAdapters:
             self.engine.drop_adapter(name)
             raise
         before, self._in_force = self._in_force, name
-        if before is not None:
-            self.engine.drop_adapter(before)
-        wait()
-        for old in self.folder.iterdir() if is_main() else ():
-            if old.name != name:
-                shutil.rmtree(old)
+        self._drop(before, keep=name)
 
     def close(self) -> None:
         """Let the engine forget the last adapter, and remove it."""
-        if self._in_force is not None:
-            self.engine.drop_adapter(self._in_force)
-        wait()
+        self._drop(self._in_force)
         if is_main():
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _drop(self, before: str | None, keep: str | None = None) -> None:
+        """Let the engine forget every adapter but one, and remove them.
+
+        Args:
+            before: what this process sampled with so far.
+            keep: what stays.
+        """
+        if before is not None:
+            self.engine.drop_adapter(before)
+        wait()
+        for old in self.folder.glob("*") if is_main() else ():
+            if old.name == keep:
+                continue
+            if old.name != before:  # of a run that was killed: a server has it still
+                self.engine.drop_adapter(old.name)
+            shutil.rmtree(old)
 
     @torch.no_grad()
     def _check(self, policy: Policy) -> None:

@@ -8,8 +8,9 @@
 Contract: answers are a function of the seed and of weights, never of the clock: the problems and seeds are those of the
 update that they are for, the weights those at the moment of `take` for the update before. A checkpoint holds the answers
 that are ahead, so a resumed run trains on the same ones, whatever engine wrote them. What goes wrong in the thread is
-raised by the `take` that asks for it. No more than one update is ever ahead, and nothing samples beside it. Of several
-processes each samples its share in a thread of its own; they exchange answers where they are asked for, never in a thread.
+raised once, by the `take` or `values` that asks for it. No more than one update is ever ahead, and nothing samples beside
+it. Of several processes each samples its share in a thread of its own; they exchange answers where they are asked for,
+never in a thread.
 
 Not here: which engine (`rl_engine.py`), what the answers are worth (`rl_scores.py`).
 """
@@ -38,7 +39,7 @@ class Rollouts:
     """The answers of one update after another.
 
     Attributes:
-        waited: seconds that the last `take` waited for answers.
+        waited: seconds that the last `take` waited for answers, without what a checkpoint or an evaluation before it did.
     """
 
     def __init__(self, settings: RlSettings, subject: Subject, sampler: Sampler) -> None:
@@ -74,7 +75,11 @@ class Rollouts:
         return groups
 
     def values(self) -> dict[str, Any]:
-        """Return what a checkpoint holds of the answers that are ahead; empty where there are none."""
+        """Return what a checkpoint holds of the answers that are ahead; empty where there are none.
+
+        Raises:
+            DataError, EngineError, SettingsError: as `take`, once: the next call does without them.
+        """
         self._gather()
         if self._ready is None:
             return {}
@@ -88,6 +93,12 @@ class Rollouts:
         step, groups = values["ahead"]
         completions = [[_completion(one) for one in group] for group in groups]
         self._ready = step, self.sampler.judged(self._asked(step)[0], completions)
+
+    def drop(self) -> None:
+        """Let go of answers that nobody will train on; waits for those on their way, whatever comes of them."""
+        if self._ahead is not None:
+            self._ahead[1].exception()
+        self._ahead = self._ready = None
 
     def _gather(self) -> None:
         """Wait for the answers that are ahead, and let all processes have all of them."""
