@@ -8,6 +8,7 @@ import random
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import sparring.compressed
+import sparring.json_files
 from sparring.__main__ import main
 from sparring.compressed import atomic_lines, bare_name, raw_lines
 from sparring.errors import DataError, SettingsError
@@ -183,6 +185,51 @@ def test_one_json_array_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         read_traces_as(file)
 
 
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n \r\n", "\ufeff" + " " * 200_000])
+@pytest.mark.parametrize("ending", [".json", ".json.gz"])
+def test_one_json_array_may_be_one_line_longer_than_the_longest(
+    tmp_path: Path, start: str, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparring.compressed, "LONGEST_LINE", 1 << 10)
+    file = tmp_path / f"array{ending}"
+    record = {"id": "p", "problem": "q", "steps": ["a"]}
+    with atomic_lines(file) as write:
+        write((start + json.dumps([record] * 100)).encode())
+    assert read_traces(file) == read_traces_as(file).traces == [Trace(Problem("p", "q"), ("a",))] * 100
+    monkeypatch.setattr(sparring.compressed, "MOST_WHOLE", 1 << 12)
+    with pytest.raises(DataError, match="write JSON lines"):
+        read_traces(file)
+    with atomic_lines(file) as write:
+        write((json.dumps(record) + "\n").encode() * 100)  # JSON lines are not held whole
+    assert len(read_traces(file)) == 100
+
+
+def test_the_line_is_named_where_a_packed_json_array_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "array.json.gz"
+    with atomic_lines(file) as write:
+        for n in range(20_000):
+            write(b"%c%d\n" % (b"[,"[n > 0], random.Random(n).getrandbits(60)))
+        write(b"]")
+    file.write_bytes(file.read_bytes()[:-9000])
+    with pytest.raises(DataError, match="cut off") as error:
+        read_traces(file)
+    assert error.value.line is not None and 1000 < error.value.line < 20_000
+
+
+def test_an_array_is_read_in_time_that_is_linear_in_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Text(str):  # counts the characters that are copied out of it
+        copied = 0
+
+        def __getitem__(self, place: slice) -> str:  # type: ignore[override]
+            found = super().__getitem__(place)
+            Text.copied += len(found)
+            return found
+
+    text = Text(json.dumps([{"id": n} for n in range(1000)]))
+    assert [record["id"] for _, record in sparring.json_files._array(text, "x.json")] == list(range(1000))
+    assert Text.copied < 5 * len(text)
+
+
 def test_an_interrupted_or_refused_write_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
     def broken() -> Iterator[Trace]:
         yield from numbered(5000)
@@ -321,6 +368,19 @@ def test_places_know_very_many_keys() -> None:
     for n in range(5000):  # digests that end with zeros among them
         assert all(places.get(key) == number for key, number in [(n, n + 7)])
     assert len(places) == 150_000 and places.get(-1) is None and places.get(149_999) == 150_006
+
+
+@pytest.mark.parametrize("most", [1, 7, 64])
+def test_places_sort_in_few_times(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Places, "_MOST_LOOSE", most)
+    times = []
+    settle = Places._settle
+    monkeypatch.setattr(Places, "_settle", lambda self: times.append(len(self)) or settle(self))
+    keys = random.Random(0).sample(range(1 << 40), 5000)
+    places = Places(lambda key: int(key).to_bytes(16, "big" if int(key) % 2 else "little"))
+    assert [places.setdefault(key, n) for n, key in enumerate(keys)] == list(range(5000))
+    assert [places.get(key) for key in keys] == list(range(5000))
+    assert 0 < len(times) < 20 * (1 + 16) and all(b - a >= max(most, a // 16) for a, b in pairwise(times))
 
 
 @given(st.lists(st.sampled_from(["a", "b", "a#1", "a#2", "a#1#1", "#1", "é"]), max_size=12))

@@ -1,9 +1,9 @@
 """Files of lines, gzip (RFC 1952) and Zstandard (RFC 8878) transparently.
 
 Contract: reading goes by a file's first bytes, writing by the ending of its name (``.gz``, ``.zst``). Memory does not
-depend on the file: 64 KiB are unpacked at a time and one line is held, of at most `LONGEST_LINE` bytes; a longer one is
-refused with its number, so that a small file that unpacks to a huge one cannot fill the memory. A cut-off or damaged file
-is refused with file and line, after all whole lines before the damage. What is written appears whole or not at all.
+depend on the file: 64 KiB are unpacked at a time and one line is held, of at most `LONGEST_LINE` bytes, or, where all has
+to be, `MOST_WHOLE`; what is longer is refused, so that a small file cannot unpack to fill the memory. A cut-off or damaged
+file is refused with file and line, after all whole lines before the damage. What is written appears whole or not at all.
 
 Not here: what the lines mean (`json_files.py`); Parquet, which compresses by itself (`traces/parquet.py`).
 """
@@ -24,6 +24,7 @@ LONGEST_LINE = 1 << 26
 """Bytes of a line, unpacked: 64 MiB."""
 MOST_WHOLE = 1 << 30
 """Bytes of a file that has to be held whole (one JSON array, one JSON object), unpacked: 1 GiB."""
+_PIECE = 1 << 16
 ENDINGS = {".gz": "gzip", ".zst": "zstd"}
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -42,19 +43,34 @@ def raw_lines(path: str | Path) -> Iterator[bytes]:
     Raises:
         DataError: no such file, a pipe, damaged, or a line that is too long; on reaching it.
     """
+    for line, raw in enumerate(_parts(path, lambda file: file.readline(LONGEST_LINE + 1)), start=1):
+        if len(raw) > LONGEST_LINE:
+            raise DataError(
+                f"the line is longer than {LONGEST_LINE >> 20} MiB, the most that is read at once",
+                file=path,
+                line=line,
+            )
+        yield raw
+
+
+def pieces(path: str | Path) -> Iterator[bytes]:
+    """Yield what the file holds, as much at a time as is at hand, wherever its lines end.
+
+    Raises:
+        DataError: no such file, a pipe, or damaged; on reaching it.
+    """
+    return _parts(path, lambda file: file.read1(_PIECE))
+
+
+def _parts(path: str | Path, take: Callable[[Any], bytes]) -> Iterator[bytes]:
+    """Yield what is taken of the file's unpacked bytes until there is no more; raises as `pieces`."""
     refuse_pipe(path)
     line = 1
     try:
         with _opened(path) as file:
-            while raw := file.readline(LONGEST_LINE + 1):
-                if len(raw) > LONGEST_LINE:
-                    raise DataError(
-                        f"the line is longer than {LONGEST_LINE >> 20} MiB, the most that is read at once",
-                        file=path,
-                        line=line,
-                    )
-                yield raw
-                line += 1
+            while part := take(file):
+                yield part
+                line += part.count(b"\n")
     except FileNotFoundError as error:
         raise DataError("no such file", file=path) from error
     except OSError as error:
@@ -68,11 +84,11 @@ def whole(path: str | Path) -> bytes:
     """Return all of a file that has to be held at once.
 
     Raises:
-        DataError: as `raw_lines`, or it is larger than `MOST_WHOLE`.
+        DataError: as `pieces`, or it is larger than `MOST_WHOLE`.
     """
     found = bytearray()
-    for raw in raw_lines(path):
-        found += raw
+    for piece in pieces(path):
+        found += piece
         if len(found) > MOST_WHOLE:
             raise DataError(
                 f"one JSON value of more than {MOST_WHOLE >> 30} GiB: write JSON lines, which are read one at a time",
@@ -126,5 +142,5 @@ def _opened(path: str | Path) -> Iterator[Any]:
             return
         import pyarrow
 
-        with io.BufferedReader(pyarrow.CompressedInputStream(file, codec), 1 << 16) as unpacked:
+        with io.BufferedReader(pyarrow.CompressedInputStream(file, codec), _PIECE) as unpacked:
             yield unpacked

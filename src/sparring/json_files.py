@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sparring.compressed import atomic_lines, raw_lines, whole
+from sparring.compressed import atomic_lines, pieces, raw_lines, whole
 from sparring.errors import DataError, Record
 
 DEEPEST = 100
@@ -62,24 +62,30 @@ def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         DataError: the file cannot be read, or something in it is not an object; names the line or the record.
     """
-    first = next((begun for raw in raw_lines(path) if (begun := raw.removeprefix(_BOM).strip())), b"")
-    if not first.startswith(b"["):
+    if not _is_array(path):
         yield from read_jsonl_objects(path)
         return
     text = decoded(whole(path).removeprefix(_BOM), path, None)
     yield from _array(text, path)
 
 
+def _is_array(path: str | Path) -> bool:
+    for piece in pieces(path):
+        if begun := piece.removeprefix(_BOM).lstrip():
+            return begun.startswith(b"[")
+    return False
+
+
 def _array(text: str, path: str | Path) -> list[tuple[Record, dict[str, Any]]]:
     """Return the objects of a JSON array with their places."""
     found: list[tuple[Record, dict[str, Any]]] = []
     end = _space(text, 0) + 1
-    while not (not found and text[_space(text, end) :].startswith("]")):
+    while not (not found and text.startswith("]", _space(text, end))):
         place = Record(len(found) + 1)
         value, end = _value_at(text, _space(text, end), path, place)
         found.append((place, _as_object(value, "expected an object", path, place)))
         end = _space(text, end)
-        if not text[end:].startswith(","):
+        if not text.startswith(",", end):
             break
         end += 1
     end = _space(text, end)
@@ -163,7 +169,7 @@ _OTHER_FILES = {
     b"BZh": "the file is compressed: unpack it first (bunzip2)",
     b"\xfd7zXZ": "the file is compressed: unpack it first (unxz)",
     b"PK\x03\x04": "the file is an archive: unpack it first (unzip)",
-    b"PAR1": "a Parquet file, which only `sparring migrate` reads, by its ending",
+    b"PAR1": "a Parquet file, which is known by its ending: name it `.parquet`",
     b"\xff\xfe": "the file is UTF-16 text: convert it to UTF-8",
     b"\xfe\xff": "the file is UTF-16 text: convert it to UTF-8",
 }

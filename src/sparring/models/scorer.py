@@ -52,8 +52,12 @@ BATCH_TOKENS = 16_384
 """Tokens per forward pass, padding included."""
 LOG_RATIO_TOKENS = 1024
 """The same where each token has a number per word of the vocabulary."""
-SHORTEST = 0.9
-"""Rows shorter than this share of the longest one of a batch go into the next."""
+SHORTEST_SCORED = 0.9
+"""Rows shorter than this share of the longest one of a batch go into the next.
+
+Not `batching.SHORTEST`, which is of training passes: which rows share a pass decides the last digits of their scores, and
+those of scores that are published already are not to change.
+"""
 
 
 class Scorer(ABC):
@@ -118,7 +122,7 @@ class Scorer(ABC):
         encoded = [self.encode(trace) for trace in traces]
         scores: list[list[float]] = [[] for _ in traces]
         lengths = [len(item.input_ids) for item in encoded]
-        for batch in length_sorted_batches(lengths, self.batch_tokens, shortest=SHORTEST):
+        for batch in length_sorted_batches(lengths, self.batch_tokens, shortest=SHORTEST_SCORED):
             for index, row in zip(batch, self.score_batch([encoded[i] for i in batch]), strict=True):
                 scores[index] = row
             if progress is not None:

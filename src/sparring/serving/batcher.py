@@ -29,7 +29,7 @@ from typing import Any
 
 from sparring.errors import SparringError
 from sparring.models.batching import length_sorted_batches
-from sparring.models.scorer import SHORTEST
+from sparring.models.scorer import SHORTEST_SCORED
 
 Compute = Callable[[Sequence[Any]], Sequence[Any]]
 """From works of one kind to as many results."""
@@ -245,7 +245,7 @@ class Batcher:
         for kind in dict.fromkeys(job.kind for job in self._taken):
             jobs = [job for job in self._taken if job.kind == kind]
             lengths = [job.tokens for job in jobs]
-            for batch in length_sorted_batches(lengths, self.batch_tokens, shortest=SHORTEST):
+            for batch in length_sorted_batches(lengths, self.batch_tokens, shortest=SHORTEST_SCORED):
                 self._batch(kind, [jobs[index] for index in batch])
         return True
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sparring.errors import DataError
 from sparring.fingerprints import text_digest
+from sparring.streams import place_of
 from sparring.traces.records import Trace
 
 _NUMBERED = re.compile(r"(.+)#([1-9][0-9]{0,17})", re.DOTALL)
@@ -71,16 +72,13 @@ class TraceIds:
     def _count(self) -> NDArray[np.bytes_]:
         """Return what stands for the shared ids, sorted; their counts are in `_counts`."""
         if self._shared is None:
-            keys, counts = np.unique(np.frombuffer(bytes(self._seen), dtype="S16"), return_counts=True)
+            keys, counts = np.unique(np.frombuffer(self._seen, dtype="S16"), return_counts=True)
             self._shared, self._counts = keys[counts > 1], counts[counts > 1]
         return self._shared
 
     def _place(self, identity: str) -> int | None:
         """Return where a shared id stands, None for one that is not."""
-        shared = self._count()
-        key = text_digest(identity).rstrip(b"\0")  # as numpy gives it
-        place = int(np.searchsorted(shared, key))
-        return place if place < len(shared) and shared[place] == key else None
+        return place_of(text_digest(identity), self._count())
 
 
 def distinct_ids(traces: Sequence[Trace]) -> list[str]:

@@ -8,24 +8,27 @@
 record a trace. Labels are numbers from 0 to 1 or null. An estimate is null or {"value", "count", "low", "high"}.
 Absent fields and null mean the same.
 
-Contract: what is written reads back equal (tuples inside `meta` come back as lists). Blank lines are ignored; anything else
-that is no such record is refused with file, line and field. Writing is atomic.
+Contract: what is written reads back equal (tuples inside `meta` come back as lists). Blank lines are ignored, one JSON
+array and Parquet are read too; anything else that is no such record is refused with file, line and field. Writing is
+atomic.
 
-Not here: other people's formats (`readers.py`), what counts as JSON (`json_files.py`), appending logs (`runs.JsonlLog`).
+Not here: other people's formats (`readers.py`), folders and patterns (`sources.py`), what counts as JSON
+(`json_files.py`), appending logs (`runs.JsonlLog`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sparring.errors import DataError
-from sparring.json_files import kind, read_jsonl_objects
+from sparring.errors import DataError, Record
+from sparring.json_files import kind
 from sparring.traces.fields import Fields
-from sparring.traces.parquet import Layout, parquet_objects, write_records
+from sparring.traces.parquet import Layout, write_records
 from sparring.traces.records import Estimate, Problem, Trace
+from sparring.traces.sources import record_objects
 
 T = TypeVar("T")
 
@@ -46,7 +49,7 @@ def read_traces(path: str | Path) -> list[Trace]:
     Raises:
         DataError: the file or one of its records cannot be used; names file, line and field.
     """
-    return [_placed(record_to_trace, record, path, line) for line, record in _records(path)]
+    return [_placed(record_to_trace, record, path, line) for line, record in record_objects(path)]
 
 
 def read_problems(path: str | Path) -> list[Problem]:
@@ -56,11 +59,12 @@ def read_problems(path: str | Path) -> list[Problem]:
         DataError: a record cannot be used, or two records give different problems the same id.
     """
     found: dict[str, tuple[int, Problem]] = {}
-    for line, record in _records(path):
+    for line, record in record_objects(path):
         problem = _placed(record_to_problem, record, path, line)
         first_line, first = found.setdefault(problem.id, (line, problem))
         if first != problem:
-            message = f"id '{problem.id}' already names a different problem, on line {first_line}"
+            place = f"{'in record' if isinstance(first_line, Record) else 'on line'} {first_line}"
+            message = f"id '{problem.id}' already names a different problem, {place}"
             raise DataError(message, file=path, line=line, field="id")
     return [problem for _, problem in found.values()]
 
@@ -191,10 +195,6 @@ def _problem(fields: Fields, meta: dict[str, Any]) -> Problem:
         solution=fields.strings("solution") if fields.has("solution") else None,
         meta=meta,
     )
-
-
-def _records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    return parquet_objects(path) if Path(path).suffix == ".parquet" else read_jsonl_objects(path)
 
 
 def _placed(convert: Callable[[dict[str, Any]], T], record: dict[str, Any], path: str | Path, line: int) -> T:

@@ -40,11 +40,10 @@ from rich.markup import escape
 
 from sparring.files import atomic_directory
 from sparring.labels.command import show_doubts
-from sparring.models.batching import length_sorted_batches
+from sparring.models.batching import SHORTEST, length_sorted_batches
 from sparring.models.loading import load_policy
 from sparring.models.prompts import layout_for, prompt_digest
 from sparring.models.roles import Policy, Row
-from sparring.models.scorer import SHORTEST
 from sparring.rollouts.engine import EngineError
 from sparring.runs import Metric, write_metrics
 from sparring.scorers.door import record_of

@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sparring.errors import CheckpointError, DataError, SettingsError
-from sparring.models.batching import length_sorted_batches, shortest_share
+from sparring.models.batching import SHORTEST, length_sorted_batches
 from sparring.models.checkpoint import model_card
 from sparring.models.loading import check_vocabulary, load_tokenizer, positions
 from sparring.models.prompts import layout_for, prompt_digest
@@ -468,7 +468,7 @@ def next_batch(run: Run) -> tuple[int, list[Example], list[list[float]]]:
 def passes(examples: Sequence[Example], token_budget: int, chosen: Sequence[int]) -> Iterator[list[int]]:
     """Yield the rows of each forward pass: those of the chosen examples, of similar length, within the budget."""
     lengths = [len(examples[row].encoded.input_ids) for row in chosen]
-    for batch in length_sorted_batches(lengths, token_budget, shortest=shortest_share()):
+    for batch in length_sorted_batches(lengths, token_budget, shortest=SHORTEST):
         yield [chosen[place] for place in batch]
 
 
