@@ -29,7 +29,7 @@ import signal
 import socket
 import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
@@ -42,7 +42,7 @@ from sparring.pool.settings import PoolSettings
 T = TypeVar("T")
 R = TypeVar("R")
 
-_QUEUE = 2
+QUEUE = 2
 """Batches that an actor has: the one at work, and one to go on with."""
 _TICK, _LOOK = 1.0, 10.0  # seconds between looks at the clock, and at the cluster
 _NO_ROOM = 1800.0
@@ -118,15 +118,14 @@ class RayPool(Generic[T, R]):
         self._tell = tell
         self._actors: list[_Actor] = []
         self._first: Started | None = None
-        self._connected = self._local = (
-            False  # whether to a cluster at all; whether to one of this machine's own
-        )
+        # Whether to a cluster at all; whether to one of this machine's own.
+        self._connected = self._local = False
         self._room, self._deaths_in_start = 0, 0
         self._looked: float | None = None
         self._began = self._alive = time.monotonic()
         self.lost: list[Lost] = []
         self.done = 0
-        self.deaths: Counter[str] = Counter()
+        self.deaths = 0
 
     def __enter__(self) -> Self:
         if not self._ray.is_initialized():
@@ -148,8 +147,7 @@ class RayPool(Generic[T, R]):
         """How the pool is, in a few words: actors at work, rate, deaths."""
         ready = sum(actor.ready for actor in self._actors)
         rate = self.done / max(time.monotonic() - self._began, 1e-9)
-        died = sum(self.deaths.values())
-        return f"{ready} actors, {rate:.3g}/s" + (f", {died} replaced" if died else "")
+        return f"{ready} actors, {rate:.3g}/s" + (f", {self.deaths} replaced" if self.deaths else "")
 
     def about(self) -> Any:
         """Return what the first worker says of its model (`items.Worker.about`); starts it if need be."""
@@ -161,7 +159,7 @@ class RayPool(Generic[T, R]):
 
     def share(self, items: int, most: int) -> int:
         """Return how large batches of so many items should be for every actor to have some, at most `most`."""
-        return max(1, min(most, -(-items // (_QUEUE * max(1, self._wanted(items))))))
+        return max(1, min(most, -(-items // (QUEUE * max(1, self._wanted(items))))))
 
     # --- the map -----------------------------------------------------------------------------------------------
 
@@ -197,7 +195,7 @@ class RayPool(Generic[T, R]):
         while job.waiting and ready:
             actor = min(ready, key=lambda one: len(one.queue))
             idle = sum(not one.queue for one in self._actors)
-            if len(actor.queue) >= _QUEUE or (actor.queue and len(job.waiting) <= idle):
+            if len(actor.queue) >= QUEUE or (actor.queue and len(job.waiting) <= idle):
                 return  # the last ones are for those that are about to start
             if job.waiting[0].alone and actor.queue:
                 return
@@ -300,7 +298,7 @@ class RayPool(Generic[T, R]):
         """
         self._actors.remove(actor)
         self._kill(actor)
-        self.deaths[why] += 1
+        self.deaths += 1
         if not actor.ready:
             self._deaths_in_start += 1
             if self._deaths_in_start >= max(3, self.settings.deaths):
@@ -507,9 +505,8 @@ def _environment(settings: PoolSettings) -> None:
         return  # the cluster is there: what is set now would not fit it
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if settings.address is None and "RAY_ADDRESS" not in os.environ:
-        os.environ.setdefault(
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
-        )  # only listen on the loopback interface
+        # Only listen on the loopback interface.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         if "RAY_AUTH_MODE" not in os.environ:
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
