@@ -25,7 +25,7 @@ from rich.console import Console
 
 from sparring.errors import SparringError
 from sparring.evaluation.processbench import MEASURES, evaluate, make_case
-from sparring.evaluation.scored import Threshold, read_subsets, scores_from_files
+from sparring.evaluation.scored import SubsetTraces, Threshold, scores_from_files
 from sparring.files import atomic_write_text
 from sparring.runs import Metric, write_metrics
 
@@ -83,12 +83,16 @@ def main() -> int:
 
 def measure(data: Path, resamples: int, seed: int) -> dict[str, Metric]:
     """Return ``<model>.<subset or average>.<measure>`` for every model."""
-    subsets = read_subsets([data / f"{subset}.json" for subset in SUBSETS])
+    subsets = SubsetTraces([data / f"{subset}.json" for subset in SUBSETS])
     files = [data / f"{subset}_public_prm_scores.jsonl" for subset in SUBSETS]
     metrics: dict[str, Metric] = {}
     for key, model in MODELS.items():
-        rows, _, _ = scores_from_files(subsets.traces, files, model)
-        cases = [make_case(one, subsets.traces[one], row, subsets.names[one]) for one, row in rows.items()]
+        rows, _, _ = scores_from_files(subsets, files, model)
+        cases = [
+            make_case(identity, trace, row, subset)
+            for identity, subset, trace in subsets.subsets()
+            if (row := rows.get(identity)) is not None
+        ]
         found = evaluate(cases, THRESHOLD, resamples=resamples, seed=seed)
         metrics |= {f"{key}.{name}": metric for name, metric in found.items()}
     return metrics

@@ -13,17 +13,17 @@ from real_data import sample
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.prmbench import (
     GROUPS,
-    Case,
     PrmbenchSettings,
     evaluate,
     evaluate_prmbench,
+    make_case,
     read_prmbench,
 )
 
 
 def official(cases, threshold):
     """PRMScore by counting, with every prediction written out."""
-    pairs = [(r, s >= threshold) for case in cases for r, s in zip(case.right, case.scores, strict=True)]
+    pairs = [(r, s >= threshold) for case in cases for r, s in zip(case.labels, case.scores, strict=True)]
 
     def f1(kind):
         hit = sum(1 for right, accepted in pairs if right == accepted == kind)
@@ -41,14 +41,14 @@ steps = st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.4, 0.5, 0.6, 0
 @given(rows=st.lists(st.tuples(st.sampled_from(["circular", "deception"]), steps), min_size=1, max_size=8))
 def test_scores_equal_an_independent_count(rows):
     cases = [
-        Case(str(i), name, str(i % 3), tuple(r for r, _ in row), tuple(s for _, s in row))
+        case(name, str(i % 3), tuple(r for r, _ in row), tuple(s for _, s in row))
         for i, (name, row) in enumerate(rows)
     ]
     metrics = evaluate(cases, 0.5, resamples=20)
-    for name in {case.error_class for case in cases} | {"overall"}:
-        chosen = [case for case in cases if name in (case.error_class, "overall")]
+    for name in {case.subset for case in cases} | {"overall"}:
+        chosen = [case for case in cases if name in (case.subset, "overall")]
         positive, negative, score = official(chosen, 0.5)
-        kinds = {right for case in chosen for right in case.right}
+        kinds = {right for case in chosen for right in case.labels}
         assert metrics[f"{name}.prm_score"].value == (pytest.approx(score) if len(kinds) == 2 else None)
         assert metrics[f"{name}.f1"].value == (pytest.approx(positive) if True in kinds else None)
         assert metrics[f"{name}.negative_f1"].value == (pytest.approx(negative) if False in kinds else None)
@@ -58,9 +58,9 @@ def official_results(cases, threshold):
     """PRMScores as the benchmark's own script sums them up: its confusion counts, its rule for one class."""
     counts = {}
     for case in cases:
-        for right, score in zip(case.right, case.scores, strict=True):
+        for right, score in zip(case.labels, case.scores, strict=True):
             kind = ("TP" if score >= threshold else "FN") if right else ("FP" if score >= threshold else "TN")
-            for name in (case.error_class, "overall"):
+            for name in (case.subset, "overall"):
                 counts.setdefault(name, dict.fromkeys(("TP", "FP", "TN", "FN"), 0))[kind] += 1
 
     def f1(hit, over, under):
@@ -94,7 +94,7 @@ def test_all_nine_classes_give_the_official_sensitivity_and_overall(seed, thresh
 
 
 def case(name, problem, right, scores):
-    return Case(f"{name}_{problem}", name, problem, right, scores)
+    return make_case(name, problem, tuple(map(float, right)), scores)
 
 
 def test_a_perfect_a_blind_and_an_inverted_prm():

@@ -17,7 +17,7 @@ from real_data import sample
 from sparring.__main__ import app
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
-from sparring.evaluation.scored import read_subsets
+from sparring.evaluation.scored import SubsetTraces
 from sparring.runs import Metric, read_metrics
 from sparring.traces.records import Trace
 
@@ -132,12 +132,12 @@ def test_command_chooses_a_threshold_on_a_named_subset(tmp_path: Path, subsets: 
 def test_limit_takes_a_seeded_sample_of_a_sorted_file(tmp_path: Path) -> None:
     cases = [(0, ["wrong"])] * 50 + [(-1, ["a"])] * 50
     data = write_data(tmp_path / "sorted.json", *cases)
-    draws = [list(read_subsets([data], 20, seed).traces) for seed in (0, 0, 1)]
+    draws = [[name for name, _ in SubsetTraces([data], 20, seed).items()] for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
     numbers = [int(name.split("-")[1]) for name in draws[0]]
     assert numbers == sorted(set(numbers)) and len(numbers) == 20
     assert 3 <= sum(number < 50 for number in numbers) <= 17
-    assert len(read_subsets([data], 200).traces) == 100
+    assert len(SubsetTraces([data], 200)) == 100
 
 
 def test_solutions_of_one_problem_have_ids_of_their_own(tmp_path: Path) -> None:

@@ -26,12 +26,10 @@ from sparring.evaluation.attack import (
     AttackResult,
     AttackSettings,
     attack,
-    attack_records,
-    rates_again,
+    attack_metrics,
 )
 from sparring.evaluation.bon import total_score
 from sparring.evaluation.cases import Case
-from sparring.evaluation.cross_play import cross_play
 from sparring.evaluation.outcome import Again, raw_records
 from sparring.evaluation.processbench import best_threshold, evaluate, make_case
 from sparring.evaluation.scored import Threshold
@@ -55,9 +53,10 @@ from sparring.side_by_side import Part, Report, Workers, processes
 from sparring.statistics import bootstrap_mean, paired_difference, proportion
 from sparring.terminal import PartsProgress
 from sparring.traces.records import Trace, first_error_of
-from sparring.training.aprm import setup, train_aprm
+from sparring.training.aprm import load_snapshot, score_rewrites, setup, train_aprm
 from sparring.training.aprm_settings import AprmSettings
-from sparring.training.game import WorldTask
+from sparring.training.game import Rewrites, WorldTask
+from sparring.training.run import random_for, torch_generator_for
 from sparring.worlds.chain import (
     IN_DISTRIBUTION,
     LONGER,
@@ -83,6 +82,8 @@ JUDGED_FILE, KINDS_FILE, ATTACKED_FILE = "judged.jsonl", "kinds.jsonl", "attacke
 KIND_CASES = 100
 """Problems of which one step is made wrong, for every kind of mistake."""
 _ROWS = 512  # solutions in flight at once
+CROSS_PLAY_STATES = 64
+"""Held-out states on which snapshots meet."""
 SPLITS = {"in_distribution": IN_DISTRIBUTION, "longer": LONGER}
 
 
@@ -162,7 +163,7 @@ def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = Non
     )
     atomic_write_jsonl(
         out / ATTACKED_FILE,
-        ({"method": m, **record} for m, result in attacks.items() for record in attack_records(result)),
+        ({"method": m, **record} for m, result in attacks.items() for record in result.cases),
     )
     for method, accepted in kinds.items():
         metrics |= kind_metrics(settings, method, accepted)
@@ -191,7 +192,7 @@ def recomputed(run: FinishedRun) -> Again:
     attacked = raw_records(out / ATTACKED_FILE)
     for method in ATTACKED:
         cases = [record for record in attacked if record["method"] == method]
-        found, _ = rates_again(cases, {}, attack_settings(settings), thresholds[method].value)
+        found = attack_metrics(cases, {}, attack_settings(settings), thresholds[method].value)
         metrics |= {f"attack.{method}.{name}": metric for name, metric in found.items()}
     return Again(metrics)
 
@@ -267,16 +268,33 @@ def _snapshot_every(settings: DemoSettings) -> int:
 
 
 def play_across(report: Report, settings: DemoSettings, out: Path) -> None:
-    """Let every snapshot of the adversary meet every snapshot of the PRM."""
+    """Let every snapshot of the adversary meet every snapshot of the PRM, and write their fool rates.
+
+    A PRM that only learned to beat its latest opponent shows a fool rate that rises again for older adversaries. All pairs
+    meet on the same held-out states, and each adversary's rewrites are sampled once, so that the cells of its column differ
+    only by the PRM. A step is accepted from a score of 0.5 on.
+    """
     run = setup(aprm_settings(settings, "trained"), out / "aprm")
-    result = cross_play(run, states=64, seed=settings.seed, progress=report)
+    updates = sorted(int(path.name) for path in (run.out / "snapshots").iterdir() if path.is_dir())
+    states = run.task.draw(random_for(settings.seed, 0, "cross-play"), CROSS_PLAY_STATES)
+    rewrites: list[Rewrites] = []
+    for update in updates:
+        load_snapshot(run, run.out, update, "adversary")
+        generator = torch_generator_for(settings.seed, 0, "cross-play", run.device)
+        rewrites.append(run.adversary.rewrite(run.task, states, generator))
+        report(len(rewrites))
+    fool_rates: list[list[float | None]] = []
+    for update in updates:
+        load_snapshot(run, run.out, update, "prm")
+        fool_rates.append([made.outcome_shares(score_rewrites(run, made))["fool_rate"] for made in rewrites])
+        report(len(updates) + len(fool_rates))
     atomic_write_json(
         out / "cross_play.json",
         {
-            "prm_updates": result.updates,
-            "adversary_updates": result.updates,
-            "fool_rate": result.fool_rate,
-            "n": result.n,
+            "prm_updates": updates,
+            "adversary_updates": updates,
+            "fool_rate": fool_rates,
+            "n": CROSS_PLAY_STATES * run.settings.samples_per_state,
         },
     )
 

@@ -44,14 +44,10 @@ _EXACT_FLIPS = 12  # up to this many clusters all 2^k sign flips are enumerated
 FEW = 20
 """Below so many independent clusters an interval is Student's, not a bootstrap's."""
 STUDENT, BOOTSTRAP, WILSON = "t", "bootstrap", "Wilson"
-INTERVALS = {
-    STUDENT: "Student's t over the independent runs or clusters",
-    BOOTSTRAP: "percentile bootstrap over independent cases, widened to Student's quantile",
-    WILSON: "Wilson",
-}
-"""What `Metric.interval` means."""
+"""What `Metric.interval` may be."""
 Bounds = tuple[float, float]
 _UNBOUNDED: Bounds = (-math.inf, math.inf)
+_NORMAL = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
 class Resampler:
@@ -136,7 +132,6 @@ def metric_with_interval(
     n: int,
     independent: int,
     unit: str = "",
-    level: float = LEVEL,
     bounds: Bounds | None = None,
 ) -> Metric:
     """Return a metric with the interval that fits the number of independent clusters behind it.
@@ -149,7 +144,6 @@ def metric_with_interval(
         independent: clusters that the value rests on, of the rarer class where it needs two; below two there is
             no interval.
         unit: unit of the value.
-        level: coverage, in (0, 1).
         bounds: what the statistic cannot leave; by default [0, 1] for a fraction.
 
     There is none either where clusters do not differ (an AUC of exactly 1, say), or where many resamples do not define
@@ -158,34 +152,34 @@ def metric_with_interval(
     if math.isnan(value):
         return Metric(None, n=n, unit=unit)
     least, most = bounds or ((0.0, 1.0) if unit == "fraction" else _UNBOUNDED)
+    bare = Metric(float(value), n=n, unit=unit)
     if independent < 2:
-        return Metric(float(value), n=n, unit=unit)
+        return bare
     if independent < FEW:
-        half = student_quantile(independent - 1, level) * jackknife_error(left_out())
+        half = student_quantile(independent - 1) * jackknife_error(left_out())
         if math.isnan(half) or half <= 1e-12 * max(1.0, abs(value)):
-            return Metric(float(value), n=n, unit=unit)
-        return Metric(float(value), max(value - half, least), min(value + half, most), n, unit, STUDENT)
+            return bare
+        return replace(bare, low=max(value - half, least), high=min(value + half, most), interval=STUDENT)
     defined = draws[~np.isnan(draws)]
     if len(defined) == 0 or len(defined) < (1 - _MOST_UNDEFINED) * len(draws):
-        return Metric(float(value), n=n, unit=unit)
-    wide = math.sqrt(independent / (independent - 1)) * student_quantile(independent - 1, level)
+        return bare
+    wide = math.sqrt(independent / (independent - 1)) * student_quantile(independent - 1)
     tail = NormalDist().cdf(-wide)
     low, high = np.quantile(defined, [tail, 1 - tail])
     if high - low <= 1e-12 * max(1.0, abs(value)):
-        return Metric(float(value), n=n, unit=unit)
-    return Metric(float(value), float(low), float(high), n, unit, BOOTSTRAP)
+        return bare
+    return replace(bare, low=float(low), high=float(high), interval=BOOTSTRAP)
 
 
 def bootstrap_weighted(
     statistic: Callable[[Floats], Floats],
     size: int,
     *,
-    clusters: Sequence[Hashable] | None = None,
     independent: int | None = None,
+    clusters: Sequence[Hashable] | None = None,
     resamples: int = RESAMPLES,
     seed: Seed = 0,
     unit: str = "",
-    level: float = LEVEL,
     bounds: Bounds | None = None,
 ) -> Metric:
     """Return a statistic of weighted cases with its interval, many resamples at once.
@@ -193,12 +187,11 @@ def bootstrap_weighted(
     Args:
         statistic: takes weights of shape (rows, size), returns shape (rows,), NaN where undefined.
         size: number of cases.
-        clusters: one key per case; cases with equal keys are drawn together.
         independent: clusters that the statistic rests on, where that is not all of them.
+        clusters: one key per case; cases with equal keys are drawn together.
         resamples: number of bootstrap draws.
         seed: of the draws.
         unit: unit of the statistic.
-        level: coverage of the interval.
         bounds: what the statistic cannot leave; by default [0, 1] for a fraction.
     """
     if size == 0:
@@ -206,103 +199,67 @@ def bootstrap_weighted(
     resampler = Resampler(size, clusters=clusters, seed=seed)
     value = float(statistic(np.ones((1, size)))[0])
     k = resampler.count if independent is None else independent
-    draws = (
-        [statistic(resampler.weights(rows)) for rows in blocks(resamples, size)]
-        if k >= FEW
-        else [np.empty(0)]
-    )
+    draws = [statistic(resampler.weights(rows)) for rows in blocks(resamples, size)] if k >= FEW else []
     return metric_with_interval(
         value,
-        np.concatenate(draws),
+        np.concatenate([np.empty(0), *draws]),
         lambda: statistic(resampler.left_out()),
         n=size,
         independent=k,
         unit=unit,
-        level=level,
         bounds=bounds,
     )
 
 
 def bootstrap_mean(
     values: ArrayLike,
+    wholes: ArrayLike | None = None,
     *,
     clusters: Sequence[Hashable] | None = None,
     resamples: int = RESAMPLES,
     seed: Seed = 0,
     unit: str = "",
-    level: float = LEVEL,
     bounds: Bounds | None = None,
 ) -> Metric:
-    """Return the mean over cases with its interval (over clusters where given).
+    """Return the mean over cases, or Σ values / Σ wholes, with its interval (over clusters where given).
 
     Args:
-        values: one per case.
-        clusters, resamples, seed, unit, level: as in `bootstrap_weighted`.
-        bounds: within which any value must lie; by default [0, 1] for fractions that do, else none.
+        values: one per case, at most (in size) what the bounds times the whole allow.
+        wholes: one per case, at least 0; where their sum is 0 there is no mean. By default 1 each.
+        clusters, resamples, seed, unit: as in `bootstrap_weighted`.
+        bounds: within which value / whole must lie; by default [0, 1] for fractions that do, else none.
 
     Raises:
-        ValueError: a value is NaN or infinite, or the values are not one-dimensional.
+        ValueError: a number is not finite, a whole is negative, or there are not as many wholes as values.
     """
-    numbers = finite(values)
-    return bootstrap_ratio(
-        numbers,
-        np.ones(len(numbers)),
-        clusters=clusters,
-        resamples=resamples,
-        seed=seed,
-        unit=unit,
-        level=level,
-        bounds=bounds,
-    )
-
-
-def bootstrap_ratio(
-    parts: ArrayLike,
-    wholes: ArrayLike,
-    *,
-    clusters: Sequence[Hashable] | None = None,
-    resamples: int = RESAMPLES,
-    seed: Seed = 0,
-    unit: str = "",
-    level: float = LEVEL,
-    bounds: Bounds | None = None,
-) -> Metric:
-    """Return Σ parts / Σ wholes over cases with its interval: the mean of what `wholes` counts; None where that is 0.
-
-    Args:
-        parts: one per case, at most (in size) what its bounds times the whole allow.
-        wholes: one per case, at least 0.
-        clusters, resamples, seed, unit, level: as in `bootstrap_weighted`.
-        bounds: within which part / whole must lie; by default [0, 1] for fractions that do, else none.
-
-    Raises:
-        ValueError: a value is not finite, a whole is negative, or the numbers of both differ.
-    """
-    above, below = finite(parts), finite(wholes)
+    above = finite(values)
+    below = np.ones(len(above)) if wholes is None else finite(wholes)
     if len(above) != len(below) or (len(below) and below.min() < 0):
-        raise ValueError(f"{len(above)} parts for {len(below)} wholes, of which none may be negative")
+        raise ValueError(f"{len(above)} values for {len(below)} wholes, of which none may be negative")
     numbers = cluster_numbers(len(above), clusters)
-    cases = round(float(below.sum()))
     total, size = (np.bincount(numbers, weights=one).astype(np.float64) for one in (above, below))
     total, size = total[size > 0], size[size > 0]  # a cluster without a case says nothing
     if len(size) == 0:
         return Metric(None, n=0, unit=unit)
-    if bounds is None:
-        inside = unit == "fraction" and bool(np.all((total >= 0) & (total <= size)))
-        bounds = (0.0, 1.0) if inside else _UNBOUNDED
-    found = _near_an_edge(total, size, bounds, level, unit) or bootstrap_weighted(
+    bounds = bounds or _share_bounds(total, size, unit)
+    found = _near_an_edge(total, size, bounds, unit) or bootstrap_weighted(
         lambda weights: (weights @ total) / (weights @ size),
         len(size),
         resamples=resamples,
         seed=seed,
         unit=unit,
-        level=level,
         bounds=bounds,
     )
-    return replace(found, n=cases)
+    return replace(found, n=round(float(below.sum())))
 
 
-def _near_an_edge(total: Floats, size: Floats, bounds: Bounds, level: float, unit: str) -> Metric | None:
+def _share_bounds(total: Floats, size: Floats, unit: str) -> Bounds:
+    """Return [0, 1] for fractions that lie there."""
+    inside = unit == "fraction" and bool(np.all((total >= 0) & (total <= size)))
+    return (0.0, 1.0) if inside else _UNBOUNDED
+
+
+def _near_an_edge(total: Floats, size: Floats, bounds: Bounds, unit: str) -> Metric | None:
     """Return the mean of bounded values with a Wilson interval where so few clusters vary that it is needed, else None.
 
     Values on both sides of 0 are the difference of two shares, of what is above and what is below, whose margins are
@@ -321,19 +278,16 @@ def _near_an_edge(total: Floats, size: Floats, bounds: Bounds, level: float, uni
     if not (single or still or (k >= FEW and varying < FEW)):
         return None
     if least < 0 < most:
-        low, up = (most * end for end in _share_interval(total.clip(min=0) / most, size, level))
-        bottom, high = (-least * end for end in _share_interval(-total.clip(max=0) / -least, size, level))
-        above, below = (
-            float(total.clip(min=0).sum() / size.sum()),
-            float(-total.clip(max=0).sum() / size.sum()),
-        )
-        ends = value - math.hypot(above - low, high - below), value + math.hypot(up - above, below - bottom)
+        up, down = total.clip(min=0), -total.clip(max=0)
+        above, below = (float(one.sum() / size.sum()) for one in (up, down))
+        above_low, above_high = (most * end for end in _share_interval(up / most, size))
+        below_low, below_high = (-least * end for end in _share_interval(down / -least, size))
+        low = value - math.hypot(above - above_low, below_high - below)
+        high = value + math.hypot(above_high - above, below - below_low)
     else:
-        ends = tuple(
-            least + (most - least) * end  # type: ignore[assignment]
-            for end in _share_interval((total - least * size) / (most - least), size, level)
-        )
-    return Metric(value, ends[0], ends[1], k, unit, WILSON)
+        ends = _share_interval((total - least * size) / (most - least), size)
+        low, high = (least + (most - least) * end for end in ends)
+    return Metric(value, low, high, k, unit, WILSON)
 
 
 def _spread(total: Floats, size: Floats) -> float:
@@ -342,30 +296,26 @@ def _spread(total: Floats, size: Floats) -> float:
     return float(math.sqrt(k / (k - 1) * np.sum((total - value * size) ** 2)) / size.sum())
 
 
-def _share_interval(total: Floats, size: Floats, level: float) -> Bounds:
+def _share_interval(total: Floats, size: Floats) -> Bounds:
     """Return the Wilson interval of a share over clusters with the size of a simple sample of the same variance (Kish).
 
     Where clusters do not vary at all that size is their number, and its quantile the normal one.
     """
     k, share, spread = len(size), float(total.sum() / size.sum()), _spread(total, size)
-    normal = NormalDist().inv_cdf((1 + level) / 2)
     if spread <= 1e-12:
-        _, other = _wilson(0.0, k, normal)  # how many could be otherwise?
+        _, other = wilson(0.0, k)  # how many could be otherwise?
         return share * (1 - other), share + (1 - share) * other
     if np.all(size == 1.0) and np.all((total == 0.0) | (total == 1.0)):
-        return _wilson(share, k, normal)
-    return _wilson(share, share * (1 - share) / spread**2, student_quantile(k - 1, level))
+        return wilson(share, k)
+    return wilson(share, share * (1 - share) / spread**2, student_quantile(k - 1))
 
 
-def mean_over_runs(
-    values: ArrayLike, *, unit: str = "", level: float = LEVEL, bounds: Bounds | None = None
-) -> Metric:
+def mean_over_runs(values: ArrayLike, *, unit: str = "", bounds: Bounds | None = None) -> Metric:
     """Return the mean over independent runs (seeds) with Student's interval; none for one run, or where none differs.
 
     Args:
         values: one per run: any measure, whatever it was computed from.
         unit: of the values.
-        level: coverage.
         bounds: what the mean cannot leave; by default [0, 1] for fractions that do not.
 
     Raises:
@@ -378,11 +328,9 @@ def mean_over_runs(
     value = float(numbers.mean())
     if n == 1 or np.ptp(numbers) <= 1e-12 * max(1.0, abs(value)):
         return Metric(value, n=n, unit=unit)
-    if bounds is None:
-        inside = unit == "fraction" and numbers.min() >= 0 and numbers.max() <= 1
-        bounds = (0.0, 1.0) if inside else _UNBOUNDED
-    half = student_quantile(n - 1, level) * float(numbers.std(ddof=1)) / math.sqrt(n)
-    return Metric(value, max(value - half, bounds[0]), min(value + half, bounds[1]), n, unit, STUDENT)
+    least, most = bounds or _share_bounds(numbers, np.ones(n), unit)
+    half = student_quantile(n - 1) * float(numbers.std(ddof=1)) / math.sqrt(n)
+    return Metric(value, max(value - half, least), min(value + half, most), n, unit, STUDENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,7 +394,7 @@ def _sign_flip_p_value(sums: Floats, flips: int, seed: int) -> float:
     return (extreme + 1) / (flips + 1)
 
 
-def proportion(successes: int, n: int, *, level: float = LEVEL) -> Metric:
+def proportion(successes: int, n: int) -> Metric:
     """Return a proportion with its Wilson interval, which stays in [0, 1] and is right for small n.
 
     Raises:
@@ -456,17 +404,14 @@ def proportion(successes: int, n: int, *, level: float = LEVEL) -> Metric:
         raise ValueError(f"{successes} successes of {n}")
     if n == 0:
         return Metric(None, n=0, unit="fraction")
-    low, high = _wilson(successes / n, n, NormalDist().inv_cdf((1 + level) / 2))
-    return Metric(successes / n, low, high, n, "fraction", WILSON)
+    return Metric(successes / n, *wilson(successes / n, n), n, "fraction", WILSON)
 
 
-def wilson(share: float, n: int, *, level: float = LEVEL) -> tuple[float, float]:
-    """Return the ends of Wilson's interval for a mean of n numbers in [0, 1], which is no narrower than theirs need be."""
-    return _wilson(share, n, NormalDist().inv_cdf((1 + level) / 2))
+def wilson(share: float, n: float, z: float = _NORMAL) -> Bounds:
+    """Return the shares whose score test with quantile z does not reject the observed one of n cases.
 
-
-def _wilson(share: float, n: float, z: float) -> tuple[float, float]:
-    """Return the shares whose score test with quantile z does not reject the observed one."""
+    It is the interval of a proportion, and no narrower than needed for a mean of n numbers in [0, 1].
+    """
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return (0.0 if share == 0.0 else middle - half), (1.0 if share == 1.0 else middle + half)
@@ -532,20 +477,17 @@ def auc_interval(
     clusters: Sequence[Hashable] | None = None,
     resamples: int = RESAMPLES,
     seed: Seed = 0,
-    level: float = LEVEL,
 ) -> Metric:
     """Return the AUC with its interval (over clusters where given)."""
-    area = WeightedAuc(scores, labels)
     size = len(np.asarray(scores))
     return bootstrap_weighted(
-        area,
+        WeightedAuc(scores, labels),
         size,
-        clusters=clusters,
         independent=rarer(cluster_numbers(size, clusters), labels),
+        clusters=clusters,
         resamples=resamples,
         seed=seed,
         unit="fraction",
-        level=level,
     )
 
 
@@ -556,7 +498,6 @@ def auc_within(
     *,
     resamples: int = RESAMPLES,
     seed: Seed = 0,
-    level: float = LEVEL,
 ) -> Metric:
     """Return the mean over groups of the AUC within each, with its interval over groups.
 
@@ -567,7 +508,7 @@ def auc_within(
         scores: shape (n,), finite.
         labels: shape (n,), truthy where the case is positive.
         groups: one key per case.
-        resamples, seed, level: as in `bootstrap_weighted`.
+        resamples, seed: as in `bootstrap_weighted`.
 
     Raises:
         ValueError: different lengths, or a score that is not finite.
@@ -580,7 +521,7 @@ def auc_within(
     cuts = np.flatnonzero(np.diff(group_of[order])) + 1
     areas = [auc(numbers[places], positive[places]) for places in np.split(order, cuts)]
     known = [area for area in areas if area is not None]
-    return bootstrap_mean(known, resamples=resamples, seed=seed, unit="fraction", level=level)
+    return bootstrap_mean(known, resamples=resamples, seed=seed, unit="fraction")
 
 
 def rarer(clusters: Integers, labels: ArrayLike) -> int:

@@ -14,10 +14,10 @@ Not here: probes by rules alone (`robustness.py`), the adversary (`training/adve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -36,12 +36,12 @@ from sparring.report.page import Run
 from sparring.runs import JsonlLog, Metric
 from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of, threshold_of
 from sparring.settings_shared import seed_from
-from sparring.statistics import bootstrap_mean, bootstrap_ratio
+from sparring.statistics import bootstrap_mean
 from sparring.terminal import progress_bar
 from sparring.traces.records import Trace
 from sparring.traces.shown import plain
 from sparring.training.adversary import Adversary
-from sparring.training.game import GameSettings, Rewrites, State, Task, load_task, rule_rewrites
+from sparring.training.game import GameSettings, Rewrites, Task, load_task, rule_rewrites
 from sparring.training.run import Divergence, adam, attention_of, random_for, torch_generator_for
 from sparring.worlds.subject import TEXT
 from sparring.worlds.world import make_world, require_words
@@ -75,53 +75,21 @@ class AttackSettings(GameSettings):
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """Metrics named ``<attacker>.fool_rate`` and so on, the evaluated rewrites per attacker with their scores, the scores
-    of the untouched steps, and by update the `OUTCOMES` per state of the curve's inner points."""
+    """What came of an attack.
+
+    Attributes:
+        metrics: named ``<attacker>.fool_rate`` and so on.
+        rewrites: that were evaluated, by attacker.
+        scores: of the well-formed ones, per state.
+        cases: the same as records, with what else their metrics are made of.
+        curve: by update, the `OUTCOMES` per state at the curve's inner points.
+    """
 
     metrics: dict[str, Metric]
     rewrites: dict[Attacker, Rewrites]
     scores: dict[Attacker, list[list[float]]]
-    clean: list[float]
+    cases: list[dict[str, Any]]
     curve: dict[int, list[list[int]]]
-
-
-class AttackGround:
-    """One PRM under attack: scores rewrites and turns them into fool rates."""
-
-    def __init__(self, scorer: StepScorer, task: Task, settings: AttackSettings) -> None:
-        self.scorer, self.task, self.settings = scorer, task, settings
-        self.threshold = DEFAULT_THRESHOLD if scorer.threshold is None else scorer.threshold
-
-    def score(self, rewrites: Rewrites) -> list[list[float]]:
-        """Return the PRM's scores of the well-formed rewrites, per state."""
-        traces = [
-            Trace(state.problem, (*state.prefix, text))
-            for state, texts in zip(rewrites.states, rewrites.texts, strict=True)
-            for text in texts
-        ]
-        scores = iter(self.scorer.score(traces)) if traces else iter(())
-        return [[next(scores)[-1] for _ in texts] for texts in rewrites.texts]
-
-    def held_out_states(self) -> list[State]:
-        """Return the states for evaluation, the same for every attacker and PRM of this seed."""
-        return self.task.draw(
-            random_for(self.settings.seed, 0, "attack-evaluation"), self.settings.evaluation_states
-        )
-
-    def measure(self, rewrites: Rewrites, scores: Sequence[Sequence[float]]) -> dict[str, Metric]:
-        """Return fool rate, miss rate, and shares of failed, undecided and malformed, with intervals over states."""
-        return outcome_rates(self.counts(rewrites, scores), self.settings.seed)
-
-    def counts(self, rewrites: Rewrites, scores: Sequence[Sequence[float]]) -> list[list[int]]:
-        """Return, per state, how many rewrites are `OUTCOMES`."""
-        return [
-            _counts(group, row, self.threshold) for group, row in zip(rewrites.groups, scores, strict=True)
-        ]
-
-    def clean_scores(self, states: Sequence[State]) -> list[float]:
-        """Return the PRM's scores of the untouched correct steps."""
-        rows = self.scorer.score([Trace(state.problem, (*state.prefix, state.step)) for state in states])
-        return [row[-1] for row in rows]
 
 
 def outcome_rates(counts: Sequence[Sequence[int]], seed: int) -> dict[str, Metric]:
@@ -136,7 +104,7 @@ def outcome_rates(counts: Sequence[Sequence[int]], seed: int) -> dict[str, Metri
     everything = decided + undecided + malformed
 
     def ratio(part: Any, whole: Any) -> Metric:
-        found = bootstrap_ratio(part, whole, seed=seed, unit="fraction")
+        found = bootstrap_mean(part, whole, seed=seed, unit="fraction")
         return found if found.value is None else replace(found, n=len(part))
 
     return {
@@ -155,7 +123,7 @@ def attack(
     log_path: Path,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> AttackResult:
-    """Attack a PRM with all three adversaries.
+    """Attack a PRM with all three adversaries, each on the same held-out states: those of the seed, for every PRM.
 
     Args:
         scorer: the frozen PRM.
@@ -164,15 +132,9 @@ def attack(
         log_path: JSONL with one record per update of the trained adversary.
         progress: called with (phase, done, total).
     """
-    ground = AttackGround(scorer, task, settings)
-    states = ground.held_out_states()
+    threshold = DEFAULT_THRESHOLD if scorer.threshold is None else scorer.threshold
+    states = task.draw(random_for(settings.seed, 0, "attack-evaluation"), settings.evaluation_states)
     adversary, optimizer = _fresh_adversary(settings)
-    rewrites: dict[Attacker, Rewrites] = {
-        "rules": rule_rewrites(
-            task, states, settings.samples_per_state, random_for(settings.seed, 0, "attack-rules")
-        )
-    }
-
     divergence = Divergence(
         "adversary", adversary.players.parameters("adversary").values(), "adversary_learning_rate"
     )
@@ -185,6 +147,14 @@ def attack(
         optimizer.zero_grad(set_to_none=True)
         return norm
 
+    def rewritten(purpose: str) -> Rewrites:
+        generator = torch_generator_for(settings.seed, 0, purpose, adversary.device)
+        return adversary.rewrite(task, states, generator)
+
+    rules = random_for(settings.seed, 0, "attack-rules")
+    rewrites: dict[Attacker, Rewrites] = {
+        "rules": rule_rewrites(task, states, settings.samples_per_state, rules)
+    }
     for update in range(settings.warm_steps):
         done = update
         rng = random_for(settings.seed, update, "attack-warm")
@@ -197,62 +167,143 @@ def attack(
             progress(IMITATION, update + 1, settings.warm_steps)
     adversary.players.freeze_references()
     optimizer.state.clear()
-    rewrites["frozen"] = _rewrite(adversary, task, states, settings, "attack-frozen")
+    rewrites["frozen"] = rewritten("attack-frozen")
 
     log_path.unlink(missing_ok=True)
     points = {
         -(-part * settings.updates // settings.curve_points) for part in range(1, settings.curve_points)
     }
-    curve: dict[int, list[list[int]]] = {}
+    on_the_way: dict[int, Rewrites] = {}
     with JsonlLog(log_path) as log:
         for update in range(settings.updates):
             done = settings.warm_steps + update
             batch = task.draw(random_for(settings.seed, update, "attack-states"), settings.states_per_update)
             generator = torch_generator_for(settings.seed, update, "attack-samples", adversary.device)
             made = adversary.rewrite(task, batch, generator)
-            scores = ground.score(made)
+            scores = scores_of(scorer, made)
             labels = torch_generator_for(settings.seed, update, "attack-labels", torch.device("cpu"))
             stats = adversary.reinforce(
                 made, made.rewards(scores, settings, labels, sampled=settings.pay == "sampled"), step
             )
             if update + 1 in points:
-                so_far = _rewrite(adversary, task, states, settings, "attack-trained")
-                curve[update + 1] = ground.counts(so_far, ground.score(so_far))
+                on_the_way[update + 1] = rewritten("attack-trained")
             labelled = (update + 1) * settings.states_per_update * settings.samples_per_state
-            shares = made.outcome_shares(scores, ground.threshold)
-            log.append({"update": update + 1, "labelled_steps": labelled, **shares, **stats})
+            log.append(
+                {
+                    "update": update + 1,
+                    "labelled_steps": labelled,
+                    **made.outcome_shares(scores, threshold),
+                    **stats,
+                }
+            )
             if progress is not None:
                 progress(ON_PRM, update + 1, settings.updates)
-    rewrites["trained"] = _rewrite(adversary, task, states, settings, "attack-trained")
+    rewrites["trained"] = rewritten("attack-trained")
 
-    scores_of = {name: ground.score(made) for name, made in rewrites.items()}
+    scored = {name: scores_of(scorer, made) for name, made in rewrites.items()}
+    untouched = [Trace(state.problem, (*state.prefix, state.step)) for state in states]
+    clean = [row[-1] for row in scorer.score(untouched)]
+    cases = [case for name, made in rewrites.items() for case in _cases(name, made, scored[name], clean)]
+    curve = {
+        update: outcome_counts(_cases("trained", made, scores_of(scorer, made), clean), threshold)["trained"]
+        for update, made in on_the_way.items()
+    }
+    return AttackResult(attack_metrics(cases, curve, settings, threshold), rewrites, scored, cases, curve)
+
+
+def scores_of(scorer: StepScorer, rewrites: Rewrites) -> list[list[float]]:
+    """Return a PRM's scores of the well-formed rewrites, per state."""
+    traces = [
+        Trace(state.problem, (*state.prefix, text))
+        for state, texts in zip(rewrites.states, rewrites.texts, strict=True)
+        for text in texts
+    ]
+    scores = iter(scorer.score(traces)) if traces else iter(())
+    return [[next(scores)[-1] for _ in texts] for texts in rewrites.texts]
+
+
+def _cases(
+    name: Attacker, made: Rewrites, scores: Sequence[Sequence[float]], clean: Sequence[float]
+) -> Iterator[dict[str, Any]]:
+    """Yield an adversary's rewrites as records, with verdict and score, and that of the untouched step."""
+    for place, (state, group, row) in enumerate(zip(made.states, made.groups, scores, strict=True)):
+        remaining = iter(row)
+        for item in group:
+            yield {
+                "adversary": name,
+                "state": place,
+                "id": state.problem.id,
+                "question": state.problem.question,
+                "prefix": state.prefix,
+                "step": state.step,
+                "rewrite": item.text,
+                "malformed": item.malformed,
+                "truth": None if item.verdict is None else item.verdict.truth,
+                "reason": None if item.verdict is None else item.verdict.reason,
+                "score": None if item.malformed is not None else next(remaining),
+                "clean_score": clean[place],
+            }
+
+
+def attack_metrics(
+    cases: Sequence[Mapping[str, Any]],
+    curve: Mapping[int, Sequence[Sequence[int]]],
+    settings: AttackSettings,
+    threshold: float,
+) -> dict[str, Metric]:
+    """Return the metrics of an attack without its probes, from its records.
+
+    Args:
+        cases: every evaluated rewrite.
+        curve: by update, the `OUTCOMES` per state at the curve's inner points.
+        settings: of the attack.
+        threshold: a step is accepted from this score on.
+    """
     metrics = {
         f"{name}.{key}": metric
-        for name, made in rewrites.items()
-        for key, metric in ground.measure(made, scores_of[name]).items()
+        for name, counts in outcome_counts(cases, threshold).items()
+        for key, metric in outcome_rates(counts, settings.seed).items()
     }
-    clean = ground.clean_scores(states)
-    metrics |= _curve(curve, metrics, settings.updates, settings.seed)
-    metrics["clean_accepted"] = _accepted(clean, ground.threshold, settings.seed)
-    metrics["budget.labelled_steps"] = _budget(settings)
-    return AttackResult(metrics, rewrites, scores_of, clean, curve)
+    fool_rates = {
+        update: outcome_rates(counts, settings.seed)["fool_rate"] for update, counts in curve.items()
+    }
+    fool_rates |= {0: metrics["frozen.fool_rate"], settings.updates: metrics["trained.fool_rate"]}
+    metrics |= {f"curve.u{update}.fool_rate": fool_rates[update] for update in sorted(fool_rates)}
+    accepted = [float(scores[0] >= threshold) for scores, _ in pools_of(cases)]
+    metrics["clean_accepted"] = bootstrap_mean(accepted, seed=settings.seed, unit="fraction")
+    budget = settings.updates * settings.states_per_update * settings.samples_per_state
+    metrics["budget.labelled_steps"] = Metric(float(budget))
+    return metrics
 
 
-def _curve(
-    inner: Mapping[int, Sequence[Sequence[int]]], ends: Mapping[str, Metric], updates: int, seed: int
-) -> dict[str, Metric]:
-    """Return the fool rate against budget: at the start, at the inner points, and in the end."""
-    curve = {update: outcome_rates(counts, seed)["fool_rate"] for update, counts in inner.items()}
-    curve |= {0: ends["frozen.fool_rate"], updates: ends["trained.fool_rate"]}
-    return {f"curve.u{update}.fool_rate": curve[update] for update in sorted(curve)}
+def outcome_counts(cases: Iterable[Mapping[str, Any]], threshold: float) -> dict[str, list[list[int]]]:
+    """Return, by adversary and per state, how many rewrites are `OUTCOMES`; none where no rule applies to a state."""
+    cases = list(cases)
+    places = {state: place for place, state in enumerate(sorted({case["state"] for case in cases}))}
+    counts = {name: [[0] * len(OUTCOMES) for _ in places] for name in get_args(Attacker)}
+    for case in cases:
+        counts[case["adversary"]][places[case["state"]]][_outcome(case, threshold)] += 1
+    return counts
 
 
-def _budget(settings: AttackSettings) -> Metric:
-    return Metric(float(settings.updates * settings.states_per_update * settings.samples_per_state))
+def _outcome(case: Mapping[str, Any], threshold: float) -> int:
+    """Return which of `OUTCOMES` a rewrite is."""
+    if case["malformed"] is not None:
+        return 4
+    if case["truth"] == "wrong":
+        return 0 if case["score"] >= threshold else 1
+    return 2 if case["truth"] == "correct" else 3
 
 
-def _accepted(clean: Sequence[float], threshold: float, seed: int) -> Metric:
-    return bootstrap_mean([float(score >= threshold) for score in clean], seed=seed, unit="fraction")
+def pools_of(cases: Sequence[Mapping[str, Any]]) -> list[tuple[list[float], list[bool]]]:
+    """Return, per state, scores and truths of the untouched step and of every rewrite that the oracle decided."""
+    pools: dict[int, tuple[list[float], list[bool]]] = {}
+    for case in cases:
+        scores, truths = pools.setdefault(case["state"], ([case["clean_score"]], [True]))
+        if case["malformed"] is None and case["truth"] != "undecided":
+            scores.append(case["score"])
+            truths.append(case["truth"] == "correct")
+    return [pools[state] for state in sorted(pools)]
 
 
 def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.Optimizer]:
@@ -274,24 +325,6 @@ def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.O
     adversary = Adversary(players, tokenizer, settings, device)
     parameters = list(players.parameters("adversary").values())
     return adversary, adam(settings, parameters, lr=settings.adversary_learning_rate, betas=(0.9, 0.99))
-
-
-def _rewrite(
-    adversary: Adversary, task: Task, states: Sequence[State], settings: AttackSettings, purpose: str
-) -> Rewrites:
-    return adversary.rewrite(task, states, torch_generator_for(settings.seed, 0, purpose, adversary.device))
-
-
-def _counts(group: Sequence[Any], scores: Sequence[float], threshold: float) -> list[int]:
-    counts = [0, 0, 0, 0, sum(item.malformed is not None for item in group)]
-    for item, score in zip((item for item in group if item.malformed is None), scores, strict=True):
-        counts[_outcome(item.truth, score, threshold)] += 1
-    return counts
-
-
-def _outcome(truth: bool | None, score: float, threshold: float) -> int:
-    """Return which of `OUTCOMES` a well-formed rewrite is."""
-    return 3 if truth is None else 2 if truth else 0 if score >= threshold else 1
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -317,16 +350,15 @@ def run_attack(
             bar.update(work, description=phase, advance=1)
 
         result = attack(scorer, task, settings, out / "attack.jsonl", progress)
-    metrics = dict(result.metrics)
+    metrics, cases = dict(result.metrics), result.cases
     left_out = dict(task.left_out)
     probes: list[Probe] = []
     if settings.probes:
         states = result.rewrites["rules"].states
         robustness = probe_robustness(scorer, task, states, threshold, seed=settings.seed)
-        metrics |= robustness.metrics | hacking_curve(_pools(result), seed=settings.seed)
+        metrics |= robustness.metrics | hacking_curve(pools_of(cases), seed=settings.seed)
         left_out |= robustness.dropped
         probes = robustness.probes
-    cases = list(attack_records(result))
     accepted = [case for case in cases if case["truth"] == "wrong" and case["score"] >= threshold]
     return write_evaluation(
         out,
@@ -351,18 +383,6 @@ def run_attack(
     )
 
 
-def _pools(result: AttackResult) -> list[tuple[list[float], list[bool]]]:
-    """Return, per state, scores and truths of the untouched step and of every rewrite that the oracle decided."""
-    pools = [([score], [True]) for score in result.clean]
-    for name, made in result.rewrites.items():
-        for (scores, truths), row, known in zip(pools, result.scores[name], made.truths(), strict=True):
-            for score, truth in zip(row, known, strict=True):
-                if truth is not None:
-                    scores.append(score)
-                    truths.append(truth)
-    return pools
-
-
 def robustness_tables(
     prm: str, metrics: Mapping[str, Metric], threshold: float, settings: AttackSettings
 ) -> str:
@@ -376,29 +396,6 @@ def robustness_tables(
     return head + markdown_tables("attack", metrics)
 
 
-def attack_records(result: AttackResult) -> Iterator[dict[str, Any]]:
-    """Yield every evaluated rewrite with its verdict and score."""
-    for name, made in result.rewrites.items():
-        rows = zip(made.states, made.groups, result.scores[name], result.clean, strict=True)
-        for place, (state, group, row, clean) in enumerate(rows):
-            scores = iter(row)
-            for item in group:
-                yield {
-                    "adversary": name,
-                    "state": place,
-                    "id": state.problem.id,
-                    "question": state.problem.question,
-                    "prefix": state.prefix,
-                    "step": state.step,
-                    "rewrite": item.text,
-                    "malformed": item.malformed,
-                    "truth": None if item.verdict is None else item.verdict.truth,
-                    "reason": None if item.verdict is None else item.verdict.reason,
-                    "score": None if item.malformed is not None else next(scores),
-                    "clean_score": clean,
-                }
-
-
 def recomputed(run: Run) -> Again:
     """Return what `cases.jsonl`, `curve.jsonl` and `probes.jsonl` give once more."""
     settings = AttackSettings.model_construct(
@@ -406,49 +403,13 @@ def recomputed(run: Run) -> Again:
     )
     threshold, folder = run.settings["threshold"], run.folder
     cases = raw_records(folder / CASES_FILE, "state", "clean_score")
-    inner = {record["update"]: record["counts"] for record in raw_records(folder / CURVE_FILE)}
-    metrics, pools = rates_again(cases, inner, settings, threshold)
+    curve = {record["update"]: record["counts"] for record in raw_records(folder / CURVE_FILE)}
+    metrics = attack_metrics(cases, curve, settings, threshold)
     if settings.probes:
         probes = [Probe(**record) for record in raw_records(folder / PROBES_FILE)]
         kinds = PERTURBATIONS.items() if settings.task == TEXT else ()
         classes = {name: kind.error_class for name, kind in kinds}
         metrics |= probe_metrics(probes, threshold, classes, settings.seed)
-        metrics |= hacking_curve(pools, seed=settings.seed)
+        metrics |= hacking_curve(pools_of(cases), seed=settings.seed)
     table = robustness_tables(run.settings["prm"], metrics, threshold, settings)
     return Again(metrics, texts={ROBUSTNESS_FILE: table})
-
-
-def rates_again(
-    cases: Sequence[Mapping[str, Any]],
-    inner: Mapping[int, Sequence[Sequence[int]]],
-    settings: AttackSettings,
-    threshold: float,
-) -> tuple[dict[str, Metric], list[tuple[list[float], list[bool]]]]:
-    """Return the metrics of an attack without its probes, and the pools of `hacking_curve`, from its records alone."""
-    counts: dict[str, dict[int, list[int]]] = {}
-    pools: dict[int, tuple[list[float], list[bool]]] = {}
-    for record in cases:
-        state, truth, score = record["state"], record["truth"], record["score"]
-        pool = pools.setdefault(state, ([record["clean_score"]], [True]))
-        row = counts.setdefault(record["adversary"], {}).setdefault(state, [0] * len(OUTCOMES))
-        if record["malformed"] is not None:
-            row[4] += 1
-            continue
-        row[_outcome(None if truth == "undecided" else truth == "correct", score, threshold)] += 1
-        if truth != "undecided":
-            pool[0].append(score)
-            pool[1].append(truth == "correct")
-    states = sorted(pools)
-    nothing = [0] * len(OUTCOMES)  # no rule applies to such a state
-    metrics = {
-        f"{name}.{key}": metric
-        for name, rows in counts.items()
-        for key, metric in outcome_rates(
-            [rows.get(state, nothing) for state in states], settings.seed
-        ).items()
-    }
-    metrics |= _curve(inner, metrics, settings.updates, settings.seed)
-    clean = [pools[state][0][0] for state in states]
-    metrics["clean_accepted"] = _accepted(clean, threshold, settings.seed)
-    metrics["budget.labelled_steps"] = _budget(settings)
-    return metrics, [pools[state] for state in states]

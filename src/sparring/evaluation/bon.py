@@ -29,6 +29,7 @@ from pydantic import Field, model_validator
 from rich.console import Console
 
 from sparring.errors import DataError
+from sparring.evaluation.cases import Rows
 from sparring.evaluation.outcome import CASES_FILE, Again, candidate_record, raw_records, write_evaluation
 from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.evaluation.scores import opened
@@ -101,7 +102,7 @@ def evaluate_bon(
         world = make_world(settings.world)
         for identity, trace in candidates.traces.items():
             candidates.traces[identity] = replace(judged(world, trace), outcome=trace.outcome)
-    rows: Mapping[str, Sequence[float]] = candidates.scores
+    rows: Rows | Mapping[str, tuple[float, ...]] = candidates.scores
     missing: list[str] = []
     who: Mapping[str, Any] = {}
     with ExitStack() as stack:
@@ -152,7 +153,9 @@ def evaluate_bon(
         rules={"votes": votes, "rule": rule},
         extra={"missing_ids": missing, **who, **({} if scorer is None else threshold_of(scorer))},
         # What a model has just said is nowhere else; scores from files are.
-        files={} if scorer is None else {SCORES_FILE: ({"id": c, "scores": row} for c, row in rows.items())},
+        files={} if scorer is None else {
+            SCORES_FILE: ({"id": c, "scores": row} for c in candidates.traces if (row := rows.get(c)) is not None)
+        },
         notes=[f"expectations over subsets; votes: {votes}",
                *(f"{name.replace('_', ' ')}: {count}" for name, count in odd.items())],
         console=console,

@@ -1,7 +1,8 @@
-"""Labelled and scored solutions, as the numbers that measures need: texts are not held.
+"""Labelled and scored solutions, as the numbers that measures need: very many are held, and no texts.
 
 Contract: a `CaseTable` is a sequence of `Case`s that are made when they are asked for; it holds about 100 bytes and the two
-ids per case, and 16 bytes per step. Functions here take any sequence of cases.
+ids per case, and 16 bytes per step. `Rows` are scores alone, by trace id: 40 bytes per trace, whatever its id, and 8 per
+score. Functions here take any sequence of cases.
 
 Not here: measures (`processbench.py`, `calibration.py`), where traces and scores come from (`scored.py`).
 """
@@ -10,14 +11,60 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
 
+from sparring.fingerprints import text_digest
 from sparring.statistics import Floats
+from sparring.streams import Places
 from sparring.traces.records import Label
+
+
+class Lists:
+    """Lists of numbers of one type (of `array`), one behind the other in one array."""
+
+    def __init__(self, kind: str) -> None:
+        self._items: array[Any] = array(kind)
+        self._ends = array("q", [0])
+
+    def append(self, items: Iterable[float]) -> None:
+        """Take one more list."""
+        self._items.extend(items)
+        self._ends.append(len(self._items))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, place: int) -> array[Any]:
+        return self._items[self._ends[place] : self._ends[place + 1]]
+
+
+class Rows:
+    """Scores by trace id."""
+
+    def __init__(self) -> None:
+        self._places = Places(text_digest)
+        self._scores = Lists("d")
+
+    def add(self, identity: str, row: Iterable[float]) -> None:
+        """Take the scores of a trace that is not here yet."""
+        self._places.setdefault(identity, len(self._scores))
+        self._scores.append(row)
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def place(self, identity: str) -> int | None:
+        """Return the number of a trace in the order in which they came, None where it is not here."""
+        return self._places.get(identity)
+
+    def get(self, identity: str) -> tuple[float, ...] | None:
+        """Return the scores of a trace, None where it is not here."""
+        place = self._places.get(identity)
+        return None if place is None else tuple(self._scores[place])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +81,20 @@ class Case:
     scores: tuple[float, ...]
     problem: str = ""
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any], scores: str = "scores") -> Case:
+        """Return the case of a record of `cases.jsonl`, with the scores of that name."""
+        labels, row = tuple(record["labels"]), tuple(record[scores])
+        return cls(record["subset"], record["id"], record["first_error"], labels, row, record["problem"])
+
 
 class CaseTable(Sequence[Case]):
     """Cases, as numbers; `add` takes one more."""
 
     def __init__(self, cases: Iterable[Case] = ()) -> None:
         self._subsets: dict[str, int] = {}
-        self._texts, self._text_ends = bytearray(), array("q", [0])
         self._subset_of, self._first_errors = array("q"), array("q")
-        self._labels, self._scores, self._ends = array("d"), array("d"), array("q", [0])
+        self._ids, self._problems, self._labels, self._scores = Lists("B"), Lists("B"), Lists("d"), Lists("d")
         for case in cases:
             self.add(case)
 
@@ -50,14 +102,12 @@ class CaseTable(Sequence[Case]):
         """Take a case with as many labels as scores."""
         if len(case.labels) != len(case.scores):
             raise ValueError(f"{len(case.labels)} labels for {len(case.scores)} scores")
-        for text in (case.id, case.problem):
-            self._texts += text.encode()
-            self._text_ends.append(len(self._texts))
+        self._ids.append(case.id.encode())
+        self._problems.append(case.problem.encode())
         self._subset_of.append(self._subsets.setdefault(case.subset, len(self._subsets)))
         self._first_errors.append(case.first_error)
-        self._labels.extend(math.nan if label is None else label for label in case.labels)
-        self._scores.extend(case.scores)
-        self._ends.append(len(self._scores))
+        self._labels.append(math.nan if label is None else label for label in case.labels)
+        self._scores.append(case.scores)
 
     def __len__(self) -> int:
         return len(self._first_errors)
@@ -72,15 +122,13 @@ class CaseTable(Sequence[Case]):
             return [self[one] for one in range(*place.indices(len(self)))]
         if not 0 <= place < len(self):
             raise IndexError(place)
-        identity, problem = (
-            self._texts[self._text_ends[one] : self._text_ends[one + 1]].decode()
-            for one in (2 * place, 2 * place + 1)
-        )
-        start, end = self._ends[place], self._ends[place + 1]
-        labels = tuple(None if label != label else label for label in self._labels[start:end])
-        subset = self.subsets[self._subset_of[place]]
         return Case(
-            subset, identity, self._first_errors[place], labels, tuple(self._scores[start:end]), problem
+            self.subsets[self._subset_of[place]],
+            self._ids[place].tobytes().decode(),
+            self._first_errors[place],
+            tuple(None if label != label else label for label in self._labels[place]),
+            tuple(self._scores[place]),
+            self._problems[place].tobytes().decode(),
         )
 
     def __iter__(self) -> Iterator[Case]:

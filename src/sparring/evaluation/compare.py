@@ -87,9 +87,10 @@ def compare_scores(
     ]
     cases = [CaseTable(), CaseTable()]
     for identity, subset, trace in subsets.subsets():
-        if all(identity in side for side in rows):
-            for table, side in zip(cases, rows, strict=True):
-                table.add(make_case(identity, trace, side[identity], subset))
+        both = [row for side in rows if (row := side.get(identity)) is not None]
+        if len(both) == len(rows):
+            for table, row in zip(cases, both, strict=True):
+                table.add(make_case(identity, trace, row, subset))
     if not len(cases[0]):
         raise DataError("A and B have no case in common", field="id")
     given = (settings.threshold_a, settings.threshold_b)
@@ -156,13 +157,8 @@ def compare(
 def recomputed(run: Run) -> Again:
     """Return what `cases.jsonl` gives once more."""
     settings = run.settings
-    cases: list[list[Case]] = [[], []]
-    for record in raw_records(run.folder / CASES_FILE, "labels", "problem"):
-        for side, name in zip(cases, ("scores_a", "scores_b"), strict=True):
-            labels, scores = tuple(record["labels"]), tuple(record[name])
-            side.append(
-                Case(record["subset"], record["id"], record["first_error"], labels, scores, record["problem"])
-            )
+    records = raw_records(run.folder / CASES_FILE, "labels", "problem")
+    cases = [[Case.of(record, name) for record in records] for name in ("scores_a", "scores_b")]
     thresholds = [Threshold(one["value"], one["rule"]) for one in settings["thresholds"]]
     if (split := settings["threshold_split"]) is not None:
         thresholds = [best_threshold(by_subset(side).get(split, []), split) for side in cases]

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ import numpy as np
 from rich.console import Console
 
 from sparring.errors import DataError
+from sparring.evaluation.cases import Case, labelled_steps
 from sparring.evaluation.outcome import (
     CASES_FILE,
     WORST_FILE,
@@ -54,7 +54,7 @@ from sparring.statistics import (
 )
 from sparring.traces.formats.human import NO_WRONG_STEP
 from sparring.traces.readers import read_traces_as
-from sparring.traces.records import Trace
+from sparring.traces.records import Label, Trace, first_error_of
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "simplicity": ("redundency", "circular"),
@@ -90,14 +90,9 @@ def evaluate_prmbench(
     found = scored(traces, settings, out, scorer, pool)
     threshold = found.threshold.value
     cases = [
-        Case(
-            identity,
-            str(traces[identity].meta["classification"]),
-            str(traces[identity].meta["idx"]),
-            tuple(label == 1.0 for label in traces[identity].labels or ()),
-            row,
-        )
-        for identity, row in found.rows.items()
+        make_case(str(trace.meta["classification"]), str(trace.meta["idx"]), trace.labels or (), row)
+        for identity, trace in traces.items()
+        if (row := found.rows.get(identity)) is not None
     ]
     counts = {
         "threshold": threshold,
@@ -116,11 +111,7 @@ def evaluate_prmbench(
         metrics | {name: Metric(value) for name, value in counts.items()},
         cases=(_record(case, threshold) for case in cases),
         worst=worst_disagreements(
-            (
-                (case.id, traces[case.id], case.scores, [float(right) for right in case.right])
-                for case in cases
-            ),
-            threshold,
+            ((case.id, traces[case.id], case.scores, case.labels) for case in cases), threshold
         ),
         worst_of=len(cases),
         rules={"threshold_rule": found.threshold.rule},
@@ -137,18 +128,15 @@ def recomputed(run: Run) -> Again:
     """Return what `cases.jsonl` gives once more; a case's problem is the end of its id."""
     threshold = stored_threshold(run, "prmbench")
     cases = [
-        Case(
-            record["id"],
+        make_case(
             record["class"],
             record["id"].removeprefix(record["class"] + "_"),
-            tuple(record["right"]),
+            tuple(map(float, record["right"])),
             tuple(record["scores"]),
         )
         for record in raw_records(run.folder / CASES_FILE)
     ]
-    worst = worst_numbers(
-        ((case.id, case.scores, [float(right) for right in case.right]) for case in cases), threshold
-    )
+    worst = worst_numbers(((case.id, case.scores, case.labels) for case in cases), threshold)
     metrics = evaluate(cases, threshold, resamples=run.settings["resamples"], seed=run.settings["seed"])
     return Again(
         metrics | {"cases": Metric(len(cases))},
@@ -156,11 +144,18 @@ def recomputed(run: Run) -> Again:
     )
 
 
+def make_case(error_class: str, problem: str, labels: tuple[Label, ...], scores: tuple[float, ...]) -> Case:
+    """Return the case of a modified solution; its class is its subset."""
+    first = first_error_of(labels)
+    identity = f"{error_class}_{problem}"
+    return Case(error_class, identity, -1 if first is None else first, labels, scores, problem)
+
+
 def _record(case: Case, threshold: float) -> dict[str, Any]:
     return {
         "id": case.id,
-        "class": case.error_class,
-        "right": case.right,
+        "class": case.subset,
+        "right": [label == 1.0 for label in case.labels],
         "accepted": [score >= threshold for score in case.scores],
         "scores": case.scores,
     }
@@ -191,27 +186,16 @@ def read_prmbench(data: list[Path]) -> tuple[dict[str, Trace], Counter[str], int
     return traces, left_out, len(traces) + sum(left_out.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A modified solution: its class, its problem, which steps are right, and their scores."""
-
-    id: str
-    error_class: str
-    problem: str
-    right: tuple[bool, ...]
-    scores: tuple[float, ...]
-
-
 def tallies(cases: Sequence[Case], threshold: float) -> Floats:
     """Return, per case, how many steps are: right and accepted, wrong and accepted, wrong and rejected, right and rejected,
     first errors rejected, first errors; shape (cases, 6)."""
     rows = []
     for case in cases:
         accepted = [score >= threshold for score in case.scores]
-        pairs = list(zip(case.right, accepted, strict=True))
+        pairs = [(label == 1.0, one) for label, one in zip(case.labels, accepted, strict=True)]
         counts = [pairs.count(kind) for kind in ((True, True), (False, True), (False, False), (True, False))]
-        first = case.right.index(False) if False in case.right else None
-        rows.append([*counts, 0 if first is None else int(not accepted[first]), int(first is not None)])
+        first = case.first_error
+        rows.append([*counts, int(first >= 0 and not accepted[first]), int(first >= 0)])
     return np.array(rows, dtype=np.float64).reshape(-1, 6)
 
 
@@ -244,18 +228,18 @@ def evaluate(
     """
     if not cases:
         raise DataError("there are no cases to evaluate")
-    classes = list(dict.fromkeys(case.error_class for case in cases))
+    classes = list(dict.fromkeys(case.subset for case in cases))
     for name in (OVERALL, *GROUPS):
         if name in classes:
             raise DataError(f"a class of errors cannot be named {name!r}")
     chosen = {
-        name: np.array([index for index, case in enumerate(cases) if case.error_class == name])
-        for name in classes
+        name: np.array([index for index, case in enumerate(cases) if case.subset == name]) for name in classes
     }
     chosen[OVERALL] = np.arange(len(cases))
     counts = tallies(cases, threshold)
-    areas = {name: _area([cases[index] for index in places]) for name, places in chosen.items()}
-    rests_on = {name: _problems([cases[index] for index in places]) for name, places in chosen.items()}
+    members = {name: [cases[index] for index in places] for name, places in chosen.items()}
+    areas = {name: _area(some) for name, some in members.items()}
+    rests_on = {name: _problems(some) for name, some in members.items()}
 
     def measured(weights: Floats) -> dict[str, Floats]:
         result = {
@@ -266,8 +250,8 @@ def evaluate(
         }
         if NO_WRONG_STEP in result:
             result[NO_WRONG_STEP][0] = result[NO_WRONG_STEP][1]
-        for group, members in GROUPS.items():
-            if present := [result[name][:1] for name in members if name in known]:
+        for group, classes_of in GROUPS.items():
+            if present := [result[name][:1] for name in classes_of if name in known]:
                 result[group] = np.mean(present, axis=0)
         return result
 
@@ -278,18 +262,17 @@ def evaluate(
     left_out = measured(resampler.left_out())
     metrics = {}
     for name in (*classes, *(group for group in GROUPS if group in values), OVERALL):
-        members = [cases[i] for i in chosen[name]] if name in chosen else []
         for row, measure in enumerate(MEASURES[: len(values[name])]):
             independent = (
                 _independent(measure, rests_on[name], name)
-                if members
+                if name in members
                 else min(_independent(measure, rests_on[c], c) for c in GROUPS[name] if c in known)
             )
             metrics[f"{name}.{measure}"] = metric_with_interval(
                 float(values[name][row, 0]),
                 np.concatenate([part[name][row] for part in parts]),
                 lambda name=name, row=row: left_out[name][row],  # type: ignore[misc]
-                n=len(members) or len(cases),
+                n=len(members.get(name, cases)),
                 independent=independent,
                 unit="fraction",
             )
@@ -302,8 +285,8 @@ def evaluate(
 
 def _problems(cases: Sequence[Case]) -> tuple[int, int]:
     """Return how many problems have right steps, and how many have wrong ones."""
-    right = {case.problem for case in cases if True in case.right}
-    return len(right), len({case.problem for case in cases if False in case.right})
+    right = {case.problem for case in cases if 1.0 in case.labels}
+    return len(right), len({case.problem for case in cases if case.first_error >= 0})
 
 
 def _independent(measure: str, problems: tuple[int, int], name: str) -> int:
@@ -314,10 +297,5 @@ def _independent(measure: str, problems: tuple[int, int], name: str) -> int:
 
 
 def _area(cases: Sequence[Case]) -> WeightedAuc:
-    steps = [
-        (score, right, number)
-        for number, case in enumerate(cases)
-        for score, right in zip(case.scores, case.right, strict=True)
-    ]
-    unit_of = np.array([number for _, _, number in steps], dtype=np.int64)
-    return WeightedAuc([score for score, _, _ in steps], [right for _, right, _ in steps], unit_of)
+    steps = labelled_steps(cases)
+    return WeightedAuc(steps.scores, steps.labels == 1.0, steps.case)

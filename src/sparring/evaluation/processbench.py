@@ -171,17 +171,7 @@ def evaluate_processbench(
 def recomputed(run: Run) -> Again:
     """Return what `cases.jsonl` gives once more."""
     settings = run.settings
-    cases = [
-        Case(
-            record["subset"],
-            record["id"],
-            record["first_error"],
-            tuple(record["labels"]),
-            tuple(record["scores"]),
-            record["problem"],
-        )
-        for record in raw_records(run.folder / CASES_FILE, "labels", "problem")
-    ]
+    cases = [Case.of(record) for record in raw_records(run.folder / CASES_FILE, "labels", "problem")]
     threshold = Threshold(settings["threshold"], settings["threshold_rule"])
     if (split := settings["threshold_split"]) is not None:
         threshold = best_threshold(by_subset(cases).get(split, []), split)

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import random
 import re
-from array import array
-from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field, model_validator
 
 from sparring.compressed import bare_name
 from sparring.errors import DataError, SettingsError
+from sparring.evaluation.cases import Rows
 from sparring.evaluation.outcome import JOURNAL_FILE
 from sparring.evaluation.scores import (
     DEFAULT_THRESHOLD,
@@ -31,13 +31,11 @@ from sparring.evaluation.scores import (
     scorer_name,
     stream_scores,
 )
-from sparring.fingerprints import text_digest
 from sparring.http_client import is_address
 from sparring.pool import Lost, LostError, PoolSettings
 from sparring.scorers.door import Source, StepScorer, record_of
 from sparring.settings import Settings
 from sparring.statistics import RESAMPLES
-from sparring.streams import Places
 from sparring.traces.ids import TraceIds
 from sparring.traces.readers import stream_traces
 from sparring.traces.records import Trace
@@ -92,59 +90,39 @@ def chosen_threshold(fixed: float | None, from_sidecar: float | None, sidecar_ru
     return Threshold(value, f"fixed {value:g}")
 
 
-class Rows(Mapping[str, tuple[float, ...]]):
-    """Scores by trace id, in order: 40 bytes per trace, its id, and 8 bytes per score."""
-
-    def __init__(self) -> None:
-        self._places = Places(text_digest)
-        self._ids, self._ends = bytearray(), array("q", [0])
-        self._scores, self._starts = array("d"), array("q", [0])
-
-    def add(self, identity: str, row: Sequence[float]) -> None:
-        """Take the scores of a trace that is not here yet."""
-        self._places.setdefault(identity, len(self))
-        self._ids += identity.encode()
-        self._ends.append(len(self._ids))
-        self._scores.extend(row)
-        self._starts.append(len(self._scores))
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __iter__(self) -> Iterator[str]:
-        for place in range(len(self)):
-            yield self._ids[self._ends[place] : self._ends[place + 1]].decode()
-
-    def __getitem__(self, identity: str) -> tuple[float, ...]:
-        place = self._places.get(identity)
-        if place is None:
-            raise KeyError(identity)
-        return tuple(self._scores[self._starts[place] : self._starts[place + 1]])
-
-
 @dataclass(frozen=True, slots=True)
 class Scored:
     """Scores by trace id, ids without any, how many rows belong to no trace, the threshold with its rule, and for records
     who scored where that was a server."""
 
-    rows: Mapping[str, tuple[float, ...]]
+    rows: Rows
     missing: list[str]
     unused: int
     threshold: Threshold
     who: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Traces(Protocol):
+    """What is scored: traces by id, gone through as often as needed, and how many there are."""
+
+    def __len__(self) -> int: ...
+
+    def items(self) -> Iterable[tuple[str, Trace]]:
+        """Give (id, trace) of every trace, in order."""
+        ...
+
+
 def scored(
-    traces: Mapping[str, Trace],
+    traces: Traces,
     settings: ScoredSettings,
     out: Path,
     scorer: StepScorer | None = None,
     pool: PoolSettings | None = None,
 ) -> Scored:
-    """Return the scores of traces, given by id, from wherever the settings say.
+    """Return the scores of traces from wherever the settings say.
 
     Args:
-        traces: what to score.
+        traces: by id.
         settings: say whose scores, and the threshold.
         out: the run directory, where the journal is.
         scorer: a loaded scorer, in place of the settings' model.
@@ -168,13 +146,13 @@ def scored(
         threshold = chosen_threshold(settings.threshold, scorer.threshold, rule)
         made = stream_scores(
             scorer,
-            traces.values,
+            lambda: (trace for _, trace in traces.items()),
             journal=out / JOURNAL_FILE,
             scorer_name=scorer_name(settings.model, scorer),
             total=len(traces),
         )
         rows, lost = Rows(), []
-        for identity, (_, row) in zip(traces, made, strict=True):
+        for (identity, _), (_, row) in zip(traces.items(), made, strict=True):
             if isinstance(row, Lost):
                 lost.append(replace(row, name=identity))
             else:
@@ -186,7 +164,7 @@ def scored(
 
 
 def scores_from_files(
-    traces: Mapping[str, Trace],
+    traces: Traces,
     files: Sequence[Path],
     model: str | None = None,
     *,
@@ -221,37 +199,21 @@ def scores_from_files(
     return rows, missing, len(found) - len(rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Subsets:
-    """The traces of data files; a file is a subset, named like the file.
-
-    Attributes:
-        traces: by id, in order; where several share a problem's id, ``#1``, ``#2``, … follows it (`distinct_ids`).
-        names: subset of each trace, by the trace's id.
-        skipped: how many records the reader left out.
-    """
-
-    traces: dict[str, Trace]
-    names: dict[str, str]
-    skipped: int
-
-    def refuse_other(self, setting: str, name: str | None) -> None:
-        """Raise SettingsError where a setting names a subset that is not there."""
-        known = dict.fromkeys(self.names.values())
-        if name is not None and name not in known:
-            raise SettingsError(f"{setting}: no subset {name!r}: {', '.join(known)}")
-
-
 def subset_name(path: Path) -> str:
     """Return what the subset of a data file is called: the file's name, as far as a metric's name may hold it."""
     return re.sub(r"[^A-Za-z0-9_+@-]", "_", bare_name(path).strip("*?. ") or path.parent.name)
 
 
-class SubsetTraces(Mapping[str, Trace]):
+class SubsetTraces:
     """The traces of data files by id, read anew every time that they are gone through, and never held.
 
+    A file is a subset, named like the file, and may be whatever `traces.sources` reads: a folder of shards is one. Where
+    several traces share a problem's id, ``#1``, ``#2``, … follows it (`traces.ids`).
+
     Args:
-        data, limit, seed: as in `read_subsets`.
+        data: the files.
+        limit: at most so many traces of each, a random sample in the file's order.
+        seed: of the sample.
         see: called with every trace before any is given; may refuse it.
 
     Attributes:
@@ -259,7 +221,7 @@ class SubsetTraces(Mapping[str, Trace]):
         skipped: how many records the reader left out.
 
     Raises:
-        DataError: as `read_subsets`.
+        DataError: a file cannot be used, holds no trace, or is named like another.
     """
 
     def __init__(
@@ -313,23 +275,9 @@ class SubsetTraces(Mapping[str, Trace]):
     def __len__(self) -> int:
         return sum(self.sizes.values())
 
-    def __iter__(self) -> Iterator[str]:
-        return (identity for identity, _, _ in self.subsets())
-
-    def items(self) -> ItemsView[str, Trace]:
+    def items(self) -> Iterator[tuple[str, Trace]]:
         """Give (id, trace) of every trace, in order."""
-        return _Items(self)
-
-    def values(self) -> ValuesView[Trace]:
-        """Give every trace, in order."""
-        return _Values(self)
-
-    def __getitem__(self, identity: str) -> Trace:
-        """Return one trace; goes through the files for it."""
-        for name, trace in self.items():
-            if name == identity:
-                return trace
-        raise KeyError(identity)
+        return ((identity, trace) for identity, _, trace in self.subsets())
 
     def _read(self) -> Iterator[tuple[str, Trace]]:
         for subset, path in self._files.items():
@@ -340,34 +288,3 @@ class SubsetTraces(Mapping[str, Trace]):
 
     def _skip(self, _: object) -> None:
         self.skipped += 1
-
-
-class _Items(ItemsView[str, Trace]):
-    _mapping: SubsetTraces
-
-    def __iter__(self) -> Iterator[tuple[str, Trace]]:
-        return ((identity, trace) for identity, _, trace in self._mapping.subsets())
-
-
-class _Values(ValuesView[Trace]):
-    _mapping: SubsetTraces
-
-    def __iter__(self) -> Iterator[Trace]:
-        return (trace for _, trace in self._mapping._read())
-
-
-def read_subsets(data: Sequence[Path], limit: int | None = None, seed: int = 0) -> Subsets:
-    """Return the traces of data files; with a limit at most so many of each, a random sample in the file's order.
-
-    A file may be whatever `traces.sources` reads: a folder of shards is one subset.
-
-    Raises:
-        DataError: a file cannot be used, holds no trace, or is named like another.
-    """
-    found = SubsetTraces(data, limit, seed)
-    rows = list(found.subsets())
-    return Subsets(
-        {identity: trace for identity, _, trace in rows},
-        {identity: subset for identity, subset, _ in rows},
-        found.skipped,
-    )

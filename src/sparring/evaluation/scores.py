@@ -24,9 +24,10 @@ from typing import Any
 
 from rich.console import Console
 
-from sparring.errors import DataError, Record, SettingsError, did_you_mean
+from sparring.errors import DataError, SettingsError, did_you_mean
+from sparring.evaluation.cases import Rows
 from sparring.evaluation.outcome import print_scored_traces
-from sparring.fingerprints import folder_identity, records_digest, text_digest
+from sparring.fingerprints import folder_identity, records_digest
 from sparring.http_client import is_address
 from sparring.journals import Journal
 from sparring.json_files import json_objects, write_jsonl_objects
@@ -34,7 +35,7 @@ from sparring.locks import writes
 from sparring.pool import Item, Lost, LostError, PoolSettings
 from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of
 from sparring.scorers.pooled import BATCH, mapper_of, scoring
-from sparring.streams import Places, windows
+from sparring.streams import windows
 from sparring.terminal import progress_bar
 from sparring.traces.fields import is_number, shown
 from sparring.traces.ids import TraceIds
@@ -100,47 +101,35 @@ def score_rows(
 
 
 class ScoreTable:
-    """The rows of score files by trace id: 48 bytes per row and 8 per score, ids not counted since none is held."""
+    """The rows of score files by trace id, with their places."""
 
     def __init__(self) -> None:
-        self._places = Places(text_digest)
-        self._scores, self._starts, self._lines, self._files = (
-            array("d"),
-            array("q", [0]),
-            array("q"),
-            array("q"),
-        )
-        self._paths: dict[Path, int] = {}
+        self._rows, self._lines, self._file_of = Rows(), array("q"), array("q")
+        self._files: dict[
+            tuple[Path, type[int]], int
+        ] = {}  # with what their rows are counted in: lines or `Record`s
         self._odd: dict[int, Sequence[Any]] = {}  # rows that are no scores: told when they are asked for
-        self._records: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._rows)
 
     def add(self, identity: str, row: ScoreRow) -> None:
         """Take a row whose id is not here yet."""
-        place = len(self)
-        self._places.setdefault(identity, place)
-        if all(type(score) in (int, float) and 0 <= score <= 1 for score in row.scores):
-            self._scores.extend(row.scores)
-        else:
-            self._odd[place] = row.scores
-        self._starts.append(len(self._scores))
-        self._files.append(self._paths.setdefault(row.file, len(self._paths)))
+        fits = all(type(score) in (int, float) and 0 <= score <= 1 for score in row.scores)
+        if not fits:
+            self._odd[len(self)] = row.scores
+        self._rows.add(identity, row.scores if fits else ())
+        self._file_of.append(self._files.setdefault((row.file, type(row.line)), len(self._files)))
         self._lines.append(row.line)
-        if isinstance(row.line, Record):
-            self._records[place] = row.line
 
     def get(self, identity: str) -> ScoreRow | None:
         """Return the row of an id, None where there is none."""
-        place = self._places.get(identity)
+        place = self._rows.place(identity)
         if place is None:
             return None
-        scores = self._odd.get(place)
-        if scores is None:
-            scores = self._scores[self._starts[place] : self._starts[place + 1]].tolist()
-        line = self._records.get(place, self._lines[place])
-        return ScoreRow(scores, list(self._paths)[self._files[place]], line)
+        file, counted = list(self._files)[self._file_of[place]]
+        scores = self._odd.get(place, self._rows.get(identity) or ())
+        return ScoreRow(scores, file, counted(self._lines[place]))
 
 
 def write_scores(path: Path, scores: Iterable[tuple[str, Sequence[float]]]) -> None:

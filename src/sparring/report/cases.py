@@ -152,7 +152,7 @@ def false_alarm_case(record: Fields, settings: Mapping[str, Any]) -> Case:
 def adversarial_case(record: Fields, settings: Mapping[str, Any]) -> Case:
     """Return what an adversary made of a correct step (`examples.jsonl` of the demo)."""
     because = ": ".join(filter(None, map(record.optional_string, ("reason", "detail"))))
-    truth, scores = record.string("truth"), record.child("scores") if record.has("scores") else Fields({})
+    truth, scores = record.string("truth"), record.optional_child("scores")
     by_prm = {METHOD_NAMES.get(name, name): _score(scores, name) for name in scores.values}
     written = Step(record.string("perturbed"), "adversary wrote", "judged", "oracle", truth, by_prm)
     adversary = record.string("adversary")
@@ -173,7 +173,7 @@ def solved_case(record: Fields, settings: Mapping[str, Any]) -> Case:
     outcome = "answer not judged"
     if record.has("outcome"):
         outcome = "right answer" if record.boolean("outcome") else "wrong answer"
-    rows = record.child("scores") if record.has("scores") else Fields({})
+    rows = record.optional_child("scores")
     scores = {METHOD_NAMES.get(name, name): score_row(rows, name, len(steps)) for name in rows.values}
     part = solution(steps, scores)
     judged = [

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring.errors import DataError
 from sparring.json_files import read_json_object
 from sparring.report.cases import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, adversarial_case, solved_case
 from sparring.report.formulas import Html
 from sparring.report.kinds import DEMO, Pivot, Table, pivoted
 from sparring.report.numbers import plain, points
-from sparring.report.page import Run, read_cases, read_records, render
+from sparring.report.page import Run, read_cases, render
 from sparring.report.plots import Bar, Curve, bar_panel, curve_panel
 from sparring.runs import Metric
-from sparring.traces.fields import Fields
+from sparring.traces.fields import Fields, records_of
 
 METHODS = ("rules_prm", "aprm")
 """What is compared and attacked; a PRM on a frozen generator's mistakes stands beside them where a run has it."""
@@ -324,33 +323,28 @@ def log_table(title: str, log: Log) -> Table:
 
 def read_log(path: Path) -> Log | None:
     """Return the numbers of a training or attack log, without the warm start, whose updates are counted for themselves."""
-    records = read_records(path, _log_record)
-    return None if records is None else [record for record in records if record]
-
-
-def _log_record(fields: Fields) -> dict[str, float | None]:
-    if fields.values.get("phase", "game") != "game":
-        return {}
-    fields.number("update")
-    return {
-        name: fields.number(name) if fields.has(name) else None for name in fields.values if name != "phase"
-    }
+    if not path.is_file():
+        return None
+    log = []
+    for record in records_of(path):
+        if record.values.get("phase", "game") == "game":
+            record.number("update")
+            names = [name for name in record.values if name != "phase"]
+            log.append({name: record.number(name) if record.has(name) else None for name in names})
+    return log
 
 
 def read_cross_play(path: Path) -> dict[str, Any] | None:
     """Return the fool rate of every saved adversary (columns) against every saved PRM, or ``None`` without a file."""
     if not path.is_file():
         return None
-    fields = Fields(read_json_object(path, loose=True))
-    try:
-        columns, rows = fields.integers("adversary_updates"), fields.integers("prm_updates")
-        cells = fields.array("fool_rate")
-        if len(cells) != len(rows):
-            raise fields.error("fool_rate", f"{len(cells)} rows for {len(rows)} PRMs")
-        for index, row in enumerate(cells):
-            checked = Fields({f"fool_rate[{index}]": row})
-            if len(checked.labels(f"fool_rate[{index}]", booleans=False, unknown=True)) != len(columns):
-                raise checked.error(f"fool_rate[{index}]", f"expected {len(columns)} numbers")
-        return {"rows": list(zip(rows, cells, strict=True)), "columns": columns, "n": fields.values.get("n")}
-    except DataError as error:
-        raise error.at(file=path) from None
+    fields = Fields(read_json_object(path, loose=True), file=path)
+    columns, rows = fields.integers("adversary_updates"), fields.integers("prm_updates")
+    cells = fields.array("fool_rate")
+    if len(cells) != len(rows):
+        raise fields.error("fool_rate", f"{len(cells)} rows for {len(rows)} PRMs")
+    for index, row in enumerate(cells):
+        checked = Fields({f"fool_rate[{index}]": row}, file=path)
+        if len(checked.labels(f"fool_rate[{index}]", booleans=False, unknown=True)) != len(columns):
+            raise checked.error(f"fool_rate[{index}]", f"expected {len(columns)} numbers")
+    return {"rows": list(zip(rows, cells, strict=True)), "columns": columns, "n": fields.values.get("n")}

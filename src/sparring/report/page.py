@@ -19,24 +19,23 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jinja2
 
-from sparring.errors import DataError, SparringError
+from sparring.errors import SparringError
 from sparring.files import atomic_write_text
-from sparring.json_files import read_json_object, read_jsonl_objects
+from sparring.json_files import read_json_object
 from sparring.report.cases import Case, shortened, words_of
 from sparring.report.formulas import visible
 from sparring.report.kinds import KINDS, tables
 from sparring.report.numbers import percent, plain
 from sparring.runs import METRICS_FILE, Metric, read_metrics
-from sparring.traces.fields import Fields
+from sparring.traces.fields import Fields, records_of
 
 REPORT_FILE = "report.html"
 MOST_CASES, MOST_ROWS, MOST_METRICS, LARGEST_PLOT = 20, 60, 600, 500_000  # the last in bytes
 SCORE_BANDS = 5
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +112,12 @@ def read_run(folder: Path) -> Run:
             f"{path} is missing, so there is nothing to report: give a finished run's directory"
         )
     metrics = {name: metric for name, metric in read_metrics(path).items() if metric.value is not None}
-    written = Fields(read_json_object(path, loose=True))
-    try:
-        extra = Fields(written.mapping("extra"))
-        total = extra.integer("worst_of") if extra.has("worst_of") else 0
-        settings = written.mapping("settings")
-    except DataError as error:
-        raise error.at(file=path) from None
+    written = Fields(read_json_object(path, loose=True), file=path)
+    extra = written.mapping("extra")
+    total = Fields(extra, file=path).integer("worst_of") if extra.get("worst_of") is not None else 0
+    settings = written.mapping("settings")
     context = {name: written.values.get(name) for name in ("seed", "commit", "machine", "versions")}
-    return Run(folder, metrics, settings, context, total, extra.values)
-
-
-def read_records(path: Path, read: Callable[[Fields], Item]) -> list[Item] | None:
-    """Return what `read` makes of every record of a JSONL file, each checked with its place; ``None`` without a file."""
-    if not path.is_file():
-        return None
-    return [_placed(read, record, path, line) for line, record in read_jsonl_objects(path, loose=True)]
+    return Run(folder, metrics, settings, context, total, extra)
 
 
 def read_cases(
@@ -145,18 +134,11 @@ def read_cases(
     """
     if not path.is_file():
         return None
-    records = list(read_jsonl_objects(path, loose=True))
+    records = list(records_of(path))
     total = len(records)
     if not ordered and total > most:
         records = [records[index * total // most] for index in range(most)]
-    return [_placed(lambda it: case(it, settings), it, path, line) for line, it in records[:most]], total
-
-
-def _placed(read: Callable[[Fields], Item], record: Mapping[str, Any], path: Path, line: int) -> Item:
-    try:
-        return read(Fields(record))
-    except DataError as error:
-        raise error.at(file=path, line=line) from None
+    return [case(record, settings) for record in records[:most]], total
 
 
 def embedded(svg: Path) -> str | None:

@@ -4,29 +4,39 @@ Contract: each method returns a value of the promised type or raises a DataError
 from the record's top (``label.steps[3].completions[0].text``). Nothing is converted silently; in particular a
 boolean is never taken for a number. ``null`` counts as absent in the `optional_…` methods.
 
-Not here: which fields a format has (`formats/`, `jsonl.py`), files and lines (the caller adds them with `DataError.at`).
+Not here: which fields a format has (`formats/`, `jsonl.py`); where `Fields` do not know file and line, the caller adds them
+with `DataError.at`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from sparring.errors import DataError, did_you_mean
-from sparring.json_files import kind
+from sparring.json_files import kind, read_jsonl_objects
 
 
 class Fields:
-    """A JSON object and the path that leads to it from the record's top."""
+    """A JSON object, the path that leads to it from the record's top, and where known the record's file and line."""
 
-    def __init__(self, values: Mapping[str, Any], path: str = "") -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        path: str = "",
+        file: str | Path | None = None,
+        line: int | None = None,
+    ) -> None:
         self.values = values
         self._path = path
+        self._place: tuple[str | Path | None, int | None] = file, line
 
     def error(self, name: str, message: str) -> DataError:
         """Return a DataError about field `name` of this object."""
-        return DataError(message, field=f"{self._path}.{name}" if self._path else name)
+        file, line = self._place
+        return DataError(message, file=file, line=line, field=f"{self._path}.{name}" if self._path else name)
 
     def has(self, name: str) -> bool:
         """Whether the field is there and not null."""
@@ -143,14 +153,18 @@ class Fields:
         """Return a list of nested objects, possibly none."""
         return [self._child(position, value) for position, value in self._positions(name)]
 
+    def optional_child(self, name: str) -> Fields:
+        """Return a nested object, an empty one where the field is absent or null."""
+        return self._child(name, self.values[name] if self.has(name) else {})
+
     def mapping(self, name: str) -> dict[str, Any]:
         """Return a nested object as it is, empty where the field is absent or null."""
-        return dict(self.child(name).values) if self.has(name) else {}
+        return dict(self.optional_child(name).values)
 
     def _child(self, name: str, value: object) -> Fields:
         if not isinstance(value, Mapping):
             raise self.error(name, f"expected an object, got {kind(value)}")
-        return Fields(value, f"{self._path}.{name}" if self._path else name)
+        return Fields(value, f"{self._path}.{name}" if self._path else name, *self._place)
 
     def _positions(self, name: str) -> Iterator[tuple[str, Any]]:
         for index, value in enumerate(self.array(name)):
@@ -160,6 +174,17 @@ class Fields:
         if name not in self.values:
             raise self.error(name, "the field is missing")
         return self.values[name]
+
+
+def records_of(file: str | Path) -> Iterator[Fields]:
+    """Yield the records of a JSONL file, none where it is absent; what is refused of one names its line.
+
+    Raises:
+        DataError: a line is not one JSON object; on reaching it.
+    """
+    if Path(file).is_file():
+        for line, record in read_jsonl_objects(file, loose=True):
+            yield Fields(record, file=file, line=line)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

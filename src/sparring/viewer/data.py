@@ -9,21 +9,18 @@ Not here: reading runs (`runs.py` and the readers beside it), the page (`page.py
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparring.files import to_json
 from sparring.report.kinds import Table
 from sparring.traces.fields import is_number
-from sparring.traces.records import Estimate, Label, Trace
+from sparring.traces.records import Label, Trace
 
 LONGEST_TEXT = 20_000
 """Characters of a step or question that a page holds; what is longer is cut, and says so."""
 Row = Sequence[float | None]
-
-
 UNKNOWN = "unknown"
 """In a rule's place: nothing says what the PRM's threshold is."""
 
@@ -88,7 +85,7 @@ class Solution:
         scores: one row per PRM, with one entry per step; None where a PRM has not scored it.
         labels: of people or data; None where there are none at all.
         first: index of the first wrong step by the labels, −1 where all are right, None where that is unknown.
-        values: measured value of the prefix that ends with each step.
+        values: measured value of the prefix that ends with each step, its interval's ends, and the number of rollouts.
         root: measured value of the bare question.
         said: verdicts by index of the step.
         answer: the final answer.
@@ -100,7 +97,7 @@ class Solution:
     scores: Sequence[Row | None] = ()
     labels: Sequence[Label] | None = None
     first: int | None = None
-    values: Sequence[Estimate | None] | None = None
+    values: Sequence[tuple[float, float, float, int] | None] | None = None
     root: float | None = None
     said: Mapping[int, Sequence[Said]] = field(default_factory=dict)
     answer: str | None = None
@@ -108,8 +105,7 @@ class Solution:
     total: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A node of a search tree: place of its parent (−1: the question), its step, and how it was judged.
 
     Attributes:
@@ -189,7 +185,6 @@ class InspectorData:
         facts: settings and surroundings, (name, value).
         notes: what a reader must know beside: what is left out, and why.
         curves: of training.
-        compared: whether the first two PRMs were scored on the same cases.
     """
 
     title: str
@@ -210,27 +205,24 @@ def known_of(trace: Trace, scores: Sequence[Row | None] = ()) -> Solution:
         scores,
         trace.labels,
         trace.first_error,
-        trace.estimates,
+        None
+        if trace.estimates is None
+        else [None if v is None else (v.value, v.low, v.high, v.count) for v in trace.estimates],
         root if isinstance(root, float) else None,
         right=trace.outcome,
     )
 
 
 def plain(data: InspectorData) -> dict[str, Any]:
-    """Return what a page holds of `data`, as JSON values: NaN and infinities are null, long texts are cut."""
-    values, _ = to_json(
-        {
-            "title": data.title,
-            "source": data.source,
-            "prms": [dataclasses.asdict(prm) for prm in data.prms],
-            "cases": [_case(case) for case in data.cases],
-            "tables": [table._asdict() for table in data.tables],
-            "facts": list(data.facts),
-            "notes": list(data.notes),
-            "curves": [dataclasses.asdict(curve) for curve in data.curves],
-        }
-    )
-    return dict(values)
+    """Return what a page holds of `data`, as JSON values: NaN and infinities are null, long texts of cases are cut."""
+    values, _ = to_json(data)
+    cases, tables = [_known(case) for case in values["cases"]], [table._asdict() for table in data.tables]
+    return {**values, "cases": cases, "tables": tables}
+
+
+def past_limit(count: int, limit: int) -> list[str]:
+    """Return the note on what is left out of so many cases."""
+    return [f"{count - limit} cases are past the limit of {limit}: left out"] if count > limit else []
 
 
 def texts(data: InspectorData) -> Iterable[str]:
@@ -249,62 +241,14 @@ def cut(text: str) -> str:
     return f"{text[:LONGEST_TEXT]} … [{len(text) - LONGEST_TEXT} more characters are not on this page]"
 
 
-def _case(case: InspectorCase) -> dict[str, Any]:
-    return _known(
-        {
-            "id": cut(case.id),
-            "question": cut(case.question),
-            "solutions": [_solution(solution) for solution in case.solutions],
-            "chosen": case.chosen or None,
-            "tags": {name: list(values) for name, values in case.tags.items()},
-            "variants": [_variant(variant) for variant in case.variants],
-            "tree": None if case.tree is None else _tree(case.tree),
-            "notes": list(case.notes),
+def _known(value: Any) -> Any:
+    """Return JSON with its texts cut, and its records without what is not there; zeros and `false` stay."""
+    if isinstance(value, str):
+        return cut(value)
+    if isinstance(value, list):
+        return [_known(one) for one in value]
+    if isinstance(value, dict):
+        return {
+            name: _known(one) for name, one in value.items() if one is not None and one not in ("", [], {})
         }
-    )
-
-
-def _solution(one: Solution) -> dict[str, Any]:
-    return _known(
-        {
-            "steps": list(map(cut, one.steps)),
-            "scores": list(one.scores),
-            "labels": None if one.labels is None else list(one.labels),
-            "first": one.first,
-            "values": None
-            if one.values is None
-            else [None if v is None else [v.value, v.low, v.high, v.count] for v in one.values],
-            "root": one.root,
-            "said": {
-                str(place): [_known(dataclasses.asdict(said)) for said in words]
-                for place, words in one.said.items()
-            },
-            "answer": None if one.answer is None else cut(one.answer),
-            "right": one.right,
-            "total": one.total,
-        }
-    )
-
-
-def _variant(one: Variant) -> dict[str, Any]:
-    return _known({**dataclasses.asdict(one), "text": cut(one.text), "scores": list(one.scores)})
-
-
-def _tree(tree: Tree) -> dict[str, Any]:
-    return _known(
-        {
-            "nodes": [
-                [node.parent, cut(node.step), node.score, node.value, node.kept, node.end, node.chosen]
-                for node in tree.nodes
-            ],
-            "left_out": tree.left_out or None,
-            "cost": list(tree.cost),
-        }
-    )
-
-
-def _known(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without what is not there; zeros and `false` stay."""
-    return {
-        name: value for name, value in values.items() if value is not None and value not in ("", [], {}, ())
-    }
+    return value

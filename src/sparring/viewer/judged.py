@@ -13,17 +13,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from sparring.errors import DataError
 from sparring.evaluation.oracle import SOLUTIONS_FILE
 from sparring.evaluation.outcome import CASES_FILE
-from sparring.json_files import read_jsonl_objects
 from sparring.report.cases import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, score_row
 from sparring.report.page import Run
-from sparring.traces.fields import Fields, is_number
+from sparring.traces.fields import Fields, is_number, records_of
 from sparring.traces.ids import distinct_ids
-from sparring.traces.records import Trace, step_labels
+from sparring.traces.records import Trace, first_error_of, step_labels
 from sparring.viewer.data import (
     UNKNOWN,
     InspectorCase,
@@ -34,6 +32,7 @@ from sparring.viewer.data import (
     Solution,
     Variant,
     known_of,
+    past_limit,
 )
 from sparring.viewer.labelled import distinct, model_name
 from sparring.viewer.trained import curves_of
@@ -100,11 +99,10 @@ def attack_data(runs: Sequence[Run], limit: int) -> InspectorData:
         for identity, (key, state) in zip(ids, states.items(), strict=True)
     ]
     title = "Attack on " + " and ".join(prm.name for prm in prms)
-    notes = (
-        [f"{len(cases) - limit} cases are past the limit of {limit}: left out"] if len(cases) > limit else []
-    )
     curves = [curve for run in runs for curve in curves_of(run.folder, {"attack.jsonl": "attack"})]
-    return InspectorData(title, _places(runs), prms, cases[:limit], notes=notes, curves=curves)
+    return InspectorData(
+        title, _places(runs), prms, cases[:limit], notes=past_limit(len(cases), limit), curves=curves
+    )
 
 
 def _rewrite(record: Fields, at: int, scores: Row) -> Variant:
@@ -163,7 +161,7 @@ def demo_data(run: Run, limit: int) -> InspectorData:
     for record in examples:
         key = _key(record)
         state = states.setdefault(key, State("step", []))
-        scores = record.child("scores") if record.has("scores") else Fields({})
+        scores = record.optional_child("scores")
         row = [_score(scores, name) for name in methods]
         reason = ": ".join(filter(None, map(record.optional_string, ("reason", "detail"))))
         adversary = record.string("adversary")
@@ -205,29 +203,19 @@ def _solved(record: Fields, methods: Sequence[str], number: int) -> InspectorCas
     steps, truths = record.strings("steps"), record.strings("truths")
     if len(truths) != len(steps):
         raise record.error("truths", f"{len(truths)} truths for {len(steps)} steps")
-    rows = record.child("scores") if record.has("scores") else Fields({})
+    rows = record.optional_child("scores")
     labels = step_labels(truths)
     split = record.optional_string("split") or ""
     solution = Solution(
         steps,
         [score_row(rows, name, len(steps)) if rows.has(name) else None for name in methods],
         labels,
-        _first(labels),
+        first_error_of(labels),
         said={place: [Said("world", truth)] for place, truth in enumerate(truths)},
         right=record.boolean("outcome") if record.has("outcome") else None,
     )
     tags = {"kind": ["solution"], "problems": [SPLIT_NAMES.get(split, split)]}
     return InspectorCase(f"solution {number}", record.string("question"), [solution], tags=tags)
-
-
-def _first(labels: Sequence[float | None]) -> int | None:
-    """Return the index of the first wrong step, −1 if all are right, None where that is unknown."""
-    for place, label in enumerate(labels):
-        if label is None:
-            return None
-        if label < 0.5:
-            return place
-    return -1
 
 
 # --- labels and traces -----------------------------------------------------------------------------------------------
@@ -239,12 +227,7 @@ def traces_data(traces: Sequence[Trace], title: str, place: Path, limit: int) ->
         InspectorCase(identity, trace.problem.question, [known_of(trace)], tags=_trace_tags(trace))
         for identity, trace in list(zip(distinct_ids(traces), traces, strict=True))[:limit]
     ]
-    notes = (
-        [f"{len(traces) - limit} cases are past the limit of {limit}: left out"]
-        if len(traces) > limit
-        else []
-    )
-    return InspectorData(title, str(place), cases=cases, notes=notes)
+    return InspectorData(title, str(place), cases=cases, notes=past_limit(len(traces), limit))
 
 
 def _trace_tags(trace: Trace) -> dict[str, list[str]]:
@@ -295,8 +278,7 @@ def oracle_data(run: Run, limit: int) -> InspectorData:
     notes = (
         [] if texts else [f"questions and unjudged steps are not in this run ({SOLUTIONS_FILE} is not there)"]
     )
-    if len(cases) > limit:
-        notes.append(f"{len(cases) - limit} cases are past the limit of {limit}: left out")
+    notes += past_limit(len(cases), limit)
     return InspectorData("Audit of oracles", str(run.folder), cases=cases[:limit], notes=notes)
 
 
@@ -400,7 +382,7 @@ def _audit_case(
     return InspectorCase(
         f"{base} {name}" if base else name,
         question,
-        [Solution(steps, [], labels, _first(labels), said=said)],
+        [Solution(steps, [], labels, first_error_of(labels), said=said)],
         tags={key: values for key, values in tags.items() if values},
         variants=variants,
     )
@@ -425,25 +407,6 @@ def _verdicts(record: Fields) -> list[Said]:
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
-
-
-def records_of(file: Path) -> Iterator[Fields]:
-    """Yield the records of a JSONL file, none where it is absent; what a reader refuses of one names its place."""
-    if file.is_file():
-        for line, record in read_jsonl_objects(file, loose=True):
-            yield PlacedFields(record, file, line)
-
-
-class PlacedFields(Fields):
-    """Fields of a line of a file; their errors name it."""
-
-    def __init__(self, values: Mapping[str, Any], file: Path, line: int) -> None:
-        super().__init__(values)
-        self._file, self._line = file, line
-
-    def error(self, name: str, message: str) -> DataError:
-        """Return a DataError about field `name` that names file and line."""
-        return super().error(name, message).at(file=self._file, line=self._line)
 
 
 def _key(record: Fields) -> Key:

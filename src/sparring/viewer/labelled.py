@@ -22,13 +22,13 @@ from sparring.evaluation.compare import compare
 from sparring.evaluation.outcome import CASES_FILE, WORST_FILE
 from sparring.evaluation.prmbench import read_prmbench
 from sparring.evaluation.processbench import make_case
-from sparring.evaluation.scored import Threshold, read_subsets
+from sparring.evaluation.scored import SubsetTraces, Threshold
 from sparring.evaluation.scores import OWN_KEY, checked_scores, read_scores
-from sparring.json_files import json_objects, read_jsonl_objects
+from sparring.json_files import json_objects
 from sparring.report.kinds import Table, tables
 from sparring.report.page import Run
 from sparring.statistics import RESAMPLES
-from sparring.traces.fields import Fields
+from sparring.traces.fields import Fields, records_of
 from sparring.traces.records import Problem, Trace
 from sparring.viewer.data import UNKNOWN, InspectorCase, InspectorData, Prm, known_of
 
@@ -98,7 +98,6 @@ def sources_of_run(run: Run, kind: str) -> list[Source]:
     Raises:
         DataError: a file of the run does not hold what it should.
     """
-    file = run.folder / CASES_FILE
     settings = Fields(run.settings)
     data = [Path(one) for one in settings.strings("data")] if settings.has("data") else []
     columns, thresholds, names = {"scores": "scores"}, [_threshold(run, kind)], [_scorer(run)]
@@ -111,18 +110,10 @@ def sources_of_run(run: Run, kind: str) -> list[Source]:
             str(run.settings.get(f"scores_model_{side}") or _stem(run.settings.get(side), side.upper()))
             for side in columns
         ]
-    found: list[dict[str, Sequence[float]]] = [{} for _ in columns]
-    for line, record in read_jsonl_objects(file, loose=True):
-        fields = Fields(record)
-        try:
-            for rows, column in zip(found, columns.values(), strict=True):
-                rows[fields.string("id")] = [
-                    float(score)
-                    for score in fields.labels(column, booleans=False, unknown=False)
-                    if score is not None
-                ]
-        except DataError as error:
-            raise error.at(file=file, line=line) from None
+    found: list[dict[str, Sequence[Any]]] = [{} for _ in columns]
+    for record in records_of(run.folder / CASES_FILE):
+        for rows, column in zip(found, columns.values(), strict=True):
+            rows[record.string("id")] = record.labels(column, booleans=False, unknown=False)
     return [
         Source(name, run.folder, threshold, rows, kind, data)
         for name, threshold, rows in zip(names, thresholds, found, strict=True)
@@ -176,14 +167,11 @@ def texts_of(source: Source, run: Run | None, data: Sequence[Path]) -> Texts:
         raise SparringError(f"{source.place}: a score file holds no texts: name the traces with --data")
     try:
         found = _read(source.kind, files, run)
-    except DataError as error:
+    except (DataError, OSError) as error:
         if data or run is None:
             raise
-        return _worst(run, f"the data cannot be read ({error})")
-    except OSError as error:
-        if data or run is None:
-            raise
-        return _worst(run, f"the data cannot be read ({error.filename}: {error.strerror})")
+        why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        return _worst(run, f"the data cannot be read ({why})")
     if not any(identity in found.traces for identity in source.rows) and run is not None:
         return _worst(run, "none of the cases is in the data any more")
     return found
@@ -197,25 +185,22 @@ def _read(kind: str, files: list[Path], run: Run | None) -> Texts:
         )
     limit = run.settings.get("limit") if run is not None and kind == "processbench" else None
     seed = run.settings.get("seed", 0) if run is not None else 0
-    subsets = read_subsets(files, limit if isinstance(limit, int) else None, seed)
-    return Texts(subsets.traces, {name: {"subset": [subset]} for name, subset in subsets.names.items()})
+    found = Texts()
+    for identity, subset, trace in SubsetTraces(
+        files, limit if isinstance(limit, int) else None, seed
+    ).subsets():
+        found.traces[identity], found.tags[identity] = trace, {"subset": [subset]}
+    return found
 
 
 def _worst(run: Run, why: str) -> Texts:
     """Return the texts of the worst cases, which a run keeps itself."""
-    found, file = Texts(), run.folder / WORST_FILE
-    if file.is_file():
-        for line, record in read_jsonl_objects(file, loose=True):
-            fields = Fields(record)
-            try:
-                labels = (
-                    fields.labels("labels", booleans=False, unknown=True) if fields.has("labels") else None
-                )
-                identity = fields.text("id")
-                problem = Problem(identity, fields.text("problem"))
-                found.traces[identity] = Trace(problem, fields.texts("steps"), labels)
-            except DataError as error:
-                raise error.at(file=file, line=line) from None
+    found = Texts()
+    for record in records_of(run.folder / WORST_FILE):
+        labels = record.labels("labels", booleans=False, unknown=True) if record.has("labels") else None
+        identity = record.text("id")
+        problem = Problem(identity, record.text("problem"))
+        found.traces[identity] = Trace(problem, record.texts("steps"), labels)
     found.notes.append(
         f"{why}: only the {len(found.traces)} worst cases are shown; --data names files to read"
     )

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sparring.errors import SparringError
 from sparring.evaluation.bon import SCORES_FILE, read_candidates
 from sparring.evaluation.outcome import CASES_FILE, WORST_FILE
 from sparring.evaluation.scores import read_scores
 from sparring.evaluation.search import CANDIDATES_FILE, COUNTS, TREES
-from sparring.json_files import read_jsonl_objects
 from sparring.report.numbers import plain
 from sparring.report.page import Run
 from sparring.search.aggregation import AGGREGATIONS
-from sparring.traces.fields import Fields
+from sparring.traces.fields import Fields, records_of
 from sparring.traces.records import Trace
-from sparring.viewer.data import InspectorCase, InspectorData, Node, Prm, Solution, Tree, known_of
-from sparring.viewer.judged import records_of
+from sparring.viewer.data import InspectorCase, InspectorData, Node, Prm, Solution, Tree, known_of, past_limit
 from sparring.viewer.labelled import model_name
 
 MOST_CANDIDATES = 64
@@ -42,22 +39,23 @@ def search_data(run: Run, limit: int) -> InspectorData:
     """
     judged = {_search(record): record for record in records_of(run.folder / CANDIDATES_FILE)}
     found = list(records_of(run.folder / CASES_FILE))
-    notes = (
-        [f"{len(found) - limit} cases are past the limit of {limit}: left out"] if len(found) > limit else []
-    )
     trees: dict[tuple[str, int], dict[str, Tree]] = {}
-    journals: dict[tuple[str, int, int], dict[str, Mapping[str, Any]]] = {}
+    journals: dict[tuple[str, int, int], dict[str, Fields]] = {}
     cases = []
     for record in found[:limit]:
         method, n, repeat, problem = key = _search(record)
         if (method, n) not in trees:
             trees[method, n] = dict(_trees(run.folder / TREES / f"{method}-{n}.jsonl"))
         if key[:3] not in journals:
-            journals[key[:3]] = dict(_journal(run.folder / "journals" / f"{method}-{n}-{repeat}.jsonl"))
+            journals[key[:3]] = {
+                one.string("problem"): one
+                for one in records_of(run.folder / "journals" / f"{method}-{n}-{repeat}.jsonl")
+                if one.has("problem")  # the first line names the job
+            }
         tree = trees[method, n].get(problem) if repeat == 0 else None
         cases.append(_searched(record, key, judged.get(key), journals[key[:3]].get(problem), tree))
     prm = Prm.of(model_name(str(run.settings.get("prm") or "PRM")), run.extra)
-    return InspectorData("Search", str(run.folder), [prm], cases, notes=notes)
+    return InspectorData("Search", str(run.folder), [prm], cases, notes=past_limit(len(found), limit))
 
 
 def _search(record: Fields) -> Search:
@@ -65,7 +63,7 @@ def _search(record: Fields) -> Search:
 
 
 def _searched(
-    record: Fields, key: Search, judged: Fields | None, journal: Mapping[str, Any] | None, tree: Tree | None
+    record: Fields, key: Search, judged: Fields | None, journal: Fields | None, tree: Tree | None
 ) -> InspectorCase:
     method, n, repeat, problem = key
     right = record.boolean("right")
@@ -73,9 +71,8 @@ def _searched(
     truths = judged.array("right") if judged is not None else []
     solutions, chosen = [], 0
     if journal is not None:
-        fields = Fields(journal)
-        chosen = fields.integer("chosen") if fields.has("chosen") else 0
-        for place, candidate in enumerate(fields.children("candidates")):
+        chosen = journal.integer("chosen") if journal.has("chosen") else 0
+        for place, candidate in enumerate(journal.children("candidates")):
             steps = candidate.strings("steps")
             solutions.append(
                 Solution(
@@ -140,14 +137,6 @@ def _bounded(solutions: list[Solution], chosen: int) -> tuple[list[Solution], in
     return [solutions[place] for place in kept], kept.index(chosen)
 
 
-def _journal(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield what a search's journal holds of every problem: the first line names the job."""
-    if file.is_file():
-        for _, record in read_jsonl_objects(file, loose=True):
-            if isinstance(record.get("problem"), str):
-                yield record["problem"], record
-
-
 def _trees(file: Path) -> Iterator[tuple[str, Tree]]:
     for record in records_of(file):
         if not record.has("nodes"):
@@ -175,11 +164,7 @@ def bon_data(run: Run, data: Sequence[Path], limit: int) -> InspectorData:
         DataError: a record, or data that was given, does not hold what it should.
     """
     records = list(records_of(run.folder / CASES_FILE))
-    notes = (
-        [f"{len(records) - limit} cases are past the limit of {limit}: left out"]
-        if len(records) > limit
-        else []
-    )
+    notes = past_limit(len(records), limit)
     named = run.settings.get("data")
     files = list(data) or [Path(one) for one in named or () if isinstance(one, str)]
     traces: Mapping[str, Trace] = {}
