@@ -285,7 +285,8 @@ def test_an_audit_shows_verdicts_with_span_and_reason_and_planted_mistakes_in_pl
     with pytest.raises(DataError, match="no step of these cases was audited"):
         inspector_data([scores, tmp_path / "audit"], data=[data])
     (tmp_path / "audit" / "solutions.jsonl").unlink()
-    assert "are not in this run" in inspector_data([tmp_path / "audit"]).notes[0]
+    with pytest.raises(DataError, match=r"cases.jsonl:1: field 'place': .*solutions.jsonl"):
+        inspector_data([tmp_path / "audit"])
 
 
 # --- labels, traces, demo ---
@@ -301,7 +302,7 @@ def test_labels_show_measured_values_and_so_does_any_file_of_traces(tmp_path):
     found = inspector_data([run])
     assert [case.id for case in found.cases] == ["q#1", "q#2"]
     [solution] = found.cases[0].solutions
-    assert (solution.values[0].count, solution.values[1], solution.root, solution.first) == (8, None, 0.5, 1)
+    assert (solution.values, solution.root, solution.first) == ([(0.75, 0.4, 0.9, 8), None], 0.5, 1)
     assert found.cases[0].tags == {"walk": ["measured"], "written by": ["solver"], "answer": ["wrong"]}
     file = inspector_data([run / "traces.jsonl"])
     assert file.cases == found.cases and file.title == "traces.jsonl"

@@ -77,6 +77,8 @@ METHODS: dict[Method, Literal["rules", "frozen", "trained"]] = {
 }
 ATTACKED: tuple[Method, ...] = ("rules_prm", "aprm")
 Group = list[Trace | None]
+Scores = list[list[list[float] | None]]
+"""Of the steps of every solution of every problem; None for a solution without a step."""
 JUDGED_FILE, KINDS_FILE, ATTACKED_FILE = "judged.jsonl", "kinds.jsonl", "attacked.jsonl"
 """Raw records: solutions by problem with their scores, wrong steps accepted by kind, the attacks' rewrites."""
 KIND_CASES = 100
@@ -351,12 +353,21 @@ def sample_split(report: Report, settings: DemoSettings, split: str) -> Solution
 
 def score_split(
     report: Report, method: Method, samples: dict[str, Solutions], out: Path
-) -> dict[str, list[list[list[float] | None]]]:
+) -> dict[str, Scores]:
     """Choose the threshold of a finished PRM and store it; return its scores of all solutions by split."""
     scorer = load_scorer(out / method / "prm", device="cpu")
-    (validation,) = (given.validation for given in samples.values() if given.validation)
-    present = [group[0] for group in validation if group[0] is not None]
-    _store_threshold(out / method / "prm", _chosen(_cases(present, scorer.score(present), "validation")))
+    present = [trace for given in samples.values() for (trace,) in given.validation if trace is not None]
+    cases = [
+        make_case(trace.problem.id, trace, row, "validation")
+        for trace, row in zip(present, scorer.score(present), strict=True)
+    ]
+    if len({case.first_error >= 0 for case in cases}) < 2:
+        chosen = Threshold(0.5, "fixed 0.5: the validation solutions are all right or all wrong")
+    else:
+        chosen = best_threshold(cases, "validation solutions")
+    folder = out / method / "prm"
+    update = {"threshold": chosen.value, "threshold_rule": chosen.rule}
+    write_sidecar(folder, read_sidecar(folder).model_copy(update=update))
     # Many of a problem's solutions are the same text.
     distinct = {
         (trace.problem.question, trace.steps): trace
@@ -381,46 +392,30 @@ def score_split(
 
 
 def judge_solutions(
-    settings: DemoSettings,
-    samples: dict[str, Solutions],
-    scored: dict[Method, dict[str, list[list[list[float] | None]]]],
-    out: Path,
+    settings: DemoSettings, samples: dict[str, Solutions], scored: dict[Method, dict[str, Scores]], out: Path
 ) -> dict[str, Metric]:
     """Let every PRM choose among the solutions and look for their errors."""
-    thresholds = {method: _stored_threshold(out / method / "prm") for method in METHODS}
     rows: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
     for split in SPLITS:
-        greedy, groups = samples[split].greedy, samples[split].groups
+        given = samples[split]
         scores = {method: scored[method][split] for method in METHODS}
-        rows += _judged_rows(split, greedy, groups, scores)
-        shown += _solutions_to_show(split, groups, scores)
+        rows += (
+            {
+                "split": split,
+                "problem": next((trace.problem.id for trace in group if trace is not None), ""),
+                "greedy": _solved(greedy),
+                "right": [_solved(trace) for trace in group],
+                "answers": [None if one is None else final_answer(one.problem, one.steps) for one in group],
+                "labels": [None if trace is None else trace.labels for trace in group],
+                "scores": {method: scores[method][row] for method in METHODS},
+            }
+            for row, ((greedy,), group) in enumerate(zip(given.greedy, given.groups, strict=True))
+        )
+        shown += _solutions_to_show(split, given.groups, scores)
     atomic_write_jsonl(out / JUDGED_FILE, rows)
     atomic_write_jsonl(out / "solutions.jsonl", shown)
-    return solver_metrics(settings, rows, thresholds)
-
-
-def _judged_rows(
-    split: str,
-    greedy: Sequence[Sequence[Trace | None]],
-    groups: Sequence[Sequence[Trace | None]],
-    scores: dict[Method, list[list[list[float] | None]]],
-) -> list[dict[str, Any]]:
-    """Return, per problem, all that the solver's numbers are made of; None stands for a solution without a step."""
-    return [
-        {
-            "split": split,
-            "problem": next((trace.problem.id for trace in group if trace is not None), ""),
-            "greedy": _solved(first[0]),
-            "right": [_solved(trace) for trace in group],
-            "answers": [
-                None if trace is None else final_answer(trace.problem, trace.steps) for trace in group
-            ],
-            "labels": [None if trace is None else trace.labels for trace in group],
-            "scores": {method: scores[method][row] for method in METHODS},
-        }
-        for row, (first, group) in enumerate(zip(greedy, groups, strict=True))
-    ]
+    return solver_metrics(settings, rows, {method: _threshold_of(out / method / "prm") for method in METHODS})
 
 
 def solver_metrics(
@@ -450,29 +445,7 @@ def solver_metrics(
     return metrics
 
 
-def _cases(traces: Sequence[Trace | None], rows: Sequence[Sequence[float] | None], subset: str) -> list[Case]:
-    pairs = zip(traces, rows, strict=True)
-    return [
-        make_case(one.problem.id, one, row, subset)
-        for one, row in pairs
-        if one is not None and row is not None
-    ]
-
-
-def _chosen(cases: Sequence[Case]) -> Threshold:
-    if len({case.first_error >= 0 for case in cases}) < 2:
-        return Threshold(0.5, "fixed 0.5: the validation solutions are all right or all wrong")
-    return best_threshold(cases, "validation solutions")
-
-
-def _store_threshold(folder: Path, threshold: Threshold) -> None:
-    sidecar = read_sidecar(folder)
-    write_sidecar(
-        folder, sidecar.model_copy(update={"threshold": threshold.value, "threshold_rule": threshold.rule})
-    )
-
-
-def _stored_threshold(folder: Path) -> Threshold:
+def _threshold_of(folder: Path) -> Threshold:
     sidecar = read_sidecar(folder)
     return Threshold(sidecar.threshold, sidecar.threshold_rule)
 
@@ -522,7 +495,7 @@ def accept_kinds(report: Report, settings: DemoSettings, method: Method, out: Pa
     """Return, by kind of mistake, which of some wrong steps of that kind a finished PRM accepts; the same for every PRM."""
     world = ChainWorld()
     scorer = load_scorer(out / method / "prm", device="cpu")
-    threshold = _stored_threshold(out / method / "prm").value
+    threshold = _threshold_of(out / method / "prm").value
     rng = random.Random(f"demo-kinds/{settings.seed}")
     problems = world_problems(
         world, min(settings.problems, KIND_CASES), seed=settings.seed, name="demo-kinds"
@@ -624,19 +597,13 @@ def write_examples(attacks: dict[Method, AttackResult], settings: DemoSettings, 
 
 
 def _solutions_to_show(
-    split: str,
-    groups: Sequence[Sequence[Trace | None]],
-    scores: dict[Method, list[list[list[float] | None]]],
-    count: int = 3,
+    split: str, groups: Sequence[Group], scores: Mapping[Method, Scores], count: int = 3
 ) -> list[dict[str, Any]]:
     """Return the first wrong and the first right solutions, `count` of each."""
     shown: list[dict[str, Any]] = []
     for wanted in (False, True):
-        picked = [
-            (row, trace)
-            for row, group in enumerate(groups)
-            if (trace := group[0]) is not None and trace.outcome is wanted
-        ]
+        firsts = ((row, group[0]) for row, group in enumerate(groups))
+        picked = [(row, one) for row, one in firsts if one is not None and one.outcome is wanted]
         for row, trace in picked[:count]:
             chain = parse_question(trace.problem.question)
             shown.append(

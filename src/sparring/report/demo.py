@@ -18,7 +18,7 @@ from sparring.json_files import read_json_object
 from sparring.report.cases import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, adversarial_case, solved_case
 from sparring.report.formulas import Html
 from sparring.report.kinds import DEMO, Pivot, Table, pivoted
-from sparring.report.numbers import plain, points
+from sparring.report.numbers import points
 from sparring.report.page import Run, read_cases, render
 from sparring.report.plots import Bar, Curve, bar_panel, curve_panel
 from sparring.runs import Metric
@@ -58,7 +58,7 @@ GAME_CURVES = {
         ("adversary_gradient_norm", "adversary", "adversary", "--"),
     ),
 }
-SHOWN_EXAMPLES, SHOWN_SOLUTIONS, TABLE_ROWS = 10, 6, 12
+SHOWN_EXAMPLES, SHOWN_SOLUTIONS = 10, 6
 Log = Sequence[Mapping[str, float | None]]
 
 
@@ -95,15 +95,19 @@ def demo_page(run: Run) -> str:
         failed={method: failed_at_the_end(attacks[method] or []) for method in METHODS},
         tables={section: _tables(pivots, found) for section, pivots in DEMO.items()},
         panels={
-            "solver": [bar_panel(f"solver-{s}", SPLIT_NAMES[s], solver_bars(found, s)) for s in SPLIT_NAMES],
-            "errors": [bar_panel(f"errors-{s}", SPLIT_NAMES[s], error_bars(found, s)) for s in SPLIT_NAMES],
+            "solver": [
+                bar_panel(f"solver-{s}", name, solver_bars(found, s)) for s, name in SPLIT_NAMES.items()
+            ],
+            "errors": [
+                bar_panel(f"errors-{s}", name, prm_bars(found, f"step_error.{s}.{{}}.{{}}", STEP_MEASURES))
+                for s, name in SPLIT_NAMES.items()
+            ],
             "attack": attack_panels(found, attacks),
             "kinds": kind_panels(found),
             "game": game_panels(logs),
         },
         logs=logs,
         attacks=attacks,
-        log_table=log_table,
         cross_play=read_cross_play(run.folder / "cross_play.json"),
         examples=read_cases(run.folder / "examples.jsonl", adversarial_case, {}, SHOWN_EXAMPLES),
         solutions=read_cases(run.folder / "solutions.jsonl", solved_case, {}, SHOWN_SOLUTIONS),
@@ -212,43 +216,31 @@ def failed_at_the_end(log: Log) -> float:
 
 def solver_bars(metrics: Mapping[str, Metric], split: str) -> dict[str, list[Bar]]:
     """Return best-of-N accuracy for every way to pick a solution."""
-    stem = f"best_of_n.{split}"
-    return {
-        "": [
-            _bar(metrics, f"{stem}.{name}.accuracy", PICKERS[name], name)
-            for name in PICKERS
-            if f"{stem}.{name}.accuracy" in metrics
-        ]
-    }
+    names = {who: f"best_of_n.{split}.{who}.accuracy" for who in PICKERS}
+    return {"": [_bar(metrics[name], PICKERS[who], who) for who, name in names.items() if name in metrics]}
 
 
-def error_bars(metrics: Mapping[str, Metric], split: str) -> dict[str, list[Bar]]:
-    """Return how well both PRMs find the solver's errors."""
+def prm_bars(metrics: Mapping[str, Metric], name: str, labels: Mapping[str, str]) -> dict[str, list[Bar]]:
+    """Return a bar for every PRM that was measured, in groups.
+
+    Args:
+        metrics: of the run.
+        name: of a metric, with places for the PRM and the group.
+        labels: of the groups by their part of the name.
+    """
     return {
         label: [
-            _bar(metrics, name, METHOD_NAMES[m], m)
-            for m in METHOD_NAMES
-            if (name := f"step_error.{split}.{m}.{measure}") in metrics
+            _bar(metrics[one], METHOD_NAMES[who], who)
+            for who in METHOD_NAMES
+            if (one := name.format(who, group)) in metrics
         ]
-        for measure, label in STEP_MEASURES.items()
+        for group, label in labels.items()
     }
 
 
 def kind_bars(metrics: Mapping[str, Metric], kinds: Mapping[str, str]) -> dict[str, list[Bar]]:
-    """Return the shares of wrong steps that every PRM accepts, in groups by kind of mistake.
-
-    Args:
-        metrics: of the run.
-        kinds: label by name: of kinds, ``known`` (to the rules) or ``unlisted``.
-    """
-    return {
-        label: [
-            _bar(metrics, name, METHOD_NAMES[m], m)
-            for m in METHOD_NAMES
-            if (name := f"kinds.{m}.{kind}.accepted") in metrics
-        ]
-        for kind, label in kinds.items()
-    }
+    """Return the shares of wrong steps that every PRM accepts, by kind, or by ``known`` to the rules and ``unlisted``."""
+    return prm_bars(metrics, "kinds.{}.{}.accepted", kinds)
 
 
 def kind_panels(metrics: Mapping[str, Metric]) -> list[Html]:
@@ -264,29 +256,20 @@ def kind_panels(metrics: Mapping[str, Metric]) -> list[Html]:
     ]
 
 
-def _bar(metrics: Mapping[str, Metric], name: str, label: str, who: str) -> Bar:
-    found = metrics.get(name, Metric(None))
+def _bar(found: Metric, label: str, who: str) -> Bar:
     return Bar(label, ROLES.get(who, "baseline"), found.value, found.low, found.high)
 
 
 def attack_panels(metrics: Mapping[str, Metric], attacks: Mapping[str, Log | None]) -> list[Html]:
     """Return the fool rates of all attackers, and how the fresh adversary learns."""
-    bars = {
-        label: [_bar(metrics, f"attack.{m}.{who}.fool_rate", METHOD_NAMES[m], m) for m in METHODS]
-        for who, label in ATTACKERS.items()
-    }
+    bars = prm_bars(metrics, "attack.{}.{}.fool_rate", ATTACKERS)
     panels = [bar_panel("attack-rates", "Fool rate by attacker (lower is better)", bars)]
-    curves = attack_curves(attacks)
-    return [*panels, curve_panel("attack-curves", "A fresh adversary learns", curves)] if curves else panels
-
-
-def attack_curves(attacks: Mapping[str, Log | None]) -> list[Curve]:
-    """Return the fool rate of the fresh adversary over its updates, for every PRM that was attacked."""
-    return [
+    curves = [
         Curve(f"against the {METHOD_NAMES[m]}", ROLES[m], points_of(log, "fool_rate"))
         for m, log in attacks.items()
         if log
     ]
+    return [*panels, curve_panel("attack-curves", "A fresh adversary learns", curves)] if curves else panels
 
 
 def game_panels(logs: Mapping[str, Log | None]) -> list[Html]:
@@ -305,17 +288,6 @@ def game_panels(logs: Mapping[str, Log | None]) -> list[Html]:
 def points_of(log: Log, name: str) -> list[tuple[float, float | None]]:
     """Return (update, value) of a field over the records."""
     return [(record["update"] or 0.0, record.get(name)) for record in log]
-
-
-def log_table(title: str, log: Log) -> Table:
-    """Return evenly spaced records of a curve, the last one among them."""
-    names = dict.fromkeys(name for record in log for name, value in record.items() if value is not None)
-    columns = ["update", *(name for name in names if name != "update")]
-    most = min(len(log), TABLE_ROWS)
-    some = [log[round(index * (len(log) - 1) / max(most - 1, 1))] for index in range(most)]
-    counted = "" if most == len(log) else f": {most} of {len(log)} updates, evenly spaced"
-    rows = [tuple(plain(record.get(name)) for name in columns) for record in some]
-    return Table(f"{title}{counted}", tuple(name.replace("_", " ") for name in columns), rows)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def bar_panel(name: str, title: str, groups: Mapping[str, Sequence[Bar]]) -> Htm
 
 def curve_panel(name: str, title: str, curves: Sequence[Curve], *, shares: bool = True) -> Html:
     """Return a panel of curves over the updates; `shares` fixes the vertical axis to 0–100 %."""
-    described = f"Curves of {', '.join(curve.label for curve in curves)}; the numbers are in the table below."
+    described = f"Curves of {', '.join(curve.label for curve in curves)}; the numbers are in the log."
     return _panel(name, title, described, 270, lambda axes: draw_curves(axes, curves, shares=shares))
 
 

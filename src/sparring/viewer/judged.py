@@ -1,8 +1,7 @@
 """Steps that were rewritten or judged: the runs of `attack`, `eval oracle`, `label` and `demo`, and files of traces.
 
 Contract: variants of one step stand together: an attack's rewrites by every adversary, harmless rewrites of its probes, and
-planted mistakes of an audit. Of an audit that did not keep its solutions, the judged steps alone are shown, and a note says
-so.
+planted mistakes of an audit.
 
 Not here: scores of labelled cases (`labelled.py`), search (`searched.py`).
 """
@@ -245,40 +244,26 @@ def _trace_tags(trace: Trace) -> dict[str, list[str]]:
 # --- audit of oracles ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A judged step of an audit: its record, and its place in the solution."""
-
-    record: Fields
-    place: int
-
-
 def oracle_data(run: Run, limit: int) -> InspectorData:
     """Return the page of an audit: a case per problem and set, with every judge's verdicts on its steps.
 
     Raises:
         DataError: a record does not hold what it should.
     """
-    texts = {
-        (record.string("set"), record.string("problem")): (record.string("question"), record.strings("steps"))
-        for record in records_of(run.folder / SOLUTIONS_FILE)
+    solutions = {
+        (one.string("set"), one.string("problem")): one for one in records_of(run.folder / SOLUTIONS_FILE)
     }
-    groups: dict[tuple[str, str], list[Judged]] = {}
+    judged: dict[tuple[str, str], list[tuple[int, Fields]]] = {}
     for record in records_of(run.folder / CASES_FILE):
         problem, _, place = record.string("place").rpartition(".")
-        if not place.isdecimal():
-            raise record.error("place", "expected the problem's id and the step's index")
-        base = next(iter(record.strings("sets")), "").partition(".")[0]
-        groups.setdefault((base, problem), []).append(Judged(record, int(place)))
-    cases = [
-        case
-        for (base, problem), found in groups.items()
-        for case in _audited(base, problem, found, *texts.get((base, problem), ("", ())))
-    ]
-    notes = (
-        [] if texts else [f"questions and unjudged steps are not in this run ({SOLUTIONS_FILE} is not there)"]
-    )
-    notes += past_limit(len(cases), limit)
+        key = next(iter(record.strings("sets")), "").partition(".")[0], problem
+        if not place.isdecimal() or key not in solutions:
+            raise record.error(
+                "place", f"expected the id of a problem of {SOLUTIONS_FILE} and the step's index"
+            )
+        judged.setdefault(key, []).append((int(place), record))
+    cases = [case for key, found in judged.items() for case in _audited(solutions[key], found)]
+    notes = past_limit(len(cases), limit)
     return InspectorData("Audit of oracles", str(run.folder), cases=cases[:limit], notes=notes)
 
 
@@ -309,83 +294,67 @@ def with_verdicts(data: InspectorData, audit: Run) -> InspectorData:
     return replace(data, cases=cases, source=f"{data.source}, {audit.folder}", notes=[*data.notes, note])
 
 
-def _audited(
-    base: str, problem: str, found: Sequence[Judged], question: str, whole: Sequence[str]
-) -> Iterator[InspectorCase]:
-    """Yield the case of a problem's own steps with the planted mistakes as variants; what fits nowhere is one by itself."""
-    own = sorted((one for one in found if not one.record.has("original")), key=lambda one: one.place)
-    planted = [one for one in found if one.record.has("original")]
-    if own:
-        steps = {place: step for place, step in enumerate(whole) if place <= own[-1].place}
-        steps |= {one.place: one.record.string("step") for one in own}
-        order = {place: number for number, place in enumerate(sorted(steps))}
-        fits = [steps.get(one.place) == one.record.string("original") for one in planted]
-        fitting = [
-            replace(one, place=order[one.place]) for one, fit in zip(planted, fits, strict=True) if fit
-        ]
-        planted = [one for one, fit in zip(planted, fits, strict=True) if not fit]
-        judged = {order[one.place]: one for one in own}
-        yield _audit_case(base, problem, question, [steps[place] for place in sorted(steps)], judged, fitting)
-    by_original: dict[tuple[int, str], list[Judged]] = {}
-    for one in planted:
-        by_original.setdefault((one.place, one.record.string("original")), []).append(one)
-    for (place, original), variants in by_original.items():
-        given = [*whole[:place], original]
-        moved = [replace(one, place=len(given) - 1) for one in variants]
-        yield _audit_case(base, f"{problem}, step {place + 1}", question, given, {}, moved)
+def _audited(solution: Fields, judged: Sequence[tuple[int, Fields]]) -> Iterator[InspectorCase]:
+    """Yield the case of a solution with the planted mistakes as variants; those of other steps are cases by themselves."""
+    name = f"{solution.string('set')} {solution.string('problem')}"
+    question, whole = solution.string("question"), solution.strings("steps")
+    own = {place: record for place, record in judged if not record.has("original")}
+    planted, elsewhere = [], dict[tuple[int, str], list[tuple[int, Fields]]]()
+    for place, record in judged:
+        if record.has("original"):
+            original = record.string("original")
+            if whole[place : place + 1] == (original,):
+                planted.append((place, record))
+            else:
+                elsewhere.setdefault((place, original), []).append((place, record))
+    if own or planted:
+        yield _audit_case(name, question, whole, own, planted)
+    for (place, original), others in elsewhere.items():
+        yield _audit_case(f"{name}, step {place + 1}", question, (*whole[:place], original), {}, others)
 
 
 def _audit_case(
-    base: str,
     name: str,
     question: str,
     steps: Sequence[str],
-    own: Mapping[int, Judged],
-    planted: Sequence[Judged],
+    own: Mapping[int, Fields],
+    planted: Sequence[tuple[int, Fields]],
 ) -> InspectorCase:
     """Return a case of steps with the verdicts on them, by place, and planted mistakes in their places."""
     known: dict[str, float] = {"correct": 1.0, "wrong": 0.0}
-    labels = [
-        known.get(own[place].record.string("label")) if place in own else None for place in range(len(steps))
-    ]
-    said = {place: _verdicts(one.record) for place, one in own.items()}
-    variants = []
-    for one in planted:
-        verdicts = _verdicts(one.record)
-        chief = next((v for v in reversed(verdicts) if v.by.startswith("panel")), None)
-        reasons: dict[tuple[str, str], list[str]] = {}
-        for v in verdicts:
-            if v.truth != "undecided":
-                reasons.setdefault((v.truth, ": ".join(filter(None, (v.reason, v.detail)))), []).append(v.by)
-        told = "; ".join(
-            f"{', '.join(judges)}: {truth} ({reason})" for (truth, reason), judges in reasons.items()
-        )
-        kind = ([*one.record.strings("sets")[0].split("."), ""])[1] or base
-        variants.append(
-            Variant(
-                one.place,
-                f"planted: {kind.replace('_', ' ')}",
-                one.record.string("step"),
-                "" if chief is None else chief.truth,
-                told or "every judge is undecided",
-            )
-        )
-    judged = [
-        (one.record.string("label"), v) for one in (*own.values(), *planted) for v in _verdicts(one.record)
-    ]
+    labels = [known.get(own[place].string("label")) if place in own else None for place in range(len(steps))]
+    records = [*own.values(), *(record for _, record in planted)]
+    verdicts = [(record.string("label"), one) for record in records for one in _verdicts(record)]
     tags = {
-        "set": sorted({name for one in (*own.values(), *planted) for name in one.record.strings("sets")}),
-        "false alarm of": sorted({v.by for label, v in judged if label == "correct" and v.truth == "wrong"}),
-        "missed by": sorted({v.by for label, v in judged if label == "wrong" and v.truth == "correct"}),
-        "reason": sorted({v.reason for _, v in judged if v.truth == "wrong"}),
+        "set": sorted({name for record in records for name in record.strings("sets")}),
+        "false alarm of": sorted({v.by for label, v in verdicts if (label, v.truth) == ("correct", "wrong")}),
+        "missed by": sorted({v.by for label, v in verdicts if (label, v.truth) == ("wrong", "correct")}),
+        "reason": sorted({v.reason for _, v in verdicts if v.truth == "wrong"}),
     }
+    said = {place: _verdicts(record) for place, record in own.items()}
     return InspectorCase(
-        f"{base} {name}" if base else name,
+        name,
         question,
         [Solution(steps, [], labels, first_error_of(labels), said=said)],
         tags={key: values for key, values in tags.items() if values},
-        variants=variants,
+        variants=[_planted(place, record) for place, record in planted],
     )
+
+
+def _planted(place: int, record: Fields) -> Variant:
+    """Return a planted mistake, with the panel's word and what every judge says of it."""
+    verdicts = _verdicts(record)
+    panel = next((one for one in reversed(verdicts) if one.by.startswith("panel")), None)
+    judges: dict[str, list[str]] = {}
+    for one in verdicts:
+        if one.truth != "undecided":
+            reason = ": ".join(filter(None, (one.reason, one.detail)))
+            judges.setdefault(f"{one.truth} ({reason})", []).append(one.by)
+    words = "; ".join(f"{', '.join(names)}: {word}" for word, names in judges.items())
+    base, _, kind = record.strings("sets")[0].partition(".")
+    by = f"planted: {(kind.partition('.')[0] or base).replace('_', ' ')}"
+    truth = "" if panel is None else panel.truth
+    return Variant(place, by, record.string("step"), truth, words or "every judge is undecided")
 
 
 def _verdicts(record: Fields) -> list[Said]:

@@ -1,7 +1,7 @@
 """Several solutions of a problem, and the search for them: the runs of `search` and `eval bon`.
 
 Contract: a case is a problem (of a search: a problem, a method and an N) with its candidates; the chosen one comes first.
-Trees are those that the search wrote (`trees/`); an older run has none, and its candidates stand alone.
+Trees are those that the search wrote (`trees/`).
 Candidates without steps on disk are shown with answer and total.
 
 Not here: the search (`search/`), what choosing is worth (`evaluation/`).
