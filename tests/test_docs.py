@@ -262,7 +262,8 @@ def test_settings_files_load(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_every_command_finds_its_function_and_gives_it_what_it_takes(row: Command) -> None:
-    named = {one.name for one in row.options} | ({"out"} if row.out is not None else set())
+    named = {one.name for one in row.options} | ({"out"} if row.target == "out" else set())
+    named -= {one.name for one in row.arguments}
     named |= {"settings"} if row.settings else set()
     named |= {"resume"} if row.after_stop == "--resume" else set()
     named |= {"console"} if row.progress else set()

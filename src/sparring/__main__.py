@@ -10,18 +10,12 @@ import sys
 from pathlib import Path
 
 from sparring.cli import ending
-from sparring.cli.commands import Command, argument, command_line, option
+from sparring.cli.commands import Command, argument, command_line, flag, option
 
 GROUPS = {"train": "Train a model.", "eval": "Measure a PRM."}
 FORMAT = "Format of the {} (docs/data-formats.md)."
 SHARED = (
-    option(
-        "samples",
-        bool,
-        False,
-        "Also write the solutions as a data set to share (docs/samples.md).",
-        "--samples",
-    ),
+    flag("samples", "Also write the solutions as a data set to share (docs/samples.md)."),
     option("license", str, "unknown", "Licence of these samples, as the hub names it, such as cc-by-4.0."),
 )
 
@@ -46,13 +40,7 @@ COMMANDS = (
         "progress.command:label_and_compare",
         "labels.settings:LabelSettings",
         options=(
-            option(
-                "compare_provers",
-                bool,
-                False,
-                "End with a table of provers and their worth (docs/progress.md).",
-                "--compare-provers",
-            ),
+            flag("compare_provers", "End with a table of provers and their worth (docs/progress.md)."),
             option(
                 "other_run",
                 list[Path] | None,
@@ -80,7 +68,6 @@ COMMANDS = (
         target="target",
         kind="file",
         after_stop="anew",
-        out=None,
     ),
     Command(
         "search",
@@ -125,8 +112,6 @@ COMMANDS = (
         "serving.command:serve",
         "serving.settings:ServeSettings",
         target="",
-        after_stop="anew",
-        out=None,
     ),
     Command(
         "plan",
@@ -135,19 +120,13 @@ COMMANDS = (
         "planning.settings:PlanSettings",
         arguments=(argument("model", "Model folder, or a well-known name such as Qwen2.5-7B.", str),),
         options=(
-            option("formulas", bool, False, "Show how every number is computed.", "--formulas"),
-            option("as_json", bool, False, "Print one JSON object.", "--json"),
-            option(
-                "simulated",
-                bool,
-                False,
-                "Also simulate queues, uneven lengths, slow engines and failures.",
-                "--simulate",
+            flag("formulas", "Show how every number is computed."),
+            flag("as_json", "Print one JSON object.", "--json"),
+            flag(
+                "simulated", "Also simulate queues, uneven lengths, slow engines and failures.", "--simulate"
             ),
         ),
         target="",
-        after_stop="anew",
-        out=None,
     ),
     Command(
         "report",
@@ -155,18 +134,14 @@ COMMANDS = (
         "verification:report",
         arguments=(argument("run", "Directory of a finished run."),),
         options=(
-            option(
+            flag(
                 "verify",
-                bool,
-                False,
                 "Write nothing; compute all numbers again from the raw records and compare (status 1: they differ).",
-                "--verify",
             ),
         ),
         target="run",
         unwritten="verify",
         after_stop="anew",
-        out=None,
     ),
     Command(
         "view",
@@ -184,16 +159,13 @@ COMMANDS = (
         ),
         kind="file",
         after_stop="anew",
-        out=None,
     ),
     Command(
         "doctor",
         "Say what this machine has for Sparring, what is missing for which extra, and how to install it.",
         "doctor:doctor",
-        options=(option("as_json", bool, False, "Print JSON.", "--json"),),
+        options=(flag("as_json", "Print JSON.", "--json"),),
         target="",
-        after_stop="anew",
-        out=None,
     ),
     Command(
         "migrate",
@@ -206,7 +178,6 @@ COMMANDS = (
         ),
         kind="file",
         after_stop="anew",
-        out=None,
     ),
     Command(
         "train aprm",
@@ -317,9 +288,7 @@ COMMANDS = (
             option("threshold_split", str | None, None, "Choose the best threshold on this subset."),
             option("seed", int, 0, "Seed of the bootstrap.", min=0),
             option("limit", int | None, None, "Only a random sample of so many cases per subset."),
-            option(
-                "allow_missing", bool, False, "Leave out and count cases without scores.", "--allow-missing"
-            ),
+            flag("allow_missing", "Leave out and count cases without scores."),
         ),
         from_options=True,
         pool=True,

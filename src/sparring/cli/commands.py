@@ -38,7 +38,7 @@ class Command(NamedTuple):
         run: ``module:function`` below `sparring`; called with the arguments, and by name with `settings`, `out`, the own
             options, and `resume`.
         settings: ``module:class``, empty for a command without settings.
-        out: default of ``--out``, with the name's last word put in; None: one of the arguments says where to write.
+        out: default of ``--out``, with the name's last word put in, where `target` is no other argument or option.
         kind: what is written.
         after_stop: how it goes on after a stop; with ``--resume`` it has that option.
         arguments: its own, in order (`argument`).
@@ -55,7 +55,7 @@ class Command(NamedTuple):
     help: str
     run: str
     settings: str = ""
-    out: str | None = "runs/{}"
+    out: str = "runs/{}"
     kind: Literal["file", "folder", "run"] = "run"
     after_stop: AfterStop = "again"
     arguments: tuple[inspect.Parameter, ...] = ()
@@ -84,9 +84,14 @@ def option(
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
+def flag(name: str, help: str, spelling: str = "", **more: Any) -> inspect.Parameter:
+    """Return an option that is given or not; without a spelling it is ``--name``."""
+    return option(name, bool, False, help, spelling or "--" + name.replace("_", "-"), **more)
+
+
 OVERRIDES = argument("overrides", "Settings as key=value; they win over the file.", list[str] | None, None)
 CONFIG = option("config", Path | None, None, "YAML file of settings.")
-RESUME = option("resume", bool, False, "Go on from the last checkpoint in --out.", "--resume")
+RESUME = flag("resume", "Go on from the last checkpoint in --out.")
 POOL = (
     option(
         "engine",
@@ -186,12 +191,12 @@ def function_of(row: Command) -> Any:
     """Return the function that typer makes the command of: it takes the row's parameters and runs it."""
     shared = bool(row.settings) and not row.from_options
     written = "JSONL of scores to write." if row.kind == "file" else "Run directory."
-    place = None if row.out is None else Path(row.out.format(row.name.rpartition(" ")[2]))
-    out = () if place is None else (option("out", Path, place, written),)
+    place = Path(row.out.format(row.name.rpartition(" ")[2]))
+    has_out = row.target == "out" and all(one.name != "out" for one in (*row.arguments, *row.options))
     parameters = [
         *row.arguments,
         *((OVERRIDES, CONFIG) if shared else ()),
-        *out,
+        *((option("out", Path, place, written),) if has_out else ()),
         *row.options,
         *(POOL if row.pool else ()),
         *((RESUME,) if row.after_stop == "--resume" else ()),
@@ -250,7 +255,7 @@ def explaining(row: Command) -> inspect.Parameter:
             raise typer.Exit
 
     said = "List all settings with their meaning and stop."
-    return option("explain", bool, False, said, "--explain", is_eager=True, callback=explain)
+    return flag("explain", said, is_eager=True, callback=explain)
 
 
 def plain(value: Any) -> Any:
