@@ -45,8 +45,6 @@ MOST_SHOWN = 20
 FAILED = 1
 """Exit status where something differs."""
 ABSENT = "(absent)"
-DEMO = "best_of_n"
-"""A word that begins names of the demo's numbers, and of nobody else's."""
 
 
 class Difference(NamedTuple):
@@ -126,15 +124,15 @@ def verify_run(folder: Path) -> Verification:
         SparringError: no finished run, of a kind that has no raw records, or one of another version.
         DataError: a file does not hold what it should.
     """
-    from sparring.report.page import read_run
+    from sparring.report.page import DEMO, read_run
 
     run = read_run(folder)
     file = folder / METRICS_FILE
     stored = read_metrics(file)
-    stems = {name.partition(".")[0] for name in stored}
-    again, kind = _recomputed(run, stems)
+    again = _recomputed(run)
     found = Verification()
-    named = {f"{kind}.{name}" if kind else name: metric for name, metric in again.metrics.items()}
+    stem = f"{run.kind}." if run.kind not in ("", DEMO) else ""
+    named = {stem + name: metric for name, metric in again.metrics.items()}
     if not named:
         raise SparringError(f"{folder}: nothing of this run's numbers is in its raw records")
     found.differences += compare_metrics(file, stored, named)
@@ -145,8 +143,8 @@ def verify_run(folder: Path) -> Verification:
     found.differences += differing(file, extra, to_json(again.extra)[0], "extra")
     written_by = run.context["versions"]
     if isinstance(written_by, dict) and written_by.get("sparring") == version("sparring"):
-        found.differences += _compare_page(run, kind, found.files)
-    if kind is None and DEMO in stems:
+        found.differences += _compare_page(run, found.files)
+    if run.kind == DEMO:
         from sparring.demo import METHODS
 
         for method in METHODS:
@@ -211,18 +209,14 @@ def _compare_files(folder: Path, again: Again, files: list[str]) -> Iterator[Dif
         yield from _compare_text(folder / name, text)
 
 
-def _compare_page(run: Run, kind: str | None, files: list[str]) -> Iterator[Difference]:
+def _compare_page(run: Run, files: list[str]) -> Iterator[Difference]:
     """Yield where the page, with its tables, is not the one that the run's files give; training has none."""
-    from sparring.report.page import REPORT_FILE, evaluation_page
+    from sparring.report.page import REPORT_FILE, page_of
 
-    file = run.folder / REPORT_FILE
-    if kind is None and not any(name.startswith(DEMO) for name in run.metrics):
-        return
-    files.append(REPORT_FILE)
-    page = (
-        import_module("sparring.report.demo").demo_page(run) if kind is None else evaluation_page(run, kind)
-    )
-    yield from _compare_text(file, page)
+    page = page_of(run)
+    if page is not None:
+        files.append(REPORT_FILE)
+        yield from _compare_text(run.folder / REPORT_FILE, page)
 
 
 def _compare_text(file: Path, text: str) -> Iterator[Difference]:
@@ -242,27 +236,24 @@ def _compare_text(file: Path, text: str) -> Iterator[Difference]:
 # --- from raw records ------------------------------------------------------------------------------------------------
 
 
-def _recomputed(run: Run, stems: set[str]) -> tuple[Again, str | None]:
-    """Return what the raw records of a run give, and the kind of evaluation where it is one."""
+def _recomputed(run: Run) -> Again:
+    """Return what the raw records of a run give."""
     from sparring.evaluation.outcome import Again
-    from sparring.report.kinds import KINDS
+    from sparring.report.page import DEMO
 
     work: Callable[[Run], Any]
-    kind = None
-    if DEMO in stems:
-        work = import_module("sparring.demo").recomputed
-    elif len(stems) == 1 and stems <= KINDS.keys():
-        (kind,) = stems
-        work = import_module(f"sparring.evaluation.{kind}").recomputed
+    if run.kind:
+        work = import_module(
+            "sparring." + (DEMO if run.kind == DEMO else f"evaluation.{run.kind}")
+        ).recomputed
     else:
-        for needed, logged in LOGGED.items():
-            if needed in stems:
-                work = logged
-                break
-        else:
+        stems = {name.partition(".")[0] for name in run.metrics}
+        known = [logged for needed, logged in LOGGED.items() if needed in stems]
+        if not known:
             raise SparringError(
                 f"{run.folder / METRICS_FILE}: numbers of no kind of run that is known ({', '.join(sorted(stems))})"
             )
+        work = known[0]
     try:
         found = work(run)
     except SparringError:
@@ -272,7 +263,7 @@ def _recomputed(run: Run, stems: set[str]) -> tuple[Again, str | None]:
             f"the raw records are not what a run of this version leaves ({type(error).__name__}: {error})"
         )
         raise DataError(message, file=run.folder) from error
-    return (found if isinstance(found, Again) else Again(found)), kind
+    return found if isinstance(found, Again) else Again(found)
 
 
 def _training(run: Run) -> dict[str, Metric]:

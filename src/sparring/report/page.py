@@ -34,6 +34,7 @@ from sparring.runs import METRICS_FILE, Metric, read_metrics
 from sparring.traces.fields import Fields, records_of
 
 REPORT_FILE = "report.html"
+DEMO = "demo"
 MOST_CASES, MOST_ROWS, MOST_METRICS, LARGEST_PLOT = 20, 60, 600, 500_000  # the last in bytes
 SCORE_BANDS = 5
 
@@ -52,6 +53,14 @@ class Run:
     total: int
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> str:
+        """The kind of evaluation (`KINDS`) or ``demo``; empty for a run of another command."""
+        names = {name.partition(".")[0] for name in self.metrics}
+        if "best_of_n" in names:
+            return DEMO
+        return names.pop() if len(names) == 1 and names <= KINDS.keys() else ""
+
 
 def write_report(folder: Path) -> Path:
     """Write `report.html` into the directory of a finished evaluation or `sparring demo` and return its path.
@@ -60,15 +69,8 @@ def write_report(folder: Path) -> Path:
         SparringError: there is no `metrics.json`, it is of another command, or the page cannot be written.
         DataError: a file does not hold what it should; names file, line and field.
     """
-    run = read_run(folder)
-    names = {name.partition(".")[0] for name in run.metrics}
-    if "best_of_n" in names:
-        from sparring.report.demo import demo_page  # its plots need matplotlib
-
-        page = demo_page(run)
-    elif len(names) == 1 and names <= KINDS.keys():
-        page = evaluation_page(run, names.pop())
-    else:
+    page = page_of(read_run(folder))
+    if page is None:
         raise SparringError(
             f"{folder / METRICS_FILE}: no evaluation's numbers; reports are made of {', '.join(KINDS)} and demo"
         )
@@ -77,9 +79,15 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def evaluation_page(run: Run, name: str) -> str:
-    """Return the page of an evaluation of the kind `name`."""
-    kind = KINDS[name]
+def page_of(run: Run) -> str | None:
+    """Return the page of an evaluation or a demo, None for another run."""
+    if not run.kind:
+        return None
+    if run.kind == DEMO:
+        from sparring.report.demo import demo_page  # its plots need matplotlib
+
+        return demo_page(run)
+    kind = KINDS[run.kind]
     own = {key.partition(".")[2]: found for key, found in run.metrics.items()}
     counts = [
         f"{key.replace('_', ' ')} {plain(found.value)}"
@@ -92,9 +100,9 @@ def evaluation_page(run: Run, name: str) -> str:
         "page.html",
         run,
         kind=kind,
-        name=name,
+        name=run.kind,
         counts=[*counts, f"threshold rule: {rule}"] if isinstance(rule, str) else counts,
-        tables=list(tables(name, own)),
+        tables=list(tables(run.kind, own)),
         plots={file: (said, embedded(run.folder / file)) for file, said in kind.plots.items()},
         cases=cases,
         total=max(run.total, cases[1]) if cases else 0,

@@ -51,12 +51,10 @@ def kind_of(place: Path) -> str:
     if not place.exists():
         raise SparringError(f"{place} does not exist; {KNOWN}")
     if (place / METRICS_FILE).is_file():
-        names = {name.partition(".")[0] for name in read_run(place).metrics}
-        if "best_of_n" in names:
-            return "demo"
-        for name in (*SCORED, "attack", "label", "search", "bon", "oracle"):
-            if names == {name}:
-                return name
+        run = read_run(place)
+        names = {name.partition(".")[0] for name in run.metrics}
+        if run.kind or names == {"label"}:
+            return run.kind or "label"
         if names & {"training", "validation", "policy"} or (place / "log.jsonl").is_file():
             return "training"
     elif any((place / name).is_file() for name in LOGS):
