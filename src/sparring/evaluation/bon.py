@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,34 +112,13 @@ def evaluate_bon(
         if scorer is not None or settings.scores:
             found = scored(candidates.traces, settings, out, scorer)
             rows, missing, who = found.rows, found.missing, found.who
-    groups = [
-        [
-            Sample(
-                candidates.answers[c],
-                candidates.correct[c],
-                rows.get(c),
-                sound(candidates.traces.get(c)),
-                None if (known := candidates.traces.get(c)) is None else known.labels,
-            )
-            for c in ids
-        ]
-        for ids in candidates.groups.values()
-    ]
+    groups = [[_sample(candidates, c, rows.get(c)) for c in ids] for ids in candidates.groups.values()]
     sizes = sorted(set(settings.n)) or curve_sizes(max(map(len, groups)))
     if not sizes:
         raise DataError("no problem has a candidate")
     lines = curves(groups, sizes, seed=settings.seed)
     metrics = _measured(list(candidates.groups), groups, lines, settings.resamples, settings.seed)
-    counts = {
-        "problems": len(groups),
-        "candidates": sum(map(len, groups)),
-        "empty": sum(not group for group in groups),
-        "short": sum(len(group) < sizes[-1] for group in groups),
-        "without_answer": sum(sample.answer is None for group in groups for sample in group),
-        "without_scores": sum(sample.scores is None for group in groups for sample in group),
-        "missing": len(missing),
-        "skipped": candidates.skipped,
-    }
+    counts = {**_counts(groups, sizes), "missing": len(missing), "skipped": candidates.skipped}
     votes = "all subsets" if is_exact(groups, sizes) else "drawn subsets"
     cases, misled = _records(candidates, groups, lines, rule)
     odd = {name: count for name, count in counts.items() if count and name not in ("problems", "candidates")}
@@ -160,6 +139,27 @@ def evaluate_bon(
                *(f"{name.replace('_', ' ')}: {count}" for name, count in odd.items())],
         console=console,
     )  # fmt: skip
+
+
+def _sample(candidates: Candidates, identity: str, scores: Sequence[float] | None) -> Sample:
+    """Return a candidate as a sample; every step of it is right, or this is not known; one without steps is not."""
+    trace = candidates.traces.get(identity)
+    answer, correct = candidates.answers[identity], candidates.correct[identity]
+    if trace is None:
+        return Sample(answer, correct, scores, sound=False)
+    sound = None if trace.first_error is None else trace.first_error < 0
+    return Sample(answer, correct, scores, sound, trace.labels)
+
+
+def _counts(groups: Sequence[Sequence[Sample]], sizes: Sequence[int]) -> dict[str, int]:
+    return {
+        "problems": len(groups),
+        "candidates": sum(map(len, groups)),
+        "empty": sum(not group for group in groups),
+        "short": sum(len(group) < sizes[-1] for group in groups),
+        "without_answer": sum(sample.answer is None for group in groups for sample in group),
+        "without_scores": sum(sample.scores is None for group in groups for sample in group),
+    }
 
 
 def _measured(
@@ -203,14 +203,7 @@ def recomputed(run: Run) -> Again:
     lines = curves(groups, sizes, seed=settings["seed"])
     problems = [record["id"] for record in stored]
     metrics = _measured(problems, groups, lines, settings["resamples"], settings["seed"])
-    counts = {
-        "problems": len(groups),
-        "candidates": sum(map(len, groups)),
-        "empty": sum(not group for group in groups),
-        "short": sum(len(group) < sizes[-1] for group in groups),
-        "without_answer": sum(sample.answer is None for group in groups for sample in group),
-        "without_scores": sum(sample.scores is None for group in groups for sample in group),
-    }
+    counts = _counts(groups, sizes)
     again = [
         _record(place, record["id"], record["candidates"], group, lines, settings["rule"])
         for place, (record, group) in enumerate(zip(stored, groups, strict=True))
@@ -229,19 +222,18 @@ def _records(
     misled: list[dict[str, Any]] = []
     for number, ((problem, ids), group) in enumerate(zip(candidates.groups.items(), groups, strict=True)):
         record = _record(number, problem, ids, group, lines, rule)
-        totals, gap = record["totals"], record["gap"]
-        right, wrong = (_best(group, totals, correct) for correct in (True, False))
         cases.append(record)
-        if gap is None or gap <= 0 or right is None or wrong is None:
+        totals, gap = record["totals"], record["gap"]
+        places = {"picked": _best(group, totals, False), "right": _best(group, totals, True)}
+        if gap is None or gap <= 0:
             continue
-        trace = candidates.traces.get(ids[wrong])
-        picked: dict[str, Any] = {"id": problem, "gap": gap, "chosen": ids[wrong], "totals": totals}
-        for name, place in (("picked", wrong), ("right", right)):
-            known = candidates.traces.get(ids[place])
-            sample = group[place]
-            steps = () if known is None else known.steps
-            picked[name] = candidate_record(steps, sample.scores, totals[place] or 0.0, sample.answer)
-        misled.append(picked if trace is None else picked | {"problem": trace.problem.question})
+        wrong: dict[str, Any] = {"id": problem, "gap": gap, "chosen": ids[places["picked"]], "totals": totals}
+        for name, place in places.items():
+            trace, sample = candidates.traces.get(ids[place]), group[place]
+            steps = () if trace is None else trace.steps
+            wrong[name] = candidate_record(steps, sample.scores, totals[place] or 0.0, sample.answer)
+        trace = candidates.traces.get(ids[places["picked"]])
+        misled.append(wrong if trace is None else wrong | {"problem": trace.problem.question})
     return cases, sorted(misled, key=lambda record: -record["gap"])
 
 
@@ -256,7 +248,7 @@ def _record(
     """Return the record of the problem of this number, with all that its numbers are made of."""
     totals = [AGGREGATIONS[rule](sample.scores) if sample.scores else None for sample in group]
     right, wrong = (_best(group, totals, correct) for correct in (True, False))
-    gap = None if right is None or wrong is None else (totals[wrong] or 0.0) - (totals[right] or 0.0)
+    gap = None if min(right, wrong) < 0 else (totals[wrong] or 0.0) - (totals[right] or 0.0)
     return {
         "id": problem,
         "candidates": ids,
@@ -271,10 +263,10 @@ def _record(
     }
 
 
-def _best(group: Sequence[Sample], totals: Sequence[float | None], correct: bool) -> int | None:
-    """Return the place of the highest total among the right, or the wrong, candidates; None where there is none."""
+def _best(group: Sequence[Sample], totals: Sequence[float | None], correct: bool) -> int:
+    """Return the place of the highest total among the right, or the wrong, candidates; −1 where there is none."""
     known = {i: total for i, total in enumerate(totals) if total is not None and group[i].correct is correct}
-    return max(known, key=lambda place: known[place]) if known else None
+    return max(known, key=lambda place: known[place], default=-1)
 
 
 # --- curves ----------------------------------------------------------------------------------------------------------
@@ -297,13 +289,6 @@ class Sample:
     scores: Sequence[float] | None
     sound: bool | None = None
     labels: Sequence[Label] | None = None
-
-
-def sound(trace: Trace | None) -> bool | None:
-    """Return whether every step of a solution is right, None where that is not known; a solution without steps is not."""
-    if trace is None:
-        return False
-    return None if trace.first_error is None else trace.first_error < 0
 
 
 def curve_sizes(largest: int) -> list[int]:
@@ -415,7 +400,7 @@ def is_exact(groups: Sequence[Sequence[Sample]], sizes: Sequence[int]) -> bool:
 _LISTS = frozenset(("question", "response", "score"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidates:
     """Candidates by problem.
 
@@ -428,12 +413,12 @@ class Candidates:
         skipped: records that the reader left out.
     """
 
-    groups: dict[str, list[str]]
-    traces: dict[str, Trace]
-    answers: dict[str, str | None]
-    correct: dict[str, bool]
-    scores: dict[str, tuple[float, ...]]
-    skipped: int
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    traces: dict[str, Trace] = field(default_factory=dict)
+    answers: dict[str, str | None] = field(default_factory=dict)
+    correct: dict[str, bool] = field(default_factory=dict)
+    scores: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    skipped: int = 0
 
 
 def read_candidates(paths: Sequence[Path]) -> Candidates:
@@ -442,24 +427,20 @@ def read_candidates(paths: Sequence[Path]) -> Candidates:
     Raises:
         DataError: a file cannot be used, or a candidate has no outcome.
     """
-    found = Candidates({}, {}, {}, {}, {}, 0)
-    skipped = 0
+    found = Candidates()
     for path in paths:
         _, first = next(json_objects(path), (0, {}))
         if first.keys() >= _LISTS:
             for line, record in json_objects(path):
-                try:
-                    _add_record(found, Fields(record), str(record.get("idx", line)))
-                except DataError as error:
-                    raise error.at(file=path, line=line) from error
+                _add_record(found, Fields(record, file=path, line=line), str(record.get("idx", line)))
         else:
-            skipped += _add_traces(found, path)
+            _add_traces(found, path)
     if not found.groups:
         raise DataError(f"no candidates in {', '.join(map(str, paths))}")
-    return Candidates(found.groups, found.traces, found.answers, found.correct, found.scores, skipped)
+    return found
 
 
-def _add_traces(found: Candidates, path: Path) -> int:
+def _add_traces(found: Candidates, path: Path) -> None:
     result = read_traces_as(path)
     if not result.traces:
         raise DataError("no traces in this file", file=path)
@@ -475,7 +456,7 @@ def _add_traces(found: Candidates, path: Path) -> int:
         found.traces[identity] = trace
         found.answers[identity] = _stated(answer)
         found.correct[identity] = trace.outcome
-    return len(result.skipped)
+    found.skipped += len(result.skipped)
 
 
 def _add_record(found: Candidates, record: Fields, name: str) -> None:
@@ -484,10 +465,10 @@ def _add_record(found: Candidates, record: Fields, name: str) -> None:
     outcomes = record.values["score"]
     answers: Any = record.values.get("pred", [None] * len(responses))
     rewards: Any = record.values.get("pred_score")
-    for field, values in (("score", outcomes), ("pred", answers), ("pred_score", rewards)):
+    for column, values in (("score", outcomes), ("pred", answers), ("pred_score", rewards)):
         if values is not None and (not isinstance(values, list) or len(values) != len(responses)):
             raise record.error(
-                field, f"expected a list with one entry for each of {len(responses)} responses"
+                column, f"expected a list with one entry for each of {len(responses)} responses"
             )
     problem = Problem(f"{name}-{question_id(question)}", question)
     group = found.groups.setdefault(problem.id, [])

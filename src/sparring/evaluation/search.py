@@ -32,11 +32,11 @@ from pydantic import Field, model_validator
 from rich.console import Console
 
 from sparring.evaluation.outcome import CASES_FILE, Again, candidate_record, raw_records, write_evaluation
-from sparring.evaluation.search_pool import Models, SearchPool, search_pool
+from sparring.evaluation.search_pool import Models, SearchPool, search_pool, sources
 from sparring.fingerprints import folder_identity
 from sparring.http_client import is_address
 from sparring.labels.answers import Checker
-from sparring.labels.settings import SolverSettings, parse_prover
+from sparring.labels.settings import SolverSettings
 from sparring.locks import writes
 from sparring.models.prompts import prompt_digest
 from sparring.oracles.equality import answer_groups
@@ -177,26 +177,27 @@ def run_search_command(
     metrics["problems"] = Metric(len(problems), unit="problems")
     metrics["new_seconds"] = Metric(time.perf_counter() - started, unit="s")
     every = {plan[0]: base.cases, **cases}
+    questions = {problem.id: problem.question for problem in problems}
     counts = {f"{method}.n_{n}": _counts(found) for (method, n), found in every.items()}
-    doubts = models.engine.usage.doubts
+    doubts, servers = models.engine.usage.doubts, _servers(settings, models)
     written = write_evaluation(
         out,
         "search",
         settings,
         metrics,
         cases=_records(every),
-        worst=misled_searches(every, {problem.id: problem.question for problem in problems}),
+        worst=misled_searches(every, questions),
         extra={
             "left_out": dict(left_out),
             "counts": counts,
             "reproducible": models.engine.reproducible,
             "doubts": doubts,
-            **_servers(settings, models),
+            **({"scorers": {role: record_of(one) for role, one in servers.items()}} if servers else {}),
             **threshold_of(models.scorer),
         },
         files={
             CURVES_FILE: curves_svg(metrics, settings),
-            CANDIDATES_FILE: _candidates(every, {problem.id: problem.question for problem in problems}),
+            CANDIDATES_FILE: _candidates(every, questions),
         },
         notes=[f"{name}: {what}: {count}" for name, odd in counts.items() for what, count in odd.items()],
         console=console,
@@ -224,10 +225,11 @@ def load_models(settings: SearchSettings) -> Models:
         require_words(settings.world, engine.tokenizer, settings.policy)
     # Layouts are made for steps that end with a line break.
     engine.layout = replace(engine.layout, separator=settings.separator)
-    prover = parse_prover(settings.prover).policy if settings.alpha > 0 else None
     scorer, *others = [
-        None if source is None else open_scorer(source, device=settings.device, dtype=settings.dtype)
-        for source in (settings.prm, prover, settings.value)
+        None
+        if source is None or (role == "prover" and settings.alpha == 0)
+        else open_scorer(source, device=settings.device, dtype=settings.dtype)
+        for role, source in sources(settings).items()
     ]
     assert scorer is not None
     return Models(engine, scorer, *others)
@@ -236,7 +238,7 @@ def load_models(settings: SearchSettings) -> Models:
 def _say_what_is_special(settings: SearchSettings, models: Models, console: Console) -> None:
     if note := room_note(models.engine, settings.limits(whole=True, greedy=False)):
         console.print(note, highlight=False)
-    if servers := [name for name, _ in _on_servers(settings, models)]:
+    if servers := _servers(settings, models):
         console.print(
             f"{', '.join(servers)} on a server: every prefix is read whole there, and its FLOPs are not counted",
             highlight=False,
@@ -263,20 +265,10 @@ def judged(problems: Sequence[Problem], found: Sequence[Found], checker: Checker
     return cases
 
 
-def _servers(settings: SearchSettings, models: Models) -> dict[str, Any]:
-    """Return, for records, which servers scored."""
-    found = {name: record_of(scorer) for name, scorer in _on_servers(settings, models)}
-    return {"scorers": found} if found else {}
-
-
-def _on_servers(settings: SearchSettings, models: Models) -> list[tuple[str, StepScorer]]:
-    """Return the scorers, by setting, that are servers."""
-    named = (
-        ("prm", settings.prm, models.scorer),
-        ("prover", parse_prover(settings.prover).policy, models.prover),
-        ("value", settings.value, models.value),
-    )
-    return [(name, scorer) for name, source, scorer in named if scorer is not None and is_address(source)]
+def _servers(settings: SearchSettings, models: Models) -> dict[str, StepScorer]:
+    """Return the scorers that are servers, by role."""
+    named = models.named(settings)
+    return {role: scorer for role, source, scorer in named if scorer is not None and is_address(source)}
 
 
 def _who(source: str, scorer: StepScorer | None) -> str:
@@ -289,12 +281,12 @@ def _identity(settings: SearchSettings, models: Models) -> dict[str, Any]:
     """Return what must agree for a journal to be continued, beside method, settings and problems."""
     from sparring.labels.provers import policy_identity
 
-    prover = parse_prover(settings.prover).policy
+    who = {role: _who(source, scorer) for role, source, scorer in models.named(settings)}
     return {
         "policy": policy_identity(settings.policy),
-        "prm": _who(settings.prm, models.scorer),
-        "prover_model": None if prover is None else _who(prover, models.prover),
-        **({} if settings.value is None else {"value_model": _who(settings.value, models.value)}),
+        "prm": who["prm"],
+        "prover_model": who.get("prover"),
+        **({"value_model": who["value"]} if "value" in who else {}),
         "prompts": prompt_digest(getattr(models.engine, "layout", None)),
         "dtype": settings.dtype,
     }

@@ -36,6 +36,18 @@ class Models:
     prover: StepScorer | None = None
     value: StepScorer | None = None
 
+    def named(self, settings: Any) -> Iterator[tuple[str, str, StepScorer | None]]:
+        """Yield (role, source, scorer) of every scorer that the settings name; one that is not needed is not loaded."""
+        scorers = (self.scorer, self.prover, self.value)
+        for (role, source), scorer in zip(sources(settings).items(), scorers, strict=True):
+            if source is not None:
+                yield role, source, scorer
+
+
+def sources(settings: Any) -> dict[str, str | None]:
+    """Return where the scorers of a search are, by their role; None where the settings name none."""
+    return {"prm": settings.prm, "prover": parse_prover(settings.prover).policy, "value": settings.value}
+
 
 class Asked(NamedTuple):
     """One search: method, N, seed, problem, and whether its tree is wanted."""
@@ -74,15 +86,14 @@ class SearchWorker:
         from sparring.labels.provers import policy_content  # with torch, which only actors need
 
         self._settings, self._models = settings, models
-        named = (settings.prm, parse_prover(settings.prover).policy, settings.value)
         scorers = (models.scorer, models.prover, models.value)
         contents = [
-            "" if scorer is None or name is None else source_content(name, scorer)
-            for name, scorer in zip(named, scorers, strict=True)
+            "" if scorer is None or source is None else source_content(source, scorer)
+            for source, scorer in zip(sources(settings).values(), scorers, strict=True)
         ]
         self.identity = content_key(policy_content(settings.policy), *contents)
-        told = [None if scorer is None else About.of(scorer) for scorer in scorers]
-        self.about = Models(about_engine(models.engine), *told)  # type: ignore[arg-type]
+        abouts = [None if scorer is None else About.of(scorer) for scorer in scorers]
+        self.about = Models(about_engine(models.engine), *abouts)  # type: ignore[arg-type]
 
     def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
         """Search some problems together: with one method, N and seed."""
@@ -122,10 +133,8 @@ def search_pool(
     """
     from sparring.labels.provers import settled_policy
 
-    places = {"policy": settled_policy(settings.policy), "prm": settled(settings.prm)}
-    for name, place in (("value", settings.value), ("prover", parse_prover(settings.prover).policy)):
-        if place is not None:
-            places[name] = settled(place)
+    places = {"policy": settled_policy(settings.policy)}
+    places |= {role: settled(source) for role, source in sources(settings).items() if source is not None}
     maker = SearchMaker(settings.model_copy(update=places), load)
     return RayPool(maker, pool, tell=lambda text: console.print(text, highlight=False, markup=False))
 
