@@ -16,6 +16,7 @@ from rich.console import Console
 from report_checks import checked
 from sparring.errors import DataError, SparringError
 from sparring.evaluation.bon import BonSettings, evaluate_bon
+from sparring.evaluation.cases import Case as StepCase
 from sparring.evaluation.outcome import show_worst, worst_disagreements
 from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
 from sparring.evaluation.search import Case, misled_searches
@@ -296,7 +297,7 @@ def test_searches_are_misled_where_a_right_candidate_was_passed_over() -> None:
 
 def test_the_worst_carry_the_threshold_by_which_a_page_judges() -> None:
     trace = Trace(Problem("p", "?"), ("a", "b"))
-    [record] = worst_disagreements([("p", trace, [0.9, 0.3], [1.0, 1.0])], 0.25)
+    [record] = worst_disagreements([(StepCase("s", "p", -1, (1.0, 1.0), (0.9, 0.3)), trace)], 0.25)
     assert record["threshold"] == 0.25 and record["step"] == 1
 
 
@@ -369,7 +370,7 @@ def test_the_command_rebuilds_a_page(tmp_path: Path) -> None:
 def test_a_terminal_counts_steps_from_one_like_the_page() -> None:
     trace = Trace(Problem("c", "1 + 1?"), ("first", "second"))
     text = StringIO()
-    records = worst_disagreements([("c", trace, (0.9, 0.8), (1.0, 0.0))], 0.5)
+    records = worst_disagreements([(StepCase("s", "c", 1, (1.0, 0.0), (0.9, 0.8)), trace)], 0.5)
     show_worst(Console(file=text, force_terminal=True, width=80, no_color=True), records)
     assert "c: step 2 scores 0.800, label 0" in text.getvalue()
     rows = [line.split()[1] for line in text.getvalue().splitlines() if "first" in line or "second" in line]

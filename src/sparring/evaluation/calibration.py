@@ -26,10 +26,9 @@ from sparring.evaluation.outcome import (
     WORST_FILE,
     Again,
     Judged,
-    disagreement,
     furthest,
     raw_records,
-    worst_numbers,
+    worst_disagreements,
     write_evaluation,
 )
 from sparring.evaluation.processbench import best_threshold
@@ -96,8 +95,9 @@ def evaluate_calibration(
         for identity, subset, trace in subsets.subsets():
             if trace.labels is not None and (row := found.rows.get(identity)) is not None:
                 first = -1 if trace.first_error is None else trace.first_error
-                every.add(Case(subset, identity, first, trace.labels, row))
-                yield identity, trace, row, trace.labels
+                case = Case(subset, identity, first, trace.labels, row)
+                every.add(case)
+                yield case, trace
 
     worst = furthest(taken())
     if not worst:
@@ -121,7 +121,7 @@ def evaluate_calibration(
             {"subset": case.subset, "id": case.id, "labels": case.labels, "scores": case.scores}
             for case in every
         ),
-        worst=[disagreement(*one, found.threshold.value) for one in worst],
+        worst=worst_disagreements(worst, found.threshold.value),
         worst_of=len(every),
         rules={"threshold_rule": threshold.rule},
         extra={"reliability": reliability, "fitted": fitted, "missing_ids": found.missing, **found.who},
@@ -168,7 +168,7 @@ def recomputed(run: Run) -> Again:
         found = {"threshold": Metric(threshold.value)}
     metrics, reliability = _measured(cases, fitted, settings)
     # The worst are called so by the threshold that the scores came with, which a fitted one replaces in the metrics.
-    worst = worst_numbers(((case.id, case.scores, case.labels) for case in every), 0.5)
+    worst = worst_disagreements(((case, None) for case in every), 0.5)
     return Again(
         metrics | found,
         {WORST_FILE: [{name: one[name] for name in one if name != "threshold"} for one in worst]},

@@ -22,14 +22,15 @@ from typing import Any
 from rich.console import Console
 
 from sparring.errors import DataError
+from sparring.evaluation.cases import Case
 from sparring.files import atomic_write_jsonl, atomic_write_text
 from sparring.json_files import read_jsonl_objects
 from sparring.report.kinds import tables
-from sparring.report.page import Run, write_report
-from sparring.runs import METRICS_FILE, Metric, write_metrics
+from sparring.report.page import write_report
+from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
 from sparring.terminal import interval_caption, results_table
-from sparring.traces.records import Label, Problem, Trace
+from sparring.traces.records import Problem, Trace
 from sparring.traces.shown import plain, steps_table
 
 CASES_FILE, WORST_FILE = "cases.jsonl", "worst.jsonl"
@@ -136,32 +137,6 @@ def raw_records(file: Path, *needed: str) -> list[dict[str, Any]]:
     return found
 
 
-def stored_threshold(run: Run, kind: str) -> float:
-    """Return the threshold that a run of a kind was measured with: its own number, and not the setting, names it.
-
-    Raises:
-        DataError: the run does not name it.
-    """
-    found = run.metrics.get(f"{kind}.threshold")
-    if found is None or found.value is None:
-        raise DataError("is missing", file=run.folder / METRICS_FILE, field=f"metrics.{kind}.threshold")
-    return found.value
-
-
-def worst_numbers(
-    cases: Iterable[tuple[str, Sequence[float], Sequence[Label]]], threshold: float
-) -> list[dict[str, Any]]:
-    """Return the first records of `worst_disagreements` without problem and steps."""
-    blank = (
-        (identity, Trace(Problem(identity, "?"), ("?",) * len(scores)), scores, labels)
-        for identity, scores, labels in cases
-    )
-    return [
-        {name: value for name, value in record.items() if name not in ("problem", "steps")}
-        for record in worst_disagreements(blank, threshold)
-    ]
-
-
 def show_tables(
     console: Console, kind: str, metrics: Mapping[str, Metric], settings: Mapping[str, Any]
 ) -> None:
@@ -200,51 +175,49 @@ def _escaped(text: str) -> str:
 # --- the worst disagreements -----------------------------------------------------------------------------------------
 
 
-Judged = tuple[str, Trace, Sequence[float], Sequence[Label]]
-"""Id, trace, step scores and step labels of a case."""
+Judged = tuple[Case, Trace | None]
+"""A case with its texts, where they are known."""
 
 
-def furthest(cases: Iterable[Judged], most: int = MOST_WORST) -> list[Judged]:
-    """Return the cases whose score at some step is furthest from its label, worst first; only these are held.
+def furthest(cases: Iterable[Judged]) -> list[Judged]:
+    """Return the `MOST_WORST` cases whose score at some step is furthest from its label, worst first; only these are held.
 
     Ties keep the order of the data.
     """
-    labelled = (case for case in cases if any(label is not None for label in case[3]))
-    return heapq.nsmallest(most, labelled, key=lambda case: -_gap(case[2], case[3])[0])
-
-
-def disagreement(
-    identity: str, trace: Trace, scores: Sequence[float], labels: Sequence[Label], threshold: float
-) -> dict[str, Any]:
-    """Return the record of a case with a labelled step, by the step whose score is furthest from its label.
-
-    Args:
-        identity, trace, scores, labels: the case.
-        threshold: of the scores; it does not decide what is listed, but what a page calls accepted.
-    """
-    gap, step = _gap(scores, labels)
-    return {
-        "id": identity,
-        "gap": gap,
-        "step": step,
-        "score": scores[step],
-        "label": labels[step],
-        "threshold": threshold,
-        "problem": trace.problem.question,
-        "steps": trace.steps,
-        "scores": list(scores),
-        "labels": list(labels),
-    }
+    labelled = (one for one in cases if any(label is not None for label in one[0].labels))
+    return heapq.nsmallest(MOST_WORST, labelled, key=lambda one: -_gap(one[0])[0])
 
 
 def worst_disagreements(cases: Iterable[Judged], threshold: float) -> list[dict[str, Any]]:
-    """Return the records of the `furthest` cases."""
-    return [disagreement(*case, threshold) for case in furthest(cases)]
+    """Return the records of the `furthest` cases, each by the step whose score is furthest from its label.
+
+    Args:
+        cases: what is listed.
+        threshold: of the scores; it does not decide what is listed, but what a page calls accepted.
+    """
+    records = []
+    for case, trace in furthest(cases):
+        gap, step = _gap(case)
+        texts = {} if trace is None else {"problem": trace.problem.question, "steps": trace.steps}
+        records.append(
+            {
+                "id": case.id,
+                "gap": gap,
+                "step": step,
+                "score": case.scores[step],
+                "label": case.labels[step],
+                "threshold": threshold,
+                **texts,
+                "scores": case.scores,
+                "labels": case.labels,
+            }
+        )
+    return records
 
 
-def _gap(scores: Sequence[float], labels: Sequence[Label]) -> tuple[float, int]:
+def _gap(case: Case) -> tuple[float, int]:
     """Return the largest distance of a score from its label, and the first step where it is."""
-    pairs = enumerate(zip(scores, labels, strict=True))
+    pairs = enumerate(zip(case.scores, case.labels, strict=True))
     gap, step = max((abs(score - label), -step) for step, (score, label) in pairs if label is not None)
     return gap, -step
 
@@ -269,15 +242,4 @@ def show_worst(console: Console, records: Sequence[Record], count: int = 3) -> N
         )
         if console.is_terminal:
             trace = Trace(Problem(record["id"], record["problem"]), tuple(record["steps"]))
-            print_scored_traces(console, [trace], [record["scores"]], record["threshold"])
-
-
-# --- text of data and models on a terminal ---------------------------------------------------------------------------
-
-
-def print_scored_traces(
-    console: Console, traces: Sequence[Trace], rows: Sequence[Sequence[float]], threshold: float
-) -> None:
-    """Print each trace with its scores (`traces.shown`)."""
-    for trace, row in zip(traces, rows, strict=True):
-        console.print(steps_table(trace, row, threshold))
+            console.print(steps_table(trace, record["scores"], record["threshold"]))

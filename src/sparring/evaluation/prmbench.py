@@ -32,9 +32,7 @@ from sparring.evaluation.outcome import (
     WORST_FILE,
     Again,
     raw_records,
-    stored_threshold,
     worst_disagreements,
-    worst_numbers,
     write_evaluation,
 )
 from sparring.evaluation.scored import ScoredSettings, scored
@@ -110,9 +108,7 @@ def evaluate_prmbench(
         settings,
         metrics | {name: Metric(value) for name, value in counts.items()},
         cases=(_record(case, threshold) for case in cases),
-        worst=worst_disagreements(
-            ((case.id, traces[case.id], case.scores, case.labels) for case in cases), threshold
-        ),
+        worst=worst_disagreements(((case, traces[case.id]) for case in cases), threshold),
         worst_of=len(cases),
         rules={"threshold_rule": found.threshold.rule},
         extra={"left_out": dict(left_out), "missing_ids": found.missing, **found.who},
@@ -126,7 +122,7 @@ def evaluate_prmbench(
 
 def recomputed(run: Run) -> Again:
     """Return what `cases.jsonl` gives once more; a case's problem is the end of its id."""
-    threshold = stored_threshold(run, "prmbench")
+    threshold = run.metrics["prmbench.threshold"].value or 0.0
     cases = [
         make_case(
             record["class"],
@@ -136,7 +132,7 @@ def recomputed(run: Run) -> Again:
         )
         for record in raw_records(run.folder / CASES_FILE)
     ]
-    worst = worst_numbers(((case.id, case.scores, case.labels) for case in cases), threshold)
+    worst = worst_disagreements(((case, None) for case in cases), threshold)
     metrics = evaluate(cases, threshold, resamples=run.settings["resamples"], seed=run.settings["seed"])
     return Again(
         metrics | {"cases": Metric(len(cases))},

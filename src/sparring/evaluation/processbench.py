@@ -36,10 +36,9 @@ from sparring.evaluation.outcome import (
     WORST_FILE,
     Again,
     Judged,
-    disagreement,
     furthest,
     raw_records,
-    worst_numbers,
+    worst_disagreements,
     write_evaluation,
 )
 from sparring.evaluation.scored import ScoredSettings, SubsetTraces, Threshold, scored
@@ -116,8 +115,9 @@ def evaluate_processbench(
             if (name := contradiction(trace)) is not None:
                 against[name].add(identity)
             if (row := found.rows.get(identity)) is not None:
-                cases.add(make_case(identity, trace, row, subset))
-                yield identity, trace, row, trace.labels or ()
+                case = make_case(identity, trace, row, subset)
+                cases.add(case)
+                yield case, trace
 
     worst = furthest(taken())
     threshold = found.threshold
@@ -149,7 +149,7 @@ def evaluate_processbench(
         settings,
         metrics | {name: Metric(value) for name, value in counts.items()},
         cases=(case_record(case, threshold.value) for case in cases),
-        worst=[disagreement(*one, threshold.value) for one in worst],
+        worst=worst_disagreements(worst, threshold.value),
         worst_of=len(cases),
         rules={
             "threshold": threshold.value,
@@ -176,7 +176,7 @@ def recomputed(run: Run) -> Again:
     if (split := settings["threshold_split"]) is not None:
         threshold = best_threshold(by_subset(cases).get(split, []), split)
     counts = {"threshold": Metric(threshold.value), "cases": Metric(len(cases))}
-    worst = worst_numbers(((case.id, case.scores, case.labels) for case in cases), threshold.value)
+    worst = worst_disagreements(((case, None) for case in cases), threshold.value)
     return Again(
         evaluate(cases, threshold, resamples=settings["resamples"], seed=settings["seed"]) | counts,
         {CASES_FILE: [case_record(case, threshold.value) for case in cases], WORST_FILE: worst},

@@ -26,7 +26,6 @@ from rich.console import Console
 
 from sparring.errors import DataError, SettingsError, did_you_mean
 from sparring.evaluation.cases import Rows
-from sparring.evaluation.outcome import print_scored_traces
 from sparring.fingerprints import folder_identity, records_digest
 from sparring.http_client import is_address
 from sparring.journals import Journal
@@ -41,6 +40,7 @@ from sparring.traces.fields import is_number, shown
 from sparring.traces.ids import TraceIds
 from sparring.traces.readers import Skipped, stream_traces
 from sparring.traces.records import Trace
+from sparring.traces.shown import steps_table
 
 OWN_KEY = "scores"
 DEFAULT_THRESHOLD = 0.5
@@ -398,9 +398,8 @@ def score_file(
     journal.unlink(missing_ok=True)
     if console.is_terminal:
         threshold = DEFAULT_THRESHOLD if scorer.threshold is None else scorer.threshold
-        print_scored_traces(
-            console, [trace for trace, _ in examples], [row for _, row in examples], threshold
-        )
+        for trace, row in examples:
+            console.print(steps_table(trace, row, threshold))
     console.print(f"{counts['traces']} traces, {counts['steps']} steps scored: {out}", highlight=False)
     if is_address(model):
         console.print(f"scored by {who_scored(scorer)}", highlight=False, markup=False)
