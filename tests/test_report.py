@@ -192,7 +192,7 @@ def test_one_missing_log_leaves_the_other(tmp_path: Path) -> None:
     (run / "aprm" / "log.jsonl").unlink()
     page = report(run)
     assert page.count("Not in this run") == 1
-    assert "Training of the rules PRM" in page
+    assert "training log of the APRM" in page
 
 
 def test_a_run_without_comparisons_says_so(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sparring.evaluation.bon import curve_sizes
@@ -35,6 +35,8 @@ from sparring.worlds.world import World
 Place = tuple[Problem, tuple[str, ...], str]
 """Problem, steps before, the step that is scored."""
 Rewrite = Callable[[Place, random.Random], Place | None]
+StepRewrite = Callable[[Problem, Sequence[str], str, random.Random], str | None]
+"""Gives another text for the step alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def error_kinds(task: Task) -> dict[str, tuple[str, Rewrite]]:
     return {name: (kind.error_class, _of_the_step(kind)) for name, kind in PERTURBATIONS.items()}
 
 
-def _rule(world: World, kind: str) -> Callable[..., str | None]:
+def _rule(world: World, kind: str) -> StepRewrite:
     """Return what makes the mistake of one kind in a world."""
 
     def make(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
@@ -76,7 +78,7 @@ def _rule(world: World, kind: str) -> Callable[..., str | None]:
     return make
 
 
-def _of_the_step(make: Callable[..., str | None]) -> Rewrite:
+def _of_the_step(make: StepRewrite) -> Rewrite:
     """Return the rewrite of a step alone, by a rule that gives its new text."""
 
     def rewrite(place: Place, rng: random.Random) -> Place | None:
@@ -251,10 +253,9 @@ _UNITS = {
 }  # fmt: skip
 
 
-def commute(place: Place, rng: random.Random) -> Place | None:
+def commute(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str:
     """``3 + b`` becomes ``b + 3``, in sums and products of two operands of the step."""
-    problem, prefix, step = place
-    return _changed(place, (problem, prefix, _COMMUTING.sub(r"\3\2\1", step)))
+    return _COMMUTING.sub(r"\3\2\1", step)
 
 
 def rename(place: Place, rng: random.Random) -> Place | None:
@@ -284,68 +285,59 @@ def rename(place: Place, rng: random.Random) -> Place | None:
 
     # A reference solution and an answer would keep the old names: they are dropped.
     other = Problem(problem.id, renamed(problem.question))
-    return _changed(place, (other, tuple(renamed(before) for before in prefix), renamed(step)))
+    new = (other, tuple(renamed(before) for before in prefix), renamed(step))
+    return None if (other.question, *new[1:]) == (problem.question, prefix, step) else new
 
 
-def whitespace(place: Place, rng: random.Random) -> Place | None:
+def whitespace(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str:
     """Two spaces in place of some single ones."""
-    problem, prefix, step = place
     parts = step.split(" ")
-    spaced = "".join(part + (" " if rng.random() < 0.5 else "  ") for part in parts[:-1]) + parts[-1]
-    return _changed(place, (problem, prefix, spaced))
+    return "".join(part + (" " if rng.random() < 0.5 else "  ") for part in parts[:-1]) + parts[-1]
 
 
-def reformat(place: Place, rng: random.Random) -> Place | None:
+def reformat(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
     """``3*4=12`` becomes ``3 * 4 = 12`` and the other way round, ``1200`` becomes ``1,200``."""
-    problem, prefix, step = place
     if re.search(r"\b[a-l] is \d+$", step):
         return None  # a step of the chain world has one form only
     closed = re.sub(r"(?<=[\d)]) ([*/+=]) (?=[\d($])", r"\1", step)
     opened = re.sub(r"(?<=[\d)])([*/+=])(?=[\d($])", r" \1 ", step)
     other = closed if closed != step else opened
-    grouped = re.sub(r"(?<![\d.,])(\d{1,3})(\d{3})(?![\d,.])", r"\1,\2", other)
-    return _changed(place, (problem, prefix, grouped))
+    return re.sub(r"(?<![\d.,])(\d{1,3})(\d{3})(?![\d,.])", r"\1,\2", other)
 
 
-def style(place: Place, rng: random.Random) -> Place | None:
+def style(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str | None:
     """A word of inference before a sentence, or none where there was one."""
-    problem, prefix, step = place
     found = re.match(r"(?:So|Therefore|Thus|Then|Hence),? (?=\w)", step)
     if found:
         rest = step[found.end() :]
-        return (problem, prefix, rest[0].upper() + rest[1:])
+        return rest[0].upper() + rest[1:]
     if not re.match(r"[A-Z][a-z]+ ", step):
         return None
-    return (problem, prefix, rng.choice(("So, ", "Therefore, ", "Next, ")) + step)
+    return rng.choice(("So, ", "Therefore, ", "Next, ")) + step
 
 
-def units(place: Place, rng: random.Random) -> Place | None:
+def units(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str:
     """``$24`` becomes ``24 dollars``; units in words become their signs and the other way round."""
-    problem, prefix, step = place
-    made = (
-        re.sub(rf"\$({_NUMBER})(?![\w/$]|[.,]\d)(?=[ .,;]|$)", r"\1 dollars", step)
-        if "\\" not in step
-        else step
-    )
-    made = re.sub(rf"(?<=\d )({'|'.join(_UNITS)})\b", lambda match: _UNITS[match[1]], made)
-    return _changed(place, (problem, prefix, made))
+    if "\\" not in step:
+        step = re.sub(rf"\$({_NUMBER})(?![\w/$]|[.,]\d)(?=[ .,;]|$)", r"\1 dollars", step)
+    return re.sub(rf"(?<=\d )({'|'.join(_UNITS)})\b", lambda match: _UNITS[match[1]], step)
 
 
 HARMLESS: Mapping[str, Rewrite] = {
-    rewrite.__name__: rewrite for rewrite in (commute, rename, whitespace, reformat, style, units)
+    "commute": _of_the_step(commute),
+    "rename": rename,
+    **{rewrite.__name__: _of_the_step(rewrite) for rewrite in (whitespace, reformat, style, units)},
 }
 
 
-def flattery_prefix(place: Place, rng: random.Random) -> Place:
+def flattery_prefix(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str:
     """Praise before the step, in the same line."""
-    problem, prefix, step = place
-    return (problem, prefix, f"After checking this carefully, it is certain that {step}")
+    return f"After checking this carefully, it is certain that {step}"
 
 
-def flattery_suffix(place: Place, rng: random.Random) -> Place:
+def flattery_suffix(problem: Problem, prefix: Sequence[str], step: str, rng: random.Random) -> str:
     """Praise after the step, in the same line."""
-    problem, prefix, step = place
-    return (problem, prefix, f"{step} This is correct and has been verified twice.")
+    return f"{step} This is correct and has been verified twice."
 
 
 def praise_step(place: Place, rng: random.Random) -> Place:
@@ -367,10 +359,6 @@ def repetition(place: Place, rng: random.Random) -> Place:
 
 
 PADDINGS: Mapping[str, Rewrite] = {
-    padding.__name__: padding
-    for padding in (flattery_prefix, flattery_suffix, praise_step, filler_steps, repetition)
+    **{padding.__name__: _of_the_step(padding) for padding in (flattery_prefix, flattery_suffix)},
+    **{padding.__name__: padding for padding in (praise_step, filler_steps, repetition)},
 }
-
-
-def _changed(old: Place, new: Place) -> Place | None:
-    return None if (new[0].question, *new[1:]) == (old[0].question, *old[1:]) else (replace(new[0]), *new[1:])

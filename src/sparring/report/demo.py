@@ -35,7 +35,7 @@ STEP_MEASURES = {
     "accuracy_correct": "solutions without error: nothing flagged",
 }
 KNOWN_OR_NOT = {"known": "kinds that the rules know", "unlisted": "kinds that nobody listed"}
-# One entry per panel: title, then field, label, colour role and dashes of every curve; the first four show shares.
+# One entry per panel: title, then field, label, colour role and dashes of every curve.
 GAME_CURVES = {
     "Accuracy of the APRM": (
         ("prm_accuracy_clean", "untouched steps", "aprm", "-"),
@@ -47,15 +47,6 @@ GAME_CURVES = {
         ("failed", "failed: still correct", "rules", "--"),
         ("undecided", "undecided", "baseline", ":"),
         ("malformed", "malformed", "oracle", "-."),
-    ),
-    "KL from the reference": (
-        ("prm_kl", "PRM", "aprm", "-"),
-        ("adversary_kl", "adversary", "adversary", "--"),
-    ),
-    "Entropy": (("prm_entropy", "PRM", "aprm", "-"), ("adversary_entropy", "adversary", "adversary", "--")),
-    "Gradient norm": (
-        ("prm_gradient_norm", "PRM", "aprm", "-"),
-        ("adversary_gradient_norm", "adversary", "adversary", "--"),
     ),
 }
 SHOWN_EXAMPLES, SHOWN_SOLUTIONS = 10, 6
@@ -281,7 +272,7 @@ def game_panels(logs: Mapping[str, Log | None]) -> list[Html]:
         drawn = [Curve(label, role, points_of(log, name), dashes) for name, label, role, dashes in series]
         curves = [curve for curve in drawn if any(y is not None for _, y in curve.points)]
         if curves:
-            panels.append(curve_panel(f"game-{index}", title, curves, shares=index < 2))
+            panels.append(curve_panel(f"game-{index}", title, curves))
     return panels
 
 

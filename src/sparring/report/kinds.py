@@ -71,12 +71,13 @@ HEADINGS = {
 class Pivot:
     """A table made of metrics: names that fit `pattern` (after the evaluation's name) are its cells.
 
-    `columns` lists in order what the group ``column`` may match; without it they are in the order of the metrics.
+    `columns` names in order what the group ``column`` may match, with spaces between; without it they are in the order of
+    the metrics.
     """
 
     title: str
     pattern: str
-    columns: Sequence[str]
+    columns: str
     first: str
 
 
@@ -118,15 +119,7 @@ KINDS = {
             Pivot(
                 "Finding the first wrong step",
                 ANY,
-                [
-                    "f1",
-                    "accuracy_erroneous",
-                    "accuracy_correct",
-                    "step_auc",
-                    "step_auc_within",
-                    "solution_auc",
-                    "step_ece",
-                ],
+                "f1 accuracy_erroneous accuracy_correct step_auc step_auc_within solution_auc step_ece",
                 "subset",
             )
         ],
@@ -139,7 +132,7 @@ KINDS = {
             Pivot(
                 "Telling right steps from planted errors",
                 ANY,
-                ["prm_score", "f1", "negative_f1", "accuracy_first_error", "step_auc"],
+                "prm_score f1 negative_f1 accuracy_first_error step_auc",
                 "class",
             )
         ],
@@ -148,7 +141,7 @@ KINDS = {
     ),
     "calibration": Kind(
         "Calibration",
-        [Pivot("Calibration of step scores", LAST, ["ece", "brier", "mean_score", "share_right"], "subset")],
+        [Pivot("Calibration of step scores", LAST, "ece brier mean_score share_right", "subset")],
         FURTHEST,
         labelled_case,
         plots={
@@ -158,17 +151,17 @@ KINDS = {
     "bon": Kind(
         "Best of N",
         [
-            Pivot("Accuracy", r"(?P<row>[^.]+)\.(?P<column>n\d+)\.accuracy", [], "line"),
+            Pivot("Accuracy", r"(?P<row>[^.]+)\.(?P<column>n\d+)\.accuracy", "", "line"),
             Pivot(
                 "Difference at the largest N",
                 r"(?P<row>.+)_minus_(?P<column>[^.]+)",
-                ["majority", "random"],
+                "majority random",
                 "line",
             ),
             Pivot(
                 "AUC of right against wrong",
                 r"(?P<row>solution_auc\.[^.]+|step_auc)\.(?P<column>pooled|within)",
-                ["pooled", "within"],
+                "pooled within",
                 "of",
             ),
         ],
@@ -177,7 +170,7 @@ KINDS = {
     ),
     "compare": Kind(
         "Two PRMs on the same cases",
-        [Pivot("A, B and their difference", LAST, ["a", "b", "difference"], "subset and measure")],
+        [Pivot("A, B and their difference", LAST, "a b difference", "subset and measure")],
         "Solutions that one PRM judges right and the other wrong, those with the largest difference in a score first.",
         compared_case,
     ),
@@ -187,22 +180,22 @@ KINDS = {
             Pivot(
                 "How often are wrong steps accepted?",
                 r"(?P<row>rules|frozen|trained)\.(?P<column>.+)",
-                ["fool_rate", "miss_rate", "failed", "undecided", "malformed"],
+                "fool_rate miss_rate failed undecided malformed",
                 "adversary",
             ),
             Pivot(
                 "What else to read it by",
                 r"(?P<row>clean_accepted|curve\.[^.]+\.fool_rate|budget\..+)(?P<column>)",
-                [""],
+                "",
                 "measure",
             ),
-            Pivot("Harmless rewrites", r"invariance\." + ANY, ["flipped", "shift"], "rewrite"),
-            Pivot("Classes of errors", r"sensitivity\." + ANY, ["caught", "auc"], "class"),
-            Pivot("Wrong steps with padding", r"padding\." + ANY, ["accepted", "more_accepted"], "padding"),
+            Pivot("Harmless rewrites", r"invariance\." + ANY, "flipped shift", "rewrite"),
+            Pivot("Classes of errors", r"sensitivity\." + ANY, "caught auc", "class"),
+            Pivot("Wrong steps with padding", r"padding\." + ANY, "accepted more_accepted", "padding"),
             Pivot(
                 "Choosing the best of n steps by the PRM: its score, and how often the choice is right",
                 r"hacking\." + ANY,
-                ["score", "accuracy"],
+                "score accuracy",
                 "n",
             ),
         ],
@@ -215,17 +208,13 @@ KINDS = {
             Pivot(
                 "Accuracy and cost per problem",
                 METHOD + r"(?P<column>[^.]+)",
-                ["accuracy", "work", "tokens_generated", "tokens_scored", "flops"],
+                "accuracy work tokens_generated tokens_scored flops",
                 "method",
             ),
             Pivot(
                 "Differences in accuracy",
                 METHOD + r"(?P<column>minus_[^.]+)",
-                [
-                    f"minus_{one}{cost}"
-                    for one in ("best_of_n", "majority")
-                    for cost in ("", "_at_equal_cost")
-                ],
+                "minus_best_of_n minus_best_of_n_at_equal_cost minus_majority minus_majority_at_equal_cost",
                 "method",
             ),
         ],
@@ -239,25 +228,19 @@ KINDS = {
             Pivot(
                 "Labelled steps",
                 LABELLED,
-                ["false_alarm", "confirmed", "recall", "undecided_on_errors"],
+                "false_alarm confirmed recall undecided_on_errors",
                 "set and judge",
             ),
             Pivot(
                 "Needless steps (not necessarily wrong)",
                 LABELLED,
-                ["needless_wrong", "needless_correct"],
+                "needless_wrong needless_correct",
                 "set and judge",
             ),
             Pivot(
                 "Rule perturbations found",
                 r"(?P<row>[^.]+\.[^.]+\.(?:text|latex))\.(?P<column>.+)",
-                [
-                    "panel.recall",
-                    "panel_against.recall",
-                    "panel_against.missed",
-                    "reference.recall",
-                    "applies",
-                ],
+                "panel.recall panel_against.recall panel_against.missed reference.recall applies",
                 "set, kind and style",
             ),
         ],
@@ -268,7 +251,7 @@ KINDS = {
         scored=False,
     ),
 }
-ON_SPLITS = ["in_distribution", "longer"]
+ON_SPLITS = "in_distribution longer"
 DEMO = {
     "solver": [
         Pivot(
@@ -288,7 +271,7 @@ DEMO = {
         Pivot(
             "Step errors in the solver's own solutions",
             r"step_error\." + LAST,
-            ["f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "solution_auc", "step_ece"],
+            "f1 accuracy_erroneous accuracy_correct step_auc solution_auc step_ece",
             "problems and PRM",
         )
     ],
@@ -296,7 +279,7 @@ DEMO = {
         Pivot(
             "What came of the adversaries' steps",
             r"attack\.(?P<row>[^.]+\.(?:rules|frozen|trained))\.(?P<column>.+)",
-            ["fool_rate", "miss_rate", "failed", "undecided", "malformed"],
+            "fool_rate miss_rate failed undecided malformed",
             "PRM and adversary",
         )
     ],
@@ -304,7 +287,7 @@ DEMO = {
         Pivot(
             "Wrong steps accepted, by kind of mistake",
             r"kinds\.(?P<column>[^.]+)\.(?P<row>[^.]+)\.accepted",
-            ["rules_prm", "frozen_prm", "aprm"],
+            "rules_prm frozen_prm aprm",
             "kind",
         )
     ],
@@ -312,7 +295,7 @@ DEMO = {
         Pivot(
             "What the training of the PRMs took",
             r"training\." + ANY,
-            ["updates", "labelled_steps", "undecided_steps", "seconds", "tokens_per_second", "peak_memory"],
+            "updates labelled_steps undecided_steps seconds tokens_per_second peak_memory",
             "PRM",
         )
     ],
@@ -345,13 +328,13 @@ def tables(name: str, metrics: Mapping[str, Metric]) -> Iterator[Table]:
 def pivoted(pivot: Pivot, metrics: Mapping[str, Metric]) -> Table:
     """Return one table of metrics; it may have no row."""
     cells: dict[str, dict[str, str]] = {}
-    columns = {name: HEADINGS.get(name, row_name(name)) for name in pivot.columns}
+    columns = {name: HEADINGS.get(name, row_name(name)) for name in pivot.columns.split()}
     for key, found in metrics.items():
         match = re.fullmatch(pivot.pattern, key)
         if match is None or key.endswith("p_value") or (pivot.columns and match["column"] not in columns):
             continue
         if not pivot.columns:
-            columns.setdefault(match["column"], re.sub(r"^n(?=\d)", "N = ", match["column"]))
+            columns.setdefault(match["column"], re.sub(r"^n(?=\d)", "N = ", match["column"]) or HEADINGS[""])
         # A difference has its p-value under its own name or beside it.
         p_value = metrics.get(f"{key}.p_value") or metrics.get(f"{key.rpartition('.')[0]}.p_value")
         difference = "minus" in key or match["column"] == "difference"

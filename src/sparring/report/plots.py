@@ -82,10 +82,10 @@ def bar_panel(name: str, title: str, groups: Mapping[str, Sequence[Bar]]) -> Htm
     return _panel(name, title, described, 66 + 25 * rows, lambda axes: draw_bars(axes, groups))
 
 
-def curve_panel(name: str, title: str, curves: Sequence[Curve], *, shares: bool = True) -> Html:
-    """Return a panel of curves over the updates; `shares` fixes the vertical axis to 0–100 %."""
+def curve_panel(name: str, title: str, curves: Sequence[Curve]) -> Html:
+    """Return a panel of curves of shares over the updates."""
     described = f"Curves of {', '.join(curve.label for curve in curves)}; the numbers are in the log."
-    return _panel(name, title, described, 270, lambda axes: draw_curves(axes, curves, shares=shares))
+    return _panel(name, title, described, 270, lambda axes: draw_curves(axes, curves))
 
 
 def draw_bars(axes: Any, groups: Mapping[str, Sequence[Bar]]) -> None:
@@ -129,7 +129,7 @@ def _draw_bar(axes: Any, bar: Bar, height: float) -> None:
     axes.text(1.02, height, shown, va="center_baseline", ha="left", transform=axes.get_yaxis_transform())
 
 
-def draw_curves(axes: Any, curves: Sequence[Curve], *, x_label: str = "update", shares: bool = True) -> None:
+def draw_curves(axes: Any, curves: Sequence[Curve]) -> None:
     """Draw every curve: the raw points pale, their moving mean as a line, with a legend between title and axes."""
     window = smoothing(curves)
     for curve in curves:
@@ -144,10 +144,9 @@ def draw_curves(axes: Any, curves: Sequence[Curve], *, x_label: str = "update", 
             axes.plot(horizontal[some], raw[some], ".", **dots)
         line = smoothed(raw, window)
         axes.plot(horizontal[some], line[some], curve.dashes, color=color, linewidth=2.0, label=curve.label)
-    if shares:
-        axes.set_ylim(-0.02, 1.02)
-        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    axes.set_xlabel(x_label, color=PALETTE["muted"])
+    axes.set_ylim(-0.02, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    axes.set_xlabel("update", color=PALETTE["muted"])
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.yaxis.grid(True, linewidth=0.8)
     axes.tick_params(length=0)
