@@ -46,7 +46,7 @@ from sparring.rollouts.engine import room_note
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer, open_scorer, record_of, threshold_of
 from sparring.search.budget import Spent
-from sparring.search.driver import Candidate, Found, run_search, search_kept
+from sparring.search.driver import Candidate, Found, search_kept
 from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.search.settings import MethodSettings
 from sparring.settings import dump_settings
@@ -144,27 +144,21 @@ def run_search_command(
         for repeat, (method, n) in itertools.product(range(settings.repeats), plan):
             seeded = settings.model_copy(update={"seed": settings.seed + repeat})
             task = bar.add_task(f"{method}, N = {n}", total=len(problems))
-            kept: dict[str, Any] = {
-                "n": n,
-                "journal": out / "journals" / f"{method}-{n}-{repeat}.jsonl",
-                "trees": None if repeat else out / TREES / f"{method}-{n}.jsonl",
-                "identity": _identity(settings, models),
-                "progress": lambda done, task=task: bar.advance(task, done),
-            }
             if pooled is None:
-                found = run_search(
-                    method,
-                    problems,
-                    models.engine,
-                    models.scorer,
-                    seeded,
-                    prover=models.prover,
-                    value=models.value,
-                    **kept,
-                )
+                search = models.search(method, n, seeded)
             else:
                 search = pooled.search(method, n, seeded, problems, drawn=not repeat)
-                found = search_kept(search, method, problems, seeded, **kept)
+            found = search_kept(
+                search,
+                method,
+                problems,
+                seeded,
+                n=n,
+                journal=out / "journals" / f"{method}-{n}-{repeat}.jsonl",
+                trees=None if repeat else out / TREES / f"{method}-{n}.jsonl",
+                identity=_identity(settings, models),
+                progress=lambda done, task=task: bar.advance(task, done),
+            )
             if len(found) == len(problems):
                 cases[method, n] += judged(problems, found, checker, repeat)
         if pooled is not None and pooled.lost:

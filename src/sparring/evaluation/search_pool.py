@@ -27,6 +27,10 @@ from sparring.streams import windows
 from sparring.traces.records import Problem
 
 
+Search = Callable[[Sequence[Problem]], Iterator[Searched]]
+"""Yields what is found of each of some problems."""
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
     """Who takes part: policy, PRM and, where the settings name them, the prover's value model and a value model."""
@@ -42,6 +46,12 @@ class Models:
         for (role, source), scorer in zip(sources(settings).items(), scorers, strict=True):
             if source is not None:
                 yield role, source, scorer
+
+    def search(self, method: str, n: int, settings: MethodSettings) -> Search:
+        """Return what searches in this process."""
+        return lambda problems: searched(
+            method, problems, self.engine, self.scorer, settings, n=n, prover=self.prover, value=self.value
+        )
 
 
 def sources(settings: Any) -> dict[str, str | None]:
@@ -98,22 +108,12 @@ class SearchWorker:
     def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
         """Search some problems together: with one method, N and seed."""
         method, n, seed, _, _ = asked[0]
-        models, settings = self._models, self._settings.model_copy(update={"seed": seed})
-        problems = [one.problem for one in asked]
+        settings = self._settings.model_copy(update={"seed": seed})
         found = {
             one.problem: (one, tree)
-            for one, tree in searched(
-                method,
-                problems,
-                models.engine,
-                models.scorer,
-                settings,
-                n=n,
-                prover=models.prover,
-                value=models.value,
-            )
+            for one, tree in self._models.search(method, n, settings)([one.problem for one in asked])
         }
-        doubts = tuple(models.engine.usage.doubts)
+        doubts = tuple(self._models.engine.usage.doubts)
         return [
             Answer(found[one.problem.id][0], found[one.problem.id][1]() if one.drawn else {}, doubts)
             for one in asked
@@ -157,7 +157,7 @@ class SearchPool:
 
     def search(
         self, method: str, n: int, settings: MethodSettings, problems: Sequence[Problem], *, drawn: bool
-    ) -> Callable[[Sequence[Problem]], Iterator[Searched]]:
+    ) -> Search:
         """Return what `search.driver.search_kept` searches with.
 
         Args:
