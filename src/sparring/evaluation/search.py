@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,7 +158,7 @@ def run_search_command(
                 journal=out / "journals" / f"{method}-{n}-{repeat}.jsonl",
                 trees=None if repeat else out / TREES / f"{method}-{n}.jsonl",
                 identity=_identity(settings, models),
-                progress=lambda done, task=task: bar.advance(task, done),
+                progress=partial(bar.advance, task),
             )
             if len(found) == len(problems):
                 cases[method, n] += judged(problems, found, checker, repeat)

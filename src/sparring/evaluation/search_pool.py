@@ -26,7 +26,6 @@ from sparring.search.tree import MOST_TREES
 from sparring.streams import windows
 from sparring.traces.records import Problem
 
-
 Search = Callable[[Sequence[Problem]], Iterator[Searched]]
 """Yields what is found of each of some problems."""
 
