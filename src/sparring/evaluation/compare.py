@@ -99,14 +99,13 @@ def compare_scores(
         thresholds = [best_threshold(by_subset(side).get(split, []), split) for side in cases]
     counts = {"cases": len(cases[0]), "skipped": subsets.skipped, "missing": len(subsets) - len(cases[0])}
     metrics = compare(cases[0], cases[1], thresholds, settings.resamples, settings.seed)
-    apart = [
-        (one["id"], one["gap"]) for one in _records(cases, thresholds) if one["right_a"] != one["right_b"]
-    ]
-    wanted = {identity for identity, _ in heapq.nsmallest(MOST_WORST, apart, key=lambda one: -one[1])}
+
+    def apart() -> Iterator[dict[str, Any]]:
+        return (one for one in _records(cases, thresholds) if one["right_a"] != one["right_b"])
+
+    worst = heapq.nsmallest(MOST_WORST, apart(), key=lambda one: -one["gap"])
+    wanted = {one["id"] for one in worst}
     texts = {identity: trace for identity, trace in subsets.items() if identity in wanted}
-    worst = sorted(
-        (one for one in _records(cases, thresholds) if one["id"] in wanted), key=lambda one: -one["gap"]
-    )
     return write_evaluation(
         out,
         "compare",
@@ -117,7 +116,7 @@ def compare_scores(
             {**one, "problem": texts[one["id"]].problem.question, "steps": texts[one["id"]].steps}
             for one in worst
         ],
-        worst_of=len(apart),
+        worst_of=sum(1 for _ in apart()),
         rules={"a": files[0], "b": files[1], "thresholds": thresholds},
         notes=[
             f"threshold of {side}: {chosen.value:.4g} ({chosen.rule})"

@@ -156,31 +156,7 @@ def demo_data(run: Run, limit: int) -> InspectorData:
     named = [name for record in (*solutions, *examples) for name in record.mapping("scores")]
     methods = list(dict.fromkeys(named))
     cases = [_solved(record, methods, number) for number, record in enumerate(solutions, start=1)]
-    states: dict[Key, State] = {}
-    for record in examples:
-        key = _key(record)
-        state = states.setdefault(key, State("step", []))
-        scores = record.optional_child("scores")
-        row = [_score(scores, name) for name in methods]
-        reason = ": ".join(filter(None, map(record.optional_string, ("reason", "detail"))))
-        adversary = record.string("adversary")
-        by = ATTACKERS.get(adversary, adversary)
-        state.variants[by, record.string("perturbed")] = Variant(
-            len(key[1]), by, record.string("perturbed"), record.string("truth"), reason, row
-        )
-    cases += [
-        InspectorCase(
-            f"rewritten step {number}",
-            key[0],
-            [Solution((*key[1], key[2]), [], [1.0] * (len(key[1]) + 1), -1)],
-            tags={
-                "kind": ["rewritten step"],
-                "written by": sorted({variant.by for variant in state.variants.values()}),
-            },
-            variants=list(state.variants.values()),
-        )
-        for number, (key, state) in enumerate(states.items(), start=1)
-    ]
+    cases += [_rewritten(record, methods, number) for number, record in enumerate(examples, start=1)]
     curves = [
         replace(curve, run=METHOD_NAMES.get(method, method))
         for method in methods
@@ -189,6 +165,23 @@ def demo_data(run: Run, limit: int) -> InspectorData:
     ]
     prms = [Prm(METHOD_NAMES.get(name, name), *_demo_threshold(run, name)) for name in methods]
     return InspectorData("Demo", str(run.folder), prms, cases[:limit], curves=curves)
+
+
+def _rewritten(record: Fields, methods: Sequence[str], number: int) -> InspectorCase:
+    """Return a correct step and what an adversary made of it."""
+    question, before, step = _key(record)
+    scores = record.optional_child("scores")
+    adversary = record.string("adversary")
+    by = ATTACKERS.get(adversary, adversary)
+    reason = ": ".join(filter(None, map(record.optional_string, ("reason", "detail"))))
+    row = [_score(scores, name) for name in methods]
+    return InspectorCase(
+        f"rewritten step {number}",
+        question,
+        [Solution((*before, step), [], [1.0] * (len(before) + 1), -1)],
+        tags={"kind": ["rewritten step"], "written by": [by]},
+        variants=[Variant(len(before), by, record.string("perturbed"), record.string("truth"), reason, row)],
+    )
 
 
 def _demo_threshold(run: Run, method: str) -> tuple[float, str]:

@@ -67,34 +67,23 @@ def _searched(
 ) -> InspectorCase:
     method, n, repeat, problem = key
     right = record.boolean("right")
+    candidates, chosen = ([] if journal is None else journal.children("candidates")), 0
     answers = judged.array("answers") if judged is not None else []
     truths = judged.array("right") if judged is not None else []
-    solutions, chosen = [], 0
-    if journal is not None:
-        chosen = journal.integer("chosen") if journal.has("chosen") else 0
-        for place, candidate in enumerate(journal.children("candidates")):
-            steps = candidate.strings("steps")
-            solutions.append(
-                Solution(
-                    steps,
-                    [candidate.labels("scores", booleans=False, unknown=True)],
-                    answer=answers[place] if place < len(answers) else None,
-                    right=truths[place] if place < len(truths) else right if place == chosen else None,
-                    total=candidate.number("value"),
-                )
-            )
-    elif record.has("steps"):
-        scores = record.labels("scores", booleans=False, unknown=True)
-        total = record.number("value") if record.has("value") else None
-        solutions.append(
-            Solution(
-                record.strings("steps"),
-                [scores],
-                answer=record.optional_string("answer"),
-                right=right,
-                total=total,
-            )
+    if journal is not None and journal.has("chosen"):
+        chosen = journal.integer("chosen")
+    elif journal is None and record.has("steps"):  # the chosen one is in the record itself
+        candidates, answers, truths = [record], [record.optional_string("answer")], [right]
+    solutions = [
+        Solution(
+            candidate.strings("steps"),
+            [candidate.labels("scores", booleans=False, unknown=True)],
+            answer=answers[place] if place < len(answers) else None,
+            right=truths[place] if place < len(truths) else right if place == chosen else None,
+            total=candidate.number("value") if candidate.has("value") else None,
         )
+        for place, candidate in enumerate(candidates)
+    ]
     solutions, chosen = _bounded(solutions, chosen)
     spent = [(name.replace("_", " "), plain(record.number(name))) for name in COUNTS if record.has(name)]
     odd = [f"{name}: {count}" for name, count in record.mapping("counts").items()]
