@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from pydantic import model_validator
 from rich.console import Console
@@ -34,7 +32,7 @@ from sparring.evaluation.outcome import (
 from sparring.evaluation.processbench import best_threshold
 from sparring.evaluation.scored import ScoredSettings, SubsetTraces, Threshold, scored, subset_name
 from sparring.locks import writes
-from sparring.pictures import svg_of
+from sparring.pictures import reliability_plot
 from sparring.pool import PoolSettings
 from sparring.report.page import Run
 from sparring.runs import Metric
@@ -230,27 +228,6 @@ def _measured(
                 )
             tables[place] = reliability_bins(scores, steps.labels)
     return metrics, tables
-
-
-def reliability_plot(tables: Mapping[str, Sequence[ReliabilityBin]]) -> str:
-    """Return an SVG: mean score against share of right steps per bin, dots as large as the bin is full."""
-    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
-    FigureCanvasSVG(figure)
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
-    for name, bins in tables.items():
-        filled = [row for row in bins if row.count]
-        total = sum(row.count for row in filled)
-        sizes = [10 + 160 * float(np.sqrt(row.count / total)) for row in filled]
-        scores = [row.mean_score or 0.0 for row in filled]
-        shares = [row.share_correct or 0.0 for row in filled]
-        [line] = axes.plot(scores, shares, linewidth=1)
-        axes.scatter(scores, shares, s=sizes, alpha=0.5, color=line.get_color(), label=name)
-    axes.set(
-        xlabel="mean score", ylabel="share of right steps", xlim=(0, 1), ylim=(0, 1), title="Reliability"
-    )
-    axes.legend(fontsize=8)
-    return svg_of(figure)
 
 
 # --- the map ------------------------------------------------------------------------------------------------------

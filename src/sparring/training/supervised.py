@@ -32,14 +32,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from sparring.errors import CheckpointError, DataError, SettingsError
+from sparring.files import atomic_write_text
 from sparring.models.batching import SHORTEST, length_sorted_batches
 from sparring.models.checkpoint import model_card
 from sparring.models.loading import check_vocabulary, load_tokenizer, positions
 from sparring.models.prompts import layout_for, prompt_digest
 from sparring.models.roles import StepModel
 from sparring.models.sidecar import Calibration, sidecar_for
+from sparring.pictures import reliability_plot
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
+from sparring.statistics import reliability_bins
 from sparring.traces.spans import Layout, trusted_ids
 from sparring.training.examples import (
     Example,
@@ -97,7 +100,6 @@ from sparring.training.validation import (
     fit_calibration,
     quick_statistics,
     validation_metrics,
-    write_reliability_plot,
 )
 
 BEST = "best"
@@ -576,7 +578,8 @@ def finish(run: Run, records: Sequence[dict[str, Any]]) -> Path:
         metrics |= validation_metrics(judged, raw, settings.seed)
         title = f"{settings.title}, {len(judged.groups)} held-out steps"
         if is_main():
-            extra["reliability"] = write_reliability_plot(run.out / "reliability.svg", judged, title)
+            extra["reliability"] = bins = reliability_bins(judged.scores, judged.targets)
+            atomic_write_text(run.out / "reliability.svg", reliability_plot({"validation": bins}, title))
     folder = run.out / "model"
     export(run, folder, calibration, kept, metrics)
     if not is_main():

@@ -1,4 +1,4 @@
-"""What a validation split says about a scorer: loss, accuracy, AUC, calibration, and a reliability plot.
+"""What a validation split says about a scorer: loss, accuracy, AUC and calibration.
 
 Contract: plain numpy on log-odds and targets in [0, 1]; intervals are over problems, since steps of one problem are not
 independent: 95 % bootstraps, of fewer than 20 problems Student's with the jackknife's error, cut at what is possible. A
@@ -11,24 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparring.files import atomic_write_text
 from sparring.models.sidecar import Calibration
-from sparring.pictures import svg_of
 from sparring.runs import Metric
 from sparring.statistics import (
-    ReliabilityBin,
     WeightedAuc,
     bootstrap_mean,
     bootstrap_weighted,
     expected_calibration_error,
-    reliability_bins,
 )
 
 Floats = NDArray[np.float64]
@@ -137,25 +130,3 @@ def cross_calibrated(judged: Judged) -> Judged:
         fitted = fit_calibration(judged.log_odds[sides != side], judged.targets[sides != side])
         calibrated[sides == side] = fitted.scale * judged.log_odds[sides == side] + fitted.shift
     return Judged(calibrated, judged.targets, judged.weights, judged.groups)
-
-
-def write_reliability_plot(path: Path, judged: Judged, title: str) -> list[ReliabilityBin]:
-    """Draw mean score against share correct in ten bins, the number of steps beside each point; return the bins."""
-    bins = reliability_bins(judged.scores, judged.targets)
-    points = [
-        (row.mean_score, row.share_correct, row.count)
-        for row in bins
-        if row.mean_score is not None and row.share_correct is not None
-    ]
-    figure = Figure(figsize=(4.5, 4.2), layout="constrained")
-    FigureCanvasSVG(figure)
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="#8a94a2", linestyle="--", linewidth=1)
-    axes.plot([point[0] for point in points], [point[1] for point in points], marker="o", color="#1a6aa8")
-    for mean_score, share, count in points:
-        axes.annotate(
-            str(count), (mean_score, share), textcoords="offset points", xytext=(6, -10), fontsize=8
-        )
-    axes.set(xlabel="mean score", ylabel="mean label", title=title, xlim=(0, 1), ylim=(0, 1))
-    atomic_write_text(path, svg_of(figure))
-    return bins
