@@ -1,4 +1,4 @@
-"""Parts of a job in worker processes: order, errors, deaths, and how long all will take."""
+"""Parts of a job in worker processes: order, errors, deaths, and what is said of their progress."""
 
 from __future__ import annotations
 
@@ -102,14 +102,16 @@ def alive(process: int) -> bool:
     return True
 
 
-def test_what_is_left_is_estimated_from_the_pace_of_this_start():
-    progress = PartsProgress(Console(file=io.StringIO()), {"a": [1.0] * 10, "b": [2.0] * 5, "c": [4.0]})
-    assert progress.seconds_left(0.0) is None
+def test_where_there_is_no_terminal_a_line_says_what_is_at_work(monkeypatch):
+    text = io.StringIO()
+    progress = PartsProgress(Console(file=text), {"a": 10, "b": 5})
     for title in ("a", "b"):
         progress.done(title, -1)
-    progress.done("a", 6)  # an earlier start made five of them
     progress.done("a", 7)
-    assert progress._started is not None
-    assert progress.seconds_left(progress._started + 4) == pytest.approx((24 - 7) * 4 / 2)
-    progress.ended("b")  # had been finished earlier: it tells nothing of the pace
-    assert progress.seconds_left(progress._started + 4) == pytest.approx((24 - 17) * 4 / 2)
+    progress.tick()
+    assert text.getvalue() == ""
+    monkeypatch.setattr(PartsProgress, "LINE_EVERY", -1.0)
+    progress.tick()
+    progress.ended("a")
+    progress.tick()
+    assert text.getvalue() == "a 7 of 10; b 0 of 5\nb 0 of 5\n"

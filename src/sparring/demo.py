@@ -127,10 +127,8 @@ def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = Non
     console = console or Console()
     out.mkdir(parents=True, exist_ok=True)
     count = processes()
-    with Workers(count) as workers, PartsProgress(console, _plan(settings)) as progress:
-        console.print(
-            f"{count} process{'es' * (count > 1)} of one thread; how long this takes is measured first ..."
-        )
+    with Workers(count) as workers, PartsProgress(console, _units(settings)) as progress:
+        console.print(f"{count} process{'es' * (count > 1)} of one thread")
 
         def compute(*parts: Part) -> list[Any]:
             return workers.run(
@@ -199,25 +197,21 @@ def recomputed(run: FinishedRun) -> Again:
     return Again(metrics)
 
 
-def _plan(settings: DemoSettings) -> dict[str, list[float]]:
-    """Return the relative cost of every unit of every part, in seconds of one quiet core of 2026."""
-    rewrites = settings.states_per_update * settings.samples_per_state / 64
-    warm_prm, warm_adversary = (
-        [0.6 * rewrites] * settings.prm_warm_steps,
-        [0.4] * settings.adversary_warm_steps,
-    )
+def _units(settings: DemoSettings) -> dict[str, int]:
+    """Return how many units of work every part has."""
+    warm = settings.prm_warm_steps + settings.updates
     samples = (settings.best_of_n + 1) * settings.problems
-    attack = [*warm_adversary, 4 * rewrites, *[rewrites] * settings.attack_updates, 8.0]
+    attack = settings.adversary_warm_steps + 1 + settings.attack_updates + 1
     return {
-        _title("training", "rules_prm"): [*warm_prm, *[0.8 * rewrites] * settings.updates],
-        _title("training", "frozen_prm"): [*warm_prm, *warm_adversary, *[1.3 * rewrites] * settings.updates],
-        _title("training", "aprm"): [*warm_prm, *warm_adversary, *[1.7 * rewrites] * settings.updates],
-        _title("solving", "in_distribution"): [0.008] * (samples + settings.problems),
-        _title("solving", "longer"): [0.016] * samples,
-        **{_title("scoring", method): [7e-5 * samples] * 100 for method in METHODS},
+        _title("training", "rules_prm"): warm,
+        _title("training", "frozen_prm"): warm + settings.adversary_warm_steps,
+        _title("training", "aprm"): warm + settings.adversary_warm_steps,
+        _title("solving", "in_distribution"): samples + settings.problems,
+        _title("solving", "longer"): samples,
+        **{_title("scoring", method): 100 for method in METHODS},
         **{_title("attacking", method): attack for method in ATTACKED},
-        **{_title("kinds", method): [4.0] for method in METHODS},
-        "cross-play": [2.0] * 2 * len(range(0, settings.updates + 1, _snapshot_every(settings))),
+        **{_title("kinds", method): 1 for method in METHODS},
+        "cross-play": 2 * len(range(0, settings.updates + 1, _snapshot_every(settings))),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -74,25 +73,19 @@ def percent(metric: Metric | None) -> Text:
 
 
 class PartsProgress:
-    """Bars for parts of a job that run at the same time, and how long all of it will take on this machine.
+    """A bar for every part of a job that is at work; where there is no terminal, a line of text every so many seconds.
 
     Args:
-        console: where they are drawn; where it is no terminal, a line of text every so many seconds instead.
-        plan: every part of the job by its title, with the relative cost of each of its units.
+        console: where they are drawn.
+        units: how many units of work every part has, by its title.
     """
 
-    LINE_EVERY, MEASURED_AFTER = 20.0, 8.0  # seconds
+    LINE_EVERY = 20.0  # seconds
 
-    def __init__(self, console: Console, plan: Mapping[str, Sequence[float]]) -> None:
-        self.console = console
-        self._plan = {title: [0.0, *itertools.accumulate(costs)] for title, costs in plan.items()}
-        self._begun: dict[str, int] = {}
-        self._units: dict[str, int] = {}
-        self._started: float | None = None
-        self._told = False
+    def __init__(self, console: Console, units: Mapping[str, int]) -> None:
+        self.console, self._units = console, units
         self._line_at = time.monotonic()
         self._bar = progress_bar(console)
-        self._all = self._bar.add_task("all", total=100)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> PartsProgress:
@@ -104,62 +97,19 @@ class PartsProgress:
 
     def done(self, title: str, units: int) -> None:
         """Note that so many units of a part are done; -1: it begins."""
-        whole = len(self._plan[title]) - 1
         if units < 0:
-            self._tasks[title] = self._bar.add_task(title, total=whole)
-            return
-        if self._started is None:
-            self._started = time.monotonic()
-        # What an earlier, unfinished start of the same job has done costs nothing now.
-        self._begun.setdefault(title, min(units, whole) - 1 if units > 0 else 0)
-        self._units[title] = min(units, whole)
-        self._bar.update(self._tasks[title], completed=units)
+            self._tasks[title] = self._bar.add_task(title, total=self._units[title])
+        else:
+            self._bar.update(self._tasks[title], completed=units)
 
     def ended(self, title: str) -> None:
         """Note that a part is done, wherever its last report was."""
-        whole = len(self._plan[title]) - 1
-        self._begun.setdefault(title, whole)
-        self._units[title] = whole
         self._bar.remove_task(self._tasks.pop(title))
 
     def tick(self) -> None:
-        """Show where all of it is."""
+        """Say where the parts are, where there is no terminal."""
         now = time.monotonic()
-        left = self.seconds_left(now)
-        if left is not None:
-            _, done, whole = self._sums()
-            self._bar.update(self._all, completed=round(100 * done / whole))
-            if not self._told and now - (self._started or now) > self.MEASURED_AFTER:
-                self._told = True
-                self.console.print(
-                    f"This will take about {_minutes(left)} here, measured on its first updates."
-                )
         if not self.console.is_terminal and now - self._line_at > self.LINE_EVERY:
             self._line_at = now
-            parts = [
-                f"{title} {self._units.get(title, 0)} of {len(self._plan[title]) - 1}"
-                for title in self._tasks
-            ]
-            rest = [] if left is None else [f"about {_minutes(left)} left"]
-            self.console.print("; ".join(parts + rest), highlight=False, soft_wrap=True)
-
-    def seconds_left(self, now: float) -> float | None:
-        """Return the time that the rest will take at the pace so far; None before anything is done."""
-        measured, done, whole = self._sums()
-        if self._started is None or measured <= 0:
-            return None
-        return (whole - done) * (now - self._started) / measured
-
-    def _sums(self) -> tuple[float, float, float]:
-        """Return the cost of what was done since the start, of all that is done, and of all."""
-        measured = done = 0.0
-        for title, units in self._units.items():
-            costs = self._plan[title]
-            done += costs[units]
-            measured += costs[units] - costs[self._begun[title]]
-        return measured, done, sum(costs[-1] for costs in self._plan.values())
-
-
-def _minutes(seconds: float) -> str:
-    """Return a duration as people say it."""
-    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{max(seconds, 1):.0f} seconds"
+            parts = [f"{one.description} {one.completed:.0f} of {one.total:.0f}" for one in self._bar.tasks]
+            self.console.print("; ".join(parts), highlight=False, soft_wrap=True)
