@@ -122,9 +122,9 @@ class DemoSettings(Settings):
 
 
 @writes("out")
-def run_demo(settings: DemoSettings, out: Path, *, console: Console | None = None) -> Path:
+def run_demo(settings: DemoSettings, out: Path) -> Path:
     """Run the demo in `out` and return the path of its report; a script that calls it must guard its start (`Workers`)."""
-    console = console or Console()
+    console = Console()
     out.mkdir(parents=True, exist_ok=True)
     count = processes()
     with Workers(count) as workers, PartsProgress(console, _units(settings)) as progress:
@@ -591,14 +591,14 @@ def write_examples(attacks: dict[Method, AttackResult], settings: DemoSettings, 
 
 
 def _solutions_to_show(
-    split: str, groups: Sequence[Group], scores: Mapping[Method, Scores], count: int = 3
+    split: str, groups: Sequence[Group], scores: Mapping[Method, Scores]
 ) -> list[dict[str, Any]]:
-    """Return the first wrong and the first right solutions, `count` of each."""
+    """Return the first wrong and the first right solutions, three of each."""
     shown: list[dict[str, Any]] = []
     for wanted in (False, True):
         firsts = ((row, group[0]) for row, group in enumerate(groups))
         picked = [(row, one) for row, one in firsts if one is not None and one.outcome is wanted]
-        for row, trace in picked[:count]:
+        for row, trace in picked[:3]:
             chain = parse_question(trace.problem.question)
             shown.append(
                 {

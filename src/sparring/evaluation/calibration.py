@@ -261,7 +261,7 @@ def brier(scores: ArrayLike, labels: ArrayLike) -> Floats:
     return (finite(scores) - finite(labels)) ** 2
 
 
-def fit_platt(scores: ArrayLike, labels: ArrayLike, *, iterations: int = 100) -> PlattMap:
+def fit_platt(scores: ArrayLike, labels: ArrayLike) -> PlattMap:
     """Return the map with the highest likelihood of the labels (soft ones count as shares), by damped Newton steps.
 
     Raises:
@@ -279,7 +279,7 @@ def fit_platt(scores: ArrayLike, labels: ArrayLike, *, iterations: int = 100) ->
         return float(cost.sum() + _PRIOR * ((weights - start) ** 2).sum() / 2)
 
     weights, value = start, loss(start)
-    for _ in range(iterations):
+    for _ in range(100):
         chances = sigmoid(design @ weights)
         gradient = design.T @ (chances - targets) + _PRIOR * (weights - start)
         curvature = (design * (chances * (1 - chances))[:, None]).T @ design + _PRIOR * np.eye(2)

@@ -229,9 +229,9 @@ def candidate_record(
     return {"answer": answer, "value": value, "steps": list(steps), "scores": scores}
 
 
-def show_worst(console: Console, records: Sequence[Record], count: int = 3) -> None:
+def show_worst(console: Console, records: Sequence[Record]) -> None:
     """Name the first few of `worst_disagreements`, on a terminal with coloured steps; other records are not shown."""
-    shown = [record for record in records[:count] if "label" in record and "step" in record]
+    shown = [record for record in records[:3] if "label" in record and "step" in record]
     if shown:
         console.print(f"worst disagreements ({WORST_FILE}):", highlight=False)
     for record in shown:

@@ -29,7 +29,6 @@ def view(
     threshold: Sequence[float] | None = None,
     limit: int = 10_000,
     watch: float | None = None,
-    console: Console | None = None,
 ) -> Path:
     """Write the step inspector's page of runs and return its path.
 
@@ -40,12 +39,11 @@ def view(
         threshold: of the PRMs in order, or one for all.
         limit: at most so many cases.
         watch: write the page again every so many seconds, until the process is stopped.
-        console: where to print (stdout by default).
 
     Raises:
         SparringError: a place is no run, runs do not go together, or the page cannot be written.
     """
-    console = console or Console()
+    console = Console()
 
     def say(text: str, style: str = "yellow") -> None:
         console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
