@@ -378,11 +378,11 @@ def solutions(records: Sequence[dict[str, Any]], seed: int) -> list[tuple[str, s
 def checkers() -> dict[str, Judge]:
     """Return the equalities of answers that the imported package has."""
     try:
-        from sparring.oracles.equality import compare_many
+        from sparring.oracles.equality import compare_answers
     except ImportError:
         return old_checkers()
     words = {"equal": True, "different": False, "unreadable": None}
-    return {"": lambda asked: [words[word] for word in compare_many(asked)]}
+    return {"": lambda asked: [words[compare_answers(*pair)] for pair in asked]}
 
 
 def old_checkers() -> dict[str, Judge]:

@@ -14,7 +14,7 @@ from real_data import sample
 from sparring.json_files import read_jsonl_objects
 from sparring.labels.answers import AnswerChecker
 from sparring.oracles import equality
-from sparring.oracles.equality import answer_groups, compare_answers, compare_in_worker, compare_many
+from sparring.oracles.equality import answer_groups, compare_answers
 from sparring.traces.boxed import boxes
 from sparring.traces.records import Problem
 
@@ -145,7 +145,7 @@ UNREADABLE = [
 def test_tables_hold_in_both_directions(pairs, word):
     turned = [(stated, reference) for reference, stated in pairs]
     for asked in (pairs, turned):
-        assert [pair for pair, got in zip(asked, compare_many(asked), strict=True) if got != word] == []
+        assert [pair for pair in asked if compare_answers(*pair) != word] == []
 
 
 NUMBERS = st.one_of(
@@ -232,46 +232,34 @@ HOSTILE = [
 
 
 def test_nothing_is_evaluated_as_a_program(monkeypatch):
-    """Neither Python's `eval`, `exec` and `compile` nor sympy's parser see a text, whoever compares."""
-    import math_verify.parser
-    import sympy.parsing.sympy_parser as parser
-
-    asked = [
-        *HOSTILE,
-        r"\operatorname{tr} M",
-        *(text for pair in (*EQUAL[::4], *DIFFERENT[::4], *UNREADABLE) for text in pair),
-    ]
+    """Python's `eval`, `exec` and `compile` see no text, whoever compares."""
+    asked = [*HOSTILE, *(text for pair in (*EQUAL[::4], *DIFFERENT[::4], *UNREADABLE) for text in pair)]
     seen: list[str] = []
 
-    def guarded(home: object, name: str) -> None:
-        own = getattr(home, name)
+    def guarded(name: str) -> None:
+        own = getattr(builtins, name)
 
         def guard(first: object, *rest: object, **named: object) -> object:
             if isinstance(first, (str, bytes)):
                 seen.append(f"{name}: {first!r}")  # others catch exceptions
             return own(first, *rest, **named)
 
-        monkeypatch.setattr(home, name, guard)
+        monkeypatch.setattr(builtins, name, guard)
 
-    for home, name in ((parser, "parse_expr"), (parser, "eval_expr"), (math_verify.parser, "parse_expr"),
-                       (builtins, "eval"), (builtins, "exec"), (builtins, "compile")):  # fmt: skip
-        guarded(home, name)
-    equality.compare_exactly.cache_clear()
+    for name in ("eval", "exec", "compile"):
+        guarded(name)
+    equality.same_answer.cache_clear()
     equality.read.cache_clear()
-    shown = 0
     for one, other in zip(asked[::2], [*asked[7::2], *asked[:7:2]], strict=False):
-        compare_in_worker(one, other)
-        if not equality.UNBOUNDED.search(one):
-            equality.verified(one, r"\frac{1}{2}")
-            shown += 1
-    assert seen == [] and shown > 60
-    assert math_verify.parser.parse("1+2*3")  # the reader that is switched off would have been noticed
+        compare_answers(one, other)
+    assert seen == []
+    eval("1")  # noqa: S307  the watch would have seen it
     assert seen
 
 
 def test_hostile_answers_come_back_in_bounded_time_and_are_never_equal_to_a_number():
     asked = [pair for text in HOSTILE for pair in (("18", text), (text, "x+1"))]
-    assert "equal" not in compare_many(asked)
+    assert "equal" not in [compare_answers(*pair) for pair in asked]
     assert compare_answers("(x+y+z+w)^{99}", r"\boxed{(w+z+y+x)^{99}}") == "equal"
 
 
@@ -301,12 +289,3 @@ def test_reference_answers_of_real_problems_are_read():
     distinct = list(dict.fromkeys(answers))[:800]
     unread = [answer for answer in distinct if not equality.read(answer)]
     assert len(unread) <= len(distinct) // 100, unread
-
-
-@pytest.mark.parametrize("levels", [5, 30, 80])
-@pytest.mark.parametrize("form", ["({}+1)", "x^{{{}}}", "x_{{{}}}", "[({})]", "|{}|", r"\left({}\right)"])
-def test_nested_brackets_are_not_for_math_verify(form, levels):
-    text = r"\operatorname{tr} M"
-    for _ in range(levels):
-        text = form.format(text)
-    assert not equality._worth_asking("3", text)

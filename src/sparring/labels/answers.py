@@ -13,15 +13,13 @@ from typing import Protocol
 
 from sparring.errors import DataError
 from sparring.labels.settings import SolverSettings
-from sparring.oracles.equality import compare_many
+from sparring.oracles.equality import same_answer
 from sparring.traces.answers import stated_answer
 from sparring.traces.records import Problem
 from sparring.worlds.world import World
 
 Finished = tuple[Problem, Sequence[str]]
 """A problem and the steps of a finished solution."""
-
-_MOST_KNOWN = 1 << 16  # pairs of answers that are remembered
 
 
 class Checker(Protocol):
@@ -63,7 +61,6 @@ class AnswerChecker:
 
     def __init__(self, *, last_number: bool = True) -> None:
         self.last_number = last_number
-        self._known: dict[tuple[str, str], bool | None] = {}
 
     def judge(self, solutions: Sequence[Finished]) -> list[bool | None]:
         """Return whether each answer is right.
@@ -71,18 +68,13 @@ class AnswerChecker:
         Raises:
             DataError: a problem has no reference answer.
         """
-        pairs: list[tuple[str, str] | None] = []
+        found: list[bool | None] = []
         for problem, steps in solutions:
             if problem.answer is None:
                 raise DataError(f"problem {problem.id!r} has no reference answer", field="answer")
             stated = self.stated(problem, steps)
-            pairs.append(None if stated is None else (problem.answer, stated))
-        if len(self._known) > _MOST_KNOWN:
-            self._known = {}
-        fresh = list(dict.fromkeys(pair for pair in pairs if pair is not None and pair not in self._known))
-        for pair, same in zip(fresh, compare_many(fresh), strict=True):
-            self._known[pair] = {"equal": True, "different": False, "unreadable": None}[same]
-        return [None if pair is None else self._known[pair] for pair in pairs]
+            found.append(None if stated is None else same_answer(problem.answer, stated))
+        return found
 
     def stated(self, problem: Problem, steps: Sequence[str]) -> str | None:
         """Return the stated answer."""

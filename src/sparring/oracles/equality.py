@@ -13,20 +13,15 @@ to `eval`. The rules where people disagree, each of them one rule:
 - **Lists with an ellipsis** are equal only as texts, else `unreadable`.
 
 How: `answer_values.py` reads both sides by a grammar, here their kinds are compared, numbers as `precise.py` does. What
-the grammar does not understand goes to math-verify in the bounded workers, by its LaTeX grammar alone and without its
-fallback to any number inside; sympy's own parser, which calls `eval`, gets no text; math-verify's tolerance decides
-nothing, and `different` needs a difference in value.
+the grammar does not understand is `unreadable`. Time is bounded on any text.
 
 Not here: where a solution states its answer (`traces/answers.py`).
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -50,7 +45,6 @@ from sparring.oracles.answer_values import (
 )
 from sparring.oracles.expressions import Node, number, variables, walk
 from sparring.oracles.precise import approximate, same_equations, same_expressions
-from sparring.oracles.sandbox import Sandbox
 from sparring.oracles.words import word_set
 from sparring.traces.answers import last_statement
 from sparring.traces.boxed import boxes
@@ -58,41 +52,12 @@ from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
 Sameness = Literal["equal", "different", "unreadable"]
-_WORDS: dict[bool | None, Sameness] = {True: "equal", False: "different", None: "unreadable"}
-_TRUTHS = {"correct": True, "wrong": False}
-UNBOUNDED = re.compile(
-    r"\d{40,}|\^\s*\{?\s*(?:\d{3,}|[^{}]*\^)|!\s*!|\d{3,}\s*!|\*\*|\\(?:int|sum|prod|lim)|\d\s*_|(?:\^[^^]*+){9}",
-    re.S,
-)
-"""Text that sympy could compute on without end; it is not shown to math-verify."""
-MAX_NESTING = 4
-"""Levels of brackets up to which math-verify is asked: each costs its parser a multiple of the one before."""
 
 
 def compare_answers(reference: str, stated: str) -> Sameness:
     """Return whether two answers mean the same; `unreadable` where that cannot be told. Never raises on bad text."""
-    return compare_many([(reference, stated)])[0]
-
-
-def compare_many(pairs: Sequence[tuple[str, str]]) -> list[Sameness]:
-    """Return `compare_answers` of each (reference, stated); what is hard is compared in the bounded workers, together."""
-    found = [compare_exactly(reference, stated) for reference, stated in pairs]
-    hard = [
-        place
-        for place, (pair, same) in enumerate(zip(pairs, found, strict=True))
-        if same is None and _worth_asking(*pair)
-    ]
-    questions = [json.dumps(["-", pairs[place][0], [], None, pairs[place][1]]) for place in hard]
-    verdicts = _sandbox().verdicts(questions) if questions else []
-    for place, [verdict] in zip(hard, verdicts, strict=True):
-        found[place] = _TRUTHS.get(verdict.truth)
-    return [_WORDS[same] for same in found]
-
-
-def compare_in_worker(reference: str, stated: str) -> bool | None:
-    """Return the same in this process, for members of the sandbox: they are in a bounded worker already."""
-    same = compare_exactly(reference, stated)
-    return verified(reference, stated) if same is None and _worth_asking(reference, stated) else same
+    same = same_answer(reference, stated)
+    return "unreadable" if same is None else "equal" if same else "different"
 
 
 def answer_groups(answers: Sequence[str | None]) -> list[int]:
@@ -103,13 +68,11 @@ def answer_groups(answers: Sequence[str | None]) -> list[int]:
     equal to it and none is different; unreadable answers stay alone.
     """
     distinct = list(dict.fromkeys(answer for answer in answers if answer is not None))
-    pairs = [(one, other) for place, one in enumerate(distinct) for other in distinct[:place]]
-    found = dict(zip(pairs, compare_many(pairs), strict=True))
     classes: list[list[str]] = []
     for answer in distinct:
         for group in classes:
-            same = {found[answer, other] for other in group}
-            if "equal" in same and "different" not in same:
+            same = {same_answer(answer, other) for other in group}
+            if True in same and False not in same:
                 group.append(answer)
                 break
         else:
@@ -119,8 +82,8 @@ def answer_groups(answers: Sequence[str | None]) -> list[int]:
 
 
 @lru_cache(maxsize=16384)
-def compare_exactly(reference: str, stated: str) -> bool | None:
-    """Return what the grammar alone says, in this process; None where it cannot tell."""
+def same_answer(reference: str, stated: str) -> bool | None:
+    """Return whether two answers mean the same; None where that cannot be told."""
     if not reference.strip() or not stated.strip():
         return None
     if reference == stated:
@@ -183,7 +146,7 @@ def _same_named(one: Named, other: Answer) -> bool | None:
 def _same_choices(one: Choice, other: Answer) -> bool | None:
     if not isinstance(other, Choice):
         return _any(read(one.text), [other]) if one.text else None
-    texts = compare_exactly(one.text, other.text) if one.text and other.text else None
+    texts = same_answer(one.text, other.text) if one.text and other.text else None
     if one.letter == other.letter:
         return None if texts is False else True
     return None if texts is True else False
@@ -362,126 +325,6 @@ def _in_degrees(radians: Node) -> Node:
     return Node("quotient", (Node("product", (radians, number(180))), Node("constant", name="pi")))
 
 
-# --- what the grammar does not understand: math-verify, in the workers ---
-
-
-def _worth_asking(reference: str, stated: str) -> bool:
-    """Whether math-verify may look at a pair: mathematics that the grammar could not read, within bounds."""
-    if not (reference.strip() and stated.strip()) or (read(reference) and read(stated)):
-        return False
-    if max(len(reference), len(stated)) > MAX_CHARACTERS:
-        return False
-    if any(_PROSE.search(text) or _nesting(text) > MAX_NESTING for text in (reference, stated)):
-        return False
-    return all("\\" in text or re.search(r"[\d=^]", text) for text in (reference, stated)) and not any(
-        UNBOUNDED.search(text) or _LISTED_ON.search(text) for text in (reference, stated)
-    )
-
-
-def _nesting(text: str) -> int:
-    """Return how deep brackets stand in each other, every second bar taken for one that opens."""
-    depth = deepest = 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        deepest = max(deepest, depth)
-    return deepest + text.count("|") // 2
-
-
-_PROSE = re.compile(r"\$|(?<![\\A-Za-z])[A-Za-z]{3}|\\(?:text|mathrm|mbox)|(?<![\\A-Za-z])[A-Za-z]{2}\s")
-"""Words and units, which are no letters of a formula."""
-_LISTED_ON = re.compile(r"\\[lcdv]?dots|\.\.\.|…")
-
-
-def judge_verified(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
-    """Return, as a member for the sandbox, whether `step` is an answer equal to the problem's: by math-verify."""
-    same = verified(problem.answer or "", step)
-    return Verdict("undecided" if same is None else "correct" if same else "wrong", "equality:math_verify")
-
-
-def verified(reference: str, stated: str) -> bool | None:
-    """Return what math-verify makes of two answers: for the sandbox alone, it has no bounds of its own."""
-    from math_verify import LatexExtractionConfig, parse, verify
-
-    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    with _without_parser():
-        parsed: list[Any] = []
-        for text in (reference, stated):
-            found = parse(
-                f"${undress(text)}$",
-                (LatexExtractionConfig(boxed_match_priority=-1),),
-                fallback_mode="no_fallback",
-                extraction_mode="first_match",  # all of it, not a fraction somewhere inside
-                parsing_timeout=None,
-                raise_on_error=False,
-            )
-            if not found:
-                return None
-            parsed.append(found[0])
-        same = _same_values(*parsed)
-        if same is not None or not all(map(_exact_kind, parsed)):
-            return same
-        # Without values to check it by, its word counts only where it says so in both directions.
-        said = (
-            verify(*pair, timeout_seconds=None, raise_on_error=False) for pair in (parsed, reversed(parsed))
-        )
-        return True if all(said) else None
-
-
-@contextmanager
-def _without_parser() -> Iterator[None]:
-    """Keep text from sympy's own parser, which calls `eval`, while math-verify works: of it only digits are numbers."""
-    import math_verify.parser
-    from sympy import Rational
-    from sympy.parsing import sympy_parser
-
-    def digits_only(text: str, *_: object, **__: object) -> Any:
-        if not re.fullmatch(r"-?\d{1,60}(?:\.\d{0,60})?", text):
-            raise ValueError("not a plain number")
-        return Rational(text)
-
-    homes = (sympy_parser, math_verify.parser)
-    own = [home.parse_expr for home in homes]
-    for home in homes:
-        home.parse_expr = digits_only
-    try:
-        yield
-    finally:
-        for home, function in zip(homes, own, strict=True):
-            home.parse_expr = function
-
-
-def _exact_kind(parsed: Any) -> bool:
-    from sympy import Float
-
-    return not isinstance(parsed, str) and not parsed.atoms(Float) and bool(parsed.free_symbols)
-
-
-def _same_values(one: Any, other: Any) -> bool | None:
-    """Return whether two expressions of sympy have one value, to fifty digits at fixed points; None if unclear."""
-    from sympy import Expr, Rational
-
-    if not (isinstance(one, Expr) and isinstance(other, Expr)):
-        return None
-    names = sorted(one.free_symbols | other.free_symbols, key=str)
-    agree: set[bool] = set()
-    for shift in range(3):
-        point = {
-            name: Rational(17 + 10 * shift + 3 * place, 7 + 2 * place + shift)
-            for place, name in enumerate(names)
-        }
-        values = [expression.subs(point).evalf(60) for expression in (one, other)]
-        if not all(value.is_number and value.is_finite for value in values):
-            return None
-        size = max(abs(value) for value in values)
-        agree.add(bool(abs(values[0] - values[1]) <= size * Rational(1, 10**45)))
-    return agree.pop() if len(agree) == 1 else None
-
-
-@lru_cache(maxsize=1)
-def _sandbox() -> Sandbox:
-    return Sandbox(("sparring.oracles.equality:judge_verified",))
-
-
 # --- the answer oracle ---
 
 _HEDGED = re.compile(r"\b(?:not|if|would|wrong|incorrect|suppose|can't|cannot|unless|isn't)\b", re.IGNORECASE)
@@ -502,7 +345,7 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     span, text, reference = (stated.start, stated.end), stated.answer, problem.answer.strip()
     if max(len(text), len(reference)) > MAX_CHARACTERS:
         return Verdict("undecided", "answer:too_large", span=span)
-    equal = compare_in_worker(reference, text)
+    equal = same_answer(reference, text)
     if equal:
         return Verdict("correct", "answer:agrees", span=span)
     detail = f"the answer is {reference}, not {text}"
