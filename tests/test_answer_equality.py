@@ -253,7 +253,7 @@ def test_nothing_is_evaluated_as_a_program(monkeypatch):
     for one, other in zip(asked[::2], [*asked[7::2], *asked[:7:2]], strict=False):
         compare_answers(one, other)
     assert seen == []
-    eval("1")  # noqa: S307  the watch would have seen it
+    eval("1")
     assert seen
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from real_data import sample
 from sparring.oracles import PERTURBATIONS, judge_against, perturb
 from sparring.oracles.arithmetic import judge_text
-from sparring.oracles.perturbations import TAXONOMY, style_of
+from sparring.oracles.perturbations import style_of
 from sparring.traces.records import Problem
 
 RECOMPUTED = (
@@ -21,7 +21,7 @@ RECOMPUTED = (
     "skipped_operand", "swapped_operands", "unit_slip", "percent_slip",
 )  # fmt: skip
 COMPUTABLE_TEXT = sorted(
-    kind.name for kind in TAXONOMY if "text" in kind.computable and kind.generators("text")
+    name for name, kind in PERTURBATIONS.items() if "text" in kind.computable and kind.generators("text")
 )
 PROBLEM = Problem(
     id="p", question="Tom has 14 boxes of 25 pens, sells 40% and buys 6 more for $1,200.", answer="12345"
@@ -209,10 +209,9 @@ def test_style(step: str, style: str) -> None:
 
 
 def test_taxonomy_is_consistent() -> None:
-    for kind in TAXONOMY:
+    for kind in PERTURBATIONS.values():
         assert kind.generators("text") or kind.generators("latex")
         assert all(kind.generators(style) for style in kind.computable)
-    assert len(PERTURBATIONS) == len(TAXONOMY)
 
 
 def test_same_seed_same_text() -> None:

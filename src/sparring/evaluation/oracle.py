@@ -159,9 +159,6 @@ def write_audit(
     metrics = _measured(judged, found.tried, settings.resamples, settings.seed)
     alarms = false_alarms(judged)
     metrics["left_out"] = Metric(found.left_out.total(), unit="records and steps")
-    readable = [
-        {**_record(one), "question": one.case.problem.question, "prefix": one.case.prefix} for one in alarms
-    ]
     left_out = dict(+found.left_out)
     return write_evaluation(
         out,
@@ -177,7 +174,10 @@ def write_audit(
             **(who or {}),
         },
         files={
-            "false_alarms.jsonl": readable,
+            "false_alarms.jsonl": [
+                {**_record(one), "question": one.case.problem.question, "prefix": one.case.prefix}
+                for one in alarms
+            ],
             SOLUTIONS_FILE: _solutions(judged),
             "false_alarms.md": markdown(_alarm_rows(alarms)),
             "tables.md": markdown_tables("oracle", metrics),
@@ -211,21 +211,9 @@ def recomputed(run: Run) -> Again:
     judged = []
     for record in raw_records(run.folder / CASES_FILE):
         groups, (problem, _, _) = tuple(record["sets"]), record["place"].rpartition(".")
-        question = questions[groups[0].partition(".")[0], problem]
-        verdicts = {
-            judge: Verdict(given["truth"], given["reason"], given["detail"], given["span"])
-            for judge, given in record["verdicts"].items()
-        }
-        case = Case(
-            groups,
-            record["label"],
-            record["place"],
-            Problem(problem, question),
-            (),
-            record["step"],
-            record["original"],
-        )
-        judged.append(Judged(case, verdicts))
+        whole = Problem(problem, questions[groups[0].partition(".")[0], problem])
+        case = Case(groups, record["label"], record["place"], whole, (), record["step"], record["original"])
+        judged.append(Judged(case, _verdicts(record)))
     if "tried" not in run.extra:
         message = "is missing: an earlier version wrote this run, and left it out"
         raise DataError(message, file=run.folder / METRICS_FILE, field="extra.tried")
@@ -270,8 +258,8 @@ def _alarm_rows(found: Sequence[Judged]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("set", "step", "called wrong by", "reason", "detail", "text")]
     for one in found:
         case, verdict = one.case, next(iter(one.verdicts.values()))
-        judges = ", ".join(one.verdicts)
         shown = case.step if len(case.step) <= MAX_SHOWN else case.step[: MAX_SHOWN - 1] + "…"
+        judges = ", ".join(one.verdicts)
         rows.append((case.groups[0], case.place, judges, verdict.reason, verdict.detail, shown))
     return rows
 
@@ -333,17 +321,17 @@ def read_cases(settings: OracleAuditSettings) -> CaseSet:
     """
     found = CaseSet(settings.half)
     names: set[tuple[str, str]] = set()
-    files = [
-        (name, file) for name in ("processbench", *REFERENCE_FORMATS) for file in getattr(settings, name)
-    ]
-    for name, file in files:
-        if (name, Path(file).stem) in names:
-            raise DataError("another file of this kind has this name too: sets are named by file", file=file)
-        names.add((name, Path(file).stem))
-        if name == "processbench":
-            add_processbench(found, Path(file))
-        else:
-            add_references(found, Path(file), name, settings)
+    for kind in ("processbench", *REFERENCE_FORMATS):
+        for file in map(Path, getattr(settings, kind)):
+            if (kind, file.stem) in names:
+                raise DataError(
+                    "another file of this kind has this name too: sets are named by file", file=file
+                )
+            names.add((kind, file.stem))
+            if kind == "processbench":
+                add_processbench(found, file)
+            else:
+                add_references(found, file, kind, settings)
     if settings.prmbench is not None:
         add_prmbench(found, Path(settings.prmbench))
     if not found.cases:
@@ -520,8 +508,7 @@ def judge_cases(
         if journal is not None:
             job = {"cases": _digest(cases, panel)}
             kept = stack.enter_context(Journal(journal, job, lambda record: record["case"], anew=True))
-            for record in kept.found.values():
-                done[record["case"]] = {name: _verdict(plain) for name, plain in record["verdicts"].items()}
+            done = {record["case"]: _verdicts(record) for record in kept.found.values()}
         if done:
             console.print(
                 f"continuing: {sum(key in done for key in keys)} of {len(cases)} steps are judged already",
@@ -535,8 +522,7 @@ def judge_cases(
             for place, verdicts in zip(part, _judged([cases[place] for place in part], panel), strict=True):
                 done[keys[place]] = verdicts
                 if kept is not None:
-                    plain = {name: _plain(verdict) for name, verdict in verdicts.items()}
-                    kept.add({"case": keys[place], "verdicts": plain})
+                    kept.add({"case": keys[place], "verdicts": verdicts})
             progress.advance(task, len(part))
     return [Judged(case, done[key]) for case, key in zip(cases, keys, strict=True)]
 
@@ -594,13 +580,14 @@ def _case_digest(case: Case) -> str:
     )
 
 
-def _plain(verdict: Verdict) -> list[Any]:
-    return [verdict.truth, verdict.reason, verdict.detail, verdict.span]
-
-
-def _verdict(plain: Sequence[Any]) -> Verdict:
-    truth, reason, detail, span = plain
-    return Verdict(truth, reason, detail, None if span is None else (span[0], span[1]))
+def _verdicts(record: Mapping[str, Any]) -> dict[str, Verdict]:
+    """Return the verdicts of a record by judge."""
+    return {
+        judge: Verdict(
+            given["truth"], given["reason"], given["detail"], given["span"] and tuple(given["span"])
+        )
+        for judge, given in record["verdicts"].items()
+    }
 
 
 # --- rates -----------------------------------------------------------------------------------------------------------

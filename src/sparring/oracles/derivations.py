@@ -2,10 +2,10 @@
 
 Contract: a `History` collects the equations of problem, prefix and step in order. `History.judge` answers about a new
 one: ``follows`` (it shares a solution with the equations before, exactly), ``conflict`` (no earlier equation in its
-variable shares a solution, or the linear equations before exclude it), ``slip`` (the previous equation but for one
-term), or ``unknown``. Polynomials are compared exactly by common divisors and elimination; no equation is solved
-numerically. `bounds` turns a linear inequality into ``x < c`` or ``x > c``, `same_bound` compares two. Not here: whether
-words make them a claim (`algebra.py`); inequalities with products or absolute values.
+variable shares a solution, or the linear equations before exclude it), or ``unknown``. Polynomials are compared exactly
+by common divisors and elimination; no equation is solved numerically. `bounds` turns a linear inequality into ``x < c``
+or ``x > c``, `same_bound` compares two. Not here: whether words make them a claim (`algebra.py`); inequalities with
+products or absolute values.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from sparring.oracles.expressions import Node, variables, walk
 from sparring.oracles.polynomials import (
     LinearSystem,
     Polynomial,
-    add,
     coefficients,
     common_divisor,
     cross_difference,
     is_linear,
-    names,
+    proportional,
 )
 from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
 from sparring.oracles.values import Reading, as_complex, evaluate
 
-Answer = Literal["follows", "conflict", "slip", "unknown"]
+Answer = Literal["follows", "conflict", "unknown"]
 MAX_EQUATIONS = 400
 MAX_DEGREE = 12
 RECENT = 1  # steps back from which an equation is taken up without being named
@@ -75,45 +74,36 @@ class History:
 
     def judge(self, fact: Fact) -> Answer:
         """Return what the equations before say of a new one."""
-        if not fact.polynomial or not names(fact.polynomial):
+        if not fact.polynomial or not any(fact.polynomial):
             return "unknown"
         units = {old.unit for old in (*self.facts, fact) if old.unit and old.names & fact.names}
         if len(units) > 1:
             return "unknown"  # 3x = 1 hour, 3x = 60 minutes
-        answer = self._one_variable(fact) if len(fact.names) == 1 else self._same_but_for_a_term(fact)
-        return self._linear(fact) if answer == "unknown" else answer
+        answer = self._one_variable(fact) if len(fact.names) == 1 else self._rescaled(fact)
+        return self._linear(fact, fact.polynomial) if answer == "unknown" else answer
 
     def _one_variable(self, fact: Fact) -> Answer:
         (name,) = fact.names
         earlier = [old for old in self.facts if old.names == fact.names]
         if not earlier or earlier[-1].place < fact.place - RECENT:
             return "unknown"
-        answers = [_compare(old, fact, name) for old in reversed(earlier)]
+        answers = [_compare(old, fact, name) for old in earlier]
         if "unknown" in answers:
             return "unknown"
         return "follows" if "follows" in answers else "conflict"
 
-    def _linear(self, fact: Fact) -> Answer:
-        polynomial = fact.polynomial
-        assert polynomial is not None
+    def _linear(self, fact: Fact, polynomial: Polynomial) -> Answer:
         if not self.consistent or fact.approximate or not is_linear(polynomial):
             return "unknown"
         rest = self.system.reduced(polynomial)
         return "follows" if not rest else "unknown" if any(rest) else "conflict"
 
-    def _same_but_for_a_term(self, fact: Fact) -> Answer:
-        earlier = [old for old in self.facts if old.place >= fact.place - RECENT and old.names == fact.names]
-        if not earlier or fact.approximate:
+    def _rescaled(self, fact: Fact) -> Answer:
+        recent = [old for old in self.facts if old.place >= fact.place - RECENT and old.names == fact.names]
+        if any(old.polynomial is None or old.approximate for old in (*recent, fact)):
             return "unknown"
-        differences = []
-        for old in earlier:
-            if old.polynomial is None or old.approximate:
-                return "unknown"
-            differences.append(_smallest_difference(old.polynomial, fact.polynomial or {}))
-        if 0 in differences:
-            return "follows"
-        slip = differences == [1] and len(fact.polynomial or {}) >= 3
-        return "slip" if slip else "unknown"
+        same = any(proportional(old.polynomial or {}, fact.polynomial or {}) for old in recent)
+        return "follows" if same else "unknown"
 
 
 def make_fact(left: Node, right: Node, place: int, unit: str = "") -> Fact | None:
@@ -180,15 +170,6 @@ def _holds_at(old: Fact, name: str, root: Fraction, approximate: bool) -> Answer
     if distance <= 1e-7 * max(abs(left), abs(right), 1) + slack:
         return "follows"
     return "unknown" if approximate and distance < 3 * slack else "conflict"
-
-
-def _smallest_difference(old: Polynomial, new: Polynomial) -> int:
-    """Return the number of terms by which two equations differ after the best scaling."""
-    best = len(old) + len(new)
-    for monomial, coefficient in old.items():
-        if monomial in new:
-            best = min(best, len(add(old, new, -coefficient / new[monomial])))
-    return best
 
 
 # --- inequalities in one variable ---

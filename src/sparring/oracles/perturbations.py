@@ -1,10 +1,10 @@
 """Rule perturbations: a correct step made wrong in one known way, and the taxonomy that they make up.
 
-Contract: `TAXONOMY` lists every kind with its class of errors, the styles of writing that it has generators for (`text`:
-GSM8K-like; `latex`: formulas with or without unknowns), and those in which the comparison with the original is expected
-to find it (`computable`). Whether a step of the others is wrong is decided by its meaning or by other members; `perturb`
-leaves those out unless they are named. A kind never counts as a verdict. These are the static negatives that an adversary
-is compared with, and its warm start. Not here: paraphrase, errors of reasoning without a formula, the game.
+Contract: `PERTURBATIONS` lists every kind with its class of errors, the styles of writing that it has generators for
+(`text`: GSM8K-like; `latex`: formulas with or without unknowns), and those in which the comparison with the original is
+expected to find it (`computable`). Whether a step of the others is wrong is decided by its meaning or by other members;
+`perturb` leaves those out unless they are named. A kind never counts as a verdict. These are the static negatives that an
+adversary is compared with, and its warm start. Not here: paraphrase, errors of reasoning without a formula, the game.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _operand(confused: text.Confusion) -> tuple[Generator, Generator]:
 
 
 _OTHER_OPERATIONS = {"+": "-*", "-": "+/", "*": "+/", "/": "*-"}
-TAXONOMY = tuple(
+_KINDS = tuple(
     Perturbation(*row)
     for row in (
         ("arithmetic slip", "arithmetic_slip", BOTH, *_result(text.slipped)),
@@ -73,7 +73,7 @@ TAXONOMY = tuple(
         ("wrong operand", "wrong_operand", BOTH, *_operand(text.elsewhere)),
         ("wrong operand", "misstated_number", BOTH, text.misstated_number),
         ("wrong operation", "wrong_operation", BOTH, at_site(text.with_operator, _OTHER_OPERATIONS)),
-        ("wrong operation", "swapped_operands", BOTH, at_site(text.with_operands_exchanged)),
+        ("wrong operation", "swapped_operands", BOTH, at_site(text.recomputed, text.operands_exchanged, True)),
         ("wrong reference", "wrong_reference", ("text",), at_site(text.with_operand, text.other_results),
          latex.wrong_reference),
         ("contradiction of an earlier step", "wrong_value_carried", BOTH, *_operand(text.miscopied)),
@@ -83,14 +83,14 @@ TAXONOMY = tuple(
         ("unit error", "unit_slip", BOTH, at_site(text.with_operand, text.other_factors)),
         ("unit error", "percent_slip", BOTH, at_site(text.with_operand, text.other_shares)),
         ("unit error", "wrong_unit", ("text",), text.wrong_unit),
-        ("skipped step", "skipped_operand", BOTH, at_site(text.without_operand)),
+        ("skipped step", "skipped_operand", BOTH, at_site(text.recomputed, text.last_operand_dropped)),
         ("skipped step", "skipped_step", NEITHER, text.skipped_step),
         ("premature answer", "premature_answer", NEITHER, text.premature_answer),
         ("dropped case", "dropped_case", NEITHER, None, latex.dropped_case),
         ("unjustified theorem", "false_law", NEITHER, None, latex.false_law),
     )
 )  # fmt: skip
-PERTURBATIONS: dict[str, Perturbation] = {kind.name: kind for kind in TAXONOMY}
+PERTURBATIONS: dict[str, Perturbation] = {kind.name: kind for kind in _KINDS}
 
 
 def style_of(step: str) -> Style:
@@ -118,7 +118,7 @@ def perturb(
         KeyError: an unknown kind.
     """
     style = style_of(step)
-    names = [kind.name for kind in TAXONOMY if style in kind.computable] if kinds is None else list(kinds)
+    names = [kind.name for kind in _KINDS if style in kind.computable] if kinds is None else list(kinds)
     rng.shuffle(names)
     for name in names:
         made = PERTURBATIONS[name](problem, prefix, step, rng)

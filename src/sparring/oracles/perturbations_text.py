@@ -44,9 +44,8 @@ ValueChange = Callable[[Fraction, int, random.Random], Fraction | None]
 """Value and decimal places → another value."""
 Edit = tuple[int, int, str]
 """First character, one past the last, the text in their place."""
-ExpressionEdit = tuple[list[Token], list[Edit]]
-"""The changed expression, and the changes of the text."""
-ExpressionChange = Callable[[Sequence[Token]], ExpressionEdit | None]
+ExpressionChange = Callable[[Sequence[Token]], list[Token] | None]
+"""An expression → another one, whose tokens stand where they stood."""
 MAX_PLACES = 4
 _OPERAND_KINDS = frozenset(("number", "operator", "open", "close"))
 
@@ -82,17 +81,11 @@ class Site:
         expressions: the tokens of every text that spells its left side.
         results: the number tokens that show its result, later mentions included.
         value: the result.
-        places: decimal places of the result as first shown.
     """
 
     expressions: tuple[tuple[Token, ...], ...]
     results: tuple[Token, ...]
     value: Fraction
-    places: int
-
-    def with_result(self, step: str, value: Fraction, edits: Iterable[Edit] = ()) -> str | None:
-        """Return the step with another result and other edits, ``None`` where that cannot be written."""
-        return retold(step, self.results, value, edits)
 
 
 @lru_cache(maxsize=1024)  # many kinds of error are tried on one step
@@ -146,13 +139,11 @@ def _site_of(group: Sequence[Check], visible: Sequence[Token]) -> Site | None:
     for token in visible:
         if token.start >= end and token.kind == "number" and token.value == value:
             results[token.start] = token
-    ordered = [results[start] for start in sorted(results)]
-    return Site(
-        tuple(expressions[start] for start in sorted(expressions)), tuple(ordered), value, ordered[0].places
-    )
+    written, shown = (tuple(found[start] for start in sorted(found)) for found in (expressions, results))
+    return Site(written, shown, value)
 
 
-def _recomputed(place: Place, site: Site, change: ExpressionChange, negative: bool = False) -> str | None:
+def recomputed(place: Place, site: Site, change: ExpressionChange, negative: bool = False) -> str | None:
     """Apply a change to every expression of a site and write the new result.
 
     ``None`` where the change does not apply, its expressions disagree, or the result is the old one, that of another
@@ -165,12 +156,17 @@ def _recomputed(place: Place, site: Site, change: ExpressionChange, negative: bo
         changed = change(expression)
         if changed is None:
             return None
-        values.add(value_or_none(changed[0]))
-        edits += changed[1]
+        values.add(value_or_none(changed))
+        pairs = zip(changed, expression, strict=False)
+        edits += [(new.start, new.end, new.text) for new, old in pairs if new != old]
+        if len(changed) < len(expression):
+            edits.append((changed[-1].end, expression[-1].end, ""))
     value = values.pop()
     if values or value is None or any(value == other.value for other in find_sites(place.step)):
         return None
-    return None if value <= 0 < site.value and not negative else site.with_result(place.step, value, edits)
+    if value <= 0 < site.value and not negative:
+        return None
+    return retold(place.step, site.results, value, edits)
 
 
 # --- texts ---
@@ -335,8 +331,8 @@ def at_site(make: Callable[..., str | None], *arguments: object) -> Generator:
 
 def with_result(place: Place, site: Site, change: ValueChange) -> str | None:
     """Replace the result by another value."""
-    value = change(site.value, site.places, place.rng)
-    return None if value is None else site.with_result(place.step, value)
+    value = change(site.value, site.results[0].places, place.rng)
+    return None if value is None else retold(place.step, site.results, value)
 
 
 def with_operand(place: Place, site: Site, confused: Confusion) -> str | None:
@@ -368,26 +364,12 @@ def with_operator(place: Place, site: Site, others: dict[str, str]) -> str | Non
     return _first_recomputed(place, site, choices)
 
 
-def without_operand(place: Place, site: Site) -> str | None:
-    """Leave the last operand out, and recompute."""
-    return _recomputed(place, site, _last_operand_dropped)
-
-
-def with_operands_exchanged(place: Place, site: Site) -> str | None:
-    """Exchange the operands of a subtraction or division of two numbers, and recompute."""
-    return _recomputed(place, site, _operands_exchanged, negative=True)
-
-
 def _first_recomputed(place: Place, site: Site, changes: Iterable[ExpressionChange]) -> str | None:
-    made = (_recomputed(place, site, change) for change in changes)
+    made = (recomputed(place, site, change) for change in changes)
     return next((text for text in made if text is not None), None)
 
 
-def _replaced(tokens: Sequence[Token], index: int, new: Token) -> ExpressionEdit:
-    return [*tokens[:index], new, *tokens[index + 1 :]], [(new.start, new.end, new.text)]
-
-
-def _number_replaced(tokens: Sequence[Token], old: Fraction | None, new: Fraction) -> ExpressionEdit | None:
+def _number_replaced(tokens: Sequence[Token], old: Fraction | None, new: Fraction) -> list[Token] | None:
     for index, token in enumerate(tokens):
         if token.kind == "number" and token.value == old:
             text = number_like(new, token)
@@ -395,7 +377,7 @@ def _number_replaced(tokens: Sequence[Token], old: Fraction | None, new: Fractio
     return None
 
 
-def _operator_replaced(tokens: Sequence[Token], sign: str, other: str) -> ExpressionEdit | None:
+def _operator_replaced(tokens: Sequence[Token], sign: str, other: str) -> list[Token] | None:
     for index, token in enumerate(tokens):
         binary = index > 0 and tokens[index - 1].kind in ("number", "close")
         if binary and token.kind == "operator" and token.text == sign:
@@ -403,21 +385,28 @@ def _operator_replaced(tokens: Sequence[Token], sign: str, other: str) -> Expres
     return None
 
 
-def _last_operand_dropped(tokens: Sequence[Token]) -> ExpressionEdit | None:
+def _replaced(tokens: Sequence[Token], index: int, new: Token) -> list[Token]:
+    return [*tokens[:index], new, *tokens[index + 1 :]]
+
+
+def last_operand_dropped(tokens: Sequence[Token]) -> list[Token] | None:
+    """Leave the last operand out."""
     if len(tokens) < 5:
         return None
     *kept, sign, last = tokens
-    if last.kind != "number" or sign.kind != "operator" or sign.text == "^":
-        return None
-    return kept, [(kept[-1].end, last.end, "")]
+    return kept if last.kind == "number" and sign.kind == "operator" and sign.text != "^" else None
 
 
-def _operands_exchanged(tokens: Sequence[Token]) -> ExpressionEdit | None:
+def operands_exchanged(tokens: Sequence[Token]) -> list[Token] | None:
+    """Exchange the operands of a subtraction or division of two numbers."""
     if [token.kind for token in tokens] != ["number", "operator", "number"] or tokens[1].text not in "-/":
         return None
     first, sign, second = tokens
-    changed = [first._replace(value=second.value), sign, second._replace(value=first.value)]
-    return changed, [(first.start, first.end, second.text), (second.start, second.end, first.text)]
+    return [
+        first._replace(value=second.value, text=second.text),
+        sign,
+        second._replace(value=first.value, text=first.text),
+    ]
 
 
 # --- errors around the calculation ---

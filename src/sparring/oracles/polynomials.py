@@ -103,8 +103,9 @@ def rational(node: Node, reading: Reading) -> tuple[Polynomial, Polynomial]:
             raise UnreadableError("an exponent that is no whole number")
         exponent = int(top.get((), Fraction(0)))
         if exponent < 0:
+            if not base:
+                raise UnreadableError("division by zero")
             base, below, exponent = below, base, -exponent
-            _check_denominator(below)
         return power(base, exponent), power(below, exponent)
     if kind not in ("sum", "product", "quotient", "negative", "degrees", "mixed", "percent", "plusminus"):
         raise UnreadableError(kind)
@@ -116,7 +117,8 @@ def rational(node: Node, reading: Reading) -> tuple[Polynomial, Polynomial]:
         return add({}, above, scale), below
     for top, bottom in parts[1:]:
         if kind == "quotient":
-            _check_denominator(top)
+            if not top:
+                raise UnreadableError("division by zero")
             above, below = multiply(above, bottom), multiply(below, top)
         elif kind == "product" or (kind == "mixed" and not reading.mixed):
             above, below = multiply(above, top), multiply(below, bottom)
@@ -126,16 +128,6 @@ def rational(node: Node, reading: Reading) -> tuple[Polynomial, Polynomial]:
             above = add(multiply(above, bottom), multiply(top, below))
             below = multiply(below, bottom)
     return above, below
-
-
-def _check_denominator(polynomial: Polynomial) -> None:
-    if not polynomial:
-        raise UnreadableError("division by zero")
-
-
-def names(polynomial: Polynomial) -> frozenset[str]:
-    """Return the variables that occur."""
-    return frozenset(name for monomial in polynomial for name, _ in monomial)
 
 
 def cross_difference(left: Node, right: Node, reading: Reading) -> tuple[Polynomial, Polynomial]:
@@ -158,21 +150,15 @@ def coefficients(polynomial: Polynomial) -> list[Fraction]:
 
 
 def common_divisor(first: Sequence[Fraction], second: Sequence[Fraction]) -> list[Fraction]:
-    """Return the monic greatest common divisor of two polynomials in one variable (Euclid)."""
+    """Return a greatest common divisor of two polynomials in one variable, the constant first (Euclid)."""
     a, b = _trimmed(first), _trimmed(second)
     while b:
-        a, b = b, _remainder(a, b)
-    return [value / a[-1] for value in a] if a else []
-
-
-def _remainder(a: list[Fraction], b: list[Fraction]) -> list[Fraction]:
-    rest = list(a)
-    while len(rest) >= len(b):
-        factor, shift = rest[-1] / b[-1], len(rest) - len(b)
-        for index, value in enumerate(b):
-            rest[shift + index] -= factor * value
-        rest = _trimmed(rest[:-1])
-    return rest
+        while len(a) >= len(b):
+            factor, shift = a[-1] / b[-1], len(a) - len(b)
+            rest = [value - factor * other for value, other in zip(a[shift:], b, strict=True)]
+            a = _trimmed([*a[:shift], *rest])
+        a, b = b, a
+    return a
 
 
 def _trimmed(values: Sequence[Fraction]) -> list[Fraction]:
@@ -180,6 +166,11 @@ def _trimmed(values: Sequence[Fraction]) -> list[Fraction]:
     while kept and not kept[-1]:
         kept.pop()
     return kept
+
+
+def proportional(left: Polynomial, right: Polynomial) -> bool:
+    """Whether one polynomial is a multiple of the other."""
+    return left.keys() == right.keys() and len({left[key] / right[key] for key in left}) == 1
 
 
 def is_linear(polynomial: Polynomial) -> bool:

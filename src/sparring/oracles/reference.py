@@ -27,7 +27,6 @@ from typing import Literal
 
 from sparring.oracles.arithmetic import Check, check_equations, judge_text
 from sparring.oracles.equations import ANNOTATION, read_step
-from sparring.oracles.excuses import usual_error
 from sparring.oracles.expressions import Node, Order, calculation
 from sparring.oracles.reading import COMPARISONS, Token, TooLargeError, UnreadableError, kept, tokenize
 from sparring.oracles.units import unit_of
@@ -94,8 +93,6 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
             return Verdict("undecided", "reference:same_result")
         if verdict.truth != "correct":
             return verdict
-        if _rounds_further(old, new):
-            return Verdict("undecided", "reference:rounded_further")
         doubt = _doubt_about(old, new, (problem.question, *prefix), (original, step), problem.answer)
         if doubt is None and judged.reason in _DOUBTFUL_UNITS and judge_text(original).truth == "correct":
             return Verdict("undecided", "reference:other_unit", judged.detail, judged.span)
@@ -134,48 +131,9 @@ def plain(text: str) -> str:
 
 
 def _same_annotations(original: str, step: str) -> bool:
-    """Whether the calculator annotations of a text say nothing that the original, the same without them, does not say.
-
-    They are those of the original, or there are none, or they are added to a text without any, hold, and calculate no
-    result of the text from other numbers than it does.
-    """
+    """Whether the calculator annotations of a text are those of the original, or there are none."""
     old, new = (["".join(found.split()) for found in ANNOTATION.findall(text)] for text in (original, step))
-    if not new or old == new:
-        return True
-    if old or not all("=" in found for found in new):
-        return False
-    inside = [one for one in check_equations(step) if one.equation.source != "text"]
-    if any(one.finding == "wrong" for one in inside):
-        return False
-    visible = ANNOTATION.sub("", step)
-    results = {claim.shown for claim in claims_of(visible)}
-    said = {calculated for one in check_equations(visible) for calculated in _calculated(one)}
-    return all(
-        value not in results or any((one, value) in said for one in (operands, *_with_a_percentage(operands)))
-        for check in inside
-        for operands, value in _calculated(check)
-    )
-
-
-Operands = tuple[Fraction, ...]
-
-
-def _calculated(check: Check) -> Iterator[tuple[Operands, Fraction | None]]:
-    """Yield the numbers of each side that calculates, sorted, a percentage as its share of one, with both sides' values."""
-    for side in (check.equation.left, check.equation.right):
-        if side is not None and side.operators and side.numbers:
-            operands = tuple(sorted(value for _, value, _ in _amounts(side.tokens)))
-            yield from ((operands, value) for value in {check.left, check.right})
-
-
-def _with_a_percentage(operands: Operands) -> Iterator[Operands]:
-    """Yield the operands with one of them as a percentage where ``20*.01`` may stand for 20 %."""
-    hundredth = Fraction(1, 100)
-    if hundredth in operands:
-        rest = list(operands)
-        rest.remove(hundredth)
-        for place, value in enumerate(rest):
-            yield tuple(sorted([*rest[:place], value * hundredth, *rest[place + 1 :]]))
+    return not new or old == new
 
 
 # --- what is read of a step ---
@@ -212,7 +170,6 @@ class Claim:
         operands: the numbers of the left side, sorted.
         result: its value: the exact one of the left side where the right side is that, correctly rounded.
         shown: the right side's value as written.
-        error: how far a rounded right side is from the exact result, 0 elsewhere.
         span: characters of the equation.
     """
 
@@ -221,7 +178,6 @@ class Claim:
     operands: tuple[Fraction, ...]
     result: Fraction
     shown: Fraction
-    error: Fraction
     span: tuple[int, int]
 
 
@@ -326,10 +282,7 @@ def claims_of(step: str) -> tuple[Claim, ...]:
         if any(claim.direct == direct and claim.shown == shown for claim in claims):
             continue
         numbers = (token.value for token in tokens if token.value is not None)
-        error = abs(result - shown) if check.reason == "rounded" else Fraction(0)
-        claims.append(
-            Claim(expanded, direct, tuple(sorted(numbers)), result, shown, error, check.equation.span)
-        )
+        claims.append(Claim(expanded, direct, tuple(sorted(numbers)), result, shown, check.equation.span))
         if len(str(expanded)) <= MAX_WRITTEN_OUT:
             derived.setdefault(shown, expanded)
     return tuple(claims)
@@ -502,17 +455,6 @@ def _compare_claims(old: Reading, new: Reading) -> Verdict:
     if last_old.result != last_new.result:
         return _contradiction(last_old, last_new, old, new)
     return Verdict("undecided", "reference:same_result")
-
-
-def _rounds_further(old: Reading, new: Reading) -> bool:
-    """Whether a result is rounded more coarsely than in the original (whose results are exact where it has them not)."""
-    errors: dict[Fraction, Fraction] = {}
-    for claim in old.claims:
-        errors[claim.result] = max(errors.get(claim.result, Fraction(0)), claim.error)
-    return any(
-        claim.error > max(errors.get(claim.result, Fraction(0)), usual_error(claim.result))
-        for claim in new.claims
-    )
 
 
 def _is_used(claim: Claim, reading: Reading) -> bool:
