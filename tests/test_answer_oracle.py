@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sparring.oracles.equality import judge
-from sparring.traces.answers import stated_answer
 from sparring.traces.records import Problem
 
 
@@ -82,10 +81,3 @@ def test_works_outside_the_main_thread() -> None:
 def test_numbers(number: int, off: int) -> None:
     assert truth(str(number), f"#### {number:,}") == "correct"
     assert truth(str(number), f"#### {number + off}") != "correct"
-
-
-@given(st.text(alphabet=r"\boxed{}$#&%,.^_-+/0123456789fracsqt ()[]", max_size=60))
-@settings(max_examples=60, deadline=None)
-def test_never_raises(text: str) -> None:
-    truth("5", r"\boxed{" + text + "}")
-    stated_answer(text)

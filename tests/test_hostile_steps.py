@@ -6,8 +6,6 @@ import importlib.util
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from sparring.oracles.members import MEMBERS
 from sparring.oracles.panel import Panel
@@ -69,81 +67,6 @@ def test_hostile_steps_get_a_verdict(everyone: Panel, text: str) -> None:
         everyone.judge_members(PROBLEM, (text, "3 + 4 = 7"), "So 3 + 5 = 8.", original="So 3 + 4 = 7."),
         everyone.judge_members(_problem(text), (), "So 3 + 4 = 7.", original=text),
     ):
-        for verdict in found.values():
-            assert not verdict.reason.endswith((":raised", ":bad_verdict")), verdict
-            assert verdict.reason != "sandbox:died", verdict
-
-
-PIECES = st.one_of(
-    st.sampled_from(
-        [
-            *(
-                "\\frac{",
-                "}{",
-                "}",
-                "$",
-                "\\sqrt",
-                "^",
-                "_",
-                "=",
-                "≈",
-                "<",
-                "(",
-                ")",
-                "\\left(",
-                "\\boxed{",
-                "!",
-            ),
-            *(
-                "inf",
-                "nan",
-                "e",
-                "π",
-                "\\pi",
-                "i",
-                "x",
-                "km",
-                "%",
-                "therefore",
-                "if",
-                "then",
-                "not",
-                "all",
-                "some",
-            ),
-            *(
-                "\u202e",
-                "\u200f",
-                "\x00",
-                "\x1b",
-                "\ud800",
-                "٣",
-                "３",
-                "½",
-                "𝟗",
-                "∞",
-                "−",
-                "‰",
-                "∫",
-                "∑",
-                "10^",
-            ),
-        ]
-    ),
-    st.integers().map(str),
-    st.floats().map(str),
-    st.text(max_size=5),
-)
-
-
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(st.lists(PIECES, max_size=25).map(" ".join), min_size=1, max_size=3),
-    st.lists(PIECES, max_size=12).map("".join),
-)
-def test_random_hostile_steps_get_a_verdict(everyone: Panel, steps: list[str], original: str) -> None:
-    asked = [(PROBLEM, tuple(steps), known, step) for step in steps for known in (None, original)]
-    for found in everyone.judge_members_many(asked):
         for verdict in found.values():
             assert not verdict.reason.endswith((":raised", ":bad_verdict")), verdict
             assert verdict.reason != "sandbox:died", verdict

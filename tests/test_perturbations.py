@@ -214,12 +214,6 @@ def test_taxonomy_is_consistent() -> None:
         assert all(kind.generators(style) for style in kind.computable)
 
 
-def test_same_seed_same_text() -> None:
-    step = "He has 14 * 25 = <<14*25=350>>350 pens."
-    made = [perturb(PROBLEM, (), step, random.Random(3)) for _ in range(2)]
-    assert made[0] == made[1] is not None
-
-
 def test_later_mentions_follow_the_result() -> None:
     made = perturb(
         PROBLEM, (), "14 * 25 = 350 pens, and 350 is a lot.", random.Random(0), kinds=("off_by_one",)

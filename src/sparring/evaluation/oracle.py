@@ -35,7 +35,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 from rich.console import Console
@@ -267,8 +267,7 @@ def _alarm_rows(found: Sequence[Judged]) -> list[tuple[str, ...]]:
 # --- cases -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """A labelled step.
 
     Attributes:
@@ -483,8 +482,7 @@ def _cases(
 # --- judging, with a journal -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """A case with the verdict of every judge that had a say, by the judge's name."""
 
     case: Case

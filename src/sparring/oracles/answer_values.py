@@ -14,40 +14,37 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sparring.oracles.amounts import Amount, amount, compound, expression, repeating_decimal
 from sparring.oracles.expressions import Node, number, variables
 from sparring.oracles.precise import approximate
 from sparring.oracles.reading import BASE_PREFIXES, SUBSCRIPTS, VULGAR, closing_place
 from sparring.oracles.words import CARDINALS, word_set
+from sparring.traces.answers import MATHS, bare
 from sparring.traces.boxed import boxes
 
 MAX_CHARACTERS = 400
 _MAX_ITEMS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """An option of a multiple choice: its capital letter, and the option's text where it is repeated."""
 
     letter: str
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(NamedTuple):
     """Words without a number: lower case, without articles and punctuation."""
 
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(NamedTuple):
     """A time of day: minutes after twelve, the half of the day (None: not said), and whether 24 hours are counted."""
 
     minutes: int
@@ -55,15 +52,13 @@ class Clock:
     of_24: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ratio:
+class Ratio(NamedTuple):
     """Numbers with colons between."""
 
     parts: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(NamedTuple):
     """Several answers: ``{…}`` set, ``(…)`` or ``<…>`` tuple, ``[…]`` bracket, or a bare list."""
 
     kind: Literal["set", "tuple", "bracket", "list"]
@@ -73,8 +68,7 @@ class Items:
 End = Node | Literal["-inf", "inf"]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """An interval: ends, and whether they belong to it."""
 
     low: End
@@ -83,39 +77,34 @@ class Piece:
     high_closed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """A union of intervals in order, and the variable that an inequality names."""
 
     variable: str | None
     pieces: tuple[Piece, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """A value given to a name: ``x = 5``, ``f(x) = x^2``, ``Area = 12``."""
 
     name: str
     value: tuple[Answer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Equation:
+class Equation(NamedTuple):
     """Two sides that are equal for some values of the variables."""
 
     left: Node
     right: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Matrix:
+class Matrix(NamedTuple):
     """Rows of expressions."""
 
     rows: tuple[tuple[Node, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Digits:
+class Digits(NamedTuple):
     """A number written in a base."""
 
     sign: int
@@ -181,10 +170,6 @@ _GAP = r"(?:(?<!\\)\\[,!;:> ]|\{\s*,\s*\}|,\s*\\!|\\,|\u2009|\\thinspace\s?|~)"
 _THOUSANDS = re.compile(rf"(?<![\d.])(\d{{1,3}})((?:{_GAP}+\s*\d{{3}})+)(?!\d)")
 _COMMA_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,]|\.\d*,)")
 _SPACES = re.compile(r"(?:(?<!\\)\\[,!;:> ]|\\q?quad(?![A-Za-z])|\\thinspace|\\enspace|~|\s|\u2009)+")
-_MATHS = re.compile(
-    r"(?<![\\$])\$(?![\s$])((?:[^$\\]|\\.)*?)(?<![\s\\])\$(?!\d)|\\\((.*?)\\\)|\\\[(.*?)\\\]|\$\$(.*?)\$\$",
-    re.S,
-)
 _EMPHASIS = re.compile(r"(?<![\w*])(\*\*|__|\*|`)(?=\S)(.+?)(?<=\S)\1(?![\w*])")
 _LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|then|and|we get|we have|this is|that is|that's|it is|it's|i think|it equals),?\s+)*"
@@ -228,7 +213,7 @@ def undress(text: str) -> str:
         ) - outer.end():
             text = text[outer.end() : -1].strip()
         text = _EMPHASIS.sub(r"\2", text.strip())
-        text = _MATHS.sub(lambda match: f" {next(filter(None, match.groups()), '')} ", text).strip()
+        text = MATHS.sub(lambda match: f" {next(filter(None, match.groups()), '')} ", text).strip()
         if text == before:
             break
     for _ in range(3):
@@ -263,22 +248,15 @@ def _plain_signs(text: str) -> str:
 
 
 def _clean_ends(text: str) -> str:
-    text = text.strip()
-    while True:
+    before = None
+    while text != before:
         before = text
-        text = text.strip("*_`\"' \n").rstrip(",;:").removesuffix("\\\\").strip()
-        if (
-            text.endswith(".")
-            and not text.endswith("..")
-            and not re.search(r"(?<![A-Za-z])[ap]\.m\.$", text, re.I)
-        ):
-            text = text[:-1]
+        text = bare(text).strip("' \n").removesuffix("\\\\").strip()
         if re.search(r"[a-z]{2}!+$", text):
             text = text.rstrip("!")
         if text[:1] == "{" and text[-1:] == "}" and closing_place(text) == len(text) - 1:
             text = text[1:-1]
-        if text == before:
-            return text
+    return text
 
 
 # --- readings ---

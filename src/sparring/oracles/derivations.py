@@ -36,8 +36,7 @@ RECENT = 1  # steps back from which an equation is taken up without being named
 _DIRECTIONS = {"<": -1, "<=": -1, ">": 1, ">=": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """An equation: both sides, ``left - right`` as a polynomial where it is one, its step and its unit."""
 
     left: Node

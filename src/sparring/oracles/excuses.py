@@ -235,6 +235,11 @@ def rounding_excuse(
     return None
 
 
+def usual_error(value: Fraction) -> Fraction:
+    """Return how far a rounded decimal may be from a value that no decimal writes exactly: half a hundredth, or 1 %."""
+    return Fraction(0) if decimal_places(value) is not None else min(Fraction(1, 200), abs(value) / 100)
+
+
 def is_rounding(digits: str, unit: Fraction, error: Fraction, value: Fraction) -> bool:
     """Whether digits as written are a value, rounded at the last of them (worth `unit`) or at any that zeros end in.
 

@@ -16,9 +16,8 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import AfterValidator
 
@@ -48,8 +47,7 @@ _TRUTHS = frozenset(get_args(Truth))
 _OWN = re.compile(r"(?P<place>.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?::(?P<name>[A-Za-z_]\w*))?")
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A loaded member: its name and its function, which takes the original before the step where it `compares`."""
 
     name: str
@@ -62,8 +60,7 @@ class Member:
         return self.name in MEMBERS or getattr(self.judge, "__globals__", {}).get("CONFINED") is True
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What a panel is asked: is `step` right after `prefix`, where known in place of the correct step `original`?"""
 
     problem: Problem

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sparring.oracles import perturbations_latex as latex
 from sparring.oracles import perturbations_text as text
@@ -25,8 +24,7 @@ BOTH: tuple[Style, ...] = ("text", "latex")
 NEITHER: tuple[Style, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Perturbation:
+class Perturbation(NamedTuple):
     """One kind of error of the taxonomy; called to make it.
 
     Attributes:

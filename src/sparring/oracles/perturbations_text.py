@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -73,8 +72,7 @@ _WRITTEN_OPERATOR = re.compile(r"[-+*/×÷·−x]|times|plus|minus|\\(?:times|cd
 # --- calculation sites ---
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """All the places of a step that write one calculation and its result.
 
     Attributes:
@@ -463,7 +461,7 @@ def _contradicted(earlier: str, rng: random.Random) -> str | None:
     visible = [
         token for token in site.results if not any(start <= token.start < end for start, end in annotations)
     ]
-    begin, value = site.expressions[0][0].start, slipped(site.value, site.places, rng)
+    begin, value = site.expressions[0][0].start, slipped(site.value, site.results[0].places, rng)
     if not visible or begin > visible[0].start or value is None:
         return None
     first = visible[0].start

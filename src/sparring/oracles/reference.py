@@ -20,13 +20,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import zip_longest
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sparring.oracles.arithmetic import Check, check_equations, judge_text
 from sparring.oracles.equations import ANNOTATION, read_step
+from sparring.oracles.excuses import usual_error
 from sparring.oracles.expressions import Node, Order, calculation
 from sparring.oracles.reading import COMPARISONS, Token, TooLargeError, UnreadableError, kept, tokenize
 from sparring.oracles.units import unit_of
@@ -93,6 +93,8 @@ def judge_against(problem: Problem, prefix: Sequence[str], original: str, step: 
             return Verdict("undecided", "reference:same_result")
         if verdict.truth != "correct":
             return verdict
+        if _rounds_further(old, new):
+            return Verdict("undecided", "reference:rounded_further")
         doubt = _doubt_about(old, new, (problem.question, *prefix), (original, step), problem.answer)
         if doubt is None and judged.reason in _DOUBTFUL_UNITS and judge_text(original).truth == "correct":
             return Verdict("undecided", "reference:other_unit", judged.detail, judged.span)
@@ -141,8 +143,7 @@ def _same_annotations(original: str, step: str) -> bool:
 Formula = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Canonical:
+class Canonical(NamedTuple):
     """A calculation up to the order of terms and factors.
 
     Attributes:
@@ -160,8 +161,7 @@ class Canonical:
         return self.parts[0] if len(self.parts) == 1 else f"{self.kind}({','.join(self.parts)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A calculation and its result as a text claims them.
 
     Attributes:
@@ -170,6 +170,7 @@ class Claim:
         operands: the numbers of the left side, sorted.
         result: its value: the exact one of the left side where the right side is that, correctly rounded.
         shown: the right side's value as written.
+        error: how far a rounded right side is from the exact result, 0 elsewhere.
         span: characters of the equation.
     """
 
@@ -178,11 +179,11 @@ class Claim:
     operands: tuple[Fraction, ...]
     result: Fraction
     shown: Fraction
+    error: Fraction
     span: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What the reference oracle compares of a step, everything in order.
 
     Attributes:
@@ -227,17 +228,14 @@ def read(step: str) -> Reading:
     units = Counter(unit[0] for word in all_words if (unit := unit_of(word)) is not None)
     units["dollar"] += sum(token.dollars for token in tokens)
     units = +units
-    spans = iter(sorted(claim.span for claim in claims))
-    span = next(spans, None)
+    spans = [claim.span for claim in claims]
     numbers: list[Fraction] = []
     loose: list[tuple[Fraction, int]] = []
     percents = 0
     for token, number, percent in _amounts(tokens):
         percents += percent
         numbers.append(number)
-        while span is not None and span[1] <= token.start:
-            span = next(spans, None)
-        if span is None or token.start < span[0]:
+        if not _is_inside(token.start, spans):
             loose.append((number, token.start))
     return Reading(
         claims,
@@ -247,7 +245,7 @@ def read(step: str) -> Reading:
         tuple(place for _, place in loose),
         percents,
         units,
-        _formulas_of(tokens, [claim.span for claim in claims]),
+        _formulas_of(tokens, spans),
     )
 
 
@@ -281,8 +279,9 @@ def claims_of(step: str) -> tuple[Claim, ...]:
             continue
         if any(claim.direct == direct and claim.shown == shown for claim in claims):
             continue
-        numbers = (token.value for token in tokens if token.value is not None)
-        claims.append(Claim(expanded, direct, tuple(sorted(numbers)), result, shown, check.equation.span))
+        operands = tuple(sorted(token.value for token in tokens if token.value is not None))
+        error = abs(result - shown) if check.reason == "rounded" else Fraction(0)
+        claims.append(Claim(expanded, direct, operands, result, shown, error, check.equation.span))
         if len(str(expanded)) <= MAX_WRITTEN_OUT:
             derived.setdefault(shown, expanded)
     return tuple(claims)
@@ -455,6 +454,15 @@ def _compare_claims(old: Reading, new: Reading) -> Verdict:
     if last_old.result != last_new.result:
         return _contradiction(last_old, last_new, old, new)
     return Verdict("undecided", "reference:same_result")
+
+
+def _rounds_further(old: Reading, new: Reading) -> bool:
+    """Whether a result is rounded more coarsely than in the original (whose results are exact where it has them not)."""
+    errors = {claim.result: claim.error for claim in sorted(old.claims, key=lambda claim: claim.error)}
+    return any(
+        claim.error > max(errors.get(claim.result, Fraction(0)), usual_error(claim.result))
+        for claim in new.claims
+    )
 
 
 def _is_used(claim: Claim, reading: Reading) -> bool:

@@ -19,12 +19,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sparring.traces.boxed import Box, boxes
 
 LONGEST = 300
 """Characters of an answer; longer ones are none."""
+MATHS = re.compile(
+    r"(?<![\\$])\$(?![\s$])((?:[^$\\]|\\.)*?)(?<![\s\\])\$(?!\d)|\\\((.*?)\\\)|\\\[(.*?)\\\]|\$\$(.*?)\$\$",
+    re.S,
+)
+"""Mathematics in a text; a dollar sign before a digit closes none."""
 MOST_BOXES = 30
 """Boxes that are joined to one answer."""
 
@@ -76,8 +81,7 @@ _PROSE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """An answer that a text states: its text without dress, the character range it was read from, and whether it is
     mathematics rather than words."""
 
@@ -150,7 +154,7 @@ def _spoken(text: str) -> Iterator[Statement]:
             continue
         yield Statement(value, *match.span(group), group != "said" or _mathematical(value))
     for match in _AS_ANSWER.finditer(text):
-        value = _bare(match["value"].split(" ")[-1])
+        value = bare(match["value"].split(" ")[-1])
         before, after = text[max(0, match.start() - 60) : match.start()], text[match.end() : match.end() + 80]
         if re.search(r"\d", value) and not _unasserted(before, after):
             yield Statement(value, *match.span("value"))
@@ -187,7 +191,7 @@ def _value(text: str, kind: str) -> str | None:
             r"\s*(?:\\%|%|(?:[a-zμΩ°]\S*?|[A-Z])(?:[ /-][a-z]+){0,3})(?=[*_]*(?:[.,;!]|\s*$))", rest
         )
         unit = "" if behind is None or _CLAUSE.match(behind[0]) else behind[0]
-        return _bare(next(filter(None, display.groups())) + unit)
+        return bare(next(filter(None, display.groups())) + unit)
     text = text.split("\n")[0] if kind != "line" or not text.startswith("\n") else text.strip()
     return _cut(text)
 
@@ -197,10 +201,10 @@ def _cut(text: str) -> str | None:
         end = pattern.search(text, 1)
         if end is not None:
             text = text[: end.start()]
-    return _bare(text) or None
+    return bare(text) or None
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     """Return an answer without signs of mathematics and markdown around it, and without a full stop."""
     while True:
         before = text
@@ -229,17 +233,12 @@ _NUMBER = re.compile(
     r"(?P<word>\s?(?:[AaPp]\.?[Mm]\b\.?|(?:hundred|thousand|million|billion|trillion|dozen)\b)|\s?\\?%|\s?percent\b)?"
     r"|(?P<vulgar>[-−]?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])"
 )
-_MATHS = re.compile(
-    r"(?<![\\$])\$(?![\s$])([^$\n]*[^$\s\\])\$(?!\d)|\\\((.*?)\\\)|\\\[(.*?)\\\]|\$\$(.*?)\$\$", re.S
-)
-
-
 def _last_number(steps: Sequence[str]) -> str | None:
     step = next((step for step in reversed(steps) if re.search(r"[\d½⅓⅔¼¾]", step)), "")
     line = next((line for line in reversed(step.splitlines()) if re.search(r"[\d½⅓⅔¼¾]", line)), "")[-4000:]
     line = re.sub(r"(?<=\w)\s*\([^()]*[A-Za-z]{2}[^()]*\)(?=\W*$)", "", line)  # left (3 red, 2 green)
     line = re.sub(r"(?<=\d)(\s?(?:sq )?[A-Za-z]{1,3})\^\{?[23]\}?(?![\w{])", r"\1", line)  # units: 18 m^2
-    maths = [match for match in _MATHS.finditer(line) if re.search(r"\d", match[0])]
+    maths = [match for match in MATHS.finditer(line) if re.search(r"\d", match[0])]
     numbers = list(_NUMBER.finditer(line))
     if not numbers:
         return None
@@ -256,7 +255,7 @@ def _last_number(steps: Sequence[str]) -> str | None:
 def _result(formula: str) -> str | None:
     """Return what a formula ends with: all of it, or what follows its last relation."""
     result = re.split(r"=|\\approx|≈|\\Rightarrow|\\implies", formula)[-1].strip().rstrip(".,;")
-    return _bare(result) or None if re.search(r"\d", result) and len(result) <= LONGEST else None
+    return bare(result) or None if re.search(r"\d", result) and len(result) <= LONGEST else None
 
 
 def _stands_alone(line: str, number: re.Match[str]) -> bool:

@@ -10,7 +10,7 @@ Not here: which box is the answer (`answers.py`), whether two answers are equal 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TOKEN = re.compile(
     r"\\[\\{}]|(?<=\\)f?box(?:ed)?(?:\s*(?P<box>\{)|\s*(?P<number>-?(?:\\?\$)?\d[\d,]*(?:\.\d+)?%?)"
@@ -18,8 +18,7 @@ _TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     r"""One ``\boxed{…}`` or ``\fbox{…}``: character range, and the text between its braces."""
 
     start: int
