@@ -40,28 +40,14 @@ MEMBERS = "members=[arithmetic, reference]"
 
 
 def processbench_record(name: str, steps: list[str], label: int) -> dict[str, Any]:
-    return {
-        "id": name,
-        "generator": "nobody",
-        "problem": f"Problem {name}.",
-        "steps": steps,
-        "final_answer_correct": label < 0,
-        "label": label,
-    }
+    record = {"id": name, "generator": "nobody", "problem": f"Problem {name}.", "steps": steps}
+    return record | {"final_answer_correct": label < 0, "label": label}
 
 
 def prmbench_record(original: list[str], modified: list[str], wrong: list[int], kind: str) -> dict[str, Any]:
-    question = "How many pens?"
-    return {
-        "idx": kind,
-        "original_question": question,
-        "modified_question": question,
-        "original_process": original,
-        "modified_process": modified,
-        "error_steps": wrong,
-        "classification": kind,
-        "reason": "made so",
-    }
+    questions = dict.fromkeys(("original_question", "modified_question"), "How many pens?")
+    record = {"idx": kind, "classification": kind, "reason": "made so", "error_steps": wrong}
+    return questions | record | {"original_process": original, "modified_process": modified}
 
 
 def jsonl(path: Path, *records: dict[str, Any]) -> Path:

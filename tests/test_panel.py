@@ -47,121 +47,48 @@ def undecided(reason: str) -> Verdict:
 NOTHING = {name: undecided(f"{name}:nothing_to_check") for name in MEMBERS}
 
 
+ALONE = [
+    # wrong
+    ({"arithmetic": wrong("arithmetic:wrong_result")}, "wrong", "arithmetic:wrong_result"),
+    ({"preconditions": wrong("preconditions:x"), "algebra": wrong("algebra:y")}, "wrong", "algebra:y"),
+    ({"own.py:judge": wrong("own:x"), "logic": wrong("logic:y")}, "wrong", "logic:y"),
+    ({"quantities": wrong("quantities:x"), "arithmetic": correct("a:b")}, "wrong", "quantities:x"),
+    ({"arithmetic": undecided("sandbox:timeout"), "algebra": wrong("algebra:y")}, "wrong", "algebra:y"),
+    # conflict
+    ({"arithmetic": wrong("arithmetic:x"), "algebra": correct("algebra:y")}, "undecided", CONFLICT),
+    ({"arithmetic": wrong("arithmetic:x", None), "algebra": correct("algebra:y")}, "undecided", CONFLICT),
+    ({"arithmetic": wrong("a:x", (0, 5)), "algebra": correct("algebra:y", (5, 9))}, "wrong", "a:x"),
+    ({"arithmetic": wrong("a:x"), "algebra": correct("b:y"), "quantities": wrong("q:z")}, "wrong", "q:z"),
+    # correct
+    ({"arithmetic": correct("arithmetic:a")}, "correct", "arithmetic:a"),
+    ({"arithmetic": undecided("arithmetic:not_numeric"), "algebra": correct("b:a")}, "correct", "b:a"),
+    ({"arithmetic": correct("a:a"), "algebra": undecided("algebra:unread")}, "correct", "a:a"),
+    ({"arithmetic": correct("a:a"), "quantities": undecided("quantities:numbers_founded")}, "correct", "a:a"),
+    ({"arithmetic": undecided("arithmetic:not_numeric"), "answer": correct("answer:a")}, "undecided",
+     "arithmetic:not_numeric"),
+    ({"arithmetic": correct("a:a"), "quantities": undecided("quantities:unknown")}, "undecided",
+     "quantities:unknown"),
+    ({"arithmetic": correct("a:a"), "logic": undecided("sandbox:died")}, "undecided", "sandbox:died"),
+    ({"quantities": correct("quantities:a"), "preconditions": correct("preconditions:b")}, "undecided",
+     "arithmetic:nothing_to_check"),
+    ({}, "undecided", "arithmetic:nothing_to_check"),
+]  # fmt: skip
+BESIDE_THE_ORIGINAL = [
+    ({"reference": wrong("reference:x"), "arithmetic": correct("a:b")}, "wrong", "reference:x"),
+    ({"reference": wrong("reference:x"), "answer": correct("answer:y")}, "undecided", CONFLICT),
+    ({"reference": correct("reference:z"), "logic": wrong("logic:y")}, "undecided", CONFLICT),
+    ({"reference": correct("reference:same_text"), "logic": wrong("l:y")}, "correct", "reference:same_text"),
+    ({"reference": correct("r:z"), "arithmetic": undecided("arithmetic:rounded")}, "correct", "r:z"),
+    ({"reference": undecided("reference:z"), "arithmetic": correct("a:a")}, "undecided", "reference:z"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("said", "compared", "truth", "reason"),
     [
-        # wrong
-        ({"arithmetic": wrong("arithmetic:wrong_result")}, False, "wrong", "arithmetic:wrong_result"),
-        (
-            {"preconditions": wrong("preconditions:x"), "algebra": wrong("algebra:y")},
-            False,
-            "wrong",
-            "algebra:y",
-        ),
-        ({"own.py:judge": wrong("own:x"), "logic": wrong("logic:y")}, False, "wrong", "logic:y"),
-        ({"quantities": wrong("quantities:x"), "arithmetic": correct("a:b")}, False, "wrong", "quantities:x"),
-        (
-            {"arithmetic": undecided("sandbox:timeout"), "algebra": wrong("algebra:y")},
-            False,
-            "wrong",
-            "algebra:y",
-        ),
-        ({"reference": wrong("reference:x"), "arithmetic": correct("a:b")}, True, "wrong", "reference:x"),
-        # conflict
-        (
-            {"arithmetic": wrong("arithmetic:x"), "algebra": correct("algebra:y")},
-            False,
-            "undecided",
-            CONFLICT,
-        ),
-        (
-            {"arithmetic": wrong("arithmetic:x", None), "algebra": correct("algebra:y")},
-            False,
-            "undecided",
-            CONFLICT,
-        ),
-        ({"reference": wrong("reference:x"), "answer": correct("answer:y")}, True, "undecided", CONFLICT),
-        ({"reference": correct("reference:z"), "logic": wrong("logic:y")}, True, "undecided", CONFLICT),
-        (
-            {"arithmetic": wrong("arithmetic:x", (0, 5)), "algebra": correct("algebra:y", (5, 9))},
-            False,
-            "wrong",
-            "arithmetic:x",
-        ),
-        (
-            {
-                "arithmetic": wrong("arithmetic:x"),
-                "algebra": correct("algebra:y"),
-                "quantities": wrong("quantities:z"),
-            },
-            False,
-            "wrong",
-            "quantities:z",
-        ),
-        # the original's word
-        (
-            {"reference": correct("reference:same_text"), "logic": wrong("logic:y")},
-            True,
-            "correct",
-            "reference:same_text",
-        ),
-        (
-            {"reference": correct("reference:z"), "arithmetic": undecided("arithmetic:rounded")},
-            True,
-            "correct",
-            "reference:z",
-        ),
-        (
-            {"reference": undecided("reference:z"), "arithmetic": correct("arithmetic:a")},
-            True,
-            "undecided",
-            "reference:z",
-        ),
-        # correct without it
-        ({"arithmetic": correct("arithmetic:a")}, False, "correct", "arithmetic:a"),
-        (
-            {"arithmetic": undecided("arithmetic:not_numeric"), "algebra": correct("algebra:a")},
-            False,
-            "correct",
-            "algebra:a",
-        ),
-        (
-            {"arithmetic": correct("arithmetic:a"), "algebra": undecided("algebra:unread")},
-            False,
-            "correct",
-            "arithmetic:a",
-        ),
-        (
-            {"arithmetic": correct("arithmetic:a"), "quantities": undecided("quantities:numbers_founded")},
-            False,
-            "correct",
-            "arithmetic:a",
-        ),
-        (
-            {"arithmetic": undecided("arithmetic:not_numeric"), "answer": correct("answer:a")},
-            False,
-            "undecided",
-            "arithmetic:not_numeric",
-        ),
-        (
-            {"arithmetic": correct("arithmetic:a"), "quantities": undecided("quantities:unknown")},
-            False,
-            "undecided",
-            "quantities:unknown",
-        ),
-        (
-            {"arithmetic": correct("arithmetic:a"), "logic": undecided("sandbox:died")},
-            False,
-            "undecided",
-            "sandbox:died",
-        ),
-        (
-            {"quantities": correct("quantities:a"), "preconditions": correct("preconditions:b")},
-            False,
-            "undecided",
-            "arithmetic:nothing_to_check",
-        ),
-        ({}, False, "undecided", "arithmetic:nothing_to_check"),
+        (said, compared, *expected)
+        for compared, rows in ((False, ALONE), (True, BESIDE_THE_ORIGINAL))
+        for said, *expected in rows
     ],
 )
 def test_the_rules(said: dict[str, Verdict], compared: bool, truth: str, reason: str) -> None:

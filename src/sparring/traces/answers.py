@@ -233,6 +233,8 @@ _NUMBER = re.compile(
     r"(?P<word>\s?(?:[AaPp]\.?[Mm]\b\.?|(?:hundred|thousand|million|billion|trillion|dozen)\b)|\s?\\?%|\s?percent\b)?"
     r"|(?P<vulgar>[-−]?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])"
 )
+
+
 def _last_number(steps: Sequence[str]) -> str | None:
     step = next((step for step in reversed(steps) if re.search(r"[\d½⅓⅔¼¾]", step)), "")
     line = next((line for line in reversed(step.splitlines()) if re.search(r"[\d½⅓⅔¼¾]", line)), "")[-4000:]
