@@ -186,7 +186,6 @@ _SENTENCE = re.compile(
     r"spent|paid|pays|sold|left):?\s+(?=[-$\d(\\])",
     re.I,
 )
-_COLON_LEAD = re.compile(r"[A-Za-z][A-Za-z' -]{2,40}:\s+(?=[-$\d(\\])")
 _HEDGE = re.compile(
     r"\b(?:not|n't|isn't|if|unless|cannot|can't|never|nor|neither|or|without|except|than)\b", re.I
 )
@@ -232,10 +231,9 @@ def undress(text: str) -> str:
     clause = _CLAUSE.search(text, 1)
     if clause is not None and not re.search(r"\d|\\|=|^\W*(?:or|and)\b(?! so)", clause[0]):
         text = text[: clause.start()]
-    for pattern in (_SENTENCE, _COLON_LEAD):
-        sentence = pattern.match(text)
-        if sentence is not None and not _HEDGE.search(sentence[0]):
-            text = text[sentence.end() :]
+    sentence = _SENTENCE.match(text)
+    if sentence is not None and not _HEDGE.search(sentence[0]):
+        text = text[sentence.end() :]
     return _clean_ends(text)
 
 
@@ -453,18 +451,12 @@ def _listed(text: str, depth: int) -> Items | None:
         return _items("list", both, depth) if len(both) == 2 or named else None
     text = _COMMA_THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
     parts = [part for part in _split(text, _BETWEEN_ITEMS) if part.strip()]
-    return _items("list", parts, depth) if len(parts) > 1 and all(map(_is_item, parts)) else None
+    return _items("list", parts, depth) if len(parts) > 1 else None
 
 
 _BETWEEN_ITEMS = (
     r"\s*(?:[,;](?:\s*(?:and|or)\b)?|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\(?:wedge|vee|land|lor)\b)\s*"
 )
-_ITEM = re.compile(r"\d|\\|^[A-Za-z]$|^\(?[A-Z]\)?$|^[-+A-Za-z]([-+*/^][A-Za-z0-9]+)+$|^[A-Za-z]+$|=")
-
-
-def _is_item(part: str) -> bool:
-    """Whether something between commas is an answer of its own: a sentence is not."""
-    return bool(_ITEM.search(part.strip())) and len(part.split()) <= 12
 
 
 def _expressions(parts: list[str]) -> tuple[Node, ...] | None:
@@ -517,21 +509,15 @@ def _place(end: End) -> float | None:
 
 _FIGURE = r"(\d+(?:\.\d+)?)"
 _SPAN = re.compile(rf"(?:from )?{_FIGURE}\s*(?:-|\bto\b)\s*{_FIGURE}|between {_FIGURE} and {_FIGURE}")
-
-
-def _span(text: str) -> Range | None:
-    """Return "10-20", "10 to 20", "between 10 and 20" as a range: the smaller number first."""
-    match = _SPAN.fullmatch(text)
-    if match is None:
-        return None
-    low, high = (Fraction(figure) for figure in match.groups() if figure)
-    return Range(None, (Piece(number(low), True, number(high), True),)) if low < high else None
+"""``10-20``, ``10 to 20``, ``between 10 and 20``: the smaller number comes first."""
 
 
 def _range(text: str) -> Range | None:
     text = text.strip()
-    if (span := _span(text)) is not None:
-        return span
+    if (span := _SPAN.fullmatch(text)) is not None:
+        low, high = (Fraction(figure) for figure in span.groups() if figure)
+        if low < high:
+            return Range(None, (Piece(number(low), True, number(high), True),))
     if re.fullmatch(
         r"(?:all )?(?:the )?real numbers?|\\mathbb\{R\}|all reals|(?:[a-z] \\in )?\\mathbb\{R\}", text, re.I
     ):
