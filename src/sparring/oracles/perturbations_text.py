@@ -137,8 +137,11 @@ def _site_of(group: Sequence[Check], visible: Sequence[Token]) -> Site | None:
     for token in visible:
         if token.start >= end and token.kind == "number" and token.value == value:
             results[token.start] = token
-    written, shown = (tuple(found[start] for start in sorted(found)) for found in (expressions, results))
-    return Site(written, shown, value)
+    return Site(
+        tuple(expressions[start] for start in sorted(expressions)),
+        tuple(results[start] for start in sorted(results)),
+        value,
+    )
 
 
 def recomputed(place: Place, site: Site, change: ExpressionChange, negative: bool = False) -> str | None:
