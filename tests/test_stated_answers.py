@@ -21,7 +21,7 @@ STATED = [
     ("We meet at 10:30", "10:30"), ("about 1.0e6", "1.0e6"), ("there are 1 million", "1 million"),
     ("It costs $1,200.50 in all.", "$1,200.50"), ("That is 25%", "25%"), ("so we get x^2", None),
     ("She has 3 + 4 = 7 apples", "7"), ("no idea", None), ("", None),
-    ("The answer is $\\frac{1}{2}$.", "\\frac{1}{2}"), ("The answer is blue.", "blue"),
+    ("The answer is $\\frac{1}{2}$.", "\\frac{1}{2}"), ("The answer is blue.", "blue"), ("The answer is \\(\\).", None),
     ("The final answer is\n\\[ 29 \\]\nThanks", "29"), ("Therefore the answer is: $x+1$.", "x+1"),
     ("The answer is not 42. It is 43.", "43"), ("If the answer is 42 then fine. We got 41.", "41"),
     ("so $x = \\frac{1}{2}$.", "\\frac{1}{2}"), ("x=\\boxed{3} or x=\\boxed{4}", "3, 4"), ("The answer is B.", "B"),

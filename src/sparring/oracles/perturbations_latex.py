@@ -27,17 +27,11 @@ from sparring.oracles.perturbations_text import (
     value_of,
 )
 from sparring.oracles.reading import Token
+from sparring.traces.answers import MATHS
 
 Span = tuple[int, int]
 MAX_CHARACTERS = 4000
 
-# A dollar sign opens mathematics before a character that is no space, and closes it after one and before no
-# digit: "$5 and $6" holds none.
-_FORMULA = re.compile(
-    r"\$\$(?P<display>[^$]+)\$\$|(?<![\\$])\$(?P<inline>[^\s$](?:[^$]*[^\s$\\])?)\$(?!\d)"
-    r"|\\\((?P<round>.+?)\\\)|\\\[(?P<square>.+?)\\\]",
-    re.DOTALL,
-)
 _RELATION = re.compile(r"\\(?:leq?|geq?|leqslant|geqslant|lt|gt)(?![A-Za-z])|[<>=]")
 _OPPOSITE = {
     "<": ">", ">": "<", r"\le": ">", r"\leq": ">", r"\leqslant": ">", r"\ge": "<", r"\geq": "<",
@@ -76,7 +70,7 @@ def formulas(step: str) -> list[Span]:
     """Return the character ranges of the formulas of a step, without their delimiters."""
     if len(step) > MAX_CHARACTERS:
         return []
-    return [match.span(match.lastgroup or 0) for match in _FORMULA.finditer(step)]
+    return [match.span(match.lastindex or 0) for match in MATHS.finditer(step)]
 
 
 def _claims(step: str) -> list[Span]:

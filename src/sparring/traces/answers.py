@@ -180,9 +180,7 @@ def _value(text: str, kind: str) -> str | None:
     found = boxes(text)
     if found and found[0].start < 20:
         return found[0].content.strip() or None
-    display = re.match(
-        r"(?:\\\[|\$\$)(.*?)(?:\\\]|\$\$)|\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)|\\\((.*?)\\\)", text, re.S
-    )
+    display = MATHS.match(text)
     if display is not None:
         rest = text[display.end() :].split("\n")[0]
         if re.match(r"\s*(?:,\s*(?:and|or)?|and|or)\s*(?:\$|\\\()", rest):  # several formulas
@@ -191,7 +189,7 @@ def _value(text: str, kind: str) -> str | None:
             r"\s*(?:\\%|%|(?:[a-zμΩ°]\S*?|[A-Z])(?:[ /-][a-z]+){0,3})(?=[*_]*(?:[.,;!]|\s*$))", rest
         )
         unit = "" if behind is None or _CLAUSE.match(behind[0]) else behind[0]
-        return bare(next(filter(None, display.groups())) + unit)
+        return bare(next(filter(None, display.groups()), "") + unit) or None
     text = text.split("\n")[0] if kind != "line" or not text.startswith("\n") else text.strip()
     return _cut(text)
 
