@@ -7,7 +7,7 @@ Contract, in this order:
 2. The last statement counts, wherever it stands and whatever text follows: a box, ``####``, ``Answer: …``, ``A: …``,
    "the answer is …", "… is the answer". Boxes joined by commas, "and" or "or" are one answer. A statement in a question,
    a condition or a denial is none. Words ("the answer is blue") count only where nothing mathematical is stated.
-3. Without a statement, and with `last_number`, the last number of the last step that has one: as a whole (``1/2``,
+3. Without a statement, and with `last_number`, the last number of the last line that has one: as a whole (``1/2``,
    ``3 1/2``, ``10:30``, ``1.0e6``, ``1 million``, ``$1,200.50``), or, where only a part of something could be read
    (``10-15``, ``x^2``), none. Of a formula it is what follows the last ``=``.
 
@@ -98,12 +98,11 @@ def stated_answer(steps: Sequence[str] | str, *, last_number: bool = True) -> st
         steps: of the solution, or its text.
         last_number: where no answer is stated, take the last number.
     """
-    steps = [steps] if isinstance(steps, str) else list(steps)
-    text = _own_part("\n".join(steps))
+    text = _own_part(steps if isinstance(steps, str) else "\n".join(steps))
     statement = last_statement(text)
     answer = None if statement is None else statement.answer
     if answer is None and last_number:
-        answer = _last_number(_kept(steps, len(text)))
+        answer = _last_number(text)
     return answer if answer is not None and 0 < len(answer) <= LONGEST else None
 
 
@@ -120,14 +119,6 @@ def _own_part(text: str) -> str:
         if re.search(r"\d|\\boxed", text[: mark.start()]):
             return text[: mark.start()]
     return text
-
-
-def _kept(steps: Sequence[str], length: int) -> list[str]:
-    kept: list[str] = []
-    for step in steps:
-        kept.append(step[: max(0, length)])
-        length -= len(step) + 1
-    return kept
 
 
 # --- statements ---
@@ -233,9 +224,8 @@ _NUMBER = re.compile(
 )
 
 
-def _last_number(steps: Sequence[str]) -> str | None:
-    step = next((step for step in reversed(steps) if re.search(r"[\d½⅓⅔¼¾]", step)), "")
-    line = next((line for line in reversed(step.splitlines()) if re.search(r"[\d½⅓⅔¼¾]", line)), "")[-4000:]
+def _last_number(text: str) -> str | None:
+    line = next((line for line in reversed(text.splitlines()) if re.search(r"[\d½⅓⅔¼¾]", line)), "")[-4000:]
     line = re.sub(r"(?<=\w)\s*\([^()]*[A-Za-z]{2}[^()]*\)(?=\W*$)", "", line)  # left (3 red, 2 green)
     line = re.sub(r"(?<=\d)(\s?(?:sq )?[A-Za-z]{1,3})\^\{?[23]\}?(?![\w{])", r"\1", line)  # units: 18 m^2
     maths = [match for match in MATHS.finditer(line) if re.search(r"\d", match[0])]
