@@ -408,9 +408,7 @@ def _bracketed(text: str, depth: int) -> Items | None:
             inside = text[len(opening) : len(text) - len(closing)]
             break
     else:
-        if not (text[:1] == "{" and text[-1:] == "}" and "," in text):
-            return None
-        kind, inside = "set", text[1:-1]
+        return None
     if opening in "([" and closing_place(text) != len(text) - 1:
         return None
     if kind == "set" and re.search(r"\\mid|(?<!\|)\|(?!.*\|)|\\vert|:", inside):

@@ -137,10 +137,7 @@ def _same_named(one: Named, other: Answer) -> bool | None:
     if len(one.name) == len(other.name) == 1:
         return False
     same = _any(one.value, other.value)
-    alike = (
-        one.name.lower()[:1] == other.name.lower()[:1] or one.name.split("(")[0] == other.name.split("(")[0]
-    )
-    return same if same is not True or alike else None
+    return same if same is not True or one.name.lower()[:1] == other.name.lower()[:1] else None
 
 
 def _same_choices(one: Choice, other: Answer) -> bool | None:

@@ -61,8 +61,8 @@ def _operand(confused: text.Confusion) -> tuple[Generator, Generator]:
 
 
 _OTHER_OPERATIONS = {"+": "-*", "-": "+/", "*": "+/", "/": "*-"}
-_KINDS = tuple(
-    Perturbation(*row)
+PERTURBATIONS: dict[str, Perturbation] = {
+    row[1]: Perturbation(*row)
     for row in (
         ("arithmetic slip", "arithmetic_slip", BOTH, *_result(text.slipped)),
         ("arithmetic slip", "digit_swap", BOTH, *_result(text.digits_swapped)),
@@ -87,8 +87,7 @@ _KINDS = tuple(
         ("dropped case", "dropped_case", NEITHER, None, latex.dropped_case),
         ("unjustified theorem", "false_law", NEITHER, None, latex.false_law),
     )
-)  # fmt: skip
-PERTURBATIONS: dict[str, Perturbation] = {kind.name: kind for kind in _KINDS}
+}  # fmt: skip
 
 
 def style_of(step: str) -> Style:
@@ -116,7 +115,8 @@ def perturb(
         KeyError: an unknown kind.
     """
     style = style_of(step)
-    names = [kind.name for kind in _KINDS if style in kind.computable] if kinds is None else list(kinds)
+    computable = (name for name, kind in PERTURBATIONS.items() if style in kind.computable)
+    names = list(computable if kinds is None else kinds)
     rng.shuffle(names)
     for name in names:
         made = PERTURBATIONS[name](problem, prefix, step, rng)

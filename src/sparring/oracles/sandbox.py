@@ -3,27 +3,25 @@
 Contract: `Sandbox.verdicts` returns one verdict per question and member, whatever the members do. An evaluation (one
 member on one step) that overruns its time is ``undecided`` with the reason ``sandbox:timeout``, one that lacks memory
 with ``sandbox:memory``, one that takes its worker down with ``sandbox:died``; only the guilty evaluation, the others
-are done by a fresh worker. There is no number of dead workers at which it gives up. What it refuses is a worker that
-cannot start.
+are done by a fresh worker, however many have died. What it refuses is a worker that cannot start.
 
 Workers are fresh interpreters (no fork, no torch, few environment variables, a fixed hash seed), start when they are
 needed, are shared by all threads, and end with the sandbox or with the process that made it, even if that is killed,
-together with what members started. A process made by fork gets workers of its own. POSIX only; the memory limit needs
-Linux. Own code, because the process pools of Python and of pebble import the main script (and with it torch) into every
-worker, hand it all environment variables, pickle what it returns, and leave alive what it started.
+together with what members started. A process made by fork gets workers of its own. POSIX only. Own code, because the
+process pools of Python and of pebble import the main script (and with it torch) into every worker, hand it all
+environment variables, pickle what it returns, and leave alive what it started.
 
-Between the two: JSON lines over pipes, never pickle. First comes ``{"members": [...], "seconds": s, "megabytes": m}``,
-answered by ``{"ready": true}`` or ``{"error": text}``. Then each line is a chunk of jobs, ``[[number, [member index,
-...], [question, answer, prefix, original, step]], ...]``, answered by ``[number, [verdict, ...]]`` per job and ``true``
-at the chunk's end, or ``false`` where the worker then leaves, to be replaced. The slate, 24 bytes of shared memory,
-always says which member is at which job since when, so that whoever finds the worker dead or stuck knows what it was
-doing. A worker limits itself: address space on top of what the imports took (RLIMIT_AS; the kernel enforces it on
-Linux), and processor time per evaluation (RLIMIT_CPU, whole seconds), in case nobody is left to watch the clock.
+Between the two are JSON lines over pipes, never pickle: ``{"members": [...], "seconds": s, "megabytes": m}``, answered by
+``{"ready": true}`` or ``{"error": text}``; then chunks of jobs, ``[[number, [member index, ...], [question, answer,
+prefix, original, step]], ...]``, answered by ``[number, [verdict, ...]]`` per job and ``true`` at the chunk's end, or
+``false`` where the worker then leaves, to be replaced. The slate, 24 bytes of shared memory, always says which member is
+at which job since when, so that whoever finds the worker dead or stuck knows what it was doing. A worker limits itself:
+address space on top of what the imports took (RLIMIT_AS; enforced on Linux), and processor time per evaluation
+(RLIMIT_CPU, whole seconds), in case nobody is left to watch the clock.
 
 Before it meets text a worker gives up network, writing, most reading, and other processes (`confinement.py`), where the
-kernel lets it: what text makes a library do stays in the worker. A member of a user's own may need them (a compiler, a
-prover, a server): with one in the panel nothing is given up unless its file says ``CONFINED = True``. Not protected
-against: members that mean harm; they are trusted code. On systems other than Linux nothing is given up.
+kernel lets it. A member of a user's own may need them (a compiler, a prover, a server): with one in the panel nothing is
+given up unless its file says ``CONFINED = True``. Not protected against: members that mean harm; they are trusted code.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,7 +51,7 @@ from sparring.errors import SettingsError, SparringError
 from sparring.oracles.confinement import confine
 from sparring.oracles.members import Member, Question, ask, load_member, short_name
 from sparring.traces.records import Problem
-from sparring.traces.verdict import Truth, Verdict
+from sparring.traces.verdict import Verdict
 
 try:
     import resource
@@ -254,11 +252,7 @@ class _Worker:
             SettingsError: a member cannot be loaded.
         """
         began = time.monotonic()
-        self._send(
-            json.dumps(
-                {"members": members, "megabytes": self._limits.megabytes} | {"seconds": self._limits.seconds}
-            )
-        )
+        self._send(json.dumps({"members": members} | asdict(self._limits)))
         for message in self._messages(lambda: time.monotonic() - began > START_SECONDS):
             if "error" in message:
                 raise SettingsError(message["error"])
@@ -273,7 +267,8 @@ class _Worker:
             if isinstance(message, bool):
                 self.usable = message
                 return
-            yield message[0], [_verdict(*fields) for fields in message[1]]
+            number, verdicts = message
+            yield number, [Verdict(*said, span and tuple(span)) for *said, span in verdicts]
 
     def _send(self, line: str) -> None:
         """Write a line; that a worker is no more is noticed when it is read from."""
@@ -329,10 +324,6 @@ class _Worker:
         end_group(self._process)
         for end in (self._requests, self._answers, self._slate):
             end.close()
-
-
-def _verdict(truth: Truth, reason: str, detail: str, span: Sequence[int] | None) -> Verdict:
-    return Verdict(truth, reason, detail, None if span is None else (span[0], span[1]))
 
 
 def _start(slate: int) -> subprocess.Popen[bytes]:
@@ -395,11 +386,8 @@ def serve(slate: int, parent: int) -> None:
         if all(
             member.confined for member in members
         ):  # what they import and read while loaded is done by now
-            confine(
-                Path(place).parent
-                for name in setup["members"]
-                if (place := name.rpartition(":")[0]).endswith(".py")
-            )
+            places = (Path(name.rpartition(":")[0]) for name in setup["members"])
+            confine(place.parent for place in places if place.suffix == ".py")
         outgoing.write(b'{"ready": true}\n')
         outgoing.flush()
         os.dup2(silence.fileno(), 2)
