@@ -24,7 +24,7 @@ from sparring.oracles.expressions import Node, number, variables
 from sparring.oracles.precise import approximate
 from sparring.oracles.reading import BASE_PREFIXES, SUBSCRIPTS, VULGAR, closing_place
 from sparring.oracles.words import CARDINALS, word_set
-from sparring.traces.answers import MATHS, bare
+from sparring.traces.answers import MATHS, OPENING, bare
 from sparring.traces.boxed import boxes
 
 MAX_CHARACTERS = 400
@@ -171,16 +171,6 @@ _THOUSANDS = re.compile(rf"(?<![\d.])(\d{{1,3}})((?:{_GAP}+\s*\d{{3}})+)(?!\d)")
 _COMMA_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,]|\.\d*,)")
 _SPACES = re.compile(r"(?:(?<!\\)\\[,!;:> ]|\\q?quad(?![A-Za-z])|\\thinspace|\\enspace|~|\s|\u2009)+")
 _EMPHASIS = re.compile(r"(?<![\w*])(\*\*|__|\*|`)(?=\S)(.+?)(?<=\S)\1(?![\w*])")
-_LEAD = re.compile(
-    r"(?:(?:so|thus|hence|therefore|then|and|we get|we have|this is|that is|that's|it is|it's|i think|it equals),?\s+)*"
-    r"(?:(?:the|my|our)\s+)?(?:(?:final|correct|required|desired)\s+)?(?:(?:answer|result|solution|value|total|sum|option|choice)\s*"
-    r"(?:is|are|was|:|=|equals|would be|comes to)\s*:?\s*)?(?:(?:therefore|thus|hence)\s+)?(?:equal to|=)?\s*",
-    re.I,
-)
-_APPROXIMATELY = re.compile(
-    r"(?:approximately|approx\.?|about|around|roughly|nearly|exactly|precisely|\\approx|\\sim|~|≈)\s*(?=[\d$.\\(-])",
-    re.I,
-)
 _SENTENCE = re.compile(
     r"[A-Za-z][A-Za-z' -]{1,60}?\s(?:is|are|was|were|equals|costs?|needs?|has|have|had|got|gets|earned|earns|"
     r"spent|paid|pays|sold|left):?\s+(?=[-$\d(\\])",
@@ -223,11 +213,8 @@ def undress(text: str) -> str:
     text = _SPACES.sub(lambda match: "\n\n" if match[0].count("\n") > 1 else " ", text).strip()
     text = re.sub(r"\\\$", "$", text)
     text = _clean_ends(text)
-    lead = _LEAD.match(text)
-    if lead is not None and lead.end() < len(text):
-        text = text[lead.end() :]
+    text = OPENING.sub("", text, count=1) or text
     text = re.sub(r"^(?:minus|negative)\s+(?=[\d$\\])", "-", text, flags=re.I)
-    text = text[approximately.end() :] if (approximately := _APPROXIMATELY.match(text)) else text
     clause = _CLAUSE.search(text, 1)
     if clause is not None and not re.search(r"\d|\\|=|^\W*(?:or|and)\b(?! so)", clause[0]):
         text = text[: clause.start()]

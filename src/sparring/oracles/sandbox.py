@@ -268,7 +268,13 @@ class _Worker:
                 self.usable = message
                 return
             number, verdicts = message
-            yield number, [Verdict(*said, span and tuple(span)) for *said, span in verdicts]
+            yield (
+                number,
+                [
+                    Verdict(truth, reason, detail, span and tuple(span))
+                    for truth, reason, detail, span in verdicts
+                ],
+            )
 
     def _send(self, line: str) -> None:
         """Write a line; that a worker is no more is noticed when it is read from."""

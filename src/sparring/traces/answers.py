@@ -50,12 +50,15 @@ _SAID = re.compile(
 _AS_ANSWER = re.compile(
     r"(?<!\S)(?P<value>\S++(?: \S++)?) (?:is|as) (?:the|our|my) (?:final |correct )?answer\b", re.I
 )
-_OPENING = re.compile(
-    r"(?:(?:therefore|thus|hence|then|so|also|indeed|simply|just|clearly|now|that|is|be|equal to|given by|exactly|"
-    r"approximately|about|the (?:final )?answer is|"
-    r"(?:option|choice)(?= \(?[A-Z]\)?(?:\W|$)))[:,]?\s+|[:=,]\s*|[*_]{1,3}(?=\S)\s*)*",
+OPENING = re.compile(
+    r"(?:(?:therefore|thus|hence|then|so|and|also|indeed|simply|just|clearly|now|that|is|be|we get|we have|i think|"
+    r"(?:this|that|it) is|(?:that|it)'s|it equals|equal to|given by|exactly|precisely|approximately|approx\.?|about|around|"
+    r"roughly|nearly|(?:(?:the|my|our) )?(?:(?:final|correct|required|desired) )?"
+    r"(?:answer|result|solution|value|total|sum|option|choice)(?:\s*[:=]| (?:is|are|was|equals|would be|comes to))|"
+    r"(?:option|choice)(?= \(?[A-Z]\)?(?:\W|$)))[:,]?\s+|[:=,]\s*|\\(?:approx|sim)\s*|[*_]{1,3}(?=\S)\s*)*",
     re.I,
 )  # fmt: skip
+"""What may stand before an answer and says nothing of it."""
 _NO_VALUE = re.compile(
     r"(?:not|n't|correct|right|wrong|incorrect|clear|obvious|obviously|as follows|below|above|the same|in|given|found|"
     r"obtained|wanted|unknown|expected|supposed|therefore|a|an|to|that|what|this|it|we|you|i|either|probably|hidden|"
@@ -165,7 +168,7 @@ def _mathematical(value: str) -> bool:
 def _value(text: str, kind: str) -> str | None:
     """Return what a statement states: up to the end of the sentence, without dress."""
     text = text.strip()
-    text = text[_OPENING.match(text).end() :]  # type: ignore[union-attr]
+    text = text[OPENING.match(text).end() :]  # type: ignore[union-attr]
     if not text or (kind == "said" and _NO_VALUE.match(text)):
         return None
     found = boxes(text)
