@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from sparring.oracles import perturbations_latex as latex
 from sparring.oracles import perturbations_text as text
@@ -24,7 +25,8 @@ BOTH: tuple[Style, ...] = ("text", "latex")
 NEITHER: tuple[Style, ...] = ()
 
 
-class Perturbation(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Perturbation:
     """One kind of error of the taxonomy; called to make it.
 
     Attributes:
