@@ -1,4 +1,4 @@
-"""Audit of the panel of oracles and its members on real steps: the numbers of docs/oracle_audit.md.
+"""Audit of the panel of oracles and its members on real steps: the numbers of docs/oracles.md.
 
     python benchmarks/oracle_audit.py --data data
 
@@ -303,7 +303,7 @@ def head(settings: OracleAuditSettings) -> str:
         f"Members: {', '.join(settings.members)}. Percent with 95 % intervals (bootstrap over problems; Wilson\n"
         f"where few of them vary). Seed {settings.seed}; at most {settings.reference_steps} steps of each "
         f"reference file;\neach kind of perturbation tried on {settings.perturbed_steps} steps of each. Commit "
-        f"{source_commit()}; {machine()['processor']}.\nDefinitions: [the audit](../../docs/oracle_audit.md). "
+        f"{source_commit()}; {machine()['processor']}.\nDefinitions: [the audit](../../docs/oracles.md#the-audit). "
         "Made by `python benchmarks/oracle_audit.py`.\n\n"
         "**No set here is fresh.** Rules were read off false alarms in the development halves, and the first rules of\n"
         "arithmetic off all of ProcessBench and GSM8K, before there were halves. Since then held-out false alarms\n"

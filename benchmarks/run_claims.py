@@ -5,7 +5,7 @@
     python benchmarks/run_claims.py --only NAME      of one experiment or claim
     python benchmarks/run_claims.py --list           what would be run, and what it costs
     python benchmarks/run_claims.py --publish        puts the records into benchmarks/results/claims/ and writes the page
-    python benchmarks/run_claims.py --page           claims.json and docs/claims.md from the published records
+    python benchmarks/run_claims.py --page           claims.json, claims.md, docs/claims.md: from the records
 
 Records lie in `runs/claims` and are made once: killed at any moment, the next call does what is missing. Two processes
 of one thread each unless `--jobs` says otherwise. Status 1 if a run failed.
@@ -138,7 +138,8 @@ def publish_page(options: argparse.Namespace) -> None:
             print(f"{file.experiment.name}: {count} records published")
     found = [measured(file, published(options.results, file.experiment.name)) for file in files]
     write_json(found, options.results / "claims.json")
-    write_page(found, options.docs / "claims.md", options.docs / "images" / "claims")
+    images, points = options.docs / "images" / "claims", options.results / "claims.md"
+    write_page(found, options.docs / "claims.md", images, points)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
     python benchmarks/speed.py                   every row that is not measured yet at this commit; at most 12 minutes
     python benchmarks/speed.py --only scoring    one row, measured anew
     python benchmarks/speed.py --quick           few rounds and small cases: does it run?
-    python benchmarks/speed.py --page            tables and docs/speed.md from the records, nothing is measured
+    python benchmarks/speed.py --page            the tables from the records, nothing is measured
 
 Rows stand in `speed_rows/`, each is measured in a process of its own with one thread. Its arms run in turn; a ratio is
 taken within a round, and told as its median over the rounds with the range, for processor time (what counts on a machine
 that others use) and for wall time. What is measured is kept by row in `runs/speed`, so that a killed run goes on; the
-results are `speed.json` and `speed.md`, and the tables of `docs/speed.md`. Rows against trl need an interpreter that has
+results are `speed.json` and `speed.md`. Rows against trl need an interpreter that has
 it (--peer-python), the row `game` git and the commit that it compares with, the row `oracles` GSM8K; a row that cannot be
 measured is left out, and said so.
 """
@@ -28,7 +28,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "speed.md"
 BASE = "cf4eb63"
 """The commit with which the game is compared."""
 ROWS = {
@@ -84,11 +83,7 @@ def main() -> int:
     if not found:
         print("nothing is measured yet", file=sys.stderr)
         return 1
-    publish(
-        found,
-        records if options.quick else options.results,
-        page=not options.quick and options.results == RESULTS,
-    )
+    publish(found, records if options.quick else options.results)
     return 1 if failed else 0
 
 
@@ -187,7 +182,7 @@ def base_tree(records: Path) -> Path | None:
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-def publish(found: dict[str, Any], results: Path, *, page: bool) -> None:
+def publish(found: dict[str, Any], results: Path) -> None:
     """Write the results and their tables."""
     from sparring.files import atomic_write_text
     from sparring.runs import write_metrics
@@ -197,10 +192,8 @@ def publish(found: dict[str, Any], results: Path, *, page: bool) -> None:
     with tempfile.TemporaryDirectory(dir=results) as folder:
         written = write_metrics(Path(folder), metrics, settings=settings, seed=0, extra={"rows": found})
         written.replace(results / "speed.json")
-    atomic_write_text(results / "speed.md", table(found) + "\n")
+    atomic_write_text(results / "speed.md", markdown(found))
     print(table(found))
-    if page and PAGE.exists():
-        atomic_write_text(PAGE, page_with(PAGE.read_text(), found))
 
 
 def metrics_of(found: dict[str, Any]) -> dict[str, Any]:
@@ -261,14 +254,9 @@ def written(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def page_with(page: str, found: dict[str, Any]) -> str:
-    """Return a page whose parts between `<!-- name -->` and `<!-- /name -->` are made of the records."""
-    for name, content in {"speed": table(found), "budget": budget_table(found)}.items():
-        before, start, rest = page.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- /{name} -->")
-        if start and end:
-            page = f"{before}{start}{content}\n{end}{after}"
-    return page
+def markdown(found: dict[str, Any]) -> str:
+    """Return the page of the results."""
+    return f"{table(found)}\n\n{budget_table(found)}\n"
 
 
 def budget_table(found: dict[str, Any]) -> str:

@@ -85,7 +85,7 @@ def _command(row: Any) -> str:
     command: Any = typer.main.get_command(app)
     for word in row.name.split():
         command = command.commands[word]
-    lines = [f"## `sparring {row.name}`", "", row.help, "", "| argument or option | meaning |", "|---|---|"]
+    lines = [f"### `sparring {row.name}`", "", row.help, "", "| argument or option | meaning |", "|---|---|"]
     for one in command.params:
         name = one.name.upper() if one.param_type_name == "argument" else ", ".join(one.opts)
         default = (
@@ -123,7 +123,7 @@ def _module(row: re.Match[str]) -> str:
     path = SOURCE.joinpath(*row[1].split(".")).with_suffix(".py")
     header = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     members = f"```{{eval-rst}}\n.. automodule:: {row[1]}\n   :members: {', '.join(names)}\n```\n"
-    return f"### {row[1]}\n\n{header}\n\n{members}"
+    return f"#### {row[1]}\n\n{header}\n\n{members}"
 
 
 def _without_header(app: Sphinx, what: str, name: str, it: object, options: object, lines: list[str]) -> None:
@@ -146,9 +146,9 @@ def _plain(
 def _read(app: Sphinx, name: str, source: list[str]) -> None:
     if name == app.config.root_doc:
         source[0] += toctrees((app.srcdir / "docs" / "README.md").read_text(encoding="utf-8"), "docs/")
-    elif name == "docs/commands":
+    elif name == "docs/settings":
         source[0] += "\n" + commands()
-    elif name == "docs/reference":
+    elif name == "docs/python":
         source[0] = modules(source[0])
     elif name == "docs/README" or name.startswith(("benchmarks/", "src/")):
         app.env.metadata[name]["orphan"] = True  # the map is the sidebar; records are reached from pages

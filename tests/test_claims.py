@@ -169,7 +169,7 @@ def test_a_baseline_without_records_settles_nothing(toys: Path) -> None:
     findings = harness.measure(file, runner.read_records(records, file.experiment), "reduced")
     one = next(finding for finding in findings if finding.claim.id == "toy-choice")
     assert (one.verdict, one.missing, one.gain.n) == (OPEN, ["frozen"], 3)
-    assert "without frozen" in page.sentence(one)
+    assert "without frozen" in page.summary(file, "reduced", findings)
 
 
 def test_against_no_baseline_there_is_no_gain(toys: Path) -> None:
@@ -265,5 +265,7 @@ def test_the_published_page_is_what_the_generator_gives() -> None:
         for file in files
     ]
     assert page.markdown(found, "images/claims") == (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    every_point = ROOT / "benchmarks" / "results" / "claims.md"
+    assert page.points(found) == every_point.read_text(encoding="utf-8")
     rows = json.loads((ROOT / "benchmarks" / "results" / "claims.json").read_text(encoding="utf-8"))["claims"]
     assert rows == json.loads(json.dumps(page.rows(found)))

@@ -291,7 +291,7 @@ def mentioned(page: str) -> set[str]:
 
 def test_every_format_mistake_and_sidecar_field_is_described() -> None:
     assert set(FORMATS) <= mentioned("data-formats.md")
-    assert set(PERTURBATIONS) <= mentioned("oracle_audit.md")
+    assert set(PERTURBATIONS) <= mentioned("oracles.md")
     assert set(CHAIN_ERRORS) <= mentioned("worlds.md")
     for world in WORLDS:
         dials = {dial.name for dial in dataclasses.fields(make_world(world))}  # type: ignore[arg-type]
@@ -331,7 +331,7 @@ def test_examples_of_worlds_are_correct_solutions() -> None:
         assert world.alive(problem, steps)
 
 
-@pytest.mark.parametrize("page", ["own-data.md", "data-formats.md"])
+@pytest.mark.parametrize("page", ["tutorial.md", "data-formats.md"])
 def test_data_examples_are_read_without_naming_their_format(page: str, tmp_path: Path) -> None:
     for body in blocks(ROOT / "docs" / page, "json"):
         for number, line in enumerate(body.splitlines()):

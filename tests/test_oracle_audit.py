@@ -434,7 +434,7 @@ def taxonomy_rows() -> list[tuple[str, ...]]:
 
 
 def test_documented_taxonomy_is_the_taxonomy() -> None:
-    page = Path(__file__).resolve().parents[1] / "docs" / "oracle_audit.md"
+    page = Path(__file__).resolve().parents[1] / "docs" / "oracles.md"
     text = page.read_text(encoding="utf-8")
     without_words = re.sub(
         r"^(\|[^|\n]+\|[^|\n]+\|)[^|\n]+\|(?=[^|\n]+\|[^|\n]+\|$)", r"\1", text, flags=re.MULTILINE

@@ -1,13 +1,15 @@
-"""The page of the claims and `claims.json`: everything computed from the published records, nothing written by hand.
+"""The page of the claims, `claims.json` and `claims.md` of the results: computed from the published records alone.
 
-Contract: the same records and claim files give the same bytes. Pictures stand in `images/claims/` beside the page, one per
-claim and dial that was swept, and one over all claims.
+Contract: the same records and claim files give the same bytes. The page has the findings in regions; `claims.md` has every
+arm at every point. Pictures stand in `images/claims/` beside the page, one per claim and dial that was swept, and one over
+all claims.
 
 Not here: the verdicts (`harness.py`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,8 +87,8 @@ def write_json(found: Sequence[Measured], path: Path) -> None:
     atomic_write_text(path, f'{{"claims": [\n{lines}\n]}}\n')
 
 
-def write_page(found: Sequence[Measured], page: Path, images: Path) -> None:
-    """Write the page and its pictures; pictures that it no longer shows are removed."""
+def write_page(found: Sequence[Measured], page: Path, images: Path, every_point: Path) -> None:
+    """Write the page, its pictures and the table of every point; pictures that it no longer shows are removed."""
     pictures = {"overview.svg": overview(found)}
     for file, records, size, findings in found:
         for claim in file.claims:
@@ -99,6 +101,7 @@ def write_page(found: Sequence[Measured], page: Path, images: Path) -> None:
         if path.name not in pictures:
             path.unlink()
     atomic_write_text(page, markdown(found, images.relative_to(page.parent).as_posix()))
+    atomic_write_text(every_point, points(found))
 
 
 # --- text ----------------------------------------------------------------------------------------------------
@@ -107,57 +110,49 @@ def write_page(found: Sequence[Measured], page: Path, images: Path) -> None:
 HEAD = """\
 # When the game and progress pay: claims and verdicts
 
-This page is written by `make claims-page` from the records in `benchmarks/results/claims/`; its numbers are also in
-`benchmarks/results/claims.json`. Every claim is a file in `benchmarks/claims/` that says what is run, what it is compared
-with, and what was to be reached, before anything is run. `make claims` runs a reduced form of all of them, and
-`FULL=1 make claims` everything; both go on where they were stopped, and compare their verdicts with those below.
+`make claims-page` writes this page from the records in `benchmarks/results/claims/`. Every claim is a file in
+`benchmarks/claims/` that states, before anything is run, what is run, what it is compared with and what was to be
+reached (the aim). `make claims` runs a reduced form of all claims, `FULL=1 make claims` everything; both go on where
+they were stopped, and compare their verdicts with those below.
 
-A gain is the difference (or the ratio) to the strongest baseline at each point: of all baselines run there, the one with
-the best mean, which favours the baseline. It is paired by seed, its interval is Student's at 95 % over seeds, and the
-verdict is computed from the interval and the aim alone:
+A gain is the difference (or ratio) to the strongest baseline at each point: of the baselines run there the one with
+the best mean, which favours the baseline. It is paired by seed; intervals are Student's at 95 % over seeds. The
+verdict follows from the interval and the aim alone:
 
 """
 
 
 def markdown(found: Sequence[Measured], images: str) -> str:
     """Return the page."""
-    parts = [HEAD + table(["verdict", "meaning"], [[f"*{name}*", text] for name, text in VERDICTS.items()])]
-    parts += ["## All claims", f"![Every claim's gain between none and its aim]({images}/overview.svg)"]
+    counts = Counter(one.verdict for _, _, _, findings in found for one in findings if one.point is None)
+    verdicts = [[f"*{name}*", text, str(counts[name])] for name, text in VERDICTS.items()]
+    parts = [HEAD + table(["verdict", "meaning", "findings"], verdicts)]
     parts.append(
-        "In the picture stand the claims whose aim is more than any gain at all; triangles lie beyond its edges.\n\n"
-        + summary(found)
+        f"![Every claim's gain between none and its aim]({images}/overview.svg)\n\n"
+        "In the picture stand the claims whose aim is more than any gain at all; triangles lie beyond its edges."
     )
+    parts.append(luck(found))
     for one in found:
         parts += section(*one, images)
     parts += ["## What it costs", cost_table(found)]
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[str]) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def summary(found: Sequence[Measured]) -> str:
-    """Return the table of all claims in their regions, and how many single points would gain by luck."""
-    lines, singles, tested = [], 0, 0
-    for _, _, size, findings in found:
-        for one in findings:
-            if one.point is None:
-                lines.append(
-                    [
-                        one.claim.sentence,
-                        one.region,
-                        _aim(one.claim),
-                        number(one.gain, one.claim),
-                        f"{one.gain.n or 0}{' (reduced)' if size == 'reduced' else ''}",
-                        f"*{one.verdict}*",
-                    ]
-                )
-            elif one.gain.low is not None:
-                tested += 1
-                singles += one.gain.low > one.claim.aim.none
-    heads = ["claim", "where", "aim", "gain [95 % interval]", "seeds", "verdict"]
-    luck = (
-        f"Beside these, {tested} single points have an interval; {singles} of them lie above no gain, where luck alone "
-        f"would lift about {0.025 * tested:.0f}. The regions above were named before the runs, the points were not."
+def luck(found: Sequence[Measured]) -> str:
+    """Return how many single points would gain by luck, and where they stand."""
+    gains = [
+        one for _, _, _, some in found for one in some if one.point is not None and one.gain.low is not None
+    ]
+    above = sum((one.gain.low or 0.0) > one.claim.aim.none for one in gains)
+    return (
+        "Regions were named before the runs, single points were not: of "
+        f"{len(gains)} points with an interval {above} lie above no gain, where luck alone would lift about "
+        f"{0.025 * len(gains):.0f}. [Every arm at every point](../benchmarks/results/claims.md)."
     )
-    return table(heads, lines) + "\n" + luck
 
 
 def section(
@@ -165,20 +160,18 @@ def section(
 ) -> list[str]:
     """Return what stands under an experiment's heading."""
     experiment = file.experiment
-    parts = [f"## {experiment.name.replace('_', ' ').replace('-', ' ').capitalize()}"]
+    parts = [f"## {title(file)}"]
     if experiment.expectation:
         parts.append(f"Written before the run: {experiment.expectation}")
     parts.append("\n".join(f"- *{name}*: {text}" for name, text in experiment.arms.items()))
-    for claim in file.claims:
-        mine = [one for one in findings if one.claim is claim]
-        parts.append(f"### {claim.sentence}")
-        parts.append("\n".join(f"- {sentence(one)}" for one in mine if one.point is None))
-        parts += [
-            f"![{claim.sentence}: along {dial.replace('_', ' ')}]({images}/{claim.id}-{dial}.svg)"
-            for dial in dials(claim, findings)
-        ]
-        table_of_points = point_table(file, records, size, claim, mine)
-        parts.append(f"<details><summary>Every point</summary>\n\n{table_of_points}\n</details>")
+    parts.append(summary(file, size, findings))
+    pictures = [
+        f"![{claim.id} along {dial.replace('_', ' ')}]({images}/{claim.id}-{dial}.svg)"
+        for claim in file.claims
+        for dial in dials(claim, findings)
+    ]
+    if pictures:
+        parts.append("<details><summary>Pictures</summary>\n\n" + "\n\n".join(pictures) + "\n\n</details>")
     if experiment.failed:
         parts.append("Tried and failed:\n\n" + "\n".join(f"- {text}" for text in experiment.failed))
     if experiment.caveats:
@@ -188,36 +181,62 @@ def section(
     return parts
 
 
-def sentence(one: Finding) -> str:
-    """Return a finding in a region as a sentence."""
-    claim, gain = one.claim, one.gain
-    where = one.region[:1].upper() + one.region[1:]
-    if gain.value is None:
-        return f"{where}: no records yet, *{one.verdict}*."
-    what = "gains" if not claim.baselines else f"gains over the strongest of {', '.join(claim.baselines)}"
-    if not claim.baselines:
-        what = "has"
-    lacks = f" (without {', '.join(one.missing)})" if one.missing else ""
-    seeds = f"{gain.n} seed{'s' if gain.n != 1 else ''}"
-    return (
-        f"{where}: {claim.ours} {what}{lacks} {number(gain, claim)} {claim.aim.unit} over {seeds}; "
-        f"the aim is {_aim(claim)}: *{one.verdict}*."
-    )
+def title(file: ClaimFile) -> str:
+    """Return an experiment's heading."""
+    return file.experiment.name.replace("_", " ").replace("-", " ").capitalize()
+
+
+def summary(file: ClaimFile, size: Size, findings: Sequence[Finding]) -> str:
+    """Return the table of an experiment's findings; a claim's sentence stands once, regions without records share a row."""
+    lines: list[list[str]] = []
+    for claim in file.claims:
+        mine = [one for one in findings if one.claim is claim and one.point is None]
+        nothing = [one for one in mine if one.gain.value is None]
+        first = [
+            claim.sentence,
+            f"{claim.ours} – {', '.join(claim.baselines)}" if claim.baselines else claim.ours,
+        ]
+        for one in [one for one in mine if one.gain.value is not None] + nothing[:1]:
+            regions = "; ".join(other.region for other in nothing) if one in nothing else one.region
+            lacks = f" (without {', '.join(one.missing)})" if one.missing else ""
+            gain, seeds = number(one.gain, claim), str(one.gain.n or 0)
+            lines.append([first[0], first[1] + lacks, regions, _aim(claim), gain, seeds, f"*{one.verdict}*"])
+            first = ["", ""]
+    heads = ["claim", "arm – baselines", "where", "aim", "gain [95 % interval]", "seeds", "verdict"]
+    return table(heads, lines) + ("\nReduced size." if size == "reduced" else "")
+
+
+def points(found: Sequence[Measured]) -> str:
+    """Return the page of every arm at every point that has records."""
+    parts = [
+        "# Claims: every point\n\nWritten by `make claims-page`. What is compared and how: [claims](../../docs/claims.md). "
+        "Points without records are counted, not listed."
+    ]
+    for file, records, size, findings in found:
+        parts.append(f"## {title(file)}")
+        for claim in file.claims:
+            mine = [one for one in findings if one.claim is claim]
+            parts += [f"### {claim.sentence}", point_table(file, records, size, claim, mine)]
+    return _joined(parts)
 
 
 def point_table(
     file: ClaimFile, records: Records, size: Size, claim: Claim, findings: Sequence[Finding]
 ) -> str:
-    """Return the values of every arm at every point, and the gain."""
+    """Return the values of every arm at every point that has records, and the gain."""
     points = [(one, one.point) for one in findings if one.point is not None]
     values = [arm_values(file.experiment, claim, records, size, point) for _, point in points]
+    empty = sum(not row for row in values)
     arms = [arm for arm in file.experiment.arms if any(arm in row for row in values)]
     lines = []
     for (one, _), row in zip(points, values, strict=True):
+        if not row:
+            continue
         cells = ["–" if arm not in row else _short(row[arm].value) for arm in arms]
         gain = number(one.gain, claim)
         lines.append([one.region, *cells, one.against or "–", gain, str(one.gain.n or 0), f"*{one.verdict}*"])
-    return table(["point", *arms, "strongest", "gain", "seeds", "verdict"], lines)
+    shown = table(["point", *arms, "strongest", "gain", "seeds", "verdict"], lines) if lines else ""
+    return shown + (f"\nPoints without records: {empty}." if empty else "")
 
 
 def cost_table(found: Sequence[Measured]) -> str:

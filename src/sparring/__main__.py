@@ -15,7 +15,7 @@ from sparring.cli.commands import Command, argument, command_line, flag, option
 GROUPS = {"train": "Train a model.", "eval": "Measure a PRM."}
 FORMAT = "Format of the {} (docs/data-formats.md)."
 SHARED = (
-    flag("samples", "Also write the solutions as a data set to share (docs/samples.md)."),
+    flag("samples", "Also write the solutions as a data set to share (docs/data-formats.md)."),
     option("license", str, "unknown", "Licence of these samples, as the hub names it, such as cc-by-4.0."),
 )
 
@@ -92,7 +92,7 @@ COMMANDS = (
         "Score the steps of traces: JSONL out, and on a terminal a readable table.",
         "evaluation.scores:score_file",
         arguments=(
-            argument("model", "PRM: a folder, or a server's address (docs/servers.md).", str),
+            argument("model", "PRM: a folder, or a server's address (docs/serving.md).", str),
             argument(
                 "data", "Traces: a file, a folder of shards, a pattern, hf:NAME (docs/data-formats.md)."
             ),

@@ -105,7 +105,7 @@ POOL = (
         list[str] | None,
         None,
         "Of --engine ray, as name=value: actors, cpus_per_actor, gpus_per_actor, address, in_flight, deaths, "
-        "seconds_per_item (docs/cluster.md).",
+        "seconds_per_item (docs/engines.md).",
         "--pool",
     ),
 )

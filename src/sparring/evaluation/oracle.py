@@ -87,7 +87,7 @@ class OracleAuditSettings(Settings):
     """Settings of `sparring eval oracle`; at least one data file must be given."""
 
     members: list[str] = Field(list(CORE))
-    """Members of the panel: names, one's own as file.py:function, or a judge's address (docs/servers.md)."""
+    """Members of the panel: names, one's own as file.py:function, or a judge's address (docs/serving.md)."""
     processbench: list[str] = Field([])
     """ProcessBench files, one per subset."""
     prmbench: str | None = None
@@ -105,7 +105,7 @@ class OracleAuditSettings(Settings):
     perturbed_steps: int = Field(1000, ge=0)
     """Reference steps of each file that every kind of perturbation is tried on."""
     kinds: list[str] = Field(list(PERTURBATIONS))
-    """Kinds of perturbations (docs/oracle_audit.md)."""
+    """Kinds of perturbations (docs/oracles.md)."""
     workers: int | None = Field(None, ge=1)
     """Worker processes of the panel; null for one per core, at most 8."""
     step_seconds: float = Field(5.0, gt=0)

@@ -47,7 +47,7 @@ class ScoredSettings(Settings):
     data: list[Path] = Field([])
     """Files of traces, in any format that is known; each is a subset, also a folder of shards or a pattern."""
     model: Source | None = None
-    """PRM to score with: its folder, or a server's address (docs/servers.md)."""
+    """PRM to score with: its folder, or a server's address (docs/serving.md)."""
     scores: list[Path] = Field([])
     """Score files, instead of a model."""
     scores_model: str | None = None

@@ -71,7 +71,7 @@ class SearchSettings(MethodSettings, SolverSettings):
     """Settings of `sparring search`."""
 
     prm: str
-    """Who scores: a PRM's folder, or a server's address (docs/servers.md)."""
+    """Who scores: a PRM's folder, or a server's address (docs/serving.md)."""
     value: str | None = None
     """Value model, a folder or a server's address, beside a `prm` of correctness: Q is then correctness × value."""
     methods: tuple[Literal["beam", "dvts", "lookahead", "puct", "particles"], ...] = ("beam",)

@@ -15,7 +15,7 @@ batch that was taken apart is computed item by item, and what a model makes of a
 An actor that comes later with another model is refused (`SettingsError`): somebody changed it while the job ran.
 
 A cluster of its own listens on the loopback interface only and asks for a token that is made for it; one that is joined
-is as safe as it was set up (docs/cluster.md): whoever can talk to a Ray cluster can run code on it.
+is as safe as it was set up (docs/engines.md): whoever can talk to a Ray cluster can run code on it.
 
 Not here: what runs in an actor (`actors.py`), which journal keeps results (the commands').
 """

@@ -5,7 +5,7 @@ tokens; which of them are steps is known by construction, never found in text.
 
 Contract: scores are those that the folder would give in process, to rounding: log-odds from the server's logits (or
 log-probabilities), then the sidecar's calibration. Servers promise no batch invariance, so the same request may differ in
-its last digits from time to time; `docs/servers.md` says by how much.
+its last digits from time to time; `docs/serving.md` says by how much.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     soft_min_temperature: float = Field(0.1, gt=0)
     """`soft_min` only: towards 0 only the worst step counts."""
     prm: str | None = None
-    """Step scorer, a folder or a server's address (docs/servers.md): a PRM for `step_sum` and `soft_min`, an implicit one
+    """Step scorer, a folder or a server's address (docs/serving.md): a PRM for `step_sum` and `soft_min`, an implicit one
     for `log_ratio`, a value model for `progress` and for `baseline: prefix`. With `outcome` alone it is only watched."""
     prover: str | None = None
     """Where values are needed and there is no `prm`: frozen policy whose rollouts give the values of prefixes, a model or a
