@@ -162,7 +162,8 @@ def test_text_of_signs_never_raises(text: str) -> None:
 
 HOSTILE = """
 import random
-from sparring.oracles import judge_against, perturb
+from sparring.oracles.perturbations import perturb
+from sparring.oracles.reference import judge_against
 from sparring.oracles.arithmetic import judge
 from sparring.traces.records import Problem
 problem = Problem(id="p", question="How many? 3 and 4")

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sparring.errors import SettingsError
-from sparring.oracles import judge_against, perturb
 from sparring.oracles.arithmetic import judge_text
 from sparring.oracles.members import CORE, MEMBERS
 from sparring.oracles.panel import CONFLICT, Panel, combine
+from sparring.oracles.perturbations import perturb
+from sparring.oracles.reference import judge_against
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 from sparring.training.aprm_settings import AprmSettings

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from real_data import sample
-from sparring.oracles import PERTURBATIONS, judge_against, perturb
 from sparring.oracles.arithmetic import judge_text
-from sparring.oracles.perturbations import style_of
+from sparring.oracles.perturbations import PERTURBATIONS, perturb, style_of
+from sparring.oracles.reference import judge_against
 from sparring.traces.records import Problem
 
 RECOMPUTED = (

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.oracles import Verdict, is_malformed, judge_against
+from sparring.oracles import Verdict
+from sparring.oracles.reference import is_malformed, judge_against
 from sparring.traces.records import Problem
 
 PROBLEM = Problem(id="p", question="He has 24 clips, 4 boxes and 3 dogs.")

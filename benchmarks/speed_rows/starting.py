@@ -20,10 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sparring.models import TINY_POLICY
-from sparring.oracles import perturb
 from sparring.oracles.equations import ANNOTATION
 from sparring.oracles.members import Question, ask, load_member
 from sparring.oracles.panel import Panel
+from sparring.oracles.perturbations import perturb
 from sparring.traces.jsonl import write_traces
 from sparring.traces.readers import read_problems_as
 from speed_rows.harness import Claim, Measured, Options, Seconds, in_turn, ratio, timed
