@@ -354,7 +354,7 @@ def add_processbench(found: CaseSet, path: Path) -> None:
     Raises:
         DataError: the file cannot be used, or a trace has no first-error label.
     """
-    group = f"processbench_{word(path.stem)}"
+    group = f"processbench_{name_part(path.stem)}"
     read = read_traces_as(path)
     found.left_out["record skipped by the reader"] += len(read.skipped)
     for trace in read.traces:
@@ -408,7 +408,7 @@ def _add_modified(found: CaseSet, trace: Trace, original: Trace, path: Path) -> 
     if place is None or place < 0:
         found.left_out["PRMBench modified solution: it has no error"] += 1
         return
-    kind = word(str(trace.meta.get("classification", path.stem)))
+    kind = name_part(str(trace.meta.get("classification", path.stem)))
     aligned = trace.steps[:place] == original.steps[:place] and place < len(original.steps)
     before = original.steps[place] if aligned else None
     if before is None:
@@ -430,7 +430,7 @@ def add_references(found: CaseSet, path: Path, data_format: str, settings: Oracl
         DataError: the file cannot be used.
     """
     seed = settings.seed
-    group = f"{data_format}_{word(path.stem)}"
+    group = f"{data_format}_{name_part(path.stem)}"
     read = read_problems_as(path, data_format)
     found.left_out["record skipped by the reader"] += len(read.skipped)
     cases: list[Case] = []
@@ -464,8 +464,8 @@ def sampled(cases: Sequence[Case], count: int | None, seed: str) -> list[Case]:
     return [cases[place] for place in sorted(random.Random(seed).sample(range(len(cases)), count))]
 
 
-def word(name: str) -> str:
-    """Return a name fit for a metric's."""
+def name_part(name: str) -> str:
+    """Return a name as a part of a metric's."""
     return re.sub(r"[^A-Za-z0-9_+@-]", "_", name)
 
 
@@ -544,15 +544,15 @@ def _judged(cases: Sequence[Case], panel: Panel) -> list[dict[str, Verdict]]:
             row[AGAINST] = combine(compared, compared=True)
             if REFERENCE in compared:
                 row[REFERENCE] = compared[REFERENCE]
-        rows.append({short(name): verdict for name, verdict in row.items()})
+        rows.append({judge_name(name): verdict for name, verdict in row.items()})
     return rows
 
 
-def short(name: str) -> str:
+def judge_name(name: str) -> str:
     """Return a judge's name for metrics; one's own member ``file.py:function`` is called ``file-function``."""
     if name in MEMBERS or name in (PANEL, AGAINST, JUDGE):
         return name
-    return word(f"{short_name(name)}-{name.rpartition(':')[2]}")
+    return name_part(f"{short_name(name)}-{name.rpartition(':')[2]}")
 
 
 def _digest(cases: Sequence[Case], panel: Panel) -> str:

@@ -128,7 +128,6 @@ def _values(first: Node, second: Node, rough: bool, units: tuple[str, str], read
         or any(same(a * scale, b) or same(a, b * scale) for scale in map(Fraction, scales))
         # another branch of a root
         or (isinstance(a, complex) and same(abs(a), abs(as_complex(b))) and _has(first, "call", second))
-        or _is_imaginary(a) != _is_imaginary(b)  # rather a letter misread than a number that is no real one
         or _runs_on(a, second)  # "5 + 3 = 8 - 2 = 6"
         or _rounds_to_whole(a, second)  # "11 / 5 = 2 trays", "4 / 3 = 1 and 1/3"
         or _rounds_to_whole(b, first)
@@ -168,10 +167,6 @@ def _is_rounded(first: Node, second: Node, a: Value, b: Value, rough: bool) -> b
 
 def _numerals(node: Node) -> list[str]:
     return [one.name for one in walk(node) if one.kind == "number"]
-
-
-def _is_imaginary(value: Value) -> bool:
-    return isinstance(value, complex) and abs(value.imag) > 0.01 * max(abs(value), 1)
 
 
 def _rounds_to_whole(value: Value, written: Node) -> bool:

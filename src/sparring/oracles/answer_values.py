@@ -411,7 +411,7 @@ def _bracketed(text: str, depth: int) -> Items | None:
 def _items(kind: str, parts: list[str], depth: int) -> Items | None:
     items: list[tuple[Answer, ...]] = []
     for part in parts[: _MAX_ITEMS + 1]:
-        for one in _signs(part.strip()):
+        for one in _both_signs(part.strip()):
             readings = tuple(_readings(_clean_ends(one), depth + 1))
             if not readings or (isinstance(readings[0], Words) and re.search(r"\d", one)):
                 return None
@@ -419,7 +419,7 @@ def _items(kind: str, parts: list[str], depth: int) -> Items | None:
     return None if len(items) > _MAX_ITEMS else Items(kind, tuple(items))  # type: ignore[arg-type]
 
 
-def _signs(text: str) -> list[str]:
+def _both_signs(text: str) -> list[str]:
     r"""Return both answers of one with ``\pm``."""
     if len(re.findall(r"\\pm(?![A-Za-z])|\+/-|\+-", text)) != 1 or "\\mp" in text:
         return [text]
@@ -431,7 +431,7 @@ def _signs(text: str) -> list[str]:
 
 def _listed(text: str, depth: int) -> Items | None:
     if re.search(r"\\pm(?![A-Za-z])|\+/-", text) and "," not in text:
-        both = _signs(text)
+        both = _both_signs(text)
         named = re.match(r"\s*[A-Za-z]\s*=\s*", text)
         return _items("list", both, depth) if len(both) == 2 or named else None
     text = _COMMA_THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)

@@ -92,14 +92,14 @@ def same_answer(reference: str, stated: str) -> bool | None:
         return None
     if _squeezed(reference) == _squeezed(stated):
         return True
-    return _any(read(reference), read(stated))
+    return _some_equal(read(reference), read(stated))
 
 
 def _squeezed(text: str) -> str:
     return re.sub(r"(?<!\d)\s+|\s+(?![\d.])", "", undress(text))
 
 
-def _any(ones: Sequence[Answer], others: Sequence[Answer]) -> bool | None:
+def _some_equal(ones: Sequence[Answer], others: Sequence[Answer]) -> bool | None:
     """Equal if some readings are; different if all are of which both sides have the kind, or all where there is no such."""
     pairs = [(one, other) for one in ones for other in others]
     verdicts = [_same(*pair) for pair in pairs]
@@ -116,7 +116,7 @@ def _any(ones: Sequence[Answer], others: Sequence[Answer]) -> bool | None:
     return False if shared and None not in shared else None
 
 
-def _all(verdicts: Sequence[bool | None]) -> bool | None:
+def _all_equal(verdicts: Sequence[bool | None]) -> bool | None:
     return False if False in verdicts else None if None in verdicts else True
 
 
@@ -129,20 +129,20 @@ def _same(one: Answer, other: Answer) -> bool | None:
 
 def _same_named(one: Named, other: Answer) -> bool | None:
     if not isinstance(other, Named):
-        same = _any(one.value, [other])
+        same = _some_equal(one.value, [other])
         return None if isinstance(other, Equation) and same is False else same
     if one.name == other.name:
-        return _any(one.value, other.value)
+        return _some_equal(one.value, other.value)
     # Two letters are two quantities, but a word and a letter may be one: Area and A.
     if len(one.name) == len(other.name) == 1:
         return False
-    same = _any(one.value, other.value)
+    same = _some_equal(one.value, other.value)
     return same if same is not True or one.name.lower()[:1] == other.name.lower()[:1] else None
 
 
 def _same_choices(one: Choice, other: Answer) -> bool | None:
     if not isinstance(other, Choice):
-        return _any(read(one.text), [other]) if one.text else None
+        return _some_equal(read(one.text), [other]) if one.text else None
     texts = same_answer(one.text, other.text) if one.text and other.text else None
     if one.letter == other.letter:
         return None if texts is False else True
@@ -177,7 +177,7 @@ def _same_items(one: Items, other: Answer) -> bool | None:
         return _in_order(one, other) if one.kind == "tuple" else False
     if not isinstance(other, Items):
         if len(one.items) == 1 and one.kind != "tuple":
-            return _any(one.items[0], [other])
+            return _some_equal(one.items[0], [other])
         return False if isinstance(other, (Amount, Range)) else None
     kinds = {one.kind, other.kind}
     if kinds in ({"set", "tuple"}, {"bracket", "tuple"}):
@@ -186,18 +186,18 @@ def _same_items(one: Items, other: Answer) -> bool | None:
         return _in_order(one, other)
     if "set" in kinds:  # nothing counts twice
         forth = [_found_in(mine, other.items) for mine in one.items]
-        return _all(forth + [_found_in(mine, one.items) for mine in other.items])
+        return _all_equal(forth + [_found_in(mine, one.items) for mine in other.items])
     return _matched(one.items, other.items)
 
 
 def _in_order(one: Items, other: Items) -> bool | None:
     if len(one.items) != len(other.items):
         return False
-    return _all([_any(*pair) for pair in zip(one.items, other.items, strict=True)])
+    return _all_equal([_some_equal(*pair) for pair in zip(one.items, other.items, strict=True)])
 
 
 def _found_in(item: Sequence[Answer], others: Sequence[Sequence[Answer]]) -> bool | None:
-    same = [_any(item, other) for other in others]
+    same = [_some_equal(item, other) for other in others]
     return True if True in same else None if None in same else False
 
 
@@ -207,7 +207,7 @@ def _matched(ones: Sequence[Sequence[Answer]], others: Sequence[Sequence[Answer]
         return False
     left, unclear = list(others), False
     for item in ones:
-        same = [_any(item, other) for other in left]
+        same = [_some_equal(item, other) for other in left]
         if True in same:
             del left[same.index(True)]
         elif None in same:
@@ -249,7 +249,7 @@ def _same_ratios(one: Ratio, other: Answer) -> bool | None:
             return False
         first = [Node("product", (part, other.parts[0])) for part in one.parts]
         second = [Node("product", (part, one.parts[0])) for part in other.parts]
-        return _all([same_expressions(*pair) for pair in zip(first, second, strict=True)])
+        return _all_equal([same_expressions(*pair) for pair in zip(first, second, strict=True)])
     if isinstance(other, Amount) and other.unit is None and len(one.parts) == 2:
         return same_expressions(Node("quotient", one.parts), other.node)
     return False
@@ -262,7 +262,7 @@ def _same_ranges(one: Range, other: Answer) -> bool | None:
     for mine, theirs in zip(one.pieces, other.pieces, strict=True):
         verdicts.append((mine.low_closed, mine.high_closed) == (theirs.low_closed, theirs.high_closed))
         verdicts += [_same_ends(mine.low, theirs.low), _same_ends(mine.high, theirs.high)]
-    same = _all(verdicts)
+    same = _all_equal(verdicts)
     named = one.variable is not None and other.variable is not None and one.variable != other.variable
     return None if named and same is True else same
 
@@ -275,7 +275,7 @@ def _same_matrices(one: Matrix, other: Answer) -> bool | None:
     if not isinstance(other, Matrix) or [len(row) for row in one.rows] != [len(row) for row in other.rows]:
         return False
     pairs = zip(sum(one.rows, ()), sum(other.rows, ()), strict=True)
-    return _all([same_expressions(*pair) for pair in pairs])
+    return _all_equal([same_expressions(*pair) for pair in pairs])
 
 
 def _same_amounts(one: Amount, other: Answer) -> bool | None:

@@ -19,7 +19,7 @@ from typing import Any
 import mpmath
 
 from sparring.oracles.expressions import Node, variables, walk
-from sparring.oracles.polynomials import Polynomial, add, cross_difference, multiply, rational
+from sparring.oracles.polynomials import cross_difference, proportional, rational
 from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
 from sparring.oracles.values import Evaluation, Reading, evaluate, sample_points
 
@@ -64,9 +64,7 @@ def same_equations(one: tuple[Node, Node], other: tuple[Node, Node]) -> bool | N
         first, second = cross_difference(*one, _EXACT)[0], cross_difference(*other, _EXACT)[0]
         if not first or not second:
             return bool(first) == bool(second)
-        key = min(first)
-        scale: Polynomial = {(): second.get(key, Fraction(0))}
-        return not add(multiply(first, scale), second, -first[key])
+        return proportional(first, second)
     except UnreadableError:
         pass
     one_side, other_side = (Node("sum", (left, Node("negative", (right,)))) for left, right in (one, other))

@@ -101,7 +101,7 @@ def stated_answer(steps: Sequence[str] | str, *, last_number: bool = True) -> st
         steps: of the solution, or its text.
         last_number: where no answer is stated, take the last number.
     """
-    text = _own_part(steps if isinstance(steps, str) else "\n".join(steps))
+    text = _before_next_exercise(steps if isinstance(steps, str) else "\n".join(steps))
     statement = last_statement(text)
     answer = None if statement is None else statement.answer
     if answer is None and last_number:
@@ -116,8 +116,8 @@ def last_statement(text: str) -> Statement | None:
     return max(mathematical or found, key=lambda one: (one.start, one.end), default=None)
 
 
-def _own_part(text: str) -> str:
-    """Return the text before another exercise begins."""
+def _before_next_exercise(text: str) -> str:
+    """Return the text up to where another exercise begins behind a solution."""
     for mark in _EXERCISE.finditer(text):
         if re.search(r"\d|\\boxed", text[: mark.start()]):
             return text[: mark.start()]
