@@ -141,7 +141,7 @@ def runs(folder: Path, tiny: Path) -> dict[str, Run]:
     def scoring(work: Callable[[Path], object]) -> Make:
         def make(out: Path, stop: int | None) -> None:
             out.mkdir(parents=True, exist_ok=True)
-            count, load = stopping(stop), scores.load_for_scoring
+            count, load = stopping(stop), scores.open_scorer
 
             def counted(model: Path | None) -> Any:
                 scorer: Any = load(model)
@@ -150,7 +150,7 @@ def runs(folder: Path, tiny: Path) -> dict[str, Run]:
                 return scorer
 
             with (
-                mock.patch.object(scores, "load_for_scoring", counted),
+                mock.patch.object(scores, "open_scorer", counted),
                 mock.patch.object(scores, "BATCH", 2),
             ):
                 work(out)

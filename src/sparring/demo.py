@@ -445,21 +445,27 @@ def _threshold_of(folder: Path) -> Threshold:
 
 
 def _best_of_n(settings: DemoSettings, split: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
-    accuracies: dict[str, list[float]] = {
-        name: [] for name in ("greedy", "random", "majority", *METHODS, "ceiling", "oracle")
-    }
     aggregate = AGGREGATIONS[settings.aggregation]
-    for row in rows:
-        right, labels = row["right"], row["labels"]
-        accuracies["greedy"].append(float(row["greedy"]))
-        accuracies["random"].append(random_choice(right))
-        accuracies["majority"].append(vote_at(answer_groups(row["answers"]), right, len(right)))
-        sound = [float(one is not None and first_error_of(one) == -1) for one in labels]
-        accuracies["ceiling"].append(best_at(sound, right, len(right)))  # a perfect verifier of steps
-        accuracies["oracle"].append(float(any(right)))  # Pass@N: right answers by luck count as well
-        for method in METHODS:
-            totals = [total_score(one, aggregate) for one in row["scores"][method]]
-            accuracies[method].append(best_at(totals, right, len(right)))
+
+    def choices(row: Mapping[str, Any]) -> dict[str, float]:
+        """Return how often each way to choose among a problem's solutions is right."""
+        right, n = row["right"], len(row["right"])
+        sound = [float(one is not None and first_error_of(one) == -1) for one in row["labels"]]
+        totals = {
+            method: [total_score(one, aggregate) for one in row["scores"][method]] for method in METHODS
+        }
+        return {
+            "greedy": float(row["greedy"]),
+            "random": random_choice(right),
+            "majority": vote_at(answer_groups(row["answers"]), right, n),
+            **{method: best_at(total, right, n) for method, total in totals.items()},
+            "ceiling": best_at(sound, right, n),  # a perfect verifier of steps
+            "oracle": float(any(right)),  # Pass@N: right answers by luck count as well
+        }
+
+    made = [choices(row) for row in rows]
+    names = ("greedy", "random", "majority", *METHODS, "ceiling", "oracle")
+    accuracies = {name: [one[name] for one in made] for name in names}
     stem = f"best_of_n.{split}"
     metrics = {
         f"{stem}.{name}.accuracy": bootstrap_mean(values, seed=settings.seed, unit="fraction")

@@ -243,15 +243,9 @@ def _rows(source: str | Path | Iterable[Trace | ScoredTrace], what: str | None) 
     path = Path(source)
     if path.is_dir():
         if what == "metrics":
+            columns = ("value", "low", "high", "n", "unit")
             return [
-                {
-                    "name": name,
-                    "value": one.value,
-                    "low": one.low,
-                    "high": one.high,
-                    "n": one.n,
-                    "unit": one.unit,
-                }
+                {"name": name, **{column: getattr(one, column) for column in columns}}
                 for name, one in read_metrics(path / METRICS_FILE).items()
             ]
         names = [name for name in ROW_FILES if (path / name).is_file()] if what is None else [what]

@@ -204,13 +204,9 @@ def _measured(
         steps = labelled_steps(chosen)
         if len(steps.scores) == 0:
             continue
-        clusters = [int(number) for number in steps.case]
-        for suffix, scores in (
-            ("", steps.scores),
-            (".fitted", None if fitted is None else fitted(steps.scores)),
-        ):
-            if scores is None:
-                continue
+        clusters = steps.case.tolist()
+        scored = {"": steps.scores} | ({} if fitted is None else {".fitted": fitted(steps.scores)})
+        for suffix, scores in scored.items():
             place = name + suffix
             error = expected_calibration_error(scores, steps.labels)
             metrics[f"{place}.ece"] = Metric(error, n=len(scores), unit="fraction")

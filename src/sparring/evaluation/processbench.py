@@ -19,8 +19,9 @@ Not here: reading cases (`traces/readers.py`), where scores come from (`scored.p
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +109,14 @@ def evaluate_processbench(
     subsets = SubsetTraces(settings.data, settings.limit, settings.seed, see=_refuse_unlabelled)
     subsets.refuse_other("threshold_split", settings.threshold_split)
     found = scored(subsets, settings, out, scorer, pool)
-    cases, against = CaseTable(), {name: Named() for name in _CONTRADICTIONS}
+    cases, contradictions = CaseTable(), Counter[str]()
+    first: dict[str, list[str]] = {name: [] for name in _CONTRADICTIONS}
 
     def taken() -> Iterator[Judged]:
         for identity, subset, trace in subsets.subsets():
             if (name := contradiction(trace)) is not None:
-                against[name].add(identity)
+                contradictions[name] += 1
+                first[name] += [identity] if contradictions[name] <= MOST_WORST else []
             if (row := found.rows.get(identity)) is not None:
                 case = make_case(identity, trace, row, subset)
                 cases.add(case)
@@ -129,19 +132,15 @@ def evaluate_processbench(
         "skipped": subsets.skipped,
         "missing": len(found.missing),
         "unused_scores": found.unused,
-        **{name: ids.count for name, ids in against.items()},
+        **{name: contradictions[name] for name in _CONTRADICTIONS},
     }
     metrics = evaluate(cases, threshold, resamples=settings.resamples, seed=settings.seed)
-    notes = [
-        f"{count} {what}: left out of every number above"
-        for what, count in (
-            ("records skipped", subsets.skipped),
-            ("cases without scores", len(found.missing)),
-        )
-        if count
-    ]
+    left_out = {"records skipped": subsets.skipped, "cases without scores": len(found.missing)}
+    notes = [f"{count} {what}: left out of every number above" for what, count in left_out.items() if count]
     notes += [
-        f"{ids.count} {_CONTRADICTIONS[name]}: {ids.first[0]} …" for name, ids in against.items() if ids.count
+        f"{contradictions[name]} {what}: {first[name][0]} …"
+        for name, what in _CONTRADICTIONS.items()
+        if first[name]
     ]
     return write_evaluation(
         out,
@@ -160,7 +159,7 @@ def evaluate_processbench(
         extra={
             "reliability": reliability(cases),
             "missing_ids": found.missing,
-            "contradictions": {name: ids.first for name, ids in against.items()},
+            "contradictions": first,
             **found.who,
         },
         notes=notes,
@@ -188,20 +187,6 @@ _CONTRADICTIONS = {
     "all_right_wrong_answer": "records contradict themselves (every step is labelled right, the final answer is wrong)",
     "wrong_step_right_answer": "records reach a right final answer over a wrong step (which can be: errors cancel)",
 }
-
-
-@dataclass
-class Named:
-    """How many traces, and the ids of the first ones."""
-
-    count: int = 0
-    first: list[str] = field(default_factory=list)
-
-    def add(self, identity: str) -> None:
-        """Count one more."""
-        self.count += 1
-        if len(self.first) < MOST_WORST:
-            self.first.append(identity)
 
 
 def contradiction(trace: Trace) -> str | None:
@@ -317,20 +302,9 @@ class Group:
         self.size = len(cases)
         kinds = int(erroneous.sum()), int((~erroneous).sum())
         # How many cases a number rests on: those of the rarer kind where it needs two.
-        self.independent = {
-            "f1": min(kinds),
-            "accuracy_erroneous": kinds[0],
-            "accuracy_correct": kinds[1],
-            "step_auc": rarer(steps.case, steps.labels >= 0.5),
-            "solution_auc": min(kinds),
-        }
-        self.counts = {
-            "f1": self.size,
-            "accuracy_erroneous": kinds[0],
-            "accuracy_correct": kinds[1],
-            "step_auc": len(steps.scores),
-            "solution_auc": self.size,
-        }
+        rare, rare_steps = min(kinds), rarer(steps.case, steps.labels >= 0.5)
+        self.independent = dict(zip(MEASURES, (rare, *kinds, rare_steps, rare), strict=True))
+        self.counts = dict(zip(MEASURES, (self.size, *kinds, len(steps.scores), self.size), strict=True))
 
     def measure(self, weights: Floats) -> Floats:
         """Return the `MEASURES`, shape (measures, rows), for weights of shape (rows, cases)."""

@@ -185,23 +185,20 @@ def checked_scores(scores: Sequence[Any], steps: int, identity: str) -> tuple[fl
     return tuple(float(score) for score in scores)
 
 
-def load_for_scoring(model: Path | str | None) -> StepScorer:
-    """Return the scorer of a checkpoint folder or of a server."""
-    if model is None:
-        raise SettingsError("give a model to score with")
-    return open_scorer(model)
-
-
 @contextmanager
 def opened(
     model: Path | str | None, scorer: StepScorer | None, pool: PoolSettings | None, console: Console | None
 ) -> Iterator[StepScorer]:
     """Give the scorer of a folder or of a server, in this process or in a pool; one that is loaded stays what it is."""
-    if scorer is not None or pool is None or model is None:
-        yield scorer or load_for_scoring(model)
+    if scorer is not None:
+        yield scorer
+    elif model is None:
+        raise SettingsError("give a model to score with")
+    elif pool is None:
+        yield open_scorer(model)
     else:
-        told = console or Console(stderr=True)
-        with scoring(model, pool, lambda text: told.print(text, highlight=False, markup=False)) as pooled:
+        shown_on = console or Console(stderr=True)
+        with scoring(model, pool, lambda text: shown_on.print(text, highlight=False, markup=False)) as pooled:
             yield pooled
 
 
