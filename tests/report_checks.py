@@ -36,3 +36,15 @@ def checked(page: str) -> Strict:
     ids = [attributes["id"] for _, attributes in parser.seen if "id" in attributes]
     assert len(ids) == len(set(ids))
     return parser
+
+
+def assert_loads_nothing(page: str) -> None:
+    for tag, attributes in checked(page).seen:
+        assert tag not in {"script", "link", "iframe", "object", "embed", "base", "form", "svg"}
+        assert not any(name.startswith("on") for name in attributes)
+        pictures = "data:image/svg+xml;base64,"
+        assert (attributes.get("src") or pictures).startswith(pictures)
+        assert (attributes.get("href") or "#").startswith("#")
+        assert tag != "img" or attributes["alt"]
+    assert "default-src 'none'" in page.replace("&#x27;", "'")
+    assert "@import" not in page and "url(" not in page

@@ -114,7 +114,7 @@ def test_demo(tiny_folder, tmp_path):
     done = in_its_own_process("demo", *sizes, "--out", out)
     assert str(out / "report.html") in done.stdout
     page = (out / "report.html").read_text()
-    assert "<svg" in page and "exploitability" in page.lower()
+    assert '<img class="picture"' in page and "exploitability" in page.lower()
     metrics = metrics_of(out)
     for split in ("in_distribution", "longer"):
         for method in (

@@ -16,11 +16,10 @@ from typing import Any
 
 from sparring.json_files import read_json_object
 from sparring.report.cases import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, adversarial_case, solved_case
-from sparring.report.formulas import Html
 from sparring.report.kinds import DEMO, Pivot, Table, pivoted
 from sparring.report.numbers import points
 from sparring.report.page import Run, read_cases, render
-from sparring.report.plots import Bar, Curve, bar_panel, curve_panel
+from sparring.report.plots import Bar, Curve, Panel, bar_panel, curve_panel
 from sparring.runs import Metric
 from sparring.traces.fields import Fields, records_of
 
@@ -86,11 +85,9 @@ def demo_page(run: Run) -> str:
         failed={method: failed_at_the_end(attacks[method] or []) for method in METHODS},
         tables={section: _tables(pivots, found) for section, pivots in DEMO.items()},
         panels={
-            "solver": [
-                bar_panel(f"solver-{s}", name, solver_bars(found, s)) for s, name in SPLIT_NAMES.items()
-            ],
+            "solver": [bar_panel(name, solver_bars(found, s)) for s, name in SPLIT_NAMES.items()],
             "errors": [
-                bar_panel(f"errors-{s}", name, prm_bars(found, f"step_error.{s}.{{}}.{{}}", STEP_MEASURES))
+                bar_panel(name, prm_bars(found, f"step_error.{s}.{{}}.{{}}", STEP_MEASURES))
                 for s, name in SPLIT_NAMES.items()
             ],
             "attack": attack_panels(found, attacks),
@@ -234,7 +231,7 @@ def kind_bars(metrics: Mapping[str, Metric], kinds: Mapping[str, str]) -> dict[s
     return prm_bars(metrics, "kinds.{}.{}.accepted", kinds)
 
 
-def kind_panels(metrics: Mapping[str, Metric]) -> list[Html]:
+def kind_panels(metrics: Mapping[str, Metric]) -> list[Panel]:
     """Return what is accepted of the kinds that rules know and of the others, and of every kind."""
     names = (re.fullmatch(r"kinds\.[^.]+\.([^.]+)\.accepted", name) for name in metrics)
     kinds = dict.fromkeys(found[1] for found in names if found is not None)
@@ -242,8 +239,8 @@ def kind_panels(metrics: Mapping[str, Metric]) -> list[Html]:
     if not several:
         return []
     return [
-        bar_panel("kinds-known", "Wrong steps accepted", kind_bars(metrics, KNOWN_OR_NOT)),
-        bar_panel("kinds-all", "The same by kind of mistake", kind_bars(metrics, several)),
+        bar_panel("Wrong steps accepted", kind_bars(metrics, KNOWN_OR_NOT)),
+        bar_panel("The same by kind of mistake", kind_bars(metrics, several)),
     ]
 
 
@@ -251,28 +248,28 @@ def _bar(found: Metric, label: str, who: str) -> Bar:
     return Bar(label, ROLES.get(who, "baseline"), found.value, found.low, found.high)
 
 
-def attack_panels(metrics: Mapping[str, Metric], attacks: Mapping[str, Log | None]) -> list[Html]:
+def attack_panels(metrics: Mapping[str, Metric], attacks: Mapping[str, Log | None]) -> list[Panel]:
     """Return the fool rates of all attackers, and how the fresh adversary learns."""
     bars = prm_bars(metrics, "attack.{}.{}.fool_rate", ATTACKERS)
-    panels = [bar_panel("attack-rates", "Fool rate by attacker (lower is better)", bars)]
+    panels = [bar_panel("Fool rate by attacker (lower is better)", bars)]
     curves = [
         Curve(f"against the {METHOD_NAMES[m]}", ROLES[m], points_of(log, "fool_rate"))
         for m, log in attacks.items()
         if log
     ]
-    return [*panels, curve_panel("attack-curves", "A fresh adversary learns", curves)] if curves else panels
+    return [*panels, curve_panel("A fresh adversary learns", curves)] if curves else panels
 
 
-def game_panels(logs: Mapping[str, Log | None]) -> list[Html]:
+def game_panels(logs: Mapping[str, Log | None]) -> list[Panel]:
     """Return the curves of the training: fool rate of both PRMs, then what else the game was like."""
     fooled = [Curve(METHOD_NAMES[m], ROLES[m], points_of(log, "fool_rate")) for m, log in logs.items() if log]
-    panels = [curve_panel("game-fooled", "Fool rate during training", fooled)] if fooled else []
-    for index, (title, series) in enumerate(GAME_CURVES.items()):
+    panels = [curve_panel("Fool rate during training", fooled)] if fooled else []
+    for title, series in GAME_CURVES.items():
         log = logs["aprm"] or []
         drawn = [Curve(label, role, points_of(log, name), dashes) for name, label, role, dashes in series]
         curves = [curve for curve in drawn if any(y is not None for _, y in curve.points)]
         if curves:
-            panels.append(curve_panel(f"game-{index}", title, curves))
+            panels.append(curve_panel(title, curves))
     return panels
 
 

@@ -1,26 +1,24 @@
-"""Plots as inline SVG: bars with intervals, and curves with the raw points behind a smoothed line (matplotlib).
+"""Plots of the demo: bars with intervals, and curves with the raw points behind a smoothed line (matplotlib).
 
-Contract: a plot is a small panel that stays readable at the width of a phone; a page sets panels side by side. Colours are
-written as CSS variables, so that the page's light and dark style colours the plots too; ids carry the plot's name, so that
-plots in one page never meet; the same data give the same bytes. Texts stay texts. Bars and curves can be drawn on any axes.
+Contract: a plot is a small panel that stays readable at the width of a phone; a page sets panels side by side. Equal data
+give equal bytes. Texts stay texts. Bars and curves can be drawn on any axes.
 """
 
 from __future__ import annotations
 
-import io
-import re
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from sparring.report.formulas import Html, escape
+from sparring.pictures import svg_of
 from sparring.report.numbers import percent
 
-# Role → colour in the light style; every colour is used for one role only, so that it can be told in the SVG.
 PALETTE = {
     "ink": "#1c2430",
     "muted": "#5b6675",
@@ -73,19 +71,26 @@ class Curve:
     dashes: str = "-"
 
 
-def bar_panel(name: str, title: str, groups: Mapping[str, Sequence[Bar]]) -> Html:
+class Panel(NamedTuple):
+    """A plot: what it shows in words, and its SVG in base64."""
+
+    said: str
+    svg: str
+
+
+def bar_panel(title: str, groups: Mapping[str, Sequence[Bar]]) -> Panel:
     """Return a panel of horizontal bars, in groups by their title (one group with an empty title: no grouping)."""
     rows = sum(len(bars) for bars in groups.values()) + 0.9 * sum(map(bool, groups))
     described = "; ".join(
         f"{group} {bar.label} {percent(bar.value)}".strip() for group, bars in groups.items() for bar in bars
     )
-    return _panel(name, title, described, 66 + 25 * rows, lambda axes: draw_bars(axes, groups))
+    return _panel(title, described, 66 + 25 * rows, lambda axes: draw_bars(axes, groups))
 
 
-def curve_panel(name: str, title: str, curves: Sequence[Curve]) -> Html:
+def curve_panel(title: str, curves: Sequence[Curve]) -> Panel:
     """Return a panel of curves of shares over the updates."""
     described = f"Curves of {', '.join(curve.label for curve in curves)}; the numbers are in the log."
-    return _panel(name, title, described, 270, lambda axes: draw_curves(axes, curves))
+    return _panel(title, described, 270, lambda axes: draw_curves(axes, curves))
 
 
 def draw_bars(axes: Any, groups: Mapping[str, Sequence[Bar]]) -> None:
@@ -173,41 +178,19 @@ def smoothing(curves: Sequence[Curve]) -> int:
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
     """Return the centred moving mean over `window` values; at both ends over those that there are."""
-    sums = [0.0]
-    for value in values:
-        sums.append(sums[-1] + value)
-    means = []
-    for index in range(len(values)):
-        first, end = max(index - window // 2, 0), min(index + window // 2 + 1, len(values))
-        means.append((sums[end] - sums[first]) / (end - first))
-    return means
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    first, end = np.maximum(places - window // 2, 0), np.minimum(places + window // 2 + 1, len(values))
+    return list(((sums[end] - sums[first]) / (end - first)).tolist())
 
 
-def _panel(name: str, title: str, described: str, height: float, draw: Callable[[Any], None]) -> Html:
-    """Return a figure `height` units high as an SVG element: no prolog, no addresses, own ids, themed colours."""
+def _panel(title: str, described: str, height: float, draw: Callable[[Any], None]) -> Panel:
+    """Return a figure `height` units high."""
     title = title[:1].upper() + title[1:]
-    buffer = io.StringIO()
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(PANEL_WIDTH / INCH, height / INCH), layout="constrained")
         axes = figure.add_subplot()
         set_title(axes, title)
         draw(axes)
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    _, box, inside = re.split(r"<svg[^>]*?viewBox=\"([^\"]+)\"[^>]*>", buffer.getvalue(), maxsplit=1)
-    inside = inside[: inside.rindex("</svg>")]
-    inside = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", inside, flags=re.DOTALL)
-    inside = re.sub(r"\bid=\"([^\"]+)\"", rf'id="{name}-\1"', inside)
-    inside = re.sub(r"(?:xlink:)?href=\"#", f'href="#{name}-', inside)
-    inside = re.sub(r"url\(#", f"url(#{name}-", inside)
-    inside = re.sub(r"font: ([^;\"]*?)([\d.]+px)[^;\"]*", r"font: \1\2 var(--font)", inside)
-    # A tenth of a unit is finer than a screen shows.
-    inside = re.sub(r"(?<=[ \"ML])-?\d+\.\d{2,}", lambda number: f"{float(number.group()):.1f}", inside)
-    for role, color in PALETTE.items():
-        inside = inside.replace(color, f"var(--{role})")
-    inside = re.sub(r"\s*\n\s*", "\n", inside).strip()
-    return Html(
-        f'<svg viewBox="{box}" role="img" aria-labelledby="{name}-title {name}-described">'
-        f'<title id="{name}-title">{escape(title)}</title>'
-        f'<desc id="{name}-described">{escape(described)}</desc>'
-        f"{inside}</svg>"
-    )
+        svg = svg_of(figure)
+    return Panel(f"{title}: {described}", base64.b64encode(svg.encode()).decode("ascii"))
