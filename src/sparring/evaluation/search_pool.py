@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -76,25 +77,13 @@ class Answer(NamedTuple):
     doubts: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class SearchMaker:
-    """Makes searching workers."""
-
-    settings: Any  # SearchSettings, which import this module
-    load: Callable[[Any], Models]
-
-    def __call__(self) -> SearchWorker:
-        """Load the models on the actor's node."""
-        return SearchWorker(self.settings, self.load(self.settings))
-
-
 class SearchWorker:
-    """Searches batches of problems in an actor."""
+    """Searches batches of problems in an actor, on whose node the models are loaded."""
 
-    def __init__(self, settings: Any, models: Models) -> None:
+    def __init__(self, settings: Any, load: Callable[[Any], Models]) -> None:
         from sparring.labels.provers import policy_content  # with torch, which only actors need
 
-        self._settings, self._models = settings, models
+        self._settings, self._models = settings, (models := load(settings))
         scorers = (models.scorer, models.prover, models.value)
         contents = [
             "" if scorer is None or source is None else source_content(source, scorer)
@@ -134,7 +123,7 @@ def search_pool(
 
     places = {"policy": settled_policy(settings.policy)}
     places |= {role: settled(source) for role, source in sources(settings).items() if source is not None}
-    maker = SearchMaker(settings.model_copy(update=places), load)
+    maker = partial(SearchWorker, settings.model_copy(update=places), load)
     return RayPool(maker, pool, tell=lambda text: console.print(text, highlight=False, markup=False))
 
 
