@@ -271,13 +271,15 @@ def found(values: list[float], chosen: int | None) -> Found:
 
 
 def test_searches_are_misled_where_a_right_candidate_was_passed_over() -> None:
-    near = Case("p1", 0, found([0.6, 0.5], 0), ("3", "2"), (False, True))
-    far = Case("p1", 1, found([0.9, 0.2, 0.3], 0), ("3", "2", "2"), (False, True, True))
-    hopeless = Case("p2", 0, found([0.9, 0.5], 0), ("3", "4"), (False, False))
-    solved = Case("p3", 0, found([0.9, 0.5], 0), ("2", "3"), (True, False))
-    empty = Case("p4", 0, found([], None), (), ())
-    every = {("beam", 4): [near, hopeless, solved, empty], ("dvts", 4): [far]}
-    [record] = misled_searches(every, {"p1": "1 + 1 = ?"})
+    def case(problem: str, repeat: int, *of: Any, method: str = "beam") -> Case:
+        return Case(method, 4, repeat, Problem(problem, "1 + 1 = ?"), *of)
+
+    near = case("p1", 0, found([0.6, 0.5], 0), ("3", "2"), (False, True))
+    far = case("p1", 1, found([0.9, 0.2, 0.3], 0), ("3", "2", "2"), (False, True, True), method="dvts")
+    hopeless = case("p2", 0, found([0.9, 0.5], 0), ("3", "4"), (False, False))
+    solved = case("p3", 0, found([0.9, 0.5], 0), ("2", "3"), (True, False))
+    empty = case("p4", 0, found([], None), (), ())
+    [record] = misled_searches([near, hopeless, solved, empty, far])
     assert record["gap"] == pytest.approx(0.6) and record["note"].startswith("dvts, N = 4: 2 of 3")
     assert record["picked"]["answer"] == "3" and record["right"]["steps"] == ["step 0.3"]
 

@@ -32,7 +32,7 @@ from sparring.runs import read_metrics
 from sparring.search import METHODS, Candidate, Found, MethodSettings, Spent, run_search
 from sparring.search.budget import Model, measured
 from sparring.settings import load_settings
-from sparring.traces.records import Trace
+from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import prompt_ids
 from sparring.worlds.chain import generate_problems
 from sparring.worlds.chain_model import CHAIN_LAYOUT
@@ -213,8 +213,10 @@ def case(index: int, right: list[bool], values: list[float], cost: int = 10) -> 
     spent = Spent(tokens_generated=cost * len(values), tokens_scored=0, policy_flops=None, prm_flops=None)
     found = Found(f"p{index}", chosen, candidates, spent, {}, None, 1.0)
     return Case(
-        f"p{index}",
+        "beam",
+        1,
         0,
+        Problem(f"p{index}", "?"),
         found,
         tuple("r" if one else f"w{place}" for place, one in enumerate(right)),
         tuple(right),

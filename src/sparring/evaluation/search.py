@@ -21,7 +21,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -161,27 +161,26 @@ def run_search_command(
                 progress=partial(bar.advance, task),
             )
             if len(found) == len(problems):
-                cases[method, n] += judged(problems, found, checker, repeat)
+                cases[method, n] += judged(method, n, repeat, problems, found, checker)
         if pooled is not None and pooled.lost:
             raise LostError(
                 pooled.lost, f"All others are in {out / 'journals'}; the same command tries these again"
             )
+    every = [case for some in cases.values() for case in some]
+    counts = {f"{method}.n_{n}": _counts(some) for (method, n), some in cases.items()}
     base = Independent(cases.pop(plan[0]), solutions, settings.seed)
     metrics = curve_metrics(base, dict(cases), sorted(settings.n))
     metrics |= discrimination(base)
     metrics["problems"] = Metric(len(problems), unit="problems")
     metrics["new_seconds"] = Metric(time.perf_counter() - started, unit="s")
-    every = {plan[0]: base.cases, **cases}
-    questions = {problem.id: problem.question for problem in problems}
-    counts = {f"{method}.n_{n}": _counts(found) for (method, n), found in every.items()}
     doubts, servers = models.engine.usage.doubts, _servers(settings, models)
     written = write_evaluation(
         out,
         "search",
         settings,
         metrics,
-        cases=_records(every),
-        worst=misled_searches(every, questions),
+        cases=map(_record, every),
+        worst=misled_searches(every),
         extra={
             "left_out": dict(left_out),
             "counts": counts,
@@ -190,10 +189,7 @@ def run_search_command(
             **({"scorers": {role: record_of(one) for role, one in servers.items()}} if servers else {}),
             **threshold_of(models.scorer),
         },
-        files={
-            CURVES_FILE: curves_svg(metrics, settings),
-            CANDIDATES_FILE: _candidates(every, questions),
-        },
+        files={CURVES_FILE: curves_svg(metrics, settings), CANDIDATES_FILE: map(_candidates, every)},
         notes=[f"{name}: {what}: {count}" for name, odd in counts.items() for what, count in odd.items()],
         console=console,
     )
@@ -201,7 +197,7 @@ def run_search_command(
     if samples:
         count = write_samples(
             out / FOLDER,
-            _samples(every, {problem.id: problem for problem in problems}, settings.policy),
+            _samples(every, settings.policy),
             command="sparring search",
             settings=dump_settings(settings),
             license=license,
@@ -240,7 +236,14 @@ def _say_what_is_special(settings: SearchSettings, models: Models, console: Cons
         )
 
 
-def judged(problems: Sequence[Problem], found: Sequence[Found], checker: Checker, repeat: int) -> list[Case]:
+def judged(
+    method: str,
+    n: int,
+    repeat: int,
+    problems: Sequence[Problem],
+    found: Sequence[Found],
+    checker: Checker,
+) -> list[Case]:
     """Return the cases of one search; an answer that cannot be read or compared is wrong."""
     pairs = [
         (problem, one.steps)
@@ -256,7 +259,7 @@ def judged(problems: Sequence[Problem], found: Sequence[Found], checker: Checker
             one is None and answer is not None for one, answer in zip(judgements, answers, strict=True)
         )
         right = tuple(one is True for one in judgements)
-        cases.append(Case(problem.id, repeat, result, answers, right, unread))
+        cases.append(Case(method, n, repeat, problem, result, answers, right, unread))
     return cases
 
 
@@ -297,50 +300,45 @@ def _counts(cases: Sequence[Case]) -> dict[str, int]:
     return dict(sorted((+counts).items()))
 
 
-def _records(every: dict[tuple[str, int], Sequence[Case]]) -> Iterator[dict[str, Any]]:
-    for (method, n), cases in every.items():
-        for case in cases:
-            found = case.found
-            chosen = None if found.chosen is None else found.candidates[found.chosen]
-            yield {
-                "method": method,
-                "n": n,
-                "repeat": case.repeat,
-                "problem": case.problem,
-                "right": case.solved,
-                "answer": None if found.chosen is None else case.answers[found.chosen],
-                "steps": None if chosen is None else chosen.steps,
-                "scores": None if chosen is None else chosen.scores,
-                "value": None if chosen is None else chosen.value,
-                "candidates": len(found.candidates),
-                "candidates_right": sum(case.right),
-                "counts": found.counts,
-                "refusal": found.refusal,
-                "seconds": found.seconds,
-                **found.spent.as_dict(),
-            }
+def _record(case: Case) -> dict[str, Any]:
+    """Return what was found of a problem, with the chosen solution and the cost."""
+    found = case.found
+    chosen = None if found.chosen is None else found.candidates[found.chosen]
+    return {
+        "method": case.method,
+        "n": case.n,
+        "repeat": case.repeat,
+        "problem": case.problem.id,
+        "right": case.solved,
+        "answer": None if found.chosen is None else case.answers[found.chosen],
+        "steps": None if chosen is None else chosen.steps,
+        "scores": None if chosen is None else chosen.scores,
+        "value": None if chosen is None else chosen.value,
+        "candidates": len(found.candidates),
+        "candidates_right": sum(case.right),
+        "counts": found.counts,
+        "refusal": found.refusal,
+        "seconds": found.seconds,
+        **found.spent.as_dict(),
+    }
 
 
-def _candidates(
-    every: Mapping[tuple[str, int], Sequence[Case]], problems: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
-    """Yield, for every search, its question, and what is counted of its candidates; equal ones share a number."""
-    for (method, n), cases in every.items():
-        for case in cases:
-            numbers: dict[tuple[str, ...], int] = {}
-            yield {
-                "method": method,
-                "n": n,
-                "repeat": case.repeat,
-                "problem": case.problem,
-                "question": problems[case.problem],
-                "answers": case.answers,
-                "right": case.right,
-                "chosen": case.found.chosen,
-                "values": [one.value for one in case.found.candidates],
-                "finished": [one.finished for one in case.found.candidates],
-                "same": [numbers.setdefault(one.steps, len(numbers)) for one in case.found.candidates],
-            }
+def _candidates(case: Case) -> dict[str, Any]:
+    """Return the question, and what is counted of the candidates; equal ones share a number."""
+    numbers: dict[tuple[str, ...], int] = {}
+    return {
+        "method": case.method,
+        "n": case.n,
+        "repeat": case.repeat,
+        "problem": case.problem.id,
+        "question": case.problem.question,
+        "answers": case.answers,
+        "right": case.right,
+        "chosen": case.found.chosen,
+        "values": [one.value for one in case.found.candidates],
+        "finished": [one.finished for one in case.found.candidates],
+        "same": [numbers.setdefault(one.steps, len(numbers)) for one in case.found.candidates],
+    }
 
 
 def recomputed(run: Run) -> Again:
@@ -361,9 +359,15 @@ def recomputed(run: Run) -> Again:
             record["problem"], record["chosen"], candidates, spent, cost["counts"], None, cost["seconds"]
         )
         case = Case(
-            record["problem"], record["repeat"], one, tuple(record["answers"]), tuple(record["right"])
+            record["method"],
+            record["n"],
+            record["repeat"],
+            Problem(record["problem"], record["question"]),
+            one,
+            tuple(record["answers"]),
+            tuple(record["right"]),
         )
-        every.setdefault((record["method"], record["n"]), []).append(case)
+        every.setdefault((case.method, case.n), []).append(case)
     again = [
         {"right": case.solved, "candidates": len(case.right), "candidates_right": sum(case.right)}
         for cases in every.values()
@@ -372,59 +376,50 @@ def recomputed(run: Run) -> Again:
     (_, solutions), first = next(iter(every.items()))
     base = Independent(every.pop(("independent", solutions)), solutions, settings["seed"])
     metrics = curve_metrics(base, dict(every), sorted(settings["n"])) | discrimination(base)
-    metrics["problems"] = Metric(len({case.problem for case in first}), unit="problems")
+    metrics["problems"] = Metric(len({case.problem.id for case in first}), unit="problems")
     return Again(metrics, {CASES_FILE: again})
 
 
-def _samples(
-    every: Mapping[tuple[str, int], Sequence[Case]], problems: Mapping[str, Problem], policy: str
-) -> Iterator[dict[str, Any]]:
+def _samples(cases: Sequence[Case], policy: str) -> Iterator[dict[str, Any]]:
     """Yield the row of every candidate of every search."""
-    for (method, n), cases in every.items():
-        for case in cases:
-            for place, (one, right) in enumerate(zip(case.found.candidates, case.right, strict=True)):
-                trace = Trace(problems[case.problem], one.steps, outcome=right, source=public(policy))
-                yield sample_row(
-                    trace, scores=list(one.scores), value=one.value, method=method, n=n, repeat=case.repeat,
-                    chosen=place == case.found.chosen, finished=one.finished,
-                )  # fmt: skip
+    for case in cases:
+        for place, (one, right) in enumerate(zip(case.found.candidates, case.right, strict=True)):
+            trace = Trace(case.problem, one.steps, outcome=right, source=public(policy))
+            yield sample_row(
+                trace, scores=list(one.scores), value=one.value, method=case.method, n=case.n, repeat=case.repeat,
+                chosen=place == case.found.chosen, finished=one.finished,
+            )  # fmt: skip
 
 
-def misled_searches(
-    every: Mapping[tuple[str, int], Sequence[Case]], problems: Mapping[str, str]
-) -> list[dict[str, Any]]:
+def misled_searches(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Return a record per problem for which some search chose a wrong solution while it had a right one, worst first.
 
     Of several searches of a problem, the one counts in which the chosen value is furthest above the best right one.
-
-    Args:
-        every: cases by (method, N).
-        problems: question by id.
     """
     worst: dict[str, dict[str, Any]] = {}
-    for (method, n), cases in every.items():
-        for case in cases:
-            found = case.found
-            if found.chosen is None or case.solved or not any(case.right):
-                continue
-            best = max(
-                (index for index, right in enumerate(case.right) if right),
-                key=lambda index: found.candidates[index].value,
-            )
-            picked, right = (
-                candidate_record(one.steps, one.scores, one.value, case.answers[index])
-                for index, one in ((index, found.candidates[index]) for index in (found.chosen, best))
-            )
-            gap = picked["value"] - right["value"]
-            if case.problem not in worst or gap > worst[case.problem]["gap"]:
-                worst[case.problem] = {
-                    "id": case.problem,
-                    "gap": gap,
-                    "note": f"{method}, N = {n}: {sum(case.right)} of {len(case.right)} candidates are right.",
-                    "problem": problems[case.problem],
-                    "picked": picked,
-                    "right": right,
-                }
+    for case in cases:
+        candidates, chosen = case.found.candidates, case.found.chosen
+        if chosen is None or case.solved or not any(case.right):
+            continue
+        best = max(
+            (index for index, right in enumerate(case.right) if right),
+            key=lambda index: candidates[index].value,
+        )
+        picked, right = (
+            candidate_record(one.steps, one.scores, one.value, case.answers[index])
+            for index, one in ((index, candidates[index]) for index in (chosen, best))
+        )
+        gap, name = picked["value"] - right["value"], case.problem.id
+        if name not in worst or gap > worst[name]["gap"]:
+            counted = f"{sum(case.right)} of {len(case.right)} candidates are right."
+            worst[name] = {
+                "id": name,
+                "gap": gap,
+                "note": f"{case.method}, N = {case.n}: {counted}",
+                "problem": case.problem.question,
+                "picked": picked,
+                "right": right,
+            }
     return sorted(worst.values(), key=lambda record: -record["gap"])
 
 
@@ -436,16 +431,20 @@ class Case:
     """What one search found for one problem, judged.
 
     Attributes:
-        problem: its id.
+        method: of the search.
+        n: its N.
         repeat: number of the repeat.
+        problem: that was searched.
         found: the search's result.
         answers: of the candidates; None: no answer.
         right: whether each candidate's answer is right.
         unread: candidates whose answer could not be compared with the reference; they count as wrong.
     """
 
-    problem: str
+    method: str
+    n: int
     repeat: int
+    problem: Problem
     found: Found
     answers: tuple[str | None, ...]
     right: tuple[bool, ...]
@@ -537,7 +536,7 @@ class Independent:
 
     def mean(self, values: Sequence[float]) -> Metric:
         """Return the mean of one value per case, with its interval over problems."""
-        clusters = [case.problem for case in self.cases]
+        clusters = [case.problem.id for case in self.cases]
         return bootstrap_mean(values, clusters=clusters, seed=self.seed, unit="fraction")
 
     def compared(self, key: str, values: Sequence[float], line: str, n: float | None) -> dict[str, Metric]:
@@ -547,7 +546,7 @@ class Independent:
         found = paired_difference(
             values,
             self.accuracies(line, n),
-            clusters=[case.problem for case in self.cases],
+            clusters=[case.problem.id for case in self.cases],
             seed=self.seed,
             unit="fraction",
         )
@@ -620,7 +619,7 @@ def discrimination(base: Independent) -> dict[str, Metric]:
     A choice is made within a problem: a PRM whose pooled AUC alone is high tells hard problems from easy ones.
     """
     rows = [
-        (case.problem, candidate.value, right)
+        (case.problem.id, candidate.value, right)
         for case in base.cases
         for candidate, right in zip(case.found.candidates, case.right, strict=True)
     ]
