@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from sparring.evaluation.attack import AttackSettings, robustness_tables, run_attack
 from sparring.evaluation.robustness import HARMLESS, PADDINGS, error_kinds, hacking_curve, probe_robustness
+from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.traces.records import Problem, Trace
@@ -190,20 +192,11 @@ def test_reward_hacking_shows_a_score_that_rises_without_accuracy():
 
 
 @pytest.fixture(scope="module")
-def run(tiny_folder, tmp_path_factory):
-    """A whole attack on a random PRM."""
-    import shutil
-
-    from transformers import AutoModelForTokenClassification
-
-    from sparring.models.sidecar import sidecar_for, write_sidecar
-    from sparring.worlds.chain_model import CHAIN_LAYOUT
-
+def run(tiny_folder, tiny_prm, tmp_path_factory):
+    """A whole attack on a random PRM that accepts everything."""
     place = tmp_path_factory.mktemp("attack")
-    AutoModelForTokenClassification.from_pretrained(tiny_folder, num_labels=2).save_pretrained(place / "prm")
-    for file in tiny_folder.glob("tokenizer*"):
-        shutil.copy(file, place / "prm")
-    write_sidecar(place / "prm", sidecar_for(CHAIN_LAYOUT, max_length=512, threshold=0.0))
+    shutil.copytree(tiny_prm, place / "prm")
+    write_sidecar(place / "prm", read_sidecar(tiny_prm).model_copy(update={"threshold": 0.0}))
     chosen = AttackSettings(
         backbone=str(tiny_folder), warm_steps=2, updates=3, states_per_update=4, evaluation_states=12, curve_points=3,
         device="cpu",
