@@ -198,7 +198,7 @@ def test_best_of_n_shows_all_candidates_with_the_scores_that_a_model_gave(tmp_pa
 def rewrite(adversary: str, text: str, truth: str | None, score: float | None, **more: Any) -> dict[str, Any]:
     return {
         "adversary": adversary, "id": "p", "question": "q", "prefix": ["given"], "step": "right", "rewrite": text,
-        "malformed": None, "truth": truth, "reason": "member:kind", "score": score, **more,
+        "malformed": None, "truth": truth, "reason": "member:kind", "score": score, "clean_score": 0.9, **more,
     }  # fmt: skip
 
 

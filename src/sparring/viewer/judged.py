@@ -42,22 +42,26 @@ Key = tuple[str, tuple[str, ...], str]
 
 @dataclass(slots=True)
 class State:
-    """A correct step with its variants by (who wrote it, text), and its own scores; rows of one score per PRM."""
+    """A correct step with its own scores, and its variants by (who wrote it, text); a score per PRM.
+
+    Attributes:
+        id: of the problem.
+        at: index of the step.
+        scores: of the step itself.
+        variants: other texts in its place.
+    """
 
     id: str
+    at: int
     scores: list[float | None]
     variants: dict[tuple[str, str], Variant] = field(default_factory=dict)
 
-    def add(self, variant: Variant, prm: int) -> None:
+    def add(self, prm: int, by: str, text: str, truth: str, reason: str, score: float | None) -> None:
         """Take a variant with the score of one PRM; the same text scored by another PRM is the same variant."""
-        known = self.variants.get((variant.by, variant.text))
-        if known is not None:
-            row = [
-                new if place == prm else old
-                for place, (old, new) in enumerate(zip(known.scores, variant.scores, strict=True))
-            ]
-            variant = replace(known, scores=row)
-        self.variants[variant.by, variant.text] = variant
+        known = self.variants.get((by, text))
+        row: list[float | None] = [None] * len(self.scores) if known is None else list(known.scores)
+        row[prm] = score
+        self.variants[by, text] = Variant(self.at, by, text, truth, reason, row)
 
 
 # --- attack ----------------------------------------------------------------------------------------------------------
@@ -77,9 +81,18 @@ def attack_data(runs: Sequence[Run], limit: int) -> InspectorData:
         prms.append(Prm(name, threshold, "of the attack") if is_number(threshold) else Prm(name))
         for record in records_of(run.folder / CASES_FILE):
             key = _key(record)
-            state = states.setdefault(key, State(record.string("id"), [None] * len(runs)))
-            state.add(_rewrite(record, len(key[1]), _row(place, len(runs), _score(record, "score"))), place)
-        _add_probes(run, states, place, len(runs))
+            state = states.setdefault(key, State(record.string("id"), len(key[1]), [None] * len(runs)))
+            state.scores[place] = _score(record, "clean_score")
+            malformed = record.optional_string("malformed")
+            reason = f"malformed: {malformed}" if malformed else record.optional_string("reason") or ""
+            truth, text = record.optional_string("truth") or "", record.string("rewrite")
+            state.add(place, record.string("adversary"), text, truth, reason, _score(record, "score"))
+        by_step = {(question, step): state for (question, _, step), state in states.items()}
+        for record in records_of(run.folder / "probes.jsonl"):
+            found = by_step.get((record.string("problem"), record.string("before")))
+            if found is not None and record.string("probe") == "invariance":
+                by, score = f"harmless: {record.string('kind')}", _score(record, "score_after")
+                found.add(place, by, record.string("after"), "correct", "", score)
     prms = [
         replace(prm, name=name)
         for prm, name in zip(
@@ -91,7 +104,7 @@ def attack_data(runs: Sequence[Run], limit: int) -> InspectorData:
         InspectorCase(
             identity,
             key[0],
-            [Solution((*key[1], key[2]), _rows(state.scores, len(key[1])), [1.0] * (len(key[1]) + 1), -1)],
+            [Solution((*key[1], key[2]), _rows(state.scores, state.at), [1.0] * (state.at + 1), -1)],
             tags=_state_tags(state, prms),
             variants=list(state.variants.values()),
         )
@@ -102,28 +115,6 @@ def attack_data(runs: Sequence[Run], limit: int) -> InspectorData:
     return InspectorData(
         title, _places(runs), prms, cases[:limit], notes=past_limit(len(cases), limit), curves=curves
     )
-
-
-def _rewrite(record: Fields, at: int, scores: Row) -> Variant:
-    malformed, truth = (record.optional_string(name) for name in ("malformed", "truth"))
-    reason = f"malformed: {malformed}" if malformed else record.optional_string("reason") or ""
-    return Variant(at, record.string("adversary"), record.string("rewrite"), truth or "", reason, scores)
-
-
-def _add_probes(run: Run, states: Mapping[Key, State], place: int, count: int) -> None:
-    """Add the harmless rewrites of an attack's probes to their states, and the scores of the untouched steps."""
-    by_step: dict[tuple[str, str], tuple[Key, State]] = {
-        (key[0], key[2]): (key, state) for key, state in states.items()
-    }
-    for record in records_of(run.folder / "probes.jsonl"):
-        found = by_step.get((record.string("problem"), record.string("before")))
-        if found is None or record.string("probe") != "invariance":
-            continue
-        key, state = found
-        state.scores[place] = _score(record, "score_before")
-        row = _row(place, count, _score(record, "score_after"))
-        by = f"harmless: {record.string('kind')}"
-        state.add(Variant(len(key[1]), by, record.string("after"), "correct", "", row), place)
 
 
 def _state_tags(state: State, prms: Sequence[Prm]) -> dict[str, list[str]]:
@@ -377,10 +368,6 @@ def _key(record: Fields) -> Key:
 
 def _score(record: Fields, name: str) -> float | None:
     return record.share(name) if record.has(name) else None
-
-
-def _row(place: int, count: int, score: float | None) -> Row:
-    return [score if prm == place else None for prm in range(count)]
 
 
 def _rows(scores: Sequence[float | None], before: int) -> list[Row | None]:
