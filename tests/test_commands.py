@@ -140,7 +140,7 @@ def test_demo(tiny_folder, tmp_path):
     assert "frozen generator" in page and "Wrong steps accepted" in page
     matrix = json.loads((out / "cross_play.json").read_text())
     assert len(matrix["fool_rate"]) == len(matrix["prm_updates"]) == 6
-    verified = in_its_own_process("report", out, "--verify")
+    verified = sparring("report", out, "--verify")
     assert ", 0 differences" in verified.stdout and "best_of_n" not in verified.stdout
     # Called again it goes on from what is there, with the same numbers.
     again = in_its_own_process("demo", *sizes, "--out", out)

@@ -151,7 +151,6 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path, monkeypatch: pytest
         "37",
     ):
         assert number in page
-    assert page == report(run)
 
 
 def test_hostile_text_is_shown_and_never_markup(tmp_path: Path) -> None:
