@@ -30,7 +30,7 @@ from sparring.evaluation.attack import (
 )
 from sparring.evaluation.bon import total_score
 from sparring.evaluation.cases import Case
-from sparring.evaluation.outcome import Again, raw_records
+from sparring.evaluation.outcome import Recomputed, raw_records
 from sparring.evaluation.processbench import best_threshold, evaluate, make_case
 from sparring.evaluation.scored import Threshold
 from sparring.files import atomic_write_json, atomic_write_jsonl
@@ -176,7 +176,7 @@ def run_demo(settings: DemoSettings, out: Path) -> Path:
     return report
 
 
-def recomputed(run: FinishedRun) -> Again:
+def recomputed(run: FinishedRun) -> Recomputed:
     """Return what the demo's raw records, and the numbers of the runs within it, give once more."""
     settings = DemoSettings.model_construct(**run.settings)
     out = run.folder
@@ -194,7 +194,7 @@ def recomputed(run: FinishedRun) -> Again:
         cases = [record for record in attacked if record["method"] == method]
         found = attack_metrics(cases, {}, attack_settings(settings), thresholds[method].value)
         metrics |= {f"attack.{method}.{name}": metric for name, metric in found.items()}
-    return Again(metrics)
+    return Recomputed(metrics)
 
 
 def _units(settings: DemoSettings) -> dict[str, int]:
@@ -350,7 +350,7 @@ def score_split(
 ) -> dict[str, Scores]:
     """Choose the threshold of a finished PRM and store it; return its scores of all solutions by split."""
     scorer = load_scorer(out / method / "prm", device="cpu")
-    present = [trace for given in samples.values() for (trace,) in given.validation if trace is not None]
+    present = [trace for sampled in samples.values() for (trace,) in sampled.validation if trace is not None]
     cases = [
         make_case(trace.problem.id, trace, row, "validation")
         for trace, row in zip(present, scorer.score(present), strict=True)
@@ -365,8 +365,8 @@ def score_split(
     # Many of a problem's solutions are the same text.
     distinct = {
         (trace.problem.question, trace.steps): trace
-        for given in samples.values()
-        for group in given.groups
+        for sampled in samples.values()
+        for group in sampled.groups
         for trace in group
         if trace is not None
     }
@@ -379,9 +379,9 @@ def score_split(
     return {
         split: [
             [None if t is None else scores[t.problem.question, t.steps] for t in group]
-            for group in given.groups
+            for group in sampled.groups
         ]
-        for split, given in samples.items()
+        for split, sampled in samples.items()
     }
 
 
@@ -392,7 +392,7 @@ def judge_solutions(
     rows: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
     for split in SPLITS:
-        given = samples[split]
+        sampled = samples[split]
         scores = {method: scored[method][split] for method in METHODS}
         rows += (
             {
@@ -404,9 +404,9 @@ def judge_solutions(
                 "labels": [None if trace is None else trace.labels for trace in group],
                 "scores": {method: scores[method][row] for method in METHODS},
             }
-            for row, ((greedy,), group) in enumerate(zip(given.greedy, given.groups, strict=True))
+            for row, ((greedy,), group) in enumerate(zip(sampled.greedy, sampled.groups, strict=True))
         )
-        shown += _solutions_to_show(split, given.groups, scores)
+        shown += _solutions_to_show(split, sampled.groups, scores)
     atomic_write_jsonl(out / JUDGED_FILE, rows)
     atomic_write_jsonl(out / "solutions.jsonl", shown)
     return solver_metrics(settings, rows, {method: _threshold_of(out / method / "prm") for method in METHODS})

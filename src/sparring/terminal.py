@@ -67,11 +67,6 @@ def with_interval(metric: Metric | None, scale: float = 1.0, form: str = ".1f") 
     return text.append(f" {interval.replace(' ', '')}", style="dim") if interval else text
 
 
-def percent(metric: Metric | None) -> Text:
-    """Return a fraction as a percentage with its interval."""
-    return with_interval(metric, 100)
-
-
 class PartsProgress:
     """A bar for every part of a job that is at work; where there is no terminal, a line of text every so many seconds.
 

@@ -36,7 +36,7 @@ from sparring.runs import METRICS_FILE, Metric, read_metrics
 from sparring.settings import parse_settings
 
 if TYPE_CHECKING:
-    from sparring.evaluation.outcome import Again
+    from sparring.evaluation.outcome import Recomputed
     from sparring.labels.journal import Journal as LabelJournal
     from sparring.report.page import Run
 
@@ -194,7 +194,7 @@ def _short(value: Any) -> str:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def _compare_files(folder: Path, again: Again, files: list[str]) -> Iterator[Difference]:
+def _compare_files(folder: Path, again: Recomputed, files: list[str]) -> Iterator[Difference]:
     for name, records in again.records.items():
         file = folder / name
         files.append(name)
@@ -236,9 +236,9 @@ def _compare_text(file: Path, text: str) -> Iterator[Difference]:
 # --- from raw records ------------------------------------------------------------------------------------------------
 
 
-def _recomputed(run: Run) -> Again:
+def _recomputed(run: Run) -> Recomputed:
     """Return what the raw records of a run give."""
-    from sparring.evaluation.outcome import Again
+    from sparring.evaluation.outcome import Recomputed
     from sparring.report.page import DEMO
 
     work: Callable[[Run], Any]
@@ -263,7 +263,7 @@ def _recomputed(run: Run) -> Again:
             f"the raw records are not what a run of this version leaves ({type(error).__name__}: {error})"
         )
         raise DataError(message, file=run.folder) from error
-    return found if isinstance(found, Again) else Again(found)
+    return found if isinstance(found, Recomputed) else Recomputed(found)
 
 
 def _training(run: Run) -> dict[str, Metric]:
@@ -310,9 +310,9 @@ def _rl(run: Run) -> dict[str, Metric]:
     return found
 
 
-def _labels(run: Run) -> Again:
+def _labels(run: Run) -> Recomputed:
     """Return what the journal of `label`, whose lines prove themselves, gives: numbers, and the labelled traces."""
-    from sparring.evaluation.outcome import Again
+    from sparring.evaluation.outcome import Recomputed
     from sparring.labels.again import labels_again
     from sparring.labels.command import LabelTally, label_metrics
     from sparring.labels.job import JOURNAL_FILE, TRACES_FILE
@@ -329,7 +329,7 @@ def _labels(run: Run) -> Again:
     metrics = label_metrics(tally, journal.solved, journal, greedy=settings.temperature == 0)
     extra: dict[str, Any] = {"doubts": journal.usage.doubts, "counts": dict(+journal.counts)}
     extra |= {"walks": dict(sorted(again.kinds.items()))} if again.kinds else {}
-    return Again(metrics, {TRACES_FILE: again.records}, extra=extra, unknown=again.unknown)
+    return Recomputed(metrics, {TRACES_FILE: again.records}, extra=extra, unknown=again.unknown)
 
 
 @contextmanager
@@ -355,7 +355,7 @@ def _opened_journal(file: Path) -> Iterator[tuple[LabelJournal, Mapping[str, Any
             raise DataError(message, file=file, line=error.line, field=error.field) from error
 
 
-LOGGED: dict[str, Callable[[Any], Again | dict[str, Metric]]] = {
+LOGGED: dict[str, Callable[[Any], Recomputed | dict[str, Metric]]] = {
     "training": _training,
     "rl": _rl,
     "label": _labels,

@@ -60,7 +60,7 @@ def run(app: Callable[[], object]) -> int:
         except KeyboardInterrupt:
             status = 128 + signal.SIGINT
         except Exception as error:
-            status = _told(error)
+            status = _report(error)
         if stopped and status:
             status = 128 + stopped[0]
             _say(_after_stop(), "yellow")
@@ -87,7 +87,7 @@ def _after_stop() -> str:
     return _AFTER_STOP[job.after_stop if begun else "no checkpoint"]
 
 
-def _told(error: Exception) -> int:
+def _report(error: Exception) -> int:
     """Say what went wrong in one line; return the exit status."""
     text = str(error).strip()
     if isinstance(error, SparringError):

@@ -24,7 +24,7 @@ import torch
 from pydantic import Field
 from rich.console import Console
 
-from sparring.evaluation.outcome import CASES_FILE, Again, markdown_tables, raw_records, write_evaluation
+from sparring.evaluation.outcome import CASES_FILE, Recomputed, markdown_tables, raw_records, write_evaluation
 from sparring.evaluation.robustness import Probe, hacking_curve, probe_metrics, probe_robustness
 from sparring.evaluation.scores import DEFAULT_THRESHOLD
 from sparring.http_client import is_address
@@ -396,7 +396,7 @@ def robustness_tables(
     return head + markdown_tables("attack", metrics)
 
 
-def recomputed(run: Run) -> Again:
+def recomputed(run: Run) -> Recomputed:
     """Return what `cases.jsonl`, `curve.jsonl` and `probes.jsonl` give once more."""
     settings = AttackSettings.model_construct(
         **{name: run.settings[name] for name in AttackSettings.model_fields if name in run.settings}
@@ -412,4 +412,4 @@ def recomputed(run: Run) -> Again:
         metrics |= probe_metrics(probes, threshold, classes, settings.seed)
         metrics |= hacking_curve(pools_of(cases), seed=settings.seed)
     table = robustness_tables(run.settings["prm"], metrics, threshold, settings)
-    return Again(metrics, texts={ROBUSTNESS_FILE: table})
+    return Recomputed(metrics, texts={ROBUSTNESS_FILE: table})

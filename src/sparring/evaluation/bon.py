@@ -30,7 +30,13 @@ from rich.console import Console
 
 from sparring.errors import DataError
 from sparring.evaluation.cases import Rows
-from sparring.evaluation.outcome import CASES_FILE, Again, candidate_record, raw_records, write_evaluation
+from sparring.evaluation.outcome import (
+    CASES_FILE,
+    Recomputed,
+    candidate_record,
+    raw_records,
+    write_evaluation,
+)
 from sparring.evaluation.scored import ScoredSettings, scored
 from sparring.evaluation.scores import opened
 from sparring.json_files import json_objects
@@ -186,7 +192,7 @@ def _measured(
     return metrics | discrimination(problems, groups, resamples, seed)
 
 
-def recomputed(run: Run) -> Again:
+def recomputed(run: Run) -> Recomputed:
     """Return what `cases.jsonl` gives once more."""
     settings = run.settings
     stored = raw_records(run.folder / CASES_FILE, "scores", "labels", "sound")
@@ -208,7 +214,7 @@ def recomputed(run: Run) -> Again:
         _record(place, record["id"], record["candidates"], group, lines, settings["rule"])
         for place, (record, group) in enumerate(zip(stored, groups, strict=True))
     ]
-    return Again(metrics | {name: Metric(count) for name, count in counts.items()}, {CASES_FILE: again})
+    return Recomputed(metrics | {name: Metric(count) for name, count in counts.items()}, {CASES_FILE: again})
 
 
 def _records(

@@ -22,8 +22,8 @@ from sparring.evaluation.cases import Case, CaseTable, by_subset, labelled_steps
 from sparring.evaluation.outcome import (
     CASES_FILE,
     WORST_FILE,
-    Again,
     Judged,
+    Recomputed,
     furthest,
     raw_records,
     worst_disagreements,
@@ -143,7 +143,7 @@ def _fitted(cases: Sequence[Case], split: str) -> tuple[PlattMap, Threshold]:
     return fitted, best_threshold(mapped, split)
 
 
-def recomputed(run: Run) -> Again:
+def recomputed(run: Run) -> Recomputed:
     """Return what `cases.jsonl` gives once more, the fit included."""
     settings = CalibrationSettings.model_construct(
         **{name: run.settings[name] for name in ("fit_on", "resamples", "seed")}
@@ -167,7 +167,7 @@ def recomputed(run: Run) -> Again:
     metrics, reliability = _measured(cases, fitted, settings)
     # The worst are called so by the threshold that the scores came with, which a fitted one replaces in the metrics.
     worst = worst_disagreements(((case, None) for case in every), 0.5)
-    return Again(
+    return Recomputed(
         metrics | found,
         {WORST_FILE: [{name: one[name] for name in one if name != "threshold"} for one in worst]},
         extra={"reliability": reliability, "fitted": fitted},

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from sparring.errors import DataError
 from sparring.evaluation.cases import Case, CaseTable, by_subset
-from sparring.evaluation.outcome import CASES_FILE, MOST_WORST, Again, raw_records, write_evaluation
+from sparring.evaluation.outcome import CASES_FILE, MOST_WORST, Recomputed, raw_records, write_evaluation
 from sparring.evaluation.processbench import (
     AVERAGES,
     MEASURES,
@@ -153,7 +153,7 @@ def compare(
     return metrics
 
 
-def recomputed(run: Run) -> Again:
+def recomputed(run: Run) -> Recomputed:
     """Return what `cases.jsonl` gives once more."""
     settings = run.settings
     records = raw_records(run.folder / CASES_FILE, "labels", "problem")
@@ -162,7 +162,9 @@ def recomputed(run: Run) -> Again:
     if (split := settings["threshold_split"]) is not None:
         thresholds = [best_threshold(by_subset(side).get(split, []), split) for side in cases]
     metrics = compare(cases[0], cases[1], thresholds, settings["resamples"], settings["seed"])
-    return Again(metrics | {"cases": Metric(len(cases[0]))}, {CASES_FILE: list(_records(cases, thresholds))})
+    return Recomputed(
+        metrics | {"cases": Metric(len(cases[0]))}, {CASES_FILE: list(_records(cases, thresholds))}
+    )
 
 
 def _right(case: Case, threshold: Threshold) -> bool:

@@ -43,7 +43,7 @@ from rich.console import Console
 from sparring.errors import DataError
 from sparring.evaluation.outcome import (
     CASES_FILE,
-    Again,
+    Recomputed,
     markdown,
     markdown_tables,
     raw_records,
@@ -202,7 +202,7 @@ def _measured(
     return metrics
 
 
-def recomputed(run: Run) -> Again:
+def recomputed(run: Run) -> Recomputed:
     """Return what `cases.jsonl` and `solutions.jsonl`, which has the questions, give once more."""
     questions = {
         (record["set"], record["problem"]): record["question"]
@@ -219,7 +219,7 @@ def recomputed(run: Run) -> Again:
         raise DataError(message, file=run.folder / METRICS_FILE, field="extra.tried")
     settings = run.settings
     metrics = _measured(judged, run.extra["tried"], settings["resamples"], settings["seed"])
-    return Again(
+    return Recomputed(
         metrics,
         {"false_alarms.jsonl": [_record(one) for one in false_alarms(judged)]},
         extra={"panel_reasons": reasons(judged)},

@@ -77,7 +77,7 @@ def write_evaluation(
     """
     console = console or Console()
     named = {f"{kind}.{name}": metric for name, metric in metrics.items()}
-    given = dump_settings(settings) | dict(rules or {})
+    stored = dump_settings(settings) | dict(rules or {})
     contents = {
         CASES_FILE: cases,
         **({} if worst is None else {WORST_FILE: worst[:MOST_WORST]}),
@@ -89,9 +89,9 @@ def write_evaluation(
         else:
             atomic_write_jsonl(out / name, content)
     counted = {} if worst is None else {"worst_of": len(worst) if worst_of is None else worst_of}
-    write_metrics(out, named, settings=given, seed=given["seed"], extra={**(extra or {}), **counted})
+    write_metrics(out, named, settings=stored, seed=stored["seed"], extra={**(extra or {}), **counted})
     (out / JOURNAL_FILE).unlink(missing_ok=True)
-    show_tables(console, kind, metrics, given)
+    show_tables(console, kind, metrics, stored)
     for note in notes:
         console.print(plain(note), style="yellow", highlight=False, soft_wrap=True)
     show_worst(console, worst or ())
@@ -103,7 +103,7 @@ def write_evaluation(
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Recomputed:
     """What the raw records of a run give once more, to be compared with what stands in its files.
 
     Attributes:

@@ -30,7 +30,7 @@ from sparring.evaluation.cases import Case, labelled_steps
 from sparring.evaluation.outcome import (
     CASES_FILE,
     WORST_FILE,
-    Again,
+    Recomputed,
     raw_records,
     worst_disagreements,
     write_evaluation,
@@ -120,7 +120,7 @@ def evaluate_prmbench(
     )
 
 
-def recomputed(run: Run) -> Again:
+def recomputed(run: Run) -> Recomputed:
     """Return what `cases.jsonl` gives once more; a case's problem is the end of its id."""
     threshold = run.metrics["prmbench.threshold"].value or 0.0
     cases = [
@@ -134,7 +134,7 @@ def recomputed(run: Run) -> Again:
     ]
     worst = worst_disagreements(((case, None) for case in cases), threshold)
     metrics = evaluate(cases, threshold, resamples=run.settings["resamples"], seed=run.settings["seed"])
-    return Again(
+    return Recomputed(
         metrics | {"cases": Metric(len(cases))},
         {CASES_FILE: [_record(case, threshold) for case in cases], WORST_FILE: worst},
     )

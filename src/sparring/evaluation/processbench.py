@@ -35,8 +35,8 @@ from sparring.evaluation.outcome import (
     CASES_FILE,
     MOST_WORST,
     WORST_FILE,
-    Again,
     Judged,
+    Recomputed,
     furthest,
     raw_records,
     worst_disagreements,
@@ -167,7 +167,7 @@ def evaluate_processbench(
     )
 
 
-def recomputed(run: Run) -> Again:
+def recomputed(run: Run) -> Recomputed:
     """Return what `cases.jsonl` gives once more."""
     settings = run.settings
     cases = [Case.of(record) for record in raw_records(run.folder / CASES_FILE, "labels", "problem")]
@@ -176,7 +176,7 @@ def recomputed(run: Run) -> Again:
         threshold = best_threshold(by_subset(cases).get(split, []), split)
     counts = {"threshold": Metric(threshold.value), "cases": Metric(len(cases))}
     worst = worst_disagreements(((case, None) for case in cases), threshold.value)
-    return Again(
+    return Recomputed(
         evaluate(cases, threshold, resamples=settings["resamples"], seed=settings["seed"]) | counts,
         {CASES_FILE: [case_record(case, threshold.value) for case in cases], WORST_FILE: worst},
         extra={"reliability": reliability(cases)},

@@ -113,13 +113,15 @@ def probe_robustness(
             (index, rewrite(_place(state), random.Random(f"{seed} {kind} {index}")))
             for index, state in enumerate(states)
         ]
-        made = [(index, place) for index, place in pairs if place is not None]
-        verdicts = task.judge_many([(_renamed(states[index], place), place[2]) for index, place in made])
-        fit = [pair for pair, verdict in zip(made, verdicts, strict=True) if verdict.truth != refused]
-        dropped[f"{probe}.{kind}: the oracle calls it {refused}"] += len(made) - len(fit)
+        rewritten = [(index, place) for index, place in pairs if place is not None]
+        verdicts = task.judge_many([(_renamed(states[index], place), place[2]) for index, place in rewritten])
+        fit = [pair for pair, verdict in zip(rewritten, verdicts, strict=True) if verdict.truth != refused]
+        dropped[f"{probe}.{kind}: the oracle calls it {refused}"] += len(rewritten) - len(fit)
         if probe == "sensitivity":
             dropped[f"{probe}.{kind}: undecided, kept"] += sum(v.truth == "undecided" for v in verdicts)
-            wrong += [pair for pair, verdict in zip(made, verdicts, strict=True) if verdict.truth == "wrong"]
+            wrong += [
+                pair for pair, verdict in zip(rewritten, verdicts, strict=True) if verdict.truth == "wrong"
+            ]
         scores = _scores(scorer, [place for _, place in fit])
         found += [
             Probe(

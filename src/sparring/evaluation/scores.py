@@ -212,8 +212,8 @@ def scorer_name(model: Path | str | None, scorer: StepScorer) -> str:
 def who_scored(scorer: StepScorer) -> str:
     """Return who scored, for people: address, model and fingerprint, and what it has cost where that is counted."""
     identity, cost = scorer.identity, record_of(scorer).get("cost", {})
-    told = f"{identity.place}, model {identity.model} ({identity.fingerprint or 'no fingerprint'})"
-    return ", ".join([told, *(f"{name.replace('_', ' ')}: {count}" for name, count in cost.items())])
+    who = f"{identity.place}, model {identity.model} ({identity.fingerprint or 'no fingerprint'})"
+    return ", ".join([who, *(f"{name.replace('_', ' ')}: {count}" for name, count in cost.items())])
 
 
 def stream_scores(

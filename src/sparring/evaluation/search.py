@@ -32,7 +32,13 @@ import numpy as np
 from pydantic import Field, model_validator
 from rich.console import Console
 
-from sparring.evaluation.outcome import CASES_FILE, Again, candidate_record, raw_records, write_evaluation
+from sparring.evaluation.outcome import (
+    CASES_FILE,
+    Recomputed,
+    candidate_record,
+    raw_records,
+    write_evaluation,
+)
 from sparring.evaluation.search_pool import Models, SearchPool, search_pool, sources
 from sparring.fingerprints import folder_identity
 from sparring.http_client import is_address
@@ -341,7 +347,7 @@ def _candidates(case: Case) -> dict[str, Any]:
     }
 
 
-def recomputed(run: Run) -> Again:
+def recomputed(run: Run) -> Recomputed:
     """Return what `cases.jsonl` and `candidates.jsonl` give once more."""
     settings = run.settings
     every: dict[tuple[str, int], list[Case]] = {}
@@ -377,7 +383,7 @@ def recomputed(run: Run) -> Again:
     base = Independent(every.pop(("independent", solutions)), solutions, settings["seed"])
     metrics = curve_metrics(base, dict(every), sorted(settings["n"])) | discrimination(base)
     metrics["problems"] = Metric(len({case.problem.id for case in first}), unit="problems")
-    return Again(metrics, {CASES_FILE: again})
+    return Recomputed(metrics, {CASES_FILE: again})
 
 
 def _samples(cases: Sequence[Case], policy: str) -> Iterator[dict[str, Any]]:
@@ -657,15 +663,15 @@ def curves_svg(metrics: dict[str, Metric], settings: SearchSettings) -> str:
         if not line:
             continue
         xs, ys, lows, highs = zip(*line, strict=True)
-        look: dict[str, Any] = {
+        style: dict[str, Any] = {
             "marker": "os^Dvp*XP<"[place % 10],
             "linestyle": "--" if name in LINES else "-",
         }
         # Bars, not bands: the bands of ten lines would hide one another.
         if None not in (*lows, *highs):
             bars = np.abs(np.array([lows, highs], dtype=float) - np.array(ys, dtype=float))
-            look |= {"yerr": bars, "elinewidth": 0.7, "capsize": 2}
-        axes.errorbar(xs, ys, label=name.replace("_", " "), **look)
+            style |= {"yerr": bars, "elinewidth": 0.7, "capsize": 2}
+        axes.errorbar(xs, ys, label=name.replace("_", " "), **style)
     axes.set(xscale="log", xlabel=label, ylabel="accuracy")
     axes.grid(alpha=0.25)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

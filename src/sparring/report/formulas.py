@@ -84,9 +84,9 @@ def with_formulas(text: str) -> Html:
     parts: list[str] = []
     end = 0
     for match, source, display in formulas_of(text):
-        made = mathml(source, display=display)
-        if made is not None:
-            parts += [escape(text[end : match.start()]), made]
+        markup = mathml(source, display=display)
+        if markup is not None:
+            parts += [escape(text[end : match.start()]), markup]
             end = match.end()
     return Html("".join([*parts, escape(text[end:])]))
 

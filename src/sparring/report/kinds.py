@@ -321,8 +321,8 @@ def tables(name: str, metrics: Mapping[str, Metric]) -> Iterator[Table]:
         name: of the kind, in `KINDS`.
         metrics: by name, without the kind's in front.
     """
-    made = (pivoted(pivot, metrics) for pivot in KINDS[name].pivots)
-    return (table for table in made if table.rows)
+    every = (pivoted(pivot, metrics) for pivot in KINDS[name].pivots)
+    return (table for table in every if table.rows)
 
 
 def pivoted(pivot: Pivot, metrics: Mapping[str, Metric]) -> Table:

@@ -166,7 +166,7 @@ def render(template: str, run: Run, **content: Any) -> str:
 
 @functools.cache
 def _templates() -> jinja2.Environment:
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sparring.report"),
         autoescape=True,
         finalize=_seen,
@@ -175,9 +175,9 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"words": words_of, "plain": plain, "percent": percent, "flat": flat, "band": band}
-    made.globals |= {"most_rows": MOST_ROWS, "most_metrics": MOST_METRICS, "bands": SCORE_BANDS}
-    return made
+    environment.filters |= {"words": words_of, "plain": plain, "percent": percent, "flat": flat, "band": band}
+    environment.globals |= {"most_rows": MOST_ROWS, "most_metrics": MOST_METRICS, "bands": SCORE_BANDS}
+    return environment
 
 
 def _seen(value: Any) -> Any:

@@ -49,9 +49,9 @@ def view(
         console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
     def write() -> None:
-        made = inspector_data(runs, data=data or (), thresholds=threshold or (), limit=limit)
-        atomic_write_text(out, inspector_page(made, watch=watch))
-        for note in made.notes if watch is None else ():
+        shown = inspector_data(runs, data=data or (), thresholds=threshold or (), limit=limit)
+        atomic_write_text(out, inspector_page(shown, watch=watch))
+        for note in shown.notes if watch is None else ():
             say(note)
 
     write()

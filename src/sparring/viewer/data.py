@@ -36,11 +36,11 @@ class Prm:
     @classmethod
     def of(cls, name: str, extra: Mapping[str, Any]) -> Prm:
         """Return a PRM with the threshold that a run's `extra` holds (`scorers.door.threshold_of`), if it does."""
-        told = extra.get("threshold")
-        value = told.get("value") if isinstance(told, Mapping) else None
+        stored = extra.get("threshold")
+        value = stored.get("value") if isinstance(stored, Mapping) else None
         if not is_number(value) or not 0.0 <= value <= 1.0:
             return cls(name)
-        rule = told.get("rule") if isinstance(told, Mapping) else None
+        rule = stored.get("rule") if isinstance(stored, Mapping) else None
         return cls(name, float(value), rule if isinstance(rule, str) else "")
 
 

@@ -106,38 +106,38 @@ def inspector_data(
         DataError: a file does not hold what it should.
     """
     kinds = [kind_of(run) for run in runs]
-    for given, name, fitting in ((data, "--data", (*SCORED, "bon")), (thresholds, "--threshold", SCORED)):
-        if given and not any(kind in fitting for kind in kinds):
+    for option, name, fitting in ((data, "--data", (*SCORED, "bon")), (thresholds, "--threshold", SCORED)):
+        if option and not any(kind in fitting for kind in kinds):
             raise SparringError(
                 f"{name} is not for {', '.join(dict.fromkeys(kinds))}: such a run says itself"
             )
     if all(kind == "training" for kind in kinds):
-        made = training_data(runs)
+        shown = training_data(runs)
     elif all(kind in SCORED for kind in kinds):
-        made = _scored(runs, kinds, data, thresholds, limit)
+        shown = _scored(runs, kinds, data, thresholds, limit)
     elif kinds.count("oracle") == 1 and all(kind in (*SCORED, "oracle") for kind in kinds) and len(runs) > 1:
         audit = kinds.index("oracle")
         others, of = [*runs[:audit], *runs[audit + 1 :]], [*kinds[:audit], *kinds[audit + 1 :]]
-        made = with_verdicts(_scored(others, of, data, thresholds, limit), read_run(runs[audit]))
+        shown = with_verdicts(_scored(others, of, data, thresholds, limit), read_run(runs[audit]))
     elif all(kind == "attack" for kind in kinds):
-        made = attack_data([read_run(run) for run in runs], limit)
+        shown = attack_data([read_run(run) for run in runs], limit)
     elif len(runs) == 1 and kinds == ["traces"]:
-        made = traces_data(_all_of(runs[0]), runs[0].name, runs[0], limit)
+        shown = traces_data(_all_of(runs[0]), runs[0].name, runs[0], limit)
     elif len(runs) > 1:
         named = ", ".join(f"{run} ({kind})" for run, kind in zip(runs, kinds, strict=True))
         raise SparringError(
             f"only scores of the same cases (and one audit), attacks, or training runs go side by side: {named}"
         )
     else:
-        made = _alone(read_run(runs[0]), kinds[0], data, limit)
-    unknown = [prm.name for prm in made.prms if prm.rule == UNKNOWN]
+        shown = _alone(read_run(runs[0]), kinds[0], data, limit)
+    unknown = [prm.name for prm in shown.prms if prm.rule == UNKNOWN]
     if unknown:
         note = f"The threshold of {' and '.join(unknown)} is not known here: the page begins at 0.5"
         note += "; --threshold sets it" if any(kind in SCORED for kind in kinds) else ""
-        made = replace(made, notes=[*made.notes, note])
+        shown = replace(shown, notes=[*shown.notes, note])
     if len(runs) == 1 and (runs[0] / METRICS_FILE).is_file():
-        made = with_surroundings(made, read_run(runs[0]))
-    return made
+        shown = with_surroundings(shown, read_run(runs[0]))
+    return shown
 
 
 def _scored(
@@ -177,7 +177,7 @@ def _alone(run: Run, kind: str, data: Sequence[Path], limit: int) -> InspectorDa
     return reader(run, limit)
 
 
-def with_surroundings(made: InspectorData, run: Run) -> InspectorData:
+def with_surroundings(shown: InspectorData, run: Run) -> InspectorData:
     """Return the page with all numbers of a run, its settings and its surroundings."""
     rows: list[tuple[str, ...]] = [
         (name, with_interval(metric), str(metric.n or "–"), metric.unit or "–")
@@ -188,4 +188,4 @@ def with_surroundings(made: InspectorData, run: Run) -> InspectorData:
         *flat(run.settings),
         *flat({name: value for name, value in run.context.items() if value is not None}),
     ]
-    return replace(made, tables=[*made.tables, every], facts=facts[:MOST_FACTS])
+    return replace(shown, tables=[*shown.tables, every], facts=facts[:MOST_FACTS])

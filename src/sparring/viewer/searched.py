@@ -165,11 +165,11 @@ def bon_data(run: Run, data: Sequence[Path], limit: int) -> InspectorData:
         if data:
             raise
         notes.append(f"only the worst cases have steps: the data cannot be read ({error}); --data names it")
-    given = [
+    named_files = [
         Path(one) for one in run.settings.get("scores") or () if isinstance(one, str) and Path(one).is_file()
     ]
     own = run.folder / SCORES_FILE
-    for file in [own] if own.is_file() else given:
+    for file in [own] if own.is_file() else named_files:
         model = None if file == own else run.settings.get("scores_model")
         scores |= {name: row.scores for name, row in read_scores(file, model=model).items()}
     worst = (

@@ -51,8 +51,8 @@ def curves_of(run: Path, logs: Mapping[str, str] = LOGS) -> list[Curve]:
             continue
         columns: dict[str, tuple[list[float], list[float]]] = {}
         for number, record in enumerate(_records(file), start=1):
-            given = next((finite_number(record.get(key)) for key in STEPS if key in record), None)
-            x = float(number) if given is None else given
+            step = next((finite_number(record.get(key)) for key in STEPS if key in record), None)
+            x = float(number) if step is None else step
             for key, value in record.items():
                 y = finite_number(value)
                 if key not in NO_MEASURE and y is not None:
