@@ -8,7 +8,7 @@ split; numbers on that split are marked as optimistic, those on the others are h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def evaluate_calibration(
     worst = furthest(taken())
     if not worst:
         raise DataError("no step has a label: calibration needs labelled traces", field="labels")
-    cases: dict[str, Sequence[Case]] = {name: [] for name in subsets.sizes}
+    cases: dict[str, Collection[Case]] = {name: [] for name in subsets.sizes}
     cases |= by_subset(every)
     fitted, threshold, notes = None, found.threshold, []
     if settings.fit_on is not None:
@@ -133,7 +133,7 @@ def evaluate_calibration(
     return written
 
 
-def _fitted(cases: Sequence[Case], split: str) -> tuple[PlattMap, Threshold]:
+def _fitted(cases: Collection[Case], split: str) -> tuple[PlattMap, Threshold]:
     """Return the map, and the threshold of mapped scores with the best F1, of the cases of a named split."""
     steps = labelled_steps(cases)
     fitted = fit_platt(steps.scores, steps.labels)
@@ -158,7 +158,7 @@ def recomputed(run: Run) -> Recomputed:
         )
         for record in raw_records(run.folder / CASES_FILE)
     ]
-    cases: dict[str, Sequence[Case]] = {subset_name(Path(file)): [] for file in run.settings["data"]}
+    cases: dict[str, Collection[Case]] = {subset_name(Path(file)): [] for file in run.settings["data"]}
     cases |= by_subset(every)
     fitted, found = None, {}
     if settings.fit_on is not None:
@@ -190,7 +190,7 @@ def store_calibration(folder: Path, fitted: PlattMap, threshold: Threshold) -> N
 
 
 def _measured(
-    cases: Mapping[str, Sequence[Case]], fitted: PlattMap | None, settings: CalibrationSettings
+    cases: Mapping[str, Collection[Case]], fitted: PlattMap | None, settings: CalibrationSettings
 ) -> tuple[dict[str, Metric], dict[str, list[ReliabilityBin]]]:
     """Return ``<subset or pooled>[.fitted].<ece, brier, mean_score, share_right>`` and reliability tables."""
     metrics: dict[str, Metric] = {}

@@ -1,8 +1,8 @@
 """Labelled and scored solutions, as the numbers that measures need: very many are held, and no texts.
 
-Contract: a `CaseTable` is a sequence of `Case`s that are made when they are asked for; it holds about 100 bytes and the two
-ids per case, and 16 bytes per step. `Rows` are scores alone, by trace id: 40 bytes per trace, whatever its id, and 8 per
-score. Functions here take any sequence of cases.
+Contract: a `CaseTable` makes its `Case`s when it is gone through; it holds about 100 bytes and the two ids per case, and 16
+bytes per step. `Rows` are scores alone, by trace id: 40 bytes per trace, whatever its id, and 8 per score. Functions here
+take any cases.
 
 Not here: measures (`processbench.py`, `calibration.py`), where traces and scores come from (`scored.py`).
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +88,7 @@ class Case:
         return cls(record["subset"], record["id"], record["first_error"], labels, row, record["problem"])
 
 
-class CaseTable(Sequence[Case]):
+class CaseTable(Collection[Case]):
     """Cases, as numbers; `add` takes one more."""
 
     def __init__(self, cases: Iterable[Case] = ()) -> None:
@@ -112,27 +112,20 @@ class CaseTable(Sequence[Case]):
     def __len__(self) -> int:
         return len(self._first_errors)
 
-    @overload
-    def __getitem__(self, place: int) -> Case: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Case]: ...
-    def __getitem__(self, place: int | slice) -> Case | list[Case]:
-        """Return a case, or some of them."""
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
-        if not 0 <= place < len(self):
-            raise IndexError(place)
-        return Case(
-            self.subsets[self._subset_of[place]],
-            self._ids[place].tobytes().decode(),
-            self._first_errors[place],
-            tuple(None if label != label else label for label in self._labels[place]),
-            tuple(self._scores[place]),
-            self._problems[place].tobytes().decode(),
-        )
+    def __contains__(self, case: object) -> bool:
+        return any(case == one for one in self)
 
     def __iter__(self) -> Iterator[Case]:
-        return (self[place] for place in range(len(self)))
+        subsets = self.subsets
+        for place, first_error in enumerate(self._first_errors):
+            yield Case(
+                subsets[self._subset_of[place]],
+                self._ids[place].tobytes().decode(),
+                first_error,
+                tuple(None if label != label else label for label in self._labels[place]),
+                tuple(self._scores[place]),
+                self._problems[place].tobytes().decode(),
+            )
 
     @property
     def subsets(self) -> list[str]:
@@ -161,7 +154,7 @@ def labelled_steps(cases: Iterable[Case]) -> LabelledSteps:
     return LabelledSteps(np.array(scores), np.array(labels), np.array(places, dtype=np.int64))
 
 
-def by_subset(cases: Iterable[Case]) -> dict[str, Sequence[Case]]:
+def by_subset(cases: Iterable[Case]) -> dict[str, Collection[Case]]:
     """Return the cases of each subset, in order of first appearance."""
     if isinstance(cases, CaseTable) and len(cases.subsets) == 1:
         return {cases.subsets[0]: cases}

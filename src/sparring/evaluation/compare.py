@@ -10,7 +10,7 @@ Not here: the measures (`processbench.py`), reading scores (`scored.py`).
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def compare_scores(
 
 
 def compare(
-    a: Sequence[Case], b: Sequence[Case], thresholds: Sequence[Threshold], resamples: int, seed: int
+    a: Collection[Case], b: Collection[Case], thresholds: Sequence[Threshold], resamples: int, seed: int
 ) -> dict[str, Metric]:
     """Return ``<subset or average>.<measure>.<a, b, difference>`` for two lists of the same cases in the same order."""
     subsets = by_subset(a)
@@ -171,7 +171,7 @@ def _right(case: Case, threshold: Threshold) -> bool:
     return first_error_below(case.scores, threshold.value) == case.first_error
 
 
-def _records(cases: Sequence[Sequence[Case]], thresholds: Sequence[Threshold]) -> Iterator[dict[str, Any]]:
+def _records(cases: Sequence[Collection[Case]], thresholds: Sequence[Threshold]) -> Iterator[dict[str, Any]]:
     for first, second in zip(*cases, strict=True):
         yield {
             "subset": first.subset,

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,7 +241,7 @@ def case_record(case: Case, threshold: float) -> dict[str, Any]:
     }
 
 
-def best_threshold(cases: Sequence[Case], split: str) -> Threshold:
+def best_threshold(cases: Collection[Case], split: str) -> Threshold:
     """Return the threshold with the best F1 on the cases of a named split, taken as one set.
 
     It lies midway between two neighbouring scores; among equally good ones the nearest to 0.5 is taken. On
@@ -291,7 +291,7 @@ def harmonic_mean(a: Floats, b: Floats) -> Floats:
 class Group:
     """The measures of a fixed list of cases as functions of case weights."""
 
-    def __init__(self, cases: Sequence[Case], threshold: float) -> None:
+    def __init__(self, cases: Collection[Case], threshold: float) -> None:
         right = np.array([first_error_below(case.scores, threshold) == case.first_error for case in cases])
         erroneous = np.array([case.first_error >= 0 for case in cases])
         columns = (right & erroneous, erroneous, right & ~erroneous, ~erroneous)
@@ -314,7 +314,7 @@ class Group:
         return np.stack([f1, on_erroneous, on_correct, self._step_auc(weights), self._solution_auc(weights)])
 
 
-def groups_of(cases: Sequence[Case], threshold: Threshold) -> dict[str, Group]:
+def groups_of(cases: Collection[Case], threshold: Threshold) -> dict[str, Group]:
     """Return the group of each subset, and of all together as ``pooled``."""
     subsets = by_subset(cases)
     groups = {name: Group(chosen, threshold.value) for name, chosen in subsets.items()}
@@ -325,7 +325,7 @@ def groups_of(cases: Sequence[Case], threshold: Threshold) -> dict[str, Group]:
 
 
 def evaluate(
-    cases: Sequence[Case], threshold: Threshold, *, resamples: int = RESAMPLES, seed: int = 0
+    cases: Collection[Case], threshold: Threshold, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Metric]:
     """Return ``<subset>.<measure>`` for each subset and ``<average>.<measure>`` for the averages over them.
 
@@ -366,7 +366,7 @@ def evaluate(
     return metrics
 
 
-def within_problems(cases: Sequence[Case], resamples: int, seed: int) -> dict[str, Metric]:
+def within_problems(cases: Collection[Case], resamples: int, seed: int) -> dict[str, Metric]:
     """Return `step_auc_within` and `solution_auc_within`: AUCs within each problem, averaged over the problems.
 
     Of steps, those with a label count: up to and including the first error of each of a problem's solutions.
@@ -466,7 +466,7 @@ def measured_draws(groups: Mapping[str, Group], resamples: int, seed: int) -> Me
     return Measured(values, draws, left_out, independent)
 
 
-def reliability(cases: Sequence[Case]) -> dict[str, list[ReliabilityBin]]:
+def reliability(cases: Collection[Case]) -> dict[str, list[ReliabilityBin]]:
     """Return the reliability diagram of labelled step scores for each subset."""
     tables = {}
     for name, chosen in by_subset(cases).items():
