@@ -197,9 +197,9 @@ def test_bad_input_is_named(arguments, message, tmp_path):
 
 
 def test_a_process_ends_with_one_clear_line(tmp_path):
-    done = in_its_own_process("train", "aprm", "updates=ten", "--out", tmp_path / "out", status=2)
+    done = in_its_own_process("convert", "nowhere.jsonl", tmp_path / "out.jsonl", status=2)
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert "updates" in error
+    assert "nowhere.jsonl" in error
 
 
 @pytest.mark.parametrize(

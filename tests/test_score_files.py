@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -58,6 +58,7 @@ def lines(path: Path, *records: Any) -> Path:
 # reading
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(min_size=1), st.lists(st.floats(0, 1), min_size=1), min_size=1))
 def test_scores_come_back_as_written(
     tmp_path_factory: pytest.TempPathFactory, scores: dict[str, list[float]]
