@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import secrets
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -348,10 +349,13 @@ def score_file(
     if limit is not None and limit < 1:
         raise SettingsError(f"a limit must be at least 1, got {limit}")
     console = console or Console()
-    ids, skipped = TraceIds(), _FirstSkipped()
+    ids, skipped = TraceIds(), Counter[str]()
+
+    def skip(one: Skipped) -> None:
+        skipped[one.reason] += 1
 
     def seen() -> Iterator[Trace]:
-        for number, trace in enumerate(stream_traces(data, data_format, skip=skipped.add)):
+        for number, trace in enumerate(stream_traces(data, data_format, skip=skip)):
             if limit is None or number < limit:  # what follows the limit is only checked
                 ids.see(trace.problem.id)
                 yield trace
@@ -400,18 +404,6 @@ def score_file(
     console.print(f"{counts['traces']} traces, {counts['steps']} steps scored: {out}", highlight=False)
     if is_address(model):
         console.print(f"scored by {who_scored(scorer)}", highlight=False, markup=False)
-    if skipped.count:
-        console.print(f"{skipped.count} records skipped: {skipped.reason} …", style="yellow")
+    if skipped:
+        console.print(f"{skipped.total()} records skipped: {next(iter(skipped))} …", style="yellow")
     return counts
-
-
-@dataclass
-class _FirstSkipped:
-    """How many records were skipped, and why the first one."""
-
-    count: int = 0
-    reason: str = ""
-
-    def add(self, one: Skipped) -> None:
-        self.reason = self.reason or one.reason
-        self.count += 1
