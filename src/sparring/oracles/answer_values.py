@@ -276,29 +276,19 @@ def _readings(text: str, depth: int) -> Iterator[Answer]:
         yield based
         return
     whole = compound(text) or _date(text)
-    structured = [whole] if whole is not None else list(_structures(text, depth))
-    if structured:
-        yield from structured
-        return
-    last = amount(text) or _words(text)
-    if last is not None:
+    structured = [whole] if whole is not None else _structures(text, depth)
+    if not structured and (last := amount(text) or _words(text)) is not None:
         yield last
+    yield from structured
 
 
-def _structures(text: str, depth: int) -> Iterator[Answer]:
-    """Everything with parts: intervals, unions, inequalities, matrices, sets, tuples, lists, ratios, equations."""
-    found = False
-    for reader in (_range, _matrix, _ratio):
-        value = reader(text)
-        if value is not None:
-            yield value
-            found = True
+def _structures(text: str, depth: int) -> list[Answer]:
+    """Return what has parts: intervals, unions, inequalities, matrices, sets, tuples, lists, ratios, equations."""
+    found: list[Answer] = [value for read in (_range, _matrix, _ratio) if (value := read(text)) is not None]
     items = _bracketed(text, depth) or (None if found else _listed(text, depth))
     if items is not None:
-        yield items
-        found = True
-    if not found:
-        yield from _equation(text, depth)
+        found.append(items)
+    return found or list(_equation(text, depth))
 
 
 def _choice(text: str) -> Choice | None:
@@ -419,21 +409,19 @@ def _items(kind: str, parts: list[str], depth: int) -> Items | None:
     return None if len(items) > _MAX_ITEMS else Items(kind, tuple(items))  # type: ignore[arg-type]
 
 
+_PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])|\+/-|\+-")
+
+
 def _both_signs(text: str) -> list[str]:
     r"""Return both answers of one with ``\pm``."""
-    if len(re.findall(r"\\pm(?![A-Za-z])|\+/-|\+-", text)) != 1 or "\\mp" in text:
+    if len(_PLUS_MINUS.findall(text)) != 1 or "\\mp" in text:
         return [text]
-    return [
-        re.sub(r"\\pm(?![A-Za-z])|\+/-|\+-", sign, text, count=1).strip().removeprefix("+").strip()
-        for sign in "+-"
-    ]
+    return [_PLUS_MINUS.sub(sign, text).strip().removeprefix("+").strip() for sign in "+-"]
 
 
 def _listed(text: str, depth: int) -> Items | None:
-    if re.search(r"\\pm(?![A-Za-z])|\+/-", text) and "," not in text:
-        both = _both_signs(text)
-        named = re.match(r"\s*[A-Za-z]\s*=\s*", text)
-        return _items("list", both, depth) if len(both) == 2 or named else None
+    if "," not in text and "+-" not in text and len(_both_signs(text)) == 2:
+        return _items("list", [text], depth)
     text = _COMMA_THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
     parts = [part for part in _split(text, _BETWEEN_ITEMS) if part.strip()]
     return _items("list", parts, depth) if len(parts) > 1 else None
