@@ -416,7 +416,8 @@ def _both_signs(text: str) -> list[str]:
     r"""Return both answers of one with ``\pm``."""
     if len(_PLUS_MINUS.findall(text)) != 1 or "\\mp" in text:
         return [text]
-    return [_PLUS_MINUS.sub(sign, text).strip().removeprefix("+").strip() for sign in "+-"]
+    # "1 - 2" would be a range
+    return [_PLUS_MINUS.sub(sign, text).strip().removeprefix("+").strip() for sign in ("+", "+-")]
 
 
 def _listed(text: str, depth: int) -> Items | None:
