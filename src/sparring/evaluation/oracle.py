@@ -528,22 +528,20 @@ def judge_cases(
 def _judged(cases: Sequence[Case], panel: Panel) -> list[dict[str, Verdict]]:
     """Return the verdicts of every judge on some cases."""
     alone = panel.judge_members_many([(case.problem, case.prefix, None, case.step) for case in cases])
-    pairs = [(case, case.original) for case in cases if case.original is not None]
+    known = [case for case in cases if case.original is not None]
     against = iter(
-        panel.judge_members_many([(case.problem, case.prefix, text, case.step) for case, text in pairs])
+        panel.judge_members_many([(case.problem, case.prefix, case.original, case.step) for case in known])
     )
     rows = []
     for case, members in zip(cases, alone, strict=True):
         # The member that needs the original has no say without it.
-        by_itself = {name: verdict for name, verdict in members.items() if name != REFERENCE}
-        row = dict(by_itself)
-        if by_itself:
+        row = {name: verdict for name, verdict in members.items() if name != REFERENCE}
+        if row:
             row[PANEL] = combine(members)
         if case.original is not None:
             compared = next(against)
             row[AGAINST] = combine(compared, compared=True)
-            if REFERENCE in compared:
-                row[REFERENCE] = compared[REFERENCE]
+            row |= {REFERENCE: compared[REFERENCE]} if REFERENCE in compared else {}
         rows.append({judge_name(name): verdict for name, verdict in row.items()})
     return rows
 
@@ -622,9 +620,9 @@ def reasons(judged: Sequence[Judged]) -> dict[str, dict[str, int]]:
 
 def false_alarms(judged: Sequence[Judged]) -> list[Judged]:
     """Return the correct steps that some judge calls wrong, with those verdicts alone."""
-    found = []
-    for one in judged:
-        wrong = {judge: verdict for judge, verdict in one.verdicts.items() if verdict.truth == "wrong"}
-        if one.case.label == "correct" and wrong:
-            found.append(Judged(one.case, wrong))
-    return found
+    correct = (one for one in judged if one.case.label == "correct")
+    alarms = (
+        Judged(one.case, {judge: said for judge, said in one.verdicts.items() if said.truth == "wrong"})
+        for one in correct
+    )
+    return [alarm for alarm in alarms if alarm.verdicts]

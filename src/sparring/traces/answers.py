@@ -55,7 +55,7 @@ OPENING = re.compile(
     r"(?:this|that|it) is|(?:that|it)'s|it equals|equal to|given by|exactly|precisely|approximately|approx\.?|about|around|"
     r"roughly|nearly|(?:(?:the|my|our) )?(?:(?:final|correct|required|desired) )?"
     r"(?:answer|result|solution|value|total|sum|option|choice)(?:\s*[:=]| (?:is|are|was|equals|would be|comes to))|"
-    r"(?:option|choice)(?= \(?[A-Z]\)?(?:\W|$)))[:,]?\s+|[:=,]\s*|\\(?:approx|sim)\s*|[*_]{1,3}(?=\S)\s*)*",
+    r"(?:option|choice)(?= \(?[A-Z]\)?(?:\W|$)))[:,]?\s+|[:=,]\s*|\\(?:approx|sim)(?![A-Za-z])\s*|[*_]{1,3}(?=\S)\s*)*",
     re.I,
 )  # fmt: skip
 """What may stand before an answer and says nothing of it."""
