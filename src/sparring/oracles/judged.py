@@ -21,31 +21,24 @@ from typing import Any
 from sparring.errors import DataError, SettingsError
 from sparring.http_client import Address, number_option, parse_address, token_from_environment
 from sparring.judging.judge import OPTIONS, Judge, Judgement, Question
+from sparring.oracles.members import MAX_DETAIL
 from sparring.traces.verdict import Verdict
 
-MAX_DETAIL = 500
 
-
-def judge_address(name: str) -> Address:
-    """Return the address that names a judge.
+def judge_address(name: str) -> tuple[Address, float | None]:
+    """Return the address that names a judge, and its margin if it has one.
 
     Raises:
         SettingsError: it is none, or has an unknown option or margin.
     """
     address = parse_address(name)
-    margin_of(address)
-    return address
-
-
-def margin_of(address: Address) -> float | None:
-    """Return the margin of a judge's address, if it has one."""
     options = address.only(*OPTIONS, "margin")
     if "margin" not in options:
-        return None
+        return address, None
     margin = number_option(options, "margin", 1.0, 0.5, 1.0)
     if margin == 0.5:
         raise SettingsError("?margin= is above 0.5: at 0.5 a judge would never be undecided")
-    return margin
+    return address, margin
 
 
 class JudgeMember:
@@ -56,8 +49,7 @@ class JudgeMember:
     """
 
     def __init__(self, name: str) -> None:
-        self.address = judge_address(name)
-        self.margin = margin_of(self.address)
+        self.address, self.margin = judge_address(name)
         self._judge: Judge | None = None
         self._lock = threading.Lock()
 
@@ -94,12 +86,12 @@ class JudgeMember:
         asked = [json.loads(question) for question in questions]
         found = self._judged([(problem, prefix, step) for problem, _, prefix, _, step in asked])
         doubtful = [
-            place
-            for place, ((*_, original, _), verdict) in enumerate(zip(asked, found, strict=True))
-            if verdict.truth == "wrong" and original is not None
+            (place, (problem, prefix, original))
+            for place, (problem, _, prefix, original, _) in enumerate(asked)
+            if found[place].truth == "wrong" and original is not None
         ]
-        originals = self._judged([(asked[place][0], asked[place][2], asked[place][3]) for place in doubtful])
-        for place, of_original in zip(doubtful, originals, strict=True):
+        originals = self._judged([original for _, original in doubtful])
+        for (place, _), of_original in zip(doubtful, originals, strict=True):
             if of_original.truth == "wrong":
                 found[place] = Verdict("undecided", "judge:original_fails", found[place].detail)
         return found

@@ -29,11 +29,11 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sparring.oracles.members import JUDGE, is_judge, resolve_members
 from sparring.oracles.sandbox import Sandbox, SandboxLimits
+from sparring.oracles.words import word_set
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -41,15 +41,8 @@ if TYPE_CHECKING:
     from sparring.oracles.judged import JudgeMember
 
 PRECISION = (
-    "arithmetic",
-    "algebra",
-    "calculus",
-    "answer",
-    "reference",
-    "logic",
-    "quantities",
-    "preconditions",
-)
+    "arithmetic", "algebra", "calculus", "answer", "reference", "logic", "quantities", "preconditions",
+)  # fmt: skip
 """Members in the order in which their ``wrong`` is believed and shown."""
 
 SAME_CLAIM = (
@@ -62,17 +55,7 @@ SAME_CLAIM = (
 GUARDS = frozenset(("quantities", "preconditions"))
 """Members whose ``correct`` says that one kind of mistake is absent, and not that the step is right."""
 
-NO_DOUBT = frozenset(
-    (
-        "nothing_to_check",
-        "no_original",
-        "no_answer",
-        "definition",
-        "numbers_founded",
-        "no_margin",
-        "no_verdict",
-    )
-)
+NO_DOUBT = word_set("nothing_to_check no_original no_answer definition numbers_founded no_margin no_verdict")
 """Kinds of ``undecided`` that hold nothing against a step: it is not for this member, or all that was looked at is fine."""
 
 READ_BY = {
@@ -170,9 +153,7 @@ class Panel:
     def __enter__(self) -> Panel:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _ask(self, questions: Sequence[str]) -> list[tuple[Verdict, ...]]:
