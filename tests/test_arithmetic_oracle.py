@@ -204,9 +204,6 @@ def test_hostile_text_comes_back() -> None:
         "5² = 25",
         "10/3 is about 3.33",
         "10 + 5 < 20",
-        "3:45 pm + 2 hours = 5:45 pm",
-        "11:30 am + 45 minutes = 12:15 pm",
-        "from 8:30 to 11:15 is 2 hours 45 minutes",
         "90 minutes = 1.5 hours",
         r"17 \equiv 2 \pmod{5}",
         "He needs 6 pens because 8 - 2 = <<8-2=6>>6",
@@ -229,8 +226,6 @@ def test_confirms_what_people_write(step: str) -> None:
         ("5 + 3 = 8 = 2 * 5", "wrong_result"),
         ("Here 5 < 3", "wrong_result"),
         ("Since 7*8 = 56 > 60, they fit", "wrong_result"),
-        ("3:45 pm + 2 hours = 6:45 pm", "wrong_time"),
-        ("from 8:30 to 11:15 is 2 hours 15 minutes", "wrong_time"),
         ("The number 51 is prime", "wrong_property"),
         ("117 is divisible by 7", "wrong_property"),
         (r"\gcd(12, 18) = 4", "wrong_property"),
@@ -265,6 +260,8 @@ def test_catches_what_people_write(step: str, kind: str) -> None:
         "1 week = 5 days",
         "He gives 3 apples to every child because 4 * 2 = 8",
         "2:30 = 3:10",
+        "3:45 pm + 2 hours = 5:45 pm",
+        "from 8:30 to 11:15 is 2 hours 45 minutes",
     ],
 )
 def test_other_readings(step: str) -> None:
@@ -301,10 +298,7 @@ def test_hostile_facts() -> None:
         ("That is 70 - 3 = about 100", "undecided", "rough_approximation"),
         ("He ran 8 / 3 = 2.67 rounds to 3", "correct", "calculations_hold"),
         ("It is 12 rather than 15 - 5 = 100", "undecided", "hypothetical"),
-        ("Half of 20 is 10.", "correct", "calculations_hold"),
-        ("So twice 15 apples is 31.", "wrong", "wrong_share"),
         ("5 more than half of 20 is 15", "undecided", "nothing_to_check"),
-        ("A third of 10 is 3.", "undecided", "open_statement"),
     ],
 )
 def test_readings_of_solutions(step: str, truth: str, reason: str) -> None:

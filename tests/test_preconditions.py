@@ -42,19 +42,11 @@ def test_forbidden_steps_are_wrong(step: str, prefix: tuple[str, ...], kind: str
         (r"$\frac{5}{3 - 3}$ is undefined, so $\frac{5}{0} = 0$ makes no sense.", ()),
         ("By the Pythagorean theorem $c = 5$.", ("ABC is a right triangle.",)),
         ("By AM-GM, the minimum is 2.", ()),
-        ("Squaring both sides gives $x = 4$.", (r"$\sqrt{x} = -2$",)),
         ("$x > 2$ or $x < 2$", ()),
     ],
 )
 def test_allowed_or_doubtful_steps_are_undecided(step: str, prefix: tuple[str, ...]) -> None:
     assert verdict(step, prefix)[0] == "undecided"
-
-
-def test_doubts_have_reasons() -> None:
-    assert verdict("By AM-GM, the minimum is 2.")[1] == "am_gm_not_stated"
-    assert verdict("Squaring both sides gives $x = 4$.")[1] == "squared_both_sides"
-    assert verdict(r"$\sqrt{x^2} = x$")[1] == "root_of_square"
-    assert verdict(r"$\log(x) = 2$")[1] == "logarithm_of_variable"
 
 
 def test_the_table_is_sound() -> None:

@@ -1,13 +1,13 @@
 r"""The arithmetic oracle: are the calculations that a step writes down right?
 
 Contract: every equation between number expressions is evaluated exactly, and so are some statements about numbers without
-one: ``3:45 pm + 2 hours = 5:45 pm``, ``half of 20 is 10``, ``51 is prime``, ``17 \equiv 2 \pmod{5}``, ``17 ÷ 5 = 3 R 2``,
-``1011_2 = 11``, ``\gcd(12, 18) = 6``, ``2 hours = 120 minutes``, ``He needs 7 because 8 - 2 = 6``. What is false beyond
-rounding, under every reading that people use, makes the step ``wrong``; at least one true equation and nothing left unread
-makes it ``correct``; everything else is ``undecided`` with a reason. ``correct`` here says only that the calculations hold:
-a step that computes the wrong quantity flawlessly is ``correct`` too. A false alarm costs more than a miss (it trains a
-scorer to distrust good steps), so each of the excuses (`excuses.py`) turns a false equation into ``undecided``. Bounded
-time on any text, no `eval`. Not here: whether the numbers are the ones that the problem asks for (`reference.py`), algebra.
+one: ``51 is prime``, ``17 \equiv 2 \pmod{5}``, ``17 ÷ 5 = 3 R 2``, ``1011_2 = 11``, ``\gcd(12, 18) = 6``, ``2 hours = 120
+minutes``, ``He needs 7 because 8 - 2 = 6``. What is false beyond rounding, under every reading that people use, makes the
+step ``wrong``; at least one true equation and nothing left unread makes it ``correct``; everything else is ``undecided``
+with a reason. ``correct`` here says only that the calculations hold: a step that computes the wrong quantity flawlessly is
+``correct`` too. A false alarm costs more than a miss (it trains a scorer to distrust good steps), so each of the excuses
+(`excuses.py`) turns a false equation into ``undecided``. Bounded time on any text, no `eval`. Not here: whether the
+numbers are the ones that the problem asks for (`reference.py`), algebra.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sparring.oracles.reading import (
 )
 from sparring.oracles.units import UNITS
 from sparring.oracles.values import calculate, close, is_irrational, show, value_of
-from sparring.oracles.words import CARDINALS, MULTIPLES, SHARES, SPELLED_NUMBERS, is_only_reported
+from sparring.oracles.words import CARDINALS, SPELLED_NUMBERS, is_only_reported
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -77,7 +77,7 @@ def judge_text(step: str) -> Verdict:
 
 
 def with_facts(checks: Sequence[Check], facts: Sequence[Fact]) -> Verdict:
-    """Combine equations and facts; an equation that a fact has read (``3:45 + 2 hours``) is not asked again."""
+    """Combine equations and facts; an equation that a fact has read (``17 ÷ 5 = 3 R 2``) is not asked again."""
     facts = [fact for fact in facts if fact.holds or not _is_part(fact, checks)]
     left = [
         check
@@ -244,7 +244,6 @@ def _compared(
 
 # --- statements without an equation between expressions; each pattern is anchored to numbers of few digits ---
 
-DAY = 24 * 60
 _DENIED = re.compile(
     r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|wrong|incorrect|false|instead"
     r"|contradicts?|contradiction|impossible|unless|whether|neither|nor|would)\b|\?",
@@ -257,9 +256,7 @@ class Fact:
     """A statement that is decided.
 
     Attributes:
-        kind: of the error if it is false: ``wrong_time``, ``wrong_share``, ``wrong_property``,
-            ``wrong_congruence``, ``wrong_conversion``, ``wrong_reason``,
-            ``wrong_remainder``, ``wrong_base``.
+        kind: of the error if it is false, as in `_ROWS`.
         holds: whether it is true; None where it is false as written, and another reading, a denial or a supposition in
             the same step may save it.
         detail: for people.
@@ -298,70 +295,6 @@ def find_facts(step: str) -> list[Fact]:
         for fact in found
     ]
     return sorted(found, key=lambda fact: fact.span)
-
-
-# --- times of day ---
-
-_CLOCK = r"(\d{1,2}):([0-5]\d)\s*([ap]\.?m\b\.?)?"
-_SPAN = r"(\d{1,3})\s*(hours?|hrs?|minutes?|mins?)(?:(?:,?\s*and\s*|,?\s*)(\d{1,3})\s*(?:minutes?|mins?)\b)?"
-
-
-def _minutes(hour: str, minute: str, half: str | None) -> int | None:
-    """Return minutes since midnight, ``None`` for a time that no clock shows."""
-    value = int(hour)
-    if half:
-        if not 1 <= value <= 12:
-            return None
-        value = value % 12 + (12 if half[0] in "pP" else 0)
-    return value * 60 + int(minute) if value <= 24 else None
-
-
-def _duration(amount: str, unit: str, rest: str | None) -> int | None:
-    if unit.startswith("h"):
-        return int(amount) * 60 + int(rest or 0)
-    return None if rest else int(amount)
-
-
-def _same_time(one: int, other: int, exact: bool) -> bool:
-    """Whether two times agree: on a clock of 24 hours if both say morning or afternoon, else on one of 12."""
-    return (one - other) % (DAY if exact else DAY // 2) == 0
-
-
-def _time_shifted(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
-    start, end = _minutes(*match.group(1, 2, 3)), _minutes(*match.group(8, 9, 10))
-    span = _duration(*match.group(5, 6, 7))
-    if start is None or end is None or span is None:
-        return None
-    shifted = start - span if match.group(4) in ("-", "−", "–", "minus") else start + span
-    exact = bool(match.group(3) and match.group(10))
-    holds = _same_time(shifted, end, exact)
-    # As minutes and seconds, 3:45 plus 2 minutes is 5:45.
-    hours = int(match.group(8)) - int(match.group(1))
-    if not holds and not exact and hours % 12 == span % 12 and match.group(2) == match.group(9):
-        return None
-    found = f"{shifted // 60 % 24}:{shifted % 60:02d}"
-    return holds, f"the time is {found}, not {match.group(8)}:{match.group(9)}"
-
-
-def _time_between(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
-    first, second = _minutes(*match.group(1, 2, 3)), _minutes(*match.group(4, 5, 6))
-    span = _duration(*match.group(7, 8, 9))
-    if first is None or second is None or span is None:
-        return None
-    passed = first - second if match.group().lstrip()[0].isdigit() else second - first
-    holds = _same_time(passed, span, bool(match.group(3) and match.group(6)))
-    passed %= DAY
-    return holds, f"the time between is {passed // 60} h {passed % 60} min"
-
-
-# --- shares ---
-
-
-def _share(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
-    whole, part = (Fraction(match.group(group).replace(",", "")) for group in (2, 3))
-    found = (SHARES | MULTIPLES)[match.group(1).lower()] * whole
-    close = found != part and abs(found - part) < 1  # rounded to whole things
-    return None if close else found == part, f"it is {found}, not {part}"
 
 
 # --- properties of whole numbers ---
@@ -565,15 +498,6 @@ _SIDE = r"(-?\d{1,6}(?:(?:\^\{?\d{1,3}\}?|\s*(?:\\cdot|\\times|[-+*])\s*\d{1,6})
 _EQUALS = r"\s*(?:=|is|equals)\s*"
 # (kind, texts of which every match holds one, reader, pattern)
 _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
-    ("wrong_time", ":", _time_shifted,
-     rf"(?<![\d:.]){_CLOCK}\s*(\+|-|−|–|plus|minus)\s*{_SPAN}{_EQUALS}{_CLOCK}(?![\d:])"),
-    ("wrong_time", ":", _time_between,
-     rf"\b(?:from|between)\s+{_CLOCK}\s*(?:to|until|till|and|-|–)\s*{_CLOCK}{_EQUALS}{_SPAN}(?!\s*\w+\s*\d)"),
-    ("wrong_time", ":", _time_between, rf"(?<![\d:.]){_CLOCK}\s*(?:-|−|–|minus)\s*{_CLOCK}{_EQUALS}{_SPAN}"),
-    ("wrong_share", " is ", _share,
-     r"(?:^|[.,;:]\s+|\b(?:so|then|since|because|thus) )(?:an? |one[- ])?(half|third|quarter|fourth|fifth|tenth|twice"
-     rf"|double|triple) (?:of )?(?:the )?\$?{_AMOUNT}(?: [a-z]{{3,12}})? is"
-     rf" \$?{_AMOUNT}(?![\w%/*+^-]|[.,]\d|\s*[-+*/^=%]| more| less)"),
     ("wrong_property", " is ", _property,
      rf"{_NUMBER}\$? is (?:an? |also |indeed )?"
      r"(prime|composite|even|odd|perfect square|perfect cube)\b(?! (?:to|with|in|if|when|factor))"),

@@ -127,13 +127,13 @@ def _values_at(context: Any, nodes: Sequence[Node], point: Mapping[str, Fraction
     """Return the values of expressions at a point; none where one of them has none, or is not real between variables."""
     with _lock:
         try:
-            values = [_Precise(context, point, bool(point)).value(node) for node in nodes]
+            values = [Precise(context, point, bool(point)).value(node) for node in nodes]
         except (ValueError, ArithmeticError):
             return []
         return values if all(map(context.isfinite, values)) else []
 
 
-class _Precise(Evaluation):
+class Precise(Evaluation):
     """The value of trees in one precision; `real`: what is not real on the way has no value."""
 
     def __init__(self, context: Any, point: Mapping[str, Fraction], real: bool) -> None:
@@ -142,6 +142,7 @@ class _Precise(Evaluation):
         self.constants = {"i": context.mpc(0, 1), "e": +context.e, "pi": +context.pi}
 
     def value(self, node: Node) -> Any:
+        """Return the value of a tree without double readings; real on the way, where that is asked for."""
         if node.kind in ("plusminus", "either"):
             raise UnreadableError(node.kind)
         value = super().value(node)
@@ -152,16 +153,20 @@ class _Precise(Evaluation):
         return value
 
     def number(self, value: Fraction) -> Any:
+        """Return a fraction in the context's precision."""
         return self.context.mpf(value.numerator) / value.denominator
 
     def variable(self, name: str) -> Any:
+        """Return the value of a variable or constant in the context's precision."""
         value = self.point.get(name)
         return self.number(value) if isinstance(value, Fraction) else super().variable(name)
 
     def degrees(self, value: Any) -> Any:
+        """Return degrees in radians."""
         return value * self.context.pi / 180
 
     def power(self, node: Node, base: Any, exponent: Any) -> Any:
+        """Return a power; odd roots of negative numbers are the real ones."""
         context = self.context
         if base == 0:
             if context.re(exponent) <= 0:
@@ -183,6 +188,7 @@ class _Precise(Evaluation):
         )
 
     def call(self, node: Node, parts: Sequence[Any]) -> Any:
+        """Return the value of a function; whole numbers, arguments and distances from poles are bounded."""
         context, name, value = self.context, node.name, parts[0]
         if name == "sqrt":
             return context.sqrt(value)

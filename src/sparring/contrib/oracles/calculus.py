@@ -1,40 +1,31 @@
-r"""The calculus oracle: derivatives and integrals that a step states.
+r"""The calculus oracle: derivatives and integrals that a step states, checked by numerical differentiation and quadrature.
 
 Contract: decided are links of a chain with a derivative or an integral (``\frac{d}{dx} x^3 = 3x^2``, ``f'(x) = 2x`` where
-the text defines f, ``\int_0^1 x^2 dx = 1/3``), and sentences ("the derivative of $x^3$ is $3x^2$"). An antiderivative is
-checked by differentiating it, so its constant is not asked for. ``wrong`` only where both sides differ clearly at every
-fixed point and under every usual reading, name the same variables, and neither the words nor the form make them an equation
-to be solved; ``correct`` only where `algebra.py` has no doubt about the rest of the step. Integrals are exact for
-polynomials and otherwise a Gauss quadrature that is given up where its estimates differ; values are those of `values.py`:
-no `eval`, and bounded on any text. Not here: limits, improper and multiple integrals, implicit differentiation.
+the text defines f, ``\int_0^1 x^2 dx = 1/3``), and sentences ("the derivative of $x^3$ is $3x^2$"). Both sides are
+computed to `DIGITS` digits at fixed points; antiderivatives are compared by their derivatives, so that no constant is
+asked for. ``wrong`` only where both sides differ clearly at every point and under every usual reading, name the same
+variables, and neither the words nor the form make them an equation to be solved; ``correct`` only where `algebra.py` has
+no doubt about the rest of the step. No `eval`, and bounded on any text. Not here: limits, improper integrals, implicit
+differentiation.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import mpmath
+from numpy.polynomial.legendre import leggauss
 
 from sparring.oracles import algebra
 from sparring.oracles.chains import Chain, find_chains
-from sparring.oracles.expressions import (
-    GREEK,
-    Functions,
-    Node,
-    Parser,
-    inlined,
-    number,
-    parse,
-    replaced,
-    variables,
-    walk,
-)
-from sparring.oracles.polynomials import rational
+from sparring.oracles.expressions import GREEK, Functions, Node, Parser, number, variables, walk
+from sparring.oracles.precise import Precise
 from sparring.oracles.reading import Token, TooLargeError, UndefinedError, UnreadableError, tokenize_formula
-from sparring.oracles.values import Reading, Value, as_complex, evaluate, same, sample_points
+from sparring.oracles.values import Reading, sample_points
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -43,8 +34,7 @@ Scope = Literal["factor", "product", "sum"]
 SCOPES: tuple[Scope, ...] = ("factor", "product", "sum")
 """How much of a product or sum an operator without brackets may cover."""
 
-MAX_INTEGRALS = 12
-MAX_NODES = 1500
+MAX_VALUES = 50_000  # of parts of trees, in one step
 MAX_ORDER = 4
 # Letters that stand for constants beside the variable; every other letter may depend on it.
 CONSTANTS = frozenset("abcknmpqABCDK")
@@ -79,9 +69,9 @@ _ORDERS = {"second": 2, "third": 3}
 
 def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     """Return the verdict on the derivatives and integrals of `step`; never raises on bad text, never runs unbounded."""
+    if not _SIGNS.search(step):
+        return Verdict("undecided", "calculus:nothing_to_check")
     try:
-        if not _SIGNS.search(step):
-            return Verdict("undecided", "calculus:nothing_to_check")
         chains = find_chains(step)
         texts = [*map(algebra.chains_of, (problem.question, *prefix[-algebra.MAX_PREFIX :])), chains]
         found = _findings(step, chains, algebra.defined(texts))
@@ -108,19 +98,13 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
 # --- reading: formulas with derivatives and integrals ---
 
 
-def read(tokens: Sequence[Token], scope: Scope) -> Node:
-    """Return the tree of one expression, with kinds of nodes beyond those of `expressions.parse`.
+class _CalculusParser(Parser):
+    """The core's parser with kinds of nodes of its own.
 
     ``derivative`` and ``partial`` (parts: body; name: variable; value: order), ``prime`` (parts: argument, if any; name:
     function; value: order), ``integral`` (body, low, high), ``antiderivative`` (body), ``between`` (body, low, high).
-
-    Raises:
-        UnreadableError: anything in it is not understood (`TooLargeError`: it is too long or too deep).
     """
-    return _CalculusParser(tokens, scope).whole()
 
-
-class _CalculusParser(Parser):
     def __init__(self, tokens: Sequence[Token], scope: Scope) -> None:
         super().__init__(tokens)
         self.scope = scope
@@ -256,246 +240,198 @@ class _CalculusParser(Parser):
         return Node("integral" if limits else "antiderivative", (body, *limits), name)
 
 
-# --- derivatives ---
-
-_RULES = {
-    name: parse(tokenize_formula(rule))
-    for name, rule in {
-        "exp": r"\exp(u)", "ln": r"1/u", "log": r"1/(u*\ln(10))", "sqrt": r"1/(2*\sqrt{u})", "abs": r"u/|u|",
-        "sin": r"\cos(u)", "cos": r"-\sin(u)", "tan": r"\sec(u)*\sec(u)", "cot": r"-\csc(u)*\csc(u)",
-        "sec": r"\sec(u)*\tan(u)", "csc": r"-\csc(u)*\cot(u)", "arcsin": r"1/\sqrt{1-u*u}", "arccos": r"-1/\sqrt{1-u*u}",
-        "arctan": r"1/(1+u*u)",
-    }.items()
-}  # fmt: skip
-"""Function of u → its derivative."""
-_ZERO, _ONE, _MINUS_ONE = number(0), number(1), number(-1)
+def free(node: Node) -> frozenset[str]:
+    """Return the variables on which the value of an `expanded` tree may depend; Euler's number is none."""
+    if node.kind in ("integral", "at"):
+        body, *places = node.parts
+        return frozenset().union(free(body) - {node.name}, *map(free, places))
+    own = {node.name} if node.kind in ("variable", "antiderivative") else set()
+    return frozenset(own - {"e"}).union(*map(free, node.parts))
 
 
-def differentiate(node: Node, name: str, order: int = 1) -> Node:
-    """Return a derivative with respect to a variable; every other variable is constant.
+def expanded(node: Node, definitions: Functions) -> Node:
+    """Return the tree with known functions in place of their names, and what stands between bounds worked out.
+
+    The new kind ``at`` is a body (first part) with an expression (second part) in place of a variable (name).
 
     Raises:
-        UnreadableError: a part of the tree has no rule.
-        TooLargeError: the derivative has over `MAX_NODES` nodes, or `order` exceeds `MAX_ORDER`.
+        UnreadableError: a function is not known, or a variable may depend on another.
     """
-    if order > MAX_ORDER or len(walk(node)) > MAX_NODES:
-        raise TooLargeError("too high or too large a derivative")
-    for _ in range(order):
-        node = _derivative(node, name)
-        if len(walk(node)) > MAX_NODES:
-            raise TooLargeError("too large a derivative")
-    return node
-
-
-def _derivative(node: Node, name: str) -> Node:
-    kind, parts = node.kind, node.parts
-    if kind == "antiderivative" and node.name == name:
-        return parts[0]
-    if name not in variables(node) and kind not in ("antiderivative", "sigma", "application"):
-        return _ZERO
-    if kind == "variable":
-        return _ONE
-    if kind == "call" and node.name in _RULES:
-        if any(one.kind == "degrees" for one in walk(node)) or any(
-            name in variables(one) for one in parts[1:]
-        ):
-            raise UnreadableError("degrees, or a logarithm to a variable base")
-        if len(parts) > 1:
-            return Node(
-                "quotient", (_derivative(Node("call", parts[:1], "ln"), name), Node("call", parts[1:], "ln"))
-            )
-        return _product(substituted(_RULES[node.name], "u", parts[0]), _derivative(parts[0], name))
-    if kind not in ("sum", "negative", "product", "quotient", "power"):
-        raise UnreadableError(f"the derivative of a part of kind {kind}")
-    changes = [_derivative(part, name) for part in parts]
-    if kind in ("sum", "negative"):
-        return _sum(*changes) if kind == "sum" else _product(_MINUS_ONE, changes[0])
-    (first, second), (change, other) = parts, changes
-    if kind == "product":
-        return _sum(_product(change, second), _product(first, other))
-    relative = _product(second, Node("quotient", (change, first)))  # of a power: from its base
-    if kind == "quotient":
-        less = _product(_MINUS_ONE, _product(Node("quotient", (node, second)), other))
-        return _sum(Node("quotient", (change, second)), less)
-    if other == _ZERO:
-        return _product(_product(second, Node("power", (first, _sum(second, _MINUS_ONE)))), change)
-    return _product(node, _sum(_product(other, Node("call", (first,), "ln")), relative))
-
-
-def _sum(*terms: Node) -> Node:
-    kept = tuple(term for term in terms if term != _ZERO)
-    return Node("sum", kept) if len(kept) > 1 else kept[0] if kept else _ZERO
-
-
-def _product(one: Node, other: Node) -> Node:
-    if _ZERO in (one, other):
-        return _ZERO
-    return other if one == _ONE else one if other == _ONE else Node("product", (one, other))
-
-
-# --- integrals between bounds ---
-
-_USUAL = Reading()
-_PANELS = (24, 37, 50)  # no two share an interior edge other than the middle: poles are not met evenly
-_GAUSS = ((0.0, 128 / 225), *(
-    (sign * math.sqrt(5 + turn * 2 * math.sqrt(10 / 7)) / 3, (322 - turn * 13 * math.sqrt(70)) / 900)
-    for turn in (-1, 1) for sign in (-1, 1)
-))  # fmt: skip
-
-
-def definite(body: Node, name: str, low: Node, high: Node) -> Node:
-    """Return the integral of `body` over a variable between two bounds as a tree.
-
-    Raises:
-        UnreadableError: no polynomial, and variables are left or the quadrature does not settle.
-        TooLargeError: a value exceeds the bounds.
-    """
-    if name in variables(low) | variables(high):
-        raise UnreadableError("a bound that names the variable of integration")
-    try:
-        above, below = rational(body, _USUAL)
-    except UnreadableError:
-        above, below = {}, {}
-    if set(below) != {()}:
-        return number(Fraction(_quadrature(body, name, low, high)))
-    terms = [number(0)]
-    for monomial, coefficient in above.items():
-        exponents = dict(monomial)
-        exponents[name] = exponents.get(name, 0) + 1
-        term = number(coefficient / below[()] / exponents[name])
-        for factor, exponent in exponents.items():
-            term = Node("product", (term, Node("power", (Node("variable", name=factor), number(exponent)))))
-        terms.append(term)
-    return between(Node("sum", tuple(terms)), name, low, high)
-
-
-def between(body: Node, name: str, low: Node, high: Node) -> Node:
-    """Return the value of a tree at the upper bound less its value at the lower one."""
-    below = Node("product", (_MINUS_ONE, substituted(body, name, low)))
-    return Node("sum", (substituted(body, name, high), below))
-
-
-def substituted(body: Node, name: str, value: Node) -> Node:
-    """Return `body` with an expression in place of a variable.
-
-    Raises:
-        TooLargeError: the result would have over `MAX_NODES` nodes.
-    """
-    nodes = walk(body)
-    places = sum(one.kind == "variable" and one.name == name for one in nodes)
-    if len(nodes) + places * len(walk(value)) > MAX_NODES:
-        raise TooLargeError("an expression put in for a variable is too large")
-    return replaced(body, name, value)
-
-
-def _quadrature(body: Node, name: str, low: Node, high: Node) -> float:
-    """Composite five-point Gauss rule, with three numbers of panels that must agree."""
-    if _names(body) - {name} or _names(low) or _names(high) or any(one.kind == "mixed" for one in walk(body)):
-        raise UnreadableError("an integral with parameters")
-    estimates = []
-    try:
-        start, end = _real_value(low, {}), _real_value(high, {})
-        for panels in _PANELS:
-            half = (end - start) / panels / 2
-            places = [(start + (2 * panel + 1) * half + place * half, weight * half)
-                      for panel in range(panels) for place, weight in _GAUSS]  # fmt: skip
-            estimates.append(sum(_real_value(body, {name: complex(at)}) * weight for at, weight in places))
-    except UndefinedError as error:
-        raise UnreadableError("an integrand without a real value") from error
-    if not max(estimates) - min(estimates) <= max(1e-8 * abs(estimates[-1]), 1e-10):
-        raise UnreadableError("the quadrature does not settle")
-    return estimates[-1]
-
-
-# --- are two trees the same function? ---
-
-_POINTS = 13
-_NEEDED = 4  # of them, because functions of real numbers have no value at some
-_CLEAR = 1e-4  # relative distance from which two values differ
-_CLEAR_DECIMALS = 0.12  # the same where a side is written in decimals
-
-
-def _names(node: Node) -> frozenset[str]:
-    """Return the variables of a tree; Euler's number is none."""
-    return variables(node) - {"e"}
-
-
-def _real_value(node: Node, point: Mapping[str, Value], reading: Reading = _USUAL) -> float:
-    value = as_complex(evaluate(node, point, reading))
-    if abs(value.imag) > 1e-9 * max(abs(value), 1):
-        raise UndefinedError("not real")
-    return value.real
-
-
-def compare(left: Node, right: Node) -> Agreement:
-    """Return whether two trees are the same function, at fixed points; mixed numbers may be products."""
-    mixed = any(one.kind == "mixed" for side in (left, right) for one in walk(side))
-    found = {_compare(left, right, reading) for reading in (_USUAL, Reading(mixed=False))[: 1 + mixed]}
-    return "same" if "same" in found else "different" if found == {"different"} else "unclear"
-
-
-def _compare(left: Node, right: Node, reading: Reading) -> Agreement:
-    both = [*walk(left), *walk(right)]
-    unknown = sorted(_names(left) | _names(right))
-    if "i" in unknown or any(one.kind in ("plusminus", "percent", "degrees", "sigma") for one in both):
-        return "unclear"
-    clear = _CLEAR_DECIMALS if any("." in one.name for one in both if one.kind == "number") else _CLEAR
-    agreed = differed = 0
-    for point in sample_points(unknown, _POINTS if unknown else 1):
-        try:
-            first, second = _real_value(left, point, reading), _real_value(right, point, reading)
-        except (UndefinedError, UnreadableError):
-            continue
-        agreed += same(complex(first), complex(second), 1e-7)
-        differed += abs(first - second) > max(clear * max(abs(first), abs(second)), 1e-6)
-        if agreed and differed:
-            return "unclear"
-    needed = _NEEDED if unknown else 1
-    if agreed >= needed and not differed:
-        return "same"
-    return "different" if differed >= needed and not agreed else "unclear"
-
-
-def _natural(node: Node) -> Node:
-    """Return the tree with logarithms without a base as natural ones, as calculus often means them."""
-    parts = tuple(_natural(part) for part in node.parts)
-    name = "ln" if node.kind == "call" and node.name == "log" and len(parts) == 1 else node.name
-    return node._replace(parts=parts, name=name)
-
-
-def resolved(node: Node, definitions: Functions) -> Node:
-    """Return the tree with derivatives, definite integrals and known functions worked out; antiderivatives stay.
-
-    Raises:
-        UnreadableError: something in it is not known, or may depend on the variable.
-        TooLargeError: it exceeds the bounds.
-    """
-    if node.kind == "prime":
-        if node.name not in definitions:
-            raise UnreadableError(f"{node.name} is not defined")
-        argument, body = definitions[node.name]
-        made = differentiate(body, argument, int(node.value))
-        return substituted(made, argument, resolved(node.parts[0], definitions)) if node.parts else made
-    parts = tuple(resolved(part, definitions) for part in node.parts)
-    if node.kind in ("derivative", "partial"):
+    kind, name = node.kind, node.name
+    parts = tuple(expanded(part, definitions) for part in node.parts)
+    if kind in ("prime", "application"):
+        if name not in definitions or len(parts) > 1:
+            raise UnreadableError(f"{name} is not defined")
+        argument, body = definitions[name]
+        made = body if kind == "application" else Node("derivative", (body,), argument, node.value)
+        return Node("at", (made, *parts), argument) if parts else made
+    if kind in ("derivative", "partial"):
         body = parts[0]
         if body.kind == "variable" and body.name in definitions:
             body = definitions[body.name][1]
-        others = _names(body) - {node.name}
-        constant = others <= CONSTANTS - set(definitions) and (not others or node.name in _names(body))
-        if node.kind == "derivative" and not constant:
+        others = free(body) - {name}
+        constant = others <= CONSTANTS - definitions.keys() and (not others or name in free(body))
+        if kind == "derivative" and not constant:
             raise UnreadableError("a variable that may depend on another")
-        return differentiate(body, node.name, int(node.value))
-    if node.kind == "integral":
-        return definite(parts[0], node.name, parts[1], parts[2])
-    if node.kind == "between":
-        if len(_names(parts[0])) != 1:
+        return Node("derivative", (body,), name, node.value)
+    if kind == "integral" and name in free(parts[1]) | free(parts[2]):
+        raise UnreadableError("a bound that names the variable of integration")
+    if kind == "between":
+        body, low, high = parts
+        if len(free(body)) != 1:
             raise UnreadableError("bounds of an unknown variable")
-        return between(parts[0], min(_names(parts[0])), parts[1], parts[2])
-    made = inlined(node._replace(parts=parts), definitions)
-    if made.kind == "application":
-        raise UnreadableError(f"{made.name} is not defined")
-    return made
+        (name,) = free(body)
+        return Node(
+            "sum", (Node("at", (body, high), name), Node("negative", (Node("at", (body, low), name),)))
+        )
+    return node._replace(parts=parts)
+
+
+# --- values, and whether two trees are the same function ---
+
+DIGITS = 30
+_POINTS = 13
+_NEEDED = 4  # of them, because functions of real numbers have no value at some
+_SAME = 1e-7  # relative distance up to which two values agree
+_CLEAR = 1e-4  # relative distance from which two values differ
+_CLEAR_DECIMALS = 0.12  # the same where a side is written in decimals
+_HUGE = 1e300
+# Two rules that must agree; one has a place in the middle and one has none, so that poles are not met evenly.
+_GAUSS = [
+    [(float(at), float(weight)) for at, weight in zip(*leggauss(count), strict=True)] for count in (14, 21)
+]
+
+
+class _Calculus(Precise):
+    """Real values of expanded trees at one point after another; at most `MAX_VALUES` in its life."""
+
+    def __init__(self) -> None:
+        context = mpmath.mp.__class__()
+        context.dps = DIGITS
+        super().__init__(context, {}, real=True)
+        self.origin: dict[str, Fraction] = {}
+        self.natural = False
+        self.left = MAX_VALUES
+
+    def values(self, nodes: Sequence[Node], point: dict[str, Fraction]) -> list[Any]:
+        """Return the values of trees at a point; none where one of them has none."""
+        self.point = self.origin = point
+        try:
+            return [self.value(node) for node in nodes]
+        except (ValueError, ArithmeticError, RecursionError):
+            return []
+
+    def value(self, node: Node) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise TooLargeError("too many values")
+        name, parts = node.name, node.parts
+        if node.kind == "derivative":
+            if node.value > MAX_ORDER:
+                raise TooLargeError("too high a derivative")
+            return self.context.diff(
+                lambda at: self.at(parts[0], name, at), self.variable(name), int(node.value)
+            )
+        if node.kind == "at":
+            return self.at(parts[0], name, self.value(parts[1]))
+        if node.kind == "integral":
+            return self.area(parts[0], name, self.value(parts[1]), self.value(parts[2]))
+        if node.kind == "antiderivative":  # the one that is zero at the point that was asked about
+            return self.area(parts[0], name, self.number(self.origin[name]), self.variable(name))
+        return super().value(node)
+
+    def call(self, node: Node, parts: Sequence[Any]) -> Any:
+        natural = self.natural and node.name == "log" and len(parts) == 1
+        return super().call(node._replace(name="ln") if natural else node, parts)
+
+    def at(self, body: Node, name: str, value: Any) -> Any:
+        """Return the value of a tree with another value of one variable."""
+        outer, self.point = self.point, {**self.point, name: value}
+        try:
+            return self.value(body)
+        finally:
+            self.point = outer
+
+    def area(self, body: Node, name: str, low: Any, high: Any) -> Any:
+        """Return an integral by Gauss-Legendre quadrature."""
+        half = (high - low) / 2
+        one, other = (
+            half * sum(weight * self.at(body, name, low + half * (1 + at)) for at, weight in rule)
+            for rule in _GAUSS
+        )
+        if not abs(one - other) <= max(1e-8 * abs(other), 1e-10):
+            raise UndefinedError("the quadrature does not settle")
+        return other
+
+    def compare(self, left: Node, right: Node) -> Agreement:
+        """Return whether two trees are the same function, under the present reading."""
+        nodes = [*walk(left), *walk(right)]
+        names = sorted(free(left) | free(right))
+        if "i" in names or any(one.kind in ("plusminus", "percent", "degrees", "sigma") for one in nodes):
+            return "unclear"
+        clear = _CLEAR_DECIMALS if any("." in one.name for one in nodes if one.kind == "number") else _CLEAR
+        agreed = differed = 0
+        for point in sample_points(names, _POINTS if names else 1):
+            found = self.values((left, right), point)
+            size = max(map(abs, found), default=_HUGE)
+            if size < _HUGE:
+                gap = abs(found[0] - found[1])
+                agreed += gap <= _SAME * max(size, 1e-3)
+                differed += gap > max(clear * size, 1e-6)
+            if agreed and differed:
+                return "unclear"
+        needed = _NEEDED if names else 1
+        if agreed >= needed:
+            return "same"
+        named_alike = not any(self.depends(left, right, name) for name in free(left) ^ free(right))
+        return "different" if differed >= needed and named_alike else "unclear"
+
+    def depends(self, left: Node, right: Node, name: str) -> bool:
+        """Whether the value of a side changes with a variable, as that of ``d/dx 3x`` does not."""
+        side = left if name in free(left) else right
+        one, other, *_ = sample_points(free(side))
+        found = [self.values([side], point) for point in (one, {**one, name: other[name]})]
+        return not all(found) or abs(found[0][0] - found[1][0]) > _SAME * max(abs(found[0][0]), 1e-3)
+
+    def agreement(
+        self, pairs: Sequence[tuple[Node, Node]], definitions: Functions, constant: bool
+    ) -> Agreement:
+        """Compare pairs of trees as read in several ways: one that holds is enough, and all must differ.
+
+        Trees may differ by a `constant`. Mixed numbers may be products, logarithms without a base natural.
+        """
+        found: set[Agreement] = set()
+        for pair in pairs:
+            try:
+                one, other = (expanded(side, definitions) for side in pair)
+                if constant:
+                    one, other = _slopes(one, other)
+            except UnreadableError:
+                found.add("unclear")
+                continue
+            both = [*walk(one), *walk(other)]
+            mixed = any(node.kind == "mixed" for node in both)
+            logarithm = any(node.name == "log" for node in both)
+            for self.natural in (False, True)[: 1 + logarithm]:
+                for self.reading in (Reading(), Reading(mixed=False))[: 1 + mixed]:
+                    found.add(self.compare(one, other))
+        return "same" if "same" in found else "different" if found == {"different"} else "unclear"
+
+
+def _slopes(left: Node, right: Node) -> tuple[Node, Node]:
+    """Return the derivatives of two sides with respect to the variable of integration.
+
+    Raises:
+        UnreadableError: there is no such variable, or others may depend on it.
+    """
+    both = free(left) | free(right)
+    variable = {one.name for side in (left, right) for one in walk(side) if one.kind == "antiderivative"}
+    variable = variable or set(both - CONSTANTS)
+    if len(variable) != 1 or not variable <= free(left) & free(right) or not both - variable <= CONSTANTS:
+        raise UnreadableError("an unknown variable of integration")
+    (name,) = variable
+    one, other = (Node("derivative", (side,), name, Fraction(1)) for side in (left, right))
+    return one, other
 
 
 # --- what a step states ---
@@ -511,10 +447,16 @@ class _Side(NamedTuple):
     def has(self, *kinds: str) -> bool:
         return any(one.kind in kinds for tree in self.trees if tree is not None for one in walk(tree))
 
+    def beside(self, other: _Side) -> list[tuple[Node, Node]]:
+        """The trees of two sides under the scopes in which both are read."""
+        pairs = dict.fromkeys(zip(self.trees, other.trees, strict=True))
+        return [(one, two) for one, two in pairs if one is not None and two is not None]
+
 
 def _findings(step: str, chains: Sequence[Chain], definitions: Functions) -> list[Verdict]:
-    worded = list(_worded_verdicts(step, definitions))
-    found = [verdict for chain in chains for verdict in _chain_verdicts(step, chain, definitions)]
+    calculus = _Calculus()
+    worded = list(_worded_verdicts(step, definitions, calculus))
+    found = [verdict for chain in chains for verdict in _chain_verdicts(step, chain, definitions, calculus)]
     return worded + [one for one in found if not any(_covers(other, one) for other in worded)]
 
 
@@ -524,29 +466,26 @@ def _covers(verdict: Verdict, other: Verdict) -> bool:
     return verdict.span[0] <= other.span[0] and other.span[1] <= verdict.span[1]
 
 
-def _chain_verdicts(step: str, chain: Chain, definitions: Functions) -> Iterator[Verdict]:
+def _chain_verdicts(
+    step: str, chain: Chain, definitions: Functions, calculus: _Calculus
+) -> Iterator[Verdict]:
     sides = [_side(step, chain, place) for place in range(len(chain.members))]
     if not any(side.has(*CALCULUS) for side in sides):
         head = chain.members[0].node
         if len(sides) == 2 and head is not None and head.name in definitions:
             yield Verdict("undecided", "calculus:definition", "", chain.span)
         return
-    integrals = sum(
-        one.kind == "integral" for side in sides for tree in side.trees if tree for one in walk(tree)
-    )
     constant = any(side.has("antiderivative") for side in sides)
-    sentence = re.split(r"[.!?]\s|\n", chain.prose)[-1]
-    supposed = _SUPPOSED.search(sentence) is not None
+    supposed = _SUPPOSED.search(re.split(r"[.!?]\s|\n", chain.prose)[-1]) is not None
     for left, right, relation in zip(sides, sides[1:], chain.relations, strict=False):
         if relation not in ("=", "~"):
             continue
-        span = (left.start, right.end)
-        answer = _agreement(left, right, definitions, constant) if integrals <= MAX_INTEGRALS else "unclear"
+        answer = calculus.agreement(left.beside(right), definitions, constant)
         rewritten = not (constant or left.has(*CALCULUS) or right.has(*CALCULUS))  # as algebra judges
         if answer == "different" and (supposed or rewritten or relation == "~" or _is_equation(left, right)):
             answer = "unclear"
         integral = constant or left.has("integral", "between") or right.has("integral", "between")
-        yield _verdict(answer, integral, step, span)
+        yield _verdict(answer, integral, step, (left.start, right.end))
 
 
 def _verdict(answer: Agreement, integral: bool, step: str, span: tuple[int, int]) -> Verdict:
@@ -573,68 +512,32 @@ def _side(step: str, chain: Chain, place: int) -> _Side:
         start = min(before.start(), start) if before else start
     if member.node is not None and start == member.start:
         return _Side((member.node,) * len(SCOPES), start, member.end)
-    return _Side(_trees(step[start : member.end]), start, member.end)
+    return _Side(trees(step[start : member.end]), start, member.end)
 
 
-def _trees(text: str) -> tuple[Node | None, ...]:
-    trees: list[Node | None] = []
+def trees(text: str) -> tuple[Node | None, ...]:
+    """Return the tree of a formula under every scope; None where it is not understood."""
+    found: list[Node | None] = []
     for scope in SCOPES:
         try:
             tokens = [one for one in tokenize_formula(text) if one.kind != "newline" and one.text != "&"]
-            trees.append(read(tokens, scope))
+            found.append(_CalculusParser(tokens, scope).whole())
         except UnreadableError:
-            trees.append(None)
-    return tuple(trees)
+            found.append(None)
+    return tuple(found)
 
 
-def _agreement(left: _Side, right: _Side, definitions: Functions, constant: bool) -> Agreement:
-    """Compare two members under every scope: one that holds is enough, and all that are read must differ."""
-    found: set[Agreement] = set()
-    for first, second, known in _readings(left, right, definitions):
-        try:
-            one, other = resolved(first, known), resolved(second, known)
-            found.add(_equal_but_for_constant(one, other) if constant else _equal(one, other))
-        except UnreadableError:
-            found.add("unclear")
-    return "same" if "same" in found else "different" if found == {"different"} else "unclear"
-
-
-def _readings(left: _Side, right: _Side, definitions: Functions) -> Iterable[tuple[Node, Node, Functions]]:
-    """Both members under every scope, and with ``log`` as the natural logarithm where that differs."""
-    naturally = {name: (argument, _natural(body)) for name, (argument, body) in definitions.items()}
-    for first, second in dict.fromkeys(zip(left.trees, right.trees, strict=True)):
-        if first is not None and second is not None:
-            yield first, second, definitions
-            if naturally != definitions or (_natural(first), _natural(second)) != (first, second):
-                yield _natural(first), _natural(second), naturally
-
-
-def _equal(left: Node, right: Node) -> Agreement:
-    answer = compare(left, right)
-    return "unclear" if answer == "different" and _names(left) != _names(right) else answer
-
-
-def _equal_but_for_constant(left: Node, right: Node) -> Agreement:
-    both = _names(left) | _names(right)
-    variable = {one.name for side in (left, right) for one in walk(side) if one.kind == "antiderivative"}
-    variable = variable or set(both - CONSTANTS)
-    if len(variable) != 1 or not variable <= _names(left) & _names(right) or not both - variable <= CONSTANTS:
-        return "unclear"
-    (name,) = variable
-    return _equal(differentiate(left, name), differentiate(right, name))
-
-
-def _worded_verdicts(step: str, definitions: Functions) -> Iterator[Verdict]:
+def _worded_verdicts(step: str, definitions: Functions, calculus: _Calculus) -> Iterator[Verdict]:
     """Judge sentences: "the integral of $2x$ from $0$ to $3$ is $9$"."""
     for match in _WORDED.finditer(step):
         before = step[: match.start()]
         if _SCALED.search(before) or _SUPPOSED.search(re.split(r"[.!?]\s|\n", before)[-1].lower()):
             continue
-        body, value = (_Side(_trees(_plain(text)), *match.span())
+        body, value = (_Side(trees(_plain(text)), *match.span())
                        for text in (_plain(match["body"]).split("=")[-1], match["value"]))  # fmt: skip
         stated = body._replace(trees=tuple(tree and _stated(match, tree, definitions) for tree in body.trees))
         integral = not match["kind"].endswith("derivative") or "anti" in match["kind"]
-        answer = _agreement(stated, value, definitions, stated.has("antiderivative"))
+        answer = calculus.agreement(stated.beside(value), definitions, stated.has("antiderivative"))
         if answer != "unclear" and not (answer == "different" and value.has(*CALCULUS)):
             yield _verdict(answer, integral, step, match.span())
 
@@ -644,8 +547,8 @@ def _stated(match: re.Match[str], body: Node, definitions: Functions) -> Node | 
     kind = match["kind"]
     if body.kind == "variable" and body.name in definitions:
         body = definitions[body.name][1]
-    free = _names(body)
-    name = match["name"] or (min(free) if len(free) == 1 else "")
+    names = variables(body) - {"e"}
+    name = match["name"] or (min(names) if len(names) == 1 else "")
     if not name:
         return None
     if kind.endswith("derivative") and "anti" not in kind:
@@ -653,7 +556,7 @@ def _stated(match: re.Match[str], body: Node, definitions: Functions) -> Node | 
         return Node("partial" if "partial" in kind else "derivative", (body,), name, order)
     if match["low"] is None:
         return None if kind.startswith("definite") else Node("antiderivative", (body,), name)
-    low, high = (_trees(_plain(match[bound]))[0] for bound in ("low", "high"))
+    low, high = (trees(_plain(match[bound]))[0] for bound in ("low", "high"))
     return None if low is None or high is None else Node("integral", (body, low, high), name)
 
 
