@@ -102,7 +102,6 @@ def test_no_trigger_word_makes_a_false_result_right() -> None:
         ("3 + 4 = 7 = 8", "wrong"),
         ("It is <<156=157>>157", "wrong"),
         ("51 is prime, if anything, and 3 + 4 = 7", "undecided"),
-        ("Half of 21 is 10 and 3 + 4 = 7", "undecided"),
         ("3 + 4 = 7 and not 5 - 1 > 8", "undecided"),
         ("15 = 5 + 5 and 3 + 4 = 7", "undecided"),
     ],
