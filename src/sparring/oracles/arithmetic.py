@@ -32,7 +32,7 @@ from sparring.oracles.reading import (
 )
 from sparring.oracles.units import UNITS
 from sparring.oracles.values import calculate, close, is_irrational, show, value_of
-from sparring.oracles.words import CARDINALS, SPELLED_NUMBERS, is_only_reported
+from sparring.oracles.words import CARDINALS, SPELLED_NUMBERS, is_denied, is_only_reported
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 
@@ -186,69 +186,58 @@ def check(equation: Equation, step: str) -> Check:
         numeric = any(side.numbers for side in unread)
         return Check("not_numeric" if numeric else "label", equation)
     try:
-        left_value, right_value = calculate(left.tokens), calculate(right.tokens)
+        values = calculate(left.tokens), calculate(right.tokens)
     except TooLargeError:
         return Check("too_large", equation)
     except UnreadableError:
         return Check("not_numeric", equation)
-    if equation.relation in COMPARISONS:
-        return _compared(equation, left, right, left_value, right_value, step)
-    compound = left.compound or right.compound
-    if left.operators == 0 and right.operators == 0 and not compound and not _claims_equality(equation):
-        return Check("label", equation, left=left_value, right=right_value)
-    converted = mixed_units(left, right)
-    if converted is not None and converted[0] == converted[1]:
-        return Check("right", equation, "converted", left=left_value, right=right_value)
-    if converted is None and compound:
-        return Check("not_numeric", equation)
-    if left_value == right_value and converted is None:
-        if loses_its_unit(left, right):
-            return Check("unclear", equation, "unit_of_result", left_value, right_value)
-        return Check("right", equation, left=left_value, right=right_value)
-    if converted is not None and (left_value == right_value or between_systems(left, right)):
+    judged = _compared if equation.relation in COMPARISONS else _equated
+    finding, reason = judged(equation, left, right, *values, step)
+    return Check(finding, equation, reason, *(values if finding != "not_numeric" else ()))
+
+
+def _equated(
+    equation: Equation, first: Run, second: Run, left: Fraction, right: Fraction, step: str
+) -> tuple[Finding, str]:
+    """Return finding and reason for an equation of two sides with these values."""
+    compound = first.compound or second.compound
+    plain = not first.operators and not second.operators and not compound
+    carried_on = equation.chained and not first.units and not second.units
+    if plain and equation.source == "text" and not carried_on:
+        return "label", ""
+    converted = mixed_units(first, second)
+    if converted is None:
+        if compound:
+            return "not_numeric", ""
+        if left == right:
+            return ("unclear", "unit_of_result") if loses_its_unit(first, second) else ("right", "")
+    elif converted[0] == converted[1]:
+        return "right", "converted"
+    elif left == right or between_systems(first, second):
         # "5 tens + 3 ones = 8" bills, "1 foot + 10 cm = 40.5 cm"
-        return Check("unclear", equation, "unit_or_percent_scale", left_value, right_value)
-    if is_irrational(left.tokens + right.tokens) and close(left_value, right_value):
-        return Check("right", equation, left=left_value, right=right_value)
-    carried_on = equation.chained and not left.units and not right.units
-    if left.operators == 0 and equation.source == "text" and not carried_on and converted is None:
+        return "unclear", "unit_or_percent_scale"
+    if is_irrational(first.tokens + second.tokens) and close(left, right):
+        return "right", ""
+    if first.operators == 0 and equation.source == "text" and not carried_on and converted is None:
         # "2 pizzas = 2 * 8 slices", "Step 2 = ...": an amount renamed, not a calculation
-        renamed = bool(left.lead or left.units or right.units or left.doubt) or right.operators == 0
-        return Check("label" if renamed else "unclear", equation, "renamed", left_value, right_value)
-    found = excuse(equation, left, right, left_value, right_value, step)
-    if found is None:
-        return Check("wrong", equation, left=left_value, right=right_value)
-    finding: Finding = "right" if found == "rounded" else "unclear"
-    return Check(finding, equation, found, left_value, right_value)
-
-
-def _claims_equality(equation: Equation) -> bool:
-    """Whether two plain numbers are said to be equal: in or after an annotation, or as the end of a chain without units."""
-    left, right = equation.left, equation.right
-    if equation.source != "text" or left is None or right is None:
-        return equation.source != "text"
-    return equation.chained and not left.units and not right.units
+        renamed = bool(first.lead or first.units or second.units or first.doubt) or second.operators == 0
+        return "label" if renamed else "unclear", "renamed"
+    found = excuse(equation, first, second, left, right, step)
+    return "wrong" if found is None else "right" if found == "rounded" else "unclear", found or ""
 
 
 def _compared(
     equation: Equation, first: Run, second: Run, left: Fraction, right: Fraction, step: str
-) -> Check:
-    """Check ``left < right`` and the like; between two bare numbers a true one is no calculation."""
+) -> tuple[Finding, str]:
+    """Return finding and reason for ``left < right`` and the like; a true one of bare numbers is no calculation."""
     sign = equation.relation
     if (left == right and "=" in sign) or (left < right if "<" in sign else left > right):
-        calculates = first.operators or second.operators
-        return Check("right" if calculates else "label", equation, left=left, right=right)
+        return "right" if first.operators or second.operators else "label", ""
     found = comparison_excuse(first, second, step)
-    return Check("unclear" if found else "wrong", equation, found or "", left, right)
+    return "unclear" if found else "wrong", found or ""
 
 
 # --- statements without an equation between expressions; each pattern is anchored to numbers of few digits ---
-
-_DENIED = re.compile(
-    r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|wrong|incorrect|false|instead"
-    r"|contradicts?|contradiction|impossible|unless|whether|neither|nor|would)\b|\?",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +276,7 @@ def find_facts(step: str) -> list[Fact]:
         for match in pattern.finditer(step)
         if (answer := read(match, step)) is not None
     ]
-    denied = any(fact.holds is False for fact in found) and _DENIED.search(step)
+    denied = any(fact.holds is False for fact in found) and is_denied(step)
     found = [
         replace(fact, holds=None)
         if fact.holds is False and (denied or is_only_reported(step, *fact.span))
@@ -495,7 +484,6 @@ _SPACING = r"(?:\\text\{|\\mathrm\{|\\[,;: ]|[\s$,(~}])*"
 _PRODUCT = r"-?\d{1,9}(?:\^\{?\d{1,3}\}?|\s*(?:\\cdot|\\times|[*×])\s*\d{1,6}){0,4}"
 _AMOUNT = r"(\d{1,3}(?:,\d{3})+(?:\.\d{1,4})?|\d{1,7}(?:\.\d{1,4})?)"
 _SIDE = r"(-?\d{1,6}(?:(?:\^\{?\d{1,3}\}?|\s*(?:\\cdot|\\times|[-+*])\s*\d{1,6})){0,12})"
-_EQUALS = r"\s*(?:=|is|equals)\s*"
 # (kind, texts of which every match holds one, reader, pattern)
 _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
     ("wrong_property", " is ", _property,

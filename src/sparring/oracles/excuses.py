@@ -26,9 +26,8 @@ from sparring.oracles.values import (
 )
 from sparring.oracles.words import (
     DOUBTFUL_WORDS,
-    HYPOTHETICAL,
-    RETRACTED,
     is_called_mistaken,
+    is_denied,
     is_only_reported,
     word_set,
 )
@@ -342,7 +341,7 @@ def comparison_excuse(first: Run, second: Run, step: str) -> str | None:
     percent = any(token.kind == "percent" for token in first.tokens + second.tokens)
     if first.units or second.units or percent:
         return "unit_or_percent_scale"
-    if HYPOTHETICAL.search(step) or RETRACTED.search(step) or _OTHER_ARITHMETIC.search(step):
+    if is_denied(step) or _OTHER_ARITHMETIC.search(step):
         return "hypothetical"
     return None
 

@@ -123,7 +123,7 @@ SHORT_WORDS = word_set(
 _LOOK_AROUND = 120
 _CLAUSE_START = re.compile(r"[.,;:!?\n](?!\d)|\bthen\b|\\\[", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.;!?](?!\d)|\n")
-HYPOTHETICAL = re.compile(
+_HYPOTHETICAL = re.compile(
     r"\b(?:if|suppose|supposing|assume|assuming|not|never|cannot|can't|isn't|doesn't|don't|didn't|wrong"
     r"|incorrect|incorrectly|instead|mistake|mistakenly|guess|unless|whether|neither|nor|nobody|no one"
     r"|(?:rather|other) than|provided|imagine|in a world|only when|even if|as (?:if|though)"
@@ -131,7 +131,7 @@ HYPOTHETICAL = re.compile(
     re.IGNORECASE,
 )
 """Words before a statement, in its clause, that suppose or deny it."""
-RETRACTED = re.compile(
+_RETRACTED = re.compile(
     r"\b(?:not|isn't|wrong|incorrect|false|untrue|silly|to (?:be true|hold)|contradicts?|contradiction"
     r"|impossible|mistake|mistaken|invalid|doesn't"
     r"|error|fails?|off by|should (?:be|have)|cannot (?:be|hold|happen|occur)"
@@ -184,18 +184,23 @@ _BUT = re.compile(r"^[\s$)}\\]*[,–—-]+ *(?:but|yet|however|whereas|while)\b"
 _QUOTES = (("“", "”"), ('"', '"'), ("«", "»"), ("‘", "’"), ("~~", "~~"), ("\\cancel{", "}"), ("\\sout{", "}"))
 
 
+def is_denied(step: str) -> bool:
+    """Whether a step supposes, denies or takes back anything at all."""
+    return _HYPOTHETICAL.search(step) is not None or _RETRACTED.search(step) is not None
+
+
 def is_only_reported(step: str, start: int, end: int) -> bool:
     """Whether the step does not itself state what stands from `start` to `end`."""
     before = _SAME_CLAUSE.sub(" ", step[max(0, start - _LOOK_AROUND) : start])
     sentence = _SENTENCE_END.split(before)[-1]
-    mistaken = HYPOTHETICAL.search(_CLAUSE_START.split(before)[-1]) or _MISTAKEN.search(sentence)
+    mistaken = _HYPOTHETICAL.search(_CLAUSE_START.split(before)[-1]) or _MISTAKEN.search(sentence)
     if (mistaken and not _OWN_MISTAKE.match(sentence)) or _SAID_BY_OTHERS.search(sentence):
         return True
     after = step[end : end + _LOOK_AROUND]
     if _WOULD.search(_CLAUSE_START.split(before)[-1]) and _BUT.match(after):
         return True
     rest = re.split(r"[.;!\n](?!\d)", after)[0]
-    return RETRACTED.search(rest) is not None or _corrected(after[len(rest) + 1 :]) or _quoted(before, after)
+    return _RETRACTED.search(rest) is not None or _corrected(after[len(rest) + 1 :]) or _quoted(before, after)
 
 
 def is_called_mistaken(step: str, start: int, end: int) -> bool:
