@@ -55,7 +55,6 @@ class Run:
         digit: the digit that such a phrase names: 100 in "rounded to the nearest hundred".
         closed: a word that ends expressions follows its units.
         trailing: number of words after the last operand.
-        listed: a list mark that could be a minus stands before it.
         group: the number of an enclosing group that the first operand belongs to (8 in "8 packs of 5 bags *").
     """
 
@@ -74,7 +73,6 @@ class Run:
     closed: bool = False
     trailing: int = 0
     group: Fraction | None = None
-    listed: bool = False
 
     @property
     def numbers(self) -> list[Token]:
@@ -126,7 +124,6 @@ class _Reader:
         self.brackets = 0  # of the run, which are open
         self.lead: list[str] = []
         self.approximate = False
-        self.listed = False
 
     def read(self) -> list[Run]:
         while self.position < self.last:
@@ -152,7 +149,6 @@ class _Reader:
         elif self.runs and self.runs[-1].operators and (not self.runs[-1].closed or self.lead == ["and"]):
             # "20 + 10 added to the 29 + 24", "12 x 1 and 1/4"
             self.run.doubt = "two_calculations_side_by_side"
-        self.run.listed, self.listed = self.listed and not self.lead, False
         self.lead, self.approximate, self.waiting = [], False, True
         return self.run
 
@@ -328,7 +324,6 @@ class _Reader:
             if (after is not None and after.kind == "operator" and token.text == "*") or self._is_bullet(
                 after
             ):
-                self.listed = token.text == "-"
                 return  # emphasis, or a list mark
             begun = self._begin(token)
             signed = after is not None and after.kind in ("number", "open", "fraction") and token.text in "+-"

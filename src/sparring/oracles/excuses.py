@@ -168,8 +168,6 @@ def scale_differs(first: Run, second: Run, left: Fraction, right: Fraction, step
     ratio = max(left / right, right / left) if left and right else Fraction(0)
     adds = any(token.kind == "operator" and token.text in "+-" for token in first.tokens)
     several = len(units) > len({dimension for _, dimension in units})
-    if adds and "cents" in words and "$" in step:
-        return True  # "$2.75 + 50¢"
     if several and (ratio in FACTORS or adds):
         return True
     if abs(ratio - 180 / PI) < IRRATIONAL_PRECISION and _ANGLE.search(step):
@@ -410,37 +408,17 @@ def _range(run: Run) -> bool:
 
 def _other_reading(run: Run, wanted: Fraction) -> bool:
     """Whether another order of operations gives the wanted value, such as left to right."""
-    if _products_of_mixed(run, wanted):
-        return True
-    if (
-        run.listed
-        and value_or_none(_replaced(run, run.tokens[0], -(run.tokens[0].value or Fraction(0)))) == wanted
-    ):
-        return True
     if any(token.kind == "percent" for token in run.tokens) and any(
         token.text in ("+", "-") for token in run.tokens
     ):
         literal, amount = value_or_none(run.tokens, _SHARES_OF_ONE), run.numbers[0].value
         if literal is not None and amount and wanted in (literal, amount * (1 + literal - amount)):
             return True  # each of 1,000 + 10% + 10% may be of the 1,000
-    if run.operators < 2:
-        return False
-    if _less_fraction(run, wanted):
-        return True
-    if _tight_slashes(run, wanted) or _before_of(run, wanted):
-        return True
-    return any(value_or_none(run.tokens, order) == wanted for order in _OTHER_ORDERS)
-
-
-def _less_fraction(run: Run, wanted: Fraction) -> bool:
-    """Whether "90 - 1/3" takes away a third of the 90."""
-    tokens = run.tokens
-    if [token.text for token in tokens[1::2]] not in (["-", "/"], ["+", "/"]) or len(tokens) != 5:
-        return False
-    amount, above, below = (token.value for token in tokens[::2])
-    if amount is None or above is None or not below or not above < below:
-        return False
-    return wanted == amount * (1 + above / below * (1 if tokens[1].text == "+" else -1))
+    return run.operators > 1 and (
+        _tight_slashes(run, wanted)
+        or _before_of(run, wanted)
+        or any(value_or_none(run.tokens, order) == wanted for order in _OTHER_ORDERS)
+    )
 
 
 def _before_of(run: Run, wanted: Fraction) -> bool:
@@ -461,18 +439,6 @@ def _tight_slashes(run: Run, wanted: Fraction) -> bool:
         token._replace(text="÷") if loose else token for token, loose in zip(run.tokens, spaced, strict=True)
     ]
     return value_or_none(tokens, _TIGHT_SLASHES) == wanted
-
-
-def _products_of_mixed(run: Run, wanted: Fraction) -> bool:
-    r"""Whether ``2\frac{1}{3}``, read as a product and not as a mixed number, gives the wanted value."""
-
-    tokens = [
-        token._replace(value=int(token.value) * (token.value % 1))
-        if "frac" in token.text and token.value is not None and token.value > 1
-        else token
-        for token in run.tokens
-    ]
-    return any("frac" in token.text for token in run.tokens) and value_or_none(tokens) == wanted
 
 
 def _defined_operation(first: Run, second: Run) -> bool:
