@@ -312,6 +312,7 @@ class _Calculus(Precise):
         self.origin: dict[str, Fraction] = {}
         self.natural = False
         self.left = MAX_VALUES
+        self.order = 0  # of the derivatives that are being taken
 
     def values(self, nodes: Sequence[Node], point: dict[str, Fraction]) -> list[Any]:
         """Return the values of trees at a point; none where one of them has none."""
@@ -327,11 +328,7 @@ class _Calculus(Precise):
             raise TooLargeError("too many values")
         name, parts = node.name, node.parts
         if node.kind == "derivative":
-            if node.value > MAX_ORDER:
-                raise TooLargeError("too high a derivative")
-            return self.context.diff(
-                lambda at: self.at(parts[0], name, at), self.variable(name), int(node.value)
-            )
+            return self.slope(parts[0], name, int(node.value))
         if node.kind == "at":
             return self.at(parts[0], name, self.value(parts[1]))
         if node.kind == "integral":
@@ -351,6 +348,16 @@ class _Calculus(Precise):
             return self.value(body)
         finally:
             self.point = outer
+
+    def slope(self, body: Node, name: str, order: int) -> Any:
+        """Return a derivative; those inside of others multiply the precision, so their orders are bounded together."""
+        self.order += order
+        try:
+            if self.order > MAX_ORDER:
+                raise TooLargeError("too high a derivative")
+            return self.context.diff(lambda at: self.at(body, name, at), self.variable(name), order)
+        finally:
+            self.order -= order
 
     def area(self, body: Node, name: str, low: Any, high: Any) -> Any:
         """Return an integral by Gauss-Legendre quadrature."""
