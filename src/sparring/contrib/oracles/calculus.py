@@ -242,7 +242,7 @@ class _CalculusParser(Parser):
 
 def free(node: Node) -> frozenset[str]:
     """Return the variables on which the value of an `expanded` tree may depend; Euler's number is none."""
-    if node.kind in ("integral", "at"):
+    if node.kind in ("integral", "between", "at"):
         body, *places = node.parts
         return frozenset().union(free(body) - {node.name}, *map(free, places))
     own = {node.name} if node.kind in ("variable", "antiderivative") else set()
@@ -250,7 +250,7 @@ def free(node: Node) -> frozenset[str]:
 
 
 def expanded(node: Node, definitions: Functions) -> Node:
-    """Return the tree with known functions in place of their names, and what stands between bounds worked out.
+    """Return the tree with known functions in place of their names, and the variable of what stands between bounds.
 
     The new kind ``at`` is a body (first part) with an expression (second part) in place of a variable (name).
 
@@ -277,14 +277,10 @@ def expanded(node: Node, definitions: Functions) -> Node:
     if kind == "integral" and name in free(parts[1]) | free(parts[2]):
         raise UnreadableError("a bound that names the variable of integration")
     if kind == "between":
-        body, low, high = parts
-        if len(free(body)) != 1:
+        if len(free(parts[0])) != 1:
             raise UnreadableError("bounds of an unknown variable")
-        (name,) = free(body)
-        return Node(
-            "sum", (Node("at", (body, high), name), Node("negative", (Node("at", (body, low), name),)))
-        )
-    return node._replace(parts=parts)
+        (name,) = free(parts[0])
+    return node._replace(parts=parts, name=name)
 
 
 # --- values, and whether two trees are the same function ---
@@ -331,8 +327,11 @@ class _Calculus(Precise):
             return self.slope(parts[0], name, int(node.value))
         if node.kind == "at":
             return self.at(parts[0], name, self.value(parts[1]))
-        if node.kind == "integral":
-            return self.area(parts[0], name, self.value(parts[1]), self.value(parts[2]))
+        if node.kind in ("integral", "between"):
+            low, high = self.value(parts[1]), self.value(parts[2])
+            if node.kind == "integral":
+                return self.area(parts[0], name, low, high)
+            return self.at(parts[0], name, high) - self.at(parts[0], name, low)
         if node.kind == "antiderivative":  # the one that is zero at the point that was asked about
             return self.area(parts[0], name, self.number(self.origin[name]), self.variable(name))
         return super().value(node)
