@@ -154,6 +154,7 @@ def test_a_derivative_in_plain_text_is_no_equation_for_later_steps() -> None:
     assert truth("So x = 5.", prefix=("d/dx x^3 = 3x^2",)) == "undecided"
 
 
+@settings(max_examples=25, deadline=None)
 @given(ROOTS, st.sampled_from([r"$\frac{d}{dx}\left(A\right) = B$", r"The derivative of $A$ is $B$.",
                               r"$f(x) = A$, so $f'(x) = B$.", r"$\int (B) \, dx = A + C$"]))  # fmt: skip
 def test_true_derivatives_of_polynomials(values: list[int], form: str) -> None:
@@ -161,6 +162,7 @@ def test_true_derivatives_of_polynomials(values: list[int], form: str) -> None:
     assert truth(step) == "correct"
 
 
+@settings(max_examples=25, deadline=None)
 @given(ROOTS, st.data())
 def test_a_changed_coefficient_is_found(values: list[int], data: st.DataObject) -> None:
     slope = derived(values)
@@ -174,6 +176,7 @@ def test_a_changed_coefficient_is_found(values: list[int], data: st.DataObject) 
     assert reason(step) == "calculus:wrong_integral"
 
 
+@settings(max_examples=25, deadline=None)
 @given(ROOTS, st.integers(-3, 3), st.integers(-3, 3))
 def test_definite_integrals_of_polynomials(values: list[int], low: int, high: int) -> None:
     primitive = integrated(values)
@@ -189,7 +192,7 @@ def test_definite_integrals_of_polynomials(values: list[int], low: int, high: in
 
 
 @given(EXPRESSIONS, EXPRESSIONS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_rules_hold_for_any_composition(first: str, second: str) -> None:
     operator = r"\frac{d}{dx}"
     product = rf"${operator}\left[({first}) \cdot ({second})\right] = {operator}[{first}] \cdot ({second}) + ({first}) \cdot {operator}[{second}]$"  # noqa: E501

@@ -12,6 +12,7 @@ differentiation.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -74,7 +75,8 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     try:
         chains = find_chains(step)
         texts = [*map(algebra.chains_of, (problem.question, *prefix[-algebra.MAX_PREFIX :])), chains]
-        found = _findings(step, chains, algebra.defined(texts))
+        with _lock:
+            found = _findings(step, chains, algebra.defined(texts))
     except (TooLargeError, RecursionError) as error:
         return Verdict("undecided", "calculus:too_large", str(error))
     if algebra.RETRACTED.search(step):
@@ -296,15 +298,16 @@ _HUGE = 1e300
 _GAUSS = [
     [(float(at), float(weight)) for at, weight in zip(*leggauss(count), strict=True)] for count in (14, 21)
 ]
+_lock = threading.Lock()  # the context changes its precision while it works
+_context = mpmath.mp.__class__()
+_context.dps = DIGITS
 
 
 class _Calculus(Precise):
     """Real values of expanded trees at one point after another; at most `MAX_VALUES` in its life."""
 
     def __init__(self) -> None:
-        context = mpmath.mp.__class__()
-        context.dps = DIGITS
-        super().__init__(context, {}, real=True)
+        super().__init__(_context, {}, real=True)
         self.origin: dict[str, Fraction] = {}
         self.natural = False
         self.left = MAX_VALUES
@@ -350,6 +353,11 @@ class _Calculus(Precise):
 
     def slope(self, body: Node, name: str, order: int) -> Any:
         """Return a derivative; those inside of others multiply the precision, so their orders are bounded together."""
+        if body.kind in ("sum", "negative"):
+            total = sum(self.slope(part, name, order) for part in body.parts)
+            return total if body.kind == "sum" else -total
+        if body.kind == "antiderivative" and body.name == name and order == 1:
+            return self.value(body.parts[0])
         self.order += order
         try:
             if self.order > MAX_ORDER:
