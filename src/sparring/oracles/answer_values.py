@@ -465,6 +465,7 @@ _VARIABLE = (
 )
 _NAME_OF = re.compile(_VARIABLE)
 _ELEMENT = re.compile(rf"({_VARIABLE})\s*\\in\s*")
+_SET_BUILDER = re.compile(r"\\\{\s*[a-z]\s*(?:\\in\s*\\mathbb\{R\})?\s*(?:\\mid|\\vert|\||:)\s*(.*?)\\\}")
 _UNEQUAL = re.compile(rf"({_VARIABLE})\s*\\ne\s*(.+)")
 _RELATION = re.compile(r"\s*(<|>|\\le |\\ge |\\le(?![a-z])|\\ge(?![a-z]))\s*")
 
@@ -497,15 +498,10 @@ def _range(text: str) -> Range | None:
     ):
         return Range(None, (Piece("-inf", False, "inf", False),))
     variable = None
-    match = _ELEMENT.match(text)
-    if match is not None:
+    if (match := _ELEMENT.match(text)) is not None:
         variable, text = match[1].strip(), text[match.end() :]
-    elif (
-        match := re.fullmatch(
-            r"\\\{\s*([a-z])\s*(?:\\in\s*\\mathbb\{R\})?\s*(?:\\mid|\\vert|\||:)\s*(.*?)\\\}", text
-        )
-    ) is not None:
-        text = match[2].strip()
+    elif (match := _SET_BUILDER.fullmatch(text)) is not None:
+        text = match[1].strip()
     without = re.fullmatch(r"\\mathbb\{R\}\s*(?:\\setminus|\\backslash|-)\s*\\\{(.*)\\\}", text)
     if without is not None:
         found = _excluding([without[1]])
@@ -517,11 +513,9 @@ def _range(text: str) -> Range | None:
             return None
         variable = name
         pieces += found
-    placed = [
-        (place, index) for index, piece in enumerate(pieces) if (place := _place(piece.low)) is not None
-    ]
-    ordered = tuple(pieces[index] for _, index in sorted(placed))
-    return Range(variable, ordered) if len(ordered) == len(pieces) else None
+    if any(_place(piece.low) is None for piece in pieces):
+        return None
+    return Range(variable, tuple(sorted(pieces, key=lambda piece: _place(piece.low) or 0.0)))
 
 
 def _interval(text: str) -> list[Piece]:
@@ -571,14 +565,10 @@ def _inequality(text: str) -> tuple[str, list[Piece]] | None:
 
 def _excluding(points: list[str]) -> list[Piece]:
     """Return the pieces between some points; none where they are no numbers."""
-    placed: list[tuple[float, Node]] = []
-    for end in map(_end, points):
-        place = None if end is None else _place(end)
-        if end is None or isinstance(end, str) or place is None:
-            return []
-        placed.append((place, end))
-    placed.sort(key=lambda one: one[0])
-    borders: list[End] = ["-inf", *(end for _, end in placed), "inf"]
+    ends = [end for end in map(_end, points) if end is not None and not isinstance(end, str)]
+    if len(ends) < len(points) or any(_place(end) is None for end in ends):
+        return []
+    borders: list[End] = ["-inf", *sorted(ends, key=lambda end: _place(end) or 0.0), "inf"]
     return [Piece(low, False, high, False) for low, high in pairwise(borders)]
 
 
