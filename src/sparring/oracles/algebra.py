@@ -1,8 +1,8 @@
-"""The algebra oracle: identities, equations that follow from others, inequalities, values of functions.
+"""The algebra oracle: identities, equations that follow from others, values of functions.
 
-Contract: ``wrong`` only where a link ``a = b`` of a chain is false for all values, where an equation that the words
-present as derived shares no solution with what it is derived from (`derivations.py`), or where an inequality contradicts
-the one before. ``correct``: at least one relation was verified and none is left open. Links are decided exactly by
+Contract: ``wrong`` only where a link ``a = b`` of a chain is false for all values, or where an equation that the words
+present as derived shares no solution with what it is derived from (`derivations.py`). ``correct``: at least one relation
+was verified and none is left open. Links are decided exactly by
 rational functions where both sides are some, and otherwise by values at fixed points under every reading of signs with
 two meanings (`values.Reading`); "false" means false at every point and under every reading. Problem and prefix are taken
 to be true. Definitions, hypotheses, trials, congruences, other operations, ellipses and units that differ are
@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Literal
 
 from sparring.oracles.chains import Chain, Member, find_chains
-from sparring.oracles.derivations import Fact, History, is_assignment, make_fact, same_bound
+from sparring.oracles.derivations import Fact, History, is_assignment, make_fact
 from sparring.oracles.excuses import NEAR_PI, ROUGH, is_rounding
 from sparring.oracles.expressions import Functions, Node, inlined, replaced, variables, walk
 from sparring.oracles.polynomials import (
@@ -359,10 +359,10 @@ def _judge(problem: Problem, prefix: Sequence[str], step: str, chains: Sequence[
         if variables(body) - {"e", "i"} == {argument} and body.kind != "variable"
     }
     findings: list[Verdict] = []
-    for number, chain in enumerate(chains):
+    for chain in chains:
         findings += _link_verdicts(chain, step, functions)
         if any(relation in ("<", "<=", ">", ">=") for relation in chain.relations):
-            findings.append(_inequality_verdict(chains, number, background, step))
+            findings.append(Verdict("undecided", "algebra:inequality", "", chain.span))
     if any(True for _ in zero_divisors(chains, step)):
         detail = "a divisor is zero where the step says so"
         findings.append(Verdict("undecided", "algebra:division_by_zero", detail))
@@ -543,21 +543,6 @@ def is_claim(chain: Chain, number: int, before: str, step: str) -> bool:
         return False
     joined = chain.joined == "implies" or (chain.joined == "row" and number > 0)
     return joined or _DERIVED.search(sentence) is not None
-
-
-def _inequality_verdict(
-    chains: Sequence[Chain], number: int, background: Sequence[str], step: str
-) -> Verdict:
-    chain = chains[number]
-    earlier = chains[number - 1] if number else next(iter(reversed(chains_of(background[-1]))), None)
-    answer = same_bound(earlier, chain) if earlier is not None else "unknown"
-    before = background[-1] if len(background) > 1 else ""
-    if answer == "follows":
-        return Verdict("correct", "algebra:inequality_follows", "", chain.span)
-    if answer == "conflict" and is_claim(chain, number, before, step):
-        detail = "not what the inequality before says"
-        return Verdict("wrong", "algebra:inequality_does_not_follow", detail, chain.span)
-    return Verdict("undecided", "algebra:inequality", "", chain.span)
 
 
 # --- the verdict ---

@@ -3,9 +3,8 @@
 Contract: a `History` collects the equations of problem, prefix and step in order. `History.judge` answers about a new
 one: ``follows`` (it shares a solution with the equations before, exactly), ``conflict`` (no earlier equation in its
 variable shares a solution, or the linear equations before exclude it), or ``unknown``. Polynomials are compared exactly
-by common divisors and elimination; no equation is solved numerically. `bounds` turns a linear inequality into ``x < c``
-or ``x > c``, `same_bound` compares two. Not here: whether words make them a claim (`algebra.py`); inequalities with
-products or absolute values.
+by common divisors and elimination; no equation is solved numerically. Not here: whether words make them a claim
+(`algebra.py`); inequalities.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from sparring.oracles.chains import Chain
 from sparring.oracles.excuses import CARRIED
 from sparring.oracles.expressions import Node, variables, walk
 from sparring.oracles.polynomials import (
@@ -33,7 +31,6 @@ Answer = Literal["follows", "conflict", "unknown"]
 MAX_EQUATIONS = 400
 MAX_DEGREE = 12
 RECENT = 1  # steps back from which an equation is taken up without being named
-_DIRECTIONS = {"<": -1, "<=": -1, ">": 1, ">=": 1}
 
 
 class Fact(NamedTuple):
@@ -169,56 +166,3 @@ def _holds_at(old: Fact, name: str, root: Fraction, approximate: bool) -> Answer
     if distance <= 1e-7 * max(abs(left), abs(right), 1) + slack:
         return "follows"
     return "unknown" if approximate and distance < 3 * slack else "conflict"
-
-
-# --- inequalities in one variable ---
-
-
-class Bound(NamedTuple):
-    """``name < value`` (direction −1) or ``name > value`` (direction 1)."""
-
-    name: str
-    value: Fraction
-    direction: int
-
-
-def bounds(chain: Chain) -> Bound | None:
-    """Return what a chain of a single linear inequality in one variable says of it, ``None`` for anything else."""
-    if len(chain.members) != 2 or chain.relations[0] not in _DIRECTIONS:
-        return None
-    left, right = chain.members[0].node, chain.members[1].node
-    if left is None or right is None:
-        return None
-    found = variables(left) | variables(right)
-    if len(found) != 1 or found & {"e", "i"}:
-        return None
-    try:
-        above, below = cross_difference(left, right, Reading())
-    except UnreadableError:
-        return None
-    if any(below) or not above:
-        return None
-    values = [value / below[()] for value in coefficients(above)]
-    if len(values) != 2:
-        return None
-    sign = 1 if values[1] > 0 else -1
-    return Bound(next(iter(found)), -values[0] / values[1], _DIRECTIONS[chain.relations[0]] * sign)
-
-
-def same_bound(earlier: Chain, later: Chain) -> Literal["follows", "flipped", "conflict", "unknown"]:
-    """Return what a linear inequality says beside the one before it.
-
-    ``follows``: the same bound and direction; ``flipped``: the same bound, the other direction; ``conflict``: another
-    bound, although it is presented as the solution.
-    """
-    first, second = bounds(earlier), bounds(later)
-    if first is None or second is None or first.name != second.name:
-        return "unknown"
-    if first.value == second.value:
-        return "follows" if first.direction == second.direction else "flipped"
-    solved = [
-        any(member.node is not None and member.node.kind == "variable" for member in chain.members)
-        for chain in (earlier, later)
-    ]
-    # a bound beside an earlier bound (x > 3/2, then x > 3) is another fact, not a solution of it
-    return "conflict" if first.direction == second.direction and solved == [False, True] else "unknown"

@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from sparring.oracles.algebra import RETRACTED, chains_of, is_claim, zero_divisors
 from sparring.oracles.chains import Chain, find_chains
-from sparring.oracles.derivations import bounds, make_fact, same_bound
+from sparring.oracles.derivations import make_fact
 from sparring.oracles.expressions import Node, variables, walk
-from sparring.oracles.polynomials import coefficients
+from sparring.oracles.polynomials import coefficients, cross_difference
 from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
-from sparring.oracles.values import evaluate
+from sparring.oracles.values import Reading, evaluate
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Truth, Verdict
 
 MAX_CHARACTERS = 40_000
+_DIRECTIONS = {"<": -1, "<=": -1, ">": 1, ">=": 1}
 
 _UNDEFINED = re.compile(
     r"undefin|infinit|\\infty|∞|not exist|does not|division by zero|divide by zero|asymptot|zero in",
@@ -71,11 +73,43 @@ def _directions(
     """Inequalities that turn round without a reason."""
     for number, chain in enumerate(chains):
         old = chains[number - 1] if number else (earlier[-1] if earlier else None)
-        if old is None or same_bound(old, chain) != "flipped" or not is_claim(chain, number, before, step):
+        first, second = None if old is None else _bound(old), _bound(chain)
+        if first is None or second is None or first != second._replace(direction=-second.direction):
             continue
-        bound = bounds(chain)
-        detail = f"{bound.name} lies on the other side of {bound.value} in the line before" if bound else ""
-        yield Verdict("wrong", "preconditions:inequality_direction", detail, chain.span)
+        if is_claim(chain, number, before, step):
+            detail = f"{second.name} lies on the other side of {second.value} in the line before"
+            yield Verdict("wrong", "preconditions:inequality_direction", detail, chain.span)
+
+
+class Bound(NamedTuple):
+    """``name < value`` (direction −1) or ``name > value`` (direction 1)."""
+
+    name: str
+    value: Fraction
+    direction: int
+
+
+def _bound(chain: Chain) -> Bound | None:
+    """Return what a chain of a single linear inequality in one variable says of it, ``None`` for anything else."""
+    if len(chain.members) != 2 or chain.relations[0] not in _DIRECTIONS:
+        return None
+    left, right = chain.members[0].node, chain.members[1].node
+    if left is None or right is None:
+        return None
+    found = variables(left) | variables(right)
+    if len(found) != 1 or found & {"e", "i"}:
+        return None
+    try:
+        above, below = cross_difference(left, right, Reading())
+    except UnreadableError:
+        return None
+    if any(below) or not above:
+        return None
+    values = [value / below[()] for value in coefficients(above)]
+    if len(values) != 2:
+        return None
+    sign = 1 if values[1] > 0 else -1
+    return Bound(next(iter(found)), -values[0] / values[1], _DIRECTIONS[chain.relations[0]] * sign)
 
 
 def _zero_denominators(chains: Sequence[Chain], step: str) -> Iterator[Verdict]:
