@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -158,34 +155,6 @@ def test_any_text_never_raises(text: str) -> None:
 def test_text_of_signs_never_raises(text: str) -> None:
     verdict = judge(text)
     assert verdict.span is None or 0 <= verdict.span[0] <= verdict.span[1] <= len(text)
-
-
-HOSTILE = """
-import random
-from sparring.oracles.perturbations import perturb
-from sparring.oracles.reference import judge_against
-from sparring.oracles.arithmetic import judge
-from sparring.traces.records import Problem
-problem = Problem(id="p", question="How many? 3 and 4")
-texts = ["9**9**9**9 = 3", "("*1_000_000 + "=1", "9"*1_000_000 + "=1", "1+"*500_000 + "1=3",
-  "\\\\frac{"*150_000,
-  "("*4_900 + "1" + ")"*4_900 + "=1", "1=1+"*2_400, "3x"*4_900 + "=1", "<<1=1>>"*1_400, " "*9_000 + "=1",
-  "2^64*"*1_900 + "1=5", "1/7/"*2_400 + "3=1", "if 2+2=5 "*1_000, ("1.23*"*10 + "1.2=1;")*170, "1=("*3_000,
-  "50!*"*2_400 + "1=2", "".join(f"{2**i}+{2**i}={2**(i+1)}, " for i in range(90)), "-"*9_000 + "1=1"]
-for text in texts:
-    judge(problem, (), text)
-    judge_against(problem, (text,), "3*4=12", text)
-    perturb(problem, (text,), text, random.Random(0))
-print("done")
-"""
-
-
-def test_hostile_text_comes_back() -> None:
-    # A generous limit: it is there to catch a hang, not to measure.
-    result = subprocess.run(
-        [sys.executable, "-c", HOSTILE], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert result.stdout.strip() == "done", result.stderr[-2000:]
 
 
 @pytest.mark.parametrize(

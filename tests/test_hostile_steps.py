@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from sparring.oracles.members import MEMBERS, load_member
 from sparring.oracles.panel import Panel
+from sparring.oracles.perturbations import perturb
 from sparring.oracles.sandbox import SandboxLimits
 from sparring.traces.records import Problem
 
@@ -76,6 +78,15 @@ HOSTILE = [
     r"\(" * 4000 + "1 = 1",
     "He has 24 - 5 = <<24-5=19>>19 pens left." + " <<1=1>>" * 1000,
     r"The answer is $\boxed{" + "(" * 81 + "x+y+z+w)" + "+1)" * 80 + "}$.",
+    "1+" * 500_000 + "1=3",
+    "3x" * 4900 + "=1",
+    "2^64*" * 1900 + "1=5",
+    "1/7/" * 2400 + "3=1",
+    "if 2+2=5 " * 1000,
+    ("1.23*" * 10 + "1.2=1;") * 170,
+    "50!*" * 2400 + "1=2",
+    "".join(f"{2**i}+{2**i}={2 ** (i + 1)}, " for i in range(90)),
+    "-" * 9000 + "1=1",
 ]
 
 
@@ -94,11 +105,12 @@ def test_hostile_steps_get_a_verdict(everyone: Panel, text: str) -> None:
         for verdict in found.values():
             assert not verdict.reason.endswith((":raised", ":bad_verdict")), verdict
             assert verdict.reason != "sandbox:died", verdict
+    perturb(_problem(text), (text,), text, random.Random(0))
 
 
 # --- mutated steps: the short form of `benchmarks/oracle_fuzz.py` ---
 
-MUTATIONS = 200
+MUTATIONS = 100
 GUARD = 10.0  # seconds of processor time; usual are thousandths
 PREFIX = (
     "Tom has 3 boxes of 8 pens, so he has 3 * 8 = <<3*8=24>>24 pens.",

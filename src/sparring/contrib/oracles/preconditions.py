@@ -17,9 +17,8 @@ from typing import NamedTuple
 
 from sparring.oracles.algebra import RETRACTED, chains_of, is_claim, zero_divisors
 from sparring.oracles.chains import Chain, find_chains
-from sparring.oracles.derivations import make_fact
 from sparring.oracles.expressions import Node, variables, walk
-from sparring.oracles.polynomials import coefficients, cross_difference
+from sparring.oracles.polynomials import cross_difference
 from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
 from sparring.oracles.values import Reading, evaluate
 from sparring.traces.records import Problem
@@ -149,34 +148,28 @@ def _lost_roots(
     divided = _DIVIDED.search(step)
     if divided is None:
         return
-    name = divided["name"]
-    old = _last_with_zero([*earlier], name)
-    for chain in chains:
-        values = _coefficients(chain, name)
-        if values is not None and chain.span[0] > divided.start() and old and values[0]:
+    name, solved = divided["name"], False
+    for chain in (*earlier, *chains):
+        zero = _solved_by_zero(chain, name)
+        if chain in chains and zero is False and solved and chain.span[0] > divided.start():
             guarded = _NOT_ZERO.search(before) or _NOT_ZERO.search(step) or RETRACTED.search(step)
             detail = f"{name} = 0 solves the equation before and is lost"
             yield Verdict("undecided" if guarded else "wrong", "preconditions:lost_root", detail, chain.span)
             return
-        old = old or (
-            values is not None and len(values) > 2 and not values[0] and chain.span[1] < divided.start()
-        )
+        solved = solved if zero is None else zero
 
 
-def _last_with_zero(chains: Sequence[Chain], name: str) -> bool:
-    found = [values for values in (_coefficients(chain, name) for chain in chains) if values is not None]
-    return bool(found) and len(found[-1]) > 2 and not found[-1][0]
-
-
-def _coefficients(chain: Chain, name: str) -> list[object] | None:
-    """The coefficients of an equation in one variable, the constant first."""
-    first, second = chain.members[0].node, chain.members[1].node
-    if len(chain.members) != 2 or chain.relations[0] != "=" or first is None or second is None:
+def _solved_by_zero(chain: Chain, name: str) -> bool | None:
+    """Whether zero solves an equation in one variable; None for anything else."""
+    sides = [member.node for member in chain.members if member.node is not None]
+    names = frozenset().union(*map(variables, sides))
+    if len(chain.members) != 2 or len(sides) != 2 or chain.relations[0] != "=" or names != {name}:
         return None
-    fact = make_fact(first, second, 0)
-    if fact is None or fact.polynomial is None or fact.names != {name} or not fact.polynomial:
+    try:
+        one, other = (evaluate(side, {name: Fraction(0)}) for side in sides)
+    except UnreadableError:
         return None
-    return list(coefficients(fact.polynomial))
+    return one == other
 
 
 def _theorems(before: str, step: str) -> Iterator[Verdict]:
