@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.oracles.quantities import CONSTANTS, factors_of, judge, numbers_in, written_in
+from sparring.oracles.quantities import CONSTANTS, factors_of, judge, numbers_in
 from sparring.oracles.units import UNITS, conversion_factors
 from sparring.traces.records import Problem
 
@@ -97,13 +97,13 @@ def test_conversions() -> None:
     ],
 )
 def test_number_words(text: str, value: Fraction) -> None:
-    assert value in written_in(text)
+    assert value in numbers_in(text)[0]
 
 
 def test_what_a_percentage_implies() -> None:
-    assert {Fraction(30), Fraction(3, 10), Fraction(7, 10), Fraction(13, 10), Fraction(70)} <= numbers_in(
-        "30% off"
-    )
+    written, implied = numbers_in("30% off")
+    assert written == {30}
+    assert {Fraction(30), Fraction(3, 10), Fraction(7, 10), Fraction(13, 10), Fraction(70)} <= implied
 
 
 @given(
@@ -129,20 +129,6 @@ def test_given_numbers_are_never_wrong(a: int, b: int, sign: str, question: str)
 def test_never_raises(question: str, prefix: list[str], step: str) -> None:
     problem = Problem(id="p", question="Q" + question)
     assert judge(problem, tuple(prefix), step).reason.startswith("quantities:")
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        "9" * 10**6 + " + 1 = 2",
-        "(" * 5000 + "1 + 1 = 2",
-        "x = 1, " * 1400,
-        "1 + " * 2400 + "1 = 2",
-        "\u202e1 + 1 = 2\x00",
-    ],
-)
-def test_hostile_steps(step: str) -> None:
-    assert judge(MARBLES, (), step).truth == "undecided"
 
 
 def test_importing_a_member_needs_no_torch() -> None:

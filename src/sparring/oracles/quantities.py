@@ -4,8 +4,8 @@ Contract: a guard against planted numbers. `judge` finds three errors and confir
 thing with founded numbers): ``miscopied_number`` (an operand without a source that differs by one slip of the pen from a
 number that is given), ``unfounded_number`` (an operand that is neither given, stated nor constant, nor one calculation away
 from such numbers), ``incompatible_units`` (3 kg + 5 m). Everything else is ``undecided``. The two rules on sources ask for
-plain arithmetic: a problem in words, a step without powers, roots or unknowns. `numbers_in` is the set of values that
-somebody who has read a text may calculate with, in digits, words, percentages and their rests. Bounded time on any text.
+plain arithmetic: a problem in words, a step without powers, roots or unknowns. `numbers_in` says with what values
+somebody who has read a text may calculate: in digits, words, percentages and their rests. Bounded time on any text.
 Not here: whether calculations are right (`arithmetic.py`), units (`units.py`).
 """
 
@@ -60,19 +60,18 @@ def _sources(texts: Sequence[str], step: str, equations: Sequence[Equation]) -> 
     operands = _operands(equations)
     if not operands:
         return Verdict("undecided", "quantities:nothing_to_check")
-    given, written = (frozenset().union(*map(read, texts)) for read in (numbers_in, written_in))
+    written, given = (frozenset().union(*found) for found in zip(*map(numbers_in, texts), strict=True))
     doubtful = [operand for operand in operands if operand.value not in given]
     if len(doubtful) > MAX_DOUBTFUL:
         return Verdict("undecided", "quantities:too_large")
     factors = frozenset().union(*map(factors_of, (*texts, step))) if doubtful else frozenset()
     loose, results = _stated(step, equations, operands) if doubtful else (frozenset(), [])
-    unfounded = [
-        (operand, foundation)
-        for operand in doubtful
-        if not (
-            foundation := Foundation(given, written, loose.union(*_before(results, operand)), factors)
-        ).founds(operand)
-    ]
+    unfounded = []
+    for operand in doubtful:
+        before = (numbers for end, numbers in results if end <= operand.start)
+        foundation = Foundation(given, written, loose.union(*before), factors)
+        if not foundation.founds(operand):
+            unfounded.append((operand, foundation))
     if not unfounded:
         return Verdict("undecided", "quantities:numbers_founded")
     for operand, foundation in unfounded if _is_plain(texts[0], step, equations) else ():
@@ -124,11 +123,7 @@ def _stated(
         )
         for side in inside
     ]
-    return numbers_in(" ; ".join(pieces)), results
-
-
-def _before(results: Sequence[tuple[int, set[Fraction]]], operand: Token) -> list[set[Fraction]]:
-    return [numbers for end, numbers in results if end <= operand.start]
+    return numbers_in(" ; ".join(pieces))[1], results
 
 
 def _is_plain(question: str, step: str, equations: Sequence[Equation]) -> bool:
@@ -206,19 +201,11 @@ _GROUPS = {
     "single": 1, "both": 2, "couple": 2, "pair": 2, "pairs": 2, "twins": 2, "triplets": 3, "decade": 10, "decades": 10,
     "fortnight": 14, "score": 20, "century": 100,
 }  # fmt: skip
-CONSTANTS: dict[int, str] = {
-    **dict.fromkeys(range(13), "small counts, months of a year"),
-    14: "days of a fortnight", 15: "minutes of a quarter of an hour", 16: "ounces of a pound", 20: "nickels of a dollar",
-    21: "days of three weeks", 24: "hours of a day", 25: "cents of a quarter", 26: "fortnights of a year, letters",
-    28: "days of four weeks", 29: "days of February", 30: "days of a month", 31: "days of a month",
-    36: "inches of a yard", 40: "hours of a working week", 45: "minutes of three quarters of an hour",
-    48: "hours of two days", 50: "half of a hundred", 52: "weeks of a year", 60: "minutes of an hour", 75: "cents of "
-    "three quarters", 90: "degrees of a right angle", 100: "percent, cents of a dollar", 144: "a gross",
-    180: "degrees of a triangle", 360: "degrees of a circle", 365: "days of a year", 366: "days of a leap year",
-    1000: "grams of a kilogram", 1760: "yards of a mile", 2000: "pounds of a ton", 3600: "seconds of an hour",
-    5280: "feet of a mile",
-}  # fmt: skip
-"""Numbers that need no source, and what they are."""
+CONSTANTS = frozenset((
+    *range(13), 14, 15, 16, 20, 21, 24, 25, 26, 28, 29, 30, 31, 36, 40, 45, 48, 50, 52, 60, 75, 90, 100, 144, 180, 360,
+    365, 366, 1000, 1760, 2000, 3600, 5280,
+))  # fmt: skip
+"""Numbers that need no source: small counts, and what days, weeks, years, money, angles, lengths and weights hold."""
 _KNOWN = frozenset(Fraction(number) for number in CONSTANTS) | {
     Fraction(1, parts) for parts in (2, 3, 4, 5, 10, 20, 100)
 }
@@ -280,23 +267,17 @@ def factors_of(text: str) -> frozenset[Fraction]:
 
 
 @lru_cache(maxsize=4096)
-def written_in(text: str) -> frozenset[Fraction]:
-    """Return the values that a text writes in digits or words; none for a text that is too large."""
+def numbers_in(text: str) -> tuple[frozenset[Fraction], frozenset[Fraction]]:
+    """Return the values that a text writes in digits or words, and these with what they imply.
+
+    Implied are percentages, rests, fractions and clock times. A text that is too large has none.
+    """
     try:
         tokens = tokenize(text)
     except TooLargeError:
-        return frozenset()
-    return frozenset(_in_words(tokens)) | {token.value for token in tokens if token.value is not None}
-
-
-@lru_cache(maxsize=4096)
-def numbers_in(text: str) -> frozenset[Fraction]:
-    """Return the values that a text gives, with what they imply: percentages, rests, fractions, clock times."""
-    try:
-        tokens = tokenize(text)
-    except TooLargeError:
-        return frozenset()
-    found = set(written_in(text))
+        return frozenset(), frozenset()
+    written = frozenset(_in_words(tokens)) | {token.value for token in tokens if token.value is not None}
+    found = set(written)
     for index, token in enumerate(tokens):
         after = tokens[index + 1] if index + 1 < len(tokens) else None
         if token.value is None:
@@ -314,7 +295,7 @@ def numbers_in(text: str) -> frozenset[Fraction]:
         elif after.value is not None and len(after.text) == 3 and after.text.isdigit():
             found.add(token.value * 1000 + after.value)  # "400 000"
     found.update(one for value in tuple(found) if 0 < value < 1 for one in _of_share(value))
-    return frozenset(found)
+    return written, frozenset(found)
 
 
 def _of_share(share: Fraction) -> tuple[Fraction, ...]:
