@@ -245,6 +245,7 @@ def test_hostile_facts() -> None:
         "because " * 1200,
         "1 + 1 = " * 1200,
         "gcd(1," * 1500,
+        "999,999,999,999,999,989 is prime",
     ):
         assert judge(step).truth != "correct"
 

@@ -12,7 +12,7 @@ from sparring.traces.records import Problem
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_exact_on_its_world(seed: int, length: int) -> None:
     example = generate(seed, length)
     for index, step in enumerate(example.trace.steps):

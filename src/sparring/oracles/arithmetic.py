@@ -468,7 +468,7 @@ def _reason(match: re.Match[str], step: str) -> tuple[bool | None, str] | None:
     return False, f"the calculation gives {match.group(1)}, the text says {counts[0]}"
 
 
-_NUMBER = r"(?<![\w.,^/*+=-])(?<![-+*/^=×·] )(\d{1,3}(?:,\d{3})*|\d{1,7})(?![\w.,]*\d)"
+_NUMBER = r"(?<![\w.,^/*+=-])(?<![-+*/^=×·] )(\d{1,3}(?:,\d{3}){0,3}|\d{1,7})(?![\w.,]*\d)"
 # Nothing before that the number would be a part of.
 _BARE = (
     r"(?<![\w.,^/+=×÷·-])(?:(?<!\*)|(?<=^\*\*)|(?<=\s\*\*))(?:(?<![-+*/^=×÷·−] )|(?<=^[-*] )|(?<=\n[-*] ))(?<!\d )"

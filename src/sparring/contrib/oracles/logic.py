@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from itertools import count
+from typing import Any, NamedTuple
 
 from sparring.oracles.words import singular
 from sparring.traces.records import Problem
@@ -30,6 +31,7 @@ MAX_DEPTH = 6
 MAX_WORDS = 12
 
 _MARK = r"(?:therefore|thus|hence|so|consequently|it follows that|we (?:can )?conclude(?: that)?|this means(?: that)?|which means(?: that)?)"  # noqa: E501
+_CONCLUSION_HINT = re.compile(rf"\b{_MARK}\b", re.IGNORECASE)
 _CONCLUSION = re.compile(rf"^(?:and\s+)?(?:{_MARK}[,:]?\s+)+(?P<claim>.+)$", re.IGNORECASE)
 _LEAD = re.compile(
     r"^(?:and|but|also|now|since|because|we know(?: that)?|given(?: that)?|suppose(?: that)?|it is (?:true|known|given) that|"  # noqa: E501
@@ -78,27 +80,18 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     claims = [match["claim"] for match in map(_CONCLUSION.match, sentences(step)) if match]
     if not claims:
         return Verdict("undecided", "logic:nothing_to_check")
-    claim_text = claims[-1]
-    claim = _said_in(len(texts) - 1, read(claim_text))
-    place = step.find(claim_text)
-    span = (place, place + len(claim_text)) if place >= 0 else None
+    text = claims[-1]
+    place = step.find(text)
+    span = (place, place + len(text)) if place >= 0 else None
+    claim = _said_in(len(texts) - 1, read(text))
     if claim is None:
         return Verdict("undecided", "logic:unread", span=span)
-    premises, complete = _premises(texts, claim_text)
+    premises, complete = _premises(texts, text)
+    known = {name for formula in premises for name in _names(formula)}
     if not premises:
         return Verdict("undecided", "logic:no_premises", span=span)
-    atoms = {name for formula in [*premises, claim] for name in _names(formula)}
-    if len(premises) > MAX_SENTENCES or len(atoms) > MAX_ATOMS:
+    if len(premises) > MAX_SENTENCES or len(known | set(_names(claim))) > MAX_ATOMS:
         return Verdict("undecided", "logic:too_large", span=span)
-    return _decided(premises, claim, complete, claim_text, span)
-
-
-_CONCLUSION_HINT = re.compile(rf"\b{_MARK}\b", re.IGNORECASE)
-
-
-def _decided(
-    premises: list[Formula], claim: Formula, complete: bool, text: str, span: tuple[int, int] | None
-) -> Verdict:
     if not satisfiable(premises):
         return Verdict("undecided", "logic:contradictory_premises", span=span)
     if not satisfiable([*premises, _not(claim)]):
@@ -106,7 +99,7 @@ def _decided(
     if not satisfiable([*premises, claim]):
         return Verdict("wrong", "logic:contradicts_premises", f"the premises exclude: {text}", span)
     # where the claim speaks of something that the premises do not, they were not about it
-    if complete and set(_names(claim)) <= {name for formula in premises for name in _names(formula)}:
+    if complete and known.issuperset(_names(claim)):
         return Verdict("wrong", "logic:does_not_follow", f"the premises leave open: {text}", span)
     return Verdict("undecided", "logic:premises_unread", span=span)
 
@@ -241,65 +234,45 @@ def _walk(formula: Formula) -> Iterator[Formula]:
 
 
 def satisfiable(formulas: Sequence[Formula]) -> bool:
-    """Return whether formulas can be true together, in a domain with a witness for every claim of existence."""
+    """Return whether formulas can be true together, in a domain with a witness for every claim of existence.
+
+    Each such claim speaks of a witness of its own; "all" speaks of every individual and witness. Every compound gets an
+    auxiliary symbol that implies it, so that the clauses are linear in the formulas.
+    """
     from sympy import And, Not, Or, Symbol
     from sympy.logic.inference import satisfiable as solve
 
     everything = [part for formula in formulas for part in _walk(formula)]
     individuals = sorted({part.names[0] for part in everything if part.kind == "member"})
-    quantified = sum(part.kind in ("all", "some") for part in everything)
-    encoding = _Encoding([*individuals, *(f"witness {number}" for number in range(quantified))])
-    for formula in formulas:
-        encoding.clauses.append([encoding.literal(formula, True)])
-    names = {name.lstrip("!") for clause in encoding.clauses for name in clause}
-    symbols = {name: Symbol(f"s{number}") for number, name in enumerate(sorted(names))}
-    clauses = [
-        Or(*(Not(symbols[name[1:]]) if name.startswith("!") else symbols[name] for name in clause))
-        for clause in encoding.clauses
-    ]
-    return solve(And(*clauses)) is not False
+    witnesses = [f"witness {n}" for n, _ in enumerate(p for p in everything if p.kind in ("all", "some"))]
+    domain, unused, auxiliaries = [*individuals, *witnesses], iter(witnesses), count()
+    clauses: list[Any] = []
 
+    def of(individual: str, predicate: str) -> Any:
+        symbol = Symbol(f"{predicate.lstrip('!')} of {individual}")
+        return Not(symbol) if predicate.startswith("!") else symbol
 
-class _Encoding:
-    """Clauses of literals (``!name`` is a denied name), one auxiliary name per compound: linear in the formulas.
-
-    Each claim of existence speaks of a witness of its own; "all" speaks of every individual and witness.
-    """
-
-    def __init__(self, domain: list[str]) -> None:
-        self.domain = domain
-        self.clauses: list[list[str]] = []
-        self.auxiliaries = 0
-        self.witnesses = 0
-
-    def literal(self, formula: Formula, positive: bool) -> str:
+    def literal(formula: Formula, positive: bool) -> Any:
         """Return a literal that implies the formula, or its opposite."""
         kind, parts, names = formula
         if kind == "not":
-            return self.literal(parts[0], not positive)
+            return literal(parts[0], not positive)
         if kind in ("atom", "member"):
-            name = "clause " + names[0] if kind == "atom" else _of(*names)
-            return name if positive else "!" + name
-        self.auxiliaries += 1
-        auxiliary = f"auxiliary {self.auxiliaries}"
+            symbol = Symbol("clause " + names[0]) if kind == "atom" else of(*names)
+            return symbol if positive else Not(symbol)
         if kind in ("and", "or"):
-            literals = [self.literal(part, positive) for part in parts]
+            literals = [literal(part, positive) for part in parts]
             found = [literals] if (kind == "or") == positive else [[one] for one in literals]
         else:
-            subject, predicate = names[0], names[1] if positive else _denied(names[1])
-            if (kind == "some") == positive:
-                witness = f"witness {self.witnesses}"
-                self.witnesses += 1
-                found = [[_of(witness, one)] for one in (subject, predicate)]
-            else:
-                found = [[_denied(_of(one, subject)), _of(one, predicate)] for one in self.domain]
-        self.clauses += [["!" + auxiliary, *clause] for clause in found]
+            exists = (kind == "some") == positive
+            found = []
+            for one in [next(unused)] if exists else domain:
+                subject, predicate = of(one, names[0]), of(one, names[1])
+                predicate = predicate if positive else Not(predicate)
+                found += [[subject], [predicate]] if exists else [[Not(subject), predicate]]
+        auxiliary = Symbol(f"auxiliary {next(auxiliaries)}")
+        clauses.extend(Or(Not(auxiliary), *clause) for clause in found)
         return auxiliary
 
-
-def _denied(name: str) -> str:
-    return name[1:] if name.startswith("!") else "!" + name
-
-
-def _of(individual: str, predicate: str) -> str:
-    return ("!" if predicate.startswith("!") else "") + f"{predicate.lstrip('!')} of {individual}"
+    said = [literal(formula, True) for formula in formulas]
+    return solve(And(*said, *clauses)) is not False
