@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sparring.oracles.algebra import RETRACTED, chains_of, is_claim, zero_divisors
 from sparring.oracles.chains import Chain, find_chains
 from sparring.oracles.expressions import Node, variables, walk
-from sparring.oracles.polynomials import cross_difference
+from sparring.oracles.polynomials import coefficients, cross_difference
 from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
 from sparring.oracles.values import Reading, evaluate
 from sparring.traces.records import Problem
@@ -148,19 +148,22 @@ def _lost_roots(
     divided = _DIVIDED.search(step)
     if divided is None:
         return
-    name, solved = divided["name"], False
-    for chain in (*earlier, *chains):
+    name = divided["name"]
+    known = [zero for chain in earlier if (zero := _solved_by_zero(chain, name)) is not None]
+    solved = bool(known) and known[-1]
+    for chain in chains:
         zero = _solved_by_zero(chain, name)
-        if chain in chains and zero is False and solved and chain.span[0] > divided.start():
+        if chain.span[1] < divided.start():
+            solved = solved or zero is True
+        elif chain.span[0] > divided.start() and solved and zero is False:
             guarded = _NOT_ZERO.search(before) or _NOT_ZERO.search(step) or RETRACTED.search(step)
             detail = f"{name} = 0 solves the equation before and is lost"
             yield Verdict("undecided" if guarded else "wrong", "preconditions:lost_root", detail, chain.span)
             return
-        solved = solved if zero is None else zero
 
 
 def _solved_by_zero(chain: Chain, name: str) -> bool | None:
-    """Whether zero solves an equation in one variable; None for anything else."""
+    """Whether zero solves an equation in one variable that says more than ``x = 0``; None for anything else."""
     sides = [member.node for member in chain.members if member.node is not None]
     names = frozenset().union(*map(variables, sides))
     if len(chain.members) != 2 or len(sides) != 2 or chain.relations[0] != "=" or names != {name}:
@@ -169,7 +172,7 @@ def _solved_by_zero(chain: Chain, name: str) -> bool | None:
         one, other = (evaluate(side, {name: Fraction(0)}) for side in sides)
     except UnreadableError:
         return None
-    return one == other
+    return one == other and any(side.kind not in ("variable", "number") for side in sides)
 
 
 def _theorems(before: str, step: str) -> Iterator[Verdict]:
