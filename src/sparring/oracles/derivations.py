@@ -10,10 +10,8 @@ by common divisors and elimination; no equation is solved numerically. Not here:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from sparring.oracles.excuses import CARRIED
 from sparring.oracles.expressions import Node, variables, walk
 from sparring.oracles.polynomials import (
     LinearSystem,
@@ -24,8 +22,8 @@ from sparring.oracles.polynomials import (
     is_linear,
     proportional,
 )
-from sparring.oracles.reading import TooLargeError, UndefinedError, UnreadableError
-from sparring.oracles.values import Reading, as_complex, evaluate
+from sparring.oracles.reading import TooLargeError, UnreadableError
+from sparring.oracles.values import Reading
 
 Answer = Literal["follows", "conflict", "unknown"]
 MAX_EQUATIONS = 400
@@ -60,14 +58,6 @@ class History:
             if fact.polynomial is not None and is_linear(fact.polynomial) and not fact.approximate:
                 self.consistent &= self.system.include(fact.polynomial)
 
-    def forget(self, name: str) -> None:
-        """Drop everything about a variable that is introduced again."""
-        kept, self.facts = self.facts, []
-        self.system, self.consistent = LinearSystem(), True
-        for fact in kept:
-            if name not in fact.names:
-                self.include(fact)
-
     def judge(self, fact: Fact) -> Answer:
         """Return what the equations before say of a new one."""
         if not fact.polynomial or not any(fact.polynomial):
@@ -79,11 +69,10 @@ class History:
         return self._linear(fact, fact.polynomial) if answer == "unknown" else answer
 
     def _one_variable(self, fact: Fact) -> Answer:
-        (name,) = fact.names
         earlier = [old for old in self.facts if old.names == fact.names]
         if not earlier or earlier[-1].place < fact.place - RECENT:
             return "unknown"
-        answers = [_compare(old, fact, name) for old in earlier]
+        answers = [_compare(old, fact) for old in earlier]
         if "unknown" in answers:
             return "unknown"
         return "follows" if "follows" in answers else "conflict"
@@ -134,35 +123,13 @@ def is_assignment(fact: Fact) -> bool:
     )
 
 
-def _compare(old: Fact, new: Fact, name: str) -> Answer:
+def _compare(old: Fact, new: Fact) -> Answer:
     """Compare two equations in one variable: do they share a solution?"""
-    assert new.polynomial is not None
-    fresh = coefficients(new.polynomial)
-    root = -fresh[0] / fresh[1] if len(fresh) == 2 else None
-    if old.polynomial and not (old.approximate or new.approximate):
-        known = coefficients(old.polynomial)
-        if len(known) < 2 or len(fresh) < 2 or max(len(known), len(fresh)) > MAX_DEGREE:
-            return "unknown"
-        return "follows" if len(common_divisor(known, fresh)) > 1 else "conflict"
-    if root is None:
+    if not old.polynomial or not new.polynomial:
         return "unknown"
-    return _holds_at(old, name, root, new.approximate or old.approximate)
-
-
-def _holds_at(old: Fact, name: str, root: Fraction, approximate: bool) -> Answer:
-    """Whether an equation holds at a number, within rounding where numbers are rounded."""
-    try:
-        left, right = (as_complex(evaluate(side, {name: root})) for side in (old.left, old.right))
-        slack = 0.0
-        if approximate:
-            near = [as_complex(evaluate(side, {name: root * Fraction(1 + CARRIED) + Fraction(1, 100)}))
-                    for side in (old.left, old.right)]  # fmt: skip
-            slack = abs((near[0] - near[1]) - (left - right))
-    except (UndefinedError, UnreadableError):
+    known, fresh = coefficients(old.polynomial), coefficients(new.polynomial)
+    if len(known) < 2 or len(fresh) < 2 or max(len(known), len(fresh)) > MAX_DEGREE:
         return "unknown"
-    if abs(left.imag) > 1e-9 or abs(right.imag) > 1e-9:
-        return "unknown"
-    distance = abs(left - right)
-    if distance <= 1e-7 * max(abs(left), abs(right), 1) + slack:
+    if len(common_divisor(known, fresh)) > 1:
         return "follows"
-    return "unknown" if approximate and distance < 3 * slack else "conflict"
+    return "unknown" if old.approximate or new.approximate else "conflict"
