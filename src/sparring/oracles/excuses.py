@@ -196,8 +196,6 @@ FINE = Fraction(1, 20)
 """Share of a value up to which "about 1200" for 1234 is a rounding; beyond, ``160 ≈ 200`` may be a mistake."""
 ROUGH = Fraction(1, 10)
 """Share up to which a number with a hedge that is no rounding at any digit may still be a guess; beyond, it is wrong."""
-CARRIED = 0.02
-"""Share by which a root that rests on rounded numbers may be off."""
 NEAR_PI = Fraction(1, 1500)
 """Share by which values with 3.14 or 22/7 may differ from those with π."""
 
