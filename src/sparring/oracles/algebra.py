@@ -5,7 +5,7 @@ present as derived shares no solution with what it is derived from (`derivations
 was verified and none is left open. Links are decided exactly by
 rational functions where both sides are some, and otherwise by values at fixed points under every reading of signs with
 two meanings (`values.Reading`); "false" means false at every point and under every reading. Problem and prefix are taken
-to be true. Definitions, hypotheses, trials, congruences, other operations, ellipses and units that differ are
+to be true. Definitions, hypotheses, congruences, other operations, ellipses and units that differ are
 ``undecided``. Bounded on any text, no `eval`. Not here: plain number calculations in prose (`arithmetic.py`);
 derivatives, integrals, lost roots and hypotheses of theorems (`sparring.contrib.oracles`).
 """
@@ -283,10 +283,6 @@ _OTHER_ARITHMETIC = re.compile(
 )
 _OWN_STAR = re.compile(r"[A-Za-z)]\s*(?:\*|@|#|\\#|\\&|\$ ?x ?\$)\s*[A-Za-z(]|\d\s*\*\s*\d")
 _NAMED_E = re.compile(r"(?<![A-Za-z\\])e\s*(?:\\left)?\(")  # a function called e, and not Euler's number
-_TRIED = re.compile(
-    r"\b(?:plug\w*|check\w*|test\w*|try|trying|verif\w*|substitut\w*|becomes|satisf\w*|guess)\b",
-    re.IGNORECASE,
-)
 _SUPPOSED = re.compile(
     r"\b(?:if|when|whenever|let|lets|suppose|supposing|assume|assuming|for|case|cases|try|trying|test|plug\w*|"
     r"substitut\w*|check\w*|another|other|similarly|or|where|consider|instead|say|choose|would|could|might|example|guess|"
@@ -452,8 +448,6 @@ def _link_verdicts(chain: Chain, step: str, functions: Functions) -> Iterator[Ve
                 kind = "retracted"
             elif found == "false_value" and _NAMED_E.search(step):
                 kind = "unread"
-            elif found == "false_value" and len(chain.members) == 2 and _TRIED.search(step):
-                kind = "trial"
         truth: Truth = (
             "correct" if kind in _VERIFIED else "wrong" if kind.startswith("false_") else "undecided"
         )
@@ -534,7 +528,7 @@ def is_claim(chain: Chain, number: int, before: str, step: str) -> bool:
 # --- the verdict ---
 
 _OPEN = (
-    "too_large", "retracted", "trial", "units_or_rounding", "division_by_zero", "unread", "inequality", "equation",
+    "too_large", "retracted", "units_or_rounding", "division_by_zero", "unread", "inequality", "equation",
 )  # fmt: skip
 
 
