@@ -407,10 +407,9 @@ RUNS = (
     f"train aprm --out aprm-rules adversary=rules prm_objective=expected adapter=lora lora_rank=4 {APRM}",
     f"train aprm --out aprm-text task=text data=sums.jsonl backbone=bytes max_step_tokens=16 {APRM}",
     f"train rl --out rl-progress {RL}",
-    f"train rl --out rl-soft-min credit=soft_min prm=aprm/prm baseline=value refresh=labels refresh_every=1 "
-    f"refresh_steps=1 refresh_answers=4 {RL}",
+    f"train rl --out rl-soft-min credit=soft_min prm=aprm/prm baseline=value {RL}",
     f"train rl --out rl-step-sum credit=step_sum prm=aprm/prm objective=reinforce adapter=lora lora_rank=4 epochs=2 {RL}",
-    f"train rl --out rl-game credit=soft_min prm=aprm/prm refresh=game refresh_every=1 refresh_steps=1 {RL}",
+    f"train rl --out rl-game credit=soft_min prm=aprm/prm {RL}",
     TRAIN_PRM,
     f"train prm --out prm-tokens data=traces.jsonl head=label_tokens adapter=lora lora_rank=4 backbone=bytes "
     f"class_balance=weights calibrate=true {SUPERVISED.replace('backbone=tiny-chain-policy ', '')}",
@@ -447,8 +446,8 @@ EVALUATIONS = (
     "--out oracle",
 )
 _TIMES = r"(?:[\w.]*\.)?(?:(?:cpu_|new_)?seconds|tokens_per_second|peak_memory)"
-VOLATILE = re.compile(rf"{_TIMES}|commit|versions|machine|bytes|sha256|state_digest|refresh_digest|check")
-"""Keys that are not recorded; the last five are sizes and digests of what holds times, or times of files."""
+VOLATILE = re.compile(rf"{_TIMES}|commit|versions|machine|bytes|sha256|state_digest|check")
+"""Keys that are not recorded; the last four are sizes and digests of what holds times, or times of files."""
 SKIPPED = {".html", ".svg", ".png", ".lock"}
 LONGEST = 300_000  # bytes of a file that is kept as a text; of longer ones the digest
 

@@ -42,7 +42,7 @@ Make = Callable[[Path, int | None], None]
 
 # All that an unbroken run and one that was killed may differ in: what depends on the machine's speed, and digests of it.
 TIMED = {"seconds", "cpu_seconds", "tokens_per_second", "peak_memory", "new_rollouts"}
-OF_TIMED = {"state_digest", "logs", "refresh_digest"}
+OF_TIMED = {"state_digest", "logs"}
 
 
 class StopError(Exception):
@@ -105,13 +105,7 @@ def runs(folder: Path, tiny: Path) -> dict[str, Run]:
         return trained(train_supervised, supervised_data.quick(kind, tiny, data, **changes))
 
     def rl() -> Make:
-        changes = {
-            "credit": "soft_min",
-            "prm": str(prm),
-            "refresh": "labels",
-            "refresh_every": 1,
-            "refresh_steps": 1,
-        }
+        changes = {"credit": "soft_min", "prm": str(prm)}
         changes |= {"watch_every": 1, "checkpoint_every": 1, "watch_problems": 2, "updates": 3}
         changes |= {"problems_per_update": 2, "samples_per_problem": 2}
         return trained(train_rl, rl_data.small(tiny, **changes))

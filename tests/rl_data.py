@@ -97,6 +97,6 @@ train_rl(RlSettings.model_validate_json(sys.argv[1]), Path(sys.argv[2]), resume=
 """
 
 
-def killed_run(settings: RlSettings, out: Path, *, updates: int, name: str = "log") -> None:
-    """Run in another process, and end that with SIGKILL once so many records are in the log of that name."""
-    killed([sys.executable, "-c", RUN, settings.model_dump_json(), str(out)], out / f"{name}.jsonl", updates)
+def killed_run(settings: RlSettings, out: Path, *, updates: int) -> None:
+    """Run in another process, and end that with SIGKILL once so many records are in the log."""
+    killed([sys.executable, "-c", RUN, settings.model_dump_json(), str(out)], out / "log.jsonl", updates)

@@ -56,7 +56,7 @@ SMALLER: dict[str, str] = {
     "train value": "epochs=1 max_traces=16",
     "train rl": (
         "updates=1 problems_per_update=1 samples_per_problem=2 watch_problems=2 watch_every=1 prover_rollouts=1 "
-        "refresh_every=1 refresh_steps=1 refresh_answers=2 dtype=float32"
+        "dtype=float32"
     ),
     "attack": "updates=2 warm_steps=1 evaluation_states=4 states_per_update=2 samples_per_state=2",
     "label": "problems=2 n_cov=1 n_mc=1",

@@ -27,7 +27,7 @@ from sparring.labels.posterior import (
 from sparring.labels.settings import LabelSettings, parse_prover
 from sparring.settings import load_settings
 from sparring.traces.answers import stated_answer
-from sparring.traces.records import Estimate, Problem
+from sparring.traces.records import Estimate, Problem, step_labels
 from sparring.worlds.chain import generate_problems
 from sparring.worlds.chain_world import ChainWorld
 
@@ -338,3 +338,8 @@ def test_the_chain_worlds_checker():
         False,
         None,
     ]
+
+
+def test_labels_by_an_oracle_end_with_the_first_error_and_undecided_steps_have_none():
+    assert step_labels(["correct", "undecided", "wrong", "correct"]) == (1.0, None, 0.0, None)
+    assert step_labels(["undecided", "correct"]) == (None, 1.0)

@@ -81,13 +81,6 @@ def jobs(base: Path, model: Path) -> dict[str, dict]:
         "credit": "progress", "baseline": "group", "prover_rollouts": 2, "updates": 1, "minibatches": 2, "epochs": 2,
         "adapter": "lora", "lora_rank": 4, "tokens_per_pass": 64,
     }  # fmt: skip
-    refresh = {
-        "refresh": "labels",
-        "refresh_every": 1,
-        "refresh_steps": 2,
-        "baseline": "group",
-        "minibatches": 1,
-    }
     ahead = {"staleness": 1, "adapter": "lora", "baseline": "group", "updates": 3}
     return {
         "prm": {"command": "prm", "settings": supervised | free},
@@ -95,7 +88,6 @@ def jobs(base: Path, model: Path) -> dict[str, dict]:
         "value": {"command": "value", "settings": supervised},
         "rl": {"command": "rl", "settings": rl},
         "prover": {"command": "rl", "settings": {k: v for k, v in rl.items() if k != "prm"} | progress},
-        "refresh": {"command": "rl", "settings": rl | refresh},
         "ahead": {"command": "rl", "settings": rl | ahead},
         "aprm": {"command": "aprm", "settings": aprm},
         "sampled": {"command": "aprm", "settings": aprm | short | sampled},
@@ -191,9 +183,7 @@ def assert_close(mine: object, theirs: object, where: str) -> None:
         assert mine == theirs, where
 
 
-@pytest.mark.parametrize(
-    "name", ["prm", "orm", "value", "rl", "prover", "refresh", "ahead", "aprm", "sampled"]
-)
+@pytest.mark.parametrize("name", ["prm", "orm", "value", "rl", "prover", "ahead", "aprm", "sampled"])
 def test_two_processes_give_the_numbers_of_one(runs, name):
     same(runs / "one" / name, runs / "two" / name)
     assert not list((runs / "two" / name).rglob(".lock"))

@@ -106,7 +106,6 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(tiny_folde
         ({"gate": "oracle"}, "a gate closes values"),
         ({"baseline": "prefix", "credit": "soft_min", "prm": "x"}, "takes a value model"),
         ({"baseline": "prefix", "outcome_weight": 0.0, "credit": "progress"}, "outcome_weight is 0"),
-        ({"refresh": "game", "prm": "x", "baseline": "prefix"}, "take a value model"),
         ({"credit": "progress", "prover": "x", "prm": "y"}, "values from"),
         ({"outcome_weight": 0.0}, "nothing to learn"),
         ({"task": "text", "data": "x", "watch_longer": 2}, "chain world"),
@@ -141,7 +140,7 @@ def test_the_commented_config_is_the_defaults_and_explains_every_value():
     written = yaml.safe_load(text)
     unwritten = {
         "data", "data_format", "max_problems", "lora_rank", "lora_targets", "prm", "prover", "server",
-        "device", "dtype", "trackers", "refresh_oracle", "stop", "template_date", "template_kwargs", "think", "think_tags",
+        "device", "dtype", "trackers", "gate_oracle", "stop", "template_date", "template_kwargs", "think", "think_tags",
         "attention", "gradient_checkpointing", "optimizer_bits",
     }  # fmt: skip
     assert RlSettings.model_fields.keys() - written.keys() == unwritten

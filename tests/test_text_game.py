@@ -11,12 +11,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from sparring.errors import SettingsError
 from sparring.models.scorer import load_scorer
-from sparring.oracles.panel import Panel
 from sparring.traces.records import Problem, Trace
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
-from sparring.training.rl_refresh import play_on
-from sparring.training.rl_settings import RlSettings
 from tiny_tokenizers import SIZES, qwen_tokenizer
 
 
@@ -66,20 +63,3 @@ def test_a_run_on_texts_ends_in_a_prm_and_is_resumed_with_the_same_problems_only
     problems_file(tmp_path, first=11)
     with pytest.raises(SettingsError, match="data files have changed"):
         train_aprm(short(backbone, data), out, resume=True)
-
-
-def test_the_game_on_texts_goes_on_with_the_steps_of_a_policy(backbone, tmp_path):
-    """Whose problems it began with is not asked."""
-    data, out = problems_file(tmp_path), tmp_path / "run"
-    train_aprm(short(backbone, data), out)
-    data.unlink()
-    question = "Janet has 40 eggs. She eats 3 and sells the rest for $2 each. How much does she make?"
-    steps = ("She sells 40 - 3 = 37 eggs.", "She makes 37 * 2 = 74.")
-    answer = Trace(Problem("q", question, answer="74"), steps, labels=(1.0, 1.0), outcome=True)
-    settings = RlSettings(
-        task="text", data="not read", prm=str(out / "prm"), credit="soft_min", refresh="game", refresh_steps=1, device="cpu"
-    )  # fmt: skip
-    with Panel(["arithmetic", "reference"], workers=1) as panel:
-        means = play_on(settings, out, [answer], panel, tmp_path / "next")
-    assert 0 <= means["prm_accuracy_clean"] <= 1
-    assert load_scorer(tmp_path / "next" / "prm").score([answer])

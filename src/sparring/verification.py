@@ -304,9 +304,6 @@ def _rl(run: Run) -> dict[str, Metric]:
             "rl.updates": Metric(float(records[-1]["step"])),
             "rl.samples": Metric(float(records[-1]["samples"])),
         }
-    if run.settings["refresh"] != "none":
-        refreshes = _log(run.folder / "refresh.jsonl")
-        found["rl.refreshes"] = Metric(float(sum(record["skipped"] is None for record in refreshes)))
     return found
 
 

@@ -170,27 +170,22 @@ class Task(Protocol):
 
 
 class WorldTask:
-    """Problems of a world, generated as they are needed, or given states of it.
+    """Problems of a world, generated as they are needed.
 
     Args:
         world: makes the problems and judges the rewrites.
-        states: draw from these only.
         kinds: of mistakes that the rules make; all that the world knows, unless given.
     """
 
-    def __init__(
-        self, world: World, states: Sequence[State] | None = None, kinds: Sequence[str] | None = None
-    ) -> None:
-        self.world, self.states = world, states
+    def __init__(self, world: World, kinds: Sequence[str] | None = None) -> None:
+        self.world = world
         self.kinds = known_kinds(kinds, world.kinds) or world.kinds
         self._identifier = f"{world.name}-task"
         self.left_out: Counter[str] = Counter()
         self.digest = ""
 
     def draw(self, rng: random.Random, count: int) -> list[State]:
-        """Return states of fresh random problems, any step alike likely; of given states random ones, with repetition."""
-        if self.states is not None:
-            return [rng.choice(self.states) for _ in range(count)]
+        """Return states of fresh random problems, any step alike likely."""
         states = []
         for _ in range(count):
             problem = self.world.problem(rng, self._identifier)

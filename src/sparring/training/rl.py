@@ -10,25 +10,22 @@ One update, for a batch of problems:
    with; KL and entropy are exact sums over the vocabulary.
 
 Every few updates held-out problems are answered, and the run stops and says why if the PRM's reward has risen while
-verified accuracy has fallen (`rl_monitors.py`). On request the PRM learns from the policy's own answers every few updates
-(`rl_refresh.py`).
+verified accuracy has fallen (`rl_monitors.py`).
 
-Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` (a record per evaluation),
-`refresh.jsonl` (a record per refresh), `checkpoint/` (resume after any kill with the same result), and in the end `policy/`
-and a refreshed `prm/` (Hugging Face folders), and `metrics.json`. All randomness is a function of (seed, update).
-Prompts, padding and answers cut by the limit never carry reward. The engine is the policy itself, or one that is given its
-weights (`rl_engine.py`), one update ahead where asked for (`rollout_ahead.py`). Several processes share problems, scoring
-and the rows of an update (`processes.py`); every one knows all answers.
+Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` (a record per evaluation), `checkpoint/`
+(resume after any kill with the same result), and in the end `policy/` (a Hugging Face folder) and `metrics.json`. All
+randomness is a function of (seed, update). Prompts, padding and answers cut by the limit never carry reward. The engine
+is the policy itself, or one that is given its weights (`rl_engine.py`), one update ahead where asked for
+(`rollout_ahead.py`). Several processes share problems, scoring and the rows of an update (`processes.py`); every one knows
+all answers.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +35,6 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from sparring.files import atomic_directory
 from sparring.labels.command import show_doubts
 from sparring.models.batching import SHORTEST, length_sorted_batches
 from sparring.models.loading import load_policy
@@ -49,8 +45,6 @@ from sparring.runs import Metric, write_metrics
 from sparring.scorers.door import record_of
 from sparring.settings import dump_settings
 from sparring.settings_shared import seed_from
-from sparring.traces.jsonl import record_to_trace, trace_to_record
-from sparring.traces.records import Trace
 from sparring.training.credit import Floats, outcome_advantages, token_advantages
 from sparring.training.policy_gradient import (
     categorical_entropy,
@@ -70,13 +64,11 @@ from sparring.training.processes import (
 )
 from sparring.training.rl_engine import engine_beside
 from sparring.training.rl_monitors import (
-    best_evaluation,
     evaluation_metrics,
     evaluation_record,
     hacked,
     text_statistics,
 )
-from sparring.training.rl_refresh import check_refresh, prm_folder, refresh, refresh_due
 from sparring.training.rl_scores import (
     Answer,
     PrmScores,
@@ -101,8 +93,6 @@ from sparring.training.run import (
     adam,
     attention_of,
     autocast,
-    damaged,
-    folder_digest,
     peak_memory,
     placement,
     prepare,
@@ -122,13 +112,10 @@ class Run(TrainingRun):
     The reference is the policy's folder as it was at the start, so it is loaded again and not kept in checkpoints.
 
     Attributes:
-        samples: answers so far.
-        recent: the latest whole answers with their outcomes, for the next refresh of the PRM; none kept without one.
-        refreshed: the update before which the PRM was last refreshed, 0 for the PRM that the run began with.
-        refresh_digest: of the folder that this refresh wrote.
+        samples, tokens: answers so far, and tokens that were sampled or trained on.
     """
 
-    counters = ("step", "samples", "tokens", "refreshed", "refresh_digest")
+    counters = ("step", "samples", "tokens")
 
     settings: RlSettings
     subject: Subject
@@ -139,11 +126,8 @@ class Run(TrainingRun):
     gate: PrmScores | None
     optimizer: torch.optim.Optimizer
     divergence: Divergence
-    recent: deque[Trace] = field(default_factory=deque)
     samples: int = 0
     tokens: int = 0
-    refreshed: int = 0
-    refresh_digest: str | None = None
 
     @property
     def parts(self) -> list[Part]:
@@ -160,38 +144,19 @@ class Run(TrainingRun):
         return {"digest": self.subject.digest, "prompt": prompt} | ({"servers": named} if named else {})
 
     def values(self) -> dict[str, Any]:
-        """Return the latest answers, and those that are ahead."""
-        return {"recent": [trace_to_record(trace) for trace in self.recent], **self.rollouts.values()}
+        """Return the answers that are ahead."""
+        return self.rollouts.values()
 
     def take(self, values: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
-        """Take over the latest answers."""
-        self.recent.extend(map(record_to_trace, values["recent"]))
+        """Take over the answers that are ahead."""
         self.rollouts.restore(values)
         return {}
 
     def save(self) -> None:
-        """Write everything that resuming needs, and remove earlier PRMs: no checkpoint needs them any more."""
+        """Write everything that resuming needs."""
         # Waiting for the answers that are ahead may fail; the rest is saved without them.
         with kept_on_failure(self):
             super().save()
-        for folder in (self.out / "refresh").glob("*"):
-            if is_main() and folder.name != f"{self.refreshed:06d}":
-                shutil.rmtree(folder)
-
-    def restore(self) -> None:
-        """Load the checkpoint, and the PRM as it was refreshed last.
-
-        Raises:
-            CheckpointError: it, a log or the refreshed PRM is not what was written, or does not fit.
-            SettingsError: it is of other settings or data.
-        """
-        super().restore()
-        if not self.refreshed:
-            return
-        folder = self.out / "refresh" / f"{self.refreshed:06d}"
-        if folder_digest(folder) != self.refresh_digest:
-            raise damaged(folder, "is not what was written: a file in it was changed or is missing")
-        self.scores = load_scores(self.settings, self.subject.checker, prm_folder(self))
 
 
 @in_processes("out")
@@ -217,20 +182,15 @@ def train_rl(
         CheckpointError, DataError: a model or data file cannot be used.
     """
     run = setup(settings, out, other)
-    log, evaluation_log, refresh_log = run.begin(["log", "watch", "refresh"], resume=resume)
-    evaluations, refreshes = records_of(evaluation_log), records_of(refresh_log)
+    log, evaluation_log = run.begin(["log", "watch"], resume=resume)
+    evaluations = records_of(evaluation_log)
     stopped = hacked(evaluations) if settings.stop_when_hacked else None
 
     while stopped is None:
-        if refresh_due(run, refreshes):
-            with kept_on_failure(run):
-                refreshes.append(refresh(run))
-            refresh_log.append(refreshes[-1])
-            run.track(refreshes[-1], "refresh/")
         if (run.step % settings.watch_every == 0 or run.step == settings.updates) and not (
             evaluations and evaluations[-1]["update"] == run.step
         ):
-            evaluations.append({"update": run.step, "samples": run.samples, **evaluate(run, evaluations)})
+            evaluations.append({"update": run.step, "samples": run.samples, **evaluate(run)})
             evaluation_log.append(evaluations[-1])
             run.track(evaluations[-1], "watch/")
             stopped = hacked(evaluations) if settings.stop_when_hacked else None
@@ -260,8 +220,7 @@ def train_rl(
     records = records_of(log)
     run.end()
     run.sampler.close()
-    prm = prm_folder(run) if run.refreshed else None
-    return finish(run, records, evaluations, refreshes, stopped, prm)
+    return finish(run, records, evaluations, stopped)
 
 
 # --- setup -----------------------------------------------------------------------------------------------------------
@@ -269,7 +228,6 @@ def train_rl(
 
 def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> Run:
     """Load problems, policy, and whatever scores its steps; make the optimiser."""
-    check_refresh(settings)
     device, dtype, accelerator = prepare(settings, out)
     subject = load_subject(settings)
     kept = dtype if settings.adapter == "lora" else torch.float32
@@ -295,7 +253,7 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
     if other is None:
         other = engine_beside(settings, policy, tokenizer, layout, out, subject.held_out)
     sampler = Sampler(policy, tokenizer, layout, subject.checker, settings, other, subject.judge)
-    scores = load_scores(settings, subject.checker, settings.prm)
+    scores = load_scores(settings, subject.checker)
     named = policy.parameters()
     rates = [
         ([p for name, p in named.items() if not name.startswith("value.")], settings.learning_rate),
@@ -304,7 +262,6 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
     optimizer = adam(settings, [{"params": members, "lr": rate} for members, rate in rates if members])
     for group in optimizer.param_groups:
         group["full_lr"] = group["lr"]
-    recent = deque[Trace](maxlen=settings.refresh_answers)
     return Run(
         settings=settings,
         out=out,
@@ -318,7 +275,6 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         gate=load_gate(settings),
         optimizer=optimizer,
         divergence=Divergence("policy", named.values()),
-        recent=recent,
     )
 
 
@@ -335,13 +291,6 @@ def play_update(run: Run) -> dict[str, Any]:
     run.tokens += sum(len(answer.completion.token_ids) for answer in answers)
     # Answers that were cut have no outcome of their own: they train nobody and are in no baseline.
     trained = [whole for group in groups if (whole := [answer for answer in group if not answer.truncated])]
-    if settings.refresh != "none":
-        run.recent.extend(
-            Trace(answer.problem, answer.steps, outcome=answer.outcome == 1, source="policy")
-            for group in trained
-            for answer in group
-            if answer.steps
-        )
     before = unscored_steps(run)
     give_credit(trained, run.scores, settings, seed_from(settings.seed, run.step, "prover"), run.gate)
     record = {
@@ -594,12 +543,8 @@ def optimizer_step(run: Run) -> float:
 # --- watching and results --------------------------------------------------------------------------------------------
 
 
-def evaluate(run: Run, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Answer the held-out problems, always with the same random numbers, and measure the answers.
-
-    Where the PRM is refreshed, the record holds the answers' steps, and what the present PRM thinks of those of the best
-    evaluation so far, if that was taken with an earlier one.
-    """
+def evaluate(run: Run) -> dict[str, Any]:
+    """Answer the held-out problems, always with the same random numbers, and measure the answers."""
     settings, subject = run.settings, run.subject
     seed = seed_from(settings.seed, 0, "watch")
     with kept_on_failure(run):
@@ -616,11 +561,6 @@ def evaluate(run: Run, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if longer:
         record["right_longer"] = [int(group[0].outcome) for group in longer]
         record["accuracy_longer"] = sum(record["right_longer"]) / len(longer)
-    if settings.refresh != "none" and run.scores is not None:
-        record |= {"prm": run.refreshed, "steps": [list(answer.steps) for answer in answers]}
-        if evaluations and (best := best_evaluation(evaluations))["prm"] != run.refreshed:
-            before = list(zip(subject.held_out, best["steps"], strict=True))
-            record["best_rewards"] = run.scores.rewards(before)
     return record
 
 
@@ -636,20 +576,12 @@ def mean_kl(run: Run, rows: Sequence[Row]) -> float:
 
 
 def finish(
-    run: Run,
-    records: Sequence[dict[str, Any]],
-    evaluations: Sequence[dict[str, Any]],
-    refreshes: Sequence[dict[str, Any]],
-    stopped: str | None,
-    prm: Path | None,
+    run: Run, records: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]], stopped: str | None
 ) -> Path:
-    """Write the policy folder, the refreshed PRM where there is one, and the run's metrics; return the policy's folder."""
+    """Write the policy folder and the run's metrics (the main process does); return the folder."""
     settings = run.settings
     folder = run.out / "policy"
     run.policy.save(folder, run.tokenizer, _card(run, stopped), write=is_main())
-    if run.refreshed and prm is not None and is_main():
-        with atomic_directory(run.out / "prm") as temporary:
-            shutil.copytree(prm, temporary, dirs_exist_ok=True)
     seconds = sum(record["seconds"] for record in records) or float("nan")
     metrics = {
         "rl.seconds": Metric(seconds, unit="s"),
@@ -663,15 +595,12 @@ def finish(
     }
     if not is_main():
         return folder
-    if settings.refresh != "none":
-        metrics["rl.refreshes"] = Metric(float(sum(record["skipped"] is None for record in refreshes)))
-    skipped = Counter(f"refresh of the PRM: {r['skipped']}" for r in refreshes if r["skipped"] is not None)
     engines = [run.sampler.engine, *filter(None, [getattr(run.scores, "engine", None)])]
     doubts: list[str] = [doubt for engine in engines for doubt in engine.usage.doubts]
     extra: dict[str, Any] = {
         "stopped": stopped,
         "doubts": doubts,
-        "left_out": dict(run.subject.left_out + skipped),
+        "left_out": dict(+run.subject.left_out),
     }
     if servers := served(settings, prm=run.scores, gate=run.gate):
         extra["scorers"] = {name: record_of(scorer) for name, scorer in servers.items()}

@@ -6,8 +6,6 @@ repeated steps, steps that have nothing to do with the problem, answers that nev
 
 Contract: pure functions of answers and records. The verdict `hacked` compares the present evaluation with the best
 so far (by accuracy), problem by problem; both intervals (95 %, bootstrap) must exclude zero, in opposite directions.
-Rewards are compared under one PRM only: where it was refreshed in between, an evaluation holds what the new one thinks of
-the best evaluation's answers (`best_rewards`).
 
 Not here: sampling the held-out answers (`rl.py`). Off-topic is a matter of words, no understanding: a step is called so if
 it shares no word and no number with the problem or an earlier step.
@@ -95,10 +93,9 @@ def hacked(evaluations: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     for end in range(len(evaluations) - _TIMES + 1, len(evaluations) + 1):
         *before, now = evaluations[:end]
-        best = best_evaluation(before)
-        before_rewards = now.get("best_rewards") or best["rewards"]
+        best = max(before, key=lambda record: float(record["accuracy"]))
         fall = paired_difference(now["right"], best["right"], resamples=_RESAMPLES).difference
-        rise = paired_difference(now["rewards"], before_rewards, resamples=_RESAMPLES).difference
+        rise = paired_difference(now["rewards"], best["rewards"], resamples=_RESAMPLES).difference
         if fall.high is None or rise.low is None or not fall.high < 0 < rise.low:
             return None
     return (
@@ -106,11 +103,6 @@ def hacked(evaluations: Sequence[Mapping[str, Any]]) -> str | None:
         f"({rise.low:.3f} to {rise.high:.3f}) while verified accuracy on {len(now['right'])} held-out problems "
         f"changed by {fall.value:.3f} ({fall.low:.3f} to {fall.high:.3f})"
     )
-
-
-def best_evaluation(evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the first of the evaluations with the best accuracy: what later ones are compared with."""
-    return max(evaluations, key=lambda record: float(record["accuracy"]))
 
 
 def evaluation_metrics(record: Mapping[str, Any], prefix: str) -> dict[str, Metric]:

@@ -22,7 +22,7 @@ from sparring.labels.answers import Checker, Finished
 from sparring.labels.posterior import best_of_k
 from sparring.labels.provers import load_engine
 from sparring.labels.settings import LabelSettings
-from sparring.rollouts.engine import Completion, Engine, Limits, Prefix, split_completion
+from sparring.rollouts.engine import Completion, Engine, Prefix, split_completion
 from sparring.scorers.door import StepScorer, open_scorer
 from sparring.settings_shared import seed_from
 from sparring.traces.records import Problem, Trace
@@ -172,11 +172,12 @@ class PrmScores:
 class ProverScores:
     """Values of every prefix under a frozen prover, by rollouts (Monte Carlo).
 
-    The whole answer's value is its outcome, exactly. Prefixes that several answers of a group share are continued once.
+    The whole answer's value is its outcome, exactly, and costs nothing. Prefixes that several answers share are continued
+    once.
 
     Args:
         engine: samples from the prover.
-        checker: judges its answers.
+        checker: judges its answers; a rollout that was cut, or that has no readable answer, is not right.
         settings: rollouts and limits.
     """
 
@@ -185,79 +186,49 @@ class ProverScores:
         self.unscored_steps, self.scores_start = 0, True
 
     def rows(self, groups: Sequence[Group], seed: int) -> list[list[Floats]]:
-        """Return the value of every prefix of every answer, the empty one first."""
-        settings = self.settings
-        found = iter(
-            prefix_values(
-                self.engine,
-                self.checker,
-                [(*answer.solution, answer.outcome) for group in groups for answer in group],
-                rollouts=settings.prover_rollouts,
-                limits=settings.limits(settings.prover_temperature),
-                seed=seed,
-                stop=settings.stop,
-            )
+        """Return the value of every prefix of every answer, the empty one first; an answer without steps has none."""
+        places: dict[tuple[str, tuple[str, ...]], Prefix] = {}
+        for answer in (answer for group in groups for answer in group):
+            for length in range(len(answer.steps)):
+                start = answer.steps[:length]
+                places.setdefault((answer.problem.question, start), Prefix(answer.problem, start))
+        asked = [(prefix, seed_from(seed, place)) for place, prefix in enumerate(places.values())]
+        value = dict(zip(places, spread(asked, self._shares_of_right), strict=True))
+
+        def row(answer: Answer) -> Floats:
+            if not answer.steps:
+                return np.zeros(0)
+            starts = (answer.steps[:length] for length in range(len(answer.steps)))
+            return np.array([*(value[answer.problem.question, start] for start in starts), answer.outcome])
+
+        return [[row(answer) for answer in group] for group in groups]
+
+    def _shares_of_right(self, asked: Sequence[tuple[Prefix, int]]) -> list[float]:
+        """Return the share of right rollouts from each prefix, sampled with its seed."""
+        if not asked:
+            return []
+        settings, prefixes = self.settings, [prefix for prefix, _ in asked]
+        groups = self.engine.sample(
+            prefixes,
+            settings.prover_rollouts,
+            limits=settings.limits(settings.prover_temperature),
+            seeds=[seed for _, seed in asked],
+            stop=settings.stop,
         )
-        return [[next(found) for _ in group] for group in groups]
+        whole = [
+            (prefix.problem, (*prefix.steps, *split_completion(completion.text)))
+            for prefix, group in zip(prefixes, groups, strict=True)
+            for completion in group
+        ]
+        right = iter(self.checker.judge(whole))
+        return [
+            sum([next(right) is True and completion.finish != "length" for completion in group])
+            / settings.prover_rollouts
+            for group in groups
+        ]
 
     def rewards(self, solutions: Sequence[Finished]) -> None:
         """The prover's value of a whole answer is its verified outcome: no second opinion that could be fooled."""
-
-
-def prefix_values(
-    engine: Engine,
-    checker: Checker,
-    solutions: Sequence[tuple[Problem, Sequence[str], float]],
-    *,
-    rollouts: int,
-    limits: Limits,
-    seed: int,
-    stop: Sequence[str] = (),
-) -> list[Floats]:
-    """Return the share of right rollouts from every prefix of whole solutions, the empty one first: (steps + 1,) each.
-
-    The last value is the outcome itself and costs nothing; equal prefixes of the same question are continued once. A
-    solution without steps has an empty row.
-
-    Args:
-        engine: the policy whose values these are.
-        checker: judges its answers; a rollout that was cut, or that has no readable answer, is not right.
-        solutions: problem, steps, and outcome.
-        rollouts: per prefix.
-        limits: of a rollout.
-        seed: of the rollouts.
-        stop: texts at which a rollout ends.
-    """
-    places: dict[tuple[str, tuple[str, ...]], Prefix] = {}
-    for problem, steps, _ in solutions:
-        for length in range(len(steps)):
-            start = tuple(steps[:length])
-            places.setdefault((problem.question, start), Prefix(problem, start))
-
-    def shares_of_right(asked: Sequence[tuple[Prefix, int]]) -> list[float]:
-        if not asked:
-            return []
-        prefixes, seeds = [prefix for prefix, _ in asked], [seed for _, seed in asked]
-        sampled = engine.sample(prefixes, rollouts, limits=limits, seeds=seeds, stop=stop)
-        ended = [
-            (prefix.problem, (*prefix.steps, *split_completion(completion.text)))
-            for prefix, group in zip(prefixes, sampled, strict=True)
-            for completion in group
-        ]
-        right = iter(checker.judge(ended))
-        return [
-            sum([(next(right) is True) and completion.finish != "length" for completion in group]) / rollouts
-            for group in sampled
-        ]
-
-    asked = [(prefix, seed_from(seed, place)) for place, prefix in enumerate(places.values())]
-    value = dict(zip(places, spread(asked, shares_of_right), strict=True))
-    return [
-        np.array([*(value[problem.question, tuple(steps[:length])] for length in range(len(steps))), outcome])
-        if steps
-        else np.zeros(0)
-        for problem, steps, outcome in solutions
-    ]
 
 
 def values_of(
@@ -336,20 +307,15 @@ def credit_rule(settings: RlSettings, rows: Sequence[Floats]) -> list[Floats]:
     return log_ratio(rows)
 
 
-def load_scores(settings: RlSettings, checker: Checker, prm: str | Path | None) -> StepScores | None:
-    """Return the source that the settings name; None where outcomes are all there is.
-
-    Args:
-        settings: which rule, and where its scores come from.
-        checker: judges a prover's answers.
-        prm: the step scorer, a folder or an address: `settings.prm`, or what it has become since.
+def load_scores(settings: RlSettings, checker: Checker) -> StepScores | None:
+    """Return the source that the settings name; None where outcomes are all there is. `checker` judges a prover's answers.
 
     Raises:
         SettingsError: the scores of the PRM do not mean what the credit rule takes.
         CheckpointError: a model cannot be loaded.
     """
-    if prm is not None:
-        return load_prm_scores(settings, prm)
+    if settings.prm is not None:
+        return load_prm_scores(settings, settings.prm)
     if not settings.takes_values:
         return None
     engine = load_engine(

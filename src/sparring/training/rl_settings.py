@@ -9,7 +9,6 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sparring.http_client import is_address
 from sparring.labels.provers import is_server
 from sparring.labels.settings import PolicySettings, ServerSettings
 from sparring.models import TINY_POLICY
@@ -83,26 +82,12 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     and with a gate in any case)."""
     gate: str = "none"
     """Takes values away from the first wrong step on: `none`; `oracle` (a world's own, for texts the panel
-    `refresh_oracle`); or a PRM, its folder or a server's address."""
+    `gate_oracle`); or a PRM, its folder or a server's address."""
+    gate_oracle: OracleMembers = Field(["arithmetic", "reference"])
+    """Members of the panel that judges steps of the text task, for `gate: oracle`."""
     gate_threshold: float | None = Field(0.5, ge=0, le=1)
     """A step whose score by the gate's PRM is below it is called wrong. null: values are multiplied by the lowest score so
     far instead (correctness × progress)."""
-
-    # Keeping the PRM fresh
-    refresh: Literal["none", "labels", "game"] = "none"
-    """`labels`: label the policy's latest answers and train `prm` on them; `game`: go on with the APRM run that `prm` came
-    from, on the policy's own correct steps."""
-    refresh_every: int = Field(20, gt=0)
-    """Updates between refreshes."""
-    refresh_answers: int = Field(256, gt=0)
-    """The latest so many whole answers are labelled, or give the game its steps."""
-    refresh_steps: int = Field(16, gt=0)
-    """Updates of the PRM per refresh, or rounds of the game."""
-    refresh_learning_rate: float = Field(1e-4, gt=0)
-    """`labels` only: AdamW's step size for the PRM (the game goes on at the step sizes at which it ended)."""
-    refresh_oracle: OracleMembers = Field(["arithmetic", "reference"])
-    """Members of the panel that labels steps of the text task, for `refresh` and for `gate: oracle`; a world has its own
-    oracle."""
 
     # Objective
     objective: Literal["reinforce", "ppo"] = "ppo"
@@ -163,18 +148,6 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
         if self.sampler is not None and self.adapter != "lora":
             raise ValueError(
                 "a sampler is given the policy's LoRA adapter, and adapter is full: set adapter=lora"
-            )
-        if self.refresh != "none" and self.prm is None:
-            raise ValueError("refresh keeps `prm` fresh, and there is none")
-        if self.refresh != "none" and is_address(self.prm):
-            raise ValueError(
-                "refresh trains `prm`, and what a server runs cannot be trained here: name its folder"
-            )
-        if self.refresh != "none" and self.credit == "log_ratio":
-            raise ValueError("refresh does not train implicit PRMs (credit: log_ratio)")
-        if self.refresh == "game" and self.takes_values:
-            raise ValueError(
-                "refresh: game trains a PRM of correctness; credit: progress and baseline: prefix take a value model"
             )
         if self.watch_longer and self.task.partition(":")[0] != "chain":
             raise ValueError("watch_longer belongs to the chain world")

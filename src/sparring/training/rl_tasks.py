@@ -99,7 +99,7 @@ def load_subject(settings: RlSettings) -> Subject:
         lambda rng, count: rng.sample(training, count),
         held_out,
         AnswerChecker(),
-        Panel(settings.refresh_oracle).judge_many if settings.gate == "oracle" else None,
+        Panel(settings.gate_oracle).judge_many if settings.gate == "oracle" else None,
         left_out=+left_out,
         digest=digest,
     )

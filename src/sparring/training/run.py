@@ -298,12 +298,6 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def folder_digest(folder: Path) -> str:
-    """Return a SHA-256 of the names and contents of a folder's files."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return _digest({str(path.relative_to(folder)): _file_digest(path) for path in files})
-
-
 # --- checkpoints -----------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,6 @@ from sparring.viewer.data import Curve, InspectorData
 LOGS = {
     "log.jsonl": "training",
     "watch.jsonl": "evaluation",
-    "refresh.jsonl": "refresh",
     "attack.jsonl": "attack",
 }
 """Logs of a training run, and what their charts are called."""
