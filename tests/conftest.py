@@ -1,12 +1,14 @@
-"""Shared: a random two-layer model of the chain world, and a command that is killed."""
+"""Shared: a random two-layer model of the chain world, a run's log, and a command that is killed."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -57,6 +59,13 @@ def tiny_prm(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         card=card,
     )
     return folder
+
+
+def log_of(out: Path, name: str = "log") -> list[dict[str, Any]]:
+    """A training run's log without what depends on the machine's speed."""
+    times = {"seconds", "cpu_seconds", "tokens_per_second", "rollout_wait_seconds"}
+    lines = (out / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in times} for line in lines]
 
 
 def killed(command: list[str], log: Path, records: int) -> None:

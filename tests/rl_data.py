@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,6 @@ from sparring.worlds.chain_model import CHAIN_LAYOUT
 
 CPU = torch.device("cpu")
 PROBLEM = Problem("p", "mod 13 : b is 7 ; c = b + 9 ; find c", answer="3")
-TIMES = ("seconds", "cpu_seconds", "tokens_per_second")
 
 
 def small(folder: Path, **changes: object) -> RlSettings:
@@ -68,12 +66,6 @@ def random_prm(backbone: Path, folder: Path, meaning: str = "correctness") -> Pa
         card="",
     )
     return folder
-
-
-def log_of(out: Path, name: str = "log") -> list[dict]:
-    """A log's records without what depends on the machine's speed."""
-    lines = (out / f"{name}.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
 
 def evaluations_of(rights: Sequence[float], rewards: Sequence[float], problems: int = 60) -> list[dict]:

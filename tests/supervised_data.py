@@ -61,12 +61,6 @@ def quick(kind: str, model: Path, data: Path, /, **changes: Any) -> SupervisedSe
     return KINDS[kind].model_validate(fields | changes)
 
 
-def log_of(folder: Path) -> list[dict[str, Any]]:
-    """The log without times."""
-    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
-
-
 def metrics_of(folder: Path) -> dict[str, dict[str, Any]]:
     """The metrics without what depends on the machine's speed."""
     written = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["metrics"]

@@ -142,13 +142,17 @@ def test_values_stay_below_the_modulus():
 def test_replaced_words_are_of_the_same_kind_and_all_marked():
     import torch
 
-    from sparring.training.tiny_policy import replace_words, solution_batch
+    from sparring.training.chain_policy import solution_batch
+    from sparring.training.tiny_policy import replaced_by_kind
+    from sparring.worlds.chain import MODULUS, NAMES, OPERATIONS
     from sparring.worlds.chain_model import build_tokenizer
 
     tokenizer = build_tokenizer()
     problems = generate_problems(20, steps=IN_DISTRIBUTION, seed=0)
     ids, targets = solution_batch(problems, tokenizer)
-    shown, replaced = replace_words(ids, targets, tokenizer, 0.1, 0.3, torch.Generator().manual_seed(0))
+    numbers = [str(value) for value in range(MODULUS)]
+    kinds = [(list(OPERATIONS), 0.1), (list(NAMES), 0.1), (numbers, 0.3)]
+    shown, replaced = replaced_by_kind(ids, targets, tokenizer, kinds, torch.Generator().manual_seed(0))
     assert torch.equal(shown != ids, replaced) and 0.05 < float(replaced.float().mean()) < 0.2
 
     def kind(word: str) -> str:
@@ -183,13 +187,12 @@ def test_added_layers_change_nothing_at_first():
     import torch
     from transformers import LlamaForCausalLM
 
-    from sparring.training.tiny_policy import ChainPolicySettings, with_added_layers
+    from sparring.training.tiny_policy import with_layers
     from sparring.worlds.chain_model import tiny_config
 
     torch.manual_seed(0)
-    settings = ChainPolicySettings(width=16, layers=1, heads=2, added_layers=2)
     model = LlamaForCausalLM(tiny_config(20, width=16, layers=1, heads=2))
     ids = torch.arange(12)[None]
-    grown = with_added_layers(model, settings)
+    grown = with_layers(model, 2, seed=0)
     assert grown.config.num_hidden_layers == 3
     assert torch.equal(grown(input_ids=ids).logits, model(input_ids=ids).logits)

@@ -14,7 +14,8 @@ import torch
 from damage import RUBBISH, Prepared, comparable, prepared, runs, stopped, trials
 from sparring.errors import CheckpointError, DataError, SettingsError, SparringError
 from sparring.models.checkpoint import write_model
-from sparring.training.run import DivergedError, Divergence, load_state, save_state
+from sparring.training.part import DivergedError, Divergence
+from sparring.training.states import load_state, save_state
 
 COMMANDS = ("train aprm", "train prm", "train rl", "label", "score", "eval processbench")
 
@@ -160,9 +161,9 @@ def test_the_other_trainers_say_it_too(tiny_folder, tmp_path):
     from sparring.evaluation.attack import AttackSettings, attack
     from sparring.models.scorer import load_scorer
     from sparring.training.aprm import AprmSettings, train_aprm
+    from sparring.training.chain_policy import ChainPolicySettings, train_chain_policy
     from sparring.training.game import load_task
     from sparring.training.rl import train_rl
-    from sparring.training.tiny_policy import ChainPolicySettings, train_chain_policy
 
     game = {"backbone": str(tiny_folder), "states_per_update": 2, "samples_per_state": 2, "device": "cpu"}
     aprm = {**game, "prm_warm_steps": 1, "adversary_warm_steps": 1, "updates": 1, "rise_steps": 0}

@@ -8,7 +8,7 @@ import types
 import pytest
 import torch
 
-from rl_data import log_of as rl_log
+from conftest import log_of
 from rl_data import small as small_rl
 from sparring.errors import SettingsError
 from sparring.settings import load_settings
@@ -16,7 +16,7 @@ from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.rl import train_rl
 from sparring.training.supervised import PrmSettings, train_supervised
-from supervised_data import data_file, log_of, quick
+from supervised_data import data_file, quick
 
 GAME = {
     "updates": 2, "prm_warm_steps": 1, "adversary_warm_steps": 1, "states_per_update": 3, "samples_per_state": 2,
@@ -25,8 +25,7 @@ GAME = {
 
 
 def floats(records: list[dict]) -> list[float]:
-    timed = ("seconds", "tokens_per_second")
-    return [v for record in records for k, v in record.items() if isinstance(v, float) and k not in timed]
+    return [value for record in records for value in record.values() if isinstance(value, float)]
 
 
 def test_activations_are_computed_again_by_the_role_that_they_are_of(tiny_folder, tmp_path):
@@ -50,7 +49,7 @@ def test_a_policy_that_computes_activations_again_samples_with_its_cache(tiny_fo
     for anew in (False, True):
         settings = small_rl(tiny_folder, updates=2, gradient_checkpointing=anew, adapter="lora")
         train_rl(settings, tmp_path / str(anew))
-        found.append(floats(rl_log(tmp_path / str(anew))))
+        found.append(floats(log_of(tmp_path / str(anew))))
     assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-6)
     assert 0 < len(calls) <= 2 * 2 * 4  # layers and passes of two updates, none of sampling
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from conftest import log_of
 from sparring.errors import DataError
 from sparring.models.loading import load_tokenizer
 from sparring.models.scorer import load_scorer
@@ -25,7 +26,7 @@ from sparring.traces.jsonl import read_traces
 from sparring.traces.records import Trace
 from sparring.traces.spans import Layout, encode
 from sparring.training.supervised import train_supervised
-from supervised_data import log_of, quick
+from supervised_data import quick
 
 OPENRLHF = {"input": "What is 2 + 2? Step 1: 2 + 2 = 4 ки\nStep 2: The answer is: 5 ки", "label": ["+", "-"]}
 TRL = {"prompt": "What is 2 + 2?", "completions": ["2 + 2 = 4", "So 5"], "labels": [True, False]}

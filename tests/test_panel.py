@@ -256,7 +256,7 @@ def test_the_text_task_is_judged_by_the_panel(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     task = load_task(AprmSettings(task="text", data=str(data)))
-    assert isinstance(task, TextTask) and len(task) == 2 and task.left_out.total() == 1
+    assert isinstance(task, TextTask) and len(task.states) == 2 and task.left_out.total() == 1
     own = load_task(AprmSettings(task="text", data=str(data), oracle=[str(strict)]))
     assert isinstance(own, TextTask) and [state.index for state in own.states] == [2]
     [state] = own.states

@@ -9,7 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rl_data import CPU, log_of, small
+from conftest import log_of
+from rl_data import CPU, small
 from sparring.errors import SettingsError
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.prompts import layout_for

@@ -234,7 +234,7 @@ def test_a_value_function_learns_the_returns_and_moves_nothing_else(tiny_folder,
     assert all(gradient is None for gradient in body)  # cleared
     objective(run.policy, answers, settings)[0].backward()
     # With the advantage taken out only the value's loss is left, and it reaches its own head alone.
-    run.optimizer.zero_grad()
+    run.parts["policy"].optimizer.zero_grad()
     out = run.policy.outputs([(a.prompt, a.completion.token_ids) for a in answers])
     out.values.sum().backward()
     assert all((p.grad is None) != name.startswith("value.") for name, p in run.policy.parameters().items())

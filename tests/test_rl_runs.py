@@ -12,7 +12,8 @@ import yaml
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
-from rl_data import evaluations_of, killed_run, log_of, random_prm, small
+from conftest import log_of
+from rl_data import evaluations_of, killed_run, random_prm, small
 from sparring.errors import DataError, SettingsError
 from sparring.rollouts.engine import Completion
 from sparring.settings import load_settings
@@ -65,7 +66,7 @@ def test_runs_write_what_they_promise(tiny_folder, prm_folder, tmp_path, changes
 
 def test_a_hacked_run_stops_saves_and_says_why(tiny_folder, prm_folder, tmp_path, monkeypatch):
     seen = iter(evaluations_of((0.9, 0.2, 0.1), (0.1, 0.8, 0.9)))
-    monkeypatch.setattr("sparring.training.rl.evaluate", lambda run, evaluations: next(seen))
+    monkeypatch.setattr("sparring.training.rl.evaluate", lambda run: next(seen))
     settings = small(tiny_folder, credit="soft_min", prm=str(prm_folder), updates=40)
     folder = train_rl(settings, tmp_path)
     assert len(log_of(tmp_path)) == 4 and folder.is_dir() and (tmp_path / "checkpoint").is_dir()
@@ -86,15 +87,6 @@ def test_killed_and_resumed_runs_give_the_same_logs_and_weights(tiny_folder, tmp
     assert log_of(broken, "watch") == log_of(whole, "watch")
     one, other = ((folder / "policy" / "model.safetensors").read_bytes() for folder in (whole, broken))
     assert one == other
-
-
-def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(tiny_folder, tmp_path):
-    settings = small(tiny_folder, updates=1)
-    train_rl(settings, tmp_path / "run")
-    with pytest.raises(SettingsError, match="--resume"):
-        train_rl(settings, tmp_path / "run")
-    with pytest.raises(SettingsError, match=r"clip was 0\.2, is 0\.3"):
-        train_rl(small(tiny_folder, updates=1, clip=0.3), tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from conftest import log_of
 from fake_vllm import FakeVllm, vllm  # noqa: F401 - a fixture
-from rl_data import log_of, small
+from rl_data import small
 from sparring.errors import SettingsError
 from sparring.rollouts.engine import EngineError
 from sparring.training.rl import play_update, setup, train_rl
@@ -88,14 +89,10 @@ def test_a_server_that_dies_in_an_update_costs_nothing(tiny_folder, tmp_path, se
         again.shutdown()
         again.server_close()
     for name in ("log", "watch"):
-        run, undisturbed = _plain(tmp_path / "run", name), _plain(tmp_path / "undisturbed", name)
+        run, undisturbed = log_of(tmp_path / "run", name), log_of(tmp_path / "undisturbed", name)
         # What was on its way from older weights is sampled anew, from the present ones.
         same = len(run) if staleness == 0 else done if name == "log" else 1
         assert len(run) == len(undisturbed) and run[:same] == undisturbed[:same]
-
-
-def _plain(out: Path, name: str) -> list[dict[str, Any]]:
-    return [{k: v for k, v in record.items() if k != "rollout_wait_seconds"} for record in log_of(out, name)]
 
 
 def test_a_server_that_takes_no_adapters_is_refused_with_what_to_do(tiny_folder, tmp_path, server):

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from rl_data import killed_run, log_of, small
+from conftest import log_of
+from rl_data import killed_run, small
 from sparring.models.fused_lora import fuse
 from sparring.rollouts.engine import EngineError
 from sparring.rollouts.local import LocalEngine
@@ -24,10 +25,6 @@ LIVELY = {"learning_rate": 2e-2, "rise_updates": 0, "entropy": 1.0, "outcome_wei
 
 def stale(folder: Any, **changes: Any) -> Any:
     return small(folder, **(LIVELY | {"staleness": 1} | changes))
-
-
-def plain(out: Any, name: str = "log") -> list[dict[str, Any]]:
-    return [{k: v for k, v in record.items() if k != "rollout_wait_seconds"} for record in log_of(out, name)]
 
 
 @pytest.mark.parametrize("adapter", ["full", "lora"])
@@ -59,7 +56,7 @@ def test_an_update_trains_on_answers_of_the_weights_before_the_last_one(tiny_fol
 def test_the_first_update_is_that_of_fresh_answers(tiny_folder, tmp_path):
     for staleness in (0, 1):
         train_rl(stale(tiny_folder, staleness=staleness, updates=2), tmp_path / str(staleness))
-    fresh, ahead = plain(tmp_path / "0"), plain(tmp_path / "1")
+    fresh, ahead = log_of(tmp_path / "0"), log_of(tmp_path / "1")
     assert fresh[0] == ahead[0] and fresh[1] != ahead[1]
 
 
@@ -91,7 +88,7 @@ def test_the_same_again_and_after_a_kill(tiny_folder, tmp_path):
     killed_run(settings, tmp_path / "killed", updates=3)
     second = train_rl(settings, tmp_path / "killed", resume=True)
     for name in ("log", "watch"):
-        assert plain(tmp_path / "first", name) == plain(tmp_path / "killed", name)
+        assert log_of(tmp_path / "first", name) == log_of(tmp_path / "killed", name)
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
 
 
@@ -152,7 +149,7 @@ def test_what_goes_wrong_beside_is_raised_and_nothing_is_lost(tiny_folder, tmp_p
     assert failing_run(settings, tmp_path / "run", lambda _: next(calls) == 4, monkeypatch) == 2
     assert len(log_of(tmp_path / "run")) == 2
     train_rl(settings, tmp_path / "run", resume=True)
-    whole, run = plain(tmp_path / "whole"), plain(tmp_path / "run")
+    whole, run = log_of(tmp_path / "whole"), log_of(tmp_path / "run")
     assert run[:2] == whole[:2] and len(run) == settings.updates
 
 

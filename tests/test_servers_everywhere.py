@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from conftest import log_of
 from fake_scorers import FakeJudge, FakeSparring, dies
-from rl_data import log_of, small
+from rl_data import small
 from sparring.__main__ import app
 from sparring.errors import CheckpointError, SettingsError
 from sparring.evaluation.attack import AttackSettings, run_attack

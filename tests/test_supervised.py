@@ -7,7 +7,6 @@ import json
 import math
 import random
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification
 
-from conftest import killed
+from conftest import killed, log_of
 from sparring.errors import CheckpointError, DataError, SettingsError
 from sparring.models.scorer import load_scorer
 from sparring.traces.records import Problem, Trace
@@ -51,7 +50,7 @@ from sparring.training.validation import (
     quick_statistics,
     validation_metrics,
 )
-from supervised_data import data_file, log_of, metrics_of, quick, separable_traces
+from supervised_data import data_file, metrics_of, quick, separable_traces
 
 TARGETS = st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=6)
 
@@ -361,13 +360,6 @@ def test_killed_and_resumed_runs_give_the_same_log_metrics_and_weights(
     one, other = ((folder / "model" / "model.safetensors").read_bytes() for folder in (whole, broken))
     assert one == other
     assert not list(broken.rglob("*.bin")) and not list(broken.rglob("*.pt"))
-
-
-def test_the_command_line_refuses_with_the_nearest_name(tiny_folder, tmp_path):
-    wrong = [*command("orm", tiny_folder, tmp_path, tmp_path / "x"), "epoch=2"]
-    done = subprocess.run(wrong, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "epochs" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_docs_describe_every_logged_name_and_metric(tiny_folder, tmp_path):

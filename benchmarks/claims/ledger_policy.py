@@ -32,7 +32,7 @@ from sparring.runs import METRICS_FILE, Metric, write_metrics
 from sparring.settings_shared import learning_rate_share, seed_from
 from sparring.statistics import proportion
 from sparring.traces.spans import encode
-from sparring.training.run import load_state, save_state
+from sparring.training.states import load_state, save_state
 from sparring.worlds.chain_model import CHAIN_LAYOUT
 from sparring.worlds.world import World, make_world, world_problems
 

@@ -36,16 +36,8 @@ from sparring.models import TINY_POLICY
 from sparring.models.checkpoint import write_model
 from sparring.models.loading import load_causal_model, load_tokenizer, quiet, resolve_model
 from sparring.settings_shared import seed_from
-from sparring.training.tiny_policy import (
-    curriculum,
-    detection_loss,
-    gapped_positions,
-    hidden_states,
-    next_token_loss,
-    replaced_by_kind,
-    run_phase,
-    solution_batch,
-)
+from sparring.training.chain_policy import curriculum, gapped_positions, solution_batch
+from sparring.training.tiny_policy import Detection, hidden_states, next_token_loss, run_phase
 from sparring.training.world_policy import WorldPolicySettings, train_world_policy
 from sparring.worlds.chain_model import build_tokenizer, tiny_config
 from sparring.worlds.chain_world import ChainWorld
@@ -115,12 +107,9 @@ def grow(recipe: Grown, out: Path) -> None:
     tokenizer = build_tokenizer(world)
     model = with_words(world, tokenizer, recipe.seed).train()
     torch.manual_seed(seed_from(recipe.seed, "grown"))
-    heads = torch.nn.Linear(model.config.hidden_size, 2)
     generator = torch.Generator().manual_seed(seed_from(recipe.seed, "words"))
-    line_break = tokenizer.convert_tokens_to_ids("\n")
     kinds = [(world.words["operations"], 0.04), (world.words["names"], 0.04), (world.words["numbers"], 0.16)]
-    plain = slice(None, recipe.batch // 2 if recipe.detection else None)
-    others = slice(recipe.batch // 2, None)
+    detection = Detection(model, tokenizer, kinds, plain=recipe.batch // 2, generator=generator)
 
     def losses(update: int) -> dict[str, torch.Tensor]:
         first = update * recipe.batch
@@ -132,20 +121,14 @@ def grow(recipe: Grown, out: Path) -> None:
         positions = gapped_positions(ids, tokenizer, 8, generator)
         if not recipe.detection:
             return {"loss": next_token_loss(model, hidden_states(model, ids, positions), targets)}
-        shown, replaced = replaced_by_kind(ids, targets, tokenizer, kinds, generator)
-        shown[plain] = ids[plain]
-        states = hidden_states(model, shown, positions)
-        found = detection_loss(
-            heads, states[others], ids[others], targets[others], replaced[others], line_break
-        )
-        return {"loss": next_token_loss(model, states[plain], targets[plain]), "detection_loss": found}
+        return detection.losses(ids, targets, positions)
 
     def progress(update: int, found: Mapping[str, float]) -> None:
         if update % 100 == 0:
             shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
             print(f"{update}: {shown}, {time.process_time() - started:.0f} CPU s", flush=True)
 
-    parameters = [*model.parameters(), *(heads.parameters() if recipe.detection else ())]
+    parameters = detection.parameters if recipe.detection else list(model.parameters())
     run_phase(parameters, recipe.learning_rate, recipe.updates, losses, progress)
     out.mkdir(parents=True)
     with quiet():

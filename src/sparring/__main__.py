@@ -190,8 +190,8 @@ COMMANDS = (
     Command(
         "train chain-policy",
         "Train the tiny policy of the chain-arithmetic world from generated problems.",
-        "training.tiny_policy:show_chain_policy",
-        "training.tiny_policy:ChainPolicySettings",
+        "training.chain_policy:show_chain_policy",
+        "training.chain_policy:ChainPolicySettings",
         kind="folder",
         after_stop="anew",
         progress=True,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,7 +30,7 @@ from sparring.evaluation.robustness import Probe, hacking_curve, probe_metrics, 
 from sparring.evaluation.scores import DEFAULT_THRESHOLD
 from sparring.http_client import is_address
 from sparring.locks import writes
-from sparring.models.loading import load_policy, pick_device, pick_dtype
+from sparring.models.loading import load_policy
 from sparring.models.roles import Players
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.report.page import Run
@@ -41,8 +42,10 @@ from sparring.terminal import progress_bar
 from sparring.traces.records import Trace
 from sparring.traces.shown import plain
 from sparring.training.adversary import Adversary
+from sparring.training.aprm import part_of
 from sparring.training.game import GameSettings, Rewrites, Task, load_task, rule_rewrites
-from sparring.training.run import Divergence, adam, attention_of, random_for, torch_generator_for
+from sparring.training.part import Part
+from sparring.training.run import machine_for, random_for, role_options, torch_generator_for
 from sparring.worlds.subject import TEXT
 from sparring.worlds.world import make_world, require_words
 
@@ -134,18 +137,7 @@ def attack(
     """
     threshold = DEFAULT_THRESHOLD if scorer.threshold is None else scorer.threshold
     states = task.draw(random_for(settings.seed, 0, "attack-evaluation"), settings.evaluation_states)
-    adversary, optimizer = _fresh_adversary(settings)
-    divergence = Divergence(
-        "adversary", adversary.players.parameters("adversary").values(), "adversary_learning_rate"
-    )
-    done = 0
-
-    def step() -> float:
-        named = adversary.players.parameters("adversary")
-        norm = float(torch.nn.utils.clip_grad_norm_(list(named.values()), settings.max_gradient_norm))
-        divergence.step(optimizer, done + 1, norm)
-        optimizer.zero_grad(set_to_none=True)
-        return norm
+    adversary, part = _fresh_adversary(settings)
 
     def rewritten(purpose: str) -> Rewrites:
         generator = torch_generator_for(settings.seed, 0, purpose, adversary.device)
@@ -156,27 +148,26 @@ def attack(
         "rules": rule_rewrites(task, states, settings.samples_per_state, rules)
     }
     for update in range(settings.warm_steps):
-        done = update
         rng = random_for(settings.seed, update, "attack-warm")
         batch = task.draw(rng, settings.states_per_update)
         adversary.imitate(
             rule_rewrites(task, batch, settings.samples_per_state, rng), settings.states_per_pass
         )
-        step()
+        part.step(update + 1, 1.0)
         if progress is not None:
             progress(IMITATION, update + 1, settings.warm_steps)
     adversary.players.freeze_references()
-    optimizer.state.clear()
+    part.renew()
     rewrites["frozen"] = rewritten("attack-frozen")
 
     log_path.unlink(missing_ok=True)
     points = {
-        -(-part * settings.updates // settings.curve_points) for part in range(1, settings.curve_points)
+        -(-tick * settings.updates // settings.curve_points) for tick in range(1, settings.curve_points)
     }
     on_the_way: dict[int, Rewrites] = {}
     with JsonlLog(log_path) as log:
         for update in range(settings.updates):
-            done = settings.warm_steps + update
+            step = partial(part.step, settings.warm_steps + update + 1, 1.0)
             batch = task.draw(random_for(settings.seed, update, "attack-states"), settings.states_per_update)
             generator = torch_generator_for(settings.seed, update, "attack-samples", adversary.device)
             made = adversary.rewrite(task, batch, generator)
@@ -306,25 +297,17 @@ def pools_of(cases: Sequence[Mapping[str, Any]]) -> list[tuple[list[float], list
     return [pools[state] for state in sorted(pools)]
 
 
-def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, torch.optim.Optimizer]:
-    device = pick_device(settings.device)
+def _fresh_adversary(settings: AttackSettings) -> tuple[Adversary, Part]:
     torch.manual_seed(seed_from(settings.seed, 0, "weights"))
-    dtype = pick_dtype(settings.dtype, device)
-    attention = attention_of(settings, device, dtype)
-    model, tokenizer = load_policy(settings.backbone, device=device, dtype=dtype, attention=attention)
+    machine = machine_for(settings)
+    model, tokenizer = load_policy(
+        settings.backbone, device=machine.device, dtype=machine.dtype, attention=machine.attention
+    )
     if settings.task != TEXT:
         require_words(make_world(settings.task), tokenizer, settings.backbone)
-    players = Players(
-        model,
-        adapter=settings.adapter,
-        lora_rank=settings.lora_rank,
-        lora_targets=settings.lora_targets,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        players=("adversary",),
-    )
-    adversary = Adversary(players, tokenizer, settings, device)
-    parameters = list(players.parameters("adversary").values())
-    return adversary, adam(settings, parameters, lr=settings.adversary_learning_rate, betas=(0.9, 0.99))
+    players = Players(model, players=("adversary",), **role_options(settings))
+    part = part_of("adversary", players, settings, settings.adversary_learning_rate)
+    return Adversary(players, tokenizer, settings, machine.device), part
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -52,8 +52,7 @@ def labels_again(
 
     Args:
         settings: of the run.
-        journal: its journal.
-        job: the journal's first line.
+        journal, job: its journal, and the journal's first line.
         stored: the run's traces, for the questions that an oracle is asked where the data are elsewhere.
         absent: stands for a field that a trace must not have.
     """

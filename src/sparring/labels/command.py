@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sparring.labels.job import Progress as JobProgress
 from sparring.labels.journal import Journal
 from sparring.labels.pooled import LabelPool, label_pool
 from sparring.labels.posterior import interval
-from sparring.labels.provers import load_worded_engines, policy_identity
+from sparring.labels.provers import load_engines, policy_identity
 from sparring.labels.settings import LabelSettings, SolverSettings
 from sparring.labels.subjects import Subjects, has_answer, made_problems, no_answer
 from sparring.locks import writes
@@ -36,7 +37,6 @@ from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.streams import windows
 from sparring.terminal import progress_bar
-from sparring.traces.formats.common import ReadOptions
 from sparring.traces.jsonl import read_traces, write_traces
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem, Trace
@@ -50,12 +50,11 @@ _NOT_OF_THE_SERVER = {"concurrency", "timeout", "retries", "key_variable"}
 _LINE_EVERY = 30.0  # seconds between lines of progress where there is no terminal
 
 
-@writes("out")
 def run_label(
     settings: LabelSettings, out: Path, console: Console, engines: tuple[Engine, Engine] | None = None
 ) -> list[Trace]:
     """Label solutions and write the run directory (`label_files`); return the labelled traces."""
-    _label(settings, out, console, engines, None)
+    label_files(settings, out, console, engines)
     return read_traces(out / TRACES_FILE)
 
 
@@ -69,12 +68,8 @@ def label_files(
 ) -> None:
     """Label solutions and write the run directory, however many there are: `WINDOW` problems are held at a time.
 
-    Args:
-        settings: of the job.
-        out: run directory.
-        console: for progress and the summary.
-        engines: who writes solutions and who finishes prefixes, instead of those that the settings name.
-        pool: label in a pool of actors.
+    Other `engines` (who writes solutions, who finishes prefixes) may take the place of those that the settings name, or a
+    `pool` of actors.
 
     Raises:
         LostError: actors of the pool died of some problems; the traces of all others are written.
@@ -83,28 +78,19 @@ def label_files(
         SettingsError: the run directory belongs to another job.
         EngineError: an engine is out of order; start the command again to go on.
     """
-    _label(settings, out, console, engines, pool)
-
-
-def _label(
-    settings: LabelSettings,
-    out: Path,
-    console: Console,
-    engines: tuple[Engine, Engine] | None,
-    pool: PoolSettings | None,
-) -> None:
     checker = pick_checker(settings)
     subjects = Subjects(settings, see=refuse_of_elsewhere(settings))
     tally = LabelTally()
+    tell = partial(console.print, highlight=False, markup=False)
     with ExitStack() as stack:
         pooled = None
         cover: Engine | EngineAbout
         prover: Engine | EngineAbout
         if pool is not None and engines is None:
-            pooled = LabelPool(stack.enter_context(label_pool(settings, pool, _teller(console))))
+            pooled = LabelPool(stack.enter_context(label_pool(settings, pool, tell)))
             cover, prover = pooled.engines
         else:
-            cover, prover = engines or load_worded_engines(settings)
+            cover, prover = engines or load_engines(settings)
         journal = Journal(out / JOURNAL_FILE, _job(settings, (cover, prover)))
         stack.callback(journal.close)
         before = journal.rollouts
@@ -176,32 +162,21 @@ class LabelTally:
         return trace
 
 
-def _teller(console: Console) -> Callable[[str], None]:
-    return lambda text: console.print(text, highlight=False, markup=False)
-
-
 def show_doubts(console: Console, doubts: Sequence[str]) -> None:
     """Print what makes an engine's completions doubtful."""
     for doubt in doubts:
         console.print(f"warning: {doubt}", style="bold yellow", highlight=False, markup=False, soft_wrap=True)
 
 
-def load_problems(
-    settings: SolverSettings, name: str, options: ReadOptions | None = None
-) -> tuple[list[Problem], Counter[str]]:
-    """Return the problems that are to be solved, and what was left out and why.
-
-    Args:
-        settings: which ones.
-        name: begins the ids of a world's problems.
-        options: what the format leaves open.
+def load_problems(settings: SolverSettings, name: str) -> tuple[list[Problem], Counter[str]]:
+    """Return the problems that are to be solved, and what was left out and why; ids of a world's begin with `name`.
 
     Raises:
         DataError: the data cannot be used, or nothing of it is left.
     """
     if settings.data is None:
         return list(made_problems(settings, name)), Counter()
-    found = read_problems_as(settings.data, settings.data_format, options)
+    found = read_problems_as(settings.data, settings.data_format)
     left_out = Counter({"record skipped by the reader": len(found.skipped)})
     answered = [one for one in found.problems if has_answer(one)]
     left_out["problem without a reference answer"] += len(found.problems) - len(answered)
@@ -243,11 +218,7 @@ def _job(settings: LabelSettings, engines: Sequence[Engine | EngineAbout]) -> di
 def label_metrics(tally: LabelTally, total: int, journal: Journal, *, greedy: bool) -> dict[str, Metric]:
     """Return a job's numbers, but for those that a journal does not hold: seconds, and what a process added.
 
-    Args:
-        tally: of all labelled traces.
-        total: problems.
-        journal: of the finished job.
-        greedy: whether all rollouts of a prefix are the same one.
+    `tally` is of all labelled traces, `total` counts problems; `greedy`: all rollouts of a prefix are the same one.
     """
     low, high = interval(journal.right, journal.written) if journal.written else (None, None)
     share = journal.right / journal.written if journal.written else None

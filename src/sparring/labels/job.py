@@ -33,7 +33,6 @@ from sparring.labels.journal import (
     solutions_entry,
 )
 from sparring.labels.modes import BinarySearch, FirstPit, Mode, MonteCarlo, Walk
-from sparring.labels.oracle import judge_traces
 from sparring.labels.posterior import estimate
 from sparring.labels.settings import LabelSettings
 from sparring.rollouts.engine import (
@@ -47,7 +46,7 @@ from sparring.rollouts.engine import (
 )
 from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import read_traces
-from sparring.traces.records import Estimate, Problem, Trace
+from sparring.traces.records import Estimate, Problem, Trace, step_labels
 from sparring.traces.verdict import Judge
 
 TRACES_FILE, JOURNAL_FILE = "traces.jsonl", "journal.jsonl"
@@ -342,10 +341,24 @@ class LabelJob:
         return Walk(len(solution.steps), solution.outcome, tallies)
 
     def _judged(self, judge: Judge) -> list[Trace]:
-        """Return the solutions with an oracle's labels."""
-        traces = [replace(self._trace(*item, ""), outcome=item[2].outcome) for item in self._items()]
-        found = judge_traces(traces, judge)
-        self.kinds.update(str(trace.meta["walk"]) for trace in found)
+        """Return the solutions with an oracle's labels: what a solver wrote, judged step by step, without a rollout.
+
+        A PRM trained on the policy's own wrong steps is the strongest supervised baseline where an exact oracle exists.
+        """
+        items = list(self._items())
+        questions = [
+            (self.subject(index).problem, solution.steps[:place], step)
+            for index, _, solution in items
+            for place, step in enumerate(solution.steps)
+        ]
+        verdicts = iter(judge(questions))
+        found = []
+        for index, number, solution in items:
+            labels = step_labels([next(verdicts).truth for _ in solution.steps])
+            kind = "wrong step" if 0.0 in labels else "undecided step" if None in labels else "all correct"
+            self.kinds[kind] += 1
+            trace = self._trace(index, number, solution, kind)
+            found.append(replace(trace, labels=labels, outcome=solution.outcome))
         return found
 
     def _trace(self, index: int, number: int, solution: Solution, kind: str) -> Trace:
@@ -358,12 +371,12 @@ class LabelJob:
     def _labelled(self, index: int, number: int, solution: Solution) -> Iterator[Trace]:
         findings = self._mode.findings(self._walk(index, solution))
         self.kinds[findings.kind] += 1
+        if all(label is None for label in findings.labels) and self.settings.mode != "montecarlo":
+            return  # nothing was learnt about it; it is counted by its kind
         trace = self._trace(index, number, solution, findings.kind)
         meta = dict(trace.meta)
         if findings.root is not None:
             meta |= {"root_value": findings.root.value, "root_count": findings.root.count}
-        if all(label is None for label in findings.labels) and self.settings.mode != "montecarlo":
-            return  # nothing was learnt about it; it is counted by its kind
         yield replace(
             trace,
             labels=findings.labels,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from sparring.labels.answers import pick_checker
 from sparring.labels.job import JOURNAL_FILE, LabelJob, Subject
 from sparring.labels.journal import Journal
-from sparring.labels.provers import load_worded_engines, policies_of, policy_content, settled_policy
+from sparring.labels.provers import load_engines, policies_of, policy_content, settled_policy
 from sparring.labels.settings import LabelSettings, parse_prover
 from sparring.pool import Item, Lost, PoolSettings, content_key
 from sparring.pool.ray_pool import RayPool
@@ -59,7 +59,7 @@ class LabelWorker:
 
     def __init__(self, settings: LabelSettings) -> None:
         self._settings, self._checker = settings, pick_checker(settings)
-        self._engines = load_worded_engines(settings)
+        self._engines = load_engines(settings)
         self.identity = content_key(*map(policy_content, policies_of(settings)))
         self.about = tuple(map(about_engine, self._engines))
 
@@ -135,13 +135,7 @@ class LabelPool:
 def label_pool(
     settings: LabelSettings, pool: PoolSettings, tell: Callable[[str], None]
 ) -> RayPool[Asked, Answer]:
-    """Return the pool of labelling workers, to be entered.
-
-    Args:
-        settings: of the job.
-        pool: the pool's.
-        tell: is told what happens to actors.
-    """
+    """Return the pool of labelling workers, to be entered; `tell` is told what happens to actors."""
     prover = parse_prover(settings.prover).policy
     places = {"policy": settings.policy} | ({} if prover is None else {"prover": prover})
     whole = {name: settled_policy(place) for name, place in places.items()}

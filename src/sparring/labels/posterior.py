@@ -44,9 +44,9 @@ def probability_above(threshold: float, successes: int, count: int) -> float:
 
 
 @lru_cache(maxsize=100_000)
-def interval(successes: int, count: int, level: float = LEVEL) -> tuple[float, float]:
-    """Return the equal-tailed credible interval; it reaches 0 without a success and 1 without a failure."""
-    tail = (1 - level) / 2
+def interval(successes: int, count: int) -> tuple[float, float]:
+    """Return the equal-tailed 95 % credible interval; it reaches 0 without a success and 1 without a failure."""
+    tail = (1 - LEVEL) / 2
     low = 0.0 if successes == 0 else _quantile(tail, successes, count)
     high = 1.0 if successes == count else _quantile(1 - tail, successes, count)
     return low, high

@@ -8,6 +8,7 @@ any other policy.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from sparring.errors import SettingsError
@@ -36,27 +37,17 @@ def load_engines(settings: LabelSettings) -> tuple[Engine, Engine]:
 
     Raises:
         CheckpointError: a model cannot be loaded.
-        SettingsError: a server's settings do not fit.
+        SettingsError: a server's settings do not fit, or a model does not know the words of the world that is asked.
     """
     other = parse_prover(settings.prover).policy
     cover_name = settings.policy if settings.cover_with == "policy" or other is None else other
     finisher_name = other or settings.policy
     finisher = load_engine(finisher_name, settings)
-    return (finisher if cover_name == finisher_name else load_engine(cover_name, settings)), finisher
-
-
-def load_worded_engines(settings: LabelSettings) -> tuple[Engine, Engine]:
-    """Return the same, where they know the words of the world whose problems they get.
-
-    Raises:
-        SettingsError: one does not.
-    """
-    engines = load_engines(settings)
-    if settings.data is None:
-        for engine in engines:
-            if isinstance(engine, LocalEngine):
-                require_words(settings.world, engine.tokenizer, engine.name)
-    return engines
+    cover = finisher if cover_name == finisher_name else load_engine(cover_name, settings)
+    for engine in (cover, finisher):
+        if settings.data is None and isinstance(engine, LocalEngine):
+            require_words(settings.world, engine.tokenizer, engine.name)
+    return cover, finisher
 
 
 def load_engine(policy: str, settings: SolverSettings) -> Engine:
@@ -129,15 +120,16 @@ def settled_policy(policy: str) -> str:
 
 def policy_content(policy: str) -> str:
     """Return a name for what the policy is now that is the same on every machine; a server's is its address."""
-    if is_vllm(policy):
-        return SCHEME + policy_content(vllm_folder(policy))
-    folder = Path(resolve_model(policy)) if not is_server(policy) else Path("/nonexistent")
-    return model_content(folder) if folder.is_dir() else policy
+    return _known_by(policy, model_content)
 
 
 def policy_identity(policy: str) -> str:
     """Return a name for what the policy is now: a folder's files by name, size and time, else the name itself."""
+    return _known_by(policy, folder_identity)
+
+
+def _known_by(policy: str, of_folder: Callable[[Path], str]) -> str:
     if is_vllm(policy):  # other rounding than in transformers: another policy, as far as a journal goes
-        return SCHEME + policy_identity(vllm_folder(policy))
-    folder = Path(resolve_model(policy)) if not is_server(policy) else Path("/nonexistent")
-    return folder_identity(folder) if folder.is_dir() else policy
+        return SCHEME + _known_by(vllm_folder(policy), of_folder)
+    folder = None if is_server(policy) else Path(resolve_model(policy))
+    return policy if folder is None or not folder.is_dir() else of_folder(folder)

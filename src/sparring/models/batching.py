@@ -18,7 +18,7 @@ def shortest_share() -> float:
     """Return `SHORTEST`, and 0 where several processes train: for passes of which nobody counts how many there are.
 
     Where processes share a backbone (`sharding.py`) each must make as many passes as the others. The trainers' own loops
-    count theirs and make up for it (`processes.short_of`, `Roles.idle`); the parts into which `branches.hidden_states` cuts
+    count theirs and make up for it (`processes.in_step`); the parts into which `branches.hidden_states` cuts
     one pass are not counted there.
     """
     return 0.0 if torch.distributed.is_available() and torch.distributed.is_initialized() else SHORTEST

@@ -27,17 +27,15 @@ from sparring.errors import CheckpointError, SettingsError, did_you_mean
 from sparring.files import atomic_directory, dumps
 from sparring.locks import writes
 from sparring.models.checkpoint import write_pooler_config
+from sparring.models.folder_files import INDEX, check_files, weight_files
 from sparring.models.loading import (
     HEAD_FILE,
-    INDEX,
-    check_files,
     context,
     head_layers,
     load_config,
     load_tokenizer,
     quiet,
     refuse_other_weights,
-    weight_files,
 )
 from sparring.models.prompts import layout_for, render_chat
 from sparring.models.scorer import check_scorer

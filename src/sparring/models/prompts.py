@@ -86,14 +86,7 @@ def layout_for(
     system: str | None = None,
     template: Template | None = None,
 ) -> Layout:
-    """Return the layout of a PRM (or a solver) for this tokenizer.
-
-    Args:
-        tokenizer: the model's.
-        style: `plain` or `chat`.
-        separator: what ends a step.
-        system: a chat's system message.
-        template: what a chat template is told beside the turns.
+    """Return the layout of a PRM or a solver for this tokenizer; `system` is a chat's system message.
 
     Raises:
         CheckpointError: the style is `chat`, and the tokenizer has no chat template or one that cannot be used.

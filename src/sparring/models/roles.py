@@ -40,12 +40,7 @@ from sparring.models.batching import pad_right
 from sparring.models.branches import BranchedBatch, BranchedRow, collate, hidden_states
 from sparring.models.checkpoint import CORRECT, LABELS, token_classifier, write_folder, write_model
 from sparring.models.fused_lora import forget, fuse
-from sparring.models.loading import (
-    checkpoint_activations,
-    load_label_token_model,
-    load_new_token_classifier,
-    quiet,
-)
+from sparring.models.loading import checkpoint_activations, quiet
 from sparring.models.prefix_cache import cacheable
 from sparring.models.scorer import correct_log_odds
 from sparring.models.sharding import full, is_sharded, whole
@@ -62,6 +57,7 @@ Row = tuple[tuple[int, ...], tuple[int, ...]]
 """Ids of a prompt and of the answer that was sampled after it."""
 
 _HEADS = ("score", "classifier", "lm_head", "embed_out")
+_LINEAR = (nn.Linear, Conv1D)
 
 
 class Roles:
@@ -195,10 +191,7 @@ class Roles:
     def idle(self, passes: int, role: str = "", *, forward: int = 1) -> None:
         """Compute nothing, in step with processes that have more rows, so many times; with gradients where they are on.
 
-        Args:
-            passes: of the others.
-            role: who acts in them.
-            forward: forward passes in each of them, those of references counted.
+        `forward` passes are made each time, those of references counted; `role` acts in them.
         """
         ids = torch.zeros((1, 1), dtype=torch.long, device=self.device)
         for _ in range(passes):
@@ -332,55 +325,26 @@ class StepModel(Roles):
     """A step scorer in supervised training: a new token-classification head, or two tokens of the language model.
 
     Args:
-        backbone: model folder or hub name.
-        label_tokens: ids of the tokens that say correct and wrong; None for a token-classification head.
-        adapter: `lora` or `full`.
-        device: where to compute.
-        dtype: type of frozen weights.
+        model: from `load_new_token_classifier` or `load_label_token_model`; taken over.
         pad_id: any valid token id.
-        attention: transformers' name of the implementation; None for its own choice.
-        place: brings the loaded backbone from the device to where it is trained.
+        label_tokens: ids of the tokens that say correct and wrong; None for a token-classification head.
         buffer: whether the head has a third class while it is trained, for what is neither correct nor wrong.
         options: as `Roles` takes them.
-
-    Raises:
-        CheckpointError: the backbone cannot be loaded.
     """
 
     def __init__(
         self,
-        backbone: str,
+        model: Any,
         *,
-        label_tokens: tuple[int, int] | None,
-        adapter: Literal["lora", "full"],
-        device: torch.device,
-        dtype: torch.dtype,
         pad_id: int,
-        attention: str | None = None,
-        place: Callable[[Any], Any] = lambda model: model,
+        label_tokens: tuple[int, int] | None = None,
         buffer: bool = False,
         **options: Any,
     ) -> None:
-        self.buffer = buffer
-        self.pad_id, self.label_tokens = pad_id, label_tokens
-        kept = dtype if adapter == "lora" else torch.float32
-        self.model = place(
-            load_new_token_classifier(
-                backbone,
-                (*LABELS, "buffer") if buffer else LABELS,
-                device=device,
-                dtype=kept,
-                attention=attention,
-            )
-            if label_tokens is None
-            else load_label_token_model(
-                backbone, label_tokens, device=device, dtype=kept, attention=attention
-            )
-        )
-        _remove_dropout(self.model)
-        new_heads = _HEADS if label_tokens is None else ()
-        options |= {"heads": _HEADS, "new_heads": new_heads}
-        super().__init__(self.model, ["model"], references="none", adapter=adapter, **options)
+        self.model, self.pad_id, self.label_tokens, self.buffer = model, pad_id, label_tokens, buffer
+        _remove_dropout(model)
+        options |= {"heads": _HEADS, "new_heads": _HEADS if label_tokens is None else ()}
+        super().__init__(model, ["model"], references="none", **options)
 
     def log_odds(self, rows: Sequence[Sequence[int]], columns: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return the log-odds of "correct" at the columns of every row, row by row: shape (places,).
@@ -613,30 +577,26 @@ def lora_config(model: Any, rank: int, targets: str | list[str], exclude: Sequen
     modules = {
         name: module
         for name, module in model.named_modules()
-        if name and not any(_ends(name, part) for part in exclude)
+        if name and not any(_ends(part, name) for part in exclude)
     }
-    linear = sorted(
-        {
-            name.rpartition(".")[2]
-            for name, module in modules.items()
-            if isinstance(module, (nn.Linear, Conv1D))
-        }
-    )
+    layers = {name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, _LINEAR)}
+    known = f"(linear layers here: {', '.join(sorted(layers))})"
+    as_a_whole = isinstance(targets, str)
+    matches: Callable[[str, str], Any] = re.fullmatch if as_a_whole else _ends
     for target in [targets] if isinstance(targets, str) else targets or [""]:
-        found = _matches(modules, target, whole=isinstance(targets, str))
+        try:
+            found = [name for name in modules if matches(target, name)]
+        except re.error as error:
+            raise SettingsError(f"lora_targets: {target!r} is not a regular expression: {error}") from None
         if not found:
-            form = (
-                " as a whole; a list such as [q_proj] takes last parts of names" if targets == target else ""
-            )
-            raise SettingsError(
-                f"lora_targets: {target!r} matches no layer{form} (linear layers here: {', '.join(linear)})"
-            )
+            form = " as a whole; a list such as [q_proj] takes last parts of names" if as_a_whole else ""
+            raise SettingsError(f"lora_targets: {target!r} matches no layer{form} {known}")
         for name in found:
             module = modules[name]
-            if not isinstance(module, (nn.Linear, Conv1D)):
+            if not isinstance(module, _LINEAR):
                 raise SettingsError(
                     f"lora_targets: {target!r} matches '{name}', of class {type(module).__name__}; adapters go on linear "
-                    f"layers ({', '.join(linear)})"
+                    f"layers {known}"
                 )
             if module.weight is model.get_input_embeddings().weight:
                 raise SettingsError(
@@ -645,14 +605,5 @@ def lora_config(model: Any, rank: int, targets: str | list[str], exclude: Sequen
     return config
 
 
-def _matches(names: Sequence[str] | dict[str, Any], target: str, *, whole: bool) -> list[str]:
-    if not whole:
-        return [name for name in names if _ends(name, target)]
-    try:
-        return [name for name in names if re.fullmatch(target, name)]
-    except re.error as error:
-        raise SettingsError(f"lora_targets: {target!r} is not a regular expression: {error}") from None
-
-
-def _ends(name: str, part: str) -> bool:
+def _ends(part: str, name: str) -> bool:
     return name == part or name.endswith(f".{part}")

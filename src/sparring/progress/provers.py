@@ -52,7 +52,7 @@ class ProverRow:
         distinguishability: E_ρ Var_{a ~ π} A^μ.
         alignment: E_ρ E_{a ~ π} [A^μ A^π].
         theorem: their sum, the right side of Theorem 3.1.
-        first_order: E_ρ [Var_π A^π] + α · alignment, what a small step gains.
+        first_order: E_ρ [Var_π A^π] + alignment, what a small step gains with α = 1.
         chance: share of bootstrap resamples in which this prover's first-order gain was the largest.
         unbiased: whether there were rollouts enough to remove the labels' noise.
     """
@@ -120,7 +120,6 @@ def compare_provers(
     traces: Sequence[LoggedTrace],
     best_of: Sequence[int] = (2, 4, 8, 16, 32),
     *,
-    alpha: float = 1.0,
     evidence: Evidence = "steps",
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -130,7 +129,6 @@ def compare_provers(
     Args:
         traces: solutions sampled from the base policy, labelled.
         best_of: the K of best-of-K provers (closed form).
-        alpha: weight of progress, for the first-order gain.
         evidence: `siblings` or `steps`, see the module.
         resamples: bootstrap draws, over problems.
         seed: of the draws.
@@ -153,9 +151,7 @@ def compare_provers(
     if not cases.problems:
         raise SparringError(f"no {evidence} with values to compare provers on: {advice}")
     unbiased, moments = _prover_moments(logged, best_of, np.concatenate(cases.prefixes))
-    rows = _rows(
-        unbiased, *_bootstrapped(contributions(moments, cases), cases, alpha, resamples, seed), cases
-    )
+    rows = _rows(unbiased, *_bootstrapped(contributions(moments, cases), cases, resamples, seed), cases)
     best = {measure: max(rows, key=lambda row: getattr(row, measure).value).name for measure in MEASURES}
     problems = len(set(cases.problems))
     return ProverComparison(
@@ -302,7 +298,7 @@ _KINDS = {
 
 
 def _bootstrapped(
-    contributions: Floats, cases: _Cases, alpha: float, resamples: int, seed: int
+    contributions: Floats, cases: _Cases, resamples: int, seed: int
 ) -> tuple[Floats, Floats, Floats]:
     """Return the four measures, (provers, 4), their draws, (resamples, provers, 4), and without each problem in turn."""
     size, provers, _ = contributions.shape
@@ -315,7 +311,7 @@ def _bootstrapped(
         ):  # without the only problem that has a weight: undefined, and so NaN
             square, mixed, progress = np.moveaxis(sums[..., 1:] / sums[..., :1], 2, 0)
         spread = square - progress**2
-        return np.stack([spread, mixed, spread + mixed, spread[:, :1] + alpha * mixed], axis=2)
+        return np.stack([spread, mixed, spread + mixed, spread[:, :1] + mixed], axis=2)
 
     resampler = Resampler(size, clusters=cases.problems, seed=seed)
     draws = [measured(resampler.weights(rows)) for rows in blocks(resamples, size)]

@@ -30,7 +30,7 @@ from sparring.training.policy_gradient import (
     normalised_advantages,
     update_size,
 )
-from sparring.training.processes import from_main, share, short_of, spread, summed
+from sparring.training.processes import from_main, in_step, share, spread, summed
 
 UNFINISHED = "did not end within the token limit"
 
@@ -68,13 +68,9 @@ class Adversary:
         randomness: torch.Generator | Sequence[int],
         role: Literal["adversary", "adversary_reference"] = "adversary",
     ) -> Rewrites:
-        """Sample a group of rewrites per state, from the adversary as it is or as it was, and have them judged.
+        """Sample a group of rewrites per state, from the adversary as it is or as it was (`role`), judged by the task.
 
-        Args:
-            task: judges them.
-            states: whose steps are rewritten.
-            randomness: a seed per state, or one generator for all of them, which one process then samples alone.
-            role: who writes.
+        `randomness` is a seed per state, or one generator for all of them, which one process then samples alone.
         """
         options: dict[str, Any] = {
             "samples": self.settings.samples_per_state,
@@ -127,16 +123,13 @@ class Adversary:
         ]
         count = sum(len(branch) for row in rows for branch in row.branches)
         own = [rows[index] for index in share([len(row) for row in rows])]
-        starts = range(0, len(own), states_per_pass)
-        idle = short_of(len(starts), self.players.sharded)
         total = 0.0
-        for start in starts:
+        for start in in_step(range(0, len(own), states_per_pass), self.players, "adversary"):
             chunk = own[start : start + states_per_pass]
             logits, targets = self._branch_logits(chunk, "adversary")
             loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / max(1, count)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
-        self.players.idle(idle, "adversary")
         return summed({"loss": total})["loss"], sum(len(row) for row in rows)
 
     def reinforce(
@@ -168,11 +161,10 @@ class Adversary:
         weighed = max(1.0, float(self._per_token(rows, weights).sum()))
         own = share([len(row) for row in rows])
         rows, advantages, weights = [rows[index] for index in own], advantages[own], weights[own]
-        starts = range(0, len(rows), settings.states_per_pass)
-        idle = short_of(len(starts), self.players.sharded)
+        starts = list(enumerate(range(0, len(rows), settings.states_per_pass)))
         for epoch in range(settings.adversary_epochs):
             sums = dict.fromkeys(("approx_kl", "clipfrac", "adversary_kl", "adversary_entropy"), 0.0)
-            for number, start in enumerate(starts):
+            for number, start in in_step(starts, self.players, "adversary", forward=2):
                 chunk = slice(start, start + settings.states_per_pass)
                 logits, taken = self._branch_logits(rows[chunk], "adversary")
                 log_probs = torch.log_softmax(logits, dim=-1).gather(1, taken[:, None])[:, 0]
@@ -195,7 +187,6 @@ class Adversary:
                 sums["clipfrac"] += part * clipfrac
                 sums["adversary_kl"] += float(kl.detach())
                 sums["adversary_entropy"] += float(entropy.detach())
-            self.players.idle(idle, "adversary", forward=2)
             # KL and entropy describe the policy that sampled; the PPO diagnostics describe how far the last epoch went.
             statistics = summed(sums) | {
                 k: statistics[k] for k in ("adversary_kl", "adversary_entropy") if k in statistics

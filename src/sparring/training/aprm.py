@@ -40,14 +40,14 @@ from sparring.models.loading import context, load_policy, positions
 from sparring.models.prompts import layout_for, prompt_digest
 from sparring.models.roles import PLAYERS, Player, Players
 from sparring.models.sidecar import sidecar_for
-from sparring.runs import Metric, write_metrics
-from sparring.settings import dump_settings
+from sparring.runs import Metric
 from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import read_traces
 from sparring.traces.spans import Layout
 from sparring.training.adversary import Adversary
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.game import (
+    GameSettings,
     Replayed,
     ReplayPool,
     Rewrites,
@@ -56,34 +56,23 @@ from sparring.training.game import (
     TextTask,
     load_task,
     rule_rewrites,
-    together,
 )
+from sparring.training.part import Part, adam
 from sparring.training.prm_objective import PrmRow, fresh_row, prm_utility, replay_row
-from sparring.training.processes import in_processes, is_main, spread, sum_gradients
+from sparring.training.processes import in_processes, is_main, spread
 from sparring.training.run import (
-    Divergence,
-    Part,
     Progress,
-    Tensors,
     TrainingRun,
-    adam,
-    attention_of,
-    autocast,
-    damaged,
-    load_state,
     peak_memory,
-    placement,
     prepare,
     random_for,
-    records_of,
-    save_state,
-    set_tensors,
+    role_options,
     show_left_out,
     step_bar,
     torch_generator_for,
-    verified,
 )
 from sparring.training.solver_steps import SolverTask
+from sparring.training.states import Tensors, damaged, load_state, save_state, set_tensors, verified
 from sparring.worlds.subject import TEXT
 from sparring.worlds.world import make_world, require_words
 
@@ -114,9 +103,7 @@ class Run(TrainingRun):
     layout: Layout
     adversary: Adversary
     pool: ReplayPool
-    optimizers: dict[Player, torch.optim.Optimizer] = field(default_factory=dict)
     optimism: dict[Player, OptimisticGradient] = field(default_factory=dict)
-    divergence: dict[Player, Divergence] = field(default_factory=dict)
     labelled: int = 0
     undecided: int = 0
     tokens: int = 0
@@ -125,11 +112,6 @@ class Run(TrainingRun):
     def device(self) -> torch.device:
         """Where the players live."""
         return self.players.device
-
-    @property
-    def parts(self) -> list[Part]:
-        """Both players."""
-        return [Part(player, self.players.parameters(player), self.optimizers[player]) for player in PLAYERS]
 
     @property
     def identity(self) -> dict[str, str]:
@@ -170,7 +152,7 @@ class Run(TrainingRun):
     def snapshots(self) -> list[int]:
         """Return the updates after which this run has kept its players so far; 0 is the start of the game."""
         every, warm = self.settings.snapshot_every, self.settings.warm_steps
-        if not every or not self.logs or self.step < warm:
+        if not every or self.step < warm:
             return []
         return [*([0] if warm else []), *range(every, self.step - warm + 1, every)]
 
@@ -179,13 +161,9 @@ class Run(TrainingRun):
 def train_aprm(
     settings: AprmSettings, out: Path, *, resume: bool = False, progress: Progress | None = None
 ) -> Path:
-    """Train a PRM and return its folder.
+    """Train a PRM in the run directory `out` and return its folder; `progress` is told of every step.
 
-    Args:
-        settings: all settings.
-        out: the run directory.
-        resume: go on from `out/checkpoint`; without a checkpoint there, start anew.
-        progress: told of every step.
+    With `resume` the run goes on from `out/checkpoint`; without a checkpoint there it starts anew.
 
     Raises:
         SettingsError: `out` already holds a run and `resume` is off, or the settings differ from those of the run.
@@ -193,7 +171,7 @@ def train_aprm(
         DivergedError: a player's numbers have left all bounds.
     """
     run = setup(settings, out)
-    (log,) = run.begin(["log"], resume=resume)
+    run.begin("log", resume=resume)
     while run.step < settings.total_steps:
         started, tokens = time.perf_counter(), run.tokens
         record = play_step(run)
@@ -201,8 +179,7 @@ def train_aprm(
         run.step += 1
         speed = {"seconds": seconds, "tokens_per_second": (run.tokens - tokens) / seconds}
         record = {"step": run.step, **record, **speed}
-        log.append(record)
-        run.track(record)
+        run.log("log", record)
         if run.step == settings.warm_steps:
             run.players.freeze_references()
             reset_optimizers(run)
@@ -212,30 +189,24 @@ def train_aprm(
             run.save()
         if progress is not None:
             progress(run.step, record)
-    records = records_of(log)
+    records = run.records("log")
     run.end()
     return finish(run, records)
 
 
 def setup(settings: AprmSettings, out: Path) -> Run:
     """Load data and models and make optimisers."""
-    device, dtype, accelerator = prepare(settings, out)
+    machine, accelerator = prepare(settings, out)
     task: Task = load_task(settings)
     if settings.solver_steps is not None:
         task = SolverTask(task, read_traces(settings.solver_steps), settings.solver_share)
-    attention = attention_of(settings, device, dtype)
-    place = placement(settings, device)
-    model, tokenizer = load_policy(settings.backbone, device=place.loading, dtype=dtype, attention=attention)
+    model, tokenizer = load_policy(
+        settings.backbone, device=machine.loading, dtype=machine.dtype, attention=machine.attention
+    )
     if settings.task != TEXT:
         require_words(make_world(settings.task), tokenizer, settings.backbone)
-    players = Players(
-        place.place(model),
-        adapter=settings.adapter,
-        lora_rank=settings.lora_rank,
-        lora_targets=settings.lora_targets,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        autocast=autocast(device, dtype),
-    )
+    players = Players(machine.place(model), autocast=machine.autocast, **role_options(settings))
+    rates = {"prm": settings.prm_learning_rate, "adversary": settings.adversary_learning_rate}
     run = Run(
         settings=settings,
         out=out,
@@ -244,19 +215,28 @@ def setup(settings: AprmSettings, out: Path) -> Run:
         players=players,
         tokenizer=tokenizer,
         layout=layout_for(tokenizer, settings.style, template=settings.template),
-        adversary=Adversary(players, tokenizer, settings, device),
+        parts={player: part_of(player, players, settings, rates[player]) for player in PLAYERS},
+        adversary=Adversary(players, tokenizer, settings, machine.device),
         pool=ReplayPool(settings.pool_states, by_misses=settings.replay == "missed"),
     )
     if isinstance(task, TextTask | SolverTask):
         longest = min(settings.max_length, positions(players.config) or settings.max_length)
         reason = f"state longer than {longest} tokens (max_length, or what the backbone takes)"
         task.keep([fits(run, state, longest) for state in task.states], reason)
-    run.divergence = {
-        player: Divergence(player, run.players.parameters(player).values(), f"{player}_learning_rate")
-        for player in PLAYERS
-    }
     reset_optimizers(run)
     return run
+
+
+def part_of(player: Player, players: Players, settings: GameSettings, rate: float) -> Part:
+    """Return what is trained of a player, at this step size."""
+    named = players.parameters(player)
+    return Part(
+        player,
+        named,
+        lambda: adam(settings, list(named.values()), lr=rate, betas=(0.9, 0.99)),
+        most=settings.max_gradient_norm,
+        setting=f"{player}_learning_rate",
+    )
 
 
 def fits(run: Run, state: State, longest: int) -> bool:
@@ -311,26 +291,29 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
         own -= min(own - 1, round(settings.frozen_share * own))  # G plays in every round
         chance = randomness(run, "adversary", len(states))
         first, rest = (chance[:own], chance[own:]) if isinstance(chance, list) else (chance, chance)
-        parts = [run.adversary.rewrite(run.task, states[:own], first)]
+        rewrites = run.adversary.rewrite(run.task, states[:own], first)
         if own < len(states):
-            parts.append(run.adversary.rewrite(run.task, states[own:], rest, "adversary_reference"))
-        rewrites = together(parts)
+            rewrites += run.adversary.rewrite(run.task, states[own:], rest, "adversary_reference")
     replayed = run.pool.draw(random_for(settings.seed, run.step, "replay"), settings.replayed_states)
 
     warming = run.step < settings.prm_warm_steps
     record, scores = update_prm(run, rewrites, replayed, warming=warming)
-    made = Rewrites(
-        rewrites.states[:own], rewrites.groups[:own]
-    )  # what is counted: without the frozen adversary's
-    record |= made.outcome_shares(scores[:own])
+    # What is counted, and what G learns from: without the rewrites of G as it was.
+    rewrites_of_now, scores_of_now = Rewrites(rewrites.states[:own], rewrites.groups[:own]), scores[:own]
+    record |= rewrites_of_now.outcome_shares(scores_of_now)
     if settings.log_kinds:
-        record |= made.kind_counts(scores[:own])
+        record |= rewrites_of_now.kind_counts(scores_of_now)
     if learning:
-        record |= reinforce(run, made, scores[:own], "labels") | extra
-    run.pool.add(rewrites, random_for(settings.seed, run.step, "pool"), scores)
+        record |= reinforce(run, rewrites_of_now, scores_of_now, "labels") | extra
+    keep(run, rewrites, scores, "pool")
+    return record
+
+
+def keep(run: Run, rewrites: Rewrites, scores: Sequence[Sequence[float]], purpose: str) -> None:
+    """Put a round's rewrites into the pool, and count what the oracle said of them."""
+    run.pool.add(rewrites, random_for(run.settings.seed, run.step, purpose), scores)
     run.labelled += rewrites.decided_count()
     run.undecided += rewrites.undecided_count()
-    return record
 
 
 def randomness(run: Run, purpose: str, states: int) -> torch.Generator | list[int]:
@@ -352,25 +335,25 @@ def respond(run: Run) -> dict[str, Any]:
     for rounds in range(1, settings.adversary_rounds):
         purpose = f"response{rounds}"
         states = run.task.draw(random_for(settings.seed, run.step, purpose), settings.states_per_update)
-        made = run.adversary.rewrite(run.task, states, randomness(run, purpose, len(states)))
-        scores = score_rewrites(run, made)
-        fool_rate = made.outcome_shares(scores)["fool_rate"] or 0.0
+        rewrites = run.adversary.rewrite(run.task, states, randomness(run, purpose, len(states)))
+        scores = score_rewrites(run, rewrites)
+        fool_rate = rewrites.outcome_shares(scores)["fool_rate"] or 0.0
         first = fool_rate if first is None else first
-        reinforce(run, made, scores, f"labels{rounds}")
-        run.pool.add(made, random_for(settings.seed, run.step, f"pool{rounds}"), scores)
-        run.labelled += made.decided_count()
-        run.undecided += made.undecided_count()
+        reinforce(run, rewrites, scores, f"labels{rounds}")
+        keep(run, rewrites, scores, f"pool{rounds}")
         if fool_rate >= settings.adversary_target:
             break
     return {} if first is None else {"adversary_rounds": rounds + 1, "first_fool_rate": first}
 
 
-def reinforce(run: Run, made: Rewrites, scores: Sequence[Sequence[float]], purpose: str) -> dict[str, float]:
+def reinforce(
+    run: Run, rewrites: Rewrites, scores: Sequence[Sequence[float]], purpose: str
+) -> dict[str, float]:
     """Pay G for its rewrites, update it and return its statistics."""
     settings = run.settings
     labels = torch_generator_for(settings.seed, run.step, purpose, torch.device("cpu"))
-    rewards = made.rewards(scores, settings, labels, sampled=settings.prm_objective == "sampled")
-    stats = run.adversary.reinforce(made, rewards, lambda: optimizer_step(run, "adversary"))
+    rewards = rewrites.rewards(scores, settings, labels, sampled=settings.prm_objective == "sampled")
+    stats = run.adversary.reinforce(rewrites, rewards, lambda: optimizer_step(run, "adversary"))
     run.tokens += int(stats.pop("tokens"))
     return stats
 
@@ -387,10 +370,12 @@ def update_prm(
     scores: list[list[float]] = []
     for epoch in range(1 if warming else settings.prm_epochs):
         generator = torch_generator_for(settings.seed, run.step, f"prm{epoch}", torch.device("cpu"))
-        found = prm_utility(run.players, rows, settings, tokenizer.pad_token_id, generator, warming=warming)
+        found, row_scores = prm_utility(
+            run.players, rows, settings, tokenizer.pad_token_id, generator, warming=warming
+        )
         if epoch == 0:
-            statistics, scores = found[0], found[1][: len(rewrites.states)]
-            run.pool.scored(found[1][len(rewrites.states) :])
+            statistics, scores = found, row_scores[: len(rewrites.states)]
+            run.pool.scored(row_scores[len(rewrites.states) :])
         statistics["prm_gradient_norm"] = optimizer_step(run, "prm")
         run.tokens += sum(len(row.row) for row in rows)
     return statistics, scores
@@ -464,29 +449,21 @@ class OptimisticGradient:
 
 def reset_optimizers(run: Run) -> None:
     """Give both players fresh optimisers: moments of the warm start would distort the game's first steps."""
-    settings = run.settings
-    rates = {"prm": settings.prm_learning_rate, "adversary": settings.adversary_learning_rate}
     for player in PLAYERS:
-        named = run.players.parameters(player)
-        run.optimizers[player] = adam(settings, list(named.values()), lr=rates[player], betas=(0.9, 0.99))
-        run.optimism[player] = OptimisticGradient(named, settings.optimism)
+        run.parts[player].renew()
+        run.optimism[player] = OptimisticGradient(run.players.parameters(player), run.settings.optimism)
 
 
 def optimizer_step(run: Run, player: Player) -> float:
-    """Clip, extrapolate, step, clear; return the gradient's norm before clipping."""
+    """Take a player's step, an optimistic one in the game; return the gradient's norm before clipping."""
     settings = run.settings
-    named = run.players.parameters(player)
-    sum_gradients(named.values())
-    rate = settings.prm_learning_rate if player == "prm" else settings.adversary_learning_rate
-    for group in run.optimizers[player].param_groups:
-        group["lr"] = rate * settings.learning_rate_factor(run.step, player)
-    norm = float(torch.nn.utils.clip_grad_norm_(list(named.values()), settings.max_gradient_norm))
-    if run.step >= settings.warm_steps and settings.adversary == "trained":
-        # Only in a game: against a fixed opponent it would just double the noise.
-        run.optimism[player].extrapolate()
-    run.divergence[player].step(run.optimizers[player], run.step + 1, norm)
-    run.optimizers[player].zero_grad(set_to_none=True)
-    return norm
+    # Against a fixed opponent the extrapolation would just double the noise.
+    game = run.step >= settings.warm_steps and settings.adversary == "trained"
+    return run.parts[player].step(
+        run.step + 1,
+        settings.learning_rate_factor(run.step, player),
+        before=run.optimism[player].extrapolate if game else None,
+    )
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------
@@ -576,15 +553,7 @@ def finish(run: Run, records: Sequence[Mapping[str, Any]]) -> Path:
         tail = [record[name] for record in game[-20:] if record.get(name) is not None]
         if tail:
             metrics[f"training.last_20.{name}"] = Metric(sum(tail) / len(tail), n=len(tail))
-    if not is_main():
-        return folder
-    write_metrics(
-        run.out,
-        metrics,
-        settings=dump_settings(settings),
-        seed=settings.seed,
-        extra={"left_out": dict(run.task.left_out)},
-    )
+    run.write_metrics(metrics, left_out=dict(run.task.left_out))
     return folder
 
 

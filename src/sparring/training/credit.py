@@ -44,11 +44,7 @@ Spans = Sequence[tuple[int, int]]
 
 
 def outcome_advantages(outcomes: ArrayLike) -> Floats:
-    """Return each outcome minus the mean of the others' (RLOO); 0 for an answer that is alone.
-
-    Args:
-        outcomes: of a group's answers, (answers,).
-    """
+    """Return each outcome of a group, (answers,), minus the mean of the others' (RLOO); 0 for an answer that is alone."""
     rewards = torch.as_tensor(np.asarray(outcomes, dtype=np.float64))[None]
     found: Floats = group_advantages(rewards, torch.ones_like(rewards))[0].numpy()
     return found

@@ -25,12 +25,9 @@ Targets = Callable[[Trace], "tuple[Label, ...] | None"]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A trace as token ids, with one target in [0, 1] or None per step.
+    """A trace as token ids, with one target in [0, 1] or None per scoring position.
 
-    Attributes:
-        group: the question; examples of one group stay on one side of the split.
-        encoded: ids and scoring positions.
-        targets: one per scoring position.
+    Examples of one `group`, the question, stay on one side of the split.
     """
 
     group: str

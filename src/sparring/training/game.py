@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -210,7 +210,7 @@ class TextTask:
     """Problems with correct natural-language solutions, judged by a panel of oracles.
 
     Only steps that hold something the oracle can check are states: elsewhere every verdict would be undecided and the
-    work lost. They are counted in `left_out`.
+    work lost. The others are counted in `left_out`.
     """
 
     def __init__(
@@ -224,33 +224,21 @@ class TextTask:
             self.left_out["problem without a solution"] += len(problems) - len(solved)
         places = [State(problem, index) for problem in solved for index in range(len(problem.solution or ()))]
         verdicts = spread([(state.problem, state.prefix, state.step) for state in places], oracle.judge_many)
-        self._states = [
-            state for state, verdict in zip(places, verdicts, strict=True) if verdict.truth == "correct"
-        ]
-        if unchecked := len(places) - len(self._states):
-            self.left_out["step without a calculation that the oracle can check"] += unchecked
-        if not self._states:
+        checked = [verdict.truth == "correct" for verdict in verdicts]
+        unchecked = "step without a calculation that the oracle can check"
+        self.states = those_that_fit(places, checked, unchecked, self.left_out)
+        if not self.states:
             raise DataError("no solution has a step that the oracle can check", field="data")
-
-    def __len__(self) -> int:
-        return len(self._states)
 
     def keep(self, fits: Sequence[bool], reason: str) -> None:
         """Drop the states for which `fits` is false, and count them under the reason."""
-        if not all(fits):
-            self.left_out[reason] += sum(not fit for fit in fits)
-        self._states = [state for state, fit in zip(self._states, fits, strict=True) if fit]
-        if not self._states:
+        self.states = those_that_fit(self.states, fits, reason, self.left_out)
+        if not self.states:
             raise DataError(f"no state is left: {reason}", field="data")
-
-    @property
-    def states(self) -> Sequence[State]:
-        """All states."""
-        return self._states
 
     def draw(self, rng: random.Random, count: int) -> list[State]:
         """Return random states, with repetition."""
-        return [rng.choice(self._states) for _ in range(count)]
+        return [rng.choice(self.states) for _ in range(count)]
 
     def judge_many(self, rewrites: Sequence[tuple[State, str]]) -> list[Verdict]:
         """Return the panel's verdict on each rewrite, given the correct step that it replaces."""
@@ -265,6 +253,16 @@ class TextTask:
     def perturb(self, state: State, rng: random.Random) -> tuple[str, str] | None:
         """Return a wrong step of a random one of the kinds."""
         return perturb(state.problem, state.prefix, state.step, rng, self._kinds)
+
+
+def those_that_fit(
+    states: Sequence[State], fits: Sequence[bool], reason: str, left_out: Counter[str]
+) -> list[State]:
+    """Return the states for which `fits` is true; the others are counted under the reason."""
+    kept = [state for state, fit in zip(states, fits, strict=True) if fit]
+    if len(kept) < len(states):
+        left_out[reason] += len(states) - len(kept)
+    return kept
 
 
 def known_kinds(kinds: Sequence[str] | None, known: Collection[str]) -> tuple[str, ...] | None:
@@ -339,6 +337,10 @@ class Rewrites:
     states: list[State]
     groups: list[list[Rewrite]]
 
+    def __add__(self, other: Rewrites) -> Rewrites:
+        """Return both sources' rewrites as one round's."""
+        return Rewrites(self.states + other.states, self.groups + other.groups)
+
     @property
     def texts(self) -> list[list[str]]:
         """Texts of the well-formed rewrites, per state."""
@@ -356,53 +358,54 @@ class Rewrites:
         """Number of rewrites that the oracle could not decide."""
         return sum(item.undecided for group in self.groups for item in group)
 
+    def scored(self, scores: Sequence[Sequence[float]]) -> Iterator[tuple[Rewrite, float]]:
+        """Yield every well-formed rewrite with its score; `scores` are those of the well-formed ones, per state."""
+        for group, row in zip(self.groups, scores, strict=True):
+            yield from zip((item for item in group if item.malformed is None), row, strict=True)
+
     def outcome_shares(
         self, scores: Sequence[Sequence[float]], threshold: float = 0.5
     ) -> dict[str, float | None]:
         """Return the shares of the adversary's outcomes; a step counts as accepted from the threshold on.
 
-        `scores` are those of the well-formed rewrites, per state. Malformed and undecided are shares of all rewrites;
-        fool_rate, caught and failed are shares of the well-formed, decided ones and add up to 1; miss_rate is the share
-        of wrong steps that were accepted.
+        Malformed and undecided are shares of all rewrites; fool_rate, caught and failed are shares of the well-formed,
+        decided ones and add up to 1; miss_rate is the share of wrong steps that were accepted.
         """
-        counts: Counter[str] = Counter()
-        for group, row in zip(self.groups, scores, strict=True):
-            counts["malformed"] += sum(item.malformed is not None for item in group)
-            for item, score in zip((item for item in group if item.malformed is None), row, strict=True):
-                if item.truth is None:
-                    counts["undecided"] += 1
-                elif item.truth:
-                    counts["failed"] += 1
-                else:
-                    counts["fooled" if score >= threshold else "caught"] += 1
-        decided = counts["fooled"] + counts["caught"] + counts["failed"]
+        counts = Counter(malformed=sum(item.malformed is not None for group in self.groups for item in group))
+        for item, score in self.scored(scores):
+            if item.truth is None:
+                counts["undecided"] += 1
+            elif item.truth:
+                counts["failed"] += 1
+            else:
+                counts["fooled" if score >= threshold else "caught"] += 1
         wrong = counts["fooled"] + counts["caught"]
-        everything = counts.total()
+
+        def share(outcome: str, of: int) -> float | None:
+            return counts[outcome] / of if of else None
+
         return {
-            "fool_rate": counts["fooled"] / decided if decided else None,
-            "caught": counts["caught"] / decided if decided else None,
-            "failed": counts["failed"] / decided if decided else None,
-            "miss_rate": counts["fooled"] / wrong if wrong else None,
-            "undecided": counts["undecided"] / everything if everything else None,
-            "malformed": counts["malformed"] / everything if everything else None,
-            "rewrites": float(everything),
+            "fool_rate": share("fooled", wrong + counts["failed"]),
+            "caught": share("caught", wrong + counts["failed"]),
+            "failed": share("failed", wrong + counts["failed"]),
+            "miss_rate": share("fooled", wrong),
+            "undecided": share("undecided", counts.total()),
+            "malformed": share("malformed", counts.total()),
+            "rewrites": float(counts.total()),
         }
 
-    def kind_counts(
-        self, scores: Sequence[Sequence[float]], threshold: float = 0.5
-    ) -> dict[str, dict[str, int]]:
-        """Return how many wrong rewrites of each kind there are, and how many of them were accepted.
+    def kind_counts(self, scores: Sequence[Sequence[float]]) -> dict[str, dict[str, int]]:
+        """Return how many wrong rewrites of each kind there are, and how many of them were accepted (from 0.5 on).
 
         A kind is what the verdict's reason says after its source (``chain:wrong_value``).
         """
         wrong: Counter[str] = Counter()
         fooled: Counter[str] = Counter()
-        for group, row in zip(self.groups, scores, strict=True):
-            for item, score in zip((item for item in group if item.malformed is None), row, strict=True):
-                if item.truth is False and item.verdict is not None:
-                    kind = item.verdict.reason.rpartition(":")[2]
-                    wrong[kind] += 1
-                    fooled[kind] += score >= threshold
+        for item, score in self.scored(scores):
+            if item.truth is False and item.verdict is not None:
+                kind = item.verdict.reason.rpartition(":")[2]
+                wrong[kind] += 1
+                fooled[kind] += score >= 0.5
         return {"wrong_kinds": dict(sorted(wrong.items())), "fooled_kinds": dict(sorted(fooled.items()))}
 
     def rewards(
@@ -472,26 +475,21 @@ def _rank_share(score: float, group: Sequence[float]) -> float:
     return (below + (equal - 1) / 2) / (len(group) - 1)
 
 
-def together(parts: Sequence[Rewrites]) -> Rewrites:
-    """Return the rewrites of several sources as one round's."""
-    return Rewrites(
-        [state for part in parts for state in part.states], [group for part in parts for group in part.groups]
-    )
-
-
 def rule_rewrites(task: Task, states: Sequence[State], samples: int, rng: random.Random) -> Rewrites:
     """Return up to `samples` different rule perturbations of each state's step, judged like any other rewrite."""
     groups: list[list[Rewrite]] = []
     for state in states:
-        found: dict[str, str] = {}
+        kinds: dict[str, str] = {}  # by text
         for _ in range(2 * samples):
-            made = task.perturb(state, rng)
-            if made is not None:
-                found.setdefault(made[1], made[0])
-            if len(found) == samples or made is None:
+            mistake = task.perturb(state, rng)
+            if mistake is None:
+                break
+            kind, text = mistake
+            kinds.setdefault(text, kind)
+            if len(kinds) == samples:
                 break
         groups.append(
-            [Rewrite(text, task.malformed(state, text), None, kind=kind) for text, kind in found.items()]
+            [Rewrite(text, task.malformed(state, text), None, kind=kind) for text, kind in kinds.items()]
         )
     return judged(task, Rewrites(list(states), groups))
 
@@ -543,10 +541,7 @@ class ReplayPool:
     ) -> None:
         """Offer a round's states; each state ever offered is equally likely to be in the pool.
 
-        Args:
-            rewrites: of the round.
-            rng: decides who leaves.
-            scores: R's, of the well-formed rewrites per state; without them a wrong rewrite counts as missed.
+        `scores` are R's, of the well-formed rewrites per state; without them a wrong rewrite counts as missed.
         """
         for number, (state, group) in enumerate(zip(rewrites.states, rewrites.groups, strict=True)):
             members = [(item.text, item.truth) for item in group if item.truth is not None]

@@ -24,7 +24,7 @@ from sparring.traces.spans import Layout, encode, trusted_ids, untrusted_ids
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.game import State
 from sparring.training.policy_gradient import bernoulli_entropy, bernoulli_kl, clipped_surrogate
-from sparring.training.processes import short_of, spread, summed
+from sparring.training.processes import in_step, spread, summed
 
 Kind = Literal["clean", "fresh", "replayed"]
 KINDS: tuple[Kind, ...] = ("clean", "fresh", "replayed")
@@ -166,14 +166,10 @@ def prm_utility(
         return fresh
 
     def accumulate_all(own: Sequence[PrmRow]) -> list[list[float]]:
-        chunks = [
-            own[start : start + settings.states_per_pass]
-            for start in range(0, len(own), settings.states_per_pass)
-        ]
-        idle = short_of(len(chunks), players.sharded)
-        scores = [each for chunk in chunks for each in accumulate(chunk)]
-        players.idle(idle, "prm", forward=1 if warming else 2)
-        return scores
+        size = settings.states_per_pass
+        chunks = [own[start : start + size] for start in range(0, len(own), size)]
+        passes = in_step(chunks, players, "prm", forward=1 if warming else 2)
+        return [each for chunk in passes for each in accumulate(chunk)]
 
     fresh_scores = spread(rows, accumulate_all, [len(row.row) for row in rows], always=players.sharded)
     sums = summed(totals | counts)

@@ -40,6 +40,7 @@ from sparring import launched
 from sparring.errors import SettingsError, SparringError
 from sparring.locks import writes
 from sparring.models.loading import pick_device
+from sparring.models.roles import Roles
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -240,9 +241,14 @@ def spread(
     return [found[index] for index in range(len(items))]
 
 
-def short_of(passes: int, in_step: bool) -> int:
-    """Return how many passes fewer than the others this process will make, where all must make as many (asked before)."""
-    return max(gathered(passes)) - passes if in_step else 0
+def in_step(batches: Sequence[T], roles: Roles, role: str = "", *, forward: int = 1) -> Iterator[T]:
+    """Yield this process's batches; where processes must compute in step, make empty passes for those that it has fewer.
+
+    A batch is a backward pass of the `role` (the first, unless given) and `forward` passes forward, references' counted.
+    """
+    missing = max(gathered(len(batches))) - len(batches) if roles.sharded else 0
+    yield from batches
+    roles.idle(missing, role, forward=forward)
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:

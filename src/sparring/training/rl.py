@@ -26,7 +26,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +40,11 @@ from sparring.models.loading import load_policy
 from sparring.models.prompts import layout_for, prompt_digest
 from sparring.models.roles import Policy, Row
 from sparring.rollouts.engine import EngineError
-from sparring.runs import Metric, write_metrics
+from sparring.runs import Metric
 from sparring.scorers.door import record_of
-from sparring.settings import dump_settings
 from sparring.settings_shared import seed_from
 from sparring.training.credit import Floats, outcome_advantages, token_advantages
+from sparring.training.part import Part, adam
 from sparring.training.policy_gradient import (
     categorical_entropy,
     categorical_kl,
@@ -55,10 +54,9 @@ from sparring.training.policy_gradient import (
 from sparring.training.processes import (
     gathered,
     in_processes,
+    in_step,
     is_main,
     share,
-    short_of,
-    sum_gradients,
     summed,
     world,
 )
@@ -85,22 +83,16 @@ from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import OtherEngine, Sampler, Subject, load_subject
 from sparring.training.rollout_ahead import Rollouts
 from sparring.training.run import (
-    Divergence,
-    Part,
     Progress,
-    Tensors,
     TrainingRun,
-    adam,
-    attention_of,
-    autocast,
     peak_memory,
-    placement,
     prepare,
     random_for,
-    records_of,
+    role_options,
     show_left_out,
     step_bar,
 )
+from sparring.training.states import Tensors
 from sparring.worlds.subject import TEXT
 from sparring.worlds.world import require_words
 
@@ -124,15 +116,8 @@ class Run(TrainingRun):
     rollouts: Rollouts
     scores: StepScores | None
     gate: PrmScores | None
-    optimizer: torch.optim.Optimizer
-    divergence: Divergence
     samples: int = 0
     tokens: int = 0
-
-    @property
-    def parts(self) -> list[Part]:
-        """The policy."""
-        return [Part("policy", self.policy.parameters(), self.optimizer)]
 
     @property
     def identity(self) -> dict[str, str]:
@@ -168,22 +153,18 @@ def train_rl(
     progress: Progress | None = None,
     other: OtherEngine | None = None,
 ) -> Path:
-    """Train a policy and return its folder.
+    """Train a policy in the run directory `out` and return its folder; `progress` is told of every update.
 
-    Args:
-        settings: all settings.
-        out: the run directory.
-        resume: go on from `out/checkpoint`; without a checkpoint there, start anew.
-        progress: told of every update.
-        other: samples instead of the policy's own model, and is given its weights whenever they have changed.
+    With `resume` the run goes on from `out/checkpoint`; without a checkpoint there it starts anew. The engine `other`
+    samples instead of the policy's own model, and is given its weights whenever they have changed.
 
     Raises:
         SettingsError: `out` already holds a run and `resume` is off, or the settings differ from those of the run.
         CheckpointError, DataError: a model or data file cannot be used.
     """
     run = setup(settings, out, other)
-    log, evaluation_log = run.begin(["log", "watch"], resume=resume)
-    evaluations = records_of(evaluation_log)
+    run.begin("log", "watch", resume=resume)
+    evaluations = run.records("watch")
     stopped = hacked(evaluations) if settings.stop_when_hacked else None
 
     while stopped is None:
@@ -191,8 +172,7 @@ def train_rl(
             evaluations and evaluations[-1]["update"] == run.step
         ):
             evaluations.append({"update": run.step, "samples": run.samples, **evaluate(run)})
-            evaluation_log.append(evaluations[-1])
-            run.track(evaluations[-1], "watch/")
+            run.log("watch", evaluations[-1], "watch/")
             stopped = hacked(evaluations) if settings.stop_when_hacked else None
         if stopped is not None or run.step == settings.updates:
             break
@@ -210,14 +190,13 @@ def train_rl(
             "cpu_seconds": time.process_time() - cpu,
             "tokens_per_second": (run.tokens - tokens) / seconds,
         }
-        log.append(record)
-        run.track(record, "train/")
+        run.log("log", record, "train/")
         if progress is not None:
             progress(run.step, record)
     if stopped is not None:
         run.rollouts.drop()
     run.save()
-    records = records_of(log)
+    records = run.records("log")
     run.end()
     run.sampler.close()
     return finish(run, records, evaluations, stopped)
@@ -228,54 +207,55 @@ def train_rl(
 
 def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> Run:
     """Load problems, policy, and whatever scores its steps; make the optimiser."""
-    device, dtype, accelerator = prepare(settings, out)
+    machine, accelerator = prepare(settings, out)
     subject = load_subject(settings)
-    kept = dtype if settings.adapter == "lora" else torch.float32
-    attention = attention_of(settings, device, dtype)
-    place = placement(settings, device)
-    model, tokenizer = load_policy(settings.policy, device=place.loading, dtype=kept, attention=attention)
+    kept = machine.dtype if settings.adapter == "lora" else torch.float32
+    model, tokenizer = load_policy(
+        settings.policy, device=machine.loading, dtype=kept, attention=machine.attention
+    )
     if settings.task != TEXT:
         require_words(settings.world, tokenizer, settings.policy)
     layout = layout_for(tokenizer, settings.style, template=settings.template)
     policy = Policy(
-        place.place(model),
+        machine.place(model),
         pad_id=tokenizer.pad_token_id,
-        adapter=settings.adapter,
-        lora_rank=settings.lora_rank,
-        lora_targets=settings.lora_targets,
         value_head=settings.baseline == "value",
         temperature=settings.temperature,
         reference=settings.kl is not None,
         branches=settings.answers_per_row,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        autocast=autocast(device, dtype),
+        autocast=machine.autocast,
+        **role_options(settings),
     )
     if other is None:
         other = engine_beside(settings, policy, tokenizer, layout, out, subject.held_out)
     sampler = Sampler(policy, tokenizer, layout, subject.checker, settings, other, subject.judge)
     scores = load_scores(settings, subject.checker)
     named = policy.parameters()
-    rates = [
-        ([p for name, p in named.items() if not name.startswith("value.")], settings.learning_rate),
-        ([p for name, p in named.items() if name.startswith("value.")], settings.value_learning_rate),
+    groups = [
+        {"params": [p for name, p in named.items() if not of_value(name)], "lr": settings.learning_rate}
     ]
-    optimizer = adam(settings, [{"params": members, "lr": rate} for members, rate in rates if members])
-    for group in optimizer.param_groups:
-        group["full_lr"] = group["lr"]
+    if settings.baseline == "value":
+        values = [p for name, p in named.items() if of_value(name)]
+        groups.append({"params": values, "lr": settings.value_learning_rate})
+    part = Part("policy", named, lambda: adam(settings, groups), most=settings.max_gradient_norm)
     return Run(
         settings=settings,
         out=out,
         accelerator=accelerator,
         tokenizer=tokenizer,
+        parts={"policy": part},
         subject=subject,
         policy=policy,
         sampler=sampler,
         rollouts=Rollouts(settings, subject, sampler),
         scores=scores,
         gate=load_gate(settings),
-        optimizer=optimizer,
-        divergence=Divergence("policy", named.values()),
     )
+
+
+def of_value(name: str) -> bool:
+    """Whether a parameter of the policy is the value function's."""
+    return name.startswith("value.")
 
 
 # --- one update ------------------------------------------------------------------------------------------------------
@@ -332,29 +312,21 @@ def give_credit(
     gate: PrmScores | None = None,
 ) -> None:
     """Set the advantage of every token of every answer, the baselines taken off (or not, for a value function)."""
-    used = None if settings.credit == "outcome" and settings.baseline != "prefix" else scores
-    rows = None if used is None else used.rows(groups, seed)
+    source = None if settings.credit == "outcome" and settings.baseline != "prefix" else scores
+    rows = None if source is None else source.rows(groups, seed)
     correctness = gate_scores(settings, gate, groups)
     for place, group in enumerate(groups):
         won = np.array([answer.outcome for answer in group])
         outcomes: Sequence[float | Floats] = list(
             won if settings.baseline == "value" else outcome_advantages(won)
         )
-        inputs: Sequence[Floats] = [np.zeros(0) for _ in group]
-        if used is not None and rows is not None:
-            inputs = rows[place]
-            if settings.takes_values:
-                values = partial(
-                    values_of,
-                    used,
-                    inputs,
-                    group,
-                    settings,
-                    None if correctness is None else correctness[place],
-                )
-                if settings.baseline == "prefix":
-                    outcomes = above_prefixes(used, values(), group, outcomes)
-                inputs = values(best_of=settings.best_of)
+        inputs: Sequence[Floats] = [np.zeros(0) for _ in group] if rows is None else rows[place]
+        if source is not None and settings.takes_values:
+            gates = None if correctness is None else correctness[place]
+            if settings.baseline == "prefix":
+                values = values_of(source, inputs, group, settings, gates)
+                outcomes = above_prefixes(source, values, group, outcomes)
+            inputs = values_of(source, inputs, group, settings, gates, best_of=settings.best_of)
         for answer, outcome, steps in zip(group, outcomes, credit_rule(settings, inputs), strict=True):
             answer.advantages = token_advantages(
                 outcome,
@@ -384,14 +356,12 @@ def improve(run: Run, answers: Sequence[Answer]) -> dict[str, Any]:
             for answer in members:
                 equal.setdefault(answer.row, []).append(answer)
             batches = batches_of(run.policy, equal, settings.tokens_per_pass, shortest=SHORTEST)
-            idle = short_of(len(batches), run.policy.sharded)
-            for rows in batches:
+            for rows in in_step(batches, run.policy, forward=1 if settings.kl is None else 2):
                 chosen = [answer for row in rows for answer in equal[row]]
-                loss, found = objective(run.policy, chosen, settings, before)
+                loss, parts = objective(run.policy, chosen, settings, before)
                 (loss / tokens).backward()  # type: ignore[no-untyped-call]
-                for name, value in found.items():
+                for name, value in parts.items():
                     sums[name] = sums.get(name, 0.0) + value
-            run.policy.idle(idle, forward=1 if settings.kl is None else 2)
             if tokens:
                 norms.append(optimizer_step(run))
                 run.tokens += sum(len(part) for answer in members for part in answer.row)
@@ -439,13 +409,8 @@ def objective(
     """Return the loss of some answers, summed over their tokens, and sums for the record.
 
     Prompts and padding are not among the outputs, so nothing about them can be rewarded. Equal answers are computed once
-    and counted as often as they are there.
-
-    Args:
-        policy: what is trained.
-        answers: with their advantages.
-        settings: of the run.
-        before: the policy's log-probabilities of every answer's tokens before the update; without them it has not moved.
+    and counted as often as they are there. `before` are the policy's log-probabilities of every answer's tokens before the
+    update; without them it has not moved.
     """
     first: dict[Row, int] = {}
     tokens = 0
@@ -519,24 +484,21 @@ def objective(
 def log_probs_before(run: Run, answers: Sequence[Answer]) -> dict[Row, list[float]]:
     """Return the policy's log-probabilities of the answers' tokens as it is now, each answer once."""
     rows = list(dict.fromkeys(answer.row for answer in answers))
-    found: dict[Row, list[float]] = {}
+    log_probs: dict[Row, list[float]] = {}
     for chosen in batches_of(run.policy, rows, run.settings.tokens_per_pass):
         parts = torch.split(run.policy.outputs(chosen).log_probs, [len(ids) for _, ids in chosen])
-        found |= {row: part.tolist() for row, part in zip(chosen, parts, strict=True)}
-    return {row: values for part in gathered(found) for row, values in part.items()}
+        log_probs |= {row: part.tolist() for row, part in zip(chosen, parts, strict=True)}
+    return {row: values for part in gathered(log_probs) for row, values in part.items()}
 
 
 def optimizer_step(run: Run) -> float:
-    """Clip, step, clear; return the policy's gradient norm before clipping. The value function is not clipped with it."""
-    named = run.policy.parameters()
-    sum_gradients(named.values())
-    for group in run.optimizer.param_groups:
-        group["lr"] = group["full_lr"] * run.settings.learning_rate_factor(run.step)
-    members = [parameter for name, parameter in named.items() if not name.startswith("value.")]
-    norm = float(torch.nn.utils.clip_grad_norm_(members, run.settings.max_gradient_norm))
-    run.divergence.step(run.optimizer, run.step + 1, norm)
+    """Take a step; return the policy's gradient norm before clipping. The value function is not clipped with it."""
+    norm = run.parts["policy"].step(
+        run.step + 1,
+        run.settings.learning_rate_factor(run.step),
+        clipped=lambda name: not of_value(name),
+    )
     run.policy.version += 1
-    run.optimizer.zero_grad(set_to_none=True)
     return norm
 
 
@@ -569,8 +531,8 @@ def mean_kl(run: Run, rows: Sequence[Row]) -> float:
     """Return KL(policy ‖ reference) per sampled token of some answers, in nats."""
     total = tokens = 0.0
     for chosen in batches_of(run.policy, rows, run.settings.tokens_per_pass):
-        found = categorical_kl(run.policy.outputs(chosen).logits, run.policy.reference_logits(chosen))
-        total, tokens = total + float(found.sum()), tokens + len(found)
+        kl = categorical_kl(run.policy.outputs(chosen).logits, run.policy.reference_logits(chosen))
+        total, tokens = total + float(kl.sum()), tokens + len(kl)
     sums = summed({"kl": total, "tokens": tokens})
     return sums["kl"] / sums["tokens"]
 
@@ -593,18 +555,13 @@ def finish(
         **evaluation_metrics(evaluations[0], "rl.start"),
         **evaluation_metrics(evaluations[-1], "rl.end"),
     }
-    if not is_main():
-        return folder
     engines = [run.sampler.engine, *filter(None, [getattr(run.scores, "engine", None)])]
     doubts: list[str] = [doubt for engine in engines for doubt in engine.usage.doubts]
-    extra: dict[str, Any] = {
-        "stopped": stopped,
-        "doubts": doubts,
-        "left_out": dict(+run.subject.left_out),
-    }
-    if servers := served(settings, prm=run.scores, gate=run.gate):
-        extra["scorers"] = {name: record_of(scorer) for name, scorer in servers.items()}
-    write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
+    servers = served(settings, prm=run.scores, gate=run.gate).items()
+    scorers = {"scorers": {name: record_of(scorer) for name, scorer in servers}} if servers else {}
+    run.write_metrics(
+        metrics, stopped=stopped, doubts=doubts, left_out=dict(+run.subject.left_out), **scorers
+    )
     return folder
 
 

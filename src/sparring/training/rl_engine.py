@@ -78,13 +78,12 @@ def engine_beside(
 
 
 class GivenAdapters:
-    """Gives an engine the policy's adapter and makes sure that it samples with it.
+    """Gives an engine on the policy's backbone the policy's adapter, and makes sure that it samples with it.
 
     Args:
-        engine: on the policy's backbone.
+        engine: samples.
         folder: where adapters are written.
-        tokenizer: the policy's.
-        layout: the texts around a question.
+        tokenizer, layout: of the policy's prompts.
         probes: problems that are answered after every adapter.
         tolerance: mean difference in log-probability per token, in nats, from which weights are not the same.
     """

@@ -274,14 +274,9 @@ def above_prefixes(
 ) -> list[float | Floats]:
     """Return each answer's outcome above the value of the prefix before every step (`credit.above_values`).
 
-    An answer without values has what it has otherwise. Where the value of the empty prefix would have to be taken from an
-    answer's own first step, there being no other, that step has no advantage.
-
-    Args:
-        source: where the values come from.
-        values: of every prefix (`values_of`).
-        group: the answers.
-        otherwise: the outcomes' advantages without values.
+    `values` are those of every prefix (`values_of`); an answer without them keeps its advantage from `otherwise`. Where the
+    value of the empty prefix would have to be taken from an answer's own first step, there being no other, that step has no
+    advantage.
     """
     alone = not source.scores_start and sum(len(row) > 0 for row in values) == 1
     found = [
@@ -331,20 +326,15 @@ def load_scores(settings: RlSettings, checker: Checker) -> StepScores | None:
 
 def load_prm_scores(settings: RlSettings, prm: str | Path) -> PrmScores:
     """Return the source of a step scorer (see `load_scores`)."""
-    scorer = open_scorer(prm, device=settings.device, dtype=settings.dtype, overflow="drop_steps")
-    sidecar = scorer.sidecar
     wanted = {"progress": "value", "step_sum": "correctness", "soft_min": "correctness"}.get(settings.credit)
     taker = f"credit: {settings.credit}"
     if wanted is None and settings.takes_values:
         wanted, taker = "value", f"baseline: {settings.baseline}"
-    if wanted is not None and sidecar.meaning != wanted:
-        raise SettingsError(
-            f"{taker} takes scores whose meaning is '{wanted}'; those of '{prm}' mean "
-            f"'{sidecar.meaning}' (its sparring.json)"
-        )
-    if settings.credit == "log_ratio" and sidecar.head != "log_ratio":
-        raise SettingsError(f"credit: log_ratio takes an implicit PRM; '{prm}' has the head '{sidecar.head}'")
-    return PrmScores(scorer, settings)
+    scores = _scores_that_mean(wanted, taker, prm, settings)
+    head = scores.scorer.sidecar.head
+    if settings.credit == "log_ratio" and head != "log_ratio":
+        raise SettingsError(f"credit: log_ratio takes an implicit PRM; '{prm}' has the head '{head}'")
+    return scores
 
 
 def load_gate(settings: RlSettings) -> PrmScores | None:
@@ -356,10 +346,14 @@ def load_gate(settings: RlSettings) -> PrmScores | None:
     """
     if settings.gate in ("none", "oracle"):
         return None
-    scorer = open_scorer(settings.gate, device=settings.device, dtype=settings.dtype, overflow="drop_steps")
-    if scorer.sidecar.meaning != "correctness":
+    return _scores_that_mean("correctness", "a gate", settings.gate, settings)
+
+
+def _scores_that_mean(wanted: str | None, taker: str, prm: str | Path, settings: RlSettings) -> PrmScores:
+    scorer = open_scorer(prm, device=settings.device, dtype=settings.dtype, overflow="drop_steps")
+    if wanted is not None and scorer.sidecar.meaning != wanted:
         raise SettingsError(
-            f"a gate takes scores whose meaning is 'correctness'; those of '{settings.gate}' mean "
+            f"{taker} takes scores whose meaning is '{wanted}'; those of '{prm}' mean "
             f"'{scorer.sidecar.meaning}' (its sparring.json)"
         )
     return PrmScores(scorer, settings)

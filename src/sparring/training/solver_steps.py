@@ -23,7 +23,7 @@ from sparring.errors import DataError
 from sparring.fingerprints import records_digest
 from sparring.traces.records import Trace
 from sparring.traces.verdict import Verdict
-from sparring.training.game import State, Task, TextTask
+from sparring.training.game import State, Task, TextTask, those_that_fit
 
 _Place = tuple[str, str, tuple[str, ...]]
 """A problem's id and question, and the steps before a place."""
@@ -61,12 +61,10 @@ class SolverTask:
 
     def keep(self, fits: Sequence[bool], reason: str) -> None:
         """Drop the states for which `fits` is false, in the order of `states`, and count them under the reason."""
-        own = fits[: len(self.pits)]
-        if not all(own):
-            self.left_out[reason] += sum(not fit for fit in own)
-        self.pits = [state for state, fit in zip(self.pits, own, strict=True) if fit]
+        pits = len(self.pits)
+        self.pits = those_that_fit(self.pits, fits[:pits], reason, self.left_out)
         if isinstance(self.task, TextTask):
-            self.task.keep(fits[len(own) :], reason)
+            self.task.keep(fits[pits:], reason)
         if not self.pits:
             raise DataError(f"no first wrong step of the solver is left: {reason}", field="labels")
 

@@ -34,14 +34,19 @@ from rich.markup import escape
 from sparring.errors import CheckpointError, DataError, SettingsError
 from sparring.files import atomic_write_text
 from sparring.models.batching import SHORTEST, length_sorted_batches
-from sparring.models.checkpoint import model_card
-from sparring.models.loading import check_vocabulary, load_tokenizer, positions
+from sparring.models.checkpoint import LABELS, model_card
+from sparring.models.loading import (
+    check_vocabulary,
+    load_label_token_model,
+    load_new_token_classifier,
+    load_tokenizer,
+    positions,
+)
 from sparring.models.prompts import layout_for, prompt_digest
 from sparring.models.roles import StepModel
 from sparring.models.sidecar import Calibration, sidecar_for
 from sparring.pictures import reliability_plot
-from sparring.runs import Metric, write_metrics
-from sparring.settings import dump_settings
+from sparring.runs import Metric
 from sparring.statistics import reliability_bins
 from sparring.traces.spans import Layout, trusted_ids
 from sparring.training.examples import (
@@ -58,36 +63,19 @@ from sparring.training.examples import (
     soft_labels,
     split_by_group,
 )
-from sparring.training.processes import (
-    in_processes,
-    is_main,
-    share,
-    short_of,
-    spread,
-    sum_gradients,
-    summed,
-)
+from sparring.training.part import Part, adam
+from sparring.training.processes import in_processes, in_step, is_main, share, spread, summed
 from sparring.training.run import (
-    Divergence,
-    Part,
     Progress,
     TrainingRun,
-    adam,
-    attention_of,
-    autocast,
-    damaged,
-    load_state,
     peak_memory,
-    placement,
     prepare,
     random_for,
-    records_of,
-    save_state,
-    set_tensors,
+    role_options,
     show_left_out,
     step_bar,
-    verified,
 )
+from sparring.training.states import damaged, load_state, save_state, set_tensors, verified
 from sparring.training.supervised_settings import (
     OrmSettings,
     PrmSettings,
@@ -126,12 +114,10 @@ class Run(TrainingRun):
     settings: SupervisedSettings
     layout: Layout
     model: StepModel
-    optimizer: torch.optim.Optimizer
     training: list[Example]
     validation: list[Example]
     left_out: Counter[str]
     max_length: int
-    divergence: Divergence
     best_loss: float | None = None
     best_step: int = 0
     failures: int = 0
@@ -158,11 +144,6 @@ class Run(TrainingRun):
         """Whether the update just made is followed by a validation."""
         every = self.settings.evaluate_every or self.updates_per_epoch
         return bool(self.validation) and (self.step % every == 0 or self.step == self.updates)
-
-    @property
-    def parts(self) -> list[Part]:
-        """The model."""
-        return [Part("model", self.model.parameters(), self.optimizer)]
 
     @property
     def identity(self) -> dict[str, str]:
@@ -203,7 +184,7 @@ def train_supervised(
         CheckpointError, DataError: a model or data file cannot be used.
     """
     run = setup(settings, out)
-    (log,) = run.begin(["log"], resume=resume)
+    run.begin("log", resume=resume)
     while run.step < run.updates and not run.stopped:
         started = time.perf_counter()
         record = update(run)
@@ -211,13 +192,12 @@ def train_supervised(
         if run.evaluates:
             record |= validate(run)
         record = {"step": run.step, **record, "seconds": time.perf_counter() - started}
-        log.append(record)
-        run.track(record)
+        run.log("log", record)
         if run.step % settings.checkpoint_every == 0 or run.step == run.updates or run.stopped:
             run.save()
         if progress is not None:
             progress(run.step, {**record, "updates": run.updates})
-    records = records_of(log)
+    records = run.records("log")
     run.end()
     return finish(run, records)
 
@@ -227,39 +207,49 @@ def train_supervised(
 
 def setup(settings: SupervisedSettings, out: Path) -> Run:
     """Read data, load the model, make the optimiser."""
-    device, dtype, accelerator = prepare(settings, out)
+    machine, accelerator = prepare(settings, out)
     tokenizer = load_tokenizer(settings.backbone)
     label_tokens = (
         label_token_ids(tokenizer, settings.label_tokens) if settings.head == "label_tokens" else None
     )
-    place = placement(settings, device)
+    buffer = isinstance(settings, PrmSettings) and settings.buffered
+    options: dict[str, Any] = {
+        "device": machine.loading,
+        "dtype": machine.dtype if settings.adapter == "lora" else torch.float32,
+        "attention": machine.attention,
+    }
+    if label_tokens is None:
+        labels = (*LABELS, "buffer") if buffer else LABELS
+        backbone = load_new_token_classifier(settings.backbone, labels, **options)
+    else:
+        backbone = load_label_token_model(settings.backbone, label_tokens, **options)
+    check_vocabulary(backbone, tokenizer, settings.backbone)
     model = StepModel(
-        settings.backbone,
-        label_tokens=label_tokens,
-        adapter=settings.adapter,
-        lora_rank=settings.lora_rank,
-        lora_targets=settings.lora_targets,
-        device=place.loading,
-        dtype=dtype,
-        place=place.place,
-        autocast=autocast(device, dtype),
+        machine.place(backbone),
         pad_id=tokenizer.pad_token_id,
-        attention=attention_of(settings, device, dtype),
-        gradient_checkpointing=settings.gradient_checkpointing,
-        buffer=isinstance(settings, PrmSettings) and settings.buffered,
+        label_tokens=label_tokens,
+        buffer=buffer,
+        autocast=machine.autocast,
+        **role_options(settings),
     )
-    check_vocabulary(model.model, tokenizer, settings.backbone)
     layout = layout_for(tokenizer, settings.style, settings.separator, template=settings.template)
     if settings.layout is not None:
         layout = Layout(settings.layout.before, settings.layout.after, settings.layout.separator)
     max_length = context_length(model.config, settings.max_length)
     training, validation, left_out = load_examples(settings, tokenizer, layout, max_length)
-    optimizer = adam(
-        settings,
-        list(model.parameters().values()),
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
+    named = model.parameters()
+    part = Part(
+        "model",
+        named,
+        lambda: adam(
+            settings,
+            list(named.values()),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        ),
+        most=settings.max_gradient_norm,
+        what=settings.title,
     )
     return Run(
         settings=settings,
@@ -267,13 +257,12 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
         accelerator=accelerator,
         tokenizer=tokenizer,
         layout=layout,
+        parts={"model": part},
         model=model,
-        optimizer=optimizer,
         training=training,
         validation=validation,
         left_out=left_out,
         max_length=max_length,
-        divergence=Divergence(settings.title, model.parameters().values()),
     )
 
 
@@ -283,17 +272,17 @@ def label_token_ids(tokenizer: Any, texts: Sequence[str]) -> tuple[int, int]:
     Raises:
         SettingsError: a text is not exactly one token of this tokenizer, or both are the same one.
     """
-    found = [trusted_ids(tokenizer, text) for text in texts]
-    for text, ids in zip(texts, found, strict=True):
+    labels = [trusted_ids(tokenizer, text) for text in texts]
+    for text, ids in zip(texts, labels, strict=True):
         if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
             raise SettingsError(
                 f"label_tokens: {text!r} must be one token of the backbone's tokenizer, it is {len(ids)}"
                 if len(ids) != 1
                 else f"label_tokens: the backbone's tokenizer does not know {text!r}"
             )
-    if found[0] == found[1]:
+    if labels[0] == labels[1]:
         raise SettingsError(f"label_tokens: {texts[0]!r} and {texts[1]!r} are the same token")
-    return found[0][0], found[1][0]
+    return labels[0][0], labels[1][0]
 
 
 def context_length(config: Any, wanted: int | None) -> int:
@@ -330,9 +319,9 @@ def load_examples(
         )  # fmt: skip
 
     every_step = targets_of(settings)
-    found = examples(settings.files, every_step, settings.max_traces)
+    from_data = examples(settings.files, every_step, settings.max_traces)
     if settings.validation_files:
-        training, validation = found, examples(settings.validation_files, every_step)
+        training, validation = from_data, examples(settings.validation_files, every_step)
         shared = {example.group for example in training} & {example.group for example in validation}
         if shared:
             raise DataError(
@@ -341,7 +330,7 @@ def load_examples(
             )
     else:
         rng = random_for(settings.seed, 0, "split")
-        _, training, validation = split_by_group(found, settings.validation_share, rng)
+        _, training, validation = split_by_group(from_data, settings.validation_share, rng)
     if isinstance(settings, PrmSettings) and settings.last_step_only:
         whole = len(training)
         training = [last for example in training if (last := example.last_target_only()) is not None]
@@ -375,9 +364,7 @@ def update(run: Run) -> dict[str, Any]:
     rng = random_for(settings.seed, run.step, "buffer")
     factors = [[rng.random() for _ in example.known] for example in batch] if model.buffer else []
     own = share([len(example.encoded.input_ids) for example in batch])
-    batches = list(passes(batch, settings.token_budget, own))
-    idle = short_of(len(batches), model.sharded)
-    for rows in batches:
+    for rows in in_step(list(passes(batch, settings.token_budget, own)), model):
         log_odds, buffer = model.read(
             [batch[row].encoded.input_ids for row in rows], [batch[row].columns for row in rows]
         )
@@ -397,24 +384,16 @@ def update(run: Run) -> dict[str, Any]:
         right += int(((log_odds >= 0) == (target >= 0.5)).sum())
         judged += len(target)
         tokens += sum(len(batch[row].encoded.input_ids) for row in rows)
-    model.idle(idle)
     sums = summed({"loss": loss_sum, "right": right, "judged": judged, "tokens": tokens})
-    sum_gradients(model.parameters().values())
-    rate = settings.learning_rate * settings.learning_rate_factor(run.step, run.updates)
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
-    norm = float(
-        torch.nn.utils.clip_grad_norm_(list(model.parameters().values()), settings.max_gradient_norm)
-    )
-    run.divergence.step(run.optimizer, run.step + 1, norm)
-    run.optimizer.zero_grad(set_to_none=True)
+    rate = settings.learning_rate_factor(run.step, run.updates)
+    norm = run.parts["model"].step(run.step + 1, rate)
     return {
         "epoch": epoch,
         "loss": sums["loss"] / total,
         "accuracy": sums["right"] / sums["judged"],
         "labelled_steps": sums["judged"],
         "tokens": sums["tokens"],
-        "learning_rate": rate,
+        "learning_rate": settings.learning_rate * rate,
         "gradient_norm": norm,
     }
 
@@ -485,14 +464,12 @@ def judge(run: Run) -> Judged:
     def read(own: Sequence[Example]) -> list[list[float]]:
         rows: list[list[float]] = [[] for _ in own]
         batches = list(passes(own, run.settings.token_budget, range(len(own))))
-        idle = short_of(len(batches), run.model.sharded)
-        for chosen in batches:
+        for chosen in in_step(batches, run.model):
             columns = [own[index].columns for index in chosen]
             log_odds = run.model.log_odds([own[index].encoded.input_ids for index in chosen], columns)
             values = iter(log_odds.tolist())
             for index, places in zip(chosen, columns, strict=True):
                 rows[index] = [next(values) for _ in places]
-        run.model.idle(idle)
         return rows
 
     lengths = [len(example.encoded.input_ids) for example in examples]
@@ -582,9 +559,7 @@ def finish(run: Run, records: Sequence[dict[str, Any]]) -> Path:
             atomic_write_text(run.out / "reliability.svg", reliability_plot({"validation": bins}, title))
     folder = run.out / "model"
     export(run, folder, calibration, kept, metrics)
-    if not is_main():
-        return folder
-    write_metrics(run.out, metrics, settings=dump_settings(settings), seed=settings.seed, extra=extra)
+    run.write_metrics(metrics, **extra)
     return folder
 
 

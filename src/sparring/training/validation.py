@@ -62,12 +62,9 @@ def quick_statistics(judged: Judged) -> dict[str, float | None]:
 
 
 def validation_metrics(judged: Judged, raw: Judged, seed: int) -> dict[str, Metric]:
-    """Return the final metrics with intervals over problems; the loss is not weighted here.
+    """Return the final metrics of calibrated scores, with intervals over problems; the loss is not weighted here.
 
-    Args:
-        judged: calibrated scores.
-        raw: the scores before calibration, for the AUC: the two halves of `cross_calibrated` have no common scale.
-        seed: of the bootstraps.
+    The AUC is that of the scores before calibration (`raw`): the two halves of `cross_calibrated` have no common scale.
     """
     losses = log_loss(judged.log_odds, judged.targets)
     positive = judged.targets >= 0.5

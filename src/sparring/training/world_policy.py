@@ -4,8 +4,8 @@ Next-token training on solutions as the world's author writes them, mistakes inc
 range makes one policy for all of it. The model is a native Llama of about 0.1 M parameters, which a core trains in minutes.
 States of the policy at earlier updates can be kept beside it as weaker starts (`earlier/000400`).
 
-On request a second phase adds layers and finds replaced words, as the chain world's policy does (`tiny_policy.py` says why
-PRMs need that); the words of each part of speech (`World.words`) are replaced by their like.
+On request a second phase adds layers and finds replaced words (`tiny_policy.py` says why PRMs need that); the words of each
+part of speech (`World.words`) are replaced by their like.
 
 Contract: a pure function of the settings; a Hugging Face folder with a model card and `metrics.json` (success of answers
 sampled at temperature 1, and of greedy ones, on problems that were not trained on). Not here: reinforcement learning.
@@ -22,11 +22,9 @@ from typing import Any
 import torch
 from pydantic import Field
 from rich.console import Console
-from transformers import LlamaForCausalLM
 
 from sparring.files import atomic_directory
 from sparring.locks import writes
-from sparring.models.batching import pad_right
 from sparring.models.checkpoint import write_model
 from sparring.models.loading import quiet
 from sparring.rollouts.engine import Limits, Prefix, split_completion
@@ -37,16 +35,16 @@ from sparring.settings_shared import Seeded, seed_from
 from sparring.statistics import proportion
 from sparring.training.run import Progress, step_bar
 from sparring.training.tiny_policy import (
-    IGNORED,
-    detection_loss,
+    Detection,
     hidden_states,
+    new_model,
     next_token_loss,
+    padded,
     policy_card,
-    replaced_by_kind,
     run_phase,
     with_layers,
 )
-from sparring.worlds.chain_model import CHAIN_LAYOUT, build_tokenizer, tiny_config
+from sparring.worlds.chain_model import CHAIN_LAYOUT, build_tokenizer
 from sparring.worlds.subject import WorldText
 from sparring.worlds.world import World, make_world, world_problems
 
@@ -113,19 +111,14 @@ def train_world_policy(settings: WorldPolicySettings, out: Path, progress: Progr
         "policy.success": success(model, world, tokenizer, settings, temperature=1.0),
         "policy.greedy_success": success(model, world, tokenizer, settings, temperature=0.0),
     }
+    title = f"world {settings.world}"
     with atomic_directory(out) as temporary, quiet():
-        write_model(
-            temporary, model, tokenizer, policy_card(f"world {settings.world}", COMMAND, settings, metrics)
-        )
+        write_model(temporary, model, tokenizer, policy_card(title, COMMAND, settings, metrics))
         for update, state in earlier.items():
             folder = temporary / "earlier" / f"{update:06d}"
             folder.mkdir(parents=True)
-            write_model(
-                folder,
-                state,
-                tokenizer,
-                policy_card(f"world {settings.world}", COMMAND, settings, {}, f"after {update} updates"),
-            )
+            card = policy_card(title, COMMAND, settings, {}, f"after {update} updates")
+            write_model(folder, state, tokenizer, card)
         write_metrics(temporary, metrics, settings=dump_settings(settings), seed=settings.seed)
     return out
 
@@ -137,9 +130,8 @@ def learn_language(
     world: World, tokenizer: Any, settings: WorldPolicySettings, progress: Progress | None = None
 ) -> tuple[Any, dict[int, Any]]:
     """First phase: next-token training from nothing; return the model, and copies from `settings.earlier`."""
-    torch.manual_seed(seed_from(settings.seed, 0, "weights"))
-    shape = tiny_config(len(tokenizer), width=settings.width, layers=settings.layers, heads=settings.heads)
-    model = LlamaForCausalLM(shape)
+    shape = {"width": settings.width, "layers": settings.layers, "heads": settings.heads}
+    model = new_model(len(tokenizer), **shape, seed=settings.seed)
     written = Written(world, tokenizer, settings, "language", settings.updates)
     earlier: dict[int, Any] = {}
 
@@ -158,27 +150,17 @@ def learn_detection(
 ) -> None:
     """Second phase: go on with next-token training on half of the solutions, find replaced words in the others."""
     torch.manual_seed(seed_from(settings.seed, 1, "weights"))
-    heads = torch.nn.Linear(model.config.hidden_size, 2)  # of words, and of steps
-    line_break = tokenizer.convert_tokens_to_ids("\n")
     generator = torch.Generator().manual_seed(seed_from(settings.seed, 1, "detection"))
     kinds = [(part, settings.replaced) for part in world.words.values()]
+    detection = Detection(model.train(), tokenizer, kinds, plain=settings.batch // 2, generator=generator)
     written = Written(world, tokenizer, settings, "detection", settings.detection_updates)
-    half = slice(None, settings.batch // 2)
-    others = slice(settings.batch // 2, None)
 
     def losses(update: int) -> dict[str, torch.Tensor]:
         ids, targets = written.batch(update)
-        shown, replaced = replaced_by_kind(ids, targets, tokenizer, kinds, generator)
-        shown[half] = ids[half]
-        states = hidden_states(model, shown, _positions(ids))
-        found = detection_loss(
-            heads, states[others], ids[others], targets[others], replaced[others], line_break
-        )
-        return {"loss": next_token_loss(model, states[half], targets[half]), "detection_loss": found}
+        return detection.losses(ids, targets, _positions(ids))
 
-    parameters = [*model.train().parameters(), *heads.parameters()]
     rate, updates = settings.learning_rate / 2, settings.detection_updates
-    run_phase(parameters, rate, updates, losses, progress, settings.updates)
+    run_phase(detection.parameters, rate, updates, losses, progress, settings.updates)
     model.eval()
 
 
@@ -187,15 +169,7 @@ def _positions(ids: torch.Tensor) -> torch.Tensor:
 
 
 class Written:
-    """Solutions as the world's author writes them, as ids; each is written when it is first needed, and kept.
-
-    Args:
-        world: whose.
-        tokenizer: has each of the world's words as one id.
-        settings: seed, batch and passes.
-        phase: its problems are its own.
-        updates: of the phase.
-    """
+    """Solutions of a phase as the world's author writes them, as ids; each is written when it is first needed, and kept."""
 
     def __init__(
         self, world: World, tokenizer: Any, settings: WorldPolicySettings, phase: str, updates: int
@@ -209,11 +183,7 @@ class Written:
         """Return ids and next-token targets of an update, both (solutions, length); the question is no target."""
         first = update % self.batches * self.settings.batch
         rows = [self._row(index) for index in range(first, first + self.settings.batch)]
-        ids = pad_right([row for row, _ in rows], self.pad)
-        targets = torch.full_like(ids, IGNORED)
-        for place, (row, start) in enumerate(rows):
-            targets[place, start - 1 : len(row) - 1] = ids[place, start : len(row)]
-        return ids, targets
+        return padded([row for row, _ in rows], [start for _, start in rows], self.pad)
 
     def _row(self, index: int) -> tuple[list[int], int]:
         if index not in self._rows:
