@@ -2,7 +2,7 @@
 
 - One lexer `reading.py`, one tree `expressions.py`, its values `values.py`. Text that calculates: `arithmetic.py` over
   `equations.py`, `excuses.py`; where numbers come from: `quantities.py` over `units.py`.
-- Formulas: `algebra.py` over `chains.py` → `derivations.py` → `polynomials.py`.
+- Formulas: `algebra.py` over `chains.py`, `polynomials.py`.
 - Answers: `equality.py` → `answer_values.py` → `amounts.py`, `precise.py`.
 - A step against the correct one that it replaces: `reference.py`.
 - Several together within limits of time and memory: `panel.py` over `sandbox.py` → `members.py`.

@@ -1,13 +1,13 @@
 """The algebra oracle: identities, equations that follow from others, values of functions.
 
 Contract: ``wrong`` only where a link ``a = b`` of a chain is false for all values, or where an equation that the words
-present as derived shares no solution with what it is derived from (`derivations.py`). ``correct``: at least one relation
-was verified and none is left open. Links are decided exactly by
-rational functions where both sides are some, and otherwise by values at fixed points under every reading of signs with
-two meanings (`values.Reading`); "false" means false at every point and under every reading. Problem and prefix are taken
-to be true. Definitions, hypotheses, congruences, other operations, ellipses and units that differ are
-``undecided``. Bounded on any text, no `eval`. Not here: plain number calculations in prose (`arithmetic.py`);
-derivatives, integrals, lost roots and hypotheses of theorems (`sparring.contrib.oracles`).
+present as derived shares no solution with what it is derived from. ``correct``: at least one relation was verified and
+none is left open. Links are decided exactly by rational functions where both sides are some, and otherwise by values at
+fixed points under every reading of signs with two meanings (`values.Reading`); "false" means false at every point and
+under every reading. Equations are compared exactly by common divisors and elimination; none is solved numerically.
+Problem and prefix are taken to be true. Definitions, hypotheses, congruences, other operations, ellipses and units that
+differ are ``undecided``. Bounded on any text, no `eval`. Not here: plain number calculations in prose (`arithmetic.py`);
+inequalities; derivatives, integrals, lost roots and hypotheses of theorems (`sparring.contrib.oracles`).
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sparring.oracles.chains import Chain, Member, find_chains
-from sparring.oracles.derivations import Fact, History, is_assignment, make_fact
 from sparring.oracles.excuses import NEAR_PI, ROUGH, is_rounding
 from sparring.oracles.expressions import Functions, Node, inlined, replaced, variables, walk
 from sparring.oracles.polynomials import (
+    LinearSystem,
     Monomial,
     Polynomial,
+    coefficients,
+    common_divisor,
     cross_difference,
+    is_linear,
     multiply,
     proportional,
     rational,
@@ -263,6 +266,119 @@ def show_polynomial(polynomial: Polynomial) -> str:
         power = "*".join(name if exponent == 1 else f"{name}^{exponent}" for name, exponent in monomial)
         terms.append(f"{coefficient}*{power}" if power and coefficient != 1 else power or str(coefficient))
     return re.sub(r"\+ -", "- ", " + ".join(terms)) or "0"
+
+
+# --- does an equation follow from the equations before it? ---
+
+Following = Literal["follows", "conflict", "unknown"]
+"""It shares a solution with those before, exactly; no earlier one in its variable does, or the linear ones exclude it."""
+MAX_EQUATIONS = 400
+MAX_DEGREE = 12
+RECENT = 1  # steps back from which an equation is taken up without being named
+
+
+class Fact(NamedTuple):
+    """An equation: both sides, ``left - right`` as a polynomial where it is one, its step and its unit."""
+
+    left: Node
+    right: Node
+    polynomial: Polynomial | None
+    names: frozenset[str]
+    place: int
+    approximate: bool
+    unit: str = ""
+
+
+@dataclass(slots=True)
+class History:
+    """The equations so far, in order; `place` counts steps (the problem is 0)."""
+
+    facts: list[Fact] = field(default_factory=list)
+    system: LinearSystem = field(default_factory=LinearSystem)
+    consistent: bool = True
+
+    def include(self, fact: Fact) -> None:
+        """Remember an equation."""
+        if len(self.facts) < MAX_EQUATIONS:
+            self.facts.append(fact)
+            if fact.polynomial is not None and is_linear(fact.polynomial) and not fact.approximate:
+                self.consistent &= self.system.include(fact.polynomial)
+
+    def judge(self, fact: Fact) -> Following:
+        """Return what the equations before say of a new one."""
+        if not fact.polynomial or not any(fact.polynomial):
+            return "unknown"
+        units = {old.unit for old in (*self.facts, fact) if old.unit and old.names & fact.names}
+        if len(units) > 1:
+            return "unknown"  # 3x = 1 hour, 3x = 60 minutes
+        answer = self._one_variable(fact) if len(fact.names) == 1 else self._rescaled(fact)
+        return self._linear(fact, fact.polynomial) if answer == "unknown" else answer
+
+    def _one_variable(self, fact: Fact) -> Following:
+        earlier = [old for old in self.facts if old.names == fact.names]
+        if not earlier or earlier[-1].place < fact.place - RECENT:
+            return "unknown"
+        answers = [_share_solution(old, fact) for old in earlier]
+        if "unknown" in answers:
+            return "unknown"
+        return "follows" if "follows" in answers else "conflict"
+
+    def _linear(self, fact: Fact, polynomial: Polynomial) -> Following:
+        if not self.consistent or fact.approximate or not is_linear(polynomial):
+            return "unknown"
+        rest = self.system.reduced(polynomial)
+        return "follows" if not rest else "unknown" if any(rest) else "conflict"
+
+    def _rescaled(self, fact: Fact) -> Following:
+        recent = [old for old in self.facts if old.place >= fact.place - RECENT and old.names == fact.names]
+        if any(old.polynomial is None or old.approximate for old in (*recent, fact)):
+            return "unknown"
+        same = any(proportional(old.polynomial or {}, fact.polynomial or {}) for old in recent)
+        return "follows" if same else "unknown"
+
+
+def make_fact(left: Node, right: Node, place: int, unit: str = "") -> Fact | None:
+    """Return the equation ``left = right``, ``None`` where it is none between readable sides with variables."""
+    nodes = [*walk(left), *walk(right)]
+    if any(one.kind in ("application", "sigma", "plusminus", "percent", "mixed", "either") for one in nodes):
+        return None
+    found = variables(left) | variables(right)
+    if not found or found & {"e", "i"}:
+        return None
+    try:
+        polynomial: Polynomial | None = cross_difference(left, right, Reading())[0]
+    except TooLargeError:
+        return None
+    except UnreadableError:
+        polynomial = None
+    approximate = any(one.kind == "constant" or (one.kind == "number" and "." in one.name) for one in nodes)
+    return Fact(left, right, polynomial, found, place, approximate, unit)
+
+
+def is_assignment(fact: Fact) -> bool:
+    """Whether an equation gives one letter a value that is written as a number: ``n = 8``."""
+    sides = {fact.left.kind, fact.right.kind}
+    return (
+        "variable" in sides
+        and bool(sides & {"number", "negative", "quotient"})
+        and not any(
+            one.kind in ("sum", "product", "power", "call")
+            for side in (fact.left, fact.right)
+            for one in walk(side)
+        )
+    )
+
+
+def _share_solution(old: Fact, new: Fact) -> Following:
+    """Compare two equations in one variable: do they share a solution?"""
+    if not old.polynomial or not new.polynomial:
+        return "unknown"
+    known, fresh = coefficients(old.polynomial), coefficients(new.polynomial)
+    if len(known) < 2 or len(fresh) < 2 or max(len(known), len(fresh)) > MAX_DEGREE:
+        return "unknown"
+    if len(common_divisor(known, fresh)) > 1:
+        return "follows"
+    return "unknown" if old.approximate or new.approximate else "conflict"
 
 
 # --- a step ---
