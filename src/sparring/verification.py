@@ -24,6 +24,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -225,12 +226,10 @@ def _compare_text(file: Path, text: str) -> Iterator[Difference]:
         yield Difference(file, "the file", ABSENT, f"{len(lines)} lines")
         return
     stored = file.read_text(encoding="utf-8").splitlines()
-    for number, (one, other) in enumerate(zip(stored, lines, strict=False), start=1):
+    for number, (one, other) in enumerate(zip_longest(stored, lines, fillvalue=ABSENT), start=1):
         if one != other:
             yield Difference(file, f"line {number}", one, other)
             return
-    if len(stored) != len(lines):
-        yield Difference(file, "number of lines", len(stored), len(lines))
 
 
 # --- from raw records ------------------------------------------------------------------------------------------------
