@@ -53,8 +53,6 @@ def load(
         model: its name on a server.
         token: for the server; by default what `SPARRING_TOKEN` holds.
         threshold: below which a step counts as wrong, instead of the PRM's own.
-        device: of a folder.
-        dtype: of a folder.
         overflow: what to do with a trace that does not fit: refuse it, or leave whole last steps out of its row.
 
     Raises:
@@ -121,7 +119,6 @@ class Prm:
         """Return a solution with its scores, which shows itself with coloured steps in a terminal and a notebook.
 
         Args:
-            problem: the question.
             steps: the solution's steps; one text is split.
         """
         return self.traces([as_trace(problem, steps)])[0]

@@ -153,9 +153,7 @@ def command_line(help: str, groups: dict[str, str], table: Iterable[Command]) ->
     """Return the command line of a table.
 
     Args:
-        help: of the whole.
         groups: help of every group of commands by its name.
-        table: the commands.
     """
     _import_help()
     app = typer.Typer(cls=Group, help=help, no_args_is_help=True, pretty_exceptions_enable=False)

@@ -100,7 +100,6 @@ def outcome_rates(counts: Sequence[Sequence[int]], seed: int) -> dict[str, Metri
 
     Args:
         counts: of `OUTCOMES`, per state.
-        seed: of the intervals.
     """
     fooled, caught, failed, undecided, malformed = np.array(counts, dtype=np.float64).T
     decided, wrong = fooled + caught + failed, fooled + caught
@@ -129,8 +128,6 @@ def attack(
     """Attack a PRM with all three adversaries, each on the same held-out states: those of the seed, for every PRM.
 
     Args:
-        scorer: the frozen PRM.
-        task: draws and judges states.
         settings: budget, backbone and sizes.
         log_path: JSONL with one record per update of the trained adversary.
         progress: called with (phase, done, total).
@@ -247,7 +244,6 @@ def attack_metrics(
     Args:
         cases: every evaluated rewrite.
         curve: by update, the `OUTCOMES` per state at the curve's inner points.
-        settings: of the attack.
         threshold: a step is accepted from this score on.
     """
     metrics = {

@@ -59,7 +59,6 @@ def write_evaluation(
     """Write the run directory of an evaluation, show its tables, and return the metrics as they are named there.
 
     Args:
-        out: the run directory.
         kind: the evaluation, a name in `report.kinds.KINDS`; it is put before every metric's name.
         settings: of the command, with the seed.
         metrics: by name, without the kind.
@@ -70,7 +69,6 @@ def write_evaluation(
         extra: further content of `metrics.json`.
         files: further files by name: a text, or records of a JSONL file.
         notes: what a reader must know beside the numbers, such as what was left out; one line each.
-        console: where to print (stdout by default).
 
     Raises:
         OutputError: a file cannot be written.

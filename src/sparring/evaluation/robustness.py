@@ -95,7 +95,6 @@ def probe_robustness(
     """Return invariance, sensitivity and padding of a PRM on correct states.
 
     Args:
-        scorer: the frozen PRM.
         task: judges what the rules made.
         states: correct steps with their prefixes; the same for every PRM that is to be compared.
         threshold: a step is accepted from this score on.
@@ -158,7 +157,6 @@ def hacking_curve(
 
     Args:
         groups: per state, the scores of its candidates and whether each is right; groups without candidates are left out.
-        seed: of the intervals.
     """
     groups = [group for group in groups if len(group[0])]
     sizes = curve_sizes(max((len(scores) for scores, _ in groups), default=0))

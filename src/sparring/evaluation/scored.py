@@ -211,9 +211,7 @@ class SubsetTraces:
     several traces share a problem's id, ``#1``, ``#2``, … follows it (`traces.ids`).
 
     Args:
-        data: the files.
         limit: at most so many traces of each, a random sample in the file's order.
-        seed: of the sample.
         see: called with every trace before any is given; may refuse it.
 
     Attributes:

@@ -333,9 +333,6 @@ def score_file(
         data_format: a name from `sparring.traces.FORMATS`, or ``auto``.
         limit: score only the first so many traces.
         show: how many scored traces to show on a terminal.
-        scorer: a loaded scorer.
-        console: where to print (stdout by default).
-        pool: score in a pool of actors.
 
     Returns:
         How many ``traces`` and ``steps`` were scored.

@@ -112,13 +112,8 @@ def run_search_command(
     """Search, measure, write the run directory, print the table; return the metrics.
 
     Args:
-        settings: of the run.
-        out: run directory.
-        console: for progress and the table.
         models: who takes part, instead of those that the settings name.
         samples: also write every candidate as a data set to share (`traces/samples.py`).
-        license: of these samples.
-        pool: search in a pool of actors.
 
     Raises:
         LostError: actors of the pool died of some searches; all others are in the journals.
@@ -437,8 +432,6 @@ class Case:
     """What one search found for one problem, judged.
 
     Attributes:
-        method: of the search.
-        n: its N.
         repeat: number of the repeat.
         problem: that was searched.
         found: the search's result.
@@ -578,7 +571,6 @@ def curve_metrics(
     """Return all metrics, ``<line or method>.n_<n>.<measure>``.
 
     Args:
-        base: independent solutions.
         searched: by method and N, cases in the same order as `base.cases`.
         ns: at which N the lines of independent solutions are given; those above their number are left out.
     """

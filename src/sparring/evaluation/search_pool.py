@@ -111,14 +111,7 @@ class SearchWorker:
 def search_pool(
     settings: Any, load: Callable[[Any], Models], pool: PoolSettings, console: Console
 ) -> RayPool[Asked, Answer]:
-    """Return the pool of searching workers, to be entered.
-
-    Args:
-        settings: of the run.
-        load: loads its models.
-        pool: the pool's.
-        console: is told what happens to actors.
-    """
+    """Return the pool of searching workers, to be entered."""
     from sparring.labels.provers import settled_policy
 
     places = {"policy": settled_policy(settings.policy)}
@@ -149,10 +142,6 @@ class SearchPool:
         """Return what `search.driver.search_kept` searches with.
 
         Args:
-            method: of the search.
-            n: its N.
-            settings: of the method and the search's seed.
-            problems: all of the run.
             drawn: whether trees are wanted; those of the first problems are.
         """
         first = {problem.id for problem in problems[:MOST_TREES]} if drawn else set()

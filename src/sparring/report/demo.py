@@ -212,7 +212,6 @@ def prm_bars(metrics: Mapping[str, Metric], name: str, labels: Mapping[str, str]
     """Return a bar for every PRM that was measured, in groups.
 
     Args:
-        metrics: of the run.
         name: of a metric, with places for the PRM and the group.
         labels: of the groups by their part of the name.
     """

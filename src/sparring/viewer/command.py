@@ -33,11 +33,8 @@ def view(
     """Write the step inspector's page of runs and return its path.
 
     Args:
-        runs: run directories or score files.
-        out: HTML file to write.
         data: files of traces, instead of those that the runs name.
         threshold: of the PRMs in order, or one for all.
-        limit: at most so many cases.
         watch: write the page again every so many seconds, until the process is stopped.
 
     Raises:

@@ -155,7 +155,6 @@ def texts_of(source: Source, run: Run | None, data: Sequence[Path]) -> Texts:
     """Return questions, steps and labels of a source's cases.
 
     Args:
-        source: whose cases.
         run: its run, which holds at least its worst cases.
         data: files of the cases, instead of those that the run's settings name.
 
@@ -215,9 +214,7 @@ def labelled_data(sources: Sequence[Source], texts: Texts, run: Run | None, limi
 
     Args:
         sources: at least one.
-        texts: of their cases.
         run: where there is only one; its tables are shown.
-        limit: at most so many cases.
 
     Raises:
         DataError: no case has both texts and scores of all.

@@ -96,10 +96,8 @@ def inspector_data(
     """Return the page of a run, or of several side by side.
 
     Args:
-        runs: run directories or score files.
         data: files of traces to read questions and steps from; by default those that the runs' settings name.
         thresholds: of the PRMs in order, or one for all; by default those of the runs.
-        limit: at most so many cases.
 
     Raises:
         SparringError: a place is no run, or the runs do not go together.
