@@ -220,11 +220,6 @@ def plain(data: InspectorData) -> dict[str, Any]:
     return {**values, "cases": cases, "tables": tables}
 
 
-def past_limit(count: int, limit: int) -> list[str]:
-    """Return the note on what is left out of so many cases."""
-    return [f"{count - limit} cases are past the limit of {limit}: left out"] if count > limit else []
-
-
 def texts(data: InspectorData) -> Iterable[str]:
     """Yield the texts of questions, steps and variants, as a page holds them."""
     for case in data.cases:

@@ -31,7 +31,6 @@ from sparring.viewer.data import (
     Solution,
     Variant,
     known_of,
-    past_limit,
 )
 from sparring.viewer.labelled import distinct, model_name
 from sparring.viewer.trained import curves_of
@@ -67,7 +66,7 @@ class State:
 # --- attack ----------------------------------------------------------------------------------------------------------
 
 
-def attack_data(runs: Sequence[Run], limit: int) -> InspectorData:
+def attack_data(runs: Sequence[Run]) -> InspectorData:
     """Return the page of an attack, or of attacks on several PRMs laid side by side, state by state.
 
     Raises:
@@ -112,9 +111,7 @@ def attack_data(runs: Sequence[Run], limit: int) -> InspectorData:
     ]
     title = "Attack on " + " and ".join(prm.name for prm in prms)
     curves = [curve for run in runs for curve in curves_of(run.folder, {"attack.jsonl": "attack"})]
-    return InspectorData(
-        title, _places(runs), prms, cases[:limit], notes=past_limit(len(cases), limit), curves=curves
-    )
+    return InspectorData(title, _places(runs), prms, cases, curves=curves)
 
 
 def _state_tags(state: State, prms: Sequence[Prm]) -> dict[str, list[str]]:
@@ -136,7 +133,7 @@ def _state_tags(state: State, prms: Sequence[Prm]) -> dict[str, list[str]]:
 # --- demo ------------------------------------------------------------------------------------------------------------
 
 
-def demo_data(run: Run, limit: int) -> InspectorData:
+def demo_data(run: Run) -> InspectorData:
     """Return the page of a demo: the solver's solutions, and what the adversaries made of correct steps.
 
     Raises:
@@ -155,7 +152,7 @@ def demo_data(run: Run, limit: int) -> InspectorData:
         + curves_of(run.folder, {f"attack_{method}.jsonl": "attack"})
     ]
     prms = [Prm(METHOD_NAMES.get(name, name), *_demo_threshold(run, name)) for name in methods]
-    return InspectorData("Demo", str(run.folder), prms, cases[:limit], curves=curves)
+    return InspectorData("Demo", str(run.folder), prms, cases, curves=curves)
 
 
 def _rewritten(record: Fields, methods: Sequence[str], number: int) -> InspectorCase:
@@ -204,13 +201,13 @@ def _solved(record: Fields, methods: Sequence[str], number: int) -> InspectorCas
 # --- labels and traces -----------------------------------------------------------------------------------------------
 
 
-def traces_data(traces: Sequence[Trace], title: str, place: Path, limit: int) -> InspectorData:
+def traces_data(traces: Sequence[Trace], title: str, place: Path) -> InspectorData:
     """Return the page of traces with what is known of them: labels, measured values, outcomes; nobody scored them."""
     cases = [
         InspectorCase(identity, trace.problem.question, [known_of(trace)], tags=_trace_tags(trace))
-        for identity, trace in list(zip(distinct_ids(traces), traces, strict=True))[:limit]
+        for identity, trace in zip(distinct_ids(traces), traces, strict=True)
     ]
-    return InspectorData(title, str(place), cases=cases, notes=past_limit(len(traces), limit))
+    return InspectorData(title, str(place), cases=cases)
 
 
 def _trace_tags(trace: Trace) -> dict[str, list[str]]:
@@ -228,7 +225,7 @@ def _trace_tags(trace: Trace) -> dict[str, list[str]]:
 # --- audit of oracles ------------------------------------------------------------------------------------------------
 
 
-def oracle_data(run: Run, limit: int) -> InspectorData:
+def oracle_data(run: Run) -> InspectorData:
     """Return the page of an audit: a case per problem and set, with every judge's verdicts on its steps.
 
     Raises:
@@ -247,8 +244,7 @@ def oracle_data(run: Run, limit: int) -> InspectorData:
             )
         judged.setdefault(key, []).append((int(place), record))
     cases = [case for key, found in judged.items() for case in _audited(solutions[key], found)]
-    notes = past_limit(len(cases), limit)
-    return InspectorData("Audit of oracles", str(run.folder), cases=cases[:limit], notes=notes)
+    return InspectorData("Audit of oracles", str(run.folder), cases=cases)
 
 
 def with_verdicts(data: InspectorData, audit: Run) -> InspectorData:

@@ -209,7 +209,7 @@ def _worst(run: Run, why: str) -> Texts:
 # --- side by side ----------------------------------------------------------------------------------------------------
 
 
-def labelled_data(sources: Sequence[Source], texts: Texts, run: Run | None, limit: int) -> InspectorData:
+def labelled_data(sources: Sequence[Source], texts: Texts, run: Run | None) -> InspectorData:
     """Return the page of one PRM, or of several on the cases that all of them have.
 
     Args:
@@ -246,10 +246,9 @@ def labelled_data(sources: Sequence[Source], texts: Texts, run: Run | None, limi
                 **({"written by": [trace.source]} if trace.source else {}),
             },
         )
-        for identity, trace in list(shared.items())[:limit]
+        for identity, trace in shared.items()
     ]
-    left_out[f"are past the limit of {limit}"] = len(shared) - len(cases)
-    notes = [*texts.notes, *(f"{count} cases {reason}: left out" for reason, count in (+left_out).items())]
+    notes = [*texts.notes, *(f"{count} cases {reason}: left out" for reason, count in left_out.items())]
     names = distinct([source.name for source in sources], [_place(source.place) for source in sources])
     shown = []
     if len(sources) > 1:

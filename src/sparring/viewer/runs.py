@@ -112,22 +112,25 @@ def inspector_data(
     if all(kind == "training" for kind in kinds):
         shown = training_data(runs)
     elif all(kind in SCORED for kind in kinds):
-        shown = _scored(runs, kinds, data, thresholds, limit)
+        shown = _scored(runs, kinds, data, thresholds)
     elif kinds.count("oracle") == 1 and all(kind in (*SCORED, "oracle") for kind in kinds) and len(runs) > 1:
         audit = kinds.index("oracle")
         others, of = [*runs[:audit], *runs[audit + 1 :]], [*kinds[:audit], *kinds[audit + 1 :]]
-        shown = with_verdicts(_scored(others, of, data, thresholds, limit), read_run(runs[audit]))
+        shown = with_verdicts(_scored(others, of, data, thresholds), read_run(runs[audit]))
     elif all(kind == "attack" for kind in kinds):
-        shown = attack_data([read_run(run) for run in runs], limit)
+        shown = attack_data([read_run(run) for run in runs])
     elif len(runs) == 1 and kinds == ["traces"]:
-        shown = traces_data(_all_of(runs[0]), runs[0].name, runs[0], limit)
+        shown = traces_data(_all_of(runs[0]), runs[0].name, runs[0])
     elif len(runs) > 1:
         named = ", ".join(f"{run} ({kind})" for run, kind in zip(runs, kinds, strict=True))
         raise SparringError(
             f"only scores of the same cases (and one audit), attacks, or training runs go side by side: {named}"
         )
     else:
-        shown = _alone(read_run(runs[0]), kinds[0], data, limit)
+        shown = _alone(read_run(runs[0]), kinds[0], data)
+    if len(shown.cases) > limit:
+        note = f"{len(shown.cases) - limit} cases are past the limit of {limit}: left out"
+        shown = replace(shown, cases=shown.cases[:limit], notes=[*shown.notes, note])
     unknown = [prm.name for prm in shown.prms if prm.rule == UNKNOWN]
     if unknown:
         note = f"The threshold of {' and '.join(unknown)} is not known here: the page begins at 0.5"
@@ -139,7 +142,7 @@ def inspector_data(
 
 
 def _scored(
-    runs: Sequence[Path], kinds: Sequence[str], data: Sequence[Path], thresholds: Sequence[float], limit: int
+    runs: Sequence[Path], kinds: Sequence[str], data: Sequence[Path], thresholds: Sequence[float]
 ) -> InspectorData:
     """Return the page of scores: of one or several runs or score files."""
     found = [None if kind == "scores" else read_run(run) for run, kind in zip(runs, kinds, strict=True)]
@@ -162,17 +165,17 @@ def _scored(
     place = next((i for i, run in enumerate(found) if run is not None and run.settings.get("data")), 0)
     first = next(source for source in sources if source.place == runs[place])
     texts = texts_of(first, found[place], data)
-    return labelled_data(sources, texts, found[0] if len(runs) == 1 else None, limit)
+    return labelled_data(sources, texts, found[0] if len(runs) == 1 else None)
 
 
-def _alone(run: Run, kind: str, data: Sequence[Path], limit: int) -> InspectorData:
+def _alone(run: Run, kind: str, data: Sequence[Path]) -> InspectorData:
     """Return the page of a run of a kind that comes alone."""
     if kind == "label":
-        return traces_data(_all_of(run.folder / TRACES_FILE), "Labels", run.folder, limit)
+        return traces_data(_all_of(run.folder / TRACES_FILE), "Labels", run.folder)
     if kind == "bon":
-        return bon_data(run, data, limit)
+        return bon_data(run, data)
     reader = {"oracle": oracle_data, "search": search_data, "demo": demo_data}[kind]
-    return reader(run, limit)
+    return reader(run)
 
 
 def with_surroundings(shown: InspectorData, run: Run) -> InspectorData:

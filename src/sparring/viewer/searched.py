@@ -22,7 +22,7 @@ from sparring.report.page import Run
 from sparring.search.aggregation import AGGREGATIONS
 from sparring.traces.fields import Fields, records_of
 from sparring.traces.records import Trace
-from sparring.viewer.data import InspectorCase, InspectorData, Node, Prm, Solution, Tree, known_of, past_limit
+from sparring.viewer.data import InspectorCase, InspectorData, Node, Prm, Solution, Tree, known_of
 from sparring.viewer.labelled import model_name
 
 MOST_CANDIDATES = 64
@@ -31,18 +31,17 @@ Search = tuple[str, int, int, str]
 """Method, N, repeat, problem."""
 
 
-def search_data(run: Run, limit: int) -> InspectorData:
+def search_data(run: Run) -> InspectorData:
     """Return the page of a search run: every problem under every method and N, with its tree.
 
     Raises:
         DataError: a record does not hold what it should.
     """
     judged = {_search(record): record for record in records_of(run.folder / CANDIDATES_FILE)}
-    found = list(records_of(run.folder / CASES_FILE))
     trees: dict[tuple[str, int], dict[str, Tree]] = {}
     journals: dict[tuple[str, int, int], dict[str, Fields]] = {}
     cases = []
-    for record in found[:limit]:
+    for record in records_of(run.folder / CASES_FILE):
         method, n, repeat, problem = key = _search(record)
         if (method, n) not in trees:
             trees[method, n] = dict(_trees(run.folder / TREES / f"{method}-{n}.jsonl"))
@@ -55,7 +54,7 @@ def search_data(run: Run, limit: int) -> InspectorData:
         tree = trees[method, n].get(problem) if repeat == 0 else None
         cases.append(_searched(record, key, judged.get(key), journals[key[:3]].get(problem), tree))
     prm = Prm.of(model_name(str(run.settings.get("prm") or "PRM")), run.extra)
-    return InspectorData("Search", str(run.folder), [prm], cases, notes=past_limit(len(found), limit))
+    return InspectorData("Search", str(run.folder), [prm], cases)
 
 
 def _search(record: Fields) -> Search:
@@ -146,14 +145,13 @@ def _trees(file: Path) -> Iterator[tuple[str, Tree]]:
 # --- best of N -------------------------------------------------------------------------------------------------------
 
 
-def bon_data(run: Run, data: Sequence[Path], limit: int) -> InspectorData:
+def bon_data(run: Run, data: Sequence[Path]) -> InspectorData:
     """Return the page of best-of-N: every problem with its candidates, the one of the highest total first.
 
     Raises:
         DataError: a record, or data that was given, does not hold what it should.
     """
-    records = list(records_of(run.folder / CASES_FILE))
-    notes = past_limit(len(records), limit)
+    notes = []
     named = run.settings.get("data")
     files = list(data) or [Path(one) for one in named or () if isinstance(one, str)]
     traces: Mapping[str, Trace] = {}
@@ -178,7 +176,8 @@ def bon_data(run: Run, data: Sequence[Path], limit: int) -> InspectorData:
     rule = run.settings.get("rule")
     name = model_name(str(run.settings.get("model") or run.folder.name))
     cases = [
-        _candidates(record, traces, scores, worst.get(record.string("id"))) for record in records[:limit]
+        _candidates(record, traces, scores, worst.get(record.string("id")))
+        for record in records_of(run.folder / CASES_FILE)
     ]
     if rule in AGGREGATIONS:
         notes.append(f"Candidates are ranked by the rule {rule}, whatever the threshold")
