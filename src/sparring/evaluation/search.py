@@ -643,27 +643,21 @@ def curves_svg(metrics: dict[str, Metric], settings: SearchSettings) -> str:
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     for place, name in enumerate((*LINES, *settings.methods)):
-        keys = [f"{name}.n_{n}" for n in sorted(settings.n)]
-        points = [
-            (metrics[f"{key}.{count}"].value, metrics[f"{key}.accuracy"])
-            for key in keys
-            if f"{key}.accuracy" in metrics
-        ]
-        line = [
-            (x, one.value, one.low, one.high) for x, one in points if x is not None and one.value is not None
-        ]
-        if not line:
+        keys = [f"{name}.n_{n}" for n in sorted(settings.n) if f"{name}.n_{n}.accuracy" in metrics]
+        points = [(metrics[f"{key}.{count}"].value, metrics[f"{key}.accuracy"]) for key in keys]
+        points = [(cost, one) for cost, one in points if cost is not None and one.value is not None]
+        if not points:
             continue
-        xs, ys, lows, highs = zip(*line, strict=True)
+        costs, accuracies = np.array([(cost, one.value) for cost, one in points], dtype=float).T
         style: dict[str, Any] = {
             "marker": "os^Dvp*XP<"[place % 10],
             "linestyle": "--" if name in LINES else "-",
         }
         # Bars, not bands: the bands of ten lines would hide one another.
-        if None not in (*lows, *highs):
-            bars = np.abs(np.array([lows, highs], dtype=float) - np.array(ys, dtype=float))
-            style |= {"yerr": bars, "elinewidth": 0.7, "capsize": 2}
-        axes.errorbar(xs, ys, label=name.replace("_", " "), **style)
+        if all(one.low is not None and one.high is not None for _, one in points):
+            ends = np.array([[one.low, one.high] for _, one in points], dtype=float).T
+            style |= {"yerr": np.abs(ends - accuracies), "elinewidth": 0.7, "capsize": 2}
+        axes.errorbar(costs, accuracies, label=name.replace("_", " "), **style)
     axes.set(xscale="log", xlabel=label, ylabel="accuracy")
     axes.grid(alpha=0.25)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
