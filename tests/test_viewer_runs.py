@@ -119,7 +119,7 @@ def test_a_search_shows_its_candidates_answers_and_tree(tmp_path):
     found = inspector_data([run])
     assert len(found.cases) == 3 * 2 * 2 and [prm.name for prm in found.prms] == ["some/prm"]
     [prm] = found.prms
-    assert (prm.threshold, prm.rule) == (0.873, "best F1 on some") and found.notes == []
+    assert (prm.threshold, prm.rule) == (0.873, "best F1 on some") and not found.notes
     by_name = {case.id: case for case in found.cases}
     case = by_name["q1 · beam, N = 2"]
     assert case.question == "Question 1" and case.tags["method"] == ["beam, N = 2"]
@@ -260,7 +260,7 @@ def test_an_audit_shows_verdicts_with_span_and_reason_and_planted_mistakes_in_pl
     cases = {case.id: case for case in found.cases}
     bench = cases["processbench_bench b-1"]
     [solution] = bench.solutions
-    assert (bench.question, len(solution.steps), solution.first) == ("How much?", 2, 1) and found.notes == []
+    assert (bench.question, len(solution.steps), solution.first) == ("How much?", 2, 1) and not found.notes
     said = {one.by: one for one in solution.said[1]}
     assert (said["arithmetic"].truth, said["arithmetic"].reason) == ("wrong", "arithmetic:wrong_result")
     assert said["arithmetic"].span == (0, 10) and said["panel"].truth == "wrong"
