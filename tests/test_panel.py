@@ -275,9 +275,10 @@ def test_a_whole_batch_of_rewrites_is_judged_at_once(monkeypatch: pytest.MonkeyP
 
 
 def test_the_oracle_of_the_documentation_works(tmp_path: Path) -> None:
-    [code] = re.findall(
-        r"^```python\n(.*?)^```$", (DOCS / "oracles.md").read_text(encoding="utf-8"), re.M | re.S
-    )
+    page = (DOCS / "oracles.md").read_text(encoding="utf-8")
+    [code] = [
+        code for code in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S) if "def judge" in code
+    ]
     assert len(code.splitlines()) <= 30
     file = tmp_path / "ohm.py"
     file.write_text(code, encoding="utf-8")
