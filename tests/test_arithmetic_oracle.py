@@ -229,6 +229,7 @@ def test_catches_what_people_write(step: str, kind: str) -> None:
         "1 week = 5 days",
         "He gives 3 apples to every child because 4 * 2 = 8",
         "2:30 = 3:10",
+        r"the eleventh term (a_{11} = 361)",
         "3:45 pm + 2 hours = 5:45 pm",
         "from 8:30 to 11:15 is 2 hours 45 minutes",
     ],

@@ -373,7 +373,7 @@ _BASE_TERM = re.compile(rf"{_IN_BASE}|\d{{1,18}}", re.IGNORECASE)
 
 def _in_base(text: str) -> int | None:
     """Return the value of ``1011_2``, ``0x1F``, or of plain digits."""
-    if text[:1].isalpha() and not re.match(r"[A-F]{2,}[_\W]+16\b", text):
+    if re.match(r"\(?(?![A-F]{2,}[_\W]+16\b)[a-z]", text, re.IGNORECASE):
         return None  # a_{14}
     text = text.lower().replace("\\text", "")
     if text[:1] == "0" and text[1:2] in BASE_PREFIXES:
@@ -500,8 +500,6 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
     ("wrong_remainder", "R| r|rem|{r", _remainder,
      rf"{_DIVISION}{_SPACING}(?:with |and )?(?:an? )?(?:r|rem|remainder)\b(?: of)?[.:]?{_SPACING}(?P<r>{_WHOLE})"
      r"(?![\d.,/^*]*\d)"),
-    ("wrong_remainder", "left|remaining", _remainder,
-     rf"{_DIVISION}[\s$,]*(?:with|and) (?P<r>{_WHOLE}) (?:left over|leftover|left|remaining)\b"),
     ("wrong_remainder", "R", _remainder, rf"{_DIVISION}[\s$]*R(?P<r>\d{{1,6}})(?![\d.,/^*]*\d)"),
     ("wrong_remainder", "%|mod|MOD", _modulo,
      rf"{_BARE}(?P<a>{_PRODUCT}|\(-?\d{{1,9}}(?:\s*[-+*×]\s*\d{{1,9}}){{1,4}}\))\s*"

@@ -30,10 +30,16 @@ _LARGEST_ANGLE_BITS = 300
 _EXACT = Reading()
 _CONSTANTS = frozenset(("i", "e"))
 _lock = threading.Lock()  # contexts of mpmath change their precision while they work
-_contexts = []
-for _digits in _DIGITS:
-    _contexts.append(mpmath.mp.__class__())
-    _contexts[-1].dps = _digits
+
+
+def context_of(digits: int) -> Any:
+    """Return a context of mpmath's that computes with so many digits."""
+    context = mpmath.mp.__class__()
+    context.dps = digits
+    return context
+
+
+_contexts = [context_of(digits) for digits in _DIGITS]
 
 
 def same_expressions(one: Node, other: Node) -> bool | None:

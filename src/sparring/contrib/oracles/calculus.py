@@ -18,13 +18,12 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
-import mpmath
 from numpy.polynomial.legendre import leggauss
 
 from sparring.oracles import algebra
 from sparring.oracles.chains import Chain, find_chains
 from sparring.oracles.expressions import GREEK, Functions, Node, Parser, number, variables, walk
-from sparring.oracles.precise import Precise
+from sparring.oracles.precise import Precise, context_of
 from sparring.oracles.reading import Token, TooLargeError, UndefinedError, UnreadableError, tokenize_formula
 from sparring.oracles.values import Reading, sample_points
 from sparring.traces.records import Problem
@@ -299,8 +298,7 @@ _GAUSS = [
     [(float(at), float(weight)) for at, weight in zip(*leggauss(count), strict=True)] for count in (14, 21)
 ]
 _lock = threading.Lock()  # the context changes its precision while it works
-_context = mpmath.mp.__class__()
-_context.dps = DIGITS
+_context = context_of(DIGITS)
 
 
 class _Calculus(Precise):
