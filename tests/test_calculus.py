@@ -72,10 +72,8 @@ STATED = {
         r"If $y = e^{2x}$ then $\frac{dy}{dx} = 2e^{2x}$.",
         "d/dx x^3 = 3x^2",
         "y = x^2 + 1, so dy/dx = 2x.",
-        "The derivative of x^3 is 3x^2.",
-        r"The derivative of $\log x$ with respect to $x$ is $\frac{1}{x}$, so it is positive.",
-        r"The derivative of $\log x$ is $\frac{1}{x \ln 10}$.",
-        "The second derivative of $x^3$ is $6x$.",
+        r"$\frac{d}{dx} \log x = \frac{1}{x}$",
+        r"$\frac{d}{dx} \log x = \frac{1}{x \ln 10}$",
     ],
     "wrong_derivative": [
         r"$\frac{d}{dx}(x^3) = 2x^2$",
@@ -85,8 +83,6 @@ STATED = {
         r"If $y = e^{2x}$ then $\frac{dy}{dx} = e^{2x}$.",
         "So d/dx x^3 = 3x",
         "y = x^2 + 1, so dy/dx = 3x.",
-        "The derivative of x^3 is 3x.",
-        r"The derivative of $\cos x$ is $\sin x$.",
     ],
     "integral_holds": [
         r"$\int x^2 \, dx = \frac{x^3}{3} + C$",
@@ -100,15 +96,12 @@ STATED = {
         r"$\int_0^x t^2 dt = \frac{x^3}{3}$",
         r"$\int_0^1 \int_0^2 x y \, dx \, dy = 1$",
         "∫ x^2 dx = x^3/3 + C",
-        "The antiderivative of $2x$ is $x^2$.",
-        "The integral of $2x$ from $0$ to $3$ is $9$.",
     ],
     "wrong_integral": [
         r"$\int x^2 \, dx = \frac{x^3}{2} + C$",
         r"$\int_0^1 x^2 dx = \frac{1}{2}$",
         r"$\int_0^{\pi} \sin x \, dx = 1$",
         "∫_0^1 x^2 dx = 1/4",
-        "The integral of $2x$ from 0 to 3 is 8.",
     ],
 }
 
@@ -134,8 +127,6 @@ def test_stated_derivatives_and_integrals(kind: str, step: str) -> None:
         r"$f(x) = x^2$. Now with $f(x) = x^3$ we get $f'(x) = 3x^2$.",
         r"$f(x) = ax^2$ and so $f'(x) = 6x$.",
         r"$\frac{d}{dx}(x^3) = 2x^2$ is wrong.",
-        "Twice the derivative of x^2 is 4x.",
-        "The derivative of the product of x^2 and x^3 is 5x^4.",
         r"$f'(x) = 6$",
         r"$f(x) = 2^x$ so $f'(1) \approx 1.386$.",
     ],
@@ -155,7 +146,7 @@ def test_a_derivative_in_plain_text_is_no_equation_for_later_steps() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(ROOTS, st.sampled_from([r"$\frac{d}{dx}\left(A\right) = B$", r"The derivative of $A$ is $B$.",
+@given(ROOTS, st.sampled_from([r"$\frac{d}{dx}\left(A\right) = B$",
                               r"$f(x) = A$, so $f'(x) = B$.", r"$\int (B) \, dx = A + C$"]))  # fmt: skip
 def test_true_derivatives_of_polynomials(values: list[int], form: str) -> None:
     step = form.replace("A", written(values)).replace("B", written(derived(values)))

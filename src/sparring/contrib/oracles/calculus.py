@@ -1,12 +1,11 @@
 r"""The calculus oracle: derivatives and integrals that a step states, checked by numerical differentiation and quadrature.
 
 Contract: decided are links of a chain with a derivative or an integral (``\frac{d}{dx} x^3 = 3x^2``, ``f'(x) = 2x`` where
-the text defines f, ``\int_0^1 x^2 dx = 1/3``), and sentences ("the derivative of $x^3$ is $3x^2$"). Both sides are
-computed to `DIGITS` digits at fixed points; antiderivatives are compared by their derivatives, so that no constant is
-asked for. ``wrong`` only where both sides differ clearly at every point and under every usual reading, name the same
-variables, and neither the words nor the form make them an equation to be solved; ``correct`` only where `algebra.py` has
-no doubt about the rest of the step. No `eval`, and bounded on any text. Not here: limits, improper integrals, implicit
-differentiation.
+the text defines f, ``\int_0^1 x^2 dx = 1/3``). Both sides are computed to `DIGITS` digits at fixed points; antiderivatives
+are compared by their derivatives, so that no constant is asked for. ``wrong`` only where both sides differ clearly at every
+point and under every usual reading, name the same variables, and neither the words nor the form make them an equation to
+be solved; ``correct`` only where `algebra.py` has no doubt about the rest of the step. No `eval`, and bounded on any text.
+Not here: what a sentence says of a derivative, limits, improper integrals, implicit differentiation.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from numpy.polynomial.legendre import leggauss
 
 from sparring.oracles import algebra
 from sparring.oracles.chains import Chain, find_chains
-from sparring.oracles.expressions import GREEK, Functions, Node, Parser, number, variables, walk
+from sparring.oracles.expressions import GREEK, Functions, Node, Parser, number, walk
 from sparring.oracles.precise import Precise, context_of
 from sparring.oracles.reading import Token, TooLargeError, UndefinedError, UnreadableError, tokenize_formula
 from sparring.oracles.values import Reading, sample_points
@@ -42,7 +41,7 @@ CALCULUS = frozenset(("derivative", "partial", "prime", "integral", "antiderivat
 
 _SIGNS = re.compile(
     r"\\int|∫|\\[dt]?frac\s*\{\s*(?:d|\\partial)|\bd\^?\d?[A-Za-z]?\s*/\s*d[A-Za-z]|[A-Za-z](?:['’′]+|\^\{?\s*\\prime)\s*(?:\(|=)|"
-    r"[\])|]\s*_|derivative|integral",
+    r"[\])|]\s*_",
 )
 _SUPPOSED = re.compile(
     r"\b(?:if|when|whenever|suppos\w*|assum\w*|let|set|setting|solv\w*|want|wants|need|needs|where|such|would|could|"
@@ -51,20 +50,6 @@ _SUPPOSED = re.compile(
 _OPERATOR_BEFORE = re.compile(
     r"(?<![A-Za-z\\])d(?:\^?\d)?[A-Za-z]?\s*/\s*d[A-Za-z](?:\^\d)?|∫|\\int(?![a-z])"
 )
-_MATHEMATICS = r"\$[^$\n]{1,300}\$|\\\([^\n]{1,300}?\\\)"
-_WORDED = re.compile(
-    rf"\b(?P<kind>(?:(?:first|second|third|partial|indefinite|definite)\s++)?(?:anti)?derivative|(?:(?:in)?definite\s++)?integral)"
-    rf"\s++of\s++(?P<body>{_MATHEMATICS}|[^\n,;:$?!]{{1,120}}?)"
-    rf"(?:\s++with\s++respect\s++to\s++\$?(?P<name>[A-Za-z])\$?)?"
-    rf"(?:\s++from\s++(?P<low>{_MATHEMATICS}|[^\s$]{{1,20}})\s++to\s++(?P<high>{_MATHEMATICS}|[^\s$]{{1,20}}))?"
-    rf",?\s*+(?:\bis\b|\bequals\b|=)\s*+(?P<value>{_MATHEMATICS}|[^\n,;:$?!]{{1,120}}?)"
-    r"(?=\s*+(?:[.,;]\s|[.,;]?\s*$|\n|(?:so|and|which|because|since|by|using|then|but|while)\b))",
-)
-_SCALED = re.compile(
-    r"(?:\b(?:twice|half|times|of|over|by|minus|negative|plus|root|value|inverse|logarithmic|directional)|[-+*/^(\d])\s+(?:the\s+)?$",
-    re.IGNORECASE,
-)
-_ORDERS = {"second": 2, "third": 3}
 
 
 def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
@@ -74,8 +59,9 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     try:
         chains = find_chains(step)
         texts = [*map(algebra.chains_of, (problem.question, *prefix[-algebra.MAX_PREFIX :])), chains]
+        definitions, calculus = algebra.defined(texts), _Calculus()
         with _lock:
-            found = _findings(step, chains, algebra.defined(texts))
+            found = [one for chain in chains for one in _findings(step, chain, definitions, calculus)]
     except (TooLargeError, RecursionError) as error:
         return Verdict("undecided", "calculus:too_large", str(error))
     if algebra.RETRACTED.search(step):
@@ -465,22 +451,8 @@ class _Side(NamedTuple):
         return [(one, two) for one, two in pairs if one is not None and two is not None]
 
 
-def _findings(step: str, chains: Sequence[Chain], definitions: Functions) -> list[Verdict]:
-    calculus = _Calculus()
-    worded = list(_worded_verdicts(step, definitions, calculus))
-    found = [verdict for chain in chains for verdict in _chain_verdicts(step, chain, definitions, calculus)]
-    return worded + [one for one in found if not any(_covers(other, one) for other in worded)]
-
-
-def _covers(verdict: Verdict, other: Verdict) -> bool:
-    if other.span is None or verdict.span is None:
-        return False
-    return verdict.span[0] <= other.span[0] and other.span[1] <= verdict.span[1]
-
-
-def _chain_verdicts(
-    step: str, chain: Chain, definitions: Functions, calculus: _Calculus
-) -> Iterator[Verdict]:
+def _findings(step: str, chain: Chain, definitions: Functions, calculus: _Calculus) -> Iterator[Verdict]:
+    """Yield a verdict on every link of a chain that holds a derivative or an integral."""
     sides = [_side(step, chain, place) for place in range(len(chain.members))]
     if not any(side.has(*CALCULUS) for side in sides):
         head = chain.members[0].node
@@ -492,21 +464,19 @@ def _chain_verdicts(
     for left, right, relation in zip(sides, sides[1:], chain.relations, strict=False):
         if relation not in ("=", "~"):
             continue
+        span = (left.start, right.end)
         answer = calculus.agreement(left.beside(right), definitions, constant)
         rewritten = not (constant or left.has(*CALCULUS) or right.has(*CALCULUS))  # as algebra judges
-        if answer == "different" and (supposed or rewritten or relation == "~" or _is_equation(left, right)):
-            answer = "unclear"
-        integral = constant or left.has("integral", "between") or right.has("integral", "between")
-        yield _verdict(answer, integral, step, (left.start, right.end))
-
-
-def _verdict(answer: Agreement, integral: bool, step: str, span: tuple[int, int]) -> Verdict:
-    kind = "integral" if integral else "derivative"
-    if answer == "unclear":
-        return Verdict("undecided", "calculus:unread", "", span)
-    if answer == "same":
-        return Verdict("correct", f"calculus:{kind}_holds", "", span)
-    return Verdict("wrong", f"calculus:wrong_{kind}", f"does not hold: {step[span[0] : span[1]][:200]}", span)
+        kind = "derivative"
+        if constant or left.has("integral", "between") or right.has("integral", "between"):
+            kind = "integral"
+        if answer == "same":
+            yield Verdict("correct", f"calculus:{kind}_holds", "", span)
+        elif answer == "unclear" or supposed or rewritten or relation == "~" or _is_equation(left, right):
+            yield Verdict("undecided", "calculus:unread", "", span)
+        else:
+            detail = f"does not hold: {step[span[0] : span[1]][:200]}"
+            yield Verdict("wrong", f"calculus:wrong_{kind}", detail, span)
 
 
 def _is_equation(left: _Side, right: _Side) -> bool:
@@ -537,43 +507,3 @@ def trees(text: str) -> tuple[Node | None, ...]:
         except UnreadableError:
             found.append(None)
     return tuple(found)
-
-
-def _worded_verdicts(step: str, definitions: Functions, calculus: _Calculus) -> Iterator[Verdict]:
-    """Judge sentences: "the integral of $2x$ from $0$ to $3$ is $9$"."""
-    for match in _WORDED.finditer(step):
-        before = step[: match.start()]
-        if _SCALED.search(before) or _SUPPOSED.search(re.split(r"[.!?]\s|\n", before)[-1].lower()):
-            continue
-        body, value = (_Side(trees(_plain(text)), *match.span())
-                       for text in (_plain(match["body"]).split("=")[-1], match["value"]))  # fmt: skip
-        stated = body._replace(trees=tuple(tree and _stated(match, tree, definitions) for tree in body.trees))
-        integral = not match["kind"].endswith("derivative") or "anti" in match["kind"]
-        answer = calculus.agreement(stated.beside(value), definitions, stated.has("antiderivative"))
-        if answer != "unclear" and not (answer == "different" and value.has(*CALCULUS)):
-            yield _verdict(answer, integral, step, match.span())
-
-
-def _stated(match: re.Match[str], body: Node, definitions: Functions) -> Node | None:
-    """The derivative or integral of `body` that a sentence speaks of."""
-    kind = match["kind"]
-    if body.kind == "variable" and body.name in definitions:
-        body = definitions[body.name][1]
-    names = variables(body) - {"e"}
-    name = match["name"] or (min(names) if len(names) == 1 else "")
-    if not name:
-        return None
-    if kind.endswith("derivative") and "anti" not in kind:
-        order = Fraction(_ORDERS.get(kind.split()[0], 1))
-        return Node("partial" if "partial" in kind else "derivative", (body,), name, order)
-    if match["low"] is None:
-        return None if kind.startswith("definite") else Node("antiderivative", (body,), name)
-    low, high = (trees(_plain(match[bound]))[0] for bound in ("low", "high"))
-    return None if low is None or high is None else Node("integral", (body, low, high), name)
-
-
-def _plain(text: str) -> str:
-    text = text.strip()
-    if text.startswith("$"):
-        return text.strip("$")
-    return text[2:-2] if text.startswith("\\(") else text
