@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.contrib.oracles.preconditions import THEOREMS, judge
+from sparring.contrib.oracles.preconditions import judge
 from sparring.traces.records import Problem
 
 
@@ -26,7 +24,6 @@ def verdict(
         (r"$-2x > 6 \Rightarrow x > -3$", (), "inequality_direction"),
         ("Dividing both sides by $x$ gives $x = 5$.", ("We have $x^2 = 5x$.",), "lost_root"),
         (r"$\frac{5}{3 - 3} = 0$", (), "division_by_zero"),
-        ("By the Pythagorean theorem $c = 5$.", ("ABC is an obtuse triangle.",), "pythagoras_contradicted"),
     ],
 )
 def test_forbidden_steps_are_wrong(step: str, prefix: tuple[str, ...], kind: str) -> None:
@@ -40,21 +37,11 @@ def test_forbidden_steps_are_wrong(step: str, prefix: tuple[str, ...], kind: str
         ("Since $x$ is positive, dividing both sides by $x$ gives $x = 5$.", ("We have $x^2 = 5x$.",)),
         ("Dividing both sides by $5$ gives $x = 1$.", ("We have $5x = 5$.",)),
         (r"$\frac{5}{3 - 3}$ is undefined, so $\frac{5}{0} = 0$ makes no sense.", ()),
-        ("By the Pythagorean theorem $c = 5$.", ("ABC is a right triangle.",)),
-        ("By AM-GM, the minimum is 2.", ()),
         ("$x > 2$ or $x < 2$", ()),
     ],
 )
 def test_allowed_or_doubtful_steps_are_undecided(step: str, prefix: tuple[str, ...]) -> None:
     assert verdict(step, prefix)[0] == "undecided"
-
-
-def test_the_table_is_sound() -> None:
-    assert len({theorem.name for theorem in THEOREMS}) == len(THEOREMS)
-    for theorem in THEOREMS:
-        assert theorem.hypothesis
-        for pattern in (theorem.used, theorem.stated, theorem.denied):
-            re.compile(pattern)
 
 
 @given(st.text(max_size=200), st.text(min_size=1, max_size=80).filter(str.strip))

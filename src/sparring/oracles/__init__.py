@@ -8,7 +8,7 @@
 - Several together within limits of time and memory: `panel.py` over `sandbox.py` → `members.py`.
 - Correct steps made wrong: `perturbations.py` over `perturbations_text.py`, `perturbations_latex.py`.
 
-Calculus, logic and hypotheses of theorems are `sparring.contrib.oracles`; exact oracles of procedural worlds live with
+Calculus, logic and preconditions are `sparring.contrib.oracles`; exact oracles of procedural worlds live with
 their worlds. Code here looks at texts alone: no model, no torch.
 """
 

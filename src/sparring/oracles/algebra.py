@@ -7,7 +7,7 @@ fixed points under every reading of signs with two meanings (`values.Reading`); 
 under every reading. Equations are compared exactly by common divisors and elimination; none is solved numerically.
 Problem and prefix are taken to be true. Definitions, hypotheses, congruences, other operations, ellipses and units that
 differ are ``undecided``. Bounded on any text, no `eval`. Not here: plain number calculations in prose (`arithmetic.py`);
-inequalities; derivatives, integrals, lost roots and hypotheses of theorems (`sparring.contrib.oracles`).
+inequalities; derivatives, integrals, lost roots (`sparring.contrib.oracles`).
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@ r"""The preconditions oracle: is a step allowed where it is made?
 
 Contract: ``wrong`` for (1) an inequality whose direction changes between two lines that say the same bound, (2) a
 quotient by zero that is given a value, also in the case of which the step speaks (``x/x = 1 for x = 0``), (3) a variable
-cancelled by an explicit division although zero solves the equation before, where nothing says that it is not zero, (4) a
-theorem whose hypothesis the text contradicts. Texts are searched for words, not understood. Nothing is ever called
-``correct``: that no precondition is seen to fail is no proof. Not here: whether the calculation is right, and conditions
-that nobody states.
+cancelled by an explicit division although zero solves the equation before, where nothing says that it is not zero.
+Nothing is ever called ``correct``: that no precondition is seen to fail is no proof. Not here: whether the calculation is
+right, conditions that nobody states, theorems and their hypotheses.
 """
 
 from __future__ import annotations
@@ -58,7 +57,6 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
             *_directions(earlier, chains, prefix[-1] if prefix else "", step),
             *_zero_denominators(chains, step),
             *_lost_roots(earlier, chains, before, step),
-            *_theorems(before, step),
         ]
     except (TooLargeError, RecursionError):
         return Verdict("undecided", "preconditions:too_large")
@@ -173,64 +171,3 @@ def _solved_by_zero(chain: Chain, name: str) -> bool | None:
     except UnreadableError:
         return None
     return one == other and any(side.kind not in ("variable", "number") for side in sides)
-
-
-def _theorems(before: str, step: str) -> Iterator[Verdict]:
-    """Theorems that the step uses although the text contradicts their hypothesis."""
-    for theorem in () if RETRACTED.search(step) else THEOREMS:
-        if re.search(theorem.used, step, re.IGNORECASE):
-            # the theorem's own name is no statement of its hypothesis
-            rest = re.sub(theorem.used, " ", before + "\n" + step, flags=re.IGNORECASE)
-            denied, stated = (re.search(one, rest, re.IGNORECASE) for one in (theorem.denied, theorem.stated))
-            if denied and not stated:
-                reason = f"preconditions:{theorem.name}_contradicted"
-                yield Verdict("wrong", reason, f"needs: {theorem.hypothesis}")
-
-
-# --- theorems and the words of their hypotheses: to add one, add a row ---
-
-
-class Theorem(NamedTuple):
-    """One row: a name for the reason, the hypothesis for people, and patterns of words.
-
-    `used`: in the step, they say that the theorem is used; `stated`, `denied`: in problem, prefix or step, they state
-    the hypothesis (or make it plain), or contradict it.
-    """
-
-    name: str
-    hypothesis: str
-    used: str
-    stated: str
-    denied: str
-
-
-THEOREMS = (
-    Theorem(
-        "pythagoras", "the triangle has a right angle", r"\bpythag",
-        r"right|perpendicular|altitude|height|\\perp|90|square|rectang|legs?\b|hypotenuse|coordinate|distance|tangent|radius|"
-        r"midpoint|rhomb|isosceles|equilateral|kite|cone|cube|box|prism|pyramid|cylinder|sphere|circle|\\sin|\\cos|triple|diameter",
-        r"\b(?:obtuse|acute)(?:-angled)? triangle|not a right triangle|no right angle",
-    ),
-    Theorem(
-        "am_gm", "all terms are nonnegative", r"\bam\s*[-–]\s*gm\b|arithmetic[- ](?:mean )?(?:and )?geometric mean",
-        r"positive|non-?negative|>\s*0|\\ge(?:q)?\s*0|≥\s*0|length|squares?\b|\^\{?2",
-        r"\b(?:all|any) real (?:numbers|values)\b[^.]{0,40}(?:positive or negative|including negative)|\bnegative (?:real )?numbers\b",  # noqa: E501
-    ),
-    Theorem(
-        "geometric_series", "the ratio lies between -1 and 1",
-        r"infinite geometric (?:series|sum)|sum (?:of|to) (?:an? )?infin|\\frac\{a[^}]*\}\{1\s*-\s*r\}",
-        r"\|r\|\s*<\s*1|between|converge|ratio",
-        r"diverg|common ratio (?:of|is|=|r =)\s*\$?(?:[2-9]|-[2-9]|1\d)(?![\d/.])",
-    ),
-    Theorem("lhopital", "the quotient has the form 0/0 or infinity/infinity", r"l['’]?h[oô]pital",
-            r"0/0|\\frac\{0\}\{0\}|indeterminate|\\infty|∞|infinity|both[^.]*(?:zero|0|infin)",
-            r"(?:numerator|denominator)[^.]{0,40}(?:approaches|tends to|goes to|is)\s*\$?(?:-?[1-9]\d*)\b(?!/)"),
-    Theorem("discriminant", "a quadratic with real coefficients", r"\bdiscriminant", r"quadratic|x\^|real|roots?|parabola|\^2",  # noqa: E501
-            r"\blinear equation|\b(?:complex|imaginary|non-?real) coefficients"),
-    Theorem("rational_root", "integer coefficients", r"\brational root", r"integer|polynomial|\d\s*x", r"irrational coefficients"),  # noqa: E501
-    Theorem("product_rule", "the events are independent", r"multiply the probabilities|product of (?:the|their) probabilities",  # noqa: E501
-            r"independent|each|replace|coin|dice|die|rolls?|flips?", r"not independent|dependent events"),
-    Theorem("fermat_little", "the modulus is prime and does not divide the base", r"fermat['’]?s little", r"prime|\bp\b",
-            r"\bmodulus[^.]{0,20}(?:is )?(?:composite|not prime)"),
-)  # fmt: skip
-"""Every theorem that is looked for."""
