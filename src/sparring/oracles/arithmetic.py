@@ -500,6 +500,8 @@ _ROWS: tuple[tuple[str, str, Reader, str], ...] = (
     ("wrong_remainder", "R| r|rem|{r", _remainder,
      rf"{_DIVISION}{_SPACING}(?:with |and )?(?:an? )?(?:r|rem|remainder)\b(?: of)?[.:]?{_SPACING}(?P<r>{_WHOLE})"
      r"(?![\d.,/^*]*\d)"),
+    ("wrong_remainder", "left|remaining", _remainder,
+     rf"{_DIVISION}[\s$,]*(?:with|and) (?P<r>{_WHOLE}) (?:left over|leftover|left|remaining)\b"),
     ("wrong_remainder", "R", _remainder, rf"{_DIVISION}[\s$]*R(?P<r>\d{{1,6}})(?![\d.,/^*]*\d)"),
     ("wrong_remainder", "%|mod|MOD", _modulo,
      rf"{_BARE}(?P<a>{_PRODUCT}|\(-?\d{{1,9}}(?:\s*[-+*×]\s*\d{{1,9}}){{1,4}}\))\s*"
