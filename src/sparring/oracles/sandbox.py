@@ -152,12 +152,10 @@ class Sandbox:
                 worker = idle.pop()
             except IndexError:
                 worker = self._started(alive)
-            usable = False
             try:
                 yield worker
-                usable = worker.usable
             finally:
-                if usable:
+                if worker.usable:
                     idle.append(worker)
                 else:
                     alive.discard(worker)
