@@ -46,7 +46,7 @@ from sparring.oracles.answer_values import (
 from sparring.oracles.expressions import Node, number, variables, walk
 from sparring.oracles.precise import approximate, same_equations, same_expressions
 from sparring.oracles.words import word_set
-from sparring.traces.answers import last_statement
+from sparring.traces.answers import DENIED, last_statement
 from sparring.traces.boxed import boxes
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
@@ -324,7 +324,6 @@ def _in_degrees(radians: Node) -> Node:
 
 # --- the answer oracle ---
 
-_HEDGED = re.compile(r"\b(?:not|if|would|wrong|incorrect|suppose|can't|cannot|unless|isn't)\b", re.IGNORECASE)
 _SCALES = (100, 1000, 60, 12)
 
 
@@ -348,7 +347,7 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     detail = f"the answer is {reference}, not {text}"
     if equal is None or not _clearly_differ(reference, text):
         return Verdict("undecided", "answer:incomparable", span=span)
-    if len({box.content for box in boxes(step)}) > 1 or _HEDGED.search(step[max(0, span[0] - 80) : span[0]]):
+    if len({box.content for box in boxes(step)}) > 1 or DENIED.search(step[max(0, span[0] - 80) : span[0]]):
         return Verdict("undecided", "answer:hedged", detail, span)
     return Verdict("wrong", "answer:differs", detail, span)
 

@@ -65,11 +65,12 @@ _NO_VALUE = re.compile(
     r"simple|easy|rounded|close)\b",
     re.I,
 )  # fmt: skip
-_DENIED = re.compile(
-    r"\b(?:if|whether|suppose|supposing|assume|assuming|not|unless|check(?:s|ed)? that|would|isn't|wrong|"
+DENIED = re.compile(
+    r"\b(?:if|whether|suppose|supposing|assume|assuming|not|unless|check(?:s|ed)? that|would|isn't|can't|cannot|wrong|"
     r"incorrect|says?)\b",
     re.I,
 )
+"""Words before a statement that ask, deny or suppose it."""
 _CLAUSE = re.compile(r"\s*(?:because|since|which|so|as|by|and|or|is)\b")
 _JOINED = re.compile(
     r"[\s$,;\\()\[\]]*(?:(?:and|or)\b)?[\s$,;\\()\[\]]*(?:[A-Za-z]\s*=\s*)?\\?[(\[]?\s*", re.I
@@ -158,7 +159,7 @@ def _unasserted(before: str, after: str) -> bool:
     """Whether the sentence of a statement asks, denies or supposes."""
     sentence = re.split(r"[.!?\n:]", before)[-1]
     head = re.split(r"[.!\n]\s", after, maxsplit=1)[0].rstrip()
-    return bool(_DENIED.search(sentence) or re.match(r"\s*(?:not|n't)\b", after)) or head.endswith("?")
+    return bool(DENIED.search(sentence) or re.match(r"\s*(?:not|n't)\b", after)) or head.endswith("?")
 
 
 def _mathematical(value: str) -> bool:
