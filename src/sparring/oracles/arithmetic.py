@@ -28,7 +28,7 @@ from sparring.oracles.reading import (
     SUBSCRIPTS,
     TooLargeError,
     UnreadableError,
-    kept,
+    cached,
 )
 from sparring.oracles.units import UNITS
 from sparring.oracles.values import calculate, close, is_irrational, show, value_of
@@ -63,7 +63,7 @@ def judge(problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
     return judge_text(step)
 
 
-@kept
+@cached
 def judge_text(step: str) -> Verdict:
     """Return the verdict on a step's text; never raises on bad text, never runs unbounded."""
     if len(step) > MAX_CHARACTERS:
@@ -116,7 +116,7 @@ def _is_part(fact: Fact, checks: Sequence[Check]) -> bool:
     )
 
 
-@kept
+@cached
 def check_equations(step: str) -> tuple[Check, ...]:
     """Return one check per equation of the step.
 

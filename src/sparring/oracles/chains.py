@@ -21,8 +21,8 @@ from sparring.oracles.reading import (
     Token,
     TooLargeError,
     UnreadableError,
+    cached,
     closing_place,
-    kept,
     tokenize_formula,
     without_marks,
 )
@@ -125,7 +125,7 @@ class _Passage(NamedTuple):
     latex: bool
 
 
-@kept
+@cached
 def find_chains(text: str) -> tuple[Chain, ...]:
     """Return the chains of a text in order.
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
-from sparring.oracles.reading import Token, bracket_partners, kept, tokenize, without_marks
+from sparring.oracles.reading import Token, bracket_partners, cached, tokenize, without_marks
 from sparring.oracles.units import POWER_WORDS, SHORT_UNITS, UNITS, Unit, raised, unit_or_place
 from sparring.oracles.words import (
     APPROXIMATE_WORDS,
@@ -583,7 +583,7 @@ def _only_run(tokens: Sequence[Token]) -> Run | None:
 Annotations = tuple[tuple[int, int, list[Token]], ...]
 
 
-@kept
+@cached
 def read_step(text: str) -> tuple[tuple[Token, ...], Annotations]:
     """Return the tokens of the visible text, and (start, end, tokens) of every calculator annotation.
 

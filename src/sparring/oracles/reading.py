@@ -39,7 +39,7 @@ class UndefinedError(UnreadableError):
 
 
 MAX_CHARACTERS = 10_000
-MAX_KEPT_CHARACTERS = 2000
+MAX_CACHED_CHARACTERS = 2000
 COMPARISONS = frozenset(("<", ">", "<=", ">="))
 ARROWS = word_set(
     "implies Rightarrow Longrightarrow iff Leftrightarrow Longleftrightarrow rightarrow longrightarrow therefore"
@@ -94,13 +94,13 @@ def closing_place(signs: Iterable[str]) -> int:
     return -1
 
 
-def kept(read: Callable[[str], T]) -> Callable[[str], T]:
-    """Return `read` with its results for the last short texts kept, because several oracles ask for the same ones."""
+def cached(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Return `read` with a cache of the last short texts, because several oracles ask for the same ones."""
     remembered = lru_cache(maxsize=64)(read)
 
     @wraps(read)
     def reader(text: str) -> T:
-        return read(text) if len(text) > MAX_KEPT_CHARACTERS else remembered(text)
+        return read(text) if len(text) > MAX_CACHED_CHARACTERS else remembered(text)
 
     return reader
 

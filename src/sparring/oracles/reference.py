@@ -28,7 +28,7 @@ from sparring.oracles.arithmetic import Check, check_equations, judge_text
 from sparring.oracles.equations import ANNOTATION, read_step
 from sparring.oracles.excuses import usual_error
 from sparring.oracles.expressions import Node, Order, calculation
-from sparring.oracles.reading import COMPARISONS, Token, TooLargeError, UnreadableError, kept, tokenize
+from sparring.oracles.reading import COMPARISONS, Token, TooLargeError, UnreadableError, cached, tokenize
 from sparring.oracles.units import unit_of
 from sparring.oracles.values import calculate, decimal_places, show, without_float_noise
 from sparring.oracles.words import (
@@ -215,7 +215,7 @@ def _is_symbol(sign: str) -> bool:
     return sign.isalpha() or sign[0] == "\\" or sign in COMPARISONS
 
 
-@kept
+@cached
 def read(step: str) -> Reading:
     """Return what is compared of a step.
 
@@ -291,7 +291,7 @@ def _denoised(token: Token) -> Token:
     return token if token.value is None else token._replace(value=without_float_noise(token.value))
 
 
-@kept
+@cached
 def known_numbers(text: str) -> frozenset[Fraction]:
     """Return the numbers of a text; of a percentage also its share of one.
 
@@ -716,6 +716,6 @@ def _changes_subject(gone: set[str], come: set[str], before: Sequence[str]) -> b
     return bool(gone & known) and bool(come & known)
 
 
-@kept
+@cached
 def _words_of(text: str) -> frozenset[str]:
     return frozenset(_WORD.findall(text.lower()))
