@@ -91,7 +91,7 @@ STATED = {
         r"$\int \frac{dx}{1+x^2} = \arctan x + C$",
         r"$\int \frac{1}{x} dx = \ln|x| + C$",
         r"$\int_0^1 x^2 dx = \left[\frac{x^3}{3}\right]_0^1 = \frac13$",
-        r"$\int_0^2 (3x^2+1)\,dx = x^3 + x \Big|_0^2 = 10$",
+        r"$\int_0^2 (3x^2+1)\,dx = \left[x^3 + x\right]_0^2 = 10$",
         r"$\int_0^{\pi} \sin x \, dx = 2$",
         r"$\int_0^x t^2 dt = \frac{x^3}{3}$",
         r"$\int_0^1 \int_0^2 x y \, dx \, dy = 1$",

@@ -145,22 +145,9 @@ class _CalculusParser(Parser):
         self.position += 1
         return self.operator("}", "{")
 
-    def sum(self) -> Node:
-        return self.evaluated(super().sum(), "sum")
-
-    def product(self) -> Node:
-        return self.evaluated(super().product(), "product")
-
     def postfix(self) -> Node:
         node = super().postfix()
         if self.text == "_" and self.tokens[self.position - 1].text in ("]", ")"):
-            return Node("between", (node, *self.bounds()))
-        return self.evaluated(node, "factor")
-
-    def evaluated(self, node: Node, scope: Scope) -> Node:
-        """The expression between bounds where a bar with bounds follows: ``x^3|_0^1``."""
-        if self.scope == scope and self.text == "|" and self.ahead() == "_":
-            self.position += 1
             return Node("between", (node, *self.bounds()))
         return node
 
@@ -391,17 +378,17 @@ class _Calculus(Precise):
         found = [self.values([side], point) for point in (one, {**one, name: other[name]})]
         return not all(found) or abs(found[0][0] - found[1][0]) > _SAME * max(abs(found[0][0]), 1e-3)
 
-    def agreement(
-        self, pairs: Sequence[tuple[Node, Node]], definitions: Functions, constant: bool
-    ) -> Agreement:
-        """Compare pairs of trees as read in several ways: one that holds is enough, and all must differ.
+    def agreement(self, left: _Side, right: _Side, definitions: Functions, constant: bool) -> Agreement:
+        """Compare two sides as read in several ways: one that holds is enough, and all must differ.
 
-        Trees may differ by a `constant`. Mixed numbers may be products, logarithms without a base natural.
+        Sides may differ by a `constant`. Mixed numbers may be products, logarithms without a base natural.
         """
         found: set[Agreement] = set()
-        for pair in pairs:
+        for first, second in dict.fromkeys(zip(left.trees, right.trees, strict=True)):
+            if first is None or second is None:
+                continue
             try:
-                one, other = (expanded(side, definitions) for side in pair)
+                one, other = expanded(first, definitions), expanded(second, definitions)
                 if constant:
                     one, other = _slopes(one, other)
             except UnreadableError:
@@ -445,11 +432,6 @@ class _Side(NamedTuple):
     def has(self, *kinds: str) -> bool:
         return any(one.kind in kinds for tree in self.trees if tree is not None for one in walk(tree))
 
-    def beside(self, other: _Side) -> list[tuple[Node, Node]]:
-        """The trees of two sides under the scopes in which both are read."""
-        pairs = dict.fromkeys(zip(self.trees, other.trees, strict=True))
-        return [(one, two) for one, two in pairs if one is not None and two is not None]
-
 
 def _findings(step: str, chain: Chain, definitions: Functions, calculus: _Calculus) -> Iterator[Verdict]:
     """Yield a verdict on every link of a chain that holds a derivative or an integral."""
@@ -465,7 +447,7 @@ def _findings(step: str, chain: Chain, definitions: Functions, calculus: _Calcul
         if relation not in ("=", "~"):
             continue
         span = (left.start, right.end)
-        answer = calculus.agreement(left.beside(right), definitions, constant)
+        answer = calculus.agreement(left, right, definitions, constant)
         rewritten = not (constant or left.has(*CALCULUS) or right.has(*CALCULUS))  # as algebra judges
         kind = "derivative"
         if constant or left.has("integral", "between") or right.has("integral", "between"):
