@@ -33,7 +33,6 @@ from claims.harness import (
     measure_best,
     point_text,
 )
-from claims.runner import cpu_seconds
 from sparring.files import atomic_write_text, dumps
 from sparring.pictures import svg_of
 from sparring.report.plots import PALETTE, RC, set_title
@@ -112,8 +111,8 @@ HEAD = """\
 
 `make claims-page` writes this page from the records in `benchmarks/results/claims/`. Every claim is a file in
 `benchmarks/claims/` that states, before anything is run, what is run, what it is compared with and what was to be
-reached (the aim). `make claims` runs a reduced form of all claims, `FULL=1 make claims` everything; both go on where
-they were stopped, and compare their verdicts with those below.
+reached (the aim). `make claims` runs a reduced form of all claims, `FULL=1 make claims` everything (26 CPU hours);
+both go on where they were stopped, and compare their verdicts with those below.
 
 A gain is the difference (or ratio) to the strongest baseline at each point: of the baselines run there the one with
 the best mean, which favours the baseline. It is paired by seed; intervals are Student's at 95 % over seeds. The
@@ -134,7 +133,6 @@ def markdown(found: Sequence[Measured], images: str) -> str:
     parts.append(luck(found))
     for one in found:
         parts += section(*one, images)
-    parts += ["## What it costs", cost_table(found)]
     return _joined(parts)
 
 
@@ -237,28 +235,6 @@ def point_table(
         lines.append([one.region, *cells, one.against or "–", gain, str(one.gain.n or 0), f"*{one.verdict}*"])
     shown = table(["point", *arms, "strongest", "gain", "seeds", "verdict"], lines) if lines else ""
     return shown + (f"\nPoints without records: {empty}." if empty else "")
-
-
-def cost_table(found: Sequence[Measured]) -> str:
-    """Return what reduced and full runs are declared to cost, and what the records took."""
-    lines = []
-    totals = {"reduced": 0.0, "full": 0.0}
-    for file, records, size, _ in found:
-        cells: list[str] = []
-        for one in ("reduced", "full"):
-            todo = file.experiment.cells(one)  # type: ignore[arg-type]
-            cost = sum(file.experiment.cost(cell, one) for cell in todo)  # type: ignore[arg-type]
-            totals[one] += cost
-            cells += [str(len(todo)), _minutes(cost)]
-        done, seconds = cpu_seconds(records, file.experiment, size)
-        lines.append([file.experiment.name, *cells, f"{done} ({size})", _minutes(seconds / 60)])
-    lines.append(["all", "", _minutes(totals["reduced"]), "", _minutes(totals["full"]), "", ""])
-    heads = ["experiment", "reduced: runs", "CPU time", "full: runs", "CPU time", "runs on record", "took"]
-    return table(heads, lines)
-
-
-def _minutes(minutes: float) -> str:
-    return f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.1f} min"
 
 
 def _aim(claim: Claim) -> str:

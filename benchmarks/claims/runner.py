@@ -314,9 +314,3 @@ def chosen(files: Iterable[ClaimFile], only: Sequence[str]) -> list[ClaimFile]:
     if unknown := set(only) - {name for file in files for name in names(file)}:
         raise ValueError(f"no experiment or claim {', '.join(sorted(unknown))}")
     return [file for file in files if not only or names(file) & set(only)]
-
-
-def cpu_seconds(records: Records, experiment: Experiment, size: Size) -> tuple[int, float]:
-    """Return how many of a size's calls have a record, and the CPU seconds that these took."""
-    found = [records.found[cell.key] for cell in experiment.cells(size) if cell.key in records.found]
-    return len(found), sum(entry["cpu_seconds"] for entry in found)
