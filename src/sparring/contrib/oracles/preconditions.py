@@ -111,21 +111,17 @@ def _bound(chain: Chain) -> Bound | None:
 
 def _zero_denominators(chains: Sequence[Chain], step: str) -> Iterator[Verdict]:
     """Quotients by zero in an equation with a number."""
+    excused = _UNDEFINED.search(step) or RETRACTED.search(step)
     for chain in chains:
-        for index, relation in enumerate(chain.relations):
-            pair = chain.members[index : index + 2]
-            if relation != "=" or any(member.node is None or variables(member.node) for member in pair):
-                continue
-            undefined = [_is_undefined(member.node) for member in pair if member.node is not None]
-            if sum(undefined) == 1:
-                truth: Truth = "undecided" if _UNDEFINED.search(step) or RETRACTED.search(step) else "wrong"
-                yield Verdict(truth, "preconditions:division_by_zero", "", (pair[0].start, pair[1].end))
-
+        for left, relation, right in chain.links():
+            sides = [one.node for one in (left, right) if one.node is not None and not variables(one.node)]
+            if relation == "=" and len(sides) == 2 and sum(map(_is_undefined, sides)) == 1:
+                truth: Truth = "undecided" if excused else "wrong"
+                yield Verdict(truth, "preconditions:division_by_zero", "", (left.start, right.end))
     for chain in zero_divisors(chains, step):
-        excused = _UNDEFINED.search(step) or RETRACTED.search(step) or _LIMIT.search(step)
+        truth = "undecided" if excused or _LIMIT.search(step) else "wrong"
         detail = "a divisor is zero in the case of which the step speaks"
-        found: Truth = "undecided" if excused else "wrong"
-        yield Verdict(found, "preconditions:division_by_zero", detail, chain.span)
+        yield Verdict(truth, "preconditions:division_by_zero", detail, chain.span)
 
 
 def _is_undefined(node: Node) -> bool:
