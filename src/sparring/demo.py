@@ -479,8 +479,7 @@ def _best_of_n(settings: DemoSettings, split: str, rows: Sequence[Mapping[str, A
     ]
     for one, other in pairs:
         compared = paired_difference(accuracies[one], accuracies[other], seed=settings.seed, unit="fraction")
-        metrics[f"{stem}.{one}_minus_{other}"] = compared.difference
-        metrics[f"{stem}.{one}_minus_{other}.p_value"] = Metric(compared.p_value)
+        metrics |= compared.named(f"{stem}.{one}_minus_{other}")
     return metrics
 
 

@@ -340,6 +340,10 @@ class PairedDifference:
     difference: Metric
     p_value: float | None
 
+    def named(self, name: str) -> dict[str, Metric]:
+        """Return both as metrics: the difference under a name, ``.p_value`` behind it."""
+        return {name: self.difference, f"{name}.p_value": Metric(self.p_value)}
+
 
 def paired_difference(
     a: ArrayLike,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rich import box
@@ -48,16 +48,6 @@ def results_table(title: str, caption: str, name: str, *headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")
     return table
-
-
-_INTERVALS = {"bootstrap": "bootstrap", "Wilson": "Wilson (shares)", "t": "t: Student's (few cases)"}
-
-
-def interval_caption(metrics: Iterable[Metric | None], what: str = "percent") -> str:
-    """Return what the numbers of a table are and which intervals they have: `percent [95 % interval: Wilson]`."""
-    kinds = {metric.interval for metric in metrics if metric is not None}
-    said = ", ".join(words for kind, words in _INTERVALS.items() if kind in kinds)
-    return f"{what} [95 % interval{': ' + said if said else ''}]"
 
 
 def with_interval(metric: Metric | None, scale: float = 1.0, form: str = ".1f") -> Text:

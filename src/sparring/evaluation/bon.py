@@ -187,8 +187,7 @@ def _measured(
         for baseline in _BASELINES:
             if line not in (*_BASELINES, "pass", "ceiling"):
                 compared = paired_difference(by_size[largest], lines[baseline][largest], **drawn)
-                metrics[f"{line}_minus_{baseline}"] = compared.difference
-                metrics[f"{line}_minus_{baseline}.p_value"] = Metric(compared.p_value)
+                metrics |= compared.named(f"{line}_minus_{baseline}")
     return metrics | discrimination(problems, groups, resamples, seed)
 
 

@@ -29,7 +29,7 @@ from sparring.report.kinds import tables
 from sparring.report.page import write_report
 from sparring.runs import Metric, write_metrics
 from sparring.settings import Settings, dump_settings
-from sparring.terminal import interval_caption, results_table
+from sparring.terminal import results_table
 from sparring.traces.records import Problem, Trace
 from sparring.traces.shown import plain, steps_table
 
@@ -39,6 +39,7 @@ JOURNAL_FILE = "scores.partial.jsonl"
 MOST_WORST = 20
 MOST_ROWS = 60
 Record = Mapping[str, Any]
+_INTERVALS = {"bootstrap": "bootstrap", "Wilson": "Wilson (shares)", "t": "t: Student's (few cases)"}
 
 
 def write_evaluation(
@@ -139,7 +140,9 @@ def show_tables(
     console: Console, kind: str, metrics: Mapping[str, Metric], settings: Mapping[str, Any]
 ) -> None:
     """Print an evaluation's tables, with the intervals that they hold and the threshold that they rest on."""
-    caption = interval_caption(metrics.values(), "shares in percent")
+    kinds = {metric.interval for metric in metrics.values()}
+    intervals = ", ".join(words for kind, words in _INTERVALS.items() if kind in kinds)
+    caption = f"shares in percent [95 % interval{': ' + intervals if intervals else ''}]"
     if (rule := settings.get("threshold_rule")) is not None:
         caption = f"threshold {metrics['threshold'].text(1, '.4g')} ({rule}); {caption}"
     for title, headings, rows in tables(kind, metrics):

@@ -549,7 +549,7 @@ class Independent:
             seed=self.seed,
             unit="fraction",
         )
-        return {key: found.difference, f"{key}.p_value": Metric(found.p_value)}
+        return found.named(key)
 
     def _different(self, case: Case, n: int) -> float:
         """Return the share of a case's different solutions that n of them have on average."""
