@@ -1,18 +1,16 @@
 r"""Equality of answers measured on pairs of known truth: false equal, false different, unreadable; and answers lost.
 
     python benchmarks/answer_equality.py --data data
-    PYTHONPATH=<older checkout>/src python benchmarks/answer_equality.py --data data --name before
 
 Contract: answers of GSM8K and MATH are rewritten by the rules below, which know nothing of the package (none of its helpers
 is used): `same` rules keep the meaning, `other` rules change it. Each rule takes a seeded sample of the answers that it
-applies to. A checkout that still has two checkers gives a row for each. Solutions of GSM8K with a known answer are
-dressed with texts around it to measure how often it is found. Results are merged by checker into
-``answer_equality.json``, and ``answer_equality.md`` is written from all of them.
+applies to. Solutions of GSM8K with a known answer are dressed with texts around it to measure how often it is found.
+Results are merged by `--name` into ``answer_equality.json``, which also holds what the two checkers before this one gave,
+and ``answer_equality.md`` is written from all of them.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
@@ -23,13 +21,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from publishing import ROOT, command_line, table
+from sparring.oracles.equality import compare_answers
 from sparring.runs import machine, source_commit
 from sparring.statistics import proportion
+from sparring.traces.answers import stated_answer
 
-ROOT = Path(__file__).resolve().parents[1]
 PER_RULE = 14
 Rule = Callable[[str, random.Random], str | None]
-Judge = Callable[[Sequence[tuple[str, str]]], list[bool | None]]
 SAME: dict[str, Rule] = {}
 OTHER: dict[str, Rule] = {}
 
@@ -372,51 +371,16 @@ def solutions(records: Sequence[dict[str, Any]], seed: int) -> list[tuple[str, s
     return made
 
 
-# --- checkers: of this checkout, or of one before ---
+# --- measuring ---
 
 
-def checkers() -> dict[str, Judge]:
-    """Return the equalities of answers that the imported package has."""
-    try:
-        from sparring.oracles.equality import compare_answers
-    except ImportError:
-        return old_checkers()
+def judge(asked: Sequence[tuple[str, str]]) -> list[bool | None]:
+    """Return whether each pair of answers is equal, None where one cannot be read."""
     words = {"equal": True, "different": False, "unreadable": None}
-    return {"": lambda asked: [words[compare_answers(*pair)] for pair in asked]}
+    return [words[compare_answers(*pair)] for pair in asked]
 
 
-def old_checkers() -> dict[str, Judge]:
-    """Return the two checkers of a checkout before they became one."""
-    from sparring.oracles.answer import _UNBOUNDED, equivalent
-
-    from sparring.labels.answers import AnswerChecker, same_answer
-
-    checker: Any = AnswerChecker()
-
-    def labels(asked: Sequence[tuple[str, str]]) -> list[bool | None]:
-        found = [same_answer(*pair) for pair in asked]
-        for place, same in enumerate(found):
-            if same is None:
-                verdict = checker._compared([asked[place]])[0]
-                found[place] = {"correct": True, "wrong": False, "undecided": None}[verdict.truth]
-        return found
-
-    def oracle(asked: Sequence[tuple[str, str]]) -> list[bool | None]:
-        return [None if any(map(_UNBOUNDED.search, pair)) else equivalent(*pair) for pair in asked]
-
-    return {", labels": labels, ", oracle": oracle}
-
-
-def finder() -> Callable[[list[str]], str | None]:
-    """Return the finder of stated answers that the imported package has."""
-    try:
-        from sparring.traces.answers import stated_answer
-    except ImportError:
-        from sparring.labels.answers import stated_answer
-    return stated_answer
-
-
-def measured(judge: Judge, asked: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def measured(asked: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return rates with intervals, mistakes by rule, and pairs per second."""
     texts = [(pair["reference"], pair["stated"]) for pair in asked]
     judge(texts[:3])  # workers start
@@ -449,7 +413,7 @@ def rate(count: int, of: int) -> dict[str, Any]:
     return {"count": count, "of": of, "value": metric.value, "low": metric.low, "high": metric.high}
 
 
-def sampled_agreement(judge: Judge, path: Path) -> dict[str, Any]:
+def sampled_agreement(path: Path) -> dict[str, Any]:
     """Compare with the outcomes that came with real samples: 50 MATH problems, eight samples each."""
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     asked = [(record["gt"], answer) for record in records for answer in record["pred"]]
@@ -459,11 +423,9 @@ def sampled_agreement(judge: Judge, path: Path) -> dict[str, Any]:
             for (got, outcome), count in sorted(counts.items(), key=str)}  # fmt: skip
 
 
-def found_answers(
-    find: Callable[[list[str]], str | None], texts: Sequence[tuple[str, str]]
-) -> dict[str, Any]:
+def found_answers(texts: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Return how many answers are found, lost, or taken for another."""
-    found = [find(text.split("\n")) for text, _ in texts]
+    found = [stated_answer(text.split("\n")) for text, _ in texts]
     right = [
         got is not None and got.strip("$ ").replace(",", "") == answer.replace(",", "")
         for got, (_, answer) in zip(found, texts, strict=True)
@@ -500,36 +462,36 @@ def boxed(text: str) -> Iterator[str]:
             return
 
 
-def table(results: dict[str, Any]) -> str:
+def checkers_tables(results: dict[str, Any]) -> str:
     """Return the results as Markdown."""
 
     def shown(one: dict[str, Any]) -> str:
         return f"{one['value']:.1%} [{one['low']:.1%}, {one['high']:.1%}]"
 
-    lines = [
-        "| checker | commit | pairs | false equal | false different | unreadable | pairs/s |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {name} | {one['commit']} | {one['pairs']} | {shown(one['false_equal'])} | {shown(one['false_different'])} | "
-        f"{shown(one['unreadable'])} | {one['pairs_per_second']:,.0f} |"
+    rates, stated = ("false_equal", "false_different", "unreadable"), ("found", "lost", "another")
+    equality = [
+        [
+            name,
+            one["commit"],
+            str(one["pairs"]),
+            *(shown(one[rate]) for rate in rates),
+            f"{one['pairs_per_second']:,.0f}",
+        ]
         for name, one in results.items()
     ]
-    lines += ["", "| checker | answers found | lost | another one taken |", "|---|---|---|---|"]
-    lines += [
-        f"| {name} | {shown(one['stated']['found'])} | {shown(one['stated']['lost'])} | {shown(one['stated']['another'])} |"
-        for name, one in results.items()
-    ]
-    return "\n".join(lines) + "\n"
+    finding = [[name, *(shown(one["stated"][what]) for what in stated)] for name, one in results.items()]
+    heads = ["checker", "commit", "pairs", "false equal", "false different", "unreadable", "pairs/s"]
+    return (
+        table(heads, equality)
+        + "\n"
+        + table(["checker", "answers found", "lost", "another one taken"], finding)
+    )
 
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--data", type=Path, default=ROOT / "data")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--name", default="one equality", help="of the checker in the tables")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -538,15 +500,12 @@ def main() -> None:
     arguments.results.mkdir(parents=True, exist_ok=True)
     path = arguments.results / "answer_equality.json"
     written = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"checkers": {}}
-    for suffix, judge in checkers().items():
-        written["checkers"][arguments.name + suffix] = {
-            "commit": (source_commit() or "unknown")[:7],
-            **measured(judge, asked),
-            "stated": found_answers(finder(), texts),
-            "best_of_n": sampled_agreement(
-                judge, arguments.data / "best_of_n" / "math_8_samples_with_reward.jsonl"
-            ),
-        }
+    mine = written["checkers"][arguments.name] = {
+        "commit": (source_commit() or "unknown")[:7],
+        **measured(asked),
+        "stated": found_answers(texts),
+        "best_of_n": sampled_agreement(arguments.data / "best_of_n" / "math_8_samples_with_reward.jsonl"),
+    }
     written |= {
         "seed": arguments.seed,
         "machine": machine(),
@@ -560,13 +519,9 @@ def main() -> None:
         f"another, by {len(OTHER)}) from answers of GSM8K and MATH, and {len(texts)} solutions that state a known answer. "
         "False equal is a share of the pairs of another meaning, false different of those of one; Wilson intervals.\n\n"
     )
-    (arguments.results / "answer_equality.md").write_text(
-        words + table(written["checkers"]), encoding="utf-8"
-    )
-    print(table(written["checkers"]))
-    for name, one in written["checkers"].items():
-        if name.startswith(arguments.name):
-            print(name, json.dumps(one["mistakes"], indent=1, ensure_ascii=False), one["best_of_n"])
+    tables = checkers_tables(written["checkers"])
+    (arguments.results / "answer_equality.md").write_text(words + tables, encoding="utf-8")
+    print(tables, json.dumps(mine["mistakes"], indent=1, ensure_ascii=False), mine["best_of_n"])
 
 
 if __name__ == "__main__":

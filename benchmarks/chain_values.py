@@ -10,9 +10,7 @@ few rollouts, and measured against that truth. The labelling is resumed where it
 
 from __future__ import annotations
 
-import argparse
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from sparring.files import atomic_write_text
+from publishing import command_line, publish, table
 from sparring.labels.command import run_label
 from sparring.labels.job import LabelledValues, labelled_values
 from sparring.labels.settings import LabelSettings
@@ -36,7 +34,7 @@ from sparring.progress.provers import (
     compare_provers,
     comparison_metrics,
 )
-from sparring.runs import Metric, write_metrics
+from sparring.runs import Metric
 from sparring.statistics import (
     auc_interval,
     bootstrap_mean,
@@ -44,7 +42,6 @@ from sparring.statistics import (
 )
 from sparring.training.supervised import ValueSettings, train_supervised
 
-ROOT = Path(__file__).resolve().parents[1]
 BEST_OF = (2, 4, 8, 16, 32)
 EVIDENCE: tuple[Evidence, ...] = ("steps", "siblings")
 ESTIMATES = {"share": "share of right rollouts", "posterior": "posterior mean"}
@@ -148,12 +145,6 @@ def cell(metric: Metric, scale: float = 1.0, digits: int = 3) -> str:
     return metric.text(scale, f".{digits}f")
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def provers_table(comparison: ProverComparison) -> str:
     """Return a comparison of provers in thousandths."""
     rows = [
@@ -170,9 +161,8 @@ def provers_table(comparison: ProverComparison) -> str:
 
 def main() -> None:
     """Label, train, measure and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/chain-values"))
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--policy", default=TINY_POLICY)
     parser.add_argument("--truth-problems", type=int, default=60)
     parser.add_argument("--truth-rollouts", type=int, default=96)
@@ -256,15 +246,10 @@ def main() -> None:
         f"{cell(metrics['value_model.outcome_auc'])}, true value {cell(metrics['truth.outcome_auc'])}.",
         "Made by `python benchmarks/chain_values.py`.",
     ]
-    text = "\n\n".join(parts) + "\n"
-    options.results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.results) as draft:
-        given = {name: value for name, value in vars(options).items() if name not in ("run", "results")}
-        recorded = {**given, "best_of": BEST_OF}
-        written = write_metrics(draft, metrics, settings=recorded, seed=options.seed)
-        written.replace(options.results / "chain_values.json")
-    atomic_write_text(options.results / "chain_values.md", text)
-    print(text)
+    text = "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+    given = {name: value for name, value in vars(options).items() if name not in ("run", "results")}
+    recorded = {**given, "best_of": BEST_OF}
+    publish(options.results, "chain_values", metrics, text, settings=recorded, seed=options.seed)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,14 @@ there are more seeds, and the picture of the README where --picture names one.
 
 from __future__ import annotations
 
-import argparse
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from publishing import command_line, over_seeds, table
 from sparring.demo import DemoSettings, run_demo
 from sparring.files import atomic_write_json, atomic_write_text, writing
 from sparring.report import plots
@@ -27,9 +26,7 @@ from sparring.report.demo import KNOWN_OR_NOT, METHODS, kind_bars, solver_bars
 from sparring.report.page import read_run
 from sparring.runs import METRICS_FILE, Metric, machine, read_metrics, source_commit
 from sparring.settings import load_settings
-from sparring.statistics import mean_over_runs
 
-ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("in_distribution", "longer")
 PAIRS = (
     "aprm_minus_rules_prm",
@@ -43,9 +40,8 @@ PAIRS = (
 
 def main() -> None:
     """Run if need be, and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/demo"))
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--picture", type=Path, help="PNG to write")
     parser.add_argument("--more-seeds", type=int, nargs="*", default=[], help="further seeds, to compare")
     parser.add_argument("--set", nargs="*", default=[], help="settings of the demo as key=value")
@@ -90,15 +86,11 @@ def write_seeds(runs: dict[str, dict[str, Metric]], results: Path) -> None:
     names += [f"step_error.{split}.{method}.step_auc" for split in SPLITS for method in METHOD_NAMES]
     names += [f"kinds.{method}.{group}.accepted" for method in METHOD_NAMES for group in KNOWN_OR_NOT]
     names += [f"attack.{method}.trained.fool_rate" for method in METHODS]
-    lines = [
-        "| % | " + " | ".join(runs) + " | mean [95 % interval, Student's t] (range) |",
-        "|---" * (len(runs) + 2) + "|",
-    ]
+    rows = []
     for name in names:
         values = [100 * float(value) for run in runs.values() if (value := run[name].value) is not None]
-        mean = over_seeds(values)
-        lines.append(f"| {name} | " + " | ".join(cell(run, name) for run in runs.values()) + f" | {mean} |")
-    page = "\n".join(lines) + "\n"
+        rows.append([name, *(cell(run, name) for run in runs.values()), over_seeds(values)])
+    page = table(["%", *runs, "mean [95 % interval, Student's t] (range)"], rows)
     atomic_write_text(results / "demo_seeds.md", page)
     seeds = {title: {name: run[name].value for name in names} for title, run in runs.items()}
     atomic_write_json(
@@ -107,62 +99,57 @@ def write_seeds(runs: dict[str, dict[str, Metric]], results: Path) -> None:
     print(page)
 
 
-def over_seeds(values: Sequence[float]) -> str:
-    """Return the mean over seeds with Student's interval and the range; percent."""
-    return f"{mean_over_runs(values).text()} ({min(values):.1f} to {max(values):.1f})"
-
-
 def solver_table(metrics: dict[str, Metric]) -> str:
     """Return accuracies of choosing one of N solutions, and the paired differences."""
-    lines = ["| solver accuracy, % | in distribution | longer chains |", "|---|---|---|"]
-    for method in ("greedy", "random", "majority", *METHOD_NAMES, "ceiling", "oracle"):
-        cells = [cell(metrics, f"best_of_n.{split}.{method}.accuracy") for split in SPLITS]
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    for pair in PAIRS:
-        cells = [cell(metrics, f"best_of_n.{split}.{pair}") for split in SPLITS]
-        lines.append(f"| {pair.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    names = {m: f"{m}.accuracy" for m in ("greedy", "random", "majority", *METHOD_NAMES, "ceiling", "oracle")}
+    names |= {pair.replace("_", " "): pair for pair in PAIRS}
+    rows = [
+        [said, *(cell(metrics, f"best_of_n.{split}.{name}") for split in SPLITS)]
+        for said, name in names.items()
+    ]
+    return table(["solver accuracy, %", "in distribution", "longer chains"], rows)
 
 
 def kind_table(metrics: dict[str, Metric]) -> str:
     """Return how many wrong steps of every kind are accepted."""
-    lines = ["| wrong steps accepted, % | " + " | ".join(METHOD_NAMES) + " |", "|---" * 4 + "|"]
     kinds = dict.fromkeys(name.split(".")[2] for name in metrics if name.startswith("kinds."))
-    for kind in kinds:
-        cells = [cell(metrics, f"kinds.{method}.{kind}.accepted") for method in METHOD_NAMES]
-        lines.append(f"| {kind.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [
+            kind.replace("_", " "),
+            *(cell(metrics, f"kinds.{method}.{kind}.accepted") for method in METHOD_NAMES),
+        ]
+        for kind in kinds
+    ]
+    return table(["wrong steps accepted, %", *METHOD_NAMES], rows)
 
 
 def error_table(metrics: dict[str, Metric]) -> str:
     """Return how well the solver's first errors are found."""
     columns = [(split, method) for split in SPLITS for method in METHOD_NAMES]
-    names = [f"{split.replace('_', ' ')}, {method}" for split, method in columns]
-    lines = ["| first errors, % | " + " | ".join(names) + " |", "|---" * (len(columns) + 1) + "|"]
-    for measure in ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "step_auc_within"):
-        cells = [cell(metrics, f"step_error.{split}.{method}.{measure}") for split, method in columns]
-        lines.append(f"| {measure} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [measure, *(cell(metrics, f"step_error.{split}.{method}.{measure}") for split, method in columns)]
+        for measure in ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "step_auc_within")
+    ]
+    return table(
+        ["first errors, %", *(f"{split.replace('_', ' ')}, {method}" for split, method in columns)], rows
+    )
 
 
 def attack_table(metrics: dict[str, Metric]) -> str:
     """Return fool rates per attacker, and what is accepted of untouched steps."""
-    lines = ["| fool rate, % | rules_prm | aprm |", "|---|---|---|"]
-    for attacker in ("rules", "frozen", "trained"):
-        cells = [cell(metrics, f"attack.{method}.{attacker}.fool_rate") for method in METHODS]
-        lines.append(f"| {attacker} adversary | " + " | ".join(cells) + " |")
-    cells = [cell(metrics, f"attack.{method}.clean_accepted") for method in METHODS]
-    lines.append("| untouched steps accepted | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    names = {f"{attacker} adversary": f"{attacker}.fool_rate" for attacker in ("rules", "frozen", "trained")}
+    names["untouched steps accepted"] = "clean_accepted"
+    rows = [[said, *(cell(metrics, f"attack.{m}.{name}") for m in METHODS)] for said, name in names.items()]
+    return table(["fool rate, %", "rules_prm", "aprm"], rows)
 
 
 def cost_table(metrics: dict[str, Metric]) -> str:
     """Return what the trainings cost."""
-    lines = ["| training | " + " | ".join(METHOD_NAMES) + " |", "|---" * 4 + "|"]
-    for name in ("seconds", "updates", "labelled_steps"):
-        cells = [f"{metrics[f'training.{method}.{name}'].value:.0f}" for method in METHOD_NAMES]
-        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [name.replace("_", " "), *(f"{metrics[f'training.{one}.{name}'].value:.0f}" for one in METHOD_NAMES)]
+        for name in ("seconds", "updates", "labelled_steps")
+    ]
+    return table(["training", *METHOD_NAMES], rows)
 
 
 def write_result_picture(run: Path, picture: Path) -> None:

@@ -10,17 +10,15 @@ Writes `gsm8k_aprm.json` (the layout of metrics.json) and `gsm8k_aprm.md` into t
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from publishing import ROOT, command_line, log_table, publish, shown, table
 from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
 from sparring.evaluation.scores import score_file
-from sparring.files import atomic_write_text
-from sparring.runs import METRICS_FILE, JsonlLog, Metric, read_metrics, write_metrics
+from sparring.runs import METRICS_FILE, JsonlLog, Metric, read_metrics
 from sparring.settings import dump_settings, load_settings
 from sparring.training.aprm import AprmSettings, export_snapshot, train_aprm
 
-ROOT = Path(__file__).resolve().parents[1]
 MEASURES = ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "solution_auc")
 CURVE = (
     "fool_rate",
@@ -35,13 +33,12 @@ CURVE = (
 
 def main() -> None:
     """Train or go on, evaluate, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "gsm8k-smollm2.yaml")
     parser.add_argument("--backbone", type=Path, required=True, help="model folder")
     parser.add_argument("--data", type=Path, required=True, help="GSM8K train file")
     parser.add_argument("--processbench", type=Path, required=True, help="ProcessBench subset")
     parser.add_argument("--run", type=Path, default=Path("runs/gsm8k-smollm2"))
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("overrides", nargs="*", help="settings as key=value")
     arguments = parser.parse_args()
     overrides = [f"backbone={arguments.backbone}", f"data={arguments.data}", *arguments.overrides]
@@ -75,13 +72,9 @@ def main() -> None:
                 if key.startswith(subset)
             }
             metrics[f"{name}.{rule}.threshold"] = found["processbench.threshold"]
-    write_metrics(
-        arguments.results, metrics, settings=portable(settings), seed=settings.seed
-    )  # as metrics.json, renamed below
-    (arguments.results / METRICS_FILE).replace(arguments.results / "gsm8k_aprm.json")
-    page = table(metrics) + "\n" + curve(arguments.run / "log.jsonl")
-    atomic_write_text(arguments.results / "gsm8k_aprm.md", page)
-    print(page)
+    game = [one for one in JsonlLog(arguments.run / "log.jsonl").records() if one["phase"] == "game"]
+    page = measures_table(metrics) + "\n" + log_table(["updates"], game, CURVE, 10, ".3f")
+    publish(arguments.results, "gsm8k_aprm", metrics, page, settings=portable(settings), seed=settings.seed)
 
 
 def portable(settings: AprmSettings) -> dict[str, object]:
@@ -92,36 +85,13 @@ def portable(settings: AprmSettings) -> dict[str, object]:
     }
 
 
-def table(metrics: dict[str, Metric]) -> str:
+def measures_table(metrics: dict[str, Metric]) -> str:
     """Return the measures before and after as a Markdown table."""
-    columns = [(name, rule) for name in ("before", "after") for rule in ("fixed", "best")]
-    lines = [
-        "| measure | " + " | ".join(f"{name} the game, {rule} threshold" for name, rule in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    for measure in MEASURES:
-        cells = [metrics[f"{name}.{rule}.{measure}"].text(100) for name, rule in columns]
-        lines.append(f"| {measure} | " + " | ".join(cells) + " |")
-    thresholds = [f"{metrics[f'{name}.{rule}.threshold'].value:.3f}" for name, rule in columns]
-    lines.append("| threshold | " + " | ".join(thresholds) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def curve(log: Path) -> str:
-    """Return the game's shares, averaged over blocks of ten updates, as a Markdown table."""
-    game = [record for record in JsonlLog(log).records() if record["phase"] == "game"]
-    lines = [
-        "| updates | " + " | ".join(name.replace("_", " ") for name in CURVE) + " |",
-        "|---" * (len(CURVE) + 1) + "|",
-    ]
-    for start in range(0, len(game), 10):
-        block = game[start : start + 10]
-        cells = []
-        for name in CURVE:
-            values = [record[name] for record in block if record.get(name) is not None]
-            cells.append(f"{sum(values) / len(values):.3f}" if values else "–")
-        lines.append(f"| {block[0]['update']}–{block[-1]['update']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    columns = [f"{name}.{rule}" for name in ("before", "after") for rule in ("fixed", "best")]
+    heads = [f"{name} the game, {rule} threshold" for name, rule in (one.split(".") for one in columns)]
+    rows = [[measure, *(shown(metrics[f"{one}.{measure}"]) for one in columns)] for measure in MEASURES]
+    rows.append(["threshold", *(f"{metrics[f'{one}.threshold'].value:.3f}" for one in columns)])
+    return table(["measure", *heads], rows)
 
 
 if __name__ == "__main__":

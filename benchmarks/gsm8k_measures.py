@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from publishing import table
 from sparring.evaluation.bon import Sample, curves, read_candidates
 from sparring.evaluation.calibration import brier, fit_platt
 from sparring.files import atomic_write_json
@@ -310,49 +311,46 @@ def report(
         lines.append(f"## {part}\n")
         judged = [(kind, view) for kind, view in JUDGED if f"{kind}.{view}.raw" in bins]
         facts = [name for name in ours if name.split(".")[0] in (*SPLITS, "sampled", "reference")]
-        lines += rows_of(("data", "value"), [(name, _fact(ours[name])) for name in facts])
         views = [name.removeprefix("orm.auc.") for name in ours if name.startswith("orm.auc.")]
-        lines += rows_of(
-            ("AUC of prefixes", "share right", "ORM", "value model", "source", "shortness"),
-            [
-                (view, _percent(ours.get(f"share_right.{view}")),
-                 *(_percent(ours[f"{name}.auc.{view}"]) for name in ("orm", "value", "source", "shortness")))
+        ranked = ("orm", "value", "source", "shortness")
+        parts = ("raw.ece", "calibrated.ece", "raw.brier", "calibrated.brier", "constant.brier", "brier_gain")
+        states = [f"{kind}.{view}.{state}" for kind, view in judged for state in ("raw", "calibrated")]
+        chosen = [name for name in ours if name.startswith("best_of_4.") and not name.endswith("p_value")]
+        single = [name for name in ours if ".seed_" in name or name.startswith("value_rule")]
+        tables: dict[tuple[str, ...], list[list[str]]] = {
+            ("data", "value"): [[name, _fact(ours[name])] for name in facts],
+            ("AUC of prefixes", "share right", "ORM", "value model", "source", "shortness"): [
+                [
+                    view,
+                    _percent(ours.get(f"share_right.{view}")),
+                    *(_percent(ours[f"{name}.auc.{view}"]) for name in ranked),
+                ]
                 for view in views
             ],
-        )  # fmt: skip
-        lines += rows_of(
-            ("calibration", "ECE raw", "ECE calibrated", "Brier raw", "Brier calibrated", "Brier of a constant",
-             "gain over it"),
-            [
-                (f"{kind}, {view}",
-                 *(_percent(ours[f"{kind}.{view}.{state}"])
-                   for state in ("raw.ece", "calibrated.ece", "raw.brier", "calibrated.brier", "constant.brier",
-                                 "brier_gain")))
+            (
+                "calibration", "ECE raw", "ECE calibrated", "Brier raw", "Brier calibrated", "Brier of a constant",
+                "gain over it",
+            ): [
+                [f"{kind}, {view}", *(_percent(ours[f"{kind}.{view}.{one}"]) for one in parts)]
                 for kind, view in judged
             ],
-        )  # fmt: skip
-        states = [f"{kind}.{view}.{state}" for kind, view in judged for state in ("raw", "calibrated")]
-        lines += rows_of(
             (
                 "score: mean score → share right (cases)",
                 *(f"{n / 10:.1f}–{(n + 1) / 10:.1f}" for n in range(10)),
-            ),
-            [(state, *(_bin(row) for row in bins[state])) for state in states],
-        )
-        chosen = [name for name in ours if name.startswith("best_of_4.") and not name.endswith("p_value")]
-        lines += rows_of(
-            ("best of 4", "accuracy or difference", "p"),
-            [
-                (name.removeprefix("best_of_4."), _percent(ours[name]),
-                 f"{p.value:.4f}" if (p := ours.get(f"{name}.p_value")) and p.value is not None else "")
+            ): [[state, *(_bin(row) for row in bins[state])] for state in states],
+            ("best of 4", "accuracy or difference", "p"): [
+                [
+                    name.removeprefix("best_of_4."),
+                    _percent(ours[name]),
+                    f"{p.value:.4f}" if (p := ours.get(f"{name}.p_value")) and p.value is not None else "",
+                ]
                 for name in chosen
             ],
-        ) if chosen else []  # fmt: skip
-        single = [name for name in ours if ".seed_" in name or name.startswith("value_rule")]
-        lines += rows_of(
-            ("training seeds by themselves; the value model's rule", ""),
-            [(name, _percent(ours[name])) for name in single],
-        )
+            ("training seeds by themselves; the value model's rule", ""): [
+                [name, _percent(ours[name])] for name in single
+            ],
+        }  # fmt: skip
+        lines += [table(heads, rows) for heads, rows in tables.items() if rows]
     totals: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for record in costs:
         for name, value in record.items():
@@ -362,13 +360,8 @@ def report(
         (stage, f"{one['cpu_seconds'] / 60:.1f}", f"{one['wall_seconds'] / 60:.1f}", f"{one['tokens']:,.0f}")
         for stage, one in totals.items()
     ]
-    lines += ["## Cost\n", *rows_of(("stage", "CPU minutes", "wall minutes", "tokens"), spent)]
+    lines += ["## Cost\n", table(("stage", "CPU minutes", "wall minutes", "tokens"), spent)]
     return "\n".join(lines)
-
-
-def rows_of(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a Markdown table and an empty line."""
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)] + [""]
 
 
 def _percent(metric: Metric | None) -> str:

@@ -34,9 +34,10 @@ import torch
 from rich.console import Console
 
 from gsm8k_measures import SPLITS, Tables, best_of_four, data_facts, measure, report
+from publishing import command_line, publish
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.scores import score_traces
-from sparring.files import atomic_directory, atomic_write_json, atomic_write_text
+from sparring.files import atomic_directory, atomic_write_json
 from sparring.labels.command import run_label
 from sparring.labels.job import labelled_values
 from sparring.labels.posterior import estimate
@@ -55,7 +56,6 @@ from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import encode
 from sparring.training.supervised import OrmSettings, SupervisedSettings, ValueSettings, train_supervised
 
-ROOT = Path(__file__).resolve().parents[1]
 KINDS: dict[str, type[SupervisedSettings]] = {"orm": OrmSettings, "value": ValueSettings}
 SMALL = {"example_problems": (16, 8, 10), "own_problems": (4, 2, 2), "fine_tuning": 32, "layers": 4, "adapted": 2,
          "n_cov": 2, "n_mc": 2}  # fmt: skip
@@ -79,24 +79,20 @@ def main() -> None:
     with JsonlLog(options.run / "costs.jsonl") as log:
         costs = list(log.records())
     extra = {"costs": costs, "reliability": reliability}
-    write_metrics(options.results, metrics, settings=portable(options), seed=0, extra=extra)
-    (options.results / METRICS_FILE).replace(options.results / "gsm8k_values.json")
     about = (
         f"{options.seeds} training seeds on one split; first {options.layers} layers of {options.backbone.name}, "
         f"adapters in the last {options.adapted} of them. Commit {source_commit()}; {machine()['processor']}."
     )
     page = report(about, metrics, reliability, costs)
-    atomic_write_text(options.results / "gsm8k_values.md", page)
-    print(page)
+    publish(options.results, "gsm8k_values", metrics, page, settings=portable(options), extra=extra)
 
 
 def parse() -> Options:
     """Return the options; `--small` sets every size to a miniature that only shows that all of it runs."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--backbone", type=Path, required=True, help="model folder")
     parser.add_argument("--data", type=Path, required=True, help="folder with GSM8K's files")
     parser.add_argument("--run", type=Path, default=Path("runs/gsm8k-values"))
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--parts", default="example,own")
     parser.add_argument(
         "--seeds", type=int, default=2, help="training seeds 0, 1, …; the splits stay the same"

@@ -9,13 +9,12 @@ data set that gets no interval is counted apart. Beside it stands what a plain p
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from publishing import command_line, table
 from sparring.evaluation.processbench import Case, evaluate
 from sparring.evaluation.scored import Threshold
 from sparring.files import atomic_write_json, atomic_write_text
@@ -31,7 +30,6 @@ from sparring.statistics import (
     proportion,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
 Random = np.random.Generator
 Sample = Callable[[Random], tuple[Metric, tuple[float, float] | None]]
 """Draws a data set; returns its metric, and the plain percentile interval of the same statistic where that is simple."""
@@ -156,18 +154,12 @@ def rows() -> dict[str, tuple[float, Sample]]:
 
 def main() -> None:
     """Simulate, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     arguments = parser.parse_args()
     found: dict[str, dict[str, Any]] = {}
-    lines = [
-        f"{arguments.draws} data sets per row; 95 % intervals. *None*: data sets without an interval (no spread among "
-        "few cases, or a class that is missing).\n",
-        "| number | covered, % | percentile bootstrap covers, % | none, % | kinds of interval |",
-        "|---|---|---|---|---|",
-    ]
+    lines = []
     for number, (name, (truth, sample)) in enumerate(rows().items()):
         if arguments.only not in name:
             continue
@@ -187,18 +179,20 @@ def main() -> None:
         old = float(np.mean(plain)) if plain else None
         found[name] = {"covered": covered.value, "low": covered.low, "high": covered.high, "given": given,
                        "percentile": old, "intervals": sorted(kinds)}  # fmt: skip
-        cells = [
-            covered.text(100),
-            "–" if old is None else f"{100 * old:.1f}",
-            f"{100 * without / arguments.draws:.1f}",
-        ]
-        lines.append(f"| {name} | " + " | ".join([*cells, ", ".join(sorted(kinds))]) + " |")
-        print(lines[-1], flush=True)
+        share = "–" if old is None else f"{100 * old:.1f}"
+        none = f"{100 * without / arguments.draws:.1f}"
+        lines.append([name, covered.text(100), share, none, ", ".join(sorted(kinds))])
+        print(*lines[-1], sep=" | ", flush=True)
     if not arguments.only:
         atomic_write_json(
             arguments.results / "interval_coverage.json", {"draws": arguments.draws, "rows": found}
         )
-        atomic_write_text(arguments.results / "interval_coverage.md", "\n".join(lines) + "\n")
+        about = (
+            f"{arguments.draws} data sets per row; 95 % intervals. *None*: data sets without an interval (no spread among "
+            "few cases, or a class that is missing).\n\n"
+        )
+        heads = ["number", "covered, %", "percentile bootstrap covers, %", "none, %", "kinds of interval"]
+        atomic_write_text(arguments.results / "interval_coverage.md", about + table(heads, lines))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ the values themselves is compared at equal rollouts. Writes `label_allocation.js
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 from collections.abc import Sequence
@@ -21,16 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from sparring.files import atomic_directory, atomic_write_text
+from publishing import command_line, publish, table
 from sparring.labels.allocation import Adaptive, Allocation, Uniform
 from sparring.labels.command import run_label
 from sparring.labels.job import labelled_values
 from sparring.labels.settings import LabelSettings
-from sparring.runs import METRICS_FILE, Metric, write_metrics
+from sparring.runs import Metric
 from sparring.settings import dump_settings
 from sparring.statistics import mean_over_runs
 
-ROOT = Path(__file__).resolve().parents[1]
 Values = NDArray[np.float64]
 UNIFORM = (1, 3, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257)
 # Odd, since a tie at one half is decided one way: an even number has the error of the odd number below it.
@@ -43,11 +41,10 @@ CONFIDENCES = (0.8, 0.9, 0.95)
 
 def main() -> None:
     """Measure values once, simulate, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument(
         "--run", type=Path, default=Path("runs/label-allocation"), help="run of `sparring label`"
     )
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--seeds", type=int, default=10, help="simulations, seeds 0, 1, …")
     parser.add_argument(
         "--prefixes", type=int, default=1000, help="simulated prefixes per distribution and seed"
@@ -77,14 +74,8 @@ def main() -> None:
         "adaptive": "first 4, rounds of 4",
         "interval": "95 %, Student's t over seeds",
     }
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    with atomic_directory(arguments.run / "results") as folder:
-        write_metrics(folder, metrics, settings=described, seed=0, extra={"per_seed": raw})
-        text = (folder / METRICS_FILE).read_text(encoding="utf-8")
-    atomic_write_text(arguments.results / "label_allocation.json", text)
-    page = table(metrics)
-    atomic_write_text(arguments.results / "label_allocation.md", page)
-    print(page)
+    page = savings_table(metrics)
+    publish(arguments.results, "label_allocation", metrics, page, settings=described, extra={"per_seed": raw})
 
 
 def chain_values(run: Path) -> Values:
@@ -168,25 +159,18 @@ def rollouts_for(error: float, curve: Sequence[tuple[float, float, float]]) -> f
     return float(np.exp(np.interp(error, errors[kept], np.log(np.array(UNIFORM)[kept]))))
 
 
-def table(metrics: dict[str, Metric]) -> str:
+def savings_table(metrics: dict[str, Metric]) -> str:
     """Return the results as Markdown."""
-    lines = [
-        "| values | label: value above | at most | until | label error, % | rollouts per prefix | "
-        "saved at equal label error, % | RMSE of values, against uniform at equal rollouts |",
-        "|---" * 8 + "|",
-    ]
+    measures = (("error", 100, 1), ("rollouts", 1, 1), ("saving", 100, 0), ("rmse_ratio", 1, 2))
+    rows = []
     for name, (threshold, most, confidence) in itertools.product(SOURCES, cases()):
         key = f"label_allocation.{metric_key(name, threshold, most, confidence)}"
         until = "first success" if threshold == 0.0 else f"{confidence:.0%} sure"
-        words = [name.replace("_", " "), f"{threshold:g}", str(most), until]
-        cells = [
-            shown(metrics[f"{key}.error"], 100, 1),
-            shown(metrics[f"{key}.rollouts"], 1, 1),
-            shown(metrics[f"{key}.saving"], 100, 0),
-            shown(metrics[f"{key}.rmse_ratio"], 1, 2),
-        ]
-        lines.append("| " + " | ".join([*words, *cells]) + " |")
-    return "\n".join(lines) + "\n\n95 % intervals: Student's t over seeds.\n"
+        cells = [shown(metrics[f"{key}.{measure}"], scale, digits) for measure, scale, digits in measures]
+        rows.append([name.replace("_", " "), f"{threshold:g}", str(most), until, *cells])
+    heads = ["values", "label: value above", "at most", "until", "label error, %", "rollouts per prefix"]
+    heads += ["saved at equal label error, %", "RMSE of values, against uniform at equal rollouts"]
+    return table(heads, rows) + "\n95 % intervals: Student's t over seeds.\n"
 
 
 def shown(metric: Metric, scale: float, digits: int) -> str:

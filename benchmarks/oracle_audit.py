@@ -15,7 +15,6 @@ steps can be wrong, so that their false alarms are an upper bound; likewise for 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import get_args
 from rich.console import Console
 
 from oracle_rewrites import REWRITERS, real_pairs
+from publishing import DATA, command_line, shown
 from sparring.errors import SparringError
 from sparring.evaluation.oracle import (
     AGAINST,
@@ -53,7 +53,6 @@ from sparring.settings import dump_settings
 from sparring.traces.readers import read_problems_as, read_traces_as
 from sparring.traces.records import Problem
 
-ROOT = Path(__file__).resolve().parents[1]
 SETS = {
     "processbench": ("processbench/gsm8k.json", "processbench/math.json"),
     "gsm8k": ("gsm8k/train.jsonl", "gsm8k/test.jsonl"),
@@ -142,7 +141,7 @@ def pairs(path: Path, seed: int, most: int) -> list[Case]:
 
 def cell(metric: Metric | None) -> str:
     """Write a share in percent with its interval, a dash where there is none."""
-    return "–" if metric is None else metric.text(100, ".2f")
+    return shown(metric, digits=2)
 
 
 def label_rows(metrics: Mapping[str, Metric]) -> Rows:
@@ -314,13 +313,11 @@ def head(settings: OracleAuditSettings) -> str:
 
 def main() -> int:
     """Parse the command line, judge, and write all files."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    default = Path(os.environ.get("SPARRING_DATA", ROOT.parent / "shared" / "data"))
+    parser = command_line(__doc__)
     parser.add_argument(
-        "--data", type=Path, default=default, help="with gsm8k/, math/, processbench/, prmbench/"
+        "--data", type=Path, default=DATA, help="with gsm8k/, math/, processbench/, prmbench/"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/oracle_audit"), help="folder for the verdicts")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--members", default=",".join(MEMBERS), help="members of the panel, with commas")
     parser.add_argument("--reference-steps", type=int, default=4000, help="steps of each reference file")
     parser.add_argument("--perturbed-steps", type=int, default=1000, help="tries of each kind, per file")

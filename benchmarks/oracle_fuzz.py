@@ -15,25 +15,22 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
-import os
 import random
 import re
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from publishing import DATA, command_line, publish, table
 from sparring.errors import SparringError
-from sparring.files import atomic_write_text
 from sparring.oracles.members import MEMBERS, Member, Question, ask, load_member
-from sparring.runs import Metric, machine, source_commit, write_metrics
+from sparring.runs import Metric, machine, source_commit
 from sparring.traces.readers import read_problems_as, read_traces_as
 from sparring.traces.records import Problem
 
-ROOT = Path(__file__).resolve().parents[1]
 SHOWN = 10
 NOTABLE = 0.3
 """Seconds from which a verdict is told at once."""
@@ -179,10 +176,8 @@ def questions(
 
 def main() -> int:
     """Parse the command line, ask, and write both files."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    data = Path(os.environ.get("SPARRING_DATA", ROOT.parent / "shared" / "data"))
-    parser.add_argument("--data", type=Path, default=data, help="with gsm8k/, math/, processbench/")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser = command_line(__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="with gsm8k/, math/, processbench/")
     parser.add_argument("--members", default=",".join(MEMBERS), help="members, with commas")
     parser.add_argument("--mutations", type=int, default=100_000)
     parser.add_argument(
@@ -248,13 +243,15 @@ def main() -> int:
         )
         metrics |= {f"{name}.{key}": Metric(value, n=len(times), unit=unit) for key, value, unit in rows}
     settings = {"mutations": options.mutations, "members": options.members.split(","), "guard": options.guard}
-    options.results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.results) as folder:
-        written = write_metrics(
-            folder, metrics, settings=settings, seed=options.seed, extra={"said": dict(sorted(said.items()))}
-        )
-        written.replace(options.results / "oracle_fuzz.json")
-    atomic_write_text(options.results / "oracle_fuzz.md", report(metrics, slowest, bad, options))
+    publish(
+        options.results,
+        "oracle_fuzz",
+        metrics,
+        report(metrics, slowest, bad, options),
+        settings=settings,
+        seed=options.seed,
+        extra={"said": dict(sorted(said.items()))},
+    )
     return 0
 
 
@@ -271,17 +268,24 @@ def report(
         f"{options.mutations:,} mutated real steps, seed {options.seed}, in process; processor time per verdict;",
         f"a guard interrupts after {options.guard:g} s. Commit {source_commit()}; {machine()['processor']}. Made by",
         "`python benchmarks/oracle_fuzz.py`.\n",
-        "| member | " + " | ".join(keys) + " |",
-        "| --- |" + " --- |" * len(keys),
+        table(
+            ["member", *keys],
+            [
+                [name, *(f"{metrics[f'{name}.{key}'].value:.4g}" for key in keys)]
+                for name in options.members.split(",")
+            ],
+        ),
+        "## The slowest\n",
+        table(
+            ["seconds", "member", "verdict", "text"],
+            [
+                [f"{spent:.3f}", name, verdict.strip(), f"`{shown(text)}`"]
+                for spent, _, name, verdict, text in sorted(slowest, reverse=True)
+            ],
+        ),
     ]
-    for name in options.members.split(","):
-        cells = [f"{metrics[f'{name}.{key}'].value:.4g}" for key in keys]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["\n## The slowest\n", "| seconds | member | verdict | text |", "| --- | --- | --- | --- |"]
-    lines += [f"| {spent:.3f} | {name} | {verdict.strip()} | `{shown(text)}` |"
-              for spent, _, name, verdict, text in sorted(slowest, reverse=True)]  # fmt: skip
     if bad:
-        lines += ["\n## Exceptions and interruptions\n"]
+        lines += ["## Exceptions and interruptions\n"]
         lines += [f"- {name}: {verdict.strip()}: `{shown(text, 2000)}`" for name, verdict, text in bad[:50]]
     return "\n".join(lines) + "\n"
 

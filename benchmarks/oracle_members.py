@@ -10,26 +10,22 @@ charged to the first. Writes `oracle_members.json` (the layout of metrics.json) 
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from oracle_audit import settings_for
+from publishing import DATA, command_line, publish
 from sparring.errors import SparringError
 from sparring.evaluation.oracle import Case, read_cases
 from sparring.evaluation.outcome import markdown
-from sparring.files import atomic_write_text
 from sparring.oracles.members import CORE, MEMBERS, Question, ask, load_member
 from sparring.oracles.panel import combine
-from sparring.runs import Metric, machine, source_commit, write_metrics
+from sparring.runs import Metric, machine, source_commit
 from sparring.traces.verdict import Verdict
 
-ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = {
     "changed": "verdicts that change",
     "lost": "errors no longer found",
@@ -84,12 +80,10 @@ def without(rows: Sequence[Row], left_out: Sequence[str]) -> Counter[str]:
 
 def main() -> int:
     """Parse the command line, judge, and write both files."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    data = Path(os.environ.get("SPARRING_DATA", ROOT.parent / "shared" / "data"))
+    parser = command_line(__doc__)
     parser.add_argument(
-        "--data", type=Path, default=data, help="with gsm8k/, math/, processbench/, prmbench/"
+        "--data", type=Path, default=DATA, help="with gsm8k/, math/, processbench/, prmbench/"
     )
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--reference-steps", type=int, default=500, help="steps of each reference file")
     parser.add_argument("--perturbed-steps", type=int, default=60, help="tries of each kind, per file")
     parser.add_argument("--seed", type=int, default=0)
@@ -113,11 +107,6 @@ def main() -> int:
         table.append(
             (label.replace("+", ", "), *(str(found[key]) for key in COLUMNS), f"{100 * share:.0f} %")
         )
-    options.results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.results) as folder:
-        settings = {name: getattr(options, name) for name in ("reference_steps", "perturbed_steps")}
-        written = write_metrics(folder, metrics, settings=settings, seed=options.seed)
-        written.replace(options.results / "oracle_members.json")
     counts = ", ".join(
         f"{count:,} {label}" for label, count in Counter(label for label, _, _ in rows).items()
     )
@@ -127,7 +116,9 @@ def main() -> int:
         f"{1000 * total / len(rows):.1f} ms of processor time per question. Commit {source_commit()}; "
         f"{machine()['processor']}. Made by\n`python benchmarks/oracle_members.py`.\n\n"
     )
-    atomic_write_text(options.results / "oracle_members.md", head + markdown(table))
+    settings = {name: getattr(options, name) for name in ("reference_steps", "perturbed_steps")}
+    page = head + markdown(table)
+    publish(options.results, "oracle_members", metrics, page, settings=settings, seed=options.seed)
     return 0
 
 

@@ -36,6 +36,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from publishing import RESULTS, table
 from sparring.files import atomic_write_text
 from sparring.runs import machine, source_commit, versions
 
@@ -59,7 +60,6 @@ MAIN = ("prm", "aprm", "score")
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 MOST_OFF = 0.10
 ROWS, SAMPLES = 4, 4
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> int:
@@ -158,20 +158,26 @@ def page(rows: list[dict[str, Any]]) -> str:
         "Random models, float32, one thread, each run in a process of its own. Peak: resident memory during the updates, "
         f"less what was resident before. Aim: {MOST_OFF:.0%} off or less; {within} of {len(rows)} are.",
         "",
-        "| model | job | measured peak, MiB | estimate, MiB | off | seconds per update | of the estimate [range] "
-        "| commit |",
-        "|---|---|---|---|---|---|---|---|",
     ]
+    cells = []
     for row in rows:
         memory, timed = row["memory"], row["time"]
         seconds = f"{statistics.median(run['seconds'] for run in timed):.2f}" if timed else "–"
-        lines.append(
-            f"| {memory['parameters'] / 1e6:.0f} M | {JOBS[row['job']]} | {memory['peak'] / 2**20:.0f} | "
-            f"{memory['estimate'] / 2**20:.0f} | {off(memory):+.1%} | {seconds} | {slower(timed)} | "
-            f"{shown(row['commit'])} |"
+        sizes = [f"{memory[name] / 2**20:.0f}" for name in ("peak", "estimate")]
+        cells.append(
+            [
+                f"{memory['parameters'] / 1e6:.0f} M",
+                JOBS[row["job"]],
+                *sizes,
+                f"{off(memory):+.1%}",
+                seconds,
+                slower(timed),
+                shown(row["commit"]),
+            ]
         )
+    heads = ["model", "job", "measured peak, MiB", "estimate, MiB", "off", "seconds per update"]
     lines += [
-        "",
+        table([*heads, "of the estimate [range]", "commit"], cells),
         f"Seconds are processor time; estimated at {UTILISATION:g} of the rate of square matrix products that the same "
         "process measures. Commit: what the row was measured at; before f7ae846 adapters were not computed in one product "
         "yet, nor rows of a pass grouped by length. Made by `python benchmarks/plan_check.py`.",
@@ -392,7 +398,7 @@ def run_aprm(job: str, model: Path, out: Path, flops: float) -> dict[str, Any]:
     seconds, counted = 0.0, 0
     for name, rows, row, sampled in watch.last():
         tokens, head = rows * row, sampled / (rows * row) if name == "adversary" else 0.0
-        reference = read(planned, fit, "", tokens, row).seconds
+        reference = read(planned, fit, "", tokens, row, units=rows).seconds
         # The adversary's rows are laid out once for each of the two, the PRM's once for both.
         share = 0.5 if name == "adversary" else 1.0
         trained = train(planned, fit, "", tokens, row, passes=1, head=head).seconds
@@ -450,7 +456,7 @@ def run_score(job: str, model: Path, out: Path, flops: float) -> dict[str, Any]:
         Part("activations", rows * row * per_token, f"{rows} × {row} × {said}"),
     ]
     tokens = sum(rows * row for rows, row in watch.last())
-    return result(watch, parts, read(job_of(shape, flops), Fit(parts, 0, 1), "", tokens, row).seconds, shape)
+    return result(watch, parts, read(job_of(shape, flops), Fit(parts, 0, 1), "", tokens, row, units=rows).seconds, shape)
 
 
 def recording(owner: Any, name: str, note: Callable[[Any], None]) -> None:

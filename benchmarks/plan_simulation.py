@@ -38,6 +38,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from publishing import RESULTS, table
 from sparring.files import atomic_write_text
 from sparring.planning.simulation import Pool, lengths_of, simulate
 from sparring.runs import machine, source_commit, versions
@@ -46,7 +47,6 @@ ACTORS, TASKS, MEAN = 4, 100, 0.4
 OVERHEAD = 0.003
 SIMULATIONS = 400
 SEEDS = (0, 1)
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -216,27 +216,28 @@ def page(rows: list[dict[str, Any]], commit: str | None) -> str:
         f"{ACTORS} actors, {TASKS} tasks of {MEAN} s on average that sleep; wall time from the first one's beginning to "
         f"the last one's end. Predictions were written down before each run, with {OVERHEAD} s per task for Ray.",
         "",
-        "| arm | seed | predicted, s [90 %] | measured, s | off | with the sleeps as they were, s | off | actors killed |",
-        "|---|---|---|---|---|---|---|---|",
     ]
+    cells = []
     for row in rows:
         predicted = f"{row['predicted']:.2f}"
         if row["arm"]["between_failures"]:
             predicted += f" [{row['low']:.2f}, {row['high']:.2f}]"
         found = row.get("measured")
-        cells = ["–"] * 5
+        measured = ["–"] * 5
         if found:
             seconds, explained = found["seconds"], row.get("explained")
-            cells = [f"{seconds:.2f}", f"{row['predicted'] / seconds - 1:+.1%}"]
-            cells += [f"{explained:.2f}", f"{explained / seconds - 1:+.1%}"] if explained else ["–", "–"]
-            cells.append(str(len(found["killed"])))
-        lines.append(f"| {row['arm']['name']} | {row['seed']} | {predicted} | {' | '.join(cells)} |")
+            measured = [f"{seconds:.2f}", f"{row['predicted'] / seconds - 1:+.1%}"]
+            measured += [f"{explained:.2f}", f"{explained / seconds - 1:+.1%}"] if explained else ["–", "–"]
+            measured.append(str(len(found["killed"])))
+        cells.append([row["arm"]["name"], str(row["seed"]), predicted, *measured])
+    heads = ["arm", "seed", "predicted, s [90 %]", "measured, s", "off", "with the sleeps as they were, s"]
+    lines.append(table([*heads, "off", "actors killed"], cells))
     at = (
         f"Commit: {commit}."
         if commit
         else "No commit: the pool's code had not landed when this was measured."
     )
-    lines += ["", f"{at} Made by `python benchmarks/plan_simulation.py`.", ""]
+    lines += [f"{at} Made by `python benchmarks/plan_simulation.py`.", ""]
     return "\n".join(lines)
 
 

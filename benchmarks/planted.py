@@ -10,8 +10,6 @@ and more seeds (an hour or more). What differs from the paper, and why: docs/pro
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,15 +21,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from again import read_results, replace_metrics
 from planted_policy import PlantedTraining, Population, Run
 from planted_world import Floats, PlantedWorld
-from sparring.files import atomic_write_text
+from publishing import ROOT, command_line, publish, shown, table
 from sparring.report.plots import PALETTE, RC
-from sparring.runs import Metric, write_metrics
+from sparring.runs import Metric
 from sparring.statistics import mean_over_runs, paired_difference
 
-ROOT = Path(__file__).resolve().parents[1]
 WORLD = PlantedWorld()
 STRENGTHS = (5.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1000.0, 3000.0)
 PAPER_STRENGTH = 10.0
@@ -297,30 +293,19 @@ def draw_pass(axes: Any, metrics: dict[str, Metric], extra: dict[str, Any]) -> N
 # --- tables --------------------------------------------------------------------------------------------------
 
 
-def cell(metric: Metric | None, scale: float = 100, digits: int = 1) -> str:
-    """Return value and interval; a dash where there is none."""
-    return "–" if metric is None else metric.text(scale, f".{digits}f")
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
 def efficiency_table(metrics: dict[str, Metric], name: str) -> str:
     """Return final and mean accuracy, and iterations to 50, 90 and 99 %, of both arms."""
     rows = []
     for arm in ("effective", "outcome"):
         key = f"{name}.{arm}"
-        row = [ARMS[arm], *(cell(metrics[f"{key}.{what}_accuracy"]) for what in ("final", "mean"))]
+        row = [ARMS[arm], *(shown(metrics[f"{key}.{what}_accuracy"]) for what in ("final", "mean"))]
         for level in (50, 90, 99):
             share = metrics[f"{key}.seeds_reaching_{level}"]
             assert share.value is not None
             assert share.n is not None
             seeds = f"{round(share.value * share.n)} of {share.n} seeds"
             times = metrics.get(f"{key}.iterations_to_{level}")
-            row.append(seeds if times is None else f"{cell(times, 1, 0)}")
+            row.append(seeds if times is None else f"{shown(times, 1, 0)}")
         rows.append(row)
     heads = ["", "accuracy at the end, %", "mean over the run, %"]
     return table([*heads, *(f"iterations to {level} %" for level in (50, 90, 99))], rows)
@@ -333,12 +318,12 @@ def markdown(metrics: dict[str, Metric], sizes: Sizes) -> str:
         keys = [f"{name}.strength_{strength:g}.mean_accuracy" for name in ("strength", "long_start")]
         difference = metrics[f"strength.strength_{strength:g}.minus_outcome"]
         success = 100 * WORLD.success(WORLD.prover(strength))
-        row = [f"{strength:g}", f"{success:.2f}", cell(metrics[keys[0]]), cell(difference)]
-        strengths.append([*row, cell(metrics.get(keys[1]))])
-    outcomes = [cell(metrics[f"{name}.outcome.mean_accuracy"]) for name in ("strength", "long_start")]
+        row = [f"{strength:g}", f"{success:.2f}", shown(metrics[keys[0]]), shown(difference)]
+        strengths.append([*row, shown(metrics.get(keys[1]))])
+    outcomes = [shown(metrics[f"{name}.outcome.mean_accuracy"]) for name in ("strength", "long_start")]
     strengths.append([ARMS["outcome"], "", outcomes[0], "", outcomes[1]])
     passes = [
-        [ARMS[arm], *(cell(metrics[f"pass_at.{arm}.{k}"], digits=2) for k in PASS_AT[::2])] for arm in ARMS
+        [ARMS[arm], *(shown(metrics[f"pass_at.{arm}.{k}"], digits=2) for k in PASS_AT[::2])] for arm in ARMS
     ]
     heads = ["prover γ", "its success, %", "mean accuracy, %", "minus outcome only"]
     parts = [
@@ -353,8 +338,8 @@ def markdown(metrics: dict[str, Metric], sizes: Sizes) -> str:
         efficiency_table(metrics, "rollouts"),
         f"## Strength of the prover, mean over {sizes.sweep_iterations} iterations",
         table([*heads, f"start of {sizes.long_start} samples"], strengths),
-        f"Accuracy at the start: {cell(metrics['pass_at.start.1'], digits=4)} %; with the longer start "
-        f"{cell(metrics['long_start.start.accuracy'], digits=4)} %.",
+        f"Accuracy at the start: {shown(metrics['pass_at.start.1'], digits=4)} %; with the longer start "
+        f"{shown(metrics['long_start.start.accuracy'], digits=4)} %.",
         "## Pass@N after 100 iterations, %",
         table(["", *(f"N = {k}" for k in PASS_AT[::2])], passes),
         "Made by `python benchmarks/planted.py`.",
@@ -364,32 +349,16 @@ def markdown(metrics: dict[str, Metric], sizes: Sizes) -> str:
 
 def main() -> None:
     """Measure, and write the results and the plots."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser = command_line(__doc__)
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
     parser.add_argument("--sizes", choices=SIZES, default="default", help="how much is done of everything")
-    parser.add_argument(
-        "--again", action="store_true", help="tables of the numbers in the results, nothing is run"
-    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     sizes = SIZES[options.sizes]
-    file = options.results / "planted.json"
-    if options.again:
-        content = read_results(file)
-        sizes, extra = Sizes(**content["settings"]), content["extra"]
-        metrics = measure(extra)
-        replace_metrics(file, metrics)
-    else:
-        extra = run_all(sizes)
-        metrics = measure(extra)
-        options.results.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=options.results) as folder:
-            write_metrics(folder, metrics, settings=vars(sizes), seed=0, extra=extra).replace(file)
-    text = markdown(metrics, sizes)
-    atomic_write_text(options.results / "planted.md", text)
+    extra = run_all(sizes)
+    metrics = measure(extra)
+    publish(options.results, "planted", metrics, markdown(metrics, sizes), settings=vars(sizes), extra=extra)
     draw(metrics, extra, options.images)
-    print(text)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ Contract: `--seeds` seeds of problems and head; writes `policy_features.json` an
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from publishing import command_line, over_seeds, table
 from sparring.files import atomic_write_json, atomic_write_text
 from sparring.models import TINY_POLICY
 from sparring.models.batching import pad_right
@@ -30,7 +30,7 @@ from sparring.rollouts.engine import Limits, Prefix, solutions
 from sparring.rollouts.local import LocalEngine
 from sparring.runs import machine, source_commit
 from sparring.settings_shared import seed_from
-from sparring.statistics import auc, mean_over_runs
+from sparring.statistics import auc
 from sparring.traces.records import Trace
 from sparring.traces.spans import encode
 from sparring.training.game import WorldTask
@@ -38,7 +38,6 @@ from sparring.worlds.chain import IN_DISTRIBUTION, generate_problems
 from sparring.worlds.chain_world import ChainWorld
 from sparring.worlds.world import judged
 
-ROOT = Path(__file__).resolve().parents[1]
 Solution = tuple[str, Sequence[str]]  # question, steps
 OWN = "own first errors"
 
@@ -140,14 +139,13 @@ def against(right: Sequence[float], wrong: Sequence[float]) -> float | None:
 
 def main() -> None:
     """Measure, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--policies", nargs="+", default=[TINY_POLICY], help="model folders")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--states", type=int, default=6000, help="steps that rules are applied to")
     parser.add_argument(
         "--problems", type=int, default=100, help="problems that the policy solves, 8 samples each"
     )
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, dict[str, list[float]]] = {}
@@ -168,24 +166,22 @@ def main() -> None:
         f"AUC of right above wrong steps on other problems: mean over {arguments.seeds} seeds with "
         f"Student's 95 % interval (lowest to highest). "
         f"Commit {source_commit()}.\n",
-        *rows(found),
+        rows(found),
     ]
-    atomic_write_text(arguments.results / "policy_features.md", "\n".join(lines) + "\n")
+    atomic_write_text(arguments.results / "policy_features.md", "\n".join(lines))
     print("\n".join(lines))
 
 
-def rows(found: dict[str, dict[str, list[float]]]) -> list[str]:
+def rows(found: dict[str, dict[str, list[float]]]) -> str:
     """Return the table of the AUC of every seed, by policy and kind of mistake."""
-    lines = ["| mistakes | " + " | ".join(found) + " |", "|---|" + "---|" * len(found)]
-    for kind in sorted({kind for one in found.values() for kind in one}):
-        cells = [
-            f"{mean_over_runs(v, unit='fraction').text(form='.3f')} ({min(v):.3f} to {max(v):.3f})"
-            if (v := one.get(kind))
-            else "–"
-            for one in found.values()
+    lines = [
+        [
+            kind,
+            *(over_seeds(one[kind], ".3f", "fraction") if one.get(kind) else "–" for one in found.values()),
         ]
-        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
-    return lines
+        for kind in sorted({kind for one in found.values() for kind in one})
+    ]
+    return table(["mistakes", *found], lines)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,13 @@ seconds per update. Writes `prm_objectives.json` and `prm_objectives.md` into th
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 
+from publishing import command_line, json_lines, over_seeds, table
 from sparring.files import atomic_write_json, atomic_write_text
 from sparring.runs import machine, source_commit
-from sparring.statistics import mean_over_runs
 from sparring.training.aprm import AprmSettings, train_aprm
 
-ROOT = Path(__file__).resolve().parents[1]
 MEASURES = ("prm_accuracy_fresh", "prm_accuracy_clean", "prm_gradient_norm", "seconds")
 UNITS = {"prm_accuracy_fresh": "fraction", "prm_accuracy_clean": "fraction"}
 LAST = 10
@@ -26,9 +23,8 @@ LAST = 10
 
 def main() -> None:
     """Train, average, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/prm-objectives"))
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--warm", type=int, default=8, help="PRM updates on rules")
     parser.add_argument("--updates", type=int, default=30, help="updates of the game")
@@ -52,7 +48,7 @@ def main() -> None:
             )
             folder = arguments.run / f"{objective}-{seed}"
             train_aprm(settings, folder, resume=True)
-            records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()][-LAST:]
+            records = json_lines(folder / "log.jsonl")[-LAST:]
             for name in MEASURES:
                 values = [record[name] for record in records if record[name] is not None]
                 found[objective][name].append(sum(values) / len(values))
@@ -72,22 +68,19 @@ def main() -> None:
         f"{arguments.seeds} seeds, {arguments.warm} updates on rules, then {arguments.updates} of the game; mean over the "
         f"last {LAST} with Student's 95 % interval (lowest to highest seed). "
         f"Commit {source_commit()}; {machine()['processor']}.\n",
-        *rows(found),
+        rows(found),
     ]
-    atomic_write_text(arguments.results / "prm_objectives.md", "\n".join(lines) + "\n")
+    atomic_write_text(arguments.results / "prm_objectives.md", "\n".join(lines))
     print("\n".join(lines))
 
 
-def rows(found: dict[str, dict[str, list[float]]]) -> list[str]:
+def rows(found: dict[str, dict[str, list[float]]]) -> str:
     """Return the table of the values of every seed, by objective and measure."""
-    lines = ["| objective | " + " | ".join(MEASURES) + " |", "|---|" + "---|" * len(MEASURES)]
-    for objective, values in found.items():
-        cells = [
-            f"{mean_over_runs(v, unit=UNITS.get(name, '')).text(form='.3f')} ({min(v):.3f} to {max(v):.3f})"
-            for name, v in ((name, values[name]) for name in MEASURES)
-        ]
-        lines.append(f"| {objective} | " + " | ".join(cells) + " |")
-    return lines
+    lines = [
+        [objective, *(over_seeds(values[name], ".3f", UNITS.get(name, "")) for name in MEASURES)]
+        for objective, values in found.items()
+    ]
+    return table(["objective", *MEASURES], lines)
 
 
 if __name__ == "__main__":

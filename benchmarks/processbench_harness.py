@@ -14,22 +14,16 @@ folder, and ends with status 1 if an F1 differs from the expected one in the fir
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import os
 import sys
-import tempfile
 from pathlib import Path
 
-from rich.console import Console
-
+from publishing import DATA, command_line, publish, table
 from sparring.errors import SparringError
 from sparring.evaluation.processbench import MEASURES, evaluate, make_case
 from sparring.evaluation.scored import SubsetTraces, Threshold, scores_from_files
-from sparring.files import atomic_write_text
-from sparring.runs import Metric, write_metrics
+from sparring.runs import Metric
 
-ROOT = Path(__file__).resolve().parents[1]
 SUBSETS = ("gsm8k", "math")
 MODELS = {"qwen": "Qwen2.5-Math-PRM-7B", "skywork": "Skywork-o1-Open-PRM-Qwen-2.5-7B"}
 EXPECTED = {
@@ -50,12 +44,13 @@ AVERAGES = ("mean", "weighted", "pooled")
 
 def main() -> int:
     """Measure, write both files, and return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    default = Path(os.environ.get("SPARRING_DATA", ROOT.parent / "shared" / "data")) / "processbench"
+    parser = command_line(__doc__)
     parser.add_argument(
-        "--data", type=Path, default=default, help="folder with the subsets and their score files"
+        "--data",
+        type=Path,
+        default=DATA / "processbench",
+        help="folder with the subsets and their score files",
     )
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--resamples", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -70,14 +65,15 @@ def main() -> int:
         "resamples": options.resamples,
         "interval": "95 %: percentile bootstrap over cases within subsets; Wilson for accuracies of a set",
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.results) as folder:
-        extra = {"expected_f1": {f"{key}.{subset}": value for (key, subset), value in EXPECTED.items()}}
-        written = write_metrics(folder, metrics, settings=settings, seed=options.seed, extra=extra)
-        written.replace(options.results / "processbench_harness.json")
-    table = markdown(metrics, options.seed, options.resamples)
-    atomic_write_text(options.results / "processbench_harness.md", table)
-    Console().print(table, markup=False, highlight=False, soft_wrap=True)
+    publish(
+        options.results,
+        "processbench_harness",
+        metrics,
+        markdown(metrics, options.seed, options.resamples),
+        settings=settings,
+        seed=options.seed,
+        extra={"expected_f1": {f"{key}.{subset}": value for (key, subset), value in EXPECTED.items()}},
+    )
     return 0 if all(agrees(metrics, *place) for place in EXPECTED) else 1
 
 
@@ -112,19 +108,9 @@ def digests(data: Path) -> dict[str, str]:
 
 def markdown(metrics: dict[str, Metric], seed: int, resamples: int) -> str:
     """Return the table of all measures, with the expected and the published F1 beside ours."""
-    heads = [
-        "model",
-        "cases",
-        "n",
-        "expected F1",
-        "published F1 (whole subset)",
-        "F1",
-        "acc. erroneous",
-        "acc. correct",
-        "step AUC",
-        "solution AUC",
-    ]
-    rows = [heads, ["---"] * len(heads)]
+    heads = ["model", "cases", "n", "expected F1", "published F1 (whole subset)", "F1"]
+    heads += ["acc. erroneous", "acc. correct", "step AUC", "solution AUC"]
+    rows = []
     for key, model in MODELS.items():
         for name in (*SUBSETS, *AVERAGES):
             place = (key, name)
@@ -136,7 +122,6 @@ def markdown(metrics: dict[str, Metric], seed: int, resamples: int) -> str:
             cells = [metrics[f"{key}.{name}.{measure}"].text(100) for measure in MEASURES]
             n = metrics[f"{key}.{name}.f1"].n
             rows.append([model, name, str(n), expected, str(PUBLISHED.get(place, "")), *cells])
-    lines = ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(
         [
             "# ProcessBench harness against published step scores",
@@ -148,8 +133,7 @@ def markdown(metrics: dict[str, Metric], seed: int, resamples: int) -> str:
             "same halves. Averages: `mean` unweighted over subsets, `weighted` by cases, `pooled` all cases",
             "as one set.",
             "",
-            *lines,
-            "",
+            table(heads, rows),
             "Made by `python benchmarks/processbench_harness.py`.",
             "",
         ]

@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from again import read_results, replace_metrics
+from publishing import command_line, json_lines, publish, shown, table
 from sparring.errors import SettingsError
-from sparring.files import atomic_write_json, atomic_write_text
+from sparring.files import atomic_write_json
 from sparring.labels.answers import WorldChecker
 from sparring.labels.posterior import pass_at_k
 from sparring.models import TINY_POLICY
@@ -39,7 +39,7 @@ from sparring.models.loading import load_causal_model, load_tokenizer, pick_devi
 from sparring.models.prompts import layout_for
 from sparring.rollouts.engine import Limits, Prefix, solutions
 from sparring.rollouts.local import LocalEngine
-from sparring.runs import Metric, write_metrics
+from sparring.runs import Metric
 from sparring.settings_shared import seed_from
 from sparring.statistics import mean_over_runs, paired_difference
 from sparring.training.rl import train_rl
@@ -48,7 +48,6 @@ from sparring.worlds.chain import IN_DISTRIBUTION, LONGER, generate_problems
 from sparring.worlds.chain_world import ChainWorld
 
 Floats = NDArray[np.float64]
-ROOT = Path(__file__).resolve().parents[1]
 BASELINE = "outcome"
 CURVES = {"in_distribution": "accuracy", "longer": "accuracy_longer"}
 MARKS = (
@@ -121,8 +120,7 @@ def run_one(name: str, changes: dict[str, Any], seed: int, arguments: argparse.N
 
     folder = train_rl(settings, out, resume=True, progress=show)
     print(file=sys.stderr)
-    looks = [json.loads(line) for line in (out / "watch.jsonl").read_text(encoding="utf-8").splitlines()]
-    log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    looks, log = json_lines(out / "watch.jsonl"), json_lines(out / "log.jsonl")
     result = {
         "settings": written,
         "samples": [look["samples"] for look in looks],
@@ -235,37 +233,26 @@ def page(metrics: dict[str, Metric], names: Sequence[str], arguments: argparse.N
     """Return the tables."""
     most = powers(arguments.pass_samples)[-1]
     answers = arguments.updates * arguments.problems * arguments.samples
-    lines = [
+    parts = [
         f"{arguments.seeds} seeds, {arguments.updates} updates, {answers} answers each; "
         f"{arguments.held_out} held-out problems per split, one sampled answer each. "
-        "[95 % interval] t: Student's over seeds; none where no seed differs.",
+        "[95 % interval] t: Student's over seeds; none where no seed differs.\n",
     ]
+    columns = {"accuracy": 100, "gap": 100, "sample_ratio": 1, f"pass_at_{most}": 100}
     for split in CURVES:
-        lines += [
-            "",
-            f"| {split.replace('_', ' ')} | accuracy, % | gap to outcome, % | samples, ratio | Pass@{most}, % |",
-            "|---" * 5 + "|",
+        heads = ["accuracy, %", "gap to outcome, %", "samples, ratio", f"Pass@{most}, %"]
+        rows = [
+            [
+                name,
+                *(shown(metrics.get(f"rl_chain.{name}.{split}.{c}"), scale) for c, scale in columns.items()),
+            ]
+            for name in ("start", *names)
         ]
-        for name in ("start", *names):
-            key = f"rl_chain.{name}.{split}"
-            columns = [("accuracy", 100), ("gap", 100), ("sample_ratio", 1), (f"pass_at_{most}", 100)]
-            cells = [shown(metrics.get(f"{key}.{column}"), scale) for column, scale in columns]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        parts.append(table([split.replace("_", " "), *heads], rows))
     marks = ["cpu_seconds_per_update", *MARKS]
-    lines += [
-        "",
-        "| last look | " + " | ".join(c.replace("_", " ") for c in marks) + " |",
-        "|---" * (1 + len(marks)) + "|",
-    ]
-    for name in names:
-        cells = [shown(metrics.get(f"rl_chain.{name}.{column}"), 1, digits=3) for column in marks]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def shown(metric: Metric | None, scale: float, digits: int = 1) -> str:
-    """Return a metric with its interval, a dash where there is none."""
-    return "–" if metric is None else metric.text(scale, f".{digits}f")
+    last = [[name, *(shown(metrics.get(f"rl_chain.{name}.{c}"), 1, 3) for c in marks)] for name in names]
+    parts.append(table(["last look", *(mark.replace("_", " ") for mark in marks)], last))
+    return "\n".join(parts)
 
 
 def passed_at_start(known: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -279,19 +266,9 @@ def passed_at_start(known: dict[str, dict[str, Any]]) -> dict[str, dict[str, flo
     return start
 
 
-def compute_again(file: Path) -> None:
-    """Write the metrics and tables of a results file anew from the runs in it."""
-    content = read_results(file)
-    metrics = measure(content["extra"]["runs"], passed_at_start(content["metrics"]))
-    replace_metrics(file, metrics)
-    text = page(metrics, list(content["extra"]["runs"]), argparse.Namespace(**content["settings"]))
-    atomic_write_text(file.with_suffix(".md"), text)
-    print(text)
-
-
 def main() -> None:
     """Run what is missing, measure, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--updates", type=int, default=30)
     parser.add_argument("--problems", type=int, default=8, help="problems per update")
@@ -316,15 +293,8 @@ def main() -> None:
     )
     parser.add_argument("--name", default="rl_chain", help="of the files of results")
     parser.add_argument("--out", type=Path, default=Path("runs/rl_chain"))
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
-    parser.add_argument(
-        "--again", action="store_true", help="tables of the numbers in the results, nothing is run"
-    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.again:
-        compute_again(arguments.results / f"{arguments.name}.json")
-        return
     chosen = methods(arguments)
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
     for seed in range(arguments.seeds):  # seed by seed, so that what there is can be compared at any time
@@ -332,17 +302,13 @@ def main() -> None:
             results[name].append(run_one(name, changes, seed, arguments))
     start = pass_at(TINY_POLICY, arguments, 0)
     metrics = measure(results, start)
-    arguments.results.mkdir(parents=True, exist_ok=True)
     given = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in vars(arguments).items()
-        if key not in ("out", "results", "name", "again")
+        if key not in ("out", "results", "name")
     }
-    written = write_metrics(arguments.out, metrics, settings=given, seed=0, extra={"runs": results})
-    (arguments.results / f"{arguments.name}.json").write_bytes(written.read_bytes())
     text = page(metrics, list(chosen), arguments)
-    atomic_write_text(arguments.results / f"{arguments.name}.md", text)
-    print(text)
+    publish(arguments.results, arguments.name, metrics, text, settings=given, extra={"runs": results})
 
 
 if __name__ == "__main__":

@@ -23,15 +23,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from again import read_results, replace_metrics
+from publishing import ROOT, command_line, json_lines, log_table, publish, table
 from sparring.errors import SettingsError, SparringError
-from sparring.files import atomic_write_text
-from sparring.runs import METRICS_FILE, JsonlLog, Metric, read_metrics, write_metrics
+from sparring.runs import METRICS_FILE, Metric, read_metrics
 from sparring.settings import dump_settings, load_settings
 from sparring.statistics import mean_over_runs, paired_difference
 from sparring.training.rl_settings import RlSettings
 
-ROOT = Path(__file__).resolve().parents[1]
 TASK = "basic_arithmetic"
 OPTIONS = (
     "min_terms=2",
@@ -99,7 +97,7 @@ def train(config: Path, overrides: list[str], out: Path) -> RlSettings:
 
 def measure(name: str, out: Path) -> dict[str, Metric]:
     """Return the metrics of a finished run, ``rl_real.<method>.…``."""
-    run, looks, log = read_metrics(out), records(out, "watch"), records(out, "log")
+    run, looks, log = read_metrics(out), json_lines(out / "watch.jsonl"), json_lines(out / "log.jsonl")
     before, after = looks[0], looks[-1]
     found = {key: run[f"rl.{key}"] for key in RUN}
     for when in ("start", "end"):
@@ -122,28 +120,6 @@ def quarters(log: list[dict[str, Any]]) -> dict[str, Metric]:
     }
 
 
-def compute_again(file: Path) -> None:
-    """Write the rewards and the tables of a results file anew from the logs in it; its other numbers stay."""
-    content = read_results(file)
-    logs = content["extra"]["logs"]
-    fields = ("value", "low", "high", "n", "unit")
-    metrics = {name: Metric(*(one[field] for field in fields)) for name, one in content["metrics"].items()}
-    for name, log in logs.items():
-        metrics |= {f"rl_real.{name}.{key}": metric for key, metric in quarters(log).items()}
-    replace_metrics(file, metrics)
-    text = page(metrics, RlSettings.model_validate_json(json.dumps(content["settings"])), logs)
-    atomic_write_text(file.with_suffix(".md"), text)
-    print(text)
-
-
-def records(out: Path, log: str) -> list[dict[str, Any]]:
-    """Return the records of one of a run's logs."""
-    opened = JsonlLog(out / f"{log}.jsonl")
-    found = list(opened.records())
-    opened.close()
-    return found
-
-
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
@@ -156,8 +132,6 @@ def page(metrics: dict[str, Metric], settings: RlSettings, logs: dict[str, list[
         f"{Path(settings.policy).name}, {TASK} ({', '.join(OPTIONS)}), seed {settings.seed}: {settings.updates} updates of "
         f"{answers} answers; {held_out} held-out problems, one answer each, sampled at temperature {settings.temperature}.",
         "",
-        "| | " + " | ".join(logs) + " |",
-        "|---" * (len(logs) + 1) + "|",
     ]
     rows = [
         ("verified accuracy before, %", "start.accuracy", percent),
@@ -176,48 +150,28 @@ def page(metrics: dict[str, Metric], settings: RlSettings, logs: dict[str, list[
         ("minutes in updates", "seconds", 1 / 60),
         ("peak memory, GB", "peak_memory", 1e-9),
     ]
-    for text, key, scale in rows:
-        cells = [metrics[f"rl_real.{name}.{key}"].text(scale, ".3g") for name in logs]
-        lines.append(f"| {text} | " + " | ".join(cells) + " |")
-    for name, log in logs.items():
-        lines += ["", *curve(name, log)]
-    return "\n".join(lines) + "\n"
-
-
-def curve(name: str, log: list[dict[str, Any]], rows: int = 10) -> list[str]:
-    """Return a run's log as a table, averaged over blocks of updates so that there are about `rows`."""
-    lines = [f"| {name}: updates | " + " | ".join(c.replace("_", " ") for c in CURVE) + " |"]
-    lines.append("|---" * (len(CURVE) + 1) + "|")
-    size = max(1, -(-len(log) // rows))
-    for start in range(0, len(log), size):
-        block = log[start : start + size]
-        cells = []
-        for column in CURVE:
-            values = [record[column] for record in block if record.get(column) is not None]
-            cells.append(f"{sum(values) / len(values):.3g}" if values else "–")
-        lines.append(f"| {block[0]['step']}–{block[-1]['step']} | " + " | ".join(cells) + " |")
-    return lines
+    shown = [
+        [text, *(metrics[f"rl_real.{name}.{key}"].text(scale, ".3g") for name in logs)]
+        for text, key, scale in rows
+    ]
+    lines.append(table(["", *logs], shown))
+    lines += [
+        log_table([f"{name}: updates"], log, CURVE, max(1, -(-len(log) // 10)), ".3g")
+        for name, log in logs.items()
+    ]
+    return "\n".join(lines)
 
 
 def main() -> int:
     """Make problems, train what is missing, measure, write; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", type=Path, help="folder of the policy")
-    parser.add_argument(
-        "--again", type=Path, help="results file: tables of the numbers in it, nothing is run"
-    )
+    parser = command_line(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the policy")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "rl-smollm2.yaml")
     parser.add_argument("--methods", default="outcome,progress", help="separated by commas")
     parser.add_argument("--problems", type=int, default=PROBLEMS, help="held-out ones included")
     parser.add_argument("--out", type=Path, default=Path("runs/rl_real"))
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("overrides", nargs="*", help="settings as key=value")
     arguments = parser.parse_intermixed_args()
-    if arguments.again is not None:
-        compute_again(arguments.again)
-        return 0
-    if arguments.model is None:
-        parser.error("--model is required")
     chosen = arguments.methods.split(",")
     if unknown := set(chosen) - set(METHODS):
         parser.error(f"no such method: {', '.join(sorted(unknown))} (there are {', '.join(METHODS)})")
@@ -240,22 +194,18 @@ def run(arguments: argparse.Namespace, chosen: list[str]) -> None:
         out = arguments.out / name
         settings = train(arguments.config, [*shared, *METHODS[name]], out)
         metrics |= measure(name, out)
-        logs[name] = records(out, "log")
-        write(metrics, settings, logs, arguments.results)
-    print((arguments.results / "rl_real.md").read_text(encoding="utf-8"))
-
-
-def write(
-    metrics: dict[str, Metric], settings: RlSettings, logs: dict[str, list[dict[str, Any]]], results: Path
-) -> None:
-    """Write the numbers and the page."""
-    results.mkdir(parents=True, exist_ok=True)
-    portable = dump_settings(settings) | {"policy": Path(settings.policy).name, "data": "problems.jsonl"}
-    made = {"task": TASK, "options": OPTIONS, "template": TEMPLATE}
-    extra = {"problems": made, "logs": logs}
-    written = write_metrics(results, metrics, settings=portable, seed=settings.seed, extra=extra)
-    written.replace(results / "rl_real.json")
-    atomic_write_text(results / "rl_real.md", page(metrics, settings, logs))
+        logs[name] = json_lines(out / "log.jsonl")
+        portable = dump_settings(settings) | {"policy": Path(settings.policy).name, "data": "problems.jsonl"}
+        made = {"task": TASK, "options": OPTIONS, "template": TEMPLATE}
+        publish(
+            arguments.results,
+            "rl_real",
+            metrics,
+            page(metrics, settings, logs),
+            settings=portable,
+            seed=settings.seed,
+            extra={"problems": made, "logs": logs},
+        )
 
 
 if __name__ == "__main__":

@@ -34,13 +34,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from sparring.files import atomic_write_json, atomic_write_text
-from sparring.runs import Metric, write_metrics
+from publishing import command_line, json_lines, publish, table
+from sparring.files import atomic_write_json
+from sparring.runs import Metric
 from sparring.statistics import mean_over_runs, paired_difference
 from sparring.training.rl import play_update, setup, train_rl
 from sparring.training.rl_settings import RlSettings
 
-ROOT = Path(__file__).resolve().parents[1]
 RATES = {"default": 5e-4, "fourfold": 2e-3}
 
 
@@ -80,8 +80,7 @@ def learn(arguments: argparse.Namespace, staleness: int, rate: str, seed: int) -
     out = arguments.out / rate / str(staleness) / str(seed)
     settings = settings_of(arguments, staleness, RATES[rate], seed)
     train_rl(settings, out, resume=True)
-    looks = [json.loads(line) for line in (out / "watch.jsonl").read_text(encoding="utf-8").splitlines()]
-    log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    looks, log = json_lines(out / "watch.jsonl"), json_lines(out / "log.jsonl")
     names = ("outcome", "sampler_kl", "approx_kl", "clipfrac", "cpu_seconds")
     result = {
         "settings": settings.model_dump(mode="json"),
@@ -184,9 +183,8 @@ def page(metrics: dict[str, Metric], arguments: argparse.Namespace, load: float)
         f"right answers over the last quarter of the updates, {arguments.updates // 4 * 128} answers a seed. Age: nats "
         "per token, on average.",
         "",
-        "| rate | seeds | start, % | staleness 0, % | staleness 1, % | difference, % | late in training, % | age (KL) |",
-        "|---|---|---|---|---|---|---|---|",
     ]
+    rows = []
     for rate, value in RATES.items():
         name = f"rl_staleness.{rate}"
         if f"{name}.gap" in metrics:
@@ -195,29 +193,32 @@ def page(metrics: dict[str, Metric], arguments: argparse.Namespace, load: float)
                 for k in ("start", "0.accuracy", "1.accuracy", "gap", "late_gap")
             ]
             age = metrics[f"{name}.1.sampler_kl"].value
-            lines.append(
-                f"| {value:g} | {metrics[f'{name}.gap'].n} | " + " | ".join(cells) + f" | {age:.2g} |"
-            )
+            rows.append([f"{value:g}", str(metrics[f"{name}.gap"].n), *cells, f"{age:.2g}"])
+    heads = ["rate", "seeds", "start, %", "staleness 0, %", "staleness 1, %", "difference, %"]
+    lines.append(table([*heads, "late in training, %", "age (KL)"], rows))
     if "rl_staleness.time.wall_ratio" in metrics:
-        lines += ["", "| one update, seconds | staleness 0 | staleness 1 |", "|---|---|---|"]
-        for what in ("wall", "cpu", "sampling_cpu"):
-            cells = [f"{metrics[f'rl_staleness.time.{arm}.{what}'].value:.2f}" for arm in "01"]
-            lines.append(f"| {what.replace('_', ' ')} | " + " | ".join(cells) + " |")
+        seconds = [
+            [
+                what.replace("_", " "),
+                *(f"{metrics[f'rl_staleness.time.{arm}.{what}'].value:.2f}" for arm in "01"),
+            ]
+            for what in ("wall", "cpu", "sampling_cpu")
+        ]
+        lines.append(table(["one update, seconds", "staleness 0", "staleness 1"], seconds))
         ratio, share, most = (
             metrics[f"rl_staleness.time.{k}"].value or 0.0 for k in ("wall_ratio", "sampling_share", "most")
         )
         lines += [
-            "",
             f"Wall time 0 / 1: {ratio:.2f}. Sampling is {100 * share:.0f} % of the CPU time, so overlap can save up to "
             f"{most:.2f}× on two idle cores. {arguments.turns} updates per arm in turns, one thread each; load average "
             f"{load:.1f}, so the wall time says little where that is above the number of cores.",
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Run what is missing, measure, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--part", choices=("all", "learning", "time"), default="all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=40)
@@ -228,7 +229,6 @@ def main() -> None:
         "--finished", action="store_true", help="of pairs of runs that are done, nothing is run"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/rl-staleness"))
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     learnt: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -252,12 +252,8 @@ def main() -> None:
     metrics = measure(learnt, rows)
     given = {k: v for k, v in vars(arguments).items() if k not in ("out", "results", "part")}
     extra = {"learning": learnt, "time": rows, "load": load}
-    written = write_metrics(arguments.out, metrics, settings=given, seed=0, extra=extra)
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    (arguments.results / "rl_staleness.json").write_bytes(written.read_bytes())
     text = page(metrics, arguments, load)
-    atomic_write_text(arguments.results / "rl_staleness.md", text)
-    print(text)
+    publish(arguments.results, "rl_staleness", metrics, text, settings=given, extra=extra)
 
 
 if __name__ == "__main__":

@@ -10,29 +10,26 @@ started again.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from publishing import command_line, shown, table
 from sparring.evaluation.search import CURVES_FILE, LINES, SearchSettings, run_search_command
 from sparring.files import atomic_write_text
 from sparring.runs import METRICS_FILE, Metric
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 def main() -> None:
     """Search and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--prm", required=True, help="PRM folder")
     parser.add_argument(
         "--value", action="store_true", help="the PRM is a value model: search with its progress"
     )
     parser.add_argument("--name", default="search_chain", help="name of the results' files")
     parser.add_argument("--run", type=Path, default=Path("runs/search-chain"))
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--problems", type=int, default=100)
     parser.add_argument("--most", type=int, default=64, help="largest N; the others are 1, 4, 16")
     parser.add_argument("--samples", type=int, default=128, help="independent solutions, for equal cost")
@@ -59,46 +56,38 @@ def main() -> None:
     for source, ending in ((METRICS_FILE, "json"), (CURVES_FILE, "svg")):
         text = (arguments.run / source).read_text(encoding="utf-8")
         atomic_write_text(arguments.results / f"{arguments.name}.{ending}", text)
-    atomic_write_text(arguments.results / f"{arguments.name}.md", table(metrics, settings))
+    atomic_write_text(arguments.results / f"{arguments.name}.md", costs_table(metrics, settings))
 
 
+OTHERS = {
+    "best_of_n": "− best-of-N, same N",
+    "best_of_n_at_equal_cost": "− best-of-N, same cost",
+    "majority_at_equal_cost": "− majority, same cost",
+}
 NOTE = """
-
 Costs per problem; work: how many independent solutions have as many tokens written; differences in points,
 [95 % interval over problems], at the same N where that is the same work within a quarter.
 """
 
 
-def table(metrics: dict[str, Metric], settings: SearchSettings) -> str:
+def costs_table(metrics: dict[str, Metric], settings: SearchSettings) -> str:
     """Return the results as Markdown."""
-    lines = [
-        "| method | N | work, solutions | accuracy, % | tokens written | tokens scored | MFLOPs | "
-        "− best-of-N, same N | − best-of-N, same cost | − majority, same cost |",
-        "|---" * 10 + "|",
-    ]
+    rows = []
     for name in (*LINES, *settings.methods):
         for n in settings.n:
             key = f"search.{name}.n_{n}"
             if f"{key}.accuracy" not in metrics:
                 continue
-            accuracy = metrics[f"{key}.accuracy"]
             costs = [metrics[f"{key}.{count}"].value for count in ("tokens_generated", "tokens_scored")]
             flops = metrics[f"{key}.flops"].value
             work = metrics[f"{key}.work"].value if f"{key}.work" in metrics else float(n)
-            cells = [
-                name.replace("_", " "),
-                str(n),
-                "–" if work is None else f"{work:.1f}",
-                accuracy.text(100),
-            ]
+            cells = [name.replace("_", " "), str(n)]
+            cells += ["–" if work is None else f"{work:.1f}", shown(metrics[f"{key}.accuracy"])]
             cells += ["–" if cost is None else f"{cost:.0f}" for cost in costs]
             cells += ["–" if flops is None else f"{flops / 1e6:.0f}"]
-            cells += [
-                compared(metrics, f"{key}.minus_{what}")
-                for what in ("best_of_n", "best_of_n_at_equal_cost", "majority_at_equal_cost")
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + NOTE
+            rows.append(cells + [compared(metrics, f"{key}.minus_{what}") for what in OTHERS])
+    heads = ["method", "N", "work, solutions", "accuracy, %", "tokens written", "tokens scored", "MFLOPs"]
+    return table([*heads, *OTHERS.values()], rows) + NOTE
 
 
 def compared(metrics: dict[str, Metric], key: str) -> str:

@@ -46,15 +46,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from rich.console import Console
 
+from publishing import command_line, publish, table
 from sparring.errors import SparringError
-from sparring.files import atomic_write_text
 from sparring.models import TINY_POLICY
 from sparring.models.scorer import Scorer, load_scorer
-from sparring.runs import Metric, write_metrics
+from sparring.runs import Metric
 from sparring.traces.records import Trace
 from speed_rows.reading import chosen_traces, make_prm
 
-ROOT = Path(__file__).resolve().parents[1]
 SHARE_AIM, SINGLE_AIM = 0.8, 5.0
 ITEMS = (1, 16)
 LOST_EVERY = 20.0
@@ -63,7 +62,7 @@ BODY_LIMIT = 2_000_000
 
 def main() -> int:
     """Measure, write the files, return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--model", type=Path, help="causal model folder; default: the tiny chain policy")
     parser.add_argument("--data", type=Path, help="file of traces for --model")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
@@ -74,7 +73,6 @@ def main() -> int:
     parser.add_argument("--latency", type=float, nargs="*", default=[0.02], help="stand-ins for a device")
     parser.add_argument("--soak", type=float, default=0.0, help="seconds of abuse, instead of the load")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--as-server", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--takes", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--loses", type=float, help=argparse.SUPPRESS)
@@ -106,12 +104,7 @@ def main() -> int:
             metrics = load(prm, traces, options)
             text, met = load_page(metrics, settings, options)
     name = "serve_soak" if options.soak else "serve_load"
-    options.results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.results) as folder:
-        written = write_metrics(Path(folder), metrics, settings=settings, seed=options.seed)
-        written.replace(options.results / f"{name}.json")
-    atomic_write_text(options.results / f"{name}.md", text)
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    publish(options.results, name, metrics, text, settings=settings, seed=options.seed)
     return 0 if met else 1
 
 
@@ -495,20 +488,22 @@ def load_page(
         f"{settings['cores']} cores shared with other work; {settings['traces']} traces ({settings['data']}), "
         f"{settings['seconds']:g} s per line. Medians [range] in process.",
         "",
-        "| in this process | steps/s | steps per second of processor time |",
-        "|---|---|---|",
     ]
-    for way, said in (("batches", "all traces in batches"), ("alone", "one trace after the other")):
-        wall, busy = metrics[f"in_process.{way}"], metrics[f"in_process.{way}_by_processor"]
-        lines.append(f"| {said} | {wall.text(form='.0f')} | {busy.text(form='.0f')} |")
+    ways = {"batches": "all traces in batches", "alone": "one trace after the other"}
+    rows = [
+        [
+            said,
+            *(metrics[f"in_process.{way}{clock}"].text(form=".0f") for clock in ("", "_by_processor")),
+        ]
+        for way, said in ways.items()
+    ]
+    lines.append(table(["in this process", "steps/s", "steps per second of processor time"], rows))
     names = ["served", *(f"latency_{seconds:g}" for seconds in options.latency)]
     for name in names:
         simulated = name.removeprefix("latency_") if name != "served" else ""
         title = f"A stand-in that takes {simulated} s for a batch of any size" if simulated else "Served"
-        lines += ["", f"## {title}", ""]
-        head = ("items in a request", "requests in flight", "steps/s", "steps per second of processor time")
-        lines.append(f"| {' | '.join((*head, 'p50', 'p95', 'p99'))} |")
-        lines.append("|---|---|---|---|---|---|---|")
+        lines += [f"## {title}", ""]
+        rows = []
         for items in ITEMS:
             for in_flight in options.in_flight:
                 key = f"{name}.items_{items}.in_flight_{in_flight}"
@@ -517,13 +512,15 @@ def load_page(
                     for one in ("steps_per_second", "steps_by_processor")
                 ]
                 cells += [f"{(metrics[f'{key}.latency_p{p}'].value or 0) * 1e3:.0f} ms" for p in (50, 95, 99)]
-                lines.append(f"| {items} | {in_flight} | {' | '.join(cells)} |")
+                rows.append([str(items), str(in_flight), *cells])
             single = metrics[f"{name}.items_{items}.in_flight_1.steps_per_second"].value or 0.0
             metrics[f"ratio.{name}.items_{items}.single"] = Metric(
                 best(name, items, "steps_per_second") / single
             )
+        heads = ["items in a request", "requests in flight", "steps/s", "steps per second of processor time"]
+        lines.append(table([*heads, "p50", "p95", "p99"], rows))
     met = True
-    lines += ["", "## Against the aims", ""]
+    lines += ["## Against the aims", ""]
     for items in ITEMS:
         share = best("served", items, what) / batches
         metrics[f"ratio.served.items_{items}.share"] = Metric(share)
@@ -555,9 +552,8 @@ def soak_page(metrics: dict[str, Metric], settings: dict[str, Any]) -> tuple[str
         f"{settings['model']} with a random head on {settings['device']}, {settings['cores']} cores shared with other "
         f"work. A worker is lost every {LOST_EVERY:g} s (503 for what waits for it). Statuses by kind of request:",
         "",
-        "| requests | answers |",
-        "|---|---|",
     ]
+    rows = []
     met = True
     for kind, allowed in ALLOWED.items():
         prefix = f"soak.{kind.replace(' ', '_')}."
@@ -567,13 +563,13 @@ def soak_page(metrics: dict[str, Metric], settings: dict[str, Any]) -> tuple[str
             if name.startswith(prefix)
         }
         met = met and bool(found) and set(found) <= allowed
-        lines.append(f"| {kind} | {', '.join(f'{status}: {value:.0f}' for status, value in found.items())} |")
+        rows.append([kind, ", ".join(f"{status}: {value:.0f}" for status, value in found.items())])
     growth = (late.value or 0) - (early.value or 0)
     metrics["soak.memory_growth"] = Metric(growth, unit="bytes")
     met = met and growth < 32 * 2**20
     mib = 2.0**20
     lines += [
-        "",
+        table(["requests", "answers"], rows),
         f"Memory: {(early.value or 0) / mib:.0f} MiB after the first minute (median; range {(early.low or 0) / mib:.0f} to "
         f"{(early.high or 0) / mib:.0f}), {(late.value or 0) / mib:.0f} MiB in the last fifth "
         f"({(late.low or 0) / mib:.0f} to {(late.high or 0) / mib:.0f}).",

@@ -38,13 +38,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rich.console import Console
 
+from publishing import command_line, publish, table
 from sparring.compressed import atomic_lines
-from sparring.files import atomic_write_text
-from sparring.runs import Metric, read_metrics, source_commit, write_metrics
+from sparring.runs import Metric, read_metrics, source_commit
 from sparring.traces.convert import convert
 from sparring.worlds.chain import generate_problems
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZES = (10_000, 100_000, 1_000_000)
 DIFFERENT = 10_000  # solutions that are made; more are these under other ids
 AIM = 100.0
@@ -53,12 +52,11 @@ QUIET = Console(file=io.StringIO())
 
 def main() -> int:
     """Make the data that is missing, measure every job at every size, write both files."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "sparring-streaming")
     parser.add_argument("--jobs", nargs="+", choices=JOBS, default=["convert", "label", "evaluate"])
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
     parser.add_argument("--resamples", type=int, default=20)
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--child", nargs=2, metavar=("JOB", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child is not None:
@@ -68,12 +66,7 @@ def main() -> int:
         make(options.folder, size)
     metrics = measured(options)
     settings = {"resamples": options.resamples, "threads": 1, "data": "chain world, 3 to 8 steps"}
-    with tempfile.TemporaryDirectory(dir=options.results) as folder:
-        written = write_metrics(Path(folder), metrics, settings=settings, seed=0)
-        written.replace(options.results / "streaming.json")
-    text = markdown(metrics)
-    atomic_write_text(options.results / "streaming.md", text)
-    print(text)
+    publish(options.results, "streaming", metrics, markdown(metrics), settings=settings)
     rates = [metric.value or 0 for name, metric in metrics.items() if name.endswith("bytes_per_trace")
              and not name.startswith("evaluate")]  # fmt: skip
     return 0 if all(rate <= AIM for rate in rates) else 1
@@ -217,20 +210,18 @@ JOBS: dict[str, Callable[[Path, Path, argparse.Namespace], None]] = {
 
 
 def markdown(metrics: dict[str, Metric]) -> str:
-    """Return the table."""
-    lines = [
-        "# Memory against the number of traces", "",
-        "Peak RSS of one process, one thread; made by `benchmarks/streaming.py`.", "",
-        "| job | traces | peak RSS, MB | above the smallest, bytes per trace | CPU, s | traces per CPU second |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]  # fmt: skip
-    places = sorted({(job, int(size)) for job, size, _ in (name.split(".") for name in metrics)})
-    for job, size in places:
+    """Return the page with the table."""
+    rows = []
+    for job, size in sorted({(job, int(size)) for job, size, _ in (name.split(".") for name in metrics)}):
         name = f"{job}.{size}"
         rss, cpu = metrics[f"{name}.peak_rss"].value or 0, metrics[f"{name}.cpu_seconds"].value or 0
         above = metrics.get(f"{name}.bytes_per_trace", Metric(None)).text(1, ".0f")
-        lines.append(f"| {job} | {size:,} | {rss / 1e6:.0f} | {above} | {cpu:.0f} | {size / cpu:,.0f} |")
-    return "\n".join(lines) + "\n"
+        rows.append([job, f"{size:,}", f"{rss / 1e6:.0f}", above, f"{cpu:.0f}", f"{size / cpu:,.0f}"])
+    heads = ["job", "traces", "peak RSS, MB", "above the smallest, bytes per trace", "CPU, s"]
+    return (
+        "# Memory against the number of traces\n\nPeak RSS of one process, one thread; made by "
+        f"`benchmarks/streaming.py`.\n\n{table([*heads, 'traces per CPU second'], rows)}"
+    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from again import read_results, replace_metrics
+from publishing import command_line, json_lines, publish, table
 from sparring.files import atomic_write_text
 from sparring.models import TINY_POLICY
 from sparring.models.checkpoint import LABELS, token_classifier
@@ -41,7 +41,7 @@ from sparring.models.loading import (
 )
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import LayoutFields, Sidecar, write_sidecar
-from sparring.runs import Metric, write_metrics
+from sparring.runs import Metric
 from sparring.settings_shared import seed_from
 from sparring.statistics import auc, auc_interval, mean_over_runs, paired_difference
 from sparring.traces.jsonl import write_traces
@@ -52,15 +52,13 @@ from sparring.training.validation import log_loss
 from sparring.worlds.chain import generate_problems, parse_question
 from sparring.worlds.chain_errors import perturb_step
 
-ROOT = Path(__file__).resolve().parents[1]
 LAYOUT = LayoutFields(before="", after="", separator="\n")  # what PRMTrainer makes of a prompt and its steps
 
 
 def main() -> None:
     """Train both for every seed and write the comparison."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/trl-equivalence"))
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--shuffles", type=int, default=2)
     parser.add_argument("--traces", type=int, default=1600)
@@ -68,47 +66,23 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument(
-        "--again", action="store_true", help="tables of the numbers in the results, nothing is run"
-    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.again:
-        compute_again(arguments.results / "trl_equivalence.json")
-        return
-    settings = {
-        name: value for name, value in vars(arguments).items() if name not in ("run", "results", "again")
-    }
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("run", "results")}
     rows = finished_rows(arguments.run / "rows.jsonl", settings)
     for seed in range(len(rows), arguments.seeds):
         rows.append({**compare(seed, arguments), "settings": same_in_all(settings)})
         atomic_write_text(arguments.run / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         print(json.dumps(rows[-1]))
     metrics = summarise(rows)
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    written = write_metrics(
-        arguments.run, metrics, settings=settings, seed=0, extra={"rows": rows, "trl": trl_version()}
-    )
-    shutil.copyfile(written, arguments.results / "trl_equivalence.json")
-    page = table(rows, metrics, arguments, trl_version())
-    atomic_write_text(arguments.results / "trl_equivalence.md", page)
-    print(page)
-
-
-def compute_again(file: Path) -> None:
-    """Write the metrics and tables of a results file anew from the rows in it."""
-    content = read_results(file)
-    rows, metrics = content["extra"]["rows"], summarise(content["extra"]["rows"])
-    replace_metrics(file, metrics)
-    page = table(rows, metrics, argparse.Namespace(**content["settings"]), content["extra"]["trl"])
-    atomic_write_text(file.with_suffix(".md"), page)
-    print(page)
+    text = page(rows, metrics, arguments, trl_version())
+    extra = {"rows": rows, "trl": trl_version()}
+    publish(arguments.results, "trl_equivalence", metrics, text, settings=settings, extra=extra)
 
 
 def finished_rows(log: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the seeds that an earlier call, killed or for fewer seeds, has finished with the same settings."""
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    rows = [json.loads(line) for line in lines][: settings["seeds"]]
+    rows = json_lines(log)[: settings["seeds"]] if log.exists() else []
     return rows if all(row["settings"] == same_in_all(settings) for row in rows) else []
 
 
@@ -205,8 +179,7 @@ def train_ours(
     began = time.process_time()
     model = train_supervised(settings, folder)
     seconds = time.process_time() - began
-    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return model, seconds, [json.loads(line)["loss"] for line in lines]
+    return model, seconds, [one["loss"] for one in json_lines(folder / "log.jsonl")]
 
 
 def train_theirs(
@@ -336,56 +309,53 @@ def trl_version() -> str:
     return version("trl")
 
 
-def table(
+def page(
     rows: Sequence[dict[str, Any]], metrics: dict[str, Metric], arguments: argparse.Namespace, trl: str
 ) -> str:
     """Return the results as Markdown."""
     updates = arguments.epochs * arguments.traces // arguments.batch
-    lines = [
+    gaps_of_seeds = [
+        [str(row["seed"])]
+        + [f"{row['same_order'][o][name]:.1e}" for name in ("loss", "weight") for o in ("trl", "ours_split")]
+        for row in rows
+    ]
+    shuffles = [
+        [
+            f"{row['seed']}, {shuffle}",
+            *(f"{run['loss']:.3f}" for run in runs),
+            *(f"{run['auc']:.3f} [{run['auc_low']:.3f}, {run['auc_high']:.3f}]" for run in runs),
+        ]
+        for row in rows
+        for shuffle, runs in enumerate(zip(row["ours"], row["trl"], strict=True))
+    ]
+    means = [
+        [
+            name,
+            *(
+                metrics[f"trl_equivalence.{who}.{name}"].text(form=".3f")
+                for who in ("ours", "trl", "ours_minus_trl")
+            ),
+            f"{metrics[f'trl_equivalence.ours_minus_trl.{name}.p_value'].value:.2f}",
+        ]
+        for name in ("loss", "auc", "accuracy")
+    ]
+    ratio = metrics["trl_equivalence.cpu_seconds_trl_per_ours"].text(form=".3f")
+    smaller = "ours in smaller passes"
+    parts = [
         f"`sparring train prm` and `PRMTrainer` of trl {trl}: {len(rows)} seeds, {arguments.traces} training "
         f"and {arguments.held_out} held-out traces, {updates} updates of {arguments.batch} traces, learning "
-        f"rate {arguments.learning_rate}, float32, one core.",
-        "",
+        f"rate {arguments.learning_rate}, float32, one core.\n",
         "**Same order of batches:** largest difference from our losses over all updates, and from our weights at the end. "
-        "Ours in smaller passes is the same training with another order of summation.",
-        "",
-        "| seed | loss, TRL | loss, ours in smaller passes | weights, TRL | weights, ours in smaller passes |",
-        "|---|---|---|---|---|",
+        "Ours in smaller passes is the same training with another order of summation.\n",
+        table(
+            ["seed", "loss, TRL", f"loss, {smaller}", "weights, TRL", f"weights, {smaller}"], gaps_of_seeds
+        ),
+        f"**Own shuffles, {arguments.shuffles} each:** held-out steps.\n",
+        table(["seed, shuffle", "loss, ours", "loss, TRL", "AUC, ours", "AUC, TRL"], shuffles),
+        table(["over seeds, [95 % interval] t: Student's", "ours", "TRL", "ours − TRL", "p"], means),
+        f"CPU seconds of TRL per CPU second of ours, loading and saving included: {ratio}.\n",
     ]
-    for row in rows:
-        found = [
-            row["same_order"][other][name] for name in ("loss", "weight") for other in ("trl", "ours_split")
-        ]
-        lines.append(f"| {row['seed']} | " + " | ".join(f"{value:.1e}" for value in found) + " |")
-    lines += [
-        "",
-        f"**Own shuffles, {arguments.shuffles} each:** held-out steps.",
-        "",
-        "| seed, shuffle | loss, ours | loss, TRL | AUC, ours | AUC, TRL |",
-        "|---|---|---|---|---|",
-    ]
-    for row in rows:
-        for shuffle, (ours, theirs) in enumerate(zip(row["ours"], row["trl"], strict=True)):
-            areas = [
-                f"{run['auc']:.3f} [{run['auc_low']:.3f}, {run['auc_high']:.3f}]" for run in (ours, theirs)
-            ]
-            cells = [f"{ours['loss']:.3f}", f"{theirs['loss']:.3f}", *areas]
-            lines.append(f"| {row['seed']}, {shuffle} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "| over seeds, [95 % interval] t: Student's | ours | TRL | ours − TRL | p |",
-        "|---|---|---|---|---|",
-    ]
-    for name in ("loss", "auc", "accuracy"):
-        cells = [
-            metrics[f"trl_equivalence.{who}.{name}"].text(form=".3f")
-            for who in ("ours", "trl", "ours_minus_trl")
-        ]
-        p_value = metrics[f"trl_equivalence.ours_minus_trl.{name}.p_value"].value
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {p_value:.2f} |")
-    ratio = metrics["trl_equivalence.cpu_seconds_trl_per_ours"].text(form=".3f")
-    lines += ["", f"CPU seconds of TRL per CPU second of ours, loading and saving included: {ratio}.", ""]
-    return "\n".join(lines)
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ import streaming  # noqa: E402
 import trl_equivalence  # noqa: E402
 from claims import page  # noqa: E402
 from claims.runner import HERE, claim_files, read_published  # noqa: E402
+from publishing import over_seeds  # noqa: E402
 from sparring.evaluation.search import SearchSettings  # noqa: E402
 from sparring.files import to_json  # noqa: E402
 from sparring.runs import Metric, read_metrics  # noqa: E402
@@ -136,9 +137,9 @@ CHECKS: dict[str, Check] = {
     ),
     "trl_equivalence": Check(
         lambda c: trl_equivalence.summarise(c["extra"]["rows"]),
-        lambda c, m: trl_equivalence.table(c["extra"]["rows"], dict(m), options(c), c["extra"]["trl"]),
+        lambda c, m: trl_equivalence.page(c["extra"]["rows"], dict(m), options(c), c["extra"]["trl"]),
     ),
-    "label_allocation": Check(allocation, lambda c, m: label_allocation.table(dict(m))),
+    "label_allocation": Check(allocation, lambda c, m: label_allocation.savings_table(dict(m))),
     **{
         name: Check(
             rewards,
@@ -148,9 +149,9 @@ CHECKS: dict[str, Check] = {
         )
         for name in ("rl_real", "rl_real_seed_1")
     },
-    "prm_objectives": Check(None, lambda c, m: "\n".join(prm_objectives.rows(c["per_seed"]))),
-    "policy_features": Check(None, lambda c, m: "\n".join(policy_features.rows(c["auc_per_seed"]))),
-    "answer_equality": Check(None, lambda c, m: answer_equality.table(c["checkers"])),
+    "prm_objectives": Check(None, lambda c, m: prm_objectives.rows(c["per_seed"])),
+    "policy_features": Check(None, lambda c, m: policy_features.rows(c["auc_per_seed"])),
+    "answer_equality": Check(None, lambda c, m: answer_equality.checkers_tables(c["checkers"])),
     "demo": Check(None, lambda c, m: demo.page(dict(m))),
     "processbench_harness": Check(
         None, lambda c, m: processbench_harness.markdown(dict(m), c["seed"], c["settings"]["resamples"])
@@ -158,14 +159,14 @@ CHECKS: dict[str, Check] = {
     **{
         name: Check(
             None,
-            lambda c, m: search_chain.table(
+            lambda c, m: search_chain.costs_table(
                 dict(m), SearchSettings.model_validate_json(json.dumps(asked(c)))
             ),
         )
         for name in ("search_chain", "search_chain_aprm")
     },
     **{
-        name: Check(None, lambda c, m: gsm8k_aprm.table(dict(m)), further=True)
+        name: Check(None, lambda c, m: gsm8k_aprm.measures_table(dict(m)), further=True)
         for name in ("gsm8k_aprm", "gsm8k_aprm_arithmetic", "gsm8k_aprm_panel")
     },
     "gsm8k_values": Check(
@@ -240,7 +241,7 @@ def verify_seeds(file: Path) -> tuple[list[str], list[Difference]]:
     differences = []
     names = list(next(iter(seeds.values())))
     for name in names:
-        mean = demo.over_seeds([100 * one[name] for one in seeds.values() if one[name] is not None])
+        mean = over_seeds([100 * one[name] for one in seeds.values() if one[name] is not None])
         stored = rows.get(name, "(absent)").rpartition(" | ")[2].removesuffix(" |")
         if stored != mean:
             differences.append(Difference(page_file, name, stored, mean))

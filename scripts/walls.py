@@ -24,7 +24,6 @@ says in words (`detail`), pages and pictures, what is printed, and times.
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
 import hashlib
 import io
@@ -43,29 +42,17 @@ import tempfile
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from walls_cases import Case, draw_cases, read_lines, tree, write_lines
+
 MEMBERS = ("arithmetic", "reference", "algebra", "quantities", "preconditions", "logic", "answer")
-Case = dict[str, Any]
 Question = tuple[Any, Sequence[str], str | None, str]  # problem, prefix, original, step
 Record = Callable[[Path, argparse.Namespace], None]
 Compare = Callable[[Path, Path], list[str]]
 SHOWN = 5  # examples per difference
-STEP_TESTS = (
-    "test_algebra", "test_answer_oracle", "test_arithmetic_oracle", "test_calculus", "test_logic", "test_numbers",
-    "test_panel", "test_perturbations", "test_preconditions", "test_quantities", "test_reference_oracle",
-    "test_right_statements", "test_stated_answers",
-)  # fmt: skip
-
-
-def tree() -> Path:
-    """Return the root of the tree whose package is recorded."""
-    import sparring
-
-    return Path(sparring.__file__).resolve().parents[2]
 
 
 def sparring(*words: str) -> tuple[int, str, str]:
@@ -89,14 +76,15 @@ def sparring(*words: str) -> tuple[int, str, str]:
 def record_verdicts(folder: Path, options: argparse.Namespace) -> None:
     """Ask every member, and all together, about every case; write one line of verdicts per case."""
     from sparring import Panel
+    from sparring.oracles.sandbox import SandboxLimits
 
     cases = read_lines(options.cases) if options.cases else draw_cases(options.data, options.seed)
     write_lines(folder / "cases.jsonl", cases)
-    asked, members = questions_of(cases), members_by(options.rename)
+    asked = questions_of(cases)
 
     def ask(questions: Sequence[Question]) -> list[dict[str, Any]]:
         """Return every member's verdict on each question, and the panel's, which it combines from what it has cached."""
-        with Panel(members, workers=1, limits=patient_limits()) as panel:
+        with Panel(MEMBERS, workers=1, limits=SandboxLimits(seconds=30.0)) as panel:
             found = panel.judge_members_many(questions)
             combined = [
                 panel.judge(problem, prefix, step)
@@ -139,156 +127,6 @@ def questions_of(cases: Sequence[Case]) -> list[Question]:
         )
         for n, case in enumerate(cases)
     ]
-
-
-def members_by(renamed: Sequence[str]) -> list[str]:
-    """Return the names by which a tree knows the members, from words such as logic=package.module:judge."""
-    names = dict(word.split("=", 1) for word in renamed)
-    return [names.get(member, member) for member in MEMBERS]
-
-
-def patient_limits() -> Any:
-    """Return limits of time that a busy machine keeps, where their class is still at its place; else the usual ones."""
-    try:
-        return import_module("sparring.oracles.sandbox").SandboxLimits(seconds=30.0)
-    except (ImportError, AttributeError):
-        return None
-
-
-def draw_cases(data: Path | None, seed: int) -> list[Case]:
-    """Return a sample of steps: of data sets, mistakes planted in them, and what the tests ask about."""
-    rng = random.Random(seed)
-    cases = []
-    for kind, count, found in (
-        *real_cases(data, rng),
-        ("logic", 300, logic_cases()),
-        ("tests", 3500, test_cases()),
-    ):
-        unique = list({json.dumps(case): case for case in found}.values())
-        drawn = rng.sample(unique, min(count, len(unique)))
-        cases += [{"set": kind, **case} for case in drawn]
-        print(f"{kind:20} {len(drawn)} of {len(unique)}")
-    return cases
-
-
-def case_of(problem: str, answer: str | None, prefix: Sequence[str], original: str | None, step: str) -> Case:
-    """Return one question to the oracles."""
-    return {"problem": problem, "answer": answer, "prefix": list(prefix), "original": original, "step": step}
-
-
-def real_cases(data: Path | None, rng: random.Random) -> list[tuple[str, int, list[Case]]]:
-    """Return (name, how many to draw, cases) of every data set in the folder."""
-    if data is None:
-        return []
-    judged = []
-    for name in ("gsm8k", "math"):
-        for row in json.loads((data / "processbench" / f"{name}.json").read_text(encoding="utf-8")):
-            end = len(row["steps"]) if row["label"] < 0 else row["label"] + 1
-            judged += [
-                case_of(row["problem"], None, row["steps"][:n], None, row["steps"][n]) for n in range(end)
-            ]
-    changed = []
-    for file in sorted((data / "prmbench").glob("*.jsonl")):
-        for row in read_lines(file):
-            old, new = row["original_process"], row["modified_process"]
-            places = [n for n in range(min(len(old), len(new))) if old[n] != new[n]]
-            changed += [case_of(row["modified_question"], None, new[:n], old[n], new[n]) for n in places]
-    written, reworded, planted = [], [], []
-    for name, row in (
-        *(("gsm8k", row) for row in read_lines(data / "gsm8k" / "train.jsonl")),
-        *(("math", row) for row in read_lines(data / "math" / "solutions.jsonl")),
-        *(("traces", row) for row in read_lines(data / "math" / "train_traces.jsonl")),
-    ):
-        if name == "gsm8k":
-            *steps, last = row["answer"].splitlines()
-            answer = last.removeprefix("####").strip()
-        else:
-            steps = row.get("steps") or re.split(r"(?<=[.!?\]])\s+(?=[A-Z$\\])", row["solution"])
-            answer = next(iter(re.findall(r"\\boxed\{([^{}]*)\}", steps[-1])), None)
-        plain = [re.sub(r"<<[^<>]*>>", "", step) for step in steps]
-        noted, steps = steps, plain if rng.random() < 0.5 else steps
-        problem = row.get("question") or row["problem"]
-        place = rng.randrange(len(steps))
-        if not steps[place].strip() or (name == "gsm8k" and rng.random() < 0.7):
-            continue
-        prefix = [step for step in steps[:place] if step.strip()]
-        written.append(case_of(problem, answer, prefix, None, steps[place]))
-        said = plain[place].replace(" * ", " × ").replace(r"\cdot", r"\times")
-        reworded.append(
-            case_of(problem, answer, prefix, noted[place], rng.choice(("", "So ", "Then ")) + said)
-        )
-        made = mistakes(problem, answer, prefix, steps[place], rng)
-        planted += [case_of(problem, answer, prefix, steps[place], one) for one in made]
-    return [
-        ("processbench", 800, judged),
-        ("prmbench", 500, changed),
-        ("reference", 500, written),
-        ("reworded", 300, reworded),
-        ("planted", 900, planted),
-    ]
-
-
-def mistakes(
-    problem: str, answer: str | None, prefix: Sequence[str], step: str, rng: random.Random
-) -> list[str]:
-    """Return a rule perturbation of a step, where the package's own function for it is still at its place."""
-    from sparring import Problem
-
-    try:
-        perturb = import_module("sparring.oracles").perturb
-    except (ImportError, AttributeError):
-        return []
-    made = perturb(Problem("", problem, answer=answer), prefix, step, rng)
-    return [made[1]] if made else []
-
-
-def logic_cases() -> list[Case]:
-    """Return right and false arguments of the generated world of logic, where that is still at its place."""
-    try:
-        generate = import_module("sparring.worlds.logic").generate
-    except (ImportError, AttributeError):
-        return []
-    cases = []
-    for example in map(generate, range(100)):
-        steps = example.trace.steps
-        for place, fallacies in enumerate(example.fallacies):
-            asked = (steps[place], *(fallacy for _, fallacy in fallacies))
-            question = example.trace.problem.question
-            cases += [case_of(question, None, steps[:place], None, step) for step in asked]
-    return cases
-
-
-def test_cases() -> list[Case]:
-    """Return what the tests of the oracles ask about: a list of pairs, and the rows of those files' tables.
-
-    Nothing says which text of a row is the question, a prefix, the original or the step: each is tried as several.
-    """
-    tests = tree() / "tests"
-    lines = (tests / "right_and_false_steps.txt").read_text(encoding="utf-8").splitlines()
-    rows = [line.split(" ||| ") for line in lines if " ||| " in line]
-    for name in STEP_TESTS:
-        if not (file := tests / f"{name}.py").exists():
-            continue
-        module = ast.parse(file.read_text(encoding="utf-8"))
-        for node in ast.walk(module):
-            if isinstance(node, ast.List | ast.Tuple | ast.Call):
-                inner = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant)]
-                row = [text for text in inner if isinstance(text, str) and re.search(r"[^a-z_:]", text)]
-                rows.append([text for text in row if 3 < len(text) < 1000][:5])
-    cases = []
-    for row in rows:
-        cases += [case_of("?", None, [], None, text) for text in row]
-        for one, other in itertools.pairwise(row[:3]):
-            cases += [
-                case_of("?", None, [], one, other),
-                case_of("?", None, [], other, one),
-                case_of("?", None, [one], None, other),
-                case_of("?", None, [other], None, one),
-                case_of(one, None, [], None, other),
-            ]
-        if len(row) > 2:
-            cases.append(case_of(row[0], None, row[1:-1], None, row[-1]))
-    return cases
 
 
 def processor_seconds() -> float:
@@ -639,8 +477,8 @@ def speed(options: argparse.Namespace) -> int:
             raise SystemExit(messages)
         for turn in range(options.rounds):
             for side in ("old", "new") if turn % 2 == 0 else ("new", "old"):
-                words = ["measure", str(cases), *(options.rename if side == "new" else [])]
-                child = [sys.executable, str(Path(__file__).resolve()), *words, "--works", *options.works]
+                words = ["measure", str(cases), "--works", *options.works]
+                child = [sys.executable, str(Path(__file__).resolve()), *words]
                 environment = os.environ | {"PYTHONPATH": str(sides[side])}
                 done = subprocess.run(child, env=environment, stdout=subprocess.PIPE, check=True)
                 for name, value in json.loads(done.stdout.splitlines()[-1]).items():
@@ -665,11 +503,12 @@ def speed(options: argparse.Namespace) -> int:
 def measure(options: argparse.Namespace) -> int:
     """Time each work in this process; print how much is done per second of processor time, as JSON."""
     from sparring import Panel
+    from sparring.oracles.sandbox import SandboxLimits
 
     found = {}
     asked = questions_of(read_lines(options.cases)) if "verdicts" in options.works else []
-    for member, name in zip(MEMBERS, members_by(options.rename), strict=True) if asked else ():
-        with Panel([name], workers=1, limits=patient_limits()) as panel:
+    for member in MEMBERS if asked else ():
+        with Panel([member], workers=1, limits=SandboxLimits(seconds=30.0)) as panel:
             panel.judge_members_many(asked[:50])
             begun = processor_seconds() + living_seconds()
             panel.judge_members_many(asked[50:])
@@ -698,16 +537,6 @@ def living_seconds() -> float:
 
 
 # --- command line ----------------------------------------------------------------------------------------------------
-
-
-def read_lines(file: Path) -> list[Any]:
-    """Return the records of a JSONL file."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
-
-
-def write_lines(file: Path, records: Iterable[Any]) -> None:
-    """Write a JSONL file."""
-    file.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -746,9 +575,6 @@ def main(words: Sequence[str] | None = None) -> int:
     record.add_argument("--data", type=Path, help="folder with gsm8k/, math/, processbench/, prmbench/")
     record.add_argument("--cases", type=Path, help="cases.jsonl of an earlier record: ask the same")
     record.add_argument("--seed", type=int, default=0, help="of the sample of steps")
-    record.add_argument(
-        "--rename", nargs="*", default=[], help="members by another name: logic=package.module:judge"
-    )
     compare = commands.add_parser("compare", help="print what differs between two records")
     compare.add_argument("folder", type=Path)
     compare.add_argument("other", type=Path)
@@ -758,12 +584,10 @@ def main(words: Sequence[str] | None = None) -> int:
     faster.add_argument("--against", type=Path, required=True, help="the other tree's src folder")
     faster.add_argument("--data", type=Path, help="as for record")
     faster.add_argument("--cases", type=Path, help="as for record")
-    faster.add_argument("--rename", nargs="*", default=[], help="as for record")
     faster.add_argument("--steps", type=int, default=2000, help="steps that the oracles are asked about")
     faster.add_argument("--rounds", type=int, default=5, help="measurements of each tree, in turn")
     inner = commands.add_parser("measure", help="one measurement of one tree (used by speed)")
     inner.add_argument("cases", type=Path)
-    inner.add_argument("rename", nargs="*")
     for command in (faster, inner):
         command.add_argument("--works", nargs="*", default=WORKS, help=f"of {' '.join(WORKS)}")
     options = parser.parse_args(words)

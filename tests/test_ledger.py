@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ledger_world.sentences import ACT_TABLE, FORM_SETS, IDLE, ROLE_TABLE, vocabulary
+from ledger_world.story import LONGEST_QUESTION, LONGEST_STEP, read_question, read_step
+from ledger_world.world import KINDS, Ledger
 from sparring.errors import DataError
 from sparring.traces.records import Problem
-from sparring.worlds.ledger import KINDS, Ledger
-from sparring.worlds.ledger_sentences import ACT_TABLE, FORM_SETS, IDLE, ROLE_TABLE, vocabulary
-from sparring.worlds.ledger_story import LONGEST_QUESTION, LONGEST_STEP, read_question, read_step
 
 SEEDS = st.integers(0, 100_000)
 ANY = Ledger(steps=(1, 7), forms="abc", distractors=3)
@@ -190,16 +189,6 @@ def test_true_words_that_the_oracle_does_not_know_are_undecided():
     assert judged(SHOP, (), "Mia pays 4 * 30 = 120 cents for the apples .") == ("wrong", "wrong_calculation")
     assert judged(SHOP, (), "So Mia pays 3 * 40 = 120 cents .") == ("undecided", "other_words")
     assert judged(SHOP, (), "So Mia pays 3 * 40 = 125 cents .") == ("wrong", "arithmetic")
-
-
-def test_the_examples_of_the_page_are_correct():
-    page = (Path(__file__).resolve().parents[1] / "docs" / "worlds.md").read_text(encoding="utf-8")
-    block = page.partition("## The ledger world")[2].split("```")[1]
-    for shown in block.strip().split("\n\n"):
-        lines = shown.splitlines()
-        question = problem(" ".join(line for line in lines if not line.startswith(" ")))
-        steps = [line.strip() for line in lines if line.startswith(" ")]
-        assert Ledger().alive(question, steps) and Ledger().answer(question, steps), shown
 
 
 @pytest.mark.parametrize(

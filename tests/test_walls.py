@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
-import pytest
+import walls
+from walls_cases import case_of, read_lines, write_lines
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "walls.py"
 STEPS = ["3 * 4 = 12", "3 * 4 = 13", "So she left."]
 
 
-@pytest.fixture(scope="module")
-def walls() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("walls", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["walls"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_record_equals_itself_and_a_changed_verdict_is_shown(walls, tmp_path, capsys):
+def test_a_record_equals_itself_and_a_changed_verdict_is_shown(tmp_path, capsys):
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
-    walls.write_lines(
-        one / "steps.jsonl", [{"set": "x", **walls.case_of("?", None, [], None, step)} for step in STEPS]
-    )
+    write_lines(one / "steps.jsonl", [{"set": "x", **case_of("?", None, [], None, step)} for step in STEPS])
     for folder in (one, two):
         assert (
             walls.main(["record", str(folder), "--only", "verdicts", "--cases", str(one / "steps.jsonl")])
             == 0
         )
     assert walls.main(["compare", str(one), str(two), "--only", "verdicts"]) == 0
-    rows = walls.read_lines(two / "verdicts.jsonl")
+    rows = read_lines(two / "verdicts.jsonl")
     assert [row["arithmetic"][0] for row in rows] == ["correct", "wrong", "undecided"] and len(rows[0]) == 8
     rows[1]["arithmetic"][0] = "correct"
-    walls.write_lines(two / "verdicts.jsonl", rows)
+    write_lines(two / "verdicts.jsonl", rows)
     capsys.readouterr()
     assert walls.main(["compare", str(one), str(two), "--only", "verdicts"]) == 1
     printed = capsys.readouterr().out
     assert "arithmetic: 1 × wrong arithmetic" in printed and STEPS[1] in printed
 
 
-def test_tables_are_compared_key_by_key(walls, tmp_path):
+def test_tables_are_compared_key_by_key(tmp_path):
     for name, table in (
         ("one", {"a": "x\ny", "b": "1", "c": "z"}),
         ("two", {"a": "x\nw", "c": "z", "d": "2"}),
@@ -65,7 +50,7 @@ def test_tables_are_compared_key_by_key(walls, tmp_path):
     ]
 
 
-def test_times_and_places_are_not_recorded(walls, tmp_path, monkeypatch):
+def test_times_and_places_are_not_recorded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     metrics = {"metrics": {"training.seconds": 3, "f1": 1}, "commit": "x", "settings": {"step_seconds": 5}}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"extra": {"file": str(tmp_path / "a")}}))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ledger_world  # noqa: F401 (a world of one's own)
 from sparring.errors import DataError, SettingsError
 from sparring.labels.answers import WorldChecker
 from sparring.labels.settings import LabelSettings

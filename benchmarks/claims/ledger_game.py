@@ -23,11 +23,11 @@ from typing import Any
 
 from claims import contest
 from claims.harness import Aim, Claim, Experiment, Reduced, made_once, product
+from ledger_world.world import KINDS
 from sparring.models.scorer import load_scorer
 from sparring.statistics import auc
 from sparring.traces.records import Trace
 from sparring.training.world_policy import WorldPolicySettings, train_world_policy
-from sparring.worlds.ledger import KINDS
 from sparring.worlds.world import make_world, world_problems
 
 SETTINGS: Mapping[str, Any] = {

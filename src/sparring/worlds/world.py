@@ -25,12 +25,12 @@ from sparring.errors import SettingsError, did_you_mean
 from sparring.traces.records import Problem, Trace, step_labels
 from sparring.traces.verdict import Verdict
 
-WORLDS: Mapping[str, str] = {
-    "chain": "chain_world:ChainWorld",
-    "countdown": "countdown:Countdown",
-    "ledger": "ledger:Ledger",
+WORLDS = {
+    "chain": "sparring.worlds.chain_world:ChainWorld",
+    "countdown": "sparring.worlds.countdown:Countdown",
 }
-"""World's name → its module in this package and its dataclass; imported when it is asked for."""
+"""World's name → its module and its dataclass, imported when it is asked for; a program adds its own
+(`benchmarks/ledger_world`)."""
 
 _LONGEST_TEXT = 300  # characters of a world's name and dials
 
@@ -105,7 +105,7 @@ def make_world(text: str) -> World:
     if name not in WORLDS or len(text) > _LONGEST_TEXT:
         raise ValueError(f"{name[:40]!r} is no world{did_you_mean(name[:40], WORLDS)}")
     module, _, kind = WORLDS[name].partition(":")
-    cls = getattr(importlib.import_module(f"sparring.worlds.{module}"), kind)
+    cls = getattr(importlib.import_module(module), kind)
     types = get_type_hints(cls)
     dials = [field.name for field in fields(cls)]
     values: dict[str, Any] = {}

@@ -10,10 +10,10 @@
     Mia saves 360 * 20 / 100 = 72 cents .
     In the end Mia pays 360 - 72 = 288 cents .
 
-A problem is a graph of named quantities (`ledger_story`); a step states one of them, with a calculation and a result, in
-one of a hundred sentence forms (`ledger_sentences`). A step is correct if its sentence means a quantity of the problem, its
+A problem is a graph of named quantities (`story`); a step states one of them, with a calculation and a result, in
+one of a hundred sentence forms (`sentences`). A step is correct if its sentence means a quantity of the problem, its
 calculation is that quantity's formula with what is known so far, and its result is right in the unit that it names. The
-same mistake can be made in many ways, and many mistakes have no name: the rules (`ledger_errors`) know fourteen kinds.
+same mistake can be made in many ways, and many mistakes have no name: the rules (`mistakes`) know fourteen kinds.
 
 In this order: dials; problems; the author of a policy's training text; the verdict; rules; outcomes.
 
@@ -28,9 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from sparring.traces.records import Problem
-from sparring.traces.verdict import Truth, Verdict
-from sparring.worlds.ledger_errors import (
+from ledger_world.mistakes import (
     CALCULATION_KINDS,
     name_of,
     other_units,
@@ -39,7 +37,7 @@ from sparring.worlds.ledger_errors import (
     writable,
     wrong_calculations,
 )
-from sparring.worlds.ledger_sentences import (
+from ledger_world.sentences import (
     ACT_TABLE,
     COLOURS,
     COUNTED,
@@ -54,7 +52,7 @@ from sparring.worlds.ledger_sentences import (
     Form,
     vocabulary,
 )
-from sparring.worlds.ledger_story import (
+from ledger_world.story import (
     Amount,
     Claim,
     Number,
@@ -77,6 +75,8 @@ from sparring.worlds.ledger_story import (
     right_calculations,
     rounded,
 )
+from sparring.traces.records import Problem
+from sparring.traces.verdict import Truth, Verdict
 from sparring.worlds.world import world_name
 
 KINDS = (

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from sparring.worlds.ledger_sentences import LARGER, NUMBERS
-from sparring.worlds.ledger_story import (
+from ledger_world.sentences import LARGER, NUMBERS
+from ledger_world.story import (
     Amount,
     Canon,
     Node,

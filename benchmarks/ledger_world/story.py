@@ -21,8 +21,7 @@ from fractions import Fraction
 from functools import lru_cache
 from math import ceil, floor
 
-from sparring.errors import DataError
-from sparring.worlds.ledger_sentences import (
+from ledger_world.sentences import (
     ACT_TABLE,
     COLOURS,
     COUNTED,
@@ -35,6 +34,7 @@ from sparring.worlds.ledger_sentences import (
     Act,
     Form,
 )
+from sparring.errors import DataError
 
 LONGEST_QUESTION, LONGEST_STEP = 400, 48
 """Words; what is longer is not of this world."""
