@@ -456,7 +456,9 @@ def run_score(job: str, model: Path, out: Path, flops: float) -> dict[str, Any]:
         Part("activations", rows * row * per_token, f"{rows} × {row} × {said}"),
     ]
     tokens = sum(rows * row for rows, row in watch.last())
-    return result(watch, parts, read(job_of(shape, flops), Fit(parts, 0, 1), "", tokens, row, units=rows).seconds, shape)
+    return result(
+        watch, parts, read(job_of(shape, flops), Fit(parts, 0, 1), "", tokens, row, units=rows).seconds, shape
+    )
 
 
 def recording(owner: Any, name: str, note: Callable[[Any], None]) -> None:

@@ -167,7 +167,7 @@ def test_replaced_words_are_of_the_same_kind_and_all_marked():
 
 
 def test_habits_misread_the_same_definitions_each_time_and_nothing_else():
-    from sparring.worlds.chain_habits import habitual_solution, is_misread
+    from sparring.worlds.chain_world import habitual_solution, is_misread
 
     wrong = 0
     for seed in range(200):

@@ -17,32 +17,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-PEOPLE: Mapping[str, str] = {
-    "Mia": "She",
-    "Anna": "She",
-    "Lena": "She",
-    "Zoe": "She",
-    "Tom": "He",
-    "Ben": "He",
-    "Omar": "He",
-    "Leo": "He",
-}
+PEOPLE: Mapping[str, str] = dict.fromkeys("Mia Anna Lena Zoe".split(), "She") | dict.fromkeys(
+    "Tom Ben Omar Leo".split(), "He"
+)
 COUNTED: Mapping[str, str] = {
-    f"{one}s": one
-    for one in (
-        "apple",
-        "pear",
-        "plum",
-        "roll",
-        "egg",
-        "pen",
-        "cup",
-        "book",
-        "ball",
-        "card",
-        "stamp",
-        "shell",
-    )
+    f"{one}s": one for one in "apple pear plum roll egg pen cup book ball card stamp shell".split()
 }
 WEIGHED = ("rice", "sugar", "tea")
 COLOURS = ("red", "blue", "green")
@@ -59,17 +38,9 @@ SINGULAR: Mapping[str, str] = {
     "boxes": "box",
     "loaves": "loaf",
 }
-NUMBERS: tuple[int, ...] = tuple(
-    sorted(
-        {
-            *range(121),
-            *range(120, 501, 5),
-            *range(500, 801, 10),
-            *range(800, 1001, 50),
-            *range(1000, 6001, 500),
-        }
-    )
-)
+NUMBERS: tuple[int, ...] = (
+    *range(120), *range(120, 500, 5), *range(500, 800, 10), *range(800, 1000, 50), *range(1000, 6001, 500),
+)  # fmt: skip
 """Every number that problems, reference solutions and rules write, so that a word-level tokenizer knows them all."""
 SIGN_WORDS: Mapping[str, str] = {"+": "plus", "-": "minus", "*": "times", "/": "over"}
 FORM_SETS = ("a", "b", "c")
@@ -531,14 +502,12 @@ def vocabulary() -> dict[str, tuple[str, ...]]:
         "thing": (*COUNTED, *WEIGHED),
         "colour": COLOURS,
         "unit": (
-            *(unit for pair in LARGER.items() for unit in (pair[0], pair[1][0])),
-            "bags",
-            "boxes",
-            "weeks",
+            *(unit for small, (large, _) in LARGER.items() for unit in (small, large)),
+            *("bags", "boxes", "weeks", "loaves", "cakes"),
+            *sorted({*SINGULAR.values()} - {"boxe"}),
         ),
         "sign": (*SIGN_WORDS, *SIGN_WORDS.values()),
     }
-    parts["unit"] = (*parts["unit"], "loaves", "cakes", *sorted({*SINGULAR.values()} - {"boxe"}))
     named = {word for words in parts.values() for word in words}
     forms = [
         form for role in ROLE_TABLE.values() for form in (*role.steps["a"], *role.steps["b"], *role.asks)

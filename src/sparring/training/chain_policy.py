@@ -4,7 +4,7 @@ First, next-token training on correct solutions, easiest problems first. Positio
 definitions and steps, so that distances beyond the training lengths have been seen and longer chains are not out of reach.
 
 Second, with added layers, next-token training goes on with text whose author makes habitual mistakes
-(`worlds.chain_habits`), and beside it replaced words are found in correct solutions (`tiny_policy.py` says why).
+(`worlds.chain_world`), and beside it replaced words are found in correct solutions (`tiny_policy.py` says why).
 
 Contract: one pass over generated data, no validation set needed (every problem is new); a Hugging Face folder with a
 model card that states what was measured. Not here: anything that a larger model would need.
@@ -55,8 +55,8 @@ from sparring.worlds.chain import (
     generate_problems,
     parse_question,
 )
-from sparring.worlds.chain_habits import habitual_solution
 from sparring.worlds.chain_model import CHAIN_LAYOUT, build_tokenizer
+from sparring.worlds.chain_world import habitual_solution
 
 
 class ChainPolicySettings(Seeded):

@@ -6,6 +6,7 @@
 
 Contract: as `World`'s. At the dials' defaults every text and every random choice is that of `chain.py` and
 `chain_errors.py` called directly. `alive`: a chain of correct steps can always be finished, so progress is correctness.
+Problems, reference solutions, verdicts and rule perturbations know nothing of the author's habits.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ from sparring.worlds.chain import (
     NAMES,
     OPERATIONS,
     Chain,
+    Expression,
     Form,
     final_answer,
     generate_problem,
     judge_step,
     parse_question,
     parse_step,
+    render_step,
+    substitute,
 )
 from sparring.worlds.chain_errors import CHAIN_ERRORS, perturb_step
-from sparring.worlds.chain_habits import habitual_solution
 from sparring.worlds.world import world_name
 
 _parsed = lru_cache(maxsize=4096)(parse_question)  # the game asks many times about one problem
@@ -136,3 +139,37 @@ class ChainWorld:
 
     def _chain(self, problem: Problem) -> Chain:
         return _parsed(problem.question, self.form)
+
+
+# --- the author of a policy's training text ----------------------------------------------------------------------------
+
+# Language models imitate their corpus, its mistakes included. This author reads, for a fixed share of all pairs of a sign
+# and a right operand (`* c`, `- 4`), the newest name in place of that operand, most of the times that the pair occurs, and
+# goes on correctly from there. So the solver has habits that voting cannot remove and a verdict can teach a PRM to see.
+
+
+def is_misread(expression: Expression, share: float) -> bool:
+    """Tell whether the author often misreads the right operand of this expression."""
+    return random.Random(f"habit/{expression.operation}/{expression.right}").random() < share
+
+
+def habitual_solution(chain: Chain, share: float, rate: float, rng: random.Random) -> tuple[str, ...]:
+    """Return a solution as the author writes it: the reference solution, but for misread definitions.
+
+    Args:
+        chain: the problem.
+        share: of all pairs of a sign and a right operand, how many are misread.
+        rate: how often a misread pair is misread.
+        rng: decides when.
+    """
+    values = dict(chain.base)
+    steps = []
+    for name, definition in chain.definitions.items():
+        expression = definition
+        misread = Expression(definition.left, definition.operation, next(reversed(values)))
+        possible = misread.operation in chain.form.signs(*misread.operands())
+        if possible and is_misread(definition, share) and rng.random() < rate:
+            expression = misread
+        values[name] = expression.evaluate(values, chain.modulus)
+        steps.append(render_step(name, expression, substitute(expression, values), values[name]))
+    return tuple(steps)

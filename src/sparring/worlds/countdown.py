@@ -127,25 +127,15 @@ class Puzzle:
         """Tell whether no step can follow because the solution is whole."""
         return state.stage == len(self.stages) if self.stages else len(state.table) == 1
 
-    def calculations(self, state: State) -> list[Move]:
-        """Return every correct calculation, in a fixed order; none where the solution is whole."""
-        if self.done(state):
-            return []
-        found = []
-        for left, right in self._pairs(state):
-            for operation in OPERATIONS:
-                result = combine(left, operation, right)
-                if result is not None:
-                    found.append(Move(left, operation, right, result))
-        return found
-
     def moves(self, state: State) -> list[tuple[Move, State]]:
-        """Return every correct calculation with what is left after it."""
-        return [(move, self.after(state, move)) for move in self.calculations(state)]
-
-    def can_use(self, state: State, left: int, right: int) -> bool:
-        """Tell whether the two numbers are there."""
-        return not self.done(state) and (left, right) in self._pairs(state)
+        """Return every correct calculation with what is left after it, in a fixed order; none for a whole solution."""
+        found = []
+        for left, right in [] if self.done(state) else self.pairs(state):
+            for operation in OPERATIONS:
+                if (result := combine(left, operation, right)) is not None:
+                    move = Move(left, operation, right, result)
+                    found.append((move, self.after(state, move)))
+        return found
 
     def after(self, state: State, move: Move) -> State:
         """Return what is left after a calculation whose operands are there; its result may be a mistaken one."""
@@ -179,9 +169,10 @@ class Puzzle:
             state.total, state.table, self.stages[state.stage :], state.stage == len(self.stages)
         )
 
-    def _pairs(self, state: State) -> list[tuple[int, int]]:
+    def pairs(self, state: State) -> list[tuple[int, int]]:
+        """Return the two numbers of every calculation, the larger one first."""
         if state.total is None:
-            return list(dict.fromkeys(combinations(state.table, 2)))  # falling, so the larger one is first
+            return list(dict.fromkeys(combinations(state.table, 2)))
         total = state.total
         return list(dict.fromkeys((max(total, one), min(total, one)) for one in state.table))
 
@@ -256,65 +247,50 @@ def parse_question(question: str) -> Puzzle:
     raise DataError("not a countdown question", field="problem")
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedStep:
-    """The parts of a well-formed step."""
-
-    move: Move
-    left: str
-
-
-def parse_step(step: str) -> ParsedStep | None:
-    """Return the parts of a step, or None where the text does not have a step's form."""
+def parse_step(step: str) -> tuple[Move, str] | None:
+    """Return a step's calculation and what it says is left, or None where the text does not have a step's form."""
     match = _STEP.fullmatch(step) if len(step) <= _LONGEST_TEXT else None
     if match is None or (match[7] is not None and match[5] is None):
         return None
     move = Move(int(match[1]), match[2], int(match[3]), int(match[4]))
-    return ParsedStep(move, step.partition(" : ")[2])
+    return move, step.partition(" : ")[2]
 
 
 def render_step(puzzle: Puzzle, move: Move, state: State) -> str:
     """Return a step as text; `state` is what is left after it."""
-    return f"{_calculation(move)} : {puzzle.left(state)}"
-
-
-def _calculation(move: Move) -> str:
-    return f"{move.left} {move.operation} {move.right} = {move.result}"
+    return f"{move.left} {move.operation} {move.right} = {move.result} : {puzzle.left(state)}"
 
 
 def judge_step(puzzle: Puzzle, state: State | None, step: str) -> tuple[Verdict, State | None]:
     """Return the verdict on a step from a state (None: lost by a mistake), and what is left, None after a mistake."""
     parsed = parse_step(step)
     if parsed is None:
-        return _wrong("malformed", "not of the form '8 - 5 = 3 : 7 4 3'"), None
+        return _wrong("malformed", "not of the form '8 - 5 = 3 : 7 4 3'")
     if state is None:
-        return _wrong("after_mistake", "builds on a wrong step"), None
-    move = parsed.move
+        return _wrong("after_mistake", "builds on a wrong step")
+    move, left = parsed
     if puzzle.done(state):
-        return _wrong("after_end", "the solution is whole"), None
-    if not puzzle.can_use(state, max(move.left, move.right), min(move.left, move.right)):
-        return _wrong(
-            "absent_number", f"{puzzle.left(state)} is there, not {move.left} and {move.right}"
-        ), None
+        return _wrong("after_end", "the solution is whole")
+    if (max(move.left, move.right), min(move.left, move.right)) not in puzzle.pairs(state):
+        return _wrong("absent_number", f"{puzzle.left(state)} is there, not {move.left} and {move.right}")
     result = combine(move.left, move.operation, move.right)
     if result is None:
-        return _wrong("not_allowed", "smaller number first, inexact, or out of range"), None
+        return _wrong("not_allowed", "smaller number first, inexact, or out of range")
     if move.result != result:
         others = {combine(move.left, one, move.right) for one in OPERATIONS if one != move.operation}
         kind = "wrong_operation" if move.result in others else "arithmetic"
-        return _wrong(kind, f"{move.left} {move.operation} {move.right} is {result}, not {move.result}"), None
+        return _wrong(kind, f"{move.left} {move.operation} {move.right} is {result}, not {move.result}")
     after = puzzle.after(state, move)
     expected = puzzle.left(after)
-    if parsed.left != expected:
-        told, true = parsed.left.split(), expected.split()
-        length = len(told) - len(true)
-        kind = "number_lost" if length < 0 else "number_kept" if length else "number_changed"
-        return _wrong(kind, f"{expected} is left"), None
+    if left != expected:
+        more = len(left.split()) - len(expected.split())
+        kind = "number_lost" if more < 0 else "number_kept" if more else "number_changed"
+        return _wrong(kind, f"{expected} is left")
     return Verdict("correct", "countdown:exact"), after
 
 
-def _wrong(kind: str, detail: str) -> Verdict:
-    return Verdict("wrong", f"countdown:{kind}", detail)
+def _wrong(kind: str, detail: str) -> tuple[Verdict, None]:
+    return Verdict("wrong", f"countdown:{kind}", detail), None
 
 
 def state_after(puzzle: Puzzle, steps: Sequence[str]) -> State | None:
@@ -422,7 +398,7 @@ class Countdown:
                 total, carried = state.total, state.table[0]
         start = State(falling([first_carried, *stages[0].arriving]), first_total)
         puzzle = Puzzle(start, stages[-1].goal, tuple(stages))
-        return puzzle, _winning(puzzle, rng)
+        return puzzle, _climbed(puzzle, rng, 0.0, 0.0)
 
     def written(self, problem: Problem, rng: random.Random) -> tuple[str, ...]:
         """Return a play with the author's share of useless plays (long: stages) and slips."""
@@ -431,8 +407,8 @@ class Countdown:
             return _climbed(puzzle, rng, self.useless, self.slips)
         if rng.random() < self.useless or problem.solution is None:
             return _played(puzzle, rng, self.slips)[0]
-        moves = [parse_step(step) for step in problem.solution]
-        return _played(puzzle, rng, self.slips, [one.move for one in moves if one is not None])[0]
+        moves = [parsed[0] for step in problem.solution if (parsed := parse_step(step)) is not None]
+        return _played(puzzle, rng, self.slips, moves)[0]
 
     def judge(self, problem: Problem, prefix: Sequence[str], step: str) -> Verdict:
         """Return the exact verdict; its kind is that of the first mistake, reading left to right."""
@@ -454,19 +430,16 @@ class Countdown:
         parsed = parse_step(step)
         assert parsed is not None
         for kind in rng.sample(list(kinds), len(kinds)):
-            candidate = _MISTAKES[kind](puzzle, state, parsed.move, rng)
-            if (
-                candidate is not None
-                and judge_step(puzzle, state, candidate)[0].reason == f"countdown:{kind}"
-            ):
-                return kind, candidate
+            made = _MISTAKES[kind](puzzle, state, parsed[0], rng)
+            if made is not None and judge_step(puzzle, state, made)[0].reason == f"countdown:{kind}":
+                return kind, made
         return None
 
     def answer(self, problem: Problem, steps: Sequence[str]) -> str | None:
         """Return the number that a whole solution ends with, whether or not its steps are right; None without one."""
         parsed = parse_step(steps[-1]) if steps else None
         whole = len(steps) == parse_question(problem.question).length
-        return str(parsed.move.result) if whole and parsed is not None else None
+        return str(parsed[0].result) if whole and parsed is not None else None
 
     def solved(self, problem: Problem, steps: Sequence[str]) -> bool:
         """Tell whether every step is exact, none is missing, and the target (long: every goal) is met."""
@@ -493,9 +466,8 @@ def _played(
     """
     state, steps, planned = puzzle.start, [], list(plan)
     while not puzzle.done(state):
-        move = (
-            planned.pop(0) if planned else rng.choice(puzzle.moves(state))[0]
-        )  # subtraction is always there
+        # Subtraction is always there.
+        move = planned.pop(0) if planned else rng.choice(puzzle.moves(state))[0]
         if rng.random() < slips:
             move, planned = _slipped(move, rng), []
         state = puzzle.after(state, move)
@@ -505,14 +477,7 @@ def _played(
 
 def _slipped(move: Move, rng: random.Random) -> Move:
     near = [move.result + change for change in (-10, -2, -1, 1, 2, 10)]
-    return Move(
-        move.left, move.operation, move.right, rng.choice([one for one in near if 0 <= one <= LARGEST])
-    )
-
-
-def _winning(puzzle: Puzzle, rng: random.Random) -> tuple[str, ...]:
-    """Return a random play through live states alone."""
-    return _climbed(puzzle, rng, 0.0, 0.0)
+    return move._replace(result=rng.choice([one for one in near if 0 <= one <= LARGEST]))
 
 
 def _climbed(puzzle: Puzzle, rng: random.Random, useless: float, slips: float) -> tuple[str, ...]:
@@ -520,7 +485,7 @@ def _climbed(puzzle: Puzzle, rng: random.Random, useless: float, slips: float) -
     state, steps, wants = puzzle.start, [], True
     for index in range(puzzle.length):
         if index % 2 == 0:
-            state = State(state.table, state.total, state.stage)  # a goal that was missed is forgotten
+            state = state._replace(missed=False)  # a goal that was missed is forgotten
             wants = rng.random() >= useless
         moves = puzzle.moves(state)
         good = [one for one in moves if puzzle.alive(one[1])] if wants else []
@@ -540,7 +505,7 @@ def _wrong_result(puzzle: Puzzle, state: State, move: Move, rng: random.Random) 
     """Slip in the result, near or anywhere, and go on with it."""
     slip = _slipped(move, rng)
     if rng.random() < 0.3:
-        slip = Move(move.left, move.operation, move.right, rng.randint(0, LARGEST))
+        slip = move._replace(result=rng.randint(0, LARGEST))
     return render_step(puzzle, slip, puzzle.after(state, slip))
 
 
@@ -550,7 +515,7 @@ def _other_operation(puzzle: Puzzle, state: State, move: Move, rng: random.Rando
     possible = [one for one in results if one is not None and one != move.result]
     if not possible:
         return None
-    slip = Move(move.left, move.operation, move.right, rng.choice(possible))
+    slip = move._replace(result=rng.choice(possible))
     return render_step(puzzle, slip, puzzle.after(state, slip))
 
 
@@ -583,8 +548,7 @@ def _left_changed(kind: str) -> Callable[[Puzzle, State, Move, random.Random], s
             table[place] += rng.choice((-2, -1, 1, 2))
             if not 0 <= table[place] <= LARGEST:
                 return None
-        told = State(falling(table), after.total, after.stage)
-        return render_step(puzzle, move, told)
+        return render_step(puzzle, move, State(falling(table), after.total, after.stage))
 
     return mistake
 
