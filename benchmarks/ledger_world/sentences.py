@@ -17,12 +17,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-PEOPLE: Mapping[str, str] = dict.fromkeys("Mia Anna Lena Zoe".split(), "She") | dict.fromkeys(
-    "Tom Ben Omar Leo".split(), "He"
-)
-COUNTED: Mapping[str, str] = {
-    f"{one}s": one for one in "apple pear plum roll egg pen cup book ball card stamp shell".split()
+PEOPLE: Mapping[str, str] = {
+    **dict.fromkeys(("Mia", "Anna", "Lena", "Zoe"), "She"),
+    **dict.fromkeys(("Tom", "Ben", "Omar", "Leo"), "He"),
 }
+_THINGS = ("apple", "pear", "plum", "roll", "egg", "pen", "cup", "book", "ball", "card", "stamp", "shell")
+COUNTED: Mapping[str, str] = {f"{one}s": one for one in _THINGS}
 WEIGHED = ("rice", "sugar", "tea")
 COLOURS = ("red", "blue", "green")
 LARGER: Mapping[str, tuple[str, int]] = {
