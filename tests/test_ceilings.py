@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from claims.ceilings import CLAIMS, EXPERIMENT, distance, failure, overstated, record_of, table
+from claims.ceilings import CLAIMS, EXPERIMENT, distance, failure, overstated, page, record_of
 from claims.policies import HARD, POLICIES, with_words
 from sparring.traces.records import Problem, Trace
 from sparring.worlds.chain_model import build_tokenizer
@@ -62,7 +62,7 @@ def test_wrong_results_have_a_distance_around_the_circle():
 
 def test_the_table_has_a_row_per_record():
     record = {**record_of(WORLD, [[solved(RIGHT), solved(WRONG)] * 8], seed=0), "greedy": [1.0, 1.0, 1.0]}
-    shown = table({"chain, tiny": record}).splitlines()
+    shown = page({"chain, tiny": record}).splitlines()
     assert (
         len(shown) == 3
         and shown[2].startswith("| chain, tiny | 50.0 | 100.0 |")

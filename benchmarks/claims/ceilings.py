@@ -33,6 +33,7 @@ import torch
 from claims.harness import Aim, Claim, Experiment, Reduced
 from claims.policies import POLICIES, policy_folder
 from claims.runner import read_records
+from publishing import table
 from sparring.evaluation.bon import Sample, curves
 from sparring.models.loading import load_policy
 from sparring.rollouts.engine import Limits, Prefix, split_completion
@@ -204,37 +205,23 @@ CLAIMS = (
 )
 
 
-def table(records: Mapping[str, Mapping[str, Any]]) -> str:
+def page(records: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a table in Markdown: a row per world and policy, in percent."""
 
     def cell(value: Any) -> str:
         share = value[0] if isinstance(value, Sequence) else value
         return "–" if share is None else f"{100 * share:.1f}"
 
-    columns = [
-        "random.n1",
-        "greedy",
-        "vote.n16",
-        "weighted.n16",
-        "ceiling.n4",
-        "ceiling.n16",
-        "sound.n16",
-        "pass.n16",
-        "luck",
-    ]
-    rows = [
-        "| world, policy | "
-        + " | ".join(columns)
-        + " | first failures | wrong results within 1 (if uniform) |"
-    ]
-    rows.append("|" + " --- |" * (len(columns) + 3))
+    names = ["random.n1", "greedy", "vote.n16", "weighted.n16", "ceiling.n4", "ceiling.n16", "sound.n16"]
+    names += ["pass.n16", "luck"]
+    rows = []
     for name, record in records.items():
         first = ", ".join(f"{kind} {100 * share:.0f}" for kind, share in list(record["first"].items())[:4])
         near = record.get("near", {}).get("1")
-        shown = [cell(record.get(column)) for column in columns]
-        shown += [first, "–" if near is None else f"{100 * near[0]:.0f} ({100 * near[1]:.0f})"]
-        rows.append(f"| {name} | " + " | ".join(shown) + " |")
-    return "\n".join(rows)
+        close = "–" if near is None else f"{100 * near[0]:.0f} ({100 * near[1]:.0f})"
+        rows.append([name, *(cell(record.get(column)) for column in names), first, close])
+    heads = ["world, policy", *names, "first failures", "wrong results within 1 (if uniform)"]
+    return table(heads, rows)
 
 
 def main(folder: str) -> None:
@@ -243,7 +230,7 @@ def main(folder: str) -> None:
     cells = {
         f"{p['world']}, {p['policy']}": EXPERIMENT.cell("solver", 0, p, "full") for p in EXPERIMENT.points
     }
-    print(table({name: record for name, cell in cells.items() if (record := found.of(cell)) is not None}))
+    print(page({name: record for name, cell in cells.items() if (record := found.of(cell)) is not None}))
 
 
 if __name__ == "__main__":
