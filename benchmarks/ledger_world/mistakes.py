@@ -32,16 +32,14 @@ CalculationKind = Callable[[Story, Quantity, frozenset[str]], Iterator[Tree]]
 
 def wrong_operation(story: Story, quantity: Quantity, known: frozenset[str]) -> Iterator[Tree]:
     """Another sign between two parts."""
-    assert quantity.tree is not None
     yield from _nodes_changed(
-        quantity.tree,
+        quantity.formula,
         lambda node: [Node(sign, node.left, node.right) for sign in "+-*/" if sign != node.sign],
     )
 
 
 def off_by_one(story: Story, quantity: Quantity, known: frozenset[str]) -> Iterator[Tree]:
     """One more, or one less, of something that is counted."""
-    assert quantity.tree is not None
 
     def neighbours(leaf: Number | str) -> list[Tree]:
         given = story.quantities[leaf] if isinstance(leaf, str) else None
@@ -54,27 +52,26 @@ def off_by_one(story: Story, quantity: Quantity, known: frozenset[str]) -> Itera
 
 def unconverted(story: Story, quantity: Quantity, known: frozenset[str]) -> Iterator[Tree]:
     """A unit that is not converted, or converted by the factor of another."""
-    assert quantity.tree is not None
     factors: set[Tree] = {12, *(factor for _, factor in LARGER.values())}
     if _percent(story, quantity) is not None:
         return
-    yield from _nodes_changed(quantity.tree, lambda node: [node.left] if node.right in factors else [])
+    yield from _nodes_changed(quantity.formula, lambda node: [node.left] if node.right in factors else [])
     yield from _leaves_changed(
-        quantity.tree,
+        quantity.formula,
         lambda leaf: [other for other in (10, 12, 60, 100, 1000) if other != leaf] if leaf in factors else [],
     )
 
 
 def missing_part(story: Story, quantity: Quantity, known: frozenset[str]) -> Iterator[Tree]:
     """A part of a sum is left out."""
-    assert quantity.tree is not None
-    yield from _nodes_changed(quantity.tree, lambda node: [node.left, node.right] if node.sign == "+" else [])
+    yield from _nodes_changed(
+        quantity.formula, lambda node: [node.left, node.right] if node.sign == "+" else []
+    )
 
 
 def double_counting(story: Story, quantity: Quantity, known: frozenset[str]) -> Iterator[Tree]:
     """A part of a sum or a difference is counted twice."""
-    assert quantity.tree is not None
-    top = quantity.tree
+    top = quantity.formula
     if isinstance(top, Node) and top.sign in "+-":
         yield Node(top.sign, top, top.right)
         if top.sign == "+":
@@ -83,14 +80,12 @@ def double_counting(story: Story, quantity: Quantity, known: frozenset[str]) -> 
 
 def distractor(story: Story, quantity: Quantity, known: frozenset[str]) -> Iterator[Tree]:
     """A number that has nothing to do with the question."""
-    assert quantity.tree is not None
     idle = [one.name for one in story.quantities.values() if one.idle]
-    yield from _leaves_changed(quantity.tree, lambda leaf: idle if isinstance(leaf, str) else [])
+    yield from _leaves_changed(quantity.formula, lambda leaf: idle if isinstance(leaf, str) else [])
 
 
 def missing_condition(story: Story, quantity: Quantity, known: frozenset[str]) -> Iterator[Tree]:
     """The whole in place of a part, or what was there before in place of what is left."""
-    assert quantity.tree is not None
 
     def earlier(leaf: Number | str) -> list[Tree]:
         found: list[Tree] = []
@@ -105,28 +100,26 @@ def missing_condition(story: Story, quantity: Quantity, known: frozenset[str]) -
 
 def wrong_percent(story: Story, quantity: Quantity, known: frozenset[str]) -> Iterator[Tree]:
     """The other share, a division by the percentage, or the percentage taken for an amount."""
-    assert quantity.tree is not None
     rate = _percent(story, quantity)
-    if rate is not None and isinstance(quantity.tree, Node):
-        whole = next(leaf for leaf in leaves(quantity.tree) if leaf != rate)
+    if rate is not None and isinstance(quantity.formula, Node):
+        whole = next(leaf for leaf in leaves(quantity.formula) if leaf != rate)
         yield Node("/", Node("*", whole, 100 - story.values[rate]), 100)
         yield Node("/", whole, rate)
         yield Node("-", whole, rate)
-    for leaf in leaves(quantity.tree):
+    for leaf in leaves(quantity.formula):
         origin = story.quantities[leaf] if isinstance(leaf, str) else None
         if origin is not None and (rate := _percent(story, origin)) is not None:
-            yield from _leaves_changed(quantity.tree, lambda one: [rate] if one == origin.name else [])  # noqa: B023
+            yield from _leaves_changed(quantity.formula, lambda one: [rate] if one == origin.name else [])  # noqa: B023
 
 
 def wrong_quantity(story: Story, quantity: Quantity, known: frozenset[str]) -> Iterator[Tree]:
     """Another number of the problem, or of an earlier step."""
-    assert quantity.tree is not None
     others = [
         one.name
         for one in story.quantities.values()
         if one.name != quantity.name and not one.idle and (one.tree is None or one.name in known)
     ]
-    yield from _leaves_changed(quantity.tree, lambda leaf: others if isinstance(leaf, str) else [])
+    yield from _leaves_changed(quantity.formula, lambda leaf: others if isinstance(leaf, str) else [])
 
 
 CALCULATION_KINDS: Mapping[str, CalculationKind] = {

@@ -445,6 +445,12 @@ class Quantity:
     letter: str = ""
 
     @property
+    def formula(self) -> Tree:
+        """Return how it follows from others, of one that does."""
+        assert self.tree is not None
+        return self.tree
+
+    @property
     def subject(self) -> frozenset[str]:
         """Return the people and goods that it belongs to."""
         return frozenset(self.slots.values())
@@ -632,15 +638,14 @@ def right_calculations(story: Story, quantity: Quantity, known: frozenset[str]) 
     Known are given quantities and those in `known`; a quantity that is not known, or not rounded, may be replaced by its
     own formula, three levels deep. In a sum of money, time or weight the calculation may be in the larger unit.
     """
-    assert quantity.tree is not None
     if (quantity.name, known) in story.right:
         return story.right[quantity.name, known]
-    found = set(_readings(story, quantity.tree, known, 3, 1))
+    found = set(_readings(story, quantity.formula, known, 3, 1))
     if quantity.name in known:
         found.add(quantity.value)
     for small, (_, factor) in LARGER.items():
         if quantity.unit == small:
-            found |= set(_readings(story, quantity.tree, known, 3, factor))
+            found |= set(_readings(story, quantity.formula, known, 3, factor))
     story.right[quantity.name, known] = right = frozenset(canonical(tree) for tree in found)
     return right
 

@@ -263,8 +263,7 @@ class Ledger:
         steps, known = [], frozenset[str]()
         for name in story.needed(story.asked):
             quantity = story.quantities[name]
-            assert quantity.tree is not None
-            tree = quantity.tree
+            tree = quantity.formula
             if habits and (habit := self._habit(quantity)) and rng.random() < self.habit_rate:
                 right = right_calculations(story, quantity, known)
                 found = wrong_calculations(story, quantity, known, right, habit)
@@ -337,7 +336,6 @@ class Ledger:
         rng: random.Random,
     ) -> list[str]:
         """Return the texts of a step's mistakes of a kind."""
-        assert quantity.tree is not None
         said = claim.statement
         if kind == "arithmetic":
             return [
@@ -347,7 +345,7 @@ class Ledger:
         if kind == "wrong_unit":
             return [claim.with_statement(replace(said, amount=one)) for one in other_units(quantity, story)]
         if kind == "rounding":
-            unrounded = evaluate(quantity.tree, story.values)
+            unrounded = evaluate(quantity.formula, story.values)
             other = {"up": "down", "down": "up", "": ""}[said.rounding]
             return [
                 claim.with_statement(replace(said, amount=one, rounding=other))
@@ -433,11 +431,10 @@ def _rests_on_undecided(story: Story, prefix: Sequence[str], claim: Claim) -> bo
 
 def _exact(story: Story, quantity: Quantity, known: frozenset[str], claim: Claim) -> bool:
     """Tell whether a claim is correct if it means this quantity; a whole number `rounded down` is itself, and so right."""
-    assert quantity.tree is not None
     said = claim.statement
     if said.amount.smallest != in_smallest(quantity.value, quantity.unit):
         return False
-    if said.rounding != quantity.rounding and evaluate(quantity.tree, story.values) != quantity.value:
+    if said.rounding != quantity.rounding and evaluate(quantity.formula, story.values) != quantity.value:
         return False
     return canonical(said.tree) in right_calculations(story, quantity, known)
 
@@ -475,14 +472,13 @@ def _judge_inexact(
     story: Story, quantity: Quantity, known: frozenset[str], claim: Claim
 ) -> tuple[Truth, str, str]:
     """Return the verdict on a claim that means this quantity and is not exact."""
-    assert quantity.tree is not None
     said = claim.statement
     form = canonical(said.tree)
     right = right_calculations(story, quantity, known)
     stated = said.amount.smallest
     is_right = stated == in_smallest(quantity.value, quantity.unit)
     if form in right:
-        unrounded = evaluate(quantity.tree, story.values)
+        unrounded = evaluate(quantity.formula, story.values)
         detail = f"{quantity.name} is {Amount(((quantity.value, quantity.unit),))}, not {said.amount}"
         if is_right or stated in [one.smallest for one in roundings(quantity, unrounded)]:
             return "wrong", "rounding", detail
@@ -496,7 +492,7 @@ def _judge_inexact(
         return "wrong", "arithmetic", detail
     missing = [
         one
-        for one in leaves(quantity.tree)
+        for one in leaves(quantity.formula)
         if isinstance(one, str) and story.quantities[one].tree is not None and one not in known
     ]
     detail = f"not a calculation of {quantity.name} from what is known"
@@ -536,17 +532,16 @@ def _skips(story: Story, known: frozenset[str], style: Style, rng: random.Random
     forms = "c" if style.result_first else "b" if style.in_words else "a"
     for name in story.needed(story.asked):
         quantity = story.quantities[name]
-        assert quantity.tree is not None
         missing = [
             one
-            for one in leaves(quantity.tree)
+            for one in leaves(quantity.formula)
             if isinstance(one, str) and story.quantities[one].tree is not None and one not in known
         ]
         if name not in known and missing:
             guesses = {one: rng.choice(range(5, 120, 5)) for one in missing}
             values = {**story.values, **guesses}
-            if (result := _result(quantity.tree, quantity, values)) is not None:
-                texts.append(_say(quantity, filled(quantity.tree, values), result, forms, rng))
+            if (result := _result(quantity.formula, quantity, values)) is not None:
+                texts.append(_say(quantity, filled(quantity.formula, values), result, forms, rng))
     return texts
 
 
