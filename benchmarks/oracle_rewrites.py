@@ -20,7 +20,7 @@ Rewriter = Callable[[str], str | None]
 _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 # Two operands that nothing before belongs to: neither "5 + 3 * 4 =" nor "$(3 * 4 =".
 _ALONE = r"(?<![\w.,%)$*/+=(-])(?<![\d%)*/+=(x-] )(?<![*/+=(x-] \$)"
-_SIMPLE = re.compile(rf"{_ALONE}(\$?{_NUMBER})( ?)([-+*/])( ?)(\$?{_NUMBER})(?= ?=)")
+_SIMPLE = rf"{_ALONE}(\$?{_NUMBER})( ?)([-+*/])( ?)(\$?{_NUMBER})(?= ?=)"
 _ANNOTATION = re.compile(r"<<([^<>]*)>>")
 _SMALL = {"2": "two", "3": "three", "4": "four", "5": "five", "6": "six", "7": "seven", "8": "eight"}
 _SYNONYMS = {
@@ -30,9 +30,8 @@ _SYNONYMS = {
 }  # fmt: skip
 
 
-def changed(step: str, made: str) -> str | None:
-    """Return the rewritten text, ``None`` where nothing changed."""
-    return made if made != step else None
+Made = str | Callable[[re.Match[str]], str]
+"""What takes a match's place, as `re.sub` has it."""
 
 
 def bare(step: str) -> str:
@@ -40,156 +39,62 @@ def bare(step: str) -> str:
     return _ANNOTATION.sub("", step)
 
 
-def swap_operands(step: str) -> str | None:
-    """``3 * 4 =`` becomes ``4 * 3 =``, in the text and in the annotation."""
+def rewriting(pattern: str, made: Made, *, annotated: bool = False) -> Rewriter:
+    """Return a rewriter that replaces every match, in the step without annotations unless `annotated`."""
+    compiled = re.compile(pattern)
 
-    def swapped(match: re.Match[str]) -> str:
-        first, before, sign, after, second = match.groups()
-        return f"{second}{before}{sign}{after}{first}" if sign in "+*" else match.group()
+    def rewrite(step: str) -> str | None:
+        text = step if annotated else bare(step)
+        found = compiled.sub(made, text)
+        return found if found != text else None
 
-    return changed(step, _SIMPLE.sub(swapped, step))
+    return rewrite
+
+
+def swapped(match: re.Match[str]) -> str:
+    """Exchange the operands of a sum or a product."""
+    first, before, sign, after, second = match.groups()
+    return f"{second}{before}{sign}{after}{first}" if sign in "+*" else match.group()
+
+
+def printed_signs(step: str) -> str | None:
+    """``48/2`` becomes ``48 ÷ 2``; the annotations go."""
+    signs = {"*": "×", "/": "÷"}
+    made = re.sub(_SIMPLE, lambda match: f"{match[1]} {signs.get(match[3], match[3])} {match[5]}", bare(step))
+    return made if made != step else None
+
+
+def halved(match: re.Match[str]) -> str:
+    """Say a division by two."""
+    return f"half of {match[1]}" if (match[3], match[5]) == ("/", "2") else match.group()
+
+
+swap_operands = rewriting(_SIMPLE, swapped, annotated=True)
+float_results = rewriting(r"= ?(\$?\d+)(?![\d.,%:/*+-]| [*/+x-])", r"= \1.0")
 
 
 def swap_operands_bare(step: str) -> str | None:
-    """The same without annotations."""
+    """Exchange operands in the text and in the annotation, and drop the annotation."""
     made = swap_operands(step)
     return None if made is None else bare(made)
 
 
 def drop_annotation(step: str) -> str | None:
     """``= <<48/2=24>>24`` becomes ``= 24``."""
-    return changed(step, bare(step))
-
-
-def printed_signs(step: str) -> str | None:
-    """``48/2`` becomes ``48 ÷ 2`` and ``3*4`` becomes ``3 × 4``."""
-
-    def printed(match: re.Match[str]) -> str:
-        first, _, sign, _, second = match.groups()
-        return f"{first} { {'*': '×', '/': '÷'}.get(sign, sign) } {second}"
-
-    return changed(step, _SIMPLE.sub(printed, bare(step)))
+    return bare(step) if bare(step) != step else None
 
 
 def spoken_signs(step: str) -> str | None:
     """``3 * 4 = 12`` becomes ``3 times 4 equals 12``."""
     words = {"*": "times", "/": "divided by", "+": "plus", "-": "minus"}
-    text = bare(step)
-    made = _SIMPLE.sub(lambda match: f"{match[1]} {words[match[3]]} {match[5]}", text)
-    return changed(text, re.sub(r" ?= ?", " equals ", made) if made != text else text)
-
-
-def half_of(step: str) -> str | None:
-    """``48/2 =`` becomes ``half of 48 =``."""
-    text = bare(step)
-
-    def halved(match: re.Match[str]) -> str:
-        return f"half of {match[1]}" if (match[3], match[5]) == ("/", "2") else match.group()
-
-    return changed(text, _SIMPLE.sub(halved, text))
-
-
-def half_of_annotated(step: str) -> str | None:
-    """The same with the annotation left as it is."""
-    return changed(step, re.sub(rf"{_ALONE}(\$?{_NUMBER}) ?/ ?2(?= ?= ?\$?<<)", r"half of \1", step))
-
-
-def dollars(step: str) -> str | None:
-    """``$24`` becomes ``24 dollars``."""
-    text = bare(step)
-    return changed(text, re.sub(rf"\$({_NUMBER})(?![\w/]|[.,]\d)", r"\1 dollars", text))
-
-
-def cents_written(step: str) -> str | None:
-    """``$24`` becomes ``$24.00``."""
-    text = bare(step)
-    return changed(text, re.sub(r"\$(\d[\d,]*)(?![\d.,]|[.,]\d)", r"$\1.00", text))
-
-
-def opening(step: str) -> str | None:
-    """Put a word of inference before the step."""
-    return f"Therefore, {step}"
-
-
-def conjunction(step: str) -> str | None:
-    """Put ``So`` before the step and drop the annotations."""
-    return "So " + bare(step)
-
-
-def result_first(step: str) -> str | None:
-    """``48/2 = 24`` becomes ``24 = 48/2`` where the equation ends the sentence."""
-    text = bare(step)
-    pattern = rf"{_ALONE}(\$?{_NUMBER} ?[-+*/] ?\$?{_NUMBER}) ?= ?(\$?{_NUMBER})(?=\.?$)"
-    return changed(text, re.sub(pattern, r"\2 = \1", text))
-
-
-def decimal_as_percent(step: str) -> str | None:
-    """``0.2 * 50`` and ``.25 * 40`` become ``20% * 50`` and ``25% * 40``."""
-    text = bare(step)
-
-    def percent(match: re.Match[str]) -> str:
-        return f"{int(match[1].ljust(2, '0'))}%"
-
-    return changed(text, re.sub(r"(?<![\d.,$])0?\.(\d\d?)(?= ?\* ?\$?\d)(?! ?\* ?100)", percent, text))
-
-
-def percent_as_decimal(step: str) -> str | None:
-    """``20% of`` becomes ``0.20 of``, and ``20% *`` becomes ``0.20 *``."""
-    text = bare(step)
-    return changed(text, re.sub(r"(?<![\d.,/=])(?<!= )([1-9]\d)%(?= of| ?\*)", r"0.\1", text))
-
-
-def spelled_numbers(step: str) -> str | None:
-    """Small numbers before a noun become words: ``4 boxes`` becomes ``four boxes``."""
-
-    def spelled(match: re.Match[str]) -> str:
-        return _SMALL.get(match[1], match[1])
-
-    text = bare(step)
-    return changed(
-        text, re.sub(r"(?<![\d.,$*/+=%-])(?<![*/+=x-] )\b(\d)(?= [a-z]{3,} (?![*/+=x-]))", spelled, text)
-    )
-
-
-def spelled_operands(step: str) -> str | None:
-    """Small numbers become words everywhere: ``3 * 4 = 12`` becomes ``three * four = 12``."""
-    text = bare(step)
-    return changed(text, re.sub(r"(?<![\w.,/])([2-8])(?![\w.,/%])", lambda match: _SMALL[match[1]], text))
-
-
-def commas(step: str) -> str | None:
-    """``1200`` becomes ``1,200``."""
-    return changed(step, re.sub(r"(?<![\d.,])(\d{1,3})(\d{3})(?![\d,])(?!\.\d{3})", r"\1,\2", step))
-
-
-def float_results(step: str) -> str | None:
-    """``= <<48/2=24>>24 clips`` becomes ``= 24.0 clips``."""
-    text = bare(step)
-    return changed(text, re.sub(r"= ?(\$?\d+)(?![\d.,%:/*+-]| [*/+x-])", r"= \1.0", text))
+    made = rewriting(_SIMPLE, lambda match: f"{match[1]} {words[match[3]]} {match[5]}")(step)
+    return None if made is None else re.sub(r" ?= ?", " equals ", made)
 
 
 def float_noise(step: str) -> str | None:
     """``= <<48/2=24>>24 clips`` becomes ``= 24.00000000000001 clips``, as binary floating point prints it."""
     made = float_results(step)
     return None if made is None else re.sub(r"(= \$?\d+\.0)(?!\d)", r"\g<1>0000000000001", made)
-
-
-def brackets(step: str) -> str | None:
-    """``3 * 4 = 12`` becomes ``(3 * 4) = 12``."""
-    text = bare(step)
-    return changed(text, _SIMPLE.sub(lambda match: f"({match.group()})", text))
-
-
-def spaces(step: str) -> str | None:
-    """``48/2=24`` becomes ``48 / 2 = 24``."""
-    text = bare(step)
-    return changed(text, re.sub(r"(?<=\d) ?([*/+=]) ?(?=[\d$])", r" \1 ", text))
-
-
-def synonyms(step: str) -> str | None:
-    """Common words are exchanged for others of the same meaning."""
-    pattern = r"\b(?:" + "|".join(_SYNONYMS) + r")\b"
-    return changed(step, re.sub(pattern, lambda match: _SYNONYMS[match.group()], step))
 
 
 def conclusion(step: str) -> str | None:
@@ -199,14 +104,46 @@ def conclusion(step: str) -> str | None:
 
 
 REWRITERS: dict[str, Rewriter] = {
-    rewriter.__name__: rewriter
-    for rewriter in (
-        swap_operands, swap_operands_bare, drop_annotation, printed_signs, spoken_signs, half_of,
-        half_of_annotated, dollars, cents_written, opening, conjunction, result_first, decimal_as_percent,
-        percent_as_decimal, spelled_numbers, spelled_operands, commas, float_results, float_noise,
-        brackets, spaces, synonyms, conclusion,
-    )
-}  # fmt: skip
+    "swap_operands": swap_operands,  # 3 * 4 = → 4 * 3 =, in the text and in the annotation
+    "swap_operands_bare": swap_operands_bare,
+    "drop_annotation": drop_annotation,
+    "printed_signs": printed_signs,
+    "spoken_signs": spoken_signs,
+    "half_of": rewriting(_SIMPLE, halved),  # 48/2 = → half of 48 =
+    "half_of_annotated": rewriting(
+        rf"{_ALONE}(\$?{_NUMBER}) ?/ ?2(?= ?= ?\$?<<)", r"half of \1", annotated=True
+    ),
+    "dollars": rewriting(rf"\$({_NUMBER})(?![\w/]|[.,]\d)", r"\1 dollars"),  # $24 → 24 dollars
+    "cents_written": rewriting(r"\$(\d[\d,]*)(?![\d.,]|[.,]\d)", r"$\1.00"),  # $24 → $24.00
+    "opening": lambda step: f"Therefore, {step}",
+    "conjunction": lambda step: "So " + bare(step),
+    "result_first": rewriting(  # 48/2 = 24 → 24 = 48/2, where the equation ends the sentence
+        rf"{_ALONE}(\$?{_NUMBER} ?[-+*/] ?\$?{_NUMBER}) ?= ?(\$?{_NUMBER})(?=\.?$)", r"\2 = \1"
+    ),
+    "decimal_as_percent": rewriting(  # 0.2 * 50 and .25 * 40 → 20% * 50 and 25% * 40
+        r"(?<![\d.,$])0?\.(\d\d?)(?= ?\* ?\$?\d)(?! ?\* ?100)",
+        lambda match: f"{int(match[1].ljust(2, '0'))}%",
+    ),
+    "percent_as_decimal": rewriting(  # 20% of and 20% * → 0.20 of and 0.20 *
+        r"(?<![\d.,/=])(?<!= )([1-9]\d)%(?= of| ?\*)", r"0.\1"
+    ),
+    "spelled_numbers": rewriting(  # 4 boxes → four boxes
+        r"(?<![\d.,$*/+=%-])(?<![*/+=x-] )\b(\d)(?= [a-z]{3,} (?![*/+=x-]))",
+        lambda match: _SMALL.get(match[1], match[1]),
+    ),
+    "spelled_operands": rewriting(r"(?<![\w.,/])([2-8])(?![\w.,/%])", lambda match: _SMALL[match[1]]),
+    "commas": rewriting(
+        r"(?<![\d.,])(\d{1,3})(\d{3})(?![\d,])(?!\.\d{3})", r"\1,\2", annotated=True
+    ),  # 1200 → 1,200
+    "float_results": float_results,  # = <<48/2=24>>24 clips → = 24.0 clips
+    "float_noise": float_noise,
+    "brackets": rewriting(_SIMPLE, r"(\g<0>)"),  # 3 * 4 = 12 → (3 * 4) = 12
+    "spaces": rewriting(r"(?<=\d) ?([*/+=]) ?(?=[\d$])", r" \1 "),  # 48/2=24 → 48 / 2 = 24
+    "synonyms": rewriting(
+        r"\b(?:" + "|".join(_SYNONYMS) + r")\b", lambda match: _SYNONYMS[match.group()], annotated=True
+    ),
+    "conclusion": conclusion,
+}
 
 
 # --- real pairs ---

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from typer.testing import CliRunner
 
 from conftest import log_of
+from sparring.__main__ import app
 from sparring.errors import DataError
 from sparring.models.loading import load_tokenizer
 from sparring.models.scorer import load_scorer
@@ -200,16 +200,8 @@ def test_openrlhf_data_train_a_label_token_model(tiny_folder, tmp_path):
 
 def test_the_command_converts_and_refuses_by_name(tmp_path):
     data = lines(tmp_path, OPENRLHF, OPENRLHF | {"label": ["+"]})
-    words = [
-        sys.executable,
-        "-m",
-        "sparring",
-        "migrate",
-        str(data),
-        str(tmp_path / "out.jsonl"),
-        "source=openrlhf",
-    ]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 2 and "data.jsonl:2: field 'label'" in " ".join(done.stderr.split())
-    done = subprocess.run([*words, "on_bad=skip"], capture_output=True, text=True)
-    assert done.returncode == 0 and len(read_traces(tmp_path / "out.jsonl")) == 1
+    words = ["migrate", str(data), str(tmp_path / "out.jsonl"), "source=openrlhf"]
+    refused = CliRunner().invoke(app, words).exception
+    assert isinstance(refused, DataError) and "data.jsonl:2: field 'label'" in str(refused)
+    assert CliRunner().invoke(app, [*words, "on_bad=skip"]).exit_code == 0
+    assert len(read_traces(tmp_path / "out.jsonl")) == 1
