@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -27,7 +27,6 @@ from publishing import DATA, command_line, shown
 from sparring.errors import SparringError
 from sparring.evaluation.oracle import (
     AGAINST,
-    MEASURES,
     PANEL,
     REFERENCE,
     Case,
@@ -41,7 +40,7 @@ from sparring.evaluation.oracle import (
     sampled,
     write_audit,
 )
-from sparring.evaluation.outcome import markdown
+from sparring.evaluation.outcome import markdown, markdown_tables
 from sparring.files import atomic_write_text
 from sparring.json_files import read_jsonl_objects
 from sparring.oracles.members import MEMBERS
@@ -139,84 +138,6 @@ def pairs(path: Path, seed: int, most: int) -> list[Case]:
 # --- the report ---
 
 
-def cell(metric: Metric | None) -> str:
-    """Write a share in percent with its interval, a dash where there is none."""
-    return shown(metric, digits=2)
-
-
-def label_rows(metrics: Mapping[str, Metric]) -> Rows:
-    """Return a row per group and judge for everything but perturbations."""
-    rows: Rows = [
-        ("set", "judge", "correct", "false alarms", "confirmed", "errors", "recall", "undecided on errors")
-    ]
-    for group, judge in _pairs(metrics):
-        if group.split(".")[1:2] and group.split(".")[1] in PERTURBATIONS:
-            continue
-        found = {measure: metrics.get(f"{group}.{judge}.{measure}") for measure in _MEASURES}
-        correct, wrong = found["false_alarm"], found["recall"]
-        if correct is None and wrong is None:
-            continue
-        rows.append(
-            (group, judge, _n(correct), cell(correct), cell(found["confirmed"]), _n(wrong), cell(wrong),
-             cell(found["undecided_on_errors"]))
-        )  # fmt: skip
-    return rows
-
-
-def control_rows(metrics: Mapping[str, Metric]) -> Rows:
-    """Return a row per group and judge for needless steps."""
-    rows: Rows = [("set", "judge", "needless steps", "called wrong", "called correct")]
-    for group, judge in _pairs(metrics):
-        found = metrics.get(f"{group}.{judge}.needless_wrong")
-        if found is not None:
-            correct = metrics.get(f"{group}.{judge}.needless_correct")
-            rows.append((group, judge, _n(found), cell(found), cell(correct)))
-    return rows
-
-
-def perturbation_rows(metrics: Mapping[str, Metric]) -> Rows:
-    """Return a row per file, kind and style: how many were made, and the share that is found."""
-    rows: Rows = [
-        ("set", "style", "kind", "computable", "made", "panel", "panel, original known", "called correct by it",
-         "reference alone")
-    ]  # fmt: skip
-    groups = [group.split(".") for group in dict.fromkeys(group for group, _ in _pairs(metrics))]
-    made = [(name, rest[1], rest[0]) for name, *rest in groups if rest and rest[0] in PERTURBATIONS]
-    order = list(PERTURBATIONS)
-    for name, style, kind in sorted(made, key=lambda row: (row[0], row[1] != "text", order.index(row[2]))):
-        group = f"{name}.{kind}.{style}"
-        found = metrics.get(f"{group}.{AGAINST}.recall")
-        rows.append(
-            (name, style, kind, "yes" if style in PERTURBATIONS[kind].computable else "no",
-             _n(found), cell(metrics.get(f"{group}.{PANEL}.recall")), cell(found),
-             cell(metrics.get(f"{group}.{AGAINST}.missed")), cell(metrics.get(f"{group}.{REFERENCE}.recall")))
-        )  # fmt: skip
-    return rows
-
-
-_MEASURES = tuple(measure for measures in MEASURES.values() for measure in measures)
-
-
-def _pairs(metrics: Mapping[str, Metric]) -> dict[tuple[str, str], None]:
-    """Return the (group, judge) pairs in order."""
-    parts = (name.rsplit(".", 2) for name in metrics)
-    return {(part[0], part[1]): None for part in parts if len(part) == 3 and part[2] in _MEASURES}
-
-
-def _n(metric: Metric | None) -> str:
-    return "–" if metric is None else str(metric.n)
-
-
-def markdown_tables(metrics: Mapping[str, Metric]) -> str:
-    """Return the tables that have rows as Markdown."""
-    found = {
-        "Labelled steps": label_rows(metrics),
-        "Needless steps (not necessarily wrong)": control_rows(metrics),
-        "Rule perturbations found": perturbation_rows(metrics),
-    }
-    return "\n".join(f"### {title}\n\n{markdown(rows)}" for title, rows in found.items() if len(rows) > 1)
-
-
 def comparison_rows(metrics: dict[str, Metric]) -> Rows:
     """Return a row per kind of rewrite and pair: what the panel and the reference alone say, the original known."""
     rows: Rows = [
@@ -226,7 +147,7 @@ def comparison_rows(metrics: dict[str, Metric]) -> Rows:
         group = name.removesuffix(f".{AGAINST}.false_alarm")
         if group != name and group.split(".")[0] in EXTRA:
             shares = [
-                cell(metrics.get(f"{group}.{judge}.{measure}"))
+                shown(metrics.get(f"{group}.{judge}.{measure}"), digits=2)
                 for judge in (AGAINST, REFERENCE)
                 for measure in ("false_alarm", "confirmed")
             ]
@@ -243,10 +164,10 @@ def report(judged: Sequence[Judged], settings: OracleAuditSettings) -> tuple[dic
     for half in get_args(Half):
         inside = [one for one in labelled if half in ("all", half_of(one.case.problem.question))]
         found = rates(inside, resamples=settings.resamples, seed=settings.seed)
-        shown = is_shown if half == "all" else is_of_panel
-        found = {name: metric for name, metric in found.items() if shown(name)}
+        told = is_shown if half == "all" else is_of_panel
+        found = {name: metric for name, metric in found.items() if told(name)}
         everything |= {f"{half}.{name}": metric for name, metric in found.items() if is_kept(name)}
-        parts.append(f"## {half.replace('_', ' ').capitalize()}\n\n{markdown_tables(found)}")
+        parts.append(f"## {half.replace('_', ' ').capitalize()}\n\n{markdown_tables('oracle', found)}")
     found = rates(compared, resamples=settings.resamples, seed=settings.seed)
     everything |= {f"all.{name}": metric for name, metric in found.items() if is_kept(name)}
     parts.append(
