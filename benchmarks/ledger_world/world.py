@@ -13,7 +13,7 @@
 A problem is a graph of named quantities (`story`); a step states one of them, with a calculation and a result, in
 one of a hundred sentence forms (`sentences`). A step is correct if its sentence means a quantity of the problem, its
 calculation is that quantity's formula with what is known so far, and its result is right in the unit that it names; swapped
-operands, `1.20 dollars` for `120 cents`, two steps in one and a true quantity that is useless are right too. It is undecided
+operands, `1.20 dollars` for `120 cents`, two steps in one and a useless true quantity are right too. It is undecided
 where its sentence is not known (`unmapped`) or usually said in other words (`other_words`), where it reaches a true result
 from known numbers by a way that the oracle does not know (`other_way`), or rests on a step that was not understood
 (`after_undecided`). Anything else is wrong, also a true result from numbers that are neither given nor stated. The rules
