@@ -10,8 +10,8 @@ updates; then it meets the solver's own solutions:
 
 and wrong steps that rules make on fresh problems, kind by kind: those it was shown and those that it never saw.
 
-The policy is made once by `sparring train world-policy` and is solver and backbone; a folder of fine-tuned SmolLM2-135M
-(`ledger_policy.py`) can take its place: `policy` names it. Measures are those of `contest.py`, baselines too.
+The policy is made once by `sparring train world-policy` and is solver and backbone; another folder can take its place:
+`policy` names it. Measures are those of `contest.py`, baselines too.
 """
 
 from __future__ import annotations
