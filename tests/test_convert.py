@@ -32,17 +32,6 @@ def traces(draw):
 
 
 @settings(deadline=None)
-@given(st.lists(traces(), min_size=1, max_size=3))
-def test_our_own_form_keeps_everything(tmp_path_factory, made):
-    folder = tmp_path_factory.mktemp("own")
-    write_traces(folder / "a.jsonl", made)
-    assert read_traces(folder / "a.jsonl") == made
-    done = convert(folder / "a.jsonl", folder / "b.jsonl", to="sparring", data_format="sparring")
-    assert (done.traces, done.lost) == (len(made), {})
-    assert read_traces(folder / "b.jsonl") == made
-
-
-@settings(deadline=None)
 @given(traces(), st.sampled_from(["trl_stepwise", "math_shepherd"]), st.sampled_from([0.25, 0.5]))
 def test_labels_read_back_or_the_loss_is_told(tmp_path_factory, trace, layout, threshold):
     folder = tmp_path_factory.mktemp("other")

@@ -80,14 +80,6 @@ def test_a_trace_record_also_gives_its_problem(trace: Trace) -> None:
     assert record_to_problem(trace_to_record(trace)) == trace.problem
 
 
-@settings(max_examples=40)
-@given(batch=st.lists(traces(), max_size=3))
-def test_traces_survive_a_file(batch: list[Trace], tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("jsonl") / "traces.jsonl"
-    assert write_traces(path, batch) == len(batch)
-    assert read_traces(path) == batch
-
-
 def test_line_ends_of_unicode_stay_inside_a_text(tmp_path: Path) -> None:
     trace = Trace(Problem("p", "q\u2028r\x85s"), ("a\u2029b\x0bc\r\nd",))
     write_traces(tmp_path / "t.jsonl", [trace])

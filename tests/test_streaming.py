@@ -175,16 +175,6 @@ def test_a_line_that_unpacks_to_more_than_the_limit_is_refused_in_little_memory(
     tracemalloc.stop()
 
 
-def test_one_json_array_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparring.compressed, "MOST_WHOLE", 1 << 10)
-    file = tmp_path / "array.json"
-    file.write_text(
-        "[\n" + ",\n".join('{"id": "p", "problem": "q", "steps": ["a"]}' for _ in range(100)) + "]"
-    )
-    with pytest.raises(DataError, match="write JSON lines"):
-        read_traces_as(file)
-
-
 @pytest.mark.parametrize("start", ["", "\ufeff", "\n \r\n", "\ufeff" + " " * 200_000])
 @pytest.mark.parametrize("ending", [".json", ".json.gz"])
 def test_one_json_array_may_be_one_line_longer_than_the_longest(
