@@ -23,12 +23,6 @@ def records_digest(records: Iterable[object]) -> str:
     return digest.hexdigest()
 
 
-def text_digest(text: object) -> bytes:
-    """Return 16 bytes that stand for a text, or for what `repr` says of anything else."""
-    plain = text if isinstance(text, str) else repr(text)
-    return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
 def files_digest(files: Iterable[str | Path]) -> str:
     """Return a SHA-256 of what files hold, one after the other; they are never held whole.
 

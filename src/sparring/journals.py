@@ -54,7 +54,7 @@ class Journal:
         self, path: Path, job: Mapping[str, Any], key: Callable[[Record], Hashable], *, anew: bool = False
     ) -> None:
         self.path, self.discarded = path, False
-        self._places = Places(_key_digest)
+        self._places = Places()
         self._key = key
         plain, _ = to_json(job)
         self._seal = _check({"job": plain}, "")
@@ -183,10 +183,6 @@ class _Found(Mapping[Hashable, Record]):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _key_digest(key: object) -> bytes:
-    return hashlib.blake2b(repr(key).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _check(record: Any, seal: str) -> str:

@@ -9,6 +9,7 @@ computed together there, so the output is the same.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
@@ -21,6 +22,12 @@ def windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while window := list(islice(rest, size)):
         yield window
+
+
+def text_digest(text: object) -> bytes:
+    """Return 16 bytes that stand for a text, or for what `repr` says of anything else."""
+    plain = text if isinstance(text, str) else repr(text)
+    return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def place_of(name: bytes, keys: Any) -> int | None:
@@ -44,7 +51,7 @@ class Places:
 
     _MOST_LOOSE = 1 << 16
 
-    def __init__(self, digest: Callable[[object], bytes]) -> None:
+    def __init__(self, digest: Callable[[object], bytes] = text_digest) -> None:
         self._digest = digest
         self._loose: dict[bytes, int] = {}
         self._keys: Any = ()  # sorted; arrays once there are many, NumPy is not imported for few

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from sparring.fingerprints import text_digest
 from sparring.statistics import Floats
 from sparring.streams import Places
 from sparring.traces.records import Label
@@ -46,7 +45,7 @@ class Rows:
     """Scores by trace id."""
 
     def __init__(self) -> None:
-        self._places = Places(text_digest)
+        self._places = Places()
         self._scores = Lists("d")
 
     def add(self, identity: str, row: Iterable[float]) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 
 from sparring.errors import DataError
-from sparring.fingerprints import text_digest
 from sparring.labels.job import Subject
 from sparring.labels.settings import LabelSettings, SolverSettings
 from sparring.streams import Places
@@ -111,7 +110,7 @@ def no_answer(settings: SolverSettings) -> DataError:
 
 def _in_runs(traces: Iterable[Trace]) -> bool:
     """Whether the traces of each problem stand one after the other."""
-    places = Places(text_digest)
+    places = Places()
     runs = enumerate(groupby(traces, key=lambda trace: trace.problem.id))
     return all(places.setdefault(identity, number) == number for number, (identity, _) in runs)
 

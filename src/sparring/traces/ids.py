@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparring.errors import DataError
-from sparring.fingerprints import text_digest
-from sparring.streams import place_of
+from sparring.streams import place_of, text_digest
 from sparring.traces.records import Trace
 
 _NUMBERED = re.compile(r"(.+)#([1-9][0-9]{0,17})", re.DOTALL)

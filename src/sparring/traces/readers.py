@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import DataError, did_you_mean
-from sparring.fingerprints import text_digest
-from sparring.streams import Places
+from sparring.streams import Places, text_digest
 from sparring.traces.fields import Fields
 from sparring.traces.formats import automatic, human, reference
 from sparring.traces.formats.common import Oddity, ReadOptions
@@ -266,7 +265,7 @@ def stream_problems(
     Raises:
         DataError: as `read_problems_as`, on reaching what is wrong.
     """
-    contents = Places(text_digest)
+    contents = Places()
     for file, line, found in _problems_with_places(data, format, options):
         if isinstance(found, Oddity):
             skip(Skipped(file, line, found.reason))
