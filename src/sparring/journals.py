@@ -165,10 +165,6 @@ class _Found(Mapping[Hashable, Record]):
     def __iter__(self) -> Iterator[Hashable]:
         return (key for _, key, _ in self.pieces())
 
-    def items(self) -> Iterator[tuple[Hashable, Record]]:  # type: ignore[override]
-        """Yield (key, record) in the file's order."""
-        return ((key, record) for _, key, record in self.pieces())
-
     def values(self) -> Iterator[Record]:  # type: ignore[override]
         """Yield the records in the file's order."""
         return (record for _, _, record in self.pieces())
