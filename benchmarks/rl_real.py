@@ -123,7 +123,11 @@ def quarters(log: list[dict[str, Any]]) -> dict[str, Metric]:
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def page(metrics: dict[str, Metric], settings: RlSettings, logs: dict[str, list[dict[str, Any]]]) -> str:
+def page(
+    metrics: dict[str, Metric],
+    settings: RlSettings | argparse.Namespace,
+    logs: dict[str, list[dict[str, Any]]],
+) -> str:
     """Return the tables."""
     held_out = settings.watch_problems
     answers = settings.problems_per_update * settings.samples_per_problem

@@ -53,7 +53,6 @@ from sparring.evaluation.search import SearchSettings  # noqa: E402
 from sparring.files import to_json  # noqa: E402
 from sparring.runs import Metric, read_metrics  # noqa: E402
 from sparring.statistics import mean_over_runs  # noqa: E402
-from sparring.training.rl_settings import RlSettings  # noqa: E402
 from sparring.verification import ABSENT, Difference, compare_metrics, differing  # noqa: E402
 
 Content = dict[str, Any]
@@ -143,9 +142,7 @@ CHECKS: dict[str, Check] = {
     **{
         name: Check(
             rewards,
-            lambda c, m: rl_real.page(
-                dict(m), RlSettings.model_validate_json(json.dumps(c["settings"])), c["extra"]["logs"]
-            ),
+            lambda c, m: rl_real.page(dict(m), options(c), c["extra"]["logs"]),
         )
         for name in ("rl_real", "rl_real_seed_1")
     },
