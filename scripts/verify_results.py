@@ -170,7 +170,7 @@ CHECKS: dict[str, Check] = {
         None, lambda c, m: gsm8k_measures.report("", m, c["extra"]["reliability"], c["extra"]["costs"])
     ),
     "speed": Check(
-        lambda c: speed.metrics_of(c["extra"]["rows"]), lambda c, m: speed.table(c["extra"]["rows"])
+        lambda c: speed.metrics_of(c["extra"]["rows"]), lambda c, m: speed.markdown(c["extra"]["rows"])
     ),
     "serve_load": Check(None, lambda c, m: serve_load.load_page(dict(m), c["settings"], load_options(c))[0]),
     "serve_soak": Check(None, lambda c, m: serve_load.soak_page(dict(m), c["settings"])[0]),
