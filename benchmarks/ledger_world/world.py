@@ -493,11 +493,7 @@ def _judge_inexact(
         ):
             return "wrong", "wrong_unit", detail
         return "wrong", "arithmetic", detail
-    missing = [
-        one
-        for one in leaves(quantity.formula)
-        if isinstance(one, str) and story.quantities[one].tree is not None and one not in known
-    ]
+    missing = _unstated(story, quantity, known)
     detail = f"not a calculation of {quantity.name} from what is known"
     other_way = is_right and _arithmetic_holds(said) and _only_known(story, known, said)
     if missing and not other_way:
@@ -529,17 +525,19 @@ def _only_known(story: Story, known: frozenset[str], said: Statement) -> bool:
     return all(leaf in numbers for leaf in leaves(said.tree))
 
 
+def _unstated(story: Story, quantity: Quantity, known: frozenset[str]) -> list[str]:
+    """Return the derived quantities in a formula that have not been stated."""
+    names = (leaf for leaf in leaves(quantity.formula) if isinstance(leaf, str))
+    return [one for one in names if story.quantities[one].tree is not None and one not in known]
+
+
 def _skips(story: Story, known: frozenset[str], style: Style, rng: random.Random) -> list[str]:
     """Return later steps that guess what has not been computed."""
     texts = []
     forms = "c" if style.result_first else "b" if style.in_words else "a"
     for name in story.needed(story.asked):
         quantity = story.quantities[name]
-        missing = [
-            one
-            for one in leaves(quantity.formula)
-            if isinstance(one, str) and story.quantities[one].tree is not None and one not in known
-        ]
+        missing = _unstated(story, quantity, known)
         if name not in known and missing:
             guesses = {one: rng.choice(range(5, 120, 5)) for one in missing}
             values = {**story.values, **guesses}
