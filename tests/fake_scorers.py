@@ -1,4 +1,4 @@
-"""Servers that score, for tests: each answers and refuses as the real one does, after first misbehaving as told."""
+"""Servers for tests: each answers and refuses as the real one does, after first misbehaving as told."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 Fault = Callable[["Handler", dict[str, Any]], None]
 
 
-class FakeScorer(ThreadingHTTPServer):
+class FakeHttp(ThreadingHTTPServer):
     """Remembers what it was asked; `faults` are used up first, one per POST."""
 
     daemon_threads = True
@@ -22,7 +22,7 @@ class FakeScorer(ThreadingHTTPServer):
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.faults: list[Fault] = []
-        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.asked: list[Any] = []
         self.headers_seen: list[Any] = []
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
@@ -36,14 +36,17 @@ class FakeScorer(ThreadingHTTPServer):
     def models(self) -> list[dict[str, Any]]:
         raise NotImplementedError
 
-    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        """Return status and answer."""
+    def remember(self, path: str, body: dict[str, Any]) -> None:
+        self.asked.append((path, body))
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
+        """Return status and answer; None: it is gone."""
         raise NotImplementedError
 
     def get(self, path: str) -> tuple[int, Any]:
         return 404, {"detail": "Not Found"}
 
-    def __enter__(self) -> FakeScorer:
+    def __enter__(self) -> FakeHttp:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,7 +55,7 @@ class FakeScorer(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: FakeScorer
+    server: FakeHttp
 
     def do_GET(self) -> None:
         if self.path == "/v1/models":
@@ -64,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
-            server.asked.append((self.path, body))
+            server.remember(self.path, body)
             server.headers_seen.append(self.headers)
             server.in_flight += 1
             server.most_in_flight = max(server.most_in_flight, server.in_flight)
@@ -74,8 +77,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.reply(401, {"error": {"message": "no token", "type": "unauthorized"}})
             elif fault is not None:
                 fault(self, body)
+            elif (answer := server.post(self.path, body)) is not None:
+                self.reply(*answer)
             else:
-                self.reply(*server.post(self.path, body))
+                self.close_connection = True
+                self.connection.close()
         finally:
             with server.lock:
                 server.in_flight -= 1
@@ -114,7 +120,7 @@ def dies(handler: Handler, body: dict[str, Any]) -> None:
     handler.close_connection = True
 
 
-class FakeSparring(FakeScorer):
+class FakeSparring(FakeHttp):
     """`sparring serve` with one PRM: a step's score is 0.9, with "wrong" in it 0.1; takes four steps."""
 
     def __init__(self, port: int = 0, **told: Any) -> None:
@@ -157,7 +163,7 @@ class FakeSparring(FakeScorer):
         return {"id": item.get("id"), "steps": item["steps"], "scores": scores, "tokens": 1}
 
 
-class FakeVllm(FakeScorer):
+class FakeVllm(FakeHttp):
     """vLLM with a PRM: `/pooling` as its sources of November 2026 have it, with the fields, defaults and refusals.
 
     Args:
@@ -230,7 +236,7 @@ def softmax(row: list[float]) -> list[float]:
     return [one / sum(weights) for one in weights]
 
 
-class FakeSglang(FakeScorer):
+class FakeSglang(FakeHttp):
     """SGLang with a causal language model: `/v1/score` as its sources have it, items scored one by one.
 
     Args:
@@ -262,13 +268,7 @@ class FakeSglang(FakeScorer):
         elif any(one >= self.vocabulary for one in labels):
             error = f"Token ID {max(labels)} is out of vocabulary (vocab size: {self.vocabulary})"
         if error is not None:
-            return 400, {
-                "object": "error",
-                "message": error,
-                "type": "BadRequestError",
-                "param": None,
-                "code": 400,
-            }
+            return 400, {"object": "error"} | FakeVllm.refusal(error)[1]["error"]
         scores = []
         for item in items:
             probabilities = softmax(self.logits(item + query if body.get("item_first") else query + item))
@@ -277,7 +277,7 @@ class FakeSglang(FakeScorer):
         return 200, {"scores": scores, "model": body["model"], "usage": None, "object": "scoring"}
 
 
-class FakeJudge(FakeScorer):
+class FakeJudge(FakeHttp):
     """An OpenAI-compatible chat server; as judge it calls a step wrong that has "wrong" in it.
 
     Attributes:
@@ -303,17 +303,11 @@ class FakeJudge(FakeScorer):
             return 404, {"error": {"message": "no such place", "type": "invalid_request_error"}}
         for name in sorted(self.refuses & body.keys()):
             message = f"Unsupported parameter: '{name}' is not supported with this model."
-            error = {
-                "message": message,
-                "type": "invalid_request_error",
-                "param": name,
-                "code": "unsupported",
-            }
-            return 400, {"error": error}
+            error = {"message": message, "type": "invalid_request_error", "param": name}
+            return 400, {"error": error | {"code": "unsupported"}}
         asked = body["messages"][-1]["content"]
         if len(asked) > self.longest:
-            message = "This model's maximum context length is 10 tokens."
-            return 400, {"error": {"message": message, "type": "BadRequestError", "param": None, "code": 400}}
+            return FakeVllm.refusal("This model's maximum context length is 10 tokens.")
         text = self.says(asked, body)
         choice: dict[str, Any] = {
             "index": 0,

@@ -2,65 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from fake_scorers import FakeHttp, Fault, Handler, says
 
-class FakeServer(ThreadingHTTPServer):
-    """Answers like a completions server, after first misbehaving as told; remembers what it was asked."""
+__all__ = ["FakeServer", "Handler", "plain_answer", "says", "status"]
 
-    daemon_threads = True
-    request_queue_size = 128
+
+class FakeServer(FakeHttp):
+    """Answers `answer` of a request's body; `asked` holds the bodies."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.faults: list[Callable[[Handler, dict[str, Any]], None]] = []
-        self.asked: list[dict[str, Any]] = []
-        self.headers_seen: list[Any] = []
-        self.in_flight = self.most_in_flight = 0
-        self.lock = threading.Lock()
+        super().__init__()
         self.answer: Callable[[dict[str, Any]], dict[str, Any]] = plain_answer
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+        return f"http://{self.host}/v1"
 
+    def remember(self, path: str, body: dict[str, Any]) -> None:
+        self.asked.append(body)
 
-class Handler(BaseHTTPRequestHandler):
-    server: FakeServer
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        server = self.server
-        with server.lock:
-            server.asked.append(body)
-            server.headers_seen.append(self.headers)
-            server.in_flight += 1
-            server.most_in_flight = max(server.most_in_flight, server.in_flight)
-            fault = server.faults.pop(0) if server.faults else None
-        try:
-            if fault is not None:
-                fault(self, body)
-            else:
-                self.reply(200, json.dumps(server.answer(body)).encode())
-        finally:
-            with server.lock:
-                server.in_flight -= 1
-
-    def reply(self, status: int, content: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        return 200, self.answer(body)
 
 
 def plain_answer(body: dict[str, Any]) -> dict[str, Any]:
@@ -72,9 +37,5 @@ def plain_answer(body: dict[str, Any]) -> dict[str, Any]:
     return {"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 3 * len(choices)}}
 
 
-def status(code: int, **headers: str) -> Callable[[Handler, dict[str, Any]], None]:
+def status(code: int, **headers: str) -> Fault:
     return lambda handler, body: handler.reply(code, b'{"error": "no"}', **headers)
-
-
-def says(content: bytes) -> Callable[[Handler, dict[str, Any]], None]:
-    return lambda handler, body: handler.reply(200, content)

@@ -11,7 +11,6 @@ import json
 import sys
 import threading
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 
+from fake_scorers import FakeHttp
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.sampling import sample_seeded
 
@@ -215,76 +215,64 @@ class Served:
     """Called with an adapter's model once it is loaded."""
 
 
-class FakeVllm(ThreadingHTTPServer):
+class FakeVllm(FakeHttp):
     """`vllm serve FOLDER --enable-lora` with VLLM_ALLOW_RUNTIME_LORA_UPDATING, as far as it is asked here."""
 
-    daemon_threads = True
-    request_queue_size = 128
-
     def __init__(self, folder: Path, **options: Any) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.state = Served(LLM(str(folder), enable_lora=True, **options))
-        self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        self.one_at_a_time = threading.Lock()
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+        return f"http://{self.host}/v1"
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: FakeVllm
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            state = self.server.state
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
+        with self.one_at_a_time:
+            state = self.state
             if state.break_after is not None and len(state.models) >= state.break_after:
-                self.close_connection = True
-                self.connection.close()
-                return
-            if self.path == "/v1/completions":
-                self.complete(state, body)
-            elif state.runtime_updating and self.path == "/v1/load_lora_adapter":
-                self.load(state, body)
-            elif state.runtime_updating and self.path == "/v1/unload_lora_adapter":
-                self.unload(state, body)
-            else:
-                self.reply(404, {"detail": "Not Found"})
+                return None
+            if path == "/v1/completions":
+                return self.complete(state, body)
+            if state.runtime_updating and path == "/v1/load_lora_adapter":
+                return self.load(state, body)
+            if state.runtime_updating and path == "/v1/unload_lora_adapter":
+                return self.unload(state, body)
+            return 404, {"detail": "Not Found"}
 
-    def load(self, state: Served, body: dict[str, Any]) -> None:
+    def load(self, state: Served, body: dict[str, Any]) -> tuple[int, Any]:
         name, path = body["lora_name"], body["lora_path"]
         if name in state.requests and not body.get("load_inplace", False):
             message = (
                 f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, set "
                 "'load_inplace' to True."
             )
-            return self.reply_error(400, "InvalidUserInput", message)
+            return refusal(400, "InvalidUserInput", message)
         request = LoRARequest(name, len(state.loads) + 1, path)
         try:
             state.llm._add_lora(request)
         except ValueError as error:
             gone = "No adapter found" in str(error)
-            return self.reply_error(
+            return refusal(
                 404 if gone else 500, "NotFoundError" if gone else "InternalServerError", str(error)
             )
         state.loads.append(name)
         state.requests[name] = request
         if state.spoil is not None:
             state.spoil(state.llm.adapters[request.lora_int_id])
-        return self.reply(200, f"Success: LoRA adapter '{name}' added successfully.")
+        return 200, f"Success: LoRA adapter '{name}' added successfully."
 
-    def unload(self, state: Served, body: dict[str, Any]) -> None:
+    def unload(self, state: Served, body: dict[str, Any]) -> tuple[int, Any]:
         name = body["lora_name"]
         if name not in state.requests:
-            return self.reply_error(404, "NotFoundError", f"The lora adapter '{name}' cannot be found.")
+            return refusal(404, "NotFoundError", f"The lora adapter '{name}' cannot be found.")
         state.llm.llm_engine.remove_lora(state.requests.pop(name).lora_int_id)
-        return self.reply(200, f"Success: LoRA adapter '{name}' removed successfully.")
+        return 200, f"Success: LoRA adapter '{name}' removed successfully."
 
-    def complete(self, state: Served, body: dict[str, Any]) -> None:
+    def complete(self, state: Served, body: dict[str, Any]) -> tuple[int, Any]:
         name = body["model"]
         if name != state.llm.folder and name not in state.requests:
-            return self.reply_error(404, "NotFoundError", f"The model `{name}` does not exist.")
+            return refusal(404, "NotFoundError", f"The model `{name}` does not exist.")
         assert all(type(one) is int for one in body["prompt"])
         names = ("n", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "max_tokens", "logprobs")
         parameters = SamplingParams(
@@ -306,26 +294,9 @@ class _Handler(BaseHTTPRequestHandler):
             )
         written = sum(len(one.token_ids) for one in output.outputs)
         usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": written}
-        answer = {
-            "id": "cmpl-1",
-            "object": "text_completion",
-            "model": name,
-            "choices": choices,
-            "usage": usage,
-        }
-        return self.reply(200, answer)
+        answer = {"id": "cmpl-1", "object": "text_completion", "model": name}
+        return 200, answer | {"choices": choices, "usage": usage}
 
-    def reply_error(self, status: int, kind: str, message: str) -> None:
-        return self.reply(
-            status, {"error": {"message": message, "type": kind, "param": None, "code": status}}
-        )
 
-    def reply(self, status: int, answer: Any) -> None:
-        content = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+def refusal(status: int, kind: str, message: str) -> tuple[int, Any]:
+    return status, {"error": {"message": message, "type": kind, "param": None, "code": status}}

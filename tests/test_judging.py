@@ -361,7 +361,7 @@ def test_models_identity_and_options(server):
     for other in ({"preset": "reasoned"}, {"votes": 2}, {"max_tokens": 9}, {"seed": 1}):
         assert open_scorer(address(server, **other)).identity.key != key
     server.names = ["a", "b"]
-    with pytest.raises(SettingsError, match=r"2 models; choose one by .model=: a, b"):
+    with pytest.raises(SettingsError, match=r"2 models to score with; choose one by .model=: a, b"):
         open_scorer(address(server))
     assert open_scorer(address(server, model="b")).identity.model == "b"
     for bad in ({"margin": 0.9}, {"batch": 3}, {"temperature": 3}, {"temperature": "hot"}, {"votes": 0}):

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_parts import Broken, Spoken, number
-from sparring.contrib.choosing import RULES, choose
 from sparring.contrib.dense import DenseRewards
-from sparring.contrib.rewards import StepRewards, outcomes, text_of
+from sparring.contrib.rewards import RULES, StepRewards, choose, outcomes, text_of
 from sparring.errors import DataError, SettingsError, needs
 from sparring.labels.posterior import best_of_k
 from sparring.training.credit import progress, with_start

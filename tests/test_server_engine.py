@@ -196,7 +196,7 @@ def test_waits_grow_are_bounded_and_follow_retry_after(server, monkeypatch):
     async def no_sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr("sparring.rollouts.server.asyncio.sleep", no_sleep)
+    monkeypatch.setattr("sparring.http_client.asyncio.sleep", no_sleep)
     server.faults = [status(500)] * 4 + [status(429, Retry_After="3"), status(429, Retry_After="1e9")]
     patience = Patience(timeout=5, retries=6, first_wait=1.0, longest_wait=5.0)
     engine_of(server, patience=patience).sample(prefixes(1), 1, limits=LIMITS, seeds=[1])

@@ -158,6 +158,6 @@ def test_what_cannot_be_served_is_said_in_one_line(tiny_prm, monkeypatch):
         taken.listen()
         with pytest.raises(SettingsError, match="cannot listen"):
             serve(ServeSettings(prm=str(tiny_prm), port=taken.getsockname()[1]))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(SettingsError, match=r"sparring\[serve\]"):
         serve(ServeSettings(prm=str(tiny_prm)))

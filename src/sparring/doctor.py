@@ -98,12 +98,16 @@ def findings() -> Iterator[Finding]:
 # --- versions --------------------------------------------------------------------------------------------------------
 
 
+def _said(area: str, name: str, found: str, mend: str = "", *, bad: bool = False) -> Finding:
+    """Return a finding: a note, or worse, where there is something to mend."""
+    return Finding(area, name, "bad" if bad else "note" if mend else "ok", found, mend)
+
+
 def _python() -> Iterator[Finding]:
-    yield Finding("python", "version", "ok", f"{platform.python_version()}, {sys.executable}")
+    yield _said("python", "version", f"{platform.python_version()}, {sys.executable}")
     commit = source_commit()
-    installed = _version("sparring")
     where = f"checkout at {commit[:12]}" if commit else "installed"
-    yield Finding("python", "sparring", "ok", f"{installed or 'not installed'}, {where}")
+    yield _said("python", "sparring", f"{_version('sparring') or 'not installed'}, {where}")
 
 
 def _packages() -> Iterator[Finding]:
@@ -112,33 +116,24 @@ def _packages() -> Iterator[Finding]:
         wanted = [Requirement(text) for text in metadata.requires("sparring") or ()]
     except metadata.PackageNotFoundError:
         mend = "pip install sparring, or pip install -e . in a checkout"
-        yield Finding("packages", "sparring", "note", "not installed, so its needs are not known", mend)
+        yield _said("packages", "sparring", "not installed, so its needs are not known", mend)
         return
     extras: dict[str, list[Requirement]] = {}
     for one in wanted:
-        names = [name for name in _extras() if one.marker and one.marker.evaluate({"extra": name})]
         if one.marker is None or one.marker.evaluate({"extra": ""}):
             yield _package(one)
-        for name in names:
-            extras.setdefault(name, []).append(one)
-    for name, needs in sorted(extras.items()):
-        lacking = [f"{one.name}{one.specifier}" for one in needs if not _fits(one)]
-        if name in DEVELOPMENT:
-            continue
-        mend = f"pip install 'sparring[{name}]'" if lacking else ""
-        yield Finding(
-            "extras",
-            name,
-            "note" if lacking else "ok",
-            f"lacks {', '.join(lacking)}"
-            if lacking
-            else ", ".join(f"{one.name} {_version(one.name)}" for one in needs),
-            mend,
-        )
-
+        for name in _extras():
+            if one.marker and one.marker.evaluate({"extra": name}):
+                extras.setdefault(name, []).append(one)
+    for name in sorted(extras.keys() - DEVELOPMENT):
+        needed = extras[name]
+        if lacking := [f"{one.name}{one.specifier}" for one in needed if not _fits(one)]:
+            yield _said("extras", name, f"lacks {', '.join(lacking)}", f"pip install 'sparring[{name}]'")
+        else:
+            yield _said("extras", name, ", ".join(f"{one.name} {_version(one.name)}" for one in needed))
     for name in sorted(_checkout_extras() - DEVELOPMENT - set(_extras())):
         found = "not known: the installed metadata are older than this checkout"
-        yield Finding("extras", name, "note", found, "pip install -e .")
+        yield _said("extras", name, found, "pip install -e .")
 
 
 def _checkout_extras() -> set[str]:
@@ -156,9 +151,9 @@ def _extras() -> list[str]:
 def _package(one: Requirement) -> Finding:
     version = _version(one.name)
     if _fits(one):
-        return Finding("packages", one.name, "ok", str(version))
+        return _said("packages", one.name, str(version))
     found = f"{version}, but {one.specifier} is needed" if version else "missing"
-    return Finding("packages", one.name, "bad", found, f"pip install '{one.name}{one.specifier}'")
+    return _said("packages", one.name, found, f"pip install '{one.name}{one.specifier}'", bad=True)
 
 
 def _fits(one: Requirement) -> bool:
@@ -180,8 +175,8 @@ def _devices() -> Iterator[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:  # a library of the system that it needs
-        yield Finding(
-            "devices", "torch", "bad", f"cannot be imported: {error}", "see pytorch.org, Get started"
+        yield _said(
+            "devices", "torch", f"cannot be imported: {error}", "see pytorch.org, Get started", bad=True
         )
         return
     if torch.cuda.is_available():
@@ -189,33 +184,26 @@ def _devices() -> Iterator[Finding]:
             free, total = torch.cuda.mem_get_info(place)
             name = f"{torch.cuda.get_device_name(place)}, {free / GIB:.1f} of {total / GIB:.1f} GiB free"
             numbers = "" if torch.cuda.is_bf16_supported() else ", no bfloat16"
-            yield Finding("devices", f"cuda:{place}", "ok", name + numbers)
+            yield _said("devices", f"cuda:{place}", name + numbers)
     elif torch.version.cuda:
         mend = "is there a driver (nvidia-smi), and is CUDA_VISIBLE_DEVICES right?"
-        yield Finding(
-            "devices", "cuda", "note", f"torch is made for CUDA {torch.version.cuda} and finds no GPU", mend
-        )
+        yield _said("devices", "cuda", f"torch is made for CUDA {torch.version.cuda} and finds no GPU", mend)
     else:
-        yield Finding("devices", "cuda", "note", "this torch is made for CPUs", "see pytorch.org for others")
+        yield _said("devices", "cuda", "this torch is made for CPUs", "see pytorch.org for others")
     if torch.backends.mps.is_available():
-        yield Finding("devices", "mps", "ok", "Apple GPU")
+        yield _said("devices", "mps", "Apple GPU")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
-    many: State = "note" if threads > usable else "ok"
-    mend = f"OMP_NUM_THREADS={usable} is faster" if many == "note" else ""
-    yield Finding(
-        "devices", "cpu", many, f"{usable} cores usable, torch computes with {threads} threads", mend
-    )
+    mend = f"OMP_NUM_THREADS={usable} is faster" if threads > usable else ""
+    yield _said("devices", "cpu", f"{usable} cores usable, torch computes with {threads} threads", mend)
 
 
 def _room() -> Iterator[Finding]:
     free, total = memory_room()
     if free is not None:
-        state: State = "ok" if free >= LEAST_MEMORY else "note"
         of = f" of {total / GIB:.1f}" if total else ""
-        yield Finding(
-            "room", "memory", state, f"{free / GIB:.1f}{of} GiB free", "" if state == "ok" else "little"
-        )
+        little = "" if free >= LEAST_MEMORY else "little"
+        yield _said("room", "memory", f"{free / GIB:.1f}{of} GiB free", little)
     cache = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     for name, place in (
         ("run directories, here", Path.cwd()),
@@ -228,32 +216,23 @@ def _room() -> Iterator[Finding]:
                 folder = folder.parent
             left = shutil.disk_usage(folder).free
         except OSError as error:
-            yield Finding(
-                "room", name, "bad", str(error), "name a folder that can be written by TMPDIR or HF_HOME"
-            )
+            mend = "name a folder that can be written by TMPDIR or HF_HOME"
+            yield _said("room", name, str(error), mend, bad=True)
             continue
         writable = os.access(folder, os.W_OK)
-        fits: State = "ok" if writable and left >= LEAST_DISK else "note"
         words = f"{left / GIB:.1f} GiB free at {folder}" + ("" if writable else ", which cannot be written")
-        yield Finding("room", name, fits, words)
+        yield Finding("room", name, "ok" if writable and left >= LEAST_DISK else "note", words)
 
 
 def _system() -> Iterator[Finding]:
     allowed = possible()
     words = {"network": "network", "files": "files", "others": "other processes"}
     lacking = [said for right, said in words.items() if right not in allowed]
-    yield Finding(
-        "system",
-        "oracles' workers",
-        "note" if lacking else "ok",
-        f"give up {', '.join(words[right] for right in allowed) or 'nothing'}",
-        f"this kernel does not let them give up {', '.join(lacking)} (docs/limits.md)" if lacking else "",
-    )
+    given_up = f"give up {', '.join(words[right] for right in allowed) or 'nothing'}"
+    mend = f"this kernel does not let them give up {', '.join(lacking)} (docs/limits.md)" if lacking else ""
+    yield _said("system", "oracles' workers", given_up, mend)
     encoding = sys.getfilesystemencoding()
-    narrow: State = "ok" if encoding == "utf-8" else "note"
     text = f"{locale.getpreferredencoding(False)}, names of files {encoding}"
-    yield Finding("system", "encoding", narrow, text, "" if narrow == "ok" else "set PYTHONUTF8=1")
-    given = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    yield Finding(
-        "system", "variables", "ok", ", ".join(f"{k}={v}" for k, v in given.items()) or "none that matter"
-    )
+    yield _said("system", "encoding", text, "" if encoding == "utf-8" else "set PYTHONUTF8=1")
+    given = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
+    yield _said("system", "variables", ", ".join(given) or "none that matter")

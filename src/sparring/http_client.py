@@ -3,10 +3,9 @@
 Contract: never more than `concurrency` requests are in flight. What may pass (a lost connection, a time-out, status 408,
 425, 429 or 5xx, an answer that its reader cannot use) is tried again with exponential back-off, and `Retry-After` is
 respected; after `retries` further tries the call fails with a ServerError that names the last reason. The first wait for
-a server that fails is logged as a warning, which stands on standard error unless logging is set up. A token is never part
-of an error. A request that the
-server refuses as such (400, 413, 422) is a RefusedError at once. An answer's size is bounded, and the time-out also bounds
-one that trickles in. Nothing is kept between calls, so that a job is resumable where its caller journals.
+a server that fails is logged as a warning. A token is never part of an error. A request that the server refuses as such
+(400, 413, 422) is a RefusedError at once. An answer's size is bounded, and the time-out also bounds one that trickles in.
+Nothing is kept between calls, so that a job is resumable where its caller journals.
 
 Not here: what is asked and how answers are read (`rollouts/server.py`, `scorers/`, `judging/`), streaming.
 """
@@ -22,7 +21,7 @@ import math
 import os
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -42,6 +41,8 @@ TOKEN_VARIABLE = "SPARRING_TOKEN"  # noqa: S105 (a name)
 """Environment variable of the bearer token for servers that are named by an address."""
 FIRST_RETRIES = 2
 """Further tries of the first request unless the address says `retries`: a server that is not there is found out soon."""
+BUSY = 200
+"""Further tries for a server that says that it is busy, and when to come again."""
 KINDS = ("", "vllm", "sglang", "judge")
 _SCHEMES = {f"{kind}+{web}" if kind else web: (kind, web) for kind in KINDS for web in ("http", "https")}
 _PASSING = frozenset((408, 425, 429))
@@ -176,23 +177,19 @@ class ServerError(SparringError):
 
 
 class RefusedError(SparringError):
-    """A server refuses a request as such; asking again would not help.
+    """A server refuses a request as such (400, 413 or 422); asking again would not help.
 
     Attributes:
-        status: 400, 413 or 422.
         reason: status and the answer, shortened.
-        content: the answer's body.
+        message: what the answer says, in the forms of the servers that are known, else the reason.
+        field: that it names.
     """
 
     def __init__(self, status: int, content: bytes) -> None:
-        self.status, self.content = status, content
-        self.reason = f"status {status}: {said(content)}"
+        message, self.field = _message_and_field(content)
+        self.reason = f"status {status}: {message or excerpt(content)}"
+        self.message = message or self.reason
         super().__init__(self.reason)
-
-    def told(self) -> tuple[str, str | None]:
-        """Return what the refusal says, and the field that it names, in the forms of the servers that are known."""
-        message, field = _message_and_field(self.content)
-        return message or self.reason, field
 
 
 class UnusableError(Exception):
@@ -224,10 +221,9 @@ class HttpClient:
     Args:
         url: its address, to which paths are added; begins with http:// or https://.
         concurrency: requests in flight.
-        patience: time-outs and retries.
-        token: sent as bearer token.
 
     Attributes:
+        advice: what to say besides of an error, by its status.
         tries: requests sent, retries included.
         lost: how often a connection or an answer was lost: what answers next may be another process.
     """
@@ -246,25 +242,110 @@ class HttpClient:
         if concurrency < 1:
             raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
         self.url, self.concurrency, self.patience = url.rstrip("/"), concurrency, patience or Patience()
+        self.first_retries = self.patience.retries
+        self.advice: dict[int, str] = {}
         self.tries = self.lost = 0
-        self._waiting = False  # whether it was said: once is enough
+        self._waiting = False
         self._token = token or ""
         self._headers = {"Authorization": f"Bearer {checked_token(token)}"} if token else {}
 
+    @classmethod
+    def at(cls, address: Address, token: str | None, *, concurrency: int, timeout: int) -> HttpClient:
+        """Return the client of an address, whose options `concurrency`, `timeout` and `retries` go before these."""
+        options = address.options
+        patience = Patience(
+            timeout=whole_option(options, "timeout", timeout),
+            retries=whole_option(options, "retries", 6, least=0),
+            busy=BUSY,
+        )
+        concurrency = whole_option(options, "concurrency", concurrency)
+        client = cls(address.url, concurrency=concurrency, patience=patience, token=token)
+        client.first_retries = whole_option(options, "retries", FIRST_RETRIES, least=0)
+        client.advice = dict.fromkeys((401, 403), f"; the token is taken from {TOKEN_VARIABLE}")
+        return client
+
+    def waiting(self, reason: str) -> None:
+        """Say once that the server is waited for."""
+        if not self._waiting:
+            self._waiting = True
+            _logger.warning("waiting for the server at %s (%s)", self.url, reason)
+
+    def without_token(self, text: str) -> str:
+        """Return an error's text without the token, which some servers quote."""
+        return text.replace(self._token, "***") if self._token else text
+
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[httpx.AsyncClient]:
+    async def session(self) -> AsyncIterator[Session]:
         """Connections for a number of requests."""
         wait = self.patience.timeout
         timeout = httpx.Timeout(wait, connect=max(1.0, wait / 10), pool=None)
         pool = httpx.Limits(max_connections=self.concurrency)
         async with httpx.AsyncClient(
             timeout=timeout, limits=pool, headers=self._headers, verify=_certificates()
-        ) as client:
-            yield client
+        ) as http:
+            yield Session(self, http, asyncio.Semaphore(self.concurrency))
+
+    def get(self, path: str) -> Any:
+        """Return the JSON of a small answer.
+
+        Raises:
+            ServerError: there is none.
+        """
+
+        async def ask() -> Any:
+            async with self.session() as session:
+                return await session.ask(path, None, json_answer, retries=self.first_retries)
+
+        try:
+            return waited(ask())
+        except RefusedError as error:
+            raise ServerError(f"the server at {self.url} answered with {error.reason}") from None
+
+    def models(self) -> list[Mapping[str, Any]]:
+        """Return the entries of `/v1/models` (OpenAI's list), which have an id each.
+
+        Raises:
+            ServerError: the answer is something else.
+        """
+        answer = self.get("/v1/models")
+        data = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(data, list):
+            raise ServerError(f"the server at {self.url} lists no models: /v1/models has no list 'data'")
+        for index, entry in enumerate(data):
+            if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
+                raise ServerError(f"the server at {self.url}: /v1/models: data[{index}].id: expected a text")
+        return data
+
+    def chosen(self, entries: Sequence[Mapping[str, Any]], wanted: str | None) -> Mapping[str, Any]:
+        """Return the entry of the model that is wanted, or the only one.
+
+        Raises:
+            SettingsError: it is not there, or there are several and none is wanted.
+        """
+        names = [str(entry["id"]) for entry in entries]
+        if wanted is None and len(names) != 1:
+            raise SettingsError(
+                f"the server at {self.url} has {len(names)} models to score with; choose one by ?model=: "
+                f"{', '.join(names[:10]) or 'there is none'}"
+            )
+        for entry in entries:
+            if wanted in (None, entry["id"]):
+                return entry
+        raise SettingsError(
+            f"the server at {self.url} has no model {wanted!r} to score with: {', '.join(names[:10])}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Open connections to a client's server; `HttpClient.session` makes it."""
+
+    client: HttpClient
+    http: httpx.AsyncClient
+    gate: asyncio.Semaphore
 
     async def ask(
         self,
-        client: httpx.AsyncClient,
         path: str,
         body: Mapping[str, Any] | None,
         read: Callable[[bytes], T],
@@ -277,64 +358,59 @@ class HttpClient:
             RefusedError: the server refuses the request.
             ServerError: it answers with another status that will not pass, or with nothing usable after all tries.
         """
-        patience, reason = self.patience, ""
+        client, patience, reason = self.client, self.client.patience, ""
         retries = patience.retries if retries is None else retries
         failed = busy = 0
-        while True:
-            wait: float | None = None
-            self.tries += 1
-            try:
-                status, headers, content = await self._exchange(client, path, body)
-                if status == 200:
-                    return read(content)
-                content = self._without_token(content.decode("utf-8", errors="replace")).encode()
-                if status in _REFUSED:
-                    raise RefusedError(status, content)
-                reason = f"status {status}: {said(content)}"
-                if status not in _PASSING and status < 500:
-                    failure = ServerError(f"the server at {self.url} answered with {reason}")
-                    failure.status = status
-                    raise failure
-                wait = _retry_after(headers.get("retry-after"))
-                if wait is not None and status in (429, 503) and busy < patience.busy:
-                    busy += 1
-                    failed -= 1
-            except UnusableError as error:
-                reason = self._without_token(f"an answer that cannot be used: {error}")
-            except httpx.TimeoutException:
-                reason = f"no answer within {patience.timeout:g} s"
-                self.lost += 1
-            except httpx.LocalProtocolError:  # its text may hold a header, and so the token
-                reason = "the request is no valid HTTP"
-                self.lost += 1
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                reason = f"{type(error).__name__}: {error}"
-                self.lost += 1
-            failed += 1
-            if failed > retries:
-                tries = "one try" if failed + busy == 1 else f"{failed + busy} tries"
-                raise ServerError(
-                    f"the server at {self.url} gave nothing usable in {tries}; the last: {reason}"
-                )
-            if failed and not self._waiting:
-                self._waiting = True
-                _logger.warning("waiting for the server at %s (%s)", self.url, reason)
-            backoff = patience.first_wait * 2 ** max(0, failed - 1) * random.uniform(0.5, 1.0)
-            await asyncio.sleep(min(patience.longest_wait, backoff if wait is None else wait))
+        async with self.gate:
+            while True:
+                wait: float | None = None
+                client.tries += 1
+                try:
+                    status, headers, content = await self._exchange(path, body)
+                    if status == 200:
+                        return read(content)
+                    content = client.without_token(content.decode("utf-8", errors="replace")).encode()
+                    if status in _REFUSED:
+                        raise RefusedError(status, content)
+                    reason = f"status {status}: {_message_and_field(content)[0] or excerpt(content)}"
+                    if status not in _PASSING and status < 500:
+                        advice = client.advice.get(status, "")
+                        failure = ServerError(f"the server at {client.url} answered with {reason}{advice}")
+                        failure.status = status
+                        raise failure
+                    wait = _retry_after(headers.get("retry-after"))
+                    if wait is not None and status in (429, 503) and busy < patience.busy:
+                        busy += 1
+                        failed -= 1
+                except UnusableError as error:
+                    reason = client.without_token(f"an answer that cannot be used: {error}")
+                except httpx.TimeoutException:
+                    reason = f"no answer within {patience.timeout:g} s"
+                    client.lost += 1
+                except httpx.LocalProtocolError:  # its text may hold a header, and so the token
+                    reason = "the request is no valid HTTP"
+                    client.lost += 1
+                except (httpx.HTTPError, httpx.InvalidURL) as error:
+                    reason = f"{type(error).__name__}: {error}"
+                    client.lost += 1
+                failed += 1
+                if failed > retries:
+                    tries = "one try" if failed + busy == 1 else f"{failed + busy} tries"
+                    raise ServerError(
+                        f"the server at {client.url} gave nothing usable in {tries}; the last: {reason}"
+                    )
+                if failed:
+                    client.waiting(reason)
+                backoff = patience.first_wait * 2 ** max(0, failed - 1) * random.uniform(0.5, 1.0)
+                await asyncio.sleep(min(patience.longest_wait, backoff if wait is None else wait))
 
-    def _without_token(self, text: str) -> str:
-        """Return an error's text without the token, which some servers quote."""
-        return text.replace(self._token, "***") if self._token else text
-
-    async def _exchange(
-        self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any] | None
-    ) -> tuple[int, httpx.Headers, bytes]:
+    async def _exchange(self, path: str, body: Mapping[str, Any] | None) -> tuple[int, httpx.Headers, bytes]:
         """Return status, headers and body of one answer; the time-out also bounds one that trickles in."""
         received = bytearray()
         method = "GET" if body is None else "POST"
-        async with asyncio.timeout(self.patience.timeout) as bound:
+        async with asyncio.timeout(self.client.patience.timeout) as bound:
             try:
-                async with client.stream(method, self.url + path, json=body) as response:
+                async with self.http.stream(method, self.client.url + path, json=body) as response:
                     async for chunk in response.aiter_bytes():
                         received += chunk
                         if len(received) > MOST_BYTES:
@@ -393,12 +469,6 @@ def json_answer(content: bytes) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UnusableError(f"not JSON ({excerpt(content)})") from error
-
-
-def said(content: bytes) -> str:
-    """Return what an answer says in error: its message where it has one of the known forms, else its beginning."""
-    message, _ = _message_and_field(content)
-    return message or excerpt(content)
 
 
 def _message_and_field(content: bytes) -> tuple[str | None, str | None]:

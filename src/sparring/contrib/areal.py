@@ -46,8 +46,6 @@ class SparringScorer(BaseScorer):  # type: ignore[misc]
         reward: what a step is paid.
         separator: what ends a step.
         tokenizer: folder of the policy's tokenizer, where responses do not carry one.
-        weight: AReaL's.
-        enabled: AReaL's.
     """
 
     name: ClassVar[str] = "sparring"

@@ -61,9 +61,7 @@ class DenseRewards:
         """Return one reward per token of one answer, (tokens,).
 
         Args:
-            question: what was asked.
             ids: of the answer, as they were sampled.
-            tokenizer: the policy's.
         """
         text = answer_text(tokenizer, ids)
         [scores] = self.rewards.rows([question], [text])

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sparring.contrib.choosing import Rule, choose
-from sparring.contrib.rewards import StepRewards
+from sparring.contrib.rewards import Rule, StepRewards, choose
 from sparring.errors import DataError, needs
 from sparring.rollouts.engine import SEPARATOR
 from sparring.scorers.door import StepScorer
@@ -61,21 +60,13 @@ def with_prm(
 @score_reducer(name="prm_best")  # type: ignore[untyped-decorator]
 def prm_best() -> ScoreReducer:
     """Take the score of the answer with the highest value: best-of-N."""
-
-    def reduce(scores: list[Score]) -> Score:
-        return _chosen(scores, "best_of_n")
-
-    return reduce
+    return lambda scores: _chosen(scores, "best_of_n")
 
 
 @score_reducer(name="prm_vote")  # type: ignore[untyped-decorator]
 def prm_vote() -> ScoreReducer:
     """Take the score of the answer that wins a vote weighted by value."""
-
-    def reduce(scores: list[Score]) -> Score:
-        return _chosen(scores, "weighted_vote")
-
-    return reduce
+    return lambda scores: _chosen(scores, "weighted_vote")
 
 
 def _chosen(scores: Sequence[Score], rule: Rule) -> Score:

@@ -26,8 +26,8 @@ with needs("sparring.contrib.its_hub", "its_hub", "pip install its-hub==1.2.0"):
     from its_hub.api import AbstractOutcomeRewardModel, AbstractProcessRewardModel, ChatMessage, ChatMessages
 
 
-class SparringPRM(AbstractProcessRewardModel):  # type: ignore[misc]
-    """A PRM for its_hub's searches.
+class _Scored:
+    """A PRM behind one of its_hub's interfaces.
 
     Args:
         source: a PRM's folder, a server's address, or a scorer.
@@ -40,6 +40,10 @@ class SparringPRM(AbstractProcessRewardModel):  # type: ignore[misc]
     ) -> None:
         self.rewards = StepRewards(source, aggregation=aggregation, separator=separator)
 
+
+class SparringPRM(_Scored, AbstractProcessRewardModel):  # type: ignore[misc]
+    """A PRM for its_hub's searches (arguments: `_Scored`)."""
+
     def score(self, prompt_or_messages: Any, steps: str | Sequence[str]) -> float | list[float]:
         """Return one number per solution so far."""
         texts = [steps] if isinstance(steps, str) else list(steps)
@@ -51,13 +55,8 @@ class SparringPRM(AbstractProcessRewardModel):  # type: ignore[misc]
         return await asyncio.to_thread(self.score, prompt_or_messages, steps)
 
 
-class SparringORM(AbstractOutcomeRewardModel):  # type: ignore[misc]
+class SparringORM(_Scored, AbstractOutcomeRewardModel):  # type: ignore[misc]
     """The same PRM where its_hub takes an outcome reward model: a conversation is scored by its last answer."""
-
-    def __init__(
-        self, source: str | Path | StepScorer, *, aggregation: str = "auto", separator: str = SEPARATOR
-    ) -> None:
-        self.rewards = StepRewards(source, aggregation=aggregation, separator=separator)
 
     def score(self, messages: Any, **options: Any) -> float | list[float]:
         """Return one number per conversation."""

@@ -19,8 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sparring.contrib.choosing import Rule, choose
-from sparring.contrib.rewards import StepRewards
+from sparring.contrib.rewards import Rule, StepRewards, choose
 from sparring.errors import DataError, needs
 from sparring.rollouts.engine import SEPARATOR
 

@@ -31,7 +31,6 @@ def reward_func(
 
     Args:
         queries: prompt and answer, as they were tokenised.
-        prompts: the prompts.
         labels: the reference answers; needed with `SPARRING_OUTCOME` only.
         options: of other versions; not used.
 

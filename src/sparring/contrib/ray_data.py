@@ -37,14 +37,11 @@ def score_dataset(
     """Return the `ray.data.Dataset` with the step scores of every row; nothing is computed before it is asked for.
 
     Args:
-        dataset: rows with a problem and steps.
         model: a PRM's folder, which every node has, or a server's address.
         column: name of the new column: per row a list with one number in [0, 1] per step.
         data_format: a name from `traces.readers.FORMATS`, or ``auto``.
-        actors: how many score.
         cpus_per_actor: cores that each reserves.
         gpus_per_actor: GPUs that each reserves.
-        batch: rows that are scored together.
 
     Raises:
         MissingPackageError: Ray Data is not installed.

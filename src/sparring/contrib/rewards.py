@@ -1,4 +1,4 @@
-"""What every adapter to somebody else's trainer needs: its texts as traces, and a PRM's scores as rewards.
+"""What adapters need: texts as traces, a PRM's scores as rewards, one of several answers chosen by values.
 
 Contract: an answer without a step has nothing to be scored and gets 0; a score that cannot be made is an error, never a
 number. An answer that is longer than the PRM's context loses whole last steps; `StepRewards.unscored_steps` counts them.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -18,11 +18,15 @@ from sparring.evaluation.scores import checked_scores
 from sparring.labels.answers import AnswerChecker
 from sparring.labels.posterior import best_of_k
 from sparring.notebook import as_trace
+from sparring.oracles.equality import answer_groups
 from sparring.rollouts.engine import SEPARATOR, split_completion
 from sparring.scorers.door import StepScorer, open_scorer
 from sparring.search.aggregation import AGGREGATIONS, aggregation_for
+from sparring.traces.answers import stated_answer
 from sparring.training.credit import Floats, progress, with_start
 
+Rule = Literal["best_of_n", "weighted_vote", "majority"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 Text = str | Sequence[Mapping[str, Any]]
 """A text, or a conversation as trainers hold it: messages with `role` and `content`."""
 
@@ -133,7 +137,6 @@ def outcomes(
     """Return 1 for an answer that equals its reference, 0 for another, None where the answer cannot be read.
 
     Args:
-        questions: what was asked.
         answers: whole solutions.
         references: the right answers; numbers are taken as written.
         separator: what ends a step.
@@ -150,3 +153,39 @@ def outcomes(
         pairs.append((type(trace.problem)(trace.problem.id, trace.problem.question, str(reference)), steps))
     judged = AnswerChecker(last_number=last_number).judge(pairs)
     return [None if one is None else float(one) for one in judged]
+
+
+def choose(answers: Sequence[str], values: Sequence[float], rule: Rule = "best_of_n") -> int:
+    """Return the index of the chosen answer; of equals the earlier one.
+
+    In expectation over subsets the same rules are in `search/selection.py`; here a harness has drawn its N answers.
+
+    Args:
+        answers: whole texts, at least one.
+        values: one per answer, in [0, 1].
+        rule: `best_of_n`: the highest value; `weighted_vote`: the best of the class of equal answers with the highest sum
+            of values; `majority`: of the largest class, by its first answer. Where no text states an answer, a vote is
+            best-of-N.
+
+    Raises:
+        DataError: no answer, another number of values, a value that is no number, or no such rule.
+    """
+    if rule not in RULES:
+        raise DataError(f"unknown rule '{rule}' (known: {', '.join(RULES)})", field="rule")
+    if not answers or len(values) != len(answers):
+        raise DataError(f"{len(values)} values for {len(answers)} answers", field="values")
+    if any(not 0.0 <= value <= 1.0 for value in values):
+        raise DataError("a value is not a number from 0 to 1", field="values")
+    best = max(range(len(answers)), key=values.__getitem__)
+    if rule == "best_of_n":
+        return best
+    groups = answer_groups([stated_answer(split_completion(text)) for text in answers])
+    weights: dict[int, float] = {}
+    for place, group in enumerate(groups):
+        if group >= 0:
+            weights[group] = weights.get(group, 0.0) + (1.0 if rule == "majority" else values[place])
+    if not weights:
+        return best
+    won = max(weights, key=weights.__getitem__)
+    members = [place for place, group in enumerate(groups) if group == won]
+    return members[0] if rule == "majority" else max(members, key=values.__getitem__)

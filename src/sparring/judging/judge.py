@@ -18,25 +18,19 @@ import asyncio
 import re
 import threading
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import Identity, records_digest
 from sparring.http_client import (
-    FIRST_RETRIES,
-    TOKEN_VARIABLE,
     Address,
     HttpClient,
-    Patience,
     RefusedError,
-    ServerError,
+    Session,
     field_of,
     gather,
     json_answer,
@@ -56,8 +50,6 @@ OPTIONS = (
     "concurrency", "timeout", "retries",
 )  # fmt: skip
 """Options of a judge's address."""
-CONCURRENCY = 16
-BUSY = 200
 MOST_KEPT = 1 << 17
 """Votes kept in memory."""
 _LEFT_OUT = ("temperature", "seed", "logprobs", "top_logprobs", "max_tokens")
@@ -120,8 +112,6 @@ class Judge:
     Args:
         address: where, and options: `model`, `preset` and `template` (`templates.py`), `votes`, `temperature` (0 for one
             vote, else 0.7), `max_tokens`, `seed`, `cache` (a file), `concurrency`, `timeout`, `retries`.
-        model: its name there.
-        token: bearer token.
 
     Raises:
         SettingsError: an option; several votes at temperature 0, which would be copies; no such model.
@@ -144,17 +134,10 @@ class Judge:
             )
         self.most_tokens = whole_option(options, "max_tokens", self.template.tokens)
         self.seed = whole_option(options, "seed", 0, least=0)
-        self.client = HttpClient(
-            self.address.url,
-            concurrency=whole_option(options, "concurrency", CONCURRENCY),
-            patience=Patience(
-                timeout=whole_option(options, "timeout", 600),
-                retries=whole_option(options, "retries", 6, least=0),
-                busy=BUSY,
-            ),
-            token=self.token,
-        )
-        self.model = self.model or options.get("model") or self._only_model()
+        self.client = HttpClient.at(self.address, self.token, concurrency=16, timeout=600)
+        self.model = self.model or options.get("model")
+        if self.model is None:
+            self.model = str(self.client.chosen(self.client.models(), None)["id"])
         asked = [self.template.name, self.template.scope, self.template.system, self.template.text]
         fingerprint = records_digest([[*asked, self.temperature, self.most_tokens, self.seed]])[:16]
         key = f"judge {self.model} {fingerprint}"
@@ -162,7 +145,7 @@ class Judge:
             f"judge+{self.address.url}", self.model, fingerprint, f"{key} {self.votes} votes"
         )
         self.left_out: list[str] = []
-        self._known: OrderedDict[tuple[str, int], _Vote] = OrderedDict()
+        self._known: dict[tuple[str, int], _Vote] = {}
         self._lock = threading.Lock()
         self._journal: Journal | None = None
         if (cache := options.get("cache")) is not None:
@@ -197,8 +180,6 @@ class Judge:
         """Return a judgement per question, or why there is none.
 
         Args:
-            questions: what to judge.
-            progress: told of every question that is done.
             refused: told of every question that cannot be judged, by its place; what it raises ends the work.
 
         Raises:
@@ -221,17 +202,16 @@ class Judge:
         progress: Callable[[int], None] | None,
         refused: Callable[[int, DataError], None] | None,
     ) -> list[Judgement | DataError]:
-        gate = asyncio.Semaphore(self.client.concurrency)
         # A question is finished before many others begin, so that a useless judge is found out soon.
         begun = asyncio.Semaphore(self.client.concurrency)
-        async with self.client.session() as http:
+        async with self.client.session() as session:
             under_way: dict[Question, asyncio.Task[Judgement | DataError]] = {}
 
             async def once(place: int, question: Question) -> Judgement | DataError:
                 # Equal questions are asked once: a beam has many that begin alike.
                 async with begun:
                     if question not in under_way:
-                        under_way[question] = asyncio.ensure_future(self._judgement(http, gate, question))
+                        under_way[question] = asyncio.ensure_future(self._judgement(session, question))
                     found = await under_way[question]
                 if isinstance(found, DataError) and refused is not None:
                     refused(place, found)
@@ -246,20 +226,17 @@ class Judge:
                     task.cancel()
                 await asyncio.gather(*under_way.values(), return_exceptions=True)
 
-    async def _judgement(
-        self, http: httpx.AsyncClient, gate: asyncio.Semaphore, question: Question
-    ) -> Judgement | DataError:
+    async def _judgement(self, session: Session, question: Question) -> Judgement | DataError:
         key = records_digest([[question.problem, question.previous, question.steps]])
         try:
-            votes = await gather([self._vote(http, gate, question, key, n) for n in range(self.votes)])
+            votes = await gather([self._vote(session, question, key, n) for n in range(self.votes)])
             for number in range(self.votes, 2 * self.votes + 1):
                 if sum(vote.row is not None for vote in votes) >= self.votes:
                     break
-                votes.append(await self._vote(http, gate, question, key, number))
+                votes.append(await self._vote(session, question, key, number))
         except RefusedError as error:
-            message, name = error.told()
-            kind = TooLongError if _TOO_LONG.search(message) else DataError
-            return kind(f"the judge at {self.client.url} refuses it: {message}", field=name)
+            kind = TooLongError if _TOO_LONG.search(error.message) else DataError
+            return kind(f"the judge at {self.client.url} refuses it: {error.message}", field=error.field)
         rows = [vote.row for vote in votes if vote.row is not None]
         unread = [vote.told for vote in votes if vote.row is None]
         if 2 * len(rows) < self.votes or not rows:
@@ -271,14 +248,11 @@ class Judge:
         intervals = tuple(wilson(mean, len(rows)) for mean in means)
         return Judgement(tuple(means), intervals, len(rows), len(unread))
 
-    async def _vote(
-        self, http: httpx.AsyncClient, gate: asyncio.Semaphore, question: Question, key: str, number: int
-    ) -> _Vote:
+    async def _vote(self, session: Session, question: Question, key: str, number: int) -> _Vote:
         """Return one vote, known or new."""
         if (known := self._remembered(key, number)) is not None:
             return known
-        async with gate:
-            answer = await self._ask(http, question, seed_from(self.seed, key, number))
+        answer = await self._ask(session, question, seed_from(self.seed, key, number))
         try:
             vote = _Vote(read_verdicts(answer, self.template, len(question.steps)))
         except UnreadableError as error:
@@ -287,10 +261,13 @@ class Judge:
         with self._lock:
             self.cost.votes += vote.row is not None
             self.cost.unreadable += vote.row is None
-            self._keep(key, number, vote)
             if self._journal is not None:
                 record = {"question": key, "vote": number, "row": vote.row, "told": vote.told}
                 self._journal.add(record)
+            else:
+                self._known[key, number] = vote
+                if len(self._known) > MOST_KEPT:
+                    del self._known[next(iter(self._known))]
         return vote
 
     def _remembered(self, key: str, number: int) -> _Vote | None:
@@ -305,16 +282,9 @@ class Judge:
                 self.cost.known_votes += 1
             return vote
 
-    def _keep(self, key: str, number: int, vote: _Vote) -> None:
-        if self._journal is not None:  # which keeps all
-            return
-        self._known[key, number] = vote
-        while len(self._known) > MOST_KEPT:
-            self._known.popitem(last=False)
-
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    async def _ask(self, http: httpx.AsyncClient, question: Question, seed: int) -> Answer:
+    async def _ask(self, session: Session, question: Question, seed: int) -> Answer:
         """Return the judge's answer; what it does not take is left out of the request from then on.
 
         Raises:
@@ -323,20 +293,14 @@ class Judge:
         while True:
             left_out = tuple(self.left_out)
             try:
-                return await self.client.ask(
-                    http, "/v1/chat/completions", self._body(question, seed, left_out), self._read
-                )
+                body = self._body(question, seed, left_out)
+                return await session.ask("/v1/chat/completions", body, self._read)
             except RefusedError as error:
-                message, name = error.told()
-                unknown = [one for one in _LEFT_OUT if one == name or f"'{one}'" in message]
-                if not unknown or set(unknown) <= set(left_out) or _TOO_LONG.search(message):
+                unknown = [one for one in _LEFT_OUT if one == error.field or f"'{one}'" in error.message]
+                if not unknown or set(unknown) <= set(left_out) or _TOO_LONG.search(error.message):
                     raise
                 with self._lock:
                     self.left_out += [one for one in unknown if one not in self.left_out]
-            except ServerError as error:
-                if error.status in (401, 403):
-                    raise ServerError(f"{error}; the token is taken from {TOKEN_VARIABLE}") from None
-                raise
 
     def _body(self, question: Question, seed: int, left_out: Sequence[str]) -> dict[str, Any]:
         template = self.template
@@ -376,28 +340,7 @@ class Judge:
             tokens=tuple(tokens) if known and tokens is not None else (),
         )
 
-    def _only_model(self) -> str:
-        """Return the one model that the server has."""
-        first = whole_option(self.address.options, "retries", FIRST_RETRIES, least=0)
 
-        async def ask() -> Any:
-            async with self.client.session() as http:
-                return await self.client.ask(http, "/v1/models", None, json_answer, retries=first)
-
-        try:
-            answer = waited(ask())
-        except RefusedError as error:
-            raise ServerError(f"the server at {self.client.url} answered with {error.reason}") from None
-        data = answer.get("data") if isinstance(answer, dict) else None
-        names = [one.get("id") for one in data if isinstance(one, dict)] if isinstance(data, list) else []
-        if len(names) != 1 or not isinstance(names[0], str):
-            raise SettingsError(
-                f"the server at {self.client.url} has {len(names)} models; choose one by ?model=: "
-                f"{', '.join(map(str, names[:10]))}"
-            )
-        return names[0]
-
-
-def _count(usage: Mapping[str, Any] | Any, name: str) -> int:
+def _count(usage: Any, name: str) -> int:
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if type(value) is int and value >= 0 else 0

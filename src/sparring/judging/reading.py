@@ -29,7 +29,6 @@ class Answer:
     """What a judge has said.
 
     Attributes:
-        text: its answer.
         cut: whether the limit came before the end.
         tokens: the answer's tokens as the server lists them (``token``, ``top_logprobs``); empty where it does not.
     """

@@ -7,19 +7,12 @@ way is refused with the parts that are too large and the nearest change that wou
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sparring.errors import SettingsError
 from sparring.planning.hardware import DEVICES, Device, parse_gpus
-from sparring.planning.memory import (
-    Numbers,
-    Part,
-    Training,
-    count,
-    gib,
-    serving_per_token,
-    total,
-)
+from sparring.planning.memory import Numbers, Part, Training, count, gib, serving_per_token, total
 from sparring.planning.settings import PlanSettings
 from sparring.planning.shapes import Shape
 
@@ -29,14 +22,7 @@ MOST_TOKENS, SCORED_TOKENS = 65_536, 16_384
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is planned, and on what.
-
-    Attributes:
-        shape: of the model.
-        settings: all settings.
-        device: one of the devices.
-        count: how many.
-    """
+    """What is planned, and on what."""
 
     shape: Shape
     settings: PlanSettings
@@ -181,21 +167,19 @@ def training(job: Job, checkpointing: bool, shards: int) -> tuple[list[Part], Fi
         shards=shards,
     )
     standing = plan.standing()
-    values = []
-    if policy:
-        scorer = job.shape.backbone
-        values = [Part("the value model", scorer * job.width, f"{count(scorer)} × {job.width} B")]
-        standing += values
+    scorer = job.shape.backbone
+    values = [Part("the value model", scorer * job.width, f"{count(scorer)} × {job.width} B")] * policy
+    standing += values
     row = max(job.prm_row, job.adversary_row) if game else settings.trace_tokens
-    sampled = settings.samples_per_state * settings.step_tokens if game else settings.answer_tokens
+    sampled = settings.samples_per_state * settings.step_tokens if game else settings.answer_tokens * policy
     free = job.room - total(standing)
-    smallest = total(plan.pass_parts(1, row, sampled if game or policy else 0))
+    smallest = total(plan.pass_parts(1, row, sampled))
     # No more than an update has for each device.
     rows = -(-job.texts // job.count)
     rows = max(1, min(rows, (settings.pass_tokens or MOST_TOKENS) // row))
     if settings.pass_tokens is None:
         rows = min(rows, max(1, int(free // smallest)))
-    parts = [*standing, *plan.pass_parts(rows, row, sampled if game or policy else 0)]
+    parts = [*standing, *plan.pass_parts(rows, row, sampled)]
     sequences = 0
     if game:
         sequences = settings.samples_per_state * -(-job.prompts // job.count)
@@ -211,38 +195,28 @@ def training(job: Job, checkpointing: bool, shards: int) -> tuple[list[Part], Fi
 
 def reading(job: Job, split: int) -> tuple[list[Part], Fit | None]:
     """Return what scoring or decoding needs on each of the `split` devices that share a copy, and the fit."""
-    shape, settings = job.shape, job.settings
-    whole = shape.backbone if settings.job == "score" else shape.parameters
+    shape, settings, groups = job.shape, job.settings, job.count // split
+    scores, row = settings.job == "score", settings.trace_tokens
+    whole = shape.backbone if scores else shape.parameters
     among = f" ÷ {split}" if split > 1 else ""
-    weights = Part("weights", whole * job.width / split, f"{count(whole)} × {job.width} B{among}")
+    parts = [Part("weights", whole * job.width / split, f"{count(whole)} × {job.width} B{among}")]
     per_token, said = serving_per_token(shape, job.numbers)
-    row = settings.trace_tokens
-    free = job.room - weights.size
-    if settings.job == "score":
-        rows = max(
-            1, min(-(-job.texts // (job.count // split)), (settings.pass_tokens or SCORED_TOKENS) // row)
-        )
+    free = job.room - total(parts)
+    rows, sequences, tokens = 1, 0, settings.pass_tokens or 8192
+    words = f"{tokens:,} tokens read at once"
+    if scores:
+        rows = max(1, min(-(-job.texts // groups), (settings.pass_tokens or SCORED_TOKENS) // row))
         if settings.pass_tokens is None:
             rows = min(rows, max(1, int(free // (row * per_token / split))))
-        passed = Part(
-            "activations", rows * row * per_token / split, f"{rows} × {row:,} tokens × {said}{among}"
-        )
-        parts = [weights, passed]
-        return parts, Fit(parts, rows * row, rows, split=split) if total(parts) <= job.room else None
-    tokens = settings.pass_tokens or 8192
-    passed = Part(
-        "activations", tokens * per_token / split, f"{tokens:,} tokens read at once × {said}{among}"
-    )
-    most = min(settings.max_sequences, -(-job.prompts // (job.count // split)))
-    sequences = max(1, min(most, int((free - passed.size) // (_kv(job) / split))))
-    cache = Part(
-        "KV cache",
-        sequences * _kv(job) / split,
-        f"{sequences} sequences × {row:,} tokens × {shape.kv_bytes(job.width):,} B{among}",
-    )
-    parts = [weights, passed, cache]
-    found = Fit(parts, tokens, 1, sequences=sequences, split=split) if total(parts) <= job.room else None
-    return parts, found
+        tokens, words = rows * row, f"{rows} × {row:,} tokens"
+    parts.append(Part("activations", tokens * per_token / split, f"{words} × {said}{among}"))
+    if not scores:
+        most = min(settings.max_sequences, -(-job.prompts // groups))
+        sequences = max(1, min(most, int((job.room - total(parts)) // (_kv(job) / split))))
+        words = f"{sequences} sequences × {row:,} tokens × {shape.kv_bytes(job.width):,} B{among}"
+        parts.append(Part("KV cache", sequences * _kv(job) / split, words))
+    found = Fit(parts, tokens, rows, sequences=sequences, split=split)
+    return parts, found if total(parts) <= job.room else None
 
 
 def _kv(job: Job) -> float:
@@ -256,30 +230,30 @@ def fits(job: Job) -> bool:
 
 
 def remedy(job: Job) -> str:
-    """Return the nearest change of the settings that would fit, in words."""
-    changes: list[tuple[str, PlanSettings, int]] = []
-    settings = job.settings
-    if settings.pass_tokens is not None:
-        changes.append(("pass_tokens=null", settings.model_copy(update={"pass_tokens": None}), job.count))
-    if settings.gradient_checkpointing is False:
-        more = settings.model_copy(update={"gradient_checkpointing": None})
-        changes.append(("gradient_checkpointing=null", more, job.count))
-    if settings.sharding == "none":
-        changes.append(("sharding=auto", settings.model_copy(update={"sharding": "auto"}), job.count))
-    if job.trains and settings.adapter == "full":
-        changes.append(("adapter=lora", settings.model_copy(update={"adapter": "lora"}), job.count))
-    _, name = parse_gpus(settings.gpus)
-    numbers = [job.count * 2**power for power in range(1, 13)] if name != "cpu" else []
-    found = [words for words, changed, number in changes if fits(Job(job.shape, changed, job.device, number))]
-    for number in numbers:
-        if fits(Job(job.shape, settings, job.device, number)):
-            found.append(f"gpus={number}x{name}")
-            break
-    by_memory = sorted(DEVICES.values(), key=lambda one: one.memory)
-    for device in by_memory if name != "cpu" and settings.memory_gib is None else []:
-        if device.memory > job.device.memory and fits(Job(job.shape, settings, device, job.count)):
-            found.append(f"gpus={job.count}x{device.name}")
-            break
+    """Return the nearest changes of the settings that would fit, in words."""
+    s, name = job.settings, parse_gpus(job.settings.gpus)[1]
+    changes: list[tuple[str, Any, bool]] = [  # setting, other value, whether it would be another
+        ("pass_tokens", None, s.pass_tokens is not None),
+        ("gradient_checkpointing", None, s.gradient_checkpointing is False),
+        ("sharding", "auto", s.sharding == "none"),
+        ("adapter", "lora", job.trains and s.adapter == "full"),
+    ]
+    found = [
+        f"{setting}={'null' if value is None else value}"
+        for setting, value, other in changes
+        if other and fits(replace(job, settings=s.model_copy(update={setting: value})))
+    ]
+    if name != "cpu":
+        numbers = (job.count * 2**power for power in range(1, 13))
+        more = (f"gpus={number}x{name}" for number in numbers if fits(replace(job, count=number)))
+        larger = (
+            f"gpus={job.count}x{device.name}"
+            for device in sorted(DEVICES.values(), key=lambda one: one.memory)
+            if s.memory_gib is None
+            and device.memory > job.device.memory
+            and fits(replace(job, device=device))
+        )
+        found += [words for words in (next(more, None), next(larger, None)) if words is not None]
     if found:
         return "it fits with " + " or ".join(found)
     return "shorter texts (prompt_tokens, steps, step_tokens) or a smaller model would"

@@ -89,7 +89,6 @@ def device_for(name: str, flops: float | None, memory_gib: float | None) -> Devi
     """Return a device by its name; of the processor its rate is measured, unless it is given.
 
     Args:
-        name: of the table, or `cpu`.
         flops: FLOP/s instead of the table's, or of the processor's measured rate.
         memory_gib: memory instead of the table's or the machine's (within the limit of a container).
 

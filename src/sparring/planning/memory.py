@@ -35,8 +35,6 @@ class Training:
     """How a model is trained.
 
     Attributes:
-        shape: of the backbone.
-        adapter, rank, numbers: as the settings say.
         checkpointing: whether activations are computed again.
         roles: sets of weights (or adapters) beside one another: 4 in the game (two players, two references).
         trained: those of them that an optimiser moves.
@@ -78,23 +76,20 @@ class Training:
     def standing(self) -> list[Part]:
         """Return what is held all the time of an update, whatever its texts."""
         own, width, n = self.trainable, self.width, self.shards
-        parts = []
         if self.adapter == "lora":
             apart = (
                 self.shape.layers * self.shape.layer if n > 1 else 0
             )  # embeddings and output head stay whole
-            size = (self.whole - apart) * width + apart * width / n
-            said = f"{count(self.whole)} × {width} B"
-            if n > 1:
-                said = f"({count(apart)} ÷ {n} + {count(self.whole - apart)}) × {width} B"
-            adapters = f"{self.roles} of rank {self.rank} × {count(own)} × 4 B"
-            parts += [
-                Part("frozen weights", size, said),
-                Part("adapters", self.roles * own * 4, adapters),
+            said = f"({count(apart)} ÷ {n} + {count(self.whole - apart)})" if n > 1 else count(self.whole)
+            parts = [
+                Part("frozen weights", (self.whole - apart + apart / n) * width, f"{said} × {width} B"),
+                Part(
+                    "adapters", self.roles * own * 4, f"{self.roles} of rank {self.rank} × {count(own)} × 4 B"
+                ),
             ]
         else:
             said = f"{times(self.roles)}{count(self.whole)} × 4 B"
-            parts.append(Part("weights", self.roles * self.whole * 4, said))
+            parts = [Part("weights", self.roles * self.whole * 4, said)]
         said = f"{count(own)} × 4 B" + (" (one player's at a time)" if self.trained > 1 else "")
         parts.append(Part("gradients", own * 4, said))
         said = f"{times(self.trained)}{count(own)} × {self.moment_bytes} B (two moments of Adam)"
@@ -111,23 +106,19 @@ class Training:
 
     def sampling_parts(self, sequences: int, tokens: int) -> list[Part]:
         """Return what sampling so many sequences of so many tokens holds on each device: shared weights are there whole."""
-        kept = [
-            part
-            for part in self.standing()
-            if part.name not in ("frozen weights", "gathered layers", "gradients")
+        gone = ("frozen weights", "gathered layers", "gradients")
+        said, each = f"{count(self.whole)} × {self.width} B", self.shape.kv_bytes(self.width)
+        cache = f"{sequences} × {tokens:,} tokens × {each:,} B"
+        return [
+            Part("weights while sampling", self.whole * self.width, said),
+            *(part for part in self.standing() if part.name not in gone),
+            Part("KV cache", sequences * tokens * each, cache),
         ]
-        weights = Part(
-            "weights while sampling", self.whole * self.width, f"{count(self.whole)} × {self.width} B"
-        )
-        each = self.shape.kv_bytes(self.width)
-        cache = Part("KV cache", sequences * tokens * each, f"{sequences} × {tokens:,} tokens × {each:,} B")
-        return [weights, *kept, cache]
 
     def pass_parts(self, rows: int, row: int, sampled: int = 0) -> list[Part]:
         """Return what a forward and backward pass holds besides.
 
         Args:
-            rows: texts in it.
             row: tokens of each, padding included.
             sampled: tokens of each that go through the output head, with their logits kept.
         """
@@ -166,23 +157,18 @@ class Training:
 
     def per_token(self) -> tuple[float, str]:
         """Return bytes of activations per token of a pass, and how they were computed."""
-        shape = self.shape
-        kept, residual = self.kept_per_token(), shape.width * self.residual_width
+        shape, kept = self.shape, self.kept_per_token()
         inner = shape.feed_forward * max(1, shape.experts_per_token)
-        backward = 2 * (inner + shape.width) * self.width
-        last = 3 * shape.width * 4
-        if self.checkpointing:
-            total = shape.layers * residual + kept + backward + last
-            said = f"{shape.layers} layers × {residual:,} B + one layer's {kept:,.0f} B"
-        else:
-            total = shape.layers * kept + backward + last
-            said = f"{shape.layers} layers × {kept:,.0f} B"
-        return total, f"{said} + {backward + last:,.0f} B at the end"
-
-    @property
-    def residual_width(self) -> int:
-        """Bytes of a number of the residual stream: that of the weights."""
-        return 2 if self.numbers == "bfloat16" and self.adapter == "lora" else 4
+        end = 2 * (inner + shape.width) * self.width + 3 * shape.width * 4
+        if not self.checkpointing:
+            return (
+                shape.layers * kept + end,
+                f"{shape.layers} layers × {kept:,.0f} B + {end:,.0f} B at the end",
+            )
+        # The residual stream has the type of the weights.
+        residual = shape.width * (2 if self.numbers == "bfloat16" and self.adapter == "lora" else 4)
+        said = f"{shape.layers} layers × {residual:,} B + one layer's {kept:,.0f} B + {end:,.0f} B at the end"
+        return shape.layers * residual + kept + end, said
 
 
 def serving_per_token(shape: Shape, numbers: Numbers) -> tuple[float, str]:

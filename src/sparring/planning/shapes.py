@@ -57,6 +57,7 @@ class Shape:
         positions: longest text that it takes, tokens; None: no limit is known (a name's versions differ).
         experts, experts_per_token: of a mixture in every layer; 0 for a dense model. `feed_forward` is then an expert's.
         shared_expert: width of the expert that every token goes through, 0 without one.
+        owner: on the hub; empty for a folder.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Shape:
     experts: int = 0
     experts_per_token: int = 0
     shared_expert: int = 0
+    owner: str = ""
 
     @property
     def query_width(self) -> int:
@@ -166,73 +168,50 @@ class Shape:
         return self.layers * rank * sides
 
 
-def _dense(name: str, family: str, numbers: str, tied: bool) -> Shape:
+def _known(hub_name: str, family: str, numbers: str, tied: bool, *mixture: int) -> Shape:
     layers, width, heads, kv_heads, head_dim, inner, vocabulary = map(int, numbers.split())
-    return Shape(name, family, layers, width, heads, kv_heads, head_dim, inner, vocabulary, tied, None)
-
-
-def _mixture(name: str, family: str, numbers: str, experts: int, chosen: int) -> Shape:
-    layers, width, heads, kv_heads, head_dim, inner, vocabulary = map(int, numbers.split())
+    owner, _, name = hub_name.partition("/")
+    experts, chosen = mixture or (0, 0)
     return Shape(
-        name,
-        family,
-        layers,
-        width,
-        heads,
-        kv_heads,
-        head_dim,
-        inner,
-        vocabulary,
-        tied=False,
-        positions=None,
-        experts=experts,
-        experts_per_token=chosen,
-    )
+        name, family, layers, width, heads, kv_heads, head_dim, inner, vocabulary, tied, None,
+        experts=experts, experts_per_token=chosen, owner=owner,
+    )  # fmt: skip
 
 
-# layers, width, heads, heads of keys and values, width of a head, feed-forward width, vocabulary
+# layers, width, heads, heads of keys and values, width of a head, feed-forward width, vocabulary; tied; experts, chosen
 KNOWN = {
     shape.name.lower(): shape
     for shape in (
-        _dense("Qwen2.5-0.5B", "qwen2", "24 896 14 2 64 4864 151936", True),
-        _dense("Qwen2.5-1.5B", "qwen2", "28 1536 12 2 128 8960 151936", True),
-        _dense("Qwen2.5-3B", "qwen2", "36 2048 16 2 128 11008 151936", True),
-        _dense("Qwen2.5-7B", "qwen2", "28 3584 28 4 128 18944 152064", False),
-        _dense("Qwen2.5-14B", "qwen2", "48 5120 40 8 128 13824 152064", False),
-        _dense("Qwen2.5-32B", "qwen2", "64 5120 40 8 128 27648 152064", False),
-        _dense("Qwen2.5-72B", "qwen2", "80 8192 64 8 128 29568 152064", False),
-        _dense("Qwen3-0.6B", "qwen3", "28 1024 16 8 128 3072 151936", True),
-        _dense("Qwen3-1.7B", "qwen3", "28 2048 16 8 128 6144 151936", True),
-        _dense("Qwen3-4B", "qwen3", "36 2560 32 8 128 9728 151936", True),
-        _dense("Qwen3-8B", "qwen3", "36 4096 32 8 128 12288 151936", False),
-        _dense("Qwen3-14B", "qwen3", "40 5120 40 8 128 17408 151936", False),
-        _dense("Qwen3-32B", "qwen3", "64 5120 64 8 128 25600 151936", False),
-        _mixture("Qwen3-30B-A3B", "qwen3_moe", "48 2048 32 4 128 768 151936", 128, 8),
-        _mixture("Qwen3-235B-A22B", "qwen3_moe", "94 4096 64 4 128 1536 151936", 128, 8),
-        _dense("Llama-3.2-1B", "llama", "16 2048 32 8 64 8192 128256", True),
-        _dense("Llama-3.2-3B", "llama", "28 3072 24 8 128 8192 128256", True),
-        _dense("Llama-3.1-8B", "llama", "32 4096 32 8 128 14336 128256", False),
-        _dense("Llama-3.1-70B", "llama", "80 8192 64 8 128 28672 128256", False),
-        _dense("Llama-3.3-70B", "llama", "80 8192 64 8 128 28672 128256", False),
-        _dense("Llama-3.1-405B", "llama", "126 16384 128 8 128 53248 128256", False),
-        _dense("Mistral-7B-v0.3", "mistral", "32 4096 32 8 128 14336 32768", False),
-        _mixture("Mixtral-8x7B-v0.1", "mixtral", "32 4096 32 8 128 14336 32000", 8, 2),
-        _dense("gemma-2-2b", "gemma2", "26 2304 8 4 256 9216 256000", True),
-        _dense("gemma-2-9b", "gemma2", "42 3584 16 8 256 14336 256000", True),
-        _dense("gemma-2-27b", "gemma2", "46 4608 32 16 128 36864 256000", True),
-        _dense("SmolLM2-135M", "llama", "30 576 9 3 64 1536 49152", True),
-        _dense("SmolLM2-360M", "llama", "32 960 15 5 64 2560 49152", True),
-        _dense("SmolLM2-1.7B", "llama", "24 2048 32 32 64 8192 49152", True),
+        _known("Qwen/Qwen2.5-0.5B", "qwen2", "24 896 14 2 64 4864 151936", True),
+        _known("Qwen/Qwen2.5-1.5B", "qwen2", "28 1536 12 2 128 8960 151936", True),
+        _known("Qwen/Qwen2.5-3B", "qwen2", "36 2048 16 2 128 11008 151936", True),
+        _known("Qwen/Qwen2.5-7B", "qwen2", "28 3584 28 4 128 18944 152064", False),
+        _known("Qwen/Qwen2.5-14B", "qwen2", "48 5120 40 8 128 13824 152064", False),
+        _known("Qwen/Qwen2.5-32B", "qwen2", "64 5120 40 8 128 27648 152064", False),
+        _known("Qwen/Qwen2.5-72B", "qwen2", "80 8192 64 8 128 29568 152064", False),
+        _known("Qwen/Qwen3-0.6B", "qwen3", "28 1024 16 8 128 3072 151936", True),
+        _known("Qwen/Qwen3-1.7B", "qwen3", "28 2048 16 8 128 6144 151936", True),
+        _known("Qwen/Qwen3-4B", "qwen3", "36 2560 32 8 128 9728 151936", True),
+        _known("Qwen/Qwen3-8B", "qwen3", "36 4096 32 8 128 12288 151936", False),
+        _known("Qwen/Qwen3-14B", "qwen3", "40 5120 40 8 128 17408 151936", False),
+        _known("Qwen/Qwen3-32B", "qwen3", "64 5120 64 8 128 25600 151936", False),
+        _known("Qwen/Qwen3-30B-A3B", "qwen3_moe", "48 2048 32 4 128 768 151936", False, 128, 8),
+        _known("Qwen/Qwen3-235B-A22B", "qwen3_moe", "94 4096 64 4 128 1536 151936", False, 128, 8),
+        _known("meta-llama/Llama-3.2-1B", "llama", "16 2048 32 8 64 8192 128256", True),
+        _known("meta-llama/Llama-3.2-3B", "llama", "28 3072 24 8 128 8192 128256", True),
+        _known("meta-llama/Llama-3.1-8B", "llama", "32 4096 32 8 128 14336 128256", False),
+        _known("meta-llama/Llama-3.1-70B", "llama", "80 8192 64 8 128 28672 128256", False),
+        _known("meta-llama/Llama-3.3-70B", "llama", "80 8192 64 8 128 28672 128256", False),
+        _known("meta-llama/Llama-3.1-405B", "llama", "126 16384 128 8 128 53248 128256", False),
+        _known("mistralai/Mistral-7B-v0.3", "mistral", "32 4096 32 8 128 14336 32768", False),
+        _known("mistralai/Mixtral-8x7B-v0.1", "mixtral", "32 4096 32 8 128 14336 32000", False, 8, 2),
+        _known("google/gemma-2-2b", "gemma2", "26 2304 8 4 256 9216 256000", True),
+        _known("google/gemma-2-9b", "gemma2", "42 3584 16 8 256 14336 256000", True),
+        _known("google/gemma-2-27b", "gemma2", "46 4608 32 16 128 36864 256000", True),
+        _known("HuggingFaceTB/SmolLM2-135M", "llama", "30 576 9 3 64 1536 49152", True),
+        _known("HuggingFaceTB/SmolLM2-360M", "llama", "32 960 15 5 64 2560 49152", True),
+        _known("HuggingFaceTB/SmolLM2-1.7B", "llama", "24 2048 32 32 64 8192 49152", True),
     )
-}
-_OWNERS = {
-    "qwen": "Qwen",
-    "llama": "meta-llama",
-    "meta": "meta-llama",
-    "mistral": "mistralai",
-    "mixtral": "mistralai",
-    "gemma": "google",
-    "smollm": "HuggingFaceTB",
 }
 _VARIANTS = re.compile(r"-(instruct|base|chat|it|math|coder|thinking|hf|prm|meta|\d{4})(?=-|$)")
 
@@ -264,12 +243,12 @@ def hub_name(model: str) -> str:
     """Return what `find_shape` found as other commands take it: a folder as it is, a well-known name with its owner."""
     if model == TINY_POLICY or Path(model).is_dir() or "/" in model:
         return model
-    name = find_shape(model).name
+    shape = find_shape(model)
+    name = shape.name
     written = name + model[len(name) :] if model.lower().startswith(name.lower()) else model
     if written == "Llama-3.3-70B":  # there is no other
         written += "-Instruct"
-    first = re.match("[a-z]*", model.lower())
-    return f"{_OWNERS[first[0] if first else '']}/{written}"
+    return f"{shape.owner}/{written}"
 
 
 def shape_of(config: Any, name: str) -> Shape:

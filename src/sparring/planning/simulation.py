@@ -74,14 +74,12 @@ class Outcome:
         busy: mean share of the engines' slots that were at work.
         failures: engines that failed.
         done: when each task was done, in the order in which they were.
-        oracle_busy: mean share of the oracle's processors that were at work.
     """
 
     seconds: float
     busy: float
     failures: int
     done: list[float]
-    oracle_busy: float
 
     @property
     def rate(self) -> float:
@@ -127,7 +125,7 @@ def simulate(lengths: Sequence[float], pool: Pool, rng: random.Random) -> Outcom
     finished = [False] * len(lengths)
     done: list[float] = []
     processors = [0.0] * max(1, pool.oracle_processors)
-    busy = oracle_time = now = 0.0
+    busy = now = 0.0
 
     def push(time: float, what: str, number: int, version: int) -> None:
         nonlocal order
@@ -201,19 +199,12 @@ def simulate(lengths: Sequence[float], pool: Pool, rng: random.Random) -> Outcom
                     oldest += 1
                 place = min(range(len(processors)), key=processors.__getitem__)
                 processors[place] = max(now, processors[place]) + pool.oracle_seconds
-                oracle_time += pool.oracle_seconds
                 done.append(processors[place])
             settle(number, now)
             refill(now)
     seconds = max(done, default=0.0)
     whole = seconds * pool.engines * pool.slots
-    return Outcome(
-        seconds,
-        busy / whole if whole else 0.0,
-        failures,
-        sorted(done),
-        oracle_time / (seconds * len(processors)) if seconds else 0.0,
-    )
+    return Outcome(seconds, busy / whole if whole else 0.0, failures, sorted(done))
 
 
 # --- a planned job -----------------------------------------------------------------------------------------------------
@@ -224,9 +215,7 @@ class Simulated:
     """A job's simulation.
 
     Attributes:
-        seconds: of the whole job.
         busy: share of the devices' time that is work.
-        failures: in it.
         notes: what was simulated, in words.
     """
 
@@ -252,7 +241,6 @@ def lengths_of(number: int, mean: float, spread: float, most: float, rng: random
     """Return log-normal lengths, cut at `most`, whose mean with the cut is `mean` (below `most`).
 
     Args:
-        number: of them.
         spread: standard deviation of their logarithm before the cut.
     """
     centre = _centre(mean, spread, most)

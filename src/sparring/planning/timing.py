@@ -20,10 +20,8 @@ class Stage:
     """One kind of work.
 
     Attributes:
-        name: of it.
         tokens: that go through a model in the whole job; for an oracle, verdicts.
         seconds: on all devices at once.
-        formula: how these were computed.
         waits: whether other work waits for it; an oracle on the host's other processors does not count.
     """
 
@@ -58,7 +56,6 @@ def read(
     """Return a stage of forward passes over so many tokens.
 
     Args:
-        context: tokens of a text.
         units: that are dealt out to the devices at a time.
         passes: of each device over sharded weights.
     """
@@ -78,8 +75,6 @@ def train(
     """Return a stage of forward and backward passes.
 
     Args:
-        tokens: in all.
-        context: tokens of a text.
         passes: of each device.
         head: share of the tokens that go through the output head.
     """
@@ -142,7 +137,6 @@ def step_seconds(job: Job, found: Fit, sequences: float, context: float, *, engi
     """Return seconds in which `split` devices decode one token for each of so many sequences.
 
     Args:
-        sequences: decoded at once.
         context: tokens before the one that is decoded.
         engine: whether it is vLLM.
     """

@@ -138,9 +138,6 @@ class Engine(Protocol):
         """Return `n` completions of each prefix.
 
         Args:
-            prefixes: what to continue.
-            n: completions per prefix.
-            limits: length and temperature.
             seeds: one per prefix, each in [0, 2**63).
             stop: texts after which a completion ends.
 
@@ -177,8 +174,6 @@ class EngineAbout:
     """What is known here of an engine that is elsewhere, in the actors of a pool.
 
     Attributes:
-        name: of the engine, like the next one.
-        reproducible: whether it is.
         layout: of its prompts (`traces.spans.Layout`), where it has one.
         positions: most tokens of a prompt with its completion, where known.
         usage: what all of them have done, as far as it was told.

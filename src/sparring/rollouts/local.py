@@ -38,10 +38,8 @@ class LocalEngine:
 
     Args:
         model: a causal language model in evaluation mode.
-        tokenizer: its tokenizer.
         layout: the texts around question and steps that the policy was trained on.
         row_budget: completions in flight at once.
-        name: the policy's name, kept in traces.
     """
 
     reproducible = True

@@ -16,7 +16,6 @@ Not here: chat completions (a prefix must be continued in the middle of an answe
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,14 +23,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from sparring.errors import DataError, SettingsError
 from sparring.http_client import (
     HttpClient,
     Patience,
     RefusedError,
     ServerError,
+    Session,
     UnusableError,
     gather,
     json_answer,
@@ -84,7 +82,6 @@ class ServerEngine:
 
     Args:
         url: up to and including `/v1`, as in `http://localhost:8000/v1`.
-        model: the model's name on the server.
         layout: the texts around question and steps that the policy was trained on.
         tokenizer: where given, prompts are sent as token ids, exactly as the in-process engine would read them (vLLM
             and llama.cpp take them). Without one they are sent as text: the server adds its own start token and reads
@@ -92,8 +89,6 @@ class ServerEngine:
         kind: what the server is; decides how plain sampling and log-probabilities are asked for.
         concurrency: requests in flight.
         choices_per_request: completions asked for at once. 1 lets every completion have a seed of its own.
-        patience: time-outs and retries.
-        api_key: sent as bearer token.
     """
 
     reproducible = False
@@ -136,12 +131,14 @@ class ServerEngine:
     ) -> list[list[Completion]]:
         """Return `n` completions of each prefix (see `Engine.sample`)."""
         checked_seeds(prefixes, seeds, n, limits)
-        groups: list[list[_Wish]] = []
+        groups: list[list[_Request]] = []
         for prefix, seed in zip(prefixes, seeds, strict=True):
             prompt, at_once = self._prompt(prefix, limits), self.choices_per_request
             groups.append(
                 [
-                    self._wish(prefix, prompt, min(at_once, n - first), limits, seed_from(seed, first), stop)
+                    self._request(
+                        prefix, prompt, min(at_once, n - first), limits, seed_from(seed, first), stop
+                    )
                     for first in range(0, n, at_once)
                 ]
             )
@@ -179,8 +176,8 @@ class ServerEngine:
         async def tell() -> None:
             # A broken adapter is answered with status 500, which waiting does not mend: few tries.
             retries = min(2, self.client.patience.retries)
-            async with self.client.session() as client:
-                await self.client.ask(client, path, body, lambda content: None, retries=retries)
+            async with self.client.session() as session:
+                await session.ask(path, body, lambda content: None, retries=retries)
 
         try:
             waited(tell())
@@ -196,7 +193,7 @@ class ServerEngine:
 
     # --- what is asked --------------------------------------------------------------------------------------------
 
-    def _wish(
+    def _request(
         self,
         prefix: Prefix,
         prompt: str | list[int],
@@ -204,7 +201,7 @@ class ServerEngine:
         limits: Limits,
         seed: int,
         stop: Sequence[str] = (),
-    ) -> _Wish:
+    ) -> _Request:
         # A stop text inside thinking does not count, which no server knows: there it is cut off here.
         sent = () if limits.thinking is not None and not prefix.steps else stop
         body: dict[str, Any] = {
@@ -222,7 +219,7 @@ class ServerEngine:
             body["n"] = count
         if sent:
             body["stop"] = list(sent)
-        return _Wish(prefix, count, limits, tuple(stop), body)
+        return _Request(prefix, count, limits, tuple(stop), body)
 
     def _prompt(self, prefix: Prefix, limits: Limits) -> str | list[int]:
         question, steps = prefix.problem.question, prefix.steps
@@ -234,50 +231,39 @@ class ServerEngine:
 
     # --- requests and retries -------------------------------------------------------------------------------------
 
-    async def _fulfil(self, groups: Sequence[Sequence[_Wish]], limits: Limits) -> list[list[Completion]]:
+    async def _fulfil(self, groups: Sequence[Sequence[_Request]], limits: Limits) -> list[list[Completion]]:
         """Return each group's completions."""
-        gate = asyncio.Semaphore(self.client.concurrency)
-        async with self.client.session() as client:
-
-            async def ask(wish: _Wish) -> list[Completion]:
-                async with gate:
-                    return await self._ask(client, wish)
-
-            answers = await gather([ask(wish) for group in groups for wish in group])
-            parts = iter(answers)
+        async with self.client.session() as session:
+            parts = iter(await gather([self._ask(session, request) for group in groups for request in group]))
             found = [[one for _ in group for one in next(parts)] for group in groups]
-            await self._notice(client, [group[0].prefix for group in groups], found, limits)
+            await self._notice(session, [group[0].prefix for group in groups], found, limits)
         return found
 
-    async def _ask(
-        self, client: httpx.AsyncClient, wish: _Wish, retries: int | None = None
-    ) -> list[Completion]:
+    async def _ask(self, session: Session, request: _Request, retries: int | None = None) -> list[Completion]:
         """Return one request's completions, trying again where that may help."""
+
+        def read(content: bytes) -> list[Completion]:
+            return self._completions(content, request)
+
         try:
-            return await self.client.ask(
-                client,
-                "/completions",
-                wish.body,
-                lambda content: self._completions(content, wish),
-                retries=retries,
-            )
+            return await session.ask("/completions", request.body, read, retries=retries)
         except RefusedError as error:
             raise DataError(
-                f"problem {wish.prefix.problem.id!r}: the server refused the request with {error.reason}"
+                f"problem {request.prefix.problem.id!r}: the server refused the request with {error.reason}"
             ) from None
         except ServerError as error:
             raise EngineError(str(error)) from None
 
     # --- what is answered -----------------------------------------------------------------------------------------
 
-    def _completions(self, content: bytes, wish: _Wish) -> list[Completion]:
+    def _completions(self, content: bytes, request: _Request) -> list[Completion]:
         answer = json_answer(content)
         choices = answer.get("choices") if isinstance(answer, dict) else None
-        if not isinstance(choices, list) or len(choices) != wish.count:
+        if not isinstance(choices, list) or len(choices) != request.count:
             found = len(choices) if isinstance(choices, list) else "no"
-            hint = "; does it ignore `n`? Then set choices_per_request=1" if wish.count > 1 else ""
-            raise UnusableError(f"{found} choices instead of {wish.count}{hint}")
-        completions = [self._completion(choice, wish) for choice in choices]
+            hint = "; does it ignore `n`? Then set choices_per_request=1" if request.count > 1 else ""
+            raise UnusableError(f"{found} choices instead of {request.count}{hint}")
+        completions = [self._completion(choice, request) for choice in choices]
         if isinstance(answer.get("model"), str):
             self._models.add(answer["model"])
             if len(self._models) > 1:
@@ -288,14 +274,14 @@ class ServerEngine:
             self.usage.tokens_prefilled += _whole(usage.get("prompt_tokens"))
             self.usage.tokens_generated += generated
             # llama.cpp leaves out tokens that are part of a character: an incomplete list is worth nothing.
-            if wish.count == 1:
-                completions = [self._within(completions[0], generated, wish.limits)]
+            if request.count == 1:
+                completions = [self._within(completions[0], generated, request.limits)]
             listed = sum(max(len(one.token_ids), len(one.log_probabilities)) for one in completions)
             if listed != generated:
                 completions = [replace(one, token_ids=(), log_probabilities=()) for one in completions]
         return completions
 
-    def _completion(self, choice: Any, wish: _Wish) -> Completion:
+    def _completion(self, choice: Any, request: _Request) -> Completion:
         text = choice.get("text") if isinstance(choice, dict) else None
         reason = choice.get("finish_reason") if isinstance(choice, dict) else None
         if not isinstance(text, str) or reason not in ("stop", "length"):
@@ -304,19 +290,19 @@ class ServerEngine:
             text.encode()
         except UnicodeEncodeError:
             raise UnusableError("a text that is not valid Unicode") from None
-        self._restated = self._restated or _restates(wish.prefix.problem.question, text)
-        limits, sent = wish.limits, "stop" in wish.body
-        opened = opens_thinking(self.layout, wish.prefix.steps, limits.thinking)
-        answer, whole, met = up_to_stop(text, wish.stop, limits.thinking, opened=opened)
+        self._restated = self._restated or _restates(request.prefix.problem.question, text)
+        limits, sent = request.limits, "stop" in request.body
+        opened = opens_thinking(self.layout, request.prefix.steps, limits.thinking)
+        answer, whole, met = up_to_stop(text, request.stop, limits.thinking, opened=opened)
         finish: Finish = "length" if reason == "length" else "end"
         if met:
             finish = "stop"
             more = text[len(whole) :]
-            if sent and all(more.removeprefix(one).strip() for one in wish.stop):
-                told = (
-                    "writes on after stop texts; what comes after them is left out, yet has to be waited for"
+            if sent and all(more.removeprefix(one).strip() for one in request.stop):
+                self._doubt(
+                    "stop",
+                    "writes on after stop texts; what comes after them is left out, yet has to be waited for",
                 )
-                self._doubt("stop", told)
         elif reason == "stop" and sent and not self._says_end(choice):
             finish = "stop"
         ids, log_probabilities = _tokens(choice)
@@ -350,13 +336,16 @@ class ServerEngine:
         self._noticed.add(kind)
         return not met
 
-    def _doubt(self, kind: str, told: str) -> None:
+    def _doubt(self, kind: str, what: str) -> None:
         if self._first(kind):
-            self.usage.doubts.append(f"the server at {self.url} {told}")
+            self._tell_doubt(what)
+
+    def _tell_doubt(self, what: str) -> None:
+        self.usage.doubts.append(f"the server at {self.url} {what}")
 
     async def _notice(
         self,
-        client: httpx.AsyncClient,
+        session: Session,
         prefixes: Sequence[Prefix],
         groups: Sequence[Sequence[Completion]],
         limits: Limits,
@@ -367,28 +356,26 @@ class ServerEngine:
             EngineError: it repeats the prompt in front of what it writes.
         """
         if self._restated and self._first("echo"):
-            told = await self._asked_aside(client, Limits(1), seeds=(1,))
+            told = await self._asked_aside(session, Limits(1), seeds=(1,))
             if any(_ASIDE_MARK in one.text for one in told):
                 raise EngineError(
                     f"the server at {self.url} repeats the prompt in front of every completion: switch that off "
                     "(`echo`, `return_full_text`), for the question would be taken for the first step"
                 )
-        doubted = False
-        if limits.temperature > 0 and any(map(_one_text, groups)) and self._first("copies"):
-            doubted = await self._one_text_aside(client, seeds=(1, 2))
-            if doubted:
-                self.usage.doubts.append(
-                    f"the server at {self.url} gives one text for different seeds, even at temperature 2: it ignores them, "
-                    "samples greedily or answers from a cache; rollouts are copies of one, and counts and intervals say "
-                    "too much"
-                )
+        sampled = limits.temperature > 0
+        doubted = sampled and any(map(_one_text, groups)) and self._first("copies")
+        if doubted := doubted and await self._one_text_aside(session, seeds=(1, 2)):
+            self._tell_doubt(
+                "gives one text for different seeds, even at temperature 2: it ignores them, samples greedily or answers "
+                "from a cache; rollouts are copies of one, and counts and intervals say too much"
+            )
         size = self.choices_per_request
         requests = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
-        copied = not doubted and limits.temperature > 0 and any(map(_one_text, requests))
-        if copied and self._first("choices") and await self._one_text_aside(client, seeds=(1,), count=2):
-            self.usage.doubts.append(
-                f"the server at {self.url} gives all choices of a request one text, even at temperature 2: they are "
-                "copies, and counts and intervals say too much; set choices_per_request=1"
+        copied = sampled and not doubted and any(map(_one_text, requests))
+        if copied and self._first("choices") and await self._one_text_aside(session, seeds=(1,), count=2):
+            self._tell_doubt(
+                "gives all choices of a request one text, even at temperature 2: they are copies, and counts and intervals "
+                "say too much; set choices_per_request=1"
             )
         bare = [
             one for prefix, group in zip(prefixes, groups, strict=True) if not prefix.steps for one in group
@@ -396,20 +383,22 @@ class ServerEngine:
         if len(bare) > 1 and not any((one.whole or one.text).strip() for one in bare):
             self._doubt("empty", f"answered {len(bare)} questions with empty texts")
 
-    async def _one_text_aside(self, client: httpx.AsyncClient, seeds: Sequence[int], count: int = 1) -> bool:
+    async def _one_text_aside(self, session: Session, seeds: Sequence[int], count: int = 1) -> bool:
         """Whether a made-up question is answered with a text twice, where no policy would."""
         limits = Limits(32, temperature=2.0)
-        texts = [one.text for one in await self._asked_aside(client, limits, seeds, count)]
+        texts = [one.text for one in await self._asked_aside(session, limits, seeds, count)]
         return len(texts) > len(set(texts)) and bool(texts[0].strip())
 
     async def _asked_aside(
-        self, client: httpx.AsyncClient, limits: Limits, seeds: Sequence[int], count: int = 1
+        self, session: Session, limits: Limits, seeds: Sequence[int], count: int = 1
     ) -> list[Completion]:
         """Return what the server answers to a made-up question that no policy knows; nothing where it does not."""
         prefix = Prefix(Problem("made-up question", _ASIDE))
-        wishes = [self._wish(prefix, self._prompt(prefix, limits), count, limits, seed) for seed in seeds]
+        requests = [
+            self._request(prefix, self._prompt(prefix, limits), count, limits, seed) for seed in seeds
+        ]
         try:
-            return [one for wish in wishes for one in await self._ask(client, wish, retries=1)]
+            return [one for request in requests for one in await self._ask(session, request, retries=1)]
         except (DataError, EngineError):
             return []
 
@@ -420,7 +409,7 @@ def _one_text(completions: Sequence[Completion]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _Request:
     """What is asked for: so many completions of a prefix, cut at stop texts, and the request, which may not name them."""
 
     prefix: Prefix
@@ -451,16 +440,11 @@ def _tokens(choice: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[float, ..
         ids, values = [item.get("id") for item in content], [item.get("logprob") for item in content]
     if not isinstance(ids, list) or not all(type(item) is int and item >= 0 for item in ids):
         ids = []
-    if not isinstance(values, list) or not all(_is_log_probability(value) for value in values):
-        values = []
-    if ids and len(values) != len(ids):
-        values = []
-    return tuple(ids), tuple(float(value) for value in values)
-
-
-def _is_log_probability(value: object) -> bool:
-    number = finite_number(value)
-    return number is not None and number <= 1e-3
+    numbers = [finite_number(value) for value in values] if isinstance(values, list) else []
+    known = tuple(number for number in numbers if number is not None and number <= 1e-3)
+    if len(known) != len(numbers) or (ids and len(known) != len(ids)):
+        known = ()
+    return tuple(ids), known
 
 
 def _whole(value: object) -> int:

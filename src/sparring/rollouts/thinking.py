@@ -23,8 +23,6 @@ def without_thinking(text: str, tags: Tags, *, opened: bool = False) -> str:
     """Return the text with thinking and its tags turned into as many spaces.
 
     Args:
-        text: what a policy wrote.
-        tags: what opens and closes thinking.
         opened: whether the prompt ended inside a block.
     """
     inside, place = opened, 0  # all before `place` is in `pieces`

@@ -48,9 +48,7 @@ class VllmEngine:
 
     Args:
         policy: `vllm:FOLDER?option=value&…`; the options are those of `vllm.LLM` that decide what fits.
-        layout: the texts around question and steps that the policy was trained on.
         tokenizer: the folder's; loaded where not given.
-        dtype: `auto`, `float32` or `bfloat16`.
         lora_rank: rank of the adapters that will be loaded; None for none.
 
     Raises:

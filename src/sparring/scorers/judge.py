@@ -14,22 +14,21 @@ from sparring.fingerprints import Identity
 from sparring.http_client import Address
 from sparring.judging.judge import OPTIONS, Judge, Judgement, Question, TooLongError
 from sparring.scorers.door import Overflow
-from sparring.scorers.remote import Row, Told
+from sparring.scorers.remote import DeclaredReading, Row
 from sparring.traces.records import Trace
+
+Judgements = list[Judgement | DataError]
 
 
 class JudgeScorer:
     """Scores of a judge.
 
     Args:
-        address: see `judging.judge.Judge`.
-        model: its name on the server.
-        token: bearer token.
         threshold: instead of 0.5.
         overflow: what to do with a trace that does not fit the judge's context.
     """
 
-    sidecar = Told(head="judge")
+    sidecar = DeclaredReading(head="judge")
 
     def __init__(
         self,
@@ -64,29 +63,24 @@ class JudgeScorer:
         def refused(place: int, error: DataError) -> None:
             trace, step = places[place]
             if not self._droppable(error, step):
-                raise self._named(error, trace, step)
+                raise _named(error, trace, step)
 
-        found = self._judged(traces, progress, refused)
+        found = self.judgements(traces, progress, refused)
         rows = [self._row(trace, one) for trace, one in zip(traces, found, strict=True)]
         return [row for row in rows if not isinstance(row, DataError)]
 
     def score_each(self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None) -> list[Row]:
         """Return one list of scores per trace, or why there is none."""
-        found = self._judged(traces, progress, None)
+        found = self.judgements(traces, progress)
         return [self._row(trace, one) for trace, one in zip(traces, found, strict=True)]
 
     def judgements(
-        self, traces: Sequence[Trace], progress: Callable[[int], None] | None = None
-    ) -> list[list[Judgement | DataError]]:
-        """Return, per trace, its judgements with intervals and votes: one per step, or one of all steps together."""
-        return self._judged(traces, progress, None)
-
-    def _judged(
         self,
         traces: Sequence[Trace],
-        progress: Callable[[int], None] | None,
-        refused: Callable[[int, DataError], None] | None,
-    ) -> list[list[Judgement | DataError]]:
+        progress: Callable[[int], None] | None = None,
+        refused: Callable[[int, DataError], None] | None = None,
+    ) -> list[Judgements]:
+        """Return, per trace, its judgements with intervals and votes: one per step, or one of all steps together."""
         questions = [self._questions(trace) for trace in traces]
         last = iter([place == len(one) - 1 for one in questions for place in range(len(one))])
 
@@ -98,13 +92,13 @@ class JudgeScorer:
         found = iter(self.judge.judge([one for group in questions for one in group], done, refused))
         return [[next(found) for _ in group] for group in questions]
 
-    def _row(self, trace: Trace, found: Sequence[Judgement | DataError]) -> Row:
+    def _row(self, trace: Trace, found: Judgements) -> Row:
         """Return a trace's scores, up to the first step that does not fit where steps may be dropped."""
         row: list[float] = []
         for judgement in found:
             if isinstance(judgement, DataError):
                 if not self._droppable(judgement, len(row)):
-                    return self._named(judgement, trace, len(row))
+                    return _named(judgement, trace, len(row))
                 self.dropped_steps += len(trace.steps) - len(row)
                 break
             row += judgement.scores
@@ -113,13 +107,13 @@ class JudgeScorer:
     def _droppable(self, error: DataError, step: int) -> bool:
         return isinstance(error, TooLongError) and self.overflow == "drop_steps" and step > 0
 
-    @staticmethod
-    def _named(error: DataError, trace: Trace, step: int) -> DataError:
-        told = f"trace of problem '{trace.problem.id}', step {step + 1}: {error.message}"
-        return DataError(told, field=error.field or f"steps[{step}]")
-
     def _questions(self, trace: Trace) -> list[Question]:
         problem, steps = trace.problem.question, trace.steps
         if self.judge.template.scope == "solution":
             return [Question(problem, (), steps)]
         return [Question(problem, steps[:index], (steps[index],)) for index in range(len(steps))]
+
+
+def _named(error: DataError, trace: Trace, step: int) -> DataError:
+    where = f"trace of problem '{trace.problem.id}', step {step + 1}"
+    return DataError(f"{where}: {error.message}", field=error.field or f"steps[{step}]")

@@ -12,46 +12,34 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from asyncio import Semaphore
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import httpx
-
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError
 from sparring.fingerprints import Identity
 from sparring.http_client import (
-    FIRST_RETRIES,
-    TOKEN_VARIABLE,
     Address,
     HttpClient,
-    Patience,
     RefusedError,
     ServerError,
-    UnusableError,
+    Session,
     gather,
     json_answer,
     waited,
     whole_option,
 )
 from sparring.scorers.door import Overflow
-from sparring.traces.fields import is_number
 from sparring.traces.records import Trace
 
 W = TypeVar("W", bound=tuple[Any, ...])
 Row = list[float] | DataError
-COMMON_OPTIONS = ("model", "concurrency", "batch", "timeout", "retries")
-"""Options that every address can have."""
-BATCH = 16
-"""Traces per request."""
 CONCURRENCY = 8
 """Requests in flight."""
-BUSY = 200
-"""Further tries for a server that says that it is busy, and when to come again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DeclaredReading:
     """How a server's scores are to be read, as it says (see `door.Reading`)."""
 
     head: str = ""
@@ -66,7 +54,6 @@ class RemoteScorer(ABC, Generic[W]):
         address: where; its options set `model`, `concurrency` (requests in flight), `batch` (traces per request),
             `timeout` (seconds for an answer) and `retries`.
         model: its name there; also `?model=`.
-        token: bearer token.
         threshold: instead of the PRM's own.
         overflow: what to do with a trace that does not fit.
 
@@ -76,8 +63,8 @@ class RemoteScorer(ABC, Generic[W]):
     """
 
     path: str
-    options: tuple[str, ...] = COMMON_OPTIONS
-    batch_size = BATCH
+    options: tuple[str, ...] = ("model", "concurrency", "batch", "timeout", "retries")
+    batch_size = 16
 
     def __init__(
         self,
@@ -92,14 +79,7 @@ class RemoteScorer(ABC, Generic[W]):
         self.address, self.overflow, self.dropped_steps = address, overflow, 0
         self.wanted = model or options.get("model")
         self.per_request = whole_option(options, "batch", self.batch_size)
-        self.first_retries = whole_option(options, "retries", FIRST_RETRIES, least=0)
-        retries, timeout = whole_option(options, "retries", 6, least=0), whole_option(options, "timeout", 300)
-        self.client = HttpClient(
-            address.url,
-            concurrency=whole_option(options, "concurrency", CONCURRENCY),
-            patience=Patience(timeout=timeout, retries=retries, busy=BUSY),
-            token=token,
-        )
+        self.client = HttpClient.at(address, token, concurrency=CONCURRENCY, timeout=300)
         self.identity, self.sidecar, self.threshold, self.threshold_rule = self.introduce()
         if threshold is not None:
             self.threshold, self.threshold_rule = threshold, f"fixed {threshold:g}"
@@ -160,11 +140,10 @@ class RemoteScorer(ABC, Generic[W]):
             for index, row in zip(works, found, strict=True):
                 rows[index] = row
         if self.client.lost > lost:
-            self.refuse_other()
+            self._refuse_another_model()
         return rows
 
-    def refuse_other(self) -> None:
-        """Raise ServerError where the server is not the one any more that it was at the start."""
+    def _refuse_another_model(self) -> None:
         now, *_ = self.introduce()
         if now.key != self.identity.key:
             raise ServerError(
@@ -174,12 +153,13 @@ class RemoteScorer(ABC, Generic[W]):
             )
 
     async def _all(self, works: Sequence[W], progress: Callable[[int], None] | None, each: bool) -> list[Row]:
-        gate = Semaphore(self.client.concurrency)
-        async with self.client.session() as http:
+        # A part is finished before many others begin, so that a server that refuses everything is found out soon.
+        begun = Semaphore(self.client.concurrency)
+        async with self.client.session() as session:
 
             async def ask(part: Sequence[W]) -> list[Row]:
-                async with gate:
-                    found = await self._ask(http, part)
+                async with begun:
+                    found = await self._ask(session, part)
                 refused = next((row for row in found if isinstance(row, DataError)), None)
                 if refused is not None and not each:
                     raise refused
@@ -191,102 +171,20 @@ class RemoteScorer(ABC, Generic[W]):
             parts = [works[start : start + size] for start in range(0, len(works), size)]
             return [row for rows in await gather([ask(part) for part in parts]) for row in rows]
 
-    async def _ask(self, http: httpx.AsyncClient, works: Sequence[W]) -> list[Row]:
+    async def _ask(self, session: Session, works: Sequence[W]) -> list[Row]:
+        def read(content: bytes) -> list[list[float]]:
+            return self.rows(json_answer(content), works)
+
         try:
-            found = await self.client.ask(
-                http,
-                self.path,
-                self.request(works),
-                lambda content: self.rows(json_answer(content), works),
-            )
-            return list(found)
+            return list(await session.ask(self.path, self.request(works), read))
         except RefusedError as error:
             if len(works) > 1:  # one of them is to blame
                 half = len(works) // 2
-                return await self._ask(http, works[:half]) + await self._ask(http, works[half:])
+                return await self._ask(session, works[:half]) + await self._ask(session, works[half:])
             trace: Trace = works[0][0]
             kept = self.shorter(trace, error) if self.overflow == "drop_steps" else None
             if kept is not None and len(kept.steps) < len(trace.steps):
                 self.dropped_steps += len(trace.steps) - len(kept.steps)
-                return await self._ask(http, [self.prepare(kept)])
-            message, field = error.told()
-            told = f"trace of problem '{trace.problem.id}': the server at {self.client.url} refuses it: {message}"
-            return [DataError(told, field=field)]
-        except ServerError as error:
-            raise self.explained(error) from None
-
-    def explained(self, error: ServerError) -> ServerError:
-        """Return the error with advice where a token is missing."""
-        if error.status in (401, 403):
-            return ServerError(f"{error}; the token is taken from {TOKEN_VARIABLE}")
-        return error
-
-    def get(self, path: str) -> Any:
-        """Return the JSON of a small answer.
-
-        Raises:
-            ServerError: there is none.
-        """
-
-        async def ask() -> Any:
-            async with self.client.session() as http:
-                return await self.client.ask(http, path, None, json_answer, retries=self.first_retries)
-
-        try:
-            return waited(ask())
-        except RefusedError as error:
-            raise ServerError(f"the server at {self.client.url} answered with {error.reason}") from None
-        except ServerError as error:
-            raise self.explained(error) from None
-
-    def listed_models(self) -> list[Mapping[str, Any]]:
-        """Return the entries of `/v1/models` (OpenAI's list), which have an id each.
-
-        Raises:
-            ServerError: the answer is something else.
-        """
-        answer = self.get("/v1/models")
-        data = answer.get("data") if isinstance(answer, dict) else None
-        if not isinstance(data, list):
-            raise ServerError(
-                f"the server at {self.client.url} lists no models: /v1/models has no list 'data'"
-            )
-        for index, entry in enumerate(data):
-            if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
-                raise ServerError(
-                    f"the server at {self.client.url}: /v1/models: data[{index}].id: expected a text"
-                )
-        return data
-
-    def chosen(self, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Return the entry of the model that is wanted, or the only one.
-
-        Raises:
-            SettingsError: it is not there, or there are several and none is wanted.
-        """
-        names = [str(entry["id"]) for entry in entries]
-        if self.wanted is None and len(names) != 1:
-            raise SettingsError(
-                f"the server at {self.client.url} has {len(names)} models to score with; choose one by ?model=: "
-                f"{', '.join(names[:10]) or 'there is none'}"
-            )
-        for entry in entries:
-            if self.wanted in (None, entry["id"]):
-                return entry
-        raise SettingsError(
-            f"the server at {self.client.url} has no model {self.wanted!r} to score with: {', '.join(names[:10])}"
-        )
-
-
-def probabilities(values: Sequence[Any], count: int, place: str) -> list[float]:
-    """Return numbers from 0 to 1, of which there must be so many.
-
-    Raises:
-        UnusableError: there are not; names the field.
-    """
-    if len(values) != count:
-        raise UnusableError(f"{place}: {len(values)} scores for {count} steps")
-    for index, value in enumerate(values):
-        if not is_number(value) or not 0.0 <= value <= 1.0:  # NaN is not either
-            raise UnusableError(f"{place}[{index}]: expected a number from 0 to 1, got {value!r:.40}")
-    return [float(value) for value in values]
+                return await self._ask(session, [self.prepare(kept)])
+            why = f"the server at {self.client.url} refuses it: {error.message}"
+            return [DataError(f"trace of problem '{trace.problem.id}': {why}", field=error.field)]

@@ -17,7 +17,7 @@ from typing import Any
 from sparring.errors import SettingsError
 from sparring.fingerprints import Identity
 from sparring.http_client import RefusedError, ServerError, UnusableError, field_of
-from sparring.scorers.remote import RemoteScorer, Told, probabilities
+from sparring.scorers.remote import DeclaredReading, RemoteScorer
 from sparring.traces.fields import is_number
 from sparring.traces.records import Trace
 
@@ -29,14 +29,14 @@ class ServedScorer(RemoteScorer[tuple[Trace]]):
 
     path = "/v1/score"
 
-    def introduce(self) -> tuple[Identity, Told, float | None, str]:
+    def introduce(self) -> tuple[Identity, DeclaredReading, float | None, str]:
         """Ask `/v1/models` (see `RemoteScorer`)."""
         if self.address.folder:
             raise SettingsError(
                 f"{self.client.url}: '#…' names a folder, which `sparring serve` has itself; did you mean ?model=…, "
                 f"or {' or '.join(_OTHERS.values())}?"
             )
-        listed = self.listed_models()
+        listed = self.client.models()
         ours = [entry for entry in listed if isinstance(entry.get("sparring"), dict)]
         if not ours and listed:
             owner = str(listed[0].get("owned_by", "")).lower()
@@ -45,7 +45,7 @@ class ServedScorer(RemoteScorer[tuple[Trace]]):
                 f"the server at {self.client.url} is not `sparring serve`: its models do not say how they score; for "
                 f"a PRM on another server write {advice}, for a language model as judge judge+http://…"
             )
-        entry = self.chosen([one for one in ours if one["sparring"].get("role") == "prm"])
+        entry = self.client.chosen([one for one in ours if one["sparring"].get("role") == "prm"], self.wanted)
         name, told = str(entry["id"]), entry["sparring"]
         threshold = told.get("threshold")
         if threshold is not None and (not is_number(threshold) or not 0.0 <= threshold <= 1.0):
@@ -62,7 +62,7 @@ class ServedScorer(RemoteScorer[tuple[Trace]]):
         rule = texts.pop("threshold_rule", "")
         key = f"served {name} {fingerprint}" if fingerprint else f"served {self.client.url} {name}"
         identity = Identity(self.client.url, name, fingerprint, key)
-        return identity, Told(**texts), None if threshold is None else float(threshold), rule
+        return identity, DeclaredReading(**texts), None if threshold is None else float(threshold), rule
 
     def prepare(self, trace: Trace) -> tuple[Trace]:
         """Return the trace: it is sent as it is."""
@@ -89,15 +89,23 @@ class ServedScorer(RemoteScorer[tuple[Trace]]):
             if (name := field_of(result, "id", str, place)) != str(index):
                 raise UnusableError(f"{place}.id: expected {str(index)!r}, got {name!r:.40}")
             scores = field_of(result, "scores", list, place)
-            rows.append(probabilities(scores, len(trace.steps), f"{place}.scores"))
+            if len(scores) != len(trace.steps):
+                raise UnusableError(f"{place}.scores: {len(scores)} scores for {len(trace.steps)} steps")
+            for step, score in enumerate(scores):
+                if not is_number(score) or not 0.0 <= score <= 1.0:  # NaN is not either
+                    raise UnusableError(
+                        f"{place}.scores[{step}]: expected a number from 0 to 1, got {score!r:.40}"
+                    )
+            rows.append([float(score) for score in scores])
         return rows
 
     def shorter(self, trace: Trace, error: RefusedError) -> Trace | None:
         """Return the trace up to the step that the server names as the first that does not fit."""
-        message, field = error.told()
-        if "past the limit of" not in message:  # it is refused for another reason
-            return None
-        found = re.search(r"steps\[(\d{1,9})\]$", field or "")
-        if found is None or not 0 < int(found[1]) < len(trace.steps):
+        found = re.search(r"steps\[(\d{1,9})\]$", error.field or "")
+        if (
+            "past the limit of" not in error.message
+            or found is None
+            or not 0 < int(found[1]) < len(trace.steps)
+        ):
             return None
         return replace(trace, steps=trace.steps[: int(found[1])], labels=None, estimates=None)

@@ -38,7 +38,7 @@ class SglangScorer(TokenisedScorer):
         """Read the folder, and ask the server who it is and how it was started."""
         found = super().introduce()
         try:
-            started = self.get("/get_server_info")
+            started = self.client.get("/get_server_info")
         except ServerError:
             return found  # another version: it cannot be asked
         if isinstance(started, dict) and started.get("multi_item_scoring_delimiter") is not None:

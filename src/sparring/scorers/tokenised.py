@@ -61,7 +61,7 @@ class TokenisedScorer(RemoteScorer[Work]):
         sidecar = read_sidecar(folder)
         if sidecar.head not in self.heads:
             raise SettingsError(f"'{folder}' has the head '{sidecar.head}': {self.why_not}")
-        entry = self.chosen(self.listed_models())
+        entry = self.client.chosen(self.client.models(), self.wanted)
         self.tokenizer = load_tokenizer(folder)
         if type(most := entry.get("max_model_len")) is int and 0 < most < sidecar.max_length:
             sidecar = sidecar.model_copy(update={"max_length": most})

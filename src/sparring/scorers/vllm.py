@@ -18,7 +18,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sparring.http_client import ServerError, UnusableError, field_of
+from sparring.fingerprints import Identity
+from sparring.http_client import UnusableError, field_of
+from sparring.models.sidecar import Sidecar
 from sparring.scorers.tokenised import TokenisedScorer, Work, log_odds_of, numbers
 
 
@@ -30,11 +32,10 @@ class VllmScorer(TokenisedScorer):
     _activated: bool | None = None
     why_not = "vLLM has no vectors of tokens for it; serve it by `sparring serve`"
 
-    def explained(self, error: ServerError) -> ServerError:
-        """Return the error with advice where there is no pooling, or no token."""
-        if error.status == 404:
-            return ServerError(f"{error}; was vLLM started for pooling (--runner pooling)?")
-        return super().explained(error)
+    def introduce(self) -> tuple[Identity, Sidecar, float | None, str]:
+        """Read the folder, and ask the server who it is."""
+        self.client.advice[404] = "; was vLLM started for pooling (--runner pooling)?"
+        return super().introduce()
 
     def request(self, works: Sequence[Work]) -> dict[str, Any]:
         """Return the body for some traces."""

@@ -7,6 +7,7 @@ Contract: every answer that is an error has the form of `errors.py`, unknown pat
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,24 +17,23 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, TypeAdapter
 
 from sparring.runs import versions
 from sparring.serving.chat import chat_router
 from sparring.serving.errors import RESPONSES, ApiError, from_validation
 from sparring.serving.gate import Gate
-from sparring.serving.metrics import TEXT, Metrics
-from sparring.serving.models import Models
+from sparring.serving.metrics import Metrics
+from sparring.serving.models import Models, Prm
 from sparring.serving.pooling import pooling_router
 from sparring.serving.rewards import reward_router
 from sparring.serving.score import score_router
 from sparring.serving.search import search_router
 from sparring.serving.searches import Searches
 from sparring.serving.settings import ServeSettings
-from sparring.serving.waiting import account_of, in_thread
+from sparring.serving.waiting import account_of
 from sparring.viewer.page import endpoints_page, inspector_page
-
-DESCRIPTION = "Scores of reasoning steps by process reward models, and searches with them."
 
 
 class State(BaseModel):
@@ -47,8 +47,6 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
     """Return the application.
 
     Args:
-        models: that it serves; closed with it.
-        settings: its limits.
         token: that clients must send; None: all may ask.
     """
 
@@ -56,13 +54,13 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         searches.close()
-        await in_thread(lambda: models.close(settings.shutdown_seconds))
+        await asyncio.to_thread(models.close, settings.shutdown_seconds)
 
     searches = Searches(models, settings)
     app = FastAPI(
         title="Sparring",
         version=versions().get("sparring", "0"),
-        description=DESCRIPTION,
+        description="Scores of reasoning steps by process reward models, and searches with them.",
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
@@ -97,12 +95,12 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
         dependencies=guarded,
     )
     async def counts() -> Response:
-        return Response(metrics.text(), media_type=TEXT)
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    app.add_exception_handler(ApiError, _told)
-    app.add_exception_handler(RequestValidationError, _refused)
+    app.add_exception_handler(ApiError, _error_answer)
+    app.add_exception_handler(RequestValidationError, _invalid_body)
     for status in (400, 404, 405):
-        app.add_exception_handler(status, _not_reached)
+        app.add_exception_handler(status, _no_endpoint)
     paths = {*app.openapi()["paths"], "/docs", "/openapi.json"}
     app.add_middleware(Gate, settings=settings, token=token, metrics=metrics, paths=paths)
     return app
@@ -117,25 +115,10 @@ def _models_router(models: Models) -> APIRouter:
         return {
             "object": "list",
             "data": [
-                {
-                    "id": name,
-                    "object": "model",
-                    "created": created,
-                    "owned_by": "sparring",
-                    "max_model_len": prm.described["max_tokens"],
-                    "sparring": prm.described,
-                }
-                for name, prm in models.prms.items()
-            ]
-            + [
-                {
-                    "id": name,
-                    "object": "model",
-                    "created": created,
-                    "owned_by": "sparring",
-                    "sparring": policy.described,
-                }
-                for name, policy in models.policies.items()
+                {"id": one.name, "object": "model", "created": created, "owned_by": "sparring"}
+                | ({"max_model_len": one.described["max_tokens"]} if isinstance(one, Prm) else {})
+                | {"sparring": one.described}
+                for one in models.all
             ],
         }
 
@@ -167,42 +150,29 @@ def _health_router(models: Models, settings: ServeSettings) -> APIRouter:
     return router
 
 
-async def _told(request: Request, error: Exception) -> JSONResponse:
+async def _error_answer(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
     account_of(request).error = error.type
     return JSONResponse(error.body(), error.status, error.headers())
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
+async def _invalid_body(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     kind = request.headers.get("content-type", "")
     if account_of(request).body_bytes and "json" not in kind.lower():
         message = f"the content-type must be application/json{f', not {kind[:80]}' if kind else ''}"
-        return await _told(request, ApiError(422, message, field="content-type"))
-    known = _fields(request.app.openapi(), request.url.path)
-    return await _told(request, from_validation(error.errors(), known))
+        return await _error_answer(request, ApiError(422, message, field="content-type"))
+    return await _error_answer(request, from_validation(error.errors(), _fields(request.scope["route"])))
 
 
-def _fields(document: dict[str, Any], path: str) -> set[str]:
+def _fields(route: Any) -> set[str]:
     """Return the names of all fields that a path's body may have, at any depth."""
-    schemas = document.get("components", {}).get("schemas", {})
-    waiting: list[Any] = [document["paths"].get(path, {}).get("post", {}).get("requestBody")]
-    found, seen = set[str](), set[str]()
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, list):
-            waiting += one
-        elif isinstance(one, dict):
-            found |= set(one.get("properties", ()))
-            waiting += one.values()
-            name = str(one.get("$ref", "")).rpartition("/")[2]
-            if name in schemas and name not in seen:
-                seen.add(name)
-                waiting.append(schemas[name])
-    return found
+    schema = TypeAdapter(route.body_field.field_info.annotation).json_schema()
+    parts = (schema, *schema.get("$defs", {}).values())
+    return {name for part in parts for name in part.get("properties", ())}
 
 
-async def _not_reached(request: Request, error: Exception) -> JSONResponse:
+async def _no_endpoint(request: Request, error: Exception) -> JSONResponse:
     """Answer what no endpoint has seen."""
     status, path = getattr(error, "status_code", 400), request.url.path[:80]
     told = {
@@ -210,6 +180,6 @@ async def _not_reached(request: Request, error: Exception) -> JSONResponse:
         404: ApiError(404, f"there is no {path!r} here; /docs lists what there is"),
         405: ApiError(405, f"{path} does not take {request.method}"),
     }
-    answer = await _told(request, told[status])
+    answer = await _error_answer(request, told[status])
     answer.headers.update(getattr(error, "headers", None) or {})
     return answer

@@ -37,7 +37,11 @@ WINDOW = 4
 """Batches that are planned at once."""
 
 
-class QueueFull(SparringError):
+class BatcherError(SparringError):
+    """Work that was not done."""
+
+
+class QueueFull(BatcherError):
     """As many tokens wait as may; `retry_after` is in seconds."""
 
     def __init__(self, retry_after: float) -> None:
@@ -45,15 +49,15 @@ class QueueFull(SparringError):
         self.retry_after = retry_after
 
 
-class WorkerLost(SparringError):
+class WorkerLost(BatcherError):
     """The worker stopped in the middle, or was closed; what was asked may be asked again."""
 
 
-class WorkFailed(SparringError):
+class WorkFailed(BatcherError):
     """The model failed at a job; the reason is `__cause__`."""
 
 
-class TooLate(SparringError):
+class TooLate(BatcherError):
     """The deadline passed before the work was done."""
 
 
@@ -106,44 +110,31 @@ class _Job:
     tokens: int
 
 
-@dataclass(slots=True)
-class Counts:
-    """What a batcher has done so far."""
-
-    batches: int = 0
-    rows: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    restarts: int = 0
-
-
 class Batcher:
     """The thread that owns one model.
 
     Args:
-        name: of the thread.
         compute: per kind of work (any hashable), what computes a batch of it.
         batch_tokens: tokens per batch, padding included.
         queue_tokens: tokens that may wait.
+
+    Attributes:
         on_batch: told the kind, rows, tokens (without padding) and seconds of every batch.
         on_error: told the errors that the worker met.
+        batches, tokens, seconds: computed so far.
+        restarts: how often the worker was lost.
     """
 
+    on_batch: Callable[[Any, int, int, float], None] = staticmethod(lambda *_: None)
+    on_error: Callable[[BaseException], None] = staticmethod(lambda _: None)
+
     def __init__(
-        self,
-        name: str,
-        compute: Mapping[Any, Compute],
-        *,
-        batch_tokens: int,
-        queue_tokens: int,
-        on_batch: Callable[[str, int, int, float], None] = lambda *_: None,
-        on_error: Callable[[BaseException], None] = lambda _: None,
+        self, name: str, compute: Mapping[Any, Compute], *, batch_tokens: int, queue_tokens: int
     ) -> None:
         self.name, self.compute = name, compute
         self.batch_tokens, self.queue_tokens = batch_tokens, queue_tokens
-        self.on_batch, self.on_error = on_batch, on_error
-        self.counts = Counts()
-        self.waiting_tokens = 0
+        self.waiting_tokens = self.batches = self.tokens = self.restarts = 0
+        self.seconds = 0.0
         self._jobs: deque[_Job] = deque()
         self._taken: list[_Job] = []
         self._changed = threading.Condition()
@@ -159,10 +150,6 @@ class Batcher:
         """Put a request's works into the queue.
 
         Args:
-            kind: a key of `compute`.
-            works: at least one.
-            tokens: how long each is.
-            deadline: on the clock of `time.monotonic`.
             bounded: whether a full queue refuses them; what goes on with work that was accepted goes in.
 
         Raises:
@@ -181,7 +168,9 @@ class Batcher:
                 _Job(ticket, index, kind, work, length)
                 for index, (work, length) in enumerate(zip(works, tokens, strict=True))
             )
-            self._start()
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name=f"sparring-{self.name}", daemon=True)
+                self._thread.start()
             self._changed.notify()
         return ticket
 
@@ -206,13 +195,8 @@ class Batcher:
         return self._closed
 
     def _seconds_for(self, tokens: int) -> float:
-        rate = self.counts.tokens / self.counts.seconds if self.counts.seconds else math.inf
+        rate = self.tokens / self.seconds if self.seconds else math.inf
         return min(60.0, max(1.0, tokens / rate))
-
-    def _start(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name=f"sparring-{self.name}", daemon=True)
-            self._thread.start()
 
     # --- in the worker -----------------------------------------------------------------------------------------------
 
@@ -222,7 +206,7 @@ class Batcher:
                 if not self._work():
                     return
             except BaseException as error:  # nothing may leave a request without an answer
-                self.counts.restarts += 1
+                self.restarts += 1
                 self.on_error(error)
                 self._fail_all(WorkerLost("the worker was lost and has started again"))
             finally:
@@ -286,9 +270,9 @@ class Batcher:
             jobs[0].ticket.fail(failed)
             return
         seconds, tokens = time.monotonic() - now, sum(job.tokens for job in jobs)
-        counts = self.counts
-        counts.batches, counts.rows = counts.batches + 1, counts.rows + len(jobs)
-        counts.tokens, counts.seconds = counts.tokens + tokens, counts.seconds + seconds
+        self.batches += 1
+        self.tokens += tokens
+        self.seconds += seconds
         self.on_batch(kind, len(jobs), tokens, seconds)
         self._leave(jobs)
         for job, result in zip(jobs, results, strict=True):

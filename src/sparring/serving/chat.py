@@ -30,18 +30,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from sparring.errors import did_you_mean
 from sparring.serving.errors import NOT_SUPPORTED, RESPONSES, ApiError, or_say
 from sparring.serving.models import Models
-from sparring.serving.search import (
-    MOST_TOKENS,
-    STREAM_HEADERS,
-    begun,
-    followed,
-    note,
-    unforeseen,
-    wish_of,
-)
+from sparring.serving.search import MOST_TOKENS, SearchRequest, begun, followed, note, streamed, wish_of
 from sparring.serving.searches import Event, Job, Outcome, Searches, Wish, summary
 from sparring.serving.settings import SearchMethod, ServeSettings
-from sparring.serving.waiting import account_of, awaited, in_thread
+from sparring.serving.waiting import awaited
 
 _Stop = Annotated[str, Field(min_length=1)]
 
@@ -138,15 +130,12 @@ def chat_router(models: Models, settings: ServeSettings, searches: Searches) -> 
     )
     async def chat(request: Request, body: ChatRequest) -> JSONResponse | StreamingResponse:
         wish = _wish(request, body, models, settings)
-        await in_thread(wish.check)
+        await asyncio.to_thread(wish.check)
         job, events = begun(searches, wish)
         head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": _name(wish)}
         if body.stream:
-            return StreamingResponse(
-                _chunks(request, body, job, events, head, settings),
-                media_type="text/event-stream",
-                headers=STREAM_HEADERS,
-            )
+            chunks = _chunks(request, body, job, events, head, settings)
+            return streamed(request, chunks, lambda error: _data(error.body()))
         try:
             outcome = await awaited(request, job.future, settings.search_seconds)
         finally:
@@ -181,23 +170,19 @@ def _wish(request: Request, body: ChatRequest, models: Models, settings: ServeSe
         raise ApiError(422, "the last message is the user's, and not empty", field="messages")
     policy, method, n = _model(body.model)
     tokens = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-    stop = (body.stop,) if isinstance(body.stop, str) else None if body.stop is None else tuple(body.stop)
-    return wish_of(
-        request,
-        models,
-        settings,
+    search = SearchRequest(
         problem=problem,
+        model=body.sparring.model,
         policy=policy,
-        policy_field="model",
-        prm=body.sparring.model,
         method=body.sparring.method or method,
         n=body.sparring.n or n,
-        budget_tokens=body.sparring.budget,
+        budget=body.sparring.budget,
         seed=body.seed,
-        tokens=tokens,
+        max_new_tokens=tokens,
         temperature=body.temperature,
-        stop=stop,
     )
+    stop = (body.stop,) if isinstance(body.stop, str) else None if body.stop is None else tuple(body.stop)
+    return wish_of(request, models, settings, search, policy_field="model", stop=stop)
 
 
 def _model(name: str | None) -> tuple[str | None, SearchMethod | None, int | None]:
@@ -251,25 +236,19 @@ async def _chunks(
         return _data({**head, "object": "chat.completion.chunk", "choices": [choice], **more})
 
     usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    try:
-        async for event in followed(request, job, events, settings.search_seconds):
-            if event is None:
-                yield ": searching\n\n"
-        outcome = job.future.result()
-        if outcome.candidate is None:
-            raise nothing(outcome)
-        yield chunk({"role": "assistant", "content": ""})
-        for index, step in enumerate(outcome.candidate.steps):
-            yield chunk({"content": step if index == 0 else settings.separator + step})
-        yield chunk({}, _reason(outcome), sparring=summary(job.wish, outcome))
-        if usage:
-            yield _data({**head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(outcome)})
-        yield "data: [DONE]\n\n"
-    except ApiError as error:
-        account_of(request).error = error.type
-        yield _data(error.body())
-    except Exception as error:
-        yield _data(unforeseen(request, error).body())
+    async for event in followed(request, job, events, settings.search_seconds):
+        if event is None:
+            yield ": searching\n\n"
+    outcome = job.future.result()
+    if outcome.candidate is None:
+        raise nothing(outcome)
+    yield chunk({"role": "assistant", "content": ""})
+    for index, step in enumerate(outcome.candidate.steps):
+        yield chunk({"content": step if index == 0 else settings.separator + step})
+    yield chunk({}, _reason(outcome), sparring=summary(job.wish, outcome))
+    if usage:
+        yield _data({**head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(outcome)})
+    yield "data: [DONE]\n\n"
 
 
 def _data(fields: dict[str, Any]) -> str:

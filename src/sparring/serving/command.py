@@ -14,9 +14,10 @@ import logging
 import os
 import socket
 from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from sparring.errors import SettingsError, install_extra
+from sparring.errors import SettingsError, install_extra, needs
 
 if TYPE_CHECKING:
     from sparring.serving.settings import ServeSettings
@@ -29,7 +30,9 @@ def serve(settings: ServeSettings) -> None:
         SettingsError: an extra is missing, the address is taken, or others could reach a server without a token.
         CheckpointError: a model cannot be loaded.
     """
-    _need_extra()
+    for module in ("fastapi", "uvicorn", "prometheus_client"):
+        with needs("sparring serve", module, install_extra("serve")):
+            import_module(module)
     import uvicorn
 
     from sparring.serving.app import make_app
@@ -102,11 +105,3 @@ def _listen(settings: ServeSettings) -> socket.socket:
     except OSError as error:
         raise SettingsError(f"cannot listen at {settings.host}:{settings.port}: {error.strerror}") from None
     return listening
-
-
-def _need_extra() -> None:
-    from importlib.util import find_spec
-
-    for module in ("fastapi", "uvicorn", "prometheus_client"):
-        if find_spec(module) is None:
-            raise SettingsError(f"sparring serve needs {module}: {install_extra('serve')}")

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from sparring.errors import DataError, SparringError, did_you_mean
+from sparring.serving.batcher import BatcherError, QueueFull, TooLate, WorkerLost
 
 
 class ErrorBody(BaseModel):
@@ -40,11 +41,7 @@ class ApiError(SparringError):
     """A request that cannot be answered as asked.
 
     Args:
-        status: of HTTP.
-        message: for people.
         type: kind of error; without it that of the status.
-        field: of the request.
-        code: finer than the type.
         retry_after: seconds after which another try is worth it.
     """
 
@@ -109,11 +106,27 @@ def from_data_error(error: DataError, place: str = "") -> ApiError:
     """Return the error of a text that cannot be scored.
 
     Args:
-        error: what was said of it.
         place: where in the request it stands, put before the error's own field.
     """
     field = ".".join(part for part in (place, error.field) if part) or None
     return ApiError(422, error.message, field=field)
+
+
+def from_batcher_error(error: BatcherError) -> ApiError:
+    """Return what a client is told of work that was not done."""
+    if isinstance(error, QueueFull):
+        return ApiError(429, "too much is waiting for the model", retry_after=error.retry_after)
+    if isinstance(error, TooLate):
+        return ApiError(504, "not done in time")
+    if isinstance(error, WorkerLost):
+        return ApiError(503, str(error), retry_after=1)
+    return ApiError(500, "the model failed at this request; the log says more", type="model_failed")
+
+
+def refuse_more(number: int, most: int, what: str, field: str | None) -> None:
+    """Raise 413 where there are more of something than a limit allows."""
+    if number > most:
+        raise ApiError(413, f"more than {most} {what}", field=field)
 
 
 def or_say(message: str) -> WrapValidator:
@@ -128,6 +141,7 @@ def or_say(message: str) -> WrapValidator:
     return WrapValidator(check)
 
 
+FAULT = "an internal error; the log says more"
 NOT_SUPPORTED = or_say("not supported by sparring serve")
 
 
@@ -137,7 +151,6 @@ def from_validation(problems: Sequence[Any], known: Collection[str] = ()) -> Api
     An unknown field comes first: it is often the one that another is missing for.
 
     Args:
-        problems: as pydantic lists them.
         known: names of fields that there are, for one that is misspelt.
     """
     first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])

@@ -12,26 +12,22 @@ from __future__ import annotations
 import asyncio
 import hmac
 import itertools
-import json
 import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparring.serving.errors import TYPES, ApiError
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sparring.serving.errors import FAULT, TYPES, ApiError
 from sparring.serving.logs import LOGGER, log
 from sparring.serving.metrics import Metrics
 from sparring.serving.settings import ServeSettings
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-"""ASGI's forms: what is asked, what comes in and goes out, and an application."""
 _PROCESS, _numbers = secrets.token_hex(4), itertools.count(1)
 QUIET = ("/healthz", "/readyz", "/metrics")
 """Asked again and again, so not logged."""
@@ -61,15 +57,12 @@ class Gate:
     """ASGI middleware around the whole application.
 
     Args:
-        app: the application.
-        settings: of the server.
         token: that clients must send; None: all may ask.
-        metrics: told of every request.
         paths: that are counted by their names; others together.
     """
 
     def __init__(
-        self, app: App, settings: ServeSettings, token: str | None, metrics: Metrics, paths: Iterable[str]
+        self, app: ASGIApp, settings: ServeSettings, token: str | None, metrics: Metrics, paths: Iterable[str]
     ) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
         self.token = None if token is None else token.encode()
@@ -101,12 +94,12 @@ class Gate:
                 account.status, account.error = 499, TYPES[499]
         except ApiError as error:
             if not account.status:
-                await answer(error, account, sending)
+                await _answer(error, account, scope, receive, sending)
         except Exception as error:
             LOGGER.error("fault", exc_info=error, extra={"fields": {"id": account.id, "path": scope["path"]}})
             if account.status:
                 raise  # in the middle of an answer: uvicorn cuts the connection, which the client sees
-            await answer(ApiError(500, "an internal error; the log says more"), account, sending)
+            await _answer(ApiError(500, FAULT), account, scope, receive, sending)
         finally:
             self.at_work -= 1
             self._close(scope, account)
@@ -165,14 +158,9 @@ class Gate:
         )
 
 
-async def answer(error: ApiError, account: Account, send: Send) -> None:
-    """Send an error as the answer."""
+async def _answer(error: ApiError, account: Account, scope: Scope, receive: Receive, send: Send) -> None:
     account.error = error.type
-    body = json.dumps(error.body()).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers()}
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+    await JSONResponse(error.body(), error.status, error.headers())(scope, receive, send)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

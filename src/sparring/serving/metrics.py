@@ -6,9 +6,9 @@ Names, labels and meanings are listed in `docs/serving.md`. Not here: what singl
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from sparring.serving.batcher import Batcher
 from sparring.serving.logs import LOGGER
@@ -17,50 +17,29 @@ from sparring.serving.searches import Searches
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-TEXT = CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """All counts of one server.
-
-    Args:
-        models: whose batchers are watched.
-        searches: that are counted.
-    """
+    """All counts of one server; the batchers of `models` tell it what they do."""
 
     def __init__(self, models: Models, searches: Searches) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "sparring_requests", "Finished requests.", ["path", "status"], registry=registry
+        self.registry = CollectorRegistry()
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.requests = counter("sparring_requests", "Finished requests.", ["path", "status"])
+        self.seconds = histogram("sparring_request_seconds", "Time of requests.", ["path"], buckets=SECONDS)
+        self.at_work = gauge("sparring_requests_at_work", "Requests that are not finished.")
+        on_model = ["model", "kind"]
+        self.tokens = counter("sparring_tokens", "Tokens that models have read.", on_model)
+        self.rows = counter("sparring_rows", "Traces or prompts that models have read.", on_model)
+        self.batch_rows = histogram("sparring_batch_rows", "Rows of a batch.", ["model"], buckets=ROWS)
+        self.batch_seconds = histogram(
+            "sparring_batch_seconds", "Time of a batch.", ["model"], buckets=SECONDS
         )
-        self.seconds = Histogram(
-            "sparring_request_seconds", "Time of requests.", ["path"], buckets=SECONDS, registry=registry
-        )
-        self.at_work = Gauge(
-            "sparring_requests_at_work", "Requests that are not finished.", registry=registry
-        )
-        self.tokens = Counter(
-            "sparring_tokens", "Tokens that models have read.", ["model", "kind"], registry=registry
-        )
-        self.rows = Counter(
-            "sparring_rows", "Traces or prompts that models have read.", ["model", "kind"], registry=registry
-        )
-        self.batch_rows = Histogram(
-            "sparring_batch_rows", "Rows of a batch.", ["model"], buckets=ROWS, registry=registry
-        )
-        self.batch_seconds = Histogram(
-            "sparring_batch_seconds", "Time of a batch.", ["model"], buckets=SECONDS, registry=registry
-        )
-        self.queue = Gauge(
-            "sparring_queue_tokens", "Tokens that wait or are computed.", ["model"], registry=registry
-        )
-        self.failures = Counter(
-            "sparring_model_failures", "Jobs at which the model failed.", ["model"], registry=registry
-        )
-        self.restarts = Counter(
-            "sparring_worker_restarts", "Workers that were lost.", ["model"], registry=registry
-        )
-        accepted = Gauge("sparring_searches", "Searches that run or wait.", registry=registry)
+        self.queue = gauge("sparring_queue_tokens", "Tokens that wait or are computed.", ["model"])
+        self.failures = counter("sparring_model_failures", "Jobs at which the model failed.", ["model"])
+        self.restarts = counter("sparring_worker_restarts", "Workers that were lost.", ["model"])
+        accepted = gauge("sparring_searches", "Searches that run or wait.")
         accepted.set_function(lambda: searches.accepted)
         for name, batcher in models.batchers.items():
             self._watch(name, batcher)

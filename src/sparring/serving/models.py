@@ -23,7 +23,7 @@ from sparring.models import TINY_POLICY
 from sparring.models.scorer import Scorer, TokenHeadScorer, load_scorer
 from sparring.rollouts.engine import Completion, Engine, Limits, Prefix
 from sparring.serving.batcher import Batcher, Compute
-from sparring.serving.errors import ApiError, from_data_error
+from sparring.serving.errors import ApiError, from_data_error, refuse_more
 from sparring.serving.settings import SearchMethod, ServeSettings, named
 from sparring.traces.records import Trace, refuse_half_pair
 from sparring.traces.spans import Encoded, trusted_ids
@@ -60,10 +60,7 @@ class Prm:
     """A PRM that is served.
 
     Args:
-        name: under which clients ask for it.
         scorer: the PRM; its batcher's thread is the only one that computes with it.
-        batch_tokens: tokens per forward pass.
-        queue_tokens: tokens that may wait.
     """
 
     def __init__(self, name: str, scorer: Scorer, *, batch_tokens: int, queue_tokens: int) -> None:
@@ -75,12 +72,7 @@ class Prm:
         }
         if isinstance(scorer, TokenHeadScorer):
             compute[TOKENS] = lambda rows: [logits.cpu() for logits in scorer.logits(rows)]
-        self.batcher = Batcher(
-            name,
-            compute,
-            batch_tokens=batch_tokens,
-            queue_tokens=queue_tokens,
-        )
+        self.batcher = Batcher(name, compute, batch_tokens=batch_tokens, queue_tokens=queue_tokens)
 
     @cached_property
     def described(self) -> dict[str, Any]:
@@ -114,7 +106,6 @@ class Prm:
         """Return the token ids of a whole prompt, in which special tokens count as such.
 
         Args:
-            text: the prompt.
             special: whether the tokenizer adds its own.
             field: where it stands in the request.
 
@@ -128,20 +119,15 @@ class Prm:
             )
         except DataError as error:
             raise from_data_error(error) from None
-        except (
-            Exception
-        ) as error:  # of any type: tokenizers raises plain ones, for a word that a vocabulary lacks say
-            raise ApiError(
-                422, f"the tokenizer cannot read it: {' '.join(str(error).split())[:200]}", field=field
-            ) from None
+        except Exception as error:  # tokenizers raises plain ones, for a word that a vocabulary lacks say
+            why = " ".join(str(error).split())[:200]
+            raise ApiError(422, f"the tokenizer cannot read it: {why}", field=field) from None
 
     def encode(self, traces: Sequence[Trace], places: Sequence[str], most_tokens: int) -> list[Encoded]:
         """Return the token ids of traces.
 
         Args:
-            traces: of one request.
             places: where each stands in the request.
-            most_tokens: of all together.
 
         Raises:
             ApiError: a trace does not fit the model, or all together are too long.
@@ -156,12 +142,7 @@ class Prm:
                 message = f"{place}: {said}" if place else said
                 raise from_data_error(DataError(message, field=error.field), place) from None
             tokens += len(row.input_ids)
-            if tokens > most_tokens:
-                raise ApiError(
-                    413,
-                    f"the request has more than {most_tokens} tokens (max_request_tokens)",
-                    field=place or None,
-                )
+            refuse_more(tokens, most_tokens, "tokens (max_request_tokens)", place or None)
             rows.append(row)
         return rows
 
@@ -170,7 +151,6 @@ class Policy:
     """A policy that writes solutions for searches.
 
     Args:
-        name: under which clients ask for it.
         engine: its batcher's thread is the only one that samples with it.
         rows: completions in one call of the engine.
     """
@@ -239,11 +219,14 @@ class Models:
         return _chosen(self.policies, name, "policy", field)
 
     @property
+    def all(self) -> list[Prm | Policy]:
+        """PRMs, then policies."""
+        return [*self.prms.values(), *self.policies.values()]
+
+    @property
     def batchers(self) -> dict[str, Batcher]:
         """The batchers by their models' names."""
-        return {one.name: one.batcher for one in self.prms.values()} | {
-            one.name: one.batcher for one in self.policies.values()
-        }
+        return {one.name: one.batcher for one in self.all}
 
     def close(self, seconds: float) -> None:
         """Finish what was accepted, and take nothing more."""
@@ -269,7 +252,6 @@ def load_models(settings: ServeSettings, told: Callable[[str], None] = lambda _:
     """Return the models that settings name.
 
     Args:
-        settings: of the server.
         told: each model's name when it is loaded.
 
     Raises:

@@ -17,6 +17,7 @@ ignores too. Refused: what vLLM has removed (`normalize`, `softmax`, `activation
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import secrets
 import sys
@@ -28,10 +29,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from sparring.serving.errors import RESPONSES, ApiError, or_say
+from sparring.serving.errors import RESPONSES, ApiError, or_say, refuse_more
 from sparring.serving.models import TOKENS, Models, Prm
 from sparring.serving.settings import ServeSettings
-from sparring.serving.waiting import account_of, computed, in_thread
+from sparring.serving.waiting import account_of, computed
 
 _REMOVED = ("normalize", "softmax", "activation")
 
@@ -110,11 +111,11 @@ def pooling_router(models: Models, settings: ServeSettings) -> APIRouter:
             )
         account = account_of(request)
         account.model = prm.name
-        rows = await in_thread(lambda: _ids(body, prm, settings))
+        rows = await asyncio.to_thread(_ids, body, prm, settings)
         tokens = [len(row) for row in rows]
         account.items, account.tokens = len(rows), sum(tokens)
         logits = await computed(request, prm.batcher, TOKENS, rows, tokens, settings.request_seconds)
-        data = await in_thread(
+        data = await asyncio.to_thread(
             lambda: [_encoded(_pooled(row, ids, prm), body) for row, ids in zip(logits, rows, strict=True)]
         )
         return JSONResponse(
@@ -144,8 +145,7 @@ def _ids(body: PoolingRequest, prm: Prm, settings: ServeSettings) -> list[list[i
     prompts: list[Any] = [given] if one else given
     if not prompts:
         raise ApiError(422, "there is no input", field="input")
-    if len(prompts) > settings.max_items:
-        raise ApiError(413, f"more than {settings.max_items} inputs (max_items)", field="input")
+    refuse_more(len(prompts), settings.max_items, "inputs (max_items)", "input")
     rows: list[list[int]] = []
     total = 0
     for index, prompt in enumerate(prompts):
@@ -165,12 +165,7 @@ def _ids(body: PoolingRequest, prm: Prm, settings: ServeSettings) -> list[list[i
                 422, f"{max(ids)} is no token id of this model, which has {prm.vocabulary}", field=field
             )
         total += len(ids)
-        if total > settings.max_request_tokens:
-            raise ApiError(
-                413,
-                f"the request has more than {settings.max_request_tokens} tokens (max_request_tokens)",
-                field=field,
-            )
+        refuse_more(total, settings.max_request_tokens, "tokens (max_request_tokens)", field)
         rows.append(ids)
     return rows
 

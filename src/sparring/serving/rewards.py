@@ -13,20 +13,20 @@ Older clients send `query` alone, in which nobody can tell where the answer begi
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from sparring.errors import DataError
 from sparring.search.aggregation import AGGREGATIONS, aggregation_for
-from sparring.serving.errors import RESPONSES, ApiError, from_data_error
+from sparring.serving.errors import RESPONSES, ApiError, refuse_more
 from sparring.serving.models import Models
-from sparring.serving.score import scores_of
+from sparring.serving.score import checked_trace, scores_of
 from sparring.serving.settings import ServeSettings
-from sparring.serving.waiting import account_of, in_thread
-from sparring.traces.records import Problem, Trace
+from sparring.serving.waiting import account_of
+from sparring.traces.records import Trace
 from sparring.traces.splitting import split_steps
 
 
@@ -63,7 +63,7 @@ def reward_router(models: Models, settings: ServeSettings) -> APIRouter:
         prm = models.prm(body.model)
         account = account_of(request)
         account.model, account.items = prm.name, len(body.query)
-        traces = await in_thread(lambda: _traces(body, settings))
+        traces = await asyncio.to_thread(_traces, body, settings)
         places = [index for index, trace in enumerate(traces) if trace is not None]
         kept = [trace for trace in traces if trace is not None]
         account.steps = sum(len(trace.steps) for trace in kept)
@@ -96,26 +96,17 @@ def _traces(body: RewardRequest, settings: ServeSettings) -> list[Trace | None]:
         )
     if len(body.prompts) != len(body.query):
         raise ApiError(422, f"{len(body.prompts)} prompts for {len(body.query)} queries", field="prompts")
-    if len(body.query) > settings.max_items:
-        raise ApiError(413, f"more than {settings.max_items} queries (max_items)", field="query")
+    refuse_more(len(body.query), settings.max_items, "queries (max_items)", "query")
     traces: list[Trace | None] = []
     for index, (query, prompt) in enumerate(zip(body.query, body.prompts, strict=True)):
+        place = f"query[{index}]"
         if not query.startswith(prompt):
-            raise ApiError(422, f"it does not begin with prompts[{index}]", field=f"query[{index}]")
+            raise ApiError(422, f"it does not begin with prompts[{index}]", field=place)
         answer = query[len(prompt) :]
         answer = answer[: min((at for text in settings.stop if (at := answer.find(text)) >= 0), default=None)]
         steps = split_steps(answer)
-        if len(steps) > settings.max_steps_per_item:
-            raise ApiError(
-                413,
-                f"{len(steps)} steps are more than {settings.max_steps_per_item} (max_steps_per_item)",
-                field=f"query[{index}]",
-            )
-        try:
-            question = question_of(prompt, settings.question_after, settings.question_before)
-            traces.append(Trace(Problem(str(index), question), steps) if steps else None)
-        except DataError as error:
-            raise from_data_error(error, f"query[{index}]") from None
+        question = question_of(prompt, settings.question_after, settings.question_before)
+        traces.append(checked_trace(str(index), question, steps, settings, place, place) if steps else None)
     return traces
 
 

@@ -8,6 +8,7 @@ steps come back with their scores.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any, Literal
 
@@ -17,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from sparring.errors import DataError
 from sparring.search.aggregation import AGGREGATIONS, aggregation_for
-from sparring.serving.errors import RESPONSES, ApiError, from_data_error
+from sparring.serving.errors import RESPONSES, ApiError, from_data_error, refuse_more
 from sparring.serving.models import SCORES, Models, Prm
 from sparring.serving.settings import ServeSettings
-from sparring.serving.waiting import account_of, computed, in_thread
+from sparring.serving.waiting import account_of, computed
 from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import Encoded
 from sparring.traces.splitting import split_steps
@@ -133,9 +134,11 @@ def score_router(models: Models, settings: ServeSettings) -> APIRouter:
         prm = models.prm(body.model)
         account = account_of(request)
         account.model, account.items = prm.name, len(items)
-        traces = _traces(items, settings, flat=not isinstance(body, ScoreMany))
+        many = isinstance(body, ScoreMany)
+        places = [f"items[{index}]" if many else "" for index in range(len(items))]
+        traces = _traces(items, places, settings)
         account.steps = sum(len(trace.steps) for trace in traces)
-        scores, tokens = await scores_of(request, prm, traces, _places(body), settings)
+        scores, tokens = await scores_of(request, prm, traces, places, settings)
         threshold = prm.scorer.threshold if body.threshold is None else body.threshold
         aggregate = aggregation_for(prm.scorer) if body.aggregate is None else body.aggregate
         results = [
@@ -169,12 +172,7 @@ async def scores_of(
 ) -> tuple[list[list[float]], list[int]]:
     """Return the scores of traces and the number of tokens of each, computed in batches with those of other requests.
 
-    Args:
-        request: who asks.
-        prm: that scores.
-        traces: at least one.
-        places: where each stands in the request, for errors.
-        settings: of the server.
+    `places` say where each trace, of at least one, stands in the request.
 
     Raises:
         ApiError: a trace is too long, the model failed, or its scores are no numbers.
@@ -184,7 +182,7 @@ async def scores_of(
         return prm.encode(traces, places, settings.max_request_tokens)
 
     # What is read in a moment is not worth another thread.
-    rows = encode() if account_of(request).body_bytes <= SMALL_BODY else await in_thread(encode)
+    rows = encode() if account_of(request).body_bytes <= SMALL_BODY else await asyncio.to_thread(encode)
     tokens = [len(row.input_ids) for row in rows]
     account_of(request).tokens = sum(tokens)
     scores: list[list[float]] = await computed(
@@ -201,33 +199,34 @@ async def scores_of(
     return scores, tokens
 
 
-def _places(body: ScoreMany | ScoreSteps | ScoreText) -> list[str]:
-    return [f"items[{index}]" for index in range(len(body.items))] if isinstance(body, ScoreMany) else [""]
-
-
-def _traces(items: list[Any], settings: ServeSettings, *, flat: bool) -> list[Trace]:
+def _traces(items: list[Any], places: list[str], settings: ServeSettings) -> list[Trace]:
     """Return the traces of a request's items.
 
     Raises:
         ApiError: too many items or steps, or a text that is empty or no Unicode.
     """
-    if len(items) > settings.max_items:
-        raise ApiError(413, f"more than {settings.max_items} items (max_items)", field="items")
+    refuse_more(len(items), settings.max_items, "items (max_items)", "items")
     traces = []
-    for index, item in enumerate(items):
-        place = "" if flat else f"items[{index}]"
-        steps = item.steps if isinstance(item, StepsItem) else split_steps(item.text)
-        field = "steps" if isinstance(item, StepsItem) else "text"
-        if len(steps) > settings.max_steps_per_item:
-            raise ApiError(
-                413,
-                f"{len(steps)} steps are more than {settings.max_steps_per_item} (max_steps_per_item)",
-                field=f"{place}.{field}".strip("."),
-            )
+    for index, (item, place) in enumerate(zip(items, places, strict=True)):
+        own = isinstance(item, StepsItem)
+        steps = tuple(item.steps) if own else split_steps(item.text)
+        field = f"{place}.{'steps' if own else 'text'}".strip(".")
         if not steps:
-            raise ApiError(422, "there is no step in this text", field=f"{place}.{field}".strip("."))
-        try:
-            traces.append(Trace(Problem(item.id or str(index), item.problem), tuple(steps)))
-        except DataError as error:
-            raise from_data_error(error, place) from None
+            raise ApiError(422, "there is no step in this text", field=field)
+        traces.append(checked_trace(item.id or str(index), item.problem, steps, settings, place, field))
     return traces
+
+
+def checked_trace(
+    name: str, problem: str, steps: tuple[str, ...], settings: ServeSettings, place: str, field: str
+) -> Trace:
+    """Return a trace of a request.
+
+    Raises:
+        ApiError: it has too many steps (said of `field`), or a text that is empty or no Unicode (said below `place`).
+    """
+    refuse_more(len(steps), settings.max_steps_per_item, "steps (max_steps_per_item)", field)
+    try:
+        return Trace(Problem(name, problem), steps)
+    except DataError as error:
+        raise from_data_error(error, place) from None

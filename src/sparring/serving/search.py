@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -23,11 +23,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from sparring.search.settings import MethodSettings
-from sparring.serving.errors import RESPONSES, ApiError
+from sparring.serving.errors import FAULT, RESPONSES, ApiError
+from sparring.serving.logs import LOGGER
 from sparring.serving.models import Models
-from sparring.serving.searches import Event, Job, Outcome, Searches, Wish
+from sparring.serving.searches import INDEPENDENT, Event, Job, Outcome, Searches, Wish
 from sparring.serving.settings import SearchMethod, ServeSettings
-from sparring.serving.waiting import account_of, in_thread
+from sparring.serving.waiting import account_of
 
 KEEP_ALIVE = 5.0
 """Seconds without an event after which a comment is sent: proxies close connections on which nothing comes."""
@@ -70,26 +71,13 @@ def search_router(models: Models, settings: ServeSettings, searches: Searches) -
     async def search(request: Request, body: SearchRequest) -> StreamingResponse:
         if not body.problem.strip():
             raise ApiError(422, "the problem is empty", field="problem")
-        wish = wish_of(
-            request,
-            models,
-            settings,
-            problem=body.problem,
-            policy=body.policy,
-            prm=body.model,
-            method=body.method,
-            n=body.n,
-            budget_tokens=body.budget,
-            seed=body.seed,
-            tokens=body.max_new_tokens,
-            temperature=body.temperature,
-        )
-        await in_thread(wish.check)
+        wish = wish_of(request, models, settings, body)
+        await asyncio.to_thread(wish.check)
         job, events = begun(searches, wish)
-        return StreamingResponse(
-            _stream(request, job, events, settings.search_seconds),
-            media_type="text/event-stream",
-            headers=STREAM_HEADERS,
+        followed_events = followed(request, job, events, settings.search_seconds)
+        lines = (": searching\n\n" if event is None else _written(*event) async for event in followed_events)
+        return streamed(
+            request, lines, lambda error: _written("error", {**error.body(), "status": error.status})
         )
 
     return router
@@ -99,49 +87,40 @@ def wish_of(
     request: Request,
     models: Models,
     settings: ServeSettings,
+    body: SearchRequest,
     *,
-    problem: str,
-    policy: str | None,
-    prm: str | None,
-    method: SearchMethod | None,
-    n: int | None,
-    tokens: int | None,
     policy_field: str = "policy",
-    **changes: Any,
+    stop: tuple[str, ...] | None = None,
 ) -> Wish:
     """Return what a request asks for, over the server's settings.
 
     Args:
-        request: who asks.
-        models: of the server.
-        settings: of the server.
-        problem: the question.
-        policy: its name.
-        prm: its name.
-        method: of the search.
-        n: of the method.
-        tokens: most tokens of a solution, or of a step where the method samples steps.
         policy_field: where the request names the policy.
-        changes: further settings of the search; None stands for the server's own.
+        stop: texts that end a solution; None: the server's own.
 
     Raises:
         ApiError: no such model, n is above the limit, or settings that do not fit together.
     """
-    chosen = method or settings.method
-    wanted = n if n is not None else settings.n
-    if wanted > settings.max_n:
+    method = body.method or settings.method
+    n = settings.n if body.n is None else body.n
+    if n > settings.max_n:
         raise ApiError(413, f"n is at most {settings.max_n} (max_n)", field="n")
-    whole = chosen in ("best_of_n", "weighted_vote", "majority")
     fields = {name: getattr(settings, name) for name in MethodSettings.model_fields}
-    changes |= {"max_new_tokens" if whole else "max_step_tokens": tokens}
+    changes = {
+        "budget_tokens": body.budget,
+        "seed": body.seed,
+        "temperature": body.temperature,
+        "stop": stop,
+        "max_new_tokens" if method in INDEPENDENT else "max_step_tokens": body.max_new_tokens,
+    }
     fields |= {name: value for name, value in changes.items() if value is not None}
     account = account_of(request)
     wish = Wish(
-        problem=problem,
-        policy=models.policy(policy, policy_field),
-        prm=models.prm(prm),
-        method=chosen,
-        n=wanted,
+        problem=body.problem,
+        policy=models.policy(body.policy, policy_field),
+        prm=models.prm(body.model),
+        method=method,
+        n=n,
         settings=MethodSettings.model_validate(fields),
         deadline=account.started + settings.search_seconds,
         last_number=settings.last_number,
@@ -192,9 +171,6 @@ async def followed(
         if job.future.cancelled():
             raise ApiError(503, "the server is going down", retry_after=1)
         note(request, job.future.result())
-    except ApiError as error:
-        account.error = error.type
-        raise
     finally:
         job.stop()
 
@@ -206,26 +182,25 @@ def note(request: Request, outcome: Outcome) -> None:
     account.steps = None if outcome.candidate is None else len(outcome.candidate.steps)
 
 
-async def _stream(
-    request: Request, job: Job, events: asyncio.Queue[Event | None], seconds: float
-) -> AsyncIterator[str]:
-    try:
-        async for event in followed(request, job, events, seconds):
-            yield ": searching\n\n" if event is None else _written(*event)
-    except ApiError as error:
-        yield _written("error", {**error.body(), "status": error.status})
-    except Exception as error:
-        yield _written("error", {**unforeseen(request, error).body(), "status": 500})
+def streamed(
+    request: Request, lines: AsyncIterator[str], said: Callable[[ApiError], str]
+) -> StreamingResponse:
+    """Return a stream of lines; an error in the middle, after the status has gone out, ends it as `said`."""
 
+    async def whole() -> AsyncIterator[str]:
+        account = account_of(request)
+        try:
+            async for line in lines:
+                yield line
+        except Exception as error:
+            if not isinstance(error, ApiError):
+                fields = {"id": account.id, "path": request.url.path}
+                LOGGER.error("fault", exc_info=error, extra={"fields": fields})
+            refusal = error if isinstance(error, ApiError) else ApiError(500, FAULT)
+            account.error = refusal.type
+            yield said(refusal)
 
-def unforeseen(request: Request, error: Exception) -> ApiError:
-    """Return what a client is told of a fault in the middle of a stream, after it was logged."""
-    from sparring.serving.logs import LOGGER
-
-    account = account_of(request)
-    account.error = "server_error"
-    LOGGER.error("fault", exc_info=error, extra={"fields": {"id": account.id, "path": request.url.path}})
-    return ApiError(500, "an internal error; the log says more")
+    return StreamingResponse(whole(), media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
 def _written(name: str, fields: dict[str, Any]) -> str:

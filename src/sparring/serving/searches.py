@@ -33,8 +33,8 @@ from sparring.search.driver import Candidate, Found, run_search
 from sparring.search.scoring import NothingFoundError
 from sparring.search.settings import MethodSettings
 from sparring.search.task import Steps
-from sparring.serving.batcher import Ticket, TooLate, WorkerLost, WorkFailed
-from sparring.serving.errors import ApiError
+from sparring.serving.batcher import BatcherError, Ticket, TooLate, WorkFailed
+from sparring.serving.errors import ApiError, from_batcher_error
 from sparring.serving.models import CALL, SCORES, Models, Policy, Prm
 from sparring.serving.settings import SearchMethod, ServeSettings
 from sparring.traces.answers import stated_answer
@@ -54,12 +54,6 @@ class Wish:
     """What a client asks for.
 
     Attributes:
-        problem: the question.
-        policy: that writes.
-        prm: that scores.
-        method: of search and choice.
-        n: of the method.
-        settings: of the method.
         deadline: on the clock of `time.monotonic`.
         last_number: whether the last number is the answer where none is stated.
     """
@@ -107,10 +101,7 @@ class Outcome:
     """What a search has found.
 
     Attributes:
-        found: candidates and costs.
         chosen: index of the candidate that is the answer; None where there is none.
-        answers: that the candidates state.
-        seconds: that it took.
     """
 
     found: Found
@@ -129,12 +120,7 @@ class Stopped(SparringError):
 
 
 class Searches:
-    """All searches of a server.
-
-    Args:
-        models: of the server.
-        settings: of the server.
-    """
+    """All searches of a server."""
 
     def __init__(self, models: Models, settings: ServeSettings) -> None:
         self.models, self.settings = models, settings
@@ -147,7 +133,6 @@ class Searches:
         """Begin a search, or put it in the line.
 
         Args:
-            wish: what is asked.
             tell: told every event, from the search's thread.
 
         Raises:
@@ -179,12 +164,7 @@ class Searches:
 
 
 class Job:
-    """A search that runs or waits.
-
-    Args:
-        wish: what is asked.
-        tell: told every event.
-    """
+    """A search that runs or waits."""
 
     future: Future[Outcome]
 
@@ -217,7 +197,7 @@ class Job:
                 n=wish.n,
             )
         except SparringError as error:
-            raise as_api_error(error) from None
+            raise _search_error(error) from None
         answers = tuple(stated_answer(one.steps, last_number=wish.last_number) for one in found.candidates)
         with _comparing:  # hard comparisons share worker processes
             chosen = choose(wish.method, found, answers)
@@ -226,16 +206,12 @@ class Job:
         return outcome
 
 
-def as_api_error(error: SparringError) -> ApiError:
+def _search_error(error: SparringError) -> ApiError:
     """Return what a client is told of a search that failed."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, TooLate):
-        return ApiError(504, "the search was not done in time")
-    if isinstance(error, WorkerLost):
-        return ApiError(503, str(error), retry_after=1)
-    if isinstance(error, WorkFailed):
-        return ApiError(500, "a model failed at this search; the log says more", type="model_failed")
+    if isinstance(error, BatcherError):
+        return from_batcher_error(error)
     if isinstance(error, Stopped):
         return ApiError(499, str(error))
     if isinstance(error, (DataError, SettingsError, NothingFoundError)):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from fastapi import Request
 
-from sparring.serving.batcher import Batcher, QueueFull, TooLate, WorkerLost, WorkFailed
-from sparring.serving.errors import ApiError
+from sparring.serving.batcher import Batcher, BatcherError
+from sparring.serving.errors import ApiError, from_batcher_error
 from sparring.serving.gate import Account
 
 T = TypeVar("T")
@@ -31,10 +31,6 @@ async def computed(
 
     Args:
         request: whose client may leave, which cancels what is still waiting.
-        batcher: of the model.
-        kind: of the works.
-        works: one or more.
-        tokens: how long each is.
         seconds: since the request began, after which it is given up.
 
     Raises:
@@ -43,16 +39,8 @@ async def computed(
     try:
         ticket = batcher.submit(kind, works, tokens, account_of(request).started + seconds)
         return await awaited(request, ticket.future, seconds)
-    except QueueFull as error:
-        raise ApiError(429, "too much is waiting for the model", retry_after=error.retry_after) from None
-    except TooLate:
-        raise ApiError(504, f"not done within {seconds:g} s") from None
-    except WorkerLost as error:
-        raise ApiError(503, str(error), retry_after=1) from None
-    except WorkFailed:
-        raise ApiError(
-            500, "the model failed at this request; the log says more", type="model_failed"
-        ) from None
+    except BatcherError as error:
+        raise from_batcher_error(error) from None
 
 
 async def awaited(request: Request, future: Future[T], seconds: float) -> T:
@@ -60,7 +48,6 @@ async def awaited(request: Request, future: Future[T], seconds: float) -> T:
 
     Args:
         request: whose client may leave.
-        future: that another thread ends.
         seconds: since the request began, after which it is given up.
 
     Raises:
@@ -88,8 +75,3 @@ async def _left(request: Request) -> None:
     """Return when the client has left."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-async def in_thread(call: Callable[[], T]) -> T:
-    """Return what a function returns that would hold up other requests."""
-    return await asyncio.to_thread(call)
