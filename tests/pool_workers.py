@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import DataError
-from sparring.scorers.door import open_scorer
-from sparring.scorers.pooled import ScorerMaker, ScoringWorker
+from sparring.scorers.pooled import ScoringWorker
 from sparring.traces.records import Trace
 
 
@@ -44,16 +43,8 @@ class Doubling:
         return Worker(self)
 
 
-@dataclass(frozen=True)
-class Deadly(ScorerMaker):
-    """Makes scorers that are killed by the problem c3."""
-
-    def __call__(self) -> Any:
-        return DeadlyWorker(open_scorer(self.source), self.source)
-
-
-class DeadlyWorker(ScoringWorker):
-    """One of them."""
+class Deadly(ScoringWorker):
+    """A worker that scores and is killed by the problem c3."""
 
     def __call__(self, traces: Sequence[Trace]) -> Any:
         if any(trace.problem.id.startswith("c3-") for trace in traces):

@@ -92,8 +92,8 @@ def keeping(kept: dict[str, int]) -> Any:
     return lambda item, result: kept.update({item.key: result})
 
 
-def doubled(count: int) -> list[tuple[int, int]]:
-    return [(n, 2 * n) for n in range(count)]
+def doubled(count: int, start: int = 0) -> list[tuple[int, int]]:
+    return [(n, 2 * n) for n in range(start, start + count)]
 
 
 def pool(made: Doubling, **settings: Any) -> RayPool[int, int]:
@@ -144,34 +144,60 @@ def test_the_options_of_a_pool() -> None:
 # --- on the cluster ----------------------------------------------------------------------------------------------------
 
 
-def test_results_are_those_of_one_process_and_keys_count_once(cluster: Any, tmp_path: Path) -> None:
-    made = Doubling(tmp_path / "log", pause=0.01)
-    given = [*batches(40), *batches(8, start=12), [Item("39", "number 39", 39), Item("50", "number 50", 50)]]
-    kept: dict[str, int] = {}
+@pytest.fixture(scope="class")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Doubling:
+    """Every test has numbers of its own, and a misfortune is met by the one test whose number it is."""
+    log = tmp_path_factory.mktemp("pool") / "log"
+    log.touch()
+    return Doubling(log, once=(205,), always=(210,), stuck=(216,), broken=(221,), bad=(306, 313), pause=0.01)
 
-    def keep(item: Item[int], result: int) -> None:
-        assert item.key not in kept
-        kept[item.key] = result
 
-    with pool(made) as workers:
+@pytest.fixture(scope="class")
+def workers(cluster: Any, made: Doubling) -> Iterator[RayPool[int, int]]:
+    settings = PoolSettings(actors=2, in_flight=3, deaths=1, seconds_per_item=2)
+    with RayPool[int, int](made, settings) as pool:
+        yield pool
+
+
+def computed_from(made: Doubling, start: int, end: int) -> Counter[int]:
+    return Counter({n: times for n, times in computed(made).items() if start <= n < end})
+
+
+class TestOnePool:
+    """Tests that share actors."""
+
+    def test_results_are_those_of_one_process_and_keys_count_once(
+        self, workers: RayPool[int, int], made: Doubling, tmp_path: Path
+    ) -> None:
+        given = [
+            *batches(40),
+            *batches(8, start=12),
+            [Item("39", "number 39", 39), Item("50", "number 50", 50)],
+        ]
+        kept: dict[str, int] = {}
+
+        def keep(item: Item[int], result: int) -> None:
+            assert item.key not in kept
+            kept[item.key] = result
+
         found = results(workers, given, known=lambda item: kept.get(item.key), keep=keep)
-    assert found == results(Here(Doubling(tmp_path / "here")()), given)
-    assert set(kept) == {*map(str, range(40)), "50"}
-    # A batch is computed as a whole or not at all.
-    assert computed(made) == Counter([*range(40), 39, 50])
-    places = {tuple(line.split()[1:]) for line in made.log.read_text().splitlines()}
-    assert {threads for _, threads in places} == {"1"}  # how many processes have a part is a matter of speed
+        assert found == results(Here(Doubling(tmp_path / "here")()), given)
+        assert set(kept) == {*map(str, range(40)), "50"}
+        # A batch is computed as a whole or not at all.
+        assert computed(made) == Counter([*range(40), 39, 50])
+        places = {tuple(line.split()[1:]) for line in made.log.read_text().splitlines()}
+        assert {threads for _, threads in places} == {
+            "1"
+        }  # how many processes have a part is a matter of speed
 
+    def test_reading_ahead_is_bounded(self, workers: RayPool[int, int]) -> None:
+        read = []
 
-def test_reading_ahead_is_bounded(cluster: Any, tmp_path: Path) -> None:
-    read = []
+        def source() -> Iterator[list[Item[int]]]:
+            for batch in batches(400, start=1000):
+                read.append(batch)
+                yield batch
 
-    def source() -> Iterator[list[Item[int]]]:
-        for batch in batches(400):
-            read.append(batch)
-            yield batch
-
-    with pool(Doubling(tmp_path / "log"), in_flight=3) as workers:
         assert workers.about().startswith("doubling in ")
         found = workers.map(source())
         for _ in range(9):
@@ -179,88 +205,77 @@ def test_reading_ahead_is_bounded(cluster: Any, tmp_path: Path) -> None:
         assert len(read) <= 3 + 6
         found.close()
         assert workers.share(0, 8) == 1 and workers.share(100, 8) == 8  # a job that is finished has no items
-        assert results(workers, batches(8)) == doubled(8)  # it can be used again
+        assert results(workers, batches(8, start=100)) == doubled(8, start=100)  # it can be used again
 
-
-def test_killed_actors_are_replaced(cluster: Any, tmp_path: Path) -> None:
-    made = Doubling(tmp_path / "log", once=(5, 22))
-    told: list[str] = []
-    with RayPool(made, PoolSettings(actors=2), tell=told.append) as workers:
-        assert results(workers, batches(40)) == doubled(40)
-        assert not workers.lost and workers.deaths == 2 and "2 replaced" in workers.status
-    assert len(told) == 2 and all("died" in line for line in told)
-    # An actor that is killed may have finished the batch before and not told.
-    again = {n for n, times in computed(made).items() if times > 1}
-    assert {5, 22} <= again and len(again) <= 2 * QUEUE * 4
-
-
-def test_what_kills_its_actors_is_left_out_and_named(cluster: Any, tmp_path: Path) -> None:
-    made = Doubling(tmp_path / "log", always=(9,), broken=(21,))
-    with pool(made, deaths=1) as workers:
-        found = results(workers, batches(32))
+    def test_what_ends_its_actors_is_left_out_and_named_and_actors_are_replaced(
+        self, workers: RayPool[int, int], made: Doubling, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of what is killed once nothing is lost; what kills, never answers or breaks every time is left out."""
+        told: list[str] = []
+        monkeypatch.setattr(workers, "_tell", told.append)
+        found = results(workers, batches(24, 2, start=200))
+        assert [pair for pair in found if not isinstance(pair[1], Lost)] == [
+            pair for pair in doubled(24, start=200) if pair[0] not in (210, 216, 221)
+        ]
         lost = workers.lost
-    assert [pair for pair in found if not isinstance(pair[1], Lost)] == [
-        pair for pair in doubled(32) if pair[0] not in (9, 21)
-    ]
-    assert {one.name: one.deaths for one in lost} == {"number 9": 1, "number 21": 1}
-    why = {one.name: one.why for one in lost}
-    assert "RuntimeError: cannot double 21" in why["number 21"] and "died" in why["number 9"]
-    error = str(LostError(lost, "Start again."))
-    assert "number 9" in error and "number 21" in error and error.startswith("2 left out")
+        assert {one.name: one.deaths for one in lost} == dict.fromkeys(
+            ["number 210", "number 216", "number 221"], 1
+        )
+        why = {one.name: one.why for one in lost}
+        assert "died" in why["number 210"] and "no answer within 2 s" in why["number 216"]
+        assert "RuntimeError: cannot double 221" in why["number 221"]
+        error = str(LostError(lost, "Start again."))
+        assert "number 210" in error and "number 221" in error and error.startswith("3 left out")
+        assert workers.deaths == len(told) >= 7 and f"{workers.deaths} replaced" in workers.status
+        # An actor that is killed may have finished the batch before and not told.
+        again = {n for n, times in computed_from(made, 200, 300).items() if times > 1}
+        assert 205 in again and len(again) <= workers.deaths * QUEUE * 2
+
+    def test_a_refusal_comes_where_it_would_in_one_process(self, workers: RayPool[int, int]) -> None:
+        kept: dict[str, int] = {}
+        given: list[int] = []
+        with pytest.raises(DataError) as caught:
+            for item, _ in workers.map(batches(40, start=300), keep=keeping(kept)):
+                given.append(item.value)
+        assert given == [300, 301, 302, 303] and caught.value.field == "number[306]"
+        assert {"300", "301", "302", "303"} <= set(kept)
 
 
-def test_what_never_answers_is_left_out_and_named(cluster: Any, tmp_path: Path) -> None:
-    made = Doubling(tmp_path / "log", stuck=(2,))
-    with pool(made, deaths=1, seconds_per_item=1) as workers:
-        found = results(workers, batches(12))
-    assert [n for n, result in found if isinstance(result, Lost)] == [2]
-    assert "no answer within 1 s" in workers.lost[0].why
-
-
-def test_a_refusal_comes_where_it_would_in_one_process(cluster: Any, tmp_path: Path) -> None:
-    kept: dict[str, int] = {}
-    given: list[int] = []
-    made = Doubling(tmp_path / "log", bad=(6, 13))
-    with pool(made) as workers, pytest.raises(DataError) as caught:
-        for item, _ in workers.map(batches(40), keep=keeping(kept)):
-            given.append(item.value)
-    assert given == [0, 1, 2, 3] and caught.value.field == "number[6]"
-    assert set("0123") <= set(kept)
-
-
-@pytest.mark.parametrize("how", ["killed", "frozen"])
-def test_a_lost_node_loses_nothing(cluster: Any, tmp_path: Path, how: str) -> None:
-    node = cluster.add_node(num_cpus=1)
+def test_lost_nodes_lose_nothing(cluster: Any, tmp_path: Path) -> None:
+    """One is killed with all that runs on it, and one freezes."""
+    nodes = {signal.SIGKILL: cluster.add_node(num_cpus=1), signal.SIGSTOP: cluster.add_node(num_cpus=1)}
     made = Doubling(tmp_path / "log", pause=0.02)
-    raylet = node.all_processes["raylet"][0].process.pid
     lost_at: list[int] = []
 
     def source() -> Iterator[list[Item[int]]]:
-        """Batches until a third actor is at work, which is then lost with its node, and ten more."""
+        """Batches until a fourth actor is at work; then two are lost with their nodes, and ten batches more."""
         for number, batch in enumerate(batches(40_000)):
-            if not lost_at and len({line.split()[1] for line in made.log.read_text().splitlines()}) == 3:
-                family = subprocess.run(
-                    ["ps", "-o", "pid=", "--ppid", str(raylet)], capture_output=True, text=True
-                )
-                for pid in [raylet, *map(int, family.stdout.split())]:
-                    os.kill(pid, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+            if not lost_at and len({line.split()[1] for line in made.log.read_text().splitlines()}) == 4:
+                for how, node in nodes.items():
+                    raylet = node.all_processes["raylet"][0].process.pid
+                    family = subprocess.run(
+                        ["ps", "-o", "pid=", "--ppid", str(raylet)], capture_output=True, text=True
+                    )
+                    for pid in [raylet, *map(int, family.stdout.split())]:
+                        os.kill(pid, how)
                 lost_at.append(number)
             if lost_at and number > lost_at[0] + 10:
                 return
             yield batch
 
     made.log.touch()
-    with pool(made, actors=3) as workers:
+    with pool(made, actors=4) as workers:
         found = results(workers, source())
         assert found == doubled(4 * (lost_at[0] + 11)) and not workers.lost
-        assert workers.deaths >= 1
-    cluster.remove_node(node, allow_graceful=False)
+        assert workers.deaths >= 2
+    for node in nodes.values():
+        cluster.remove_node(node, allow_graceful=False)
 
 
 def test_another_model_in_the_middle_is_refused(cluster: Any, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.write_text("first")
-    made = Doubling(tmp_path / "log", once=(30,), model=model)
+    made = Doubling(tmp_path / "log", once=(60,), model=model)  # further on than is read ahead
     found = []
     with (
         pool(made) as workers,
@@ -306,13 +321,13 @@ def test_a_killed_score_goes_on_to_the_file_of_one_process(
 ) -> None:
     """The driver is killed, then an actor: nothing is scored twice, and the file is the same byte for byte."""
     data, alone, out = tmp_path / "traces.jsonl", tmp_path / "alone.jsonl", tmp_path / "pooled.jsonl"
-    write_traces(data, chain_traces(64 * 24))
+    write_traces(data, chain_traces(64 * 12))
     score_file(tiny_prm, data, out=alone, console=quiet())
     journal = tmp_path / "pooled.jsonl.partial"
     words = ["score", str(tiny_prm), str(data), "--out", str(out), "--engine", "ray", "--pool", "actors=2"]
     killed([sys.executable, "-m", "sparring", *words, "--pool", f"address={cluster.address}"], journal, 100)
     before = journal.read_text().splitlines()
-    assert 100 <= len(before) < 64 * 24 and not out.exists()
+    assert 100 <= len(before) < 64 * 12 and not out.exists()
     others = set(actor_processes())
     killer = threading.Thread(target=kill_one_at_work, args=(journal, len(before) + 64, others))
     killer.start()
@@ -339,12 +354,11 @@ def test_what_kills_a_scorer_is_named_and_all_else_is_in_the_file(
     data, out = tmp_path / "traces.jsonl", tmp_path / "scores.jsonl"
     write_traces(data, chain_traces(20))
     pooled = PoolSettings(actors=1, deaths=1)
-    monkeypatch.setattr("sparring.scorers.pooled.ScorerMaker", Deadly)
+    monkeypatch.setattr("sparring.scorers.pooled.ScoringWorker", Deadly)
     with pytest.raises(LostError, match=r"2 left out: c3-3-0#1 .*died.*c3-3-0#2.* has the other 18"):
         score_file(tiny_prm, data, out=out, console=quiet(), pool=pooled)
     assert len(out.read_text().splitlines()) == 18
-    monkeypatch.undo()  # the same command, with a scorer that is mended, only scores what is missing
-    score_file(tiny_prm, data, out=out, console=quiet(), pool=pooled)
+    score_file(tiny_prm, data, out=out, console=quiet())  # one process goes on with what is missing
     score_file(tiny_prm, data, out=tmp_path / "alone.jsonl", console=quiet())
     assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == [
         json.loads(line)["id"] for line in (tmp_path / "alone.jsonl").read_text().splitlines()
@@ -378,21 +392,13 @@ def test_labels_of_a_pool_are_those_of_one_process(
         if "seconds" not in name and "new" not in name:
             assert pooled["metrics"][name] == metric, name
     assert [name for name in alone if alone[name] != pooled[name]] == ["metrics"]
-    written = (tmp_path / "pooled" / "traces.jsonl").read_bytes()
-    label_files(settings, tmp_path / "pooled", quiet(), pool=PoolSettings(actors=2))  # nothing is left to do
-    assert (tmp_path / "pooled" / "traces.jsonl").read_bytes() == written
 
 
 def test_a_search_in_a_pool_is_that_of_one_process(cluster: Any, tmp_path: Path, tiny_prm: Path) -> None:
     settings = SearchSettings(
-        prm=str(tiny_prm),
-        problems=4,
-        methods=("beam",),
-        n=(2,),
-        max_new_tokens=24,
-        chain_steps=(2, 3),
+        prm=str(tiny_prm), problems=4, methods=("beam",), n=(2,), max_new_tokens=24, chain_steps=(2, 3),
         device="cpu",
-    )
+    )  # fmt: skip
     run_search_command(settings, tmp_path / "alone", console=quiet())
     run_search_command(settings, tmp_path / "pooled", console=quiet(), pool=PoolSettings(actors=2))
     names = ["cases.jsonl", "candidates.jsonl", "trees/beam-2.jsonl", "metrics.json"]
@@ -482,7 +488,7 @@ def test_a_cluster_that_is_not_there() -> None:
         RayPool(int, PoolSettings(address="127.0.0.1:1"))._connect()
 
 
-def test_workers_and_errors_travel(tmp_path: Path) -> None:
+def test_errors_travel() -> None:
     error = pickle.loads(pickle.dumps(DataError("bad", file="f", line=3, field="x")))
     assert str(error) == "f:3: field 'x': bad"
 

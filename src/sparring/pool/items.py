@@ -28,8 +28,6 @@ from sparring.files import to_json
 
 T = TypeVar("T")
 R = TypeVar("R")
-T_contra = TypeVar("T_contra", contravariant=True)
-R_co = TypeVar("R_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,6 @@ class Lost:
     """In a result's place: an item that was left out since its workers died, and why.
 
     Attributes:
-        key: the item's.
-        name: what people call it.
         why: how the last worker ended, and where.
         deaths: how many died.
     """
@@ -68,24 +64,6 @@ class LostError(SparringError):
         self.lost = tuple(lost)
         named = "; ".join(map(str, lost[:5])) + (f"; and {len(lost) - 5} more" if len(lost) > 5 else "")
         super().__init__(f"{len(lost)} left out: {named}. {advice}")
-
-
-class Worker(Protocol[T_contra, R_co]):
-    """Computes batches: what `make_worker` returns in an actor."""
-
-    @property
-    def identity(self) -> str:
-        """The content of the model behind it: workers of one job that differ in it are refused. May be empty."""
-        ...
-
-    @property
-    def about(self) -> Any:
-        """What the driver wants to know of the model and does not load it for."""
-        ...
-
-    def __call__(self, values: Sequence[T_contra], /) -> Sequence[R_co]:
-        """Return one result per value, in their order."""
-        ...
 
 
 class Mapper(Protocol[T, R]):
@@ -135,7 +113,8 @@ class Here(Generic[T, R]):
         for batch in batches:
             found: dict[str, R | None] = {item.key: known(item) if known else None for item in batch}
             if any(result is None for result in found.values()):
-                for item, result in zip(batch, checked(self._worker, batch), strict=True):
+                results = checked(self._worker, [item.value for item in batch])
+                for item, result in zip(batch, results, strict=True):
                     if found[item.key] is None:
                         found[item.key] = result
                         if keep is not None:
@@ -146,15 +125,11 @@ class Here(Generic[T, R]):
                 yield item, result_
 
 
-def checked(worker: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[Item[T]]) -> Sequence[R]:
-    """Return a worker's results of a batch.
-
-    Raises:
-        ValueError: not one per item.
-    """
-    results = worker([item.value for item in batch])
-    if len(results) != len(batch):
-        raise ValueError(f"the worker returned {len(results)} results for {len(batch)} items")
+def checked(worker: Callable[[Sequence[T]], Sequence[R]], values: Sequence[T]) -> Sequence[R]:
+    """Return a worker's results; raise ValueError where they are not one per value."""
+    results = worker(values)
+    if len(results) != len(values):
+        raise ValueError(f"the worker returned {len(results)} results for {len(values)} items")
     return results
 
 

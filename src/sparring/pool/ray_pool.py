@@ -17,13 +17,14 @@ An actor that comes later with another model is refused (`SettingsError`): someb
 A cluster of its own listens on the loopback interface only and asks for a token that is made for it; one that is joined
 is as safe as it was set up (docs/engines.md): whoever can talk to a Ray cluster can run code on it.
 
-Not here: what runs in an actor (`actors.py`), which journal keeps results (the commands').
+Not here: which journal keeps results (the commands').
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import secrets
 import signal
 import socket
@@ -35,8 +36,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
 from sparring.errors import SettingsError, SparringError, install_extra, needs
-from sparring.pool.actors import Broken, Done, Host, Refused, Started
-from sparring.pool.items import Item, Lost
+from sparring.pool.items import Item, Lost, checked
 from sparring.pool.settings import PoolSettings
 
 T = TypeVar("T")
@@ -47,6 +47,71 @@ QUEUE = 2
 _TICK, _LOOK = 1.0, 10.0  # seconds between looks at the clock, and at the cluster
 _NO_ROOM = 1800.0
 """Seconds without a single actor after which a job is given up."""
+
+
+# --- in an actor, a process of its own on some node ---------------------------------------------------------------------
+#
+# Nothing that a worker raises ends the actor; it comes back as an answer, so that the driver can tell an error that a user
+# can mend from a worker that is broken. What it cannot catch (a kill, a lost node) the driver sees by itself.
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The worker is there: on which machine, in which process, with which model."""
+
+    place: str
+    identity: str
+    about: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A worker's error, and where it came up: one that a user can mend as it is, any other in words."""
+
+    error: SparringError | str
+    place: str
+
+
+class Host:
+    """One actor.
+
+    Args:
+        threads: that torch may use here; 0: as it likes.
+    """
+
+    def __init__(self, make_worker: Callable[[], Any], threads: int) -> None:
+        self._make, self._threads, self._worker = make_worker, threads, None
+
+    def start(self) -> Started | Failed:
+        """Make the worker, and say where it is."""
+        if self._threads:  # for libraries that read it when they are imported
+            os.environ["OMP_NUM_THREADS"] = str(self._threads)
+        try:
+            self._worker = worker = self._make()
+            return Started(_here(), worker.identity, worker.about)
+        except Exception as error:
+            return _failed(error)
+
+    def work(self, values: Sequence[Any]) -> Sequence[Any] | Failed:
+        """Return the results of a batch."""
+        assert self._worker is not None
+        try:
+            return checked(self._worker, values)
+        except Exception as error:
+            return _failed(error)
+
+
+def _here() -> str:
+    return f"process {os.getpid()} on {platform.node()}"
+
+
+def _failed(error: Exception) -> Failed:
+    text = " ".join(str(error).split())
+    words = f"{type(error).__name__}{': ' if text else ''}{text[:300]}"
+    return Failed(error if isinstance(error, SparringError) else words, _here())
+
+
+# --- in the driver ------------------------------------------------------------------------------------------------------
 
 
 class PoolError(SparringError):
@@ -95,8 +160,9 @@ class RayPool(Generic[T, R]):
     """A pool; a context manager, within which the actors live.
 
     Args:
-        make_worker: makes a worker in an actor; must be picklable, and what it names must be on every node.
-        settings: of the pool.
+        make_worker: makes a worker in an actor; must be picklable, and what it names must be on every node. A worker
+            returns one result per value, in their order. Its `identity` is the content of the model behind it, may be
+            empty, and is the same for all workers of a job; `about` is what the driver wants to know of the model.
         tell: is told what happens to actors, for people.
 
     Raises:
@@ -150,7 +216,7 @@ class RayPool(Generic[T, R]):
         return f"{ready} actors, {rate:.3g}/s" + (f", {self.deaths} replaced" if self.deaths else "")
 
     def about(self) -> Any:
-        """Return what the first worker says of its model (`items.Worker.about`); starts it if need be."""
+        """Return what the first worker says of its model (`about`); starts it if need be."""
         nothing: _Job[T, R] = _Job((), None, None, [])
         while self._first is None:
             self._staff(1)
@@ -244,19 +310,20 @@ class RayPool(Generic[T, R]):
         except self._ray.exceptions.RayError as error:
             self._bury(actor, job, self._words(error, actor.place))
             return
-        if isinstance(answer, Broken):
-            self._bury(actor, job, f"{answer.why} ({answer.place})", certain=True)
+        failure = answer.error if isinstance(answer, Failed) else None
+        if isinstance(failure, str):
+            self._bury(actor, job, f"{failure} ({answer.place})", certain=True)
         elif not actor.ready:
             self._welcome(actor, answer)
         else:
             _, work = actor.queue.popleft()
             actor.since = time.monotonic()
-            if isinstance(answer, Refused):
-                job.refused(work, answer.error)
+            if failure is not None:
+                job.slots[work.number].error = failure  # raised when its turn comes
             else:
-                assert isinstance(answer, Done)
                 self.done += len(work.places)
-                job.took(work, answer.results)
+                for place, result in zip(work.places, answer, strict=True):
+                    job.set(work.number, place, result)
 
     # --- actors ------------------------------------------------------------------------------------------------
 
@@ -269,13 +336,14 @@ class RayPool(Generic[T, R]):
             handle = remote.remote(self._make, max(1, int(cpus)) if cpus else 0)
             self._actors.append(_Actor(handle, handle.start.remote()))
 
-    def _welcome(self, actor: _Actor, answer: Started | Refused) -> None:
+    def _welcome(self, actor: _Actor, answer: Started | Failed) -> None:
         """Take a new actor in.
 
         Raises:
             SparringError: its worker cannot be made, or has another model than the others.
         """
-        if isinstance(answer, Refused):
+        if isinstance(answer, Failed):
+            assert isinstance(answer.error, SparringError)
             raise answer.error if self._local else PoolError(f"{answer.error} ({answer.place})")
         actor.starting, actor.place, self._deaths_in_start = None, answer.place, 0
         if self._first is None:
@@ -457,15 +525,6 @@ class _Job(Generic[T, R]):
                 assert result is not None
                 yield item, result
 
-    def took(self, work: _Work, results: Sequence[R]) -> None:
-        """Take the results of a work."""
-        for place, result in zip(work.places, results, strict=True):
-            self._set(work.number, place, result)
-
-    def refused(self, work: _Work, error: SparringError) -> None:
-        """Note that a worker refused a batch: it is raised when its turn comes."""
-        self.slots[work.number].error = error
-
     def died(self, work: _Work, why: str, most: int) -> str:
         """Note that an actor died of a work; return what is said about that."""
         work.deaths, work.alone = work.deaths + 1, True
@@ -479,7 +538,7 @@ class _Job(Generic[T, R]):
         item = self.slots[work.number].items[work.places[0]]
         lost = Lost(item.key, item.name, why, work.deaths)
         self._lost.append(lost)
-        self._set(work.number, work.places[0], lost)
+        self.set(work.number, work.places[0], lost)
         return f"; {item.name!r} is left out"
 
     def _owns(self, number: int, place: int) -> bool:
@@ -487,7 +546,8 @@ class _Job(Generic[T, R]):
         held = self._places.get(self.slots[number].items[place].key)
         return held is not None and held[0] == (number, place)
 
-    def _set(self, number: int, place: int, result: R | Lost) -> None:
+    def set(self, number: int, place: int, result: R | Lost) -> None:
+        """Take a result, which is that of all places with its key."""
         if not self._owns(number, place):
             return
         item = self.slots[number].items[place]

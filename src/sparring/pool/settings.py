@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from pydantic import Field
 
 from sparring.errors import SettingsError
 from sparring.settings import Settings, load_settings
-
-EngineName = Literal["here", "ray"]
 
 
 class PoolSettings(Settings):

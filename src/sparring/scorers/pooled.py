@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,29 +59,11 @@ def source_content(source: str | Path, scorer: StepScorer) -> str:
     return model_content(folder) if folder.is_dir() else str(source)
 
 
-@dataclass(frozen=True)
-class ScorerMaker:
-    """Makes scoring workers, each from its own node's disk.
-
-    Attributes:
-        source: a PRM's folder or a server's address.
-        device: of a folder.
-        dtype: of a folder.
-    """
-
-    source: str
-    device: str = "auto"
-    dtype: str = "auto"
-
-    def __call__(self) -> ScoringWorker:
-        """Load the model, or ask the server who it is."""
-        return ScoringWorker(open_scorer(self.source, device=self.device, dtype=self.dtype), self.source)
-
-
 class ScoringWorker:
-    """Scores batches of traces in an actor."""
+    """Scores batches of traces in an actor, by the model on its own node's disk or by a client of the server."""
 
-    def __init__(self, scorer: StepScorer, source: str) -> None:
+    def __init__(self, source: str, device: str, dtype: str) -> None:
+        scorer = open_scorer(source, device=device, dtype=dtype)
         self.identity, self.about = source_content(source, scorer), About.of(scorer)
         self._score = batch_scores(scorer)
 
@@ -136,9 +118,8 @@ def scoring(
         SettingsError, CheckpointError, ServerError: as `door.open_scorer`.
         PoolError: the cluster cannot be used.
     """
-    with RayPool[Trace, Sequence[float]](
-        ScorerMaker(settled(source), device, dtype), pool, tell=tell
-    ) as mapper:
+    make_worker = partial(ScoringWorker, settled(source), device, dtype)
+    with RayPool[Trace, Sequence[float]](make_worker, pool, tell=tell) as mapper:
         yield PooledScorer(mapper)
 
 
