@@ -12,8 +12,8 @@ token at (seed, sample, position) by inverse CDF from a number that depends on t
 depend on what else is in the batch (rounding aside: other batch shapes change logits in the last bits, which changes a
 token only where the number falls that close to a boundary).
 
-Not here: reading prefixes (`prefix_cache.py`), engines
-on servers, top-p and penalties (a policy gradient needs samples from the model's own distribution).
+Not here: reading prefixes (`prefix_cache.py`), engines on servers, top-p and penalties (a policy gradient needs samples
+from the model's own distribution).
 """
 
 from __future__ import annotations
