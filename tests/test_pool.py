@@ -404,7 +404,7 @@ def test_a_search_in_a_pool_is_that_of_one_process(cluster: Any, tmp_path: Path,
     names = ["cases.jsonl", "candidates.jsonl", "trees/beam-2.jsonl", "metrics.json"]
     alone, pooled = ([without_times(tmp_path / one / name) for name in names] for one in ("alone", "pooled"))
     assert alone == pooled
-    run_search_command(settings, tmp_path / "pooled", console=quiet(), pool=PoolSettings(actors=2))
+    run_search_command(settings, tmp_path / "pooled", console=quiet())
     again = [without_times(tmp_path / "pooled" / name) for name in names[:3]]
     assert again == pooled[:3]  # nothing was left to do
 
