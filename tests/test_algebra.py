@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparring.oracles import algebra, arithmetic
 from sparring.oracles.algebra import judge
 from sparring.oracles.chains import find_chains
 from sparring.oracles.expressions import parse
+from sparring.oracles.panel import combine
 from sparring.oracles.polynomials import LinearSystem, cross_difference
 from sparring.oracles.reading import TooLargeError, UnreadableError, tokenize_formula
 from sparring.oracles.values import Reading, evaluate
@@ -233,6 +235,16 @@ def test_never_raises(text: str) -> None:
 )
 def test_readings_that_no_value_refutes(step: str) -> None:
     assert judge(Problem(id="p", question="q"), (), step).truth != "wrong"
+
+
+@pytest.mark.parametrize("step", ["She has 5 + 3 = 8 - 2 = 6 pens.", r"So $3 \times 4 = 12 + 5 = 17$."])
+def test_a_calculation_that_runs_on_is_excused_as_the_arithmetic_member_does(step: str) -> None:
+    members = {"arithmetic": arithmetic.judge, "algebra": algebra.judge}
+    found = {name: member(Problem("p", "q"), (), step) for name, member in members.items()}
+    assert found["arithmetic"].reason == "arithmetic:run_on_chain"
+    assert combine(found).truth == "undecided"
+    wrong = step.replace("17", "18").replace("= 6", "= 7")
+    assert truth(wrong) == "wrong"
 
 
 def test_one_branch_of_a_piecewise_function_is_no_definition() -> None:

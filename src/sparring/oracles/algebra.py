@@ -131,6 +131,7 @@ def _values(first: Node, second: Node, rough: bool, units: tuple[str, str], read
         or any(same(a * scale, b) or same(a, b * scale) for scale in map(Fraction, scales))
         # another branch of a root
         or (isinstance(a, complex) and same(abs(a), abs(as_complex(b))) and _has(first, "call", second))
+        or _runs_on(a, second)  # "5 + 3 = 8 - 2 = 6"
         or _rounds_to_whole(a, second)  # "11 / 5 = 2 trays", "4 / 3 = 1 and 1/3"
         or _rounds_to_whole(b, first)
     )
@@ -142,6 +143,15 @@ def _same_angle(first: Node, degrees: Value, second: Node, radians: Value) -> bo
     if not _has(first, "degrees") or _has(second, "degrees") or not _has(second, "constant"):
         return False
     return same(as_complex(degrees) * math.pi / 180, radians)
+
+
+def _runs_on(value: Value, written: Node) -> bool:
+    """Whether a calculation goes on with the result before it."""
+    while written.kind in ("sum", "product", "quotient"):
+        written = written.parts[0]
+        if written.kind == "number":
+            return same(value, written.value)
+    return False
 
 
 def _is_rounded(first: Node, second: Node, a: Value, b: Value, rough: bool) -> bool:

@@ -176,6 +176,7 @@ _SENTENCE = re.compile(
     r"spent|paid|pays|sold|left):?\s+(?=[-$\d(\\])",
     re.I,
 )
+_NAMED_AMOUNT = re.compile(r"[A-Za-z][A-Za-z' -]{2,40}:\s+(?=[-$\d(\\])")
 _HEDGE = re.compile(
     r"\b(?:not|n't|isn't|if|unless|cannot|can't|never|nor|neither|or|without|except|than)\b", re.I
 )
@@ -218,9 +219,10 @@ def undress(text: str) -> str:
     clause = _CLAUSE.search(text, 1)
     if clause is not None and not re.search(r"\d|\\|=|^\W*(?:or|and)\b(?! so)", clause[0]):
         text = text[: clause.start()]
-    sentence = _SENTENCE.match(text)
-    if sentence is not None and not _HEDGE.search(sentence[0]):
-        text = text[sentence.end() :]
+    for pattern in (_SENTENCE, _NAMED_AMOUNT):
+        lead = pattern.match(text)
+        if lead is not None and not _HEDGE.search(lead[0]):
+            text = text[lead.end() :]
     return _clean_ends(text)
 
 
