@@ -104,7 +104,7 @@ def mistakes(
 ) -> list[str]:
     """Return a rule perturbation of a step, if there is one."""
     from sparring import Problem
-    from sparring.oracles import perturb
+    from sparring.oracles.perturbations import perturb
 
     made = perturb(Problem("", problem, answer=answer), prefix, step, rng)
     return [made[1]] if made else []

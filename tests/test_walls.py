@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import walls
-from walls_cases import case_of, read_lines, write_lines
+from walls_cases import case_of, mistakes, read_lines, write_lines
 
 STEPS = ["3 * 4 = 12", "3 * 4 = 13", "So she left."]
 
@@ -29,6 +30,12 @@ def test_a_record_equals_itself_and_a_changed_verdict_is_shown(tmp_path, capsys)
     assert walls.main(["compare", str(one), str(two), "--only", "verdicts"]) == 1
     printed = capsys.readouterr().out
     assert "arithmetic: 1 × wrong arithmetic" in printed and STEPS[1] in printed
+
+
+def test_mistakes_are_planted_in_steps_of_data_sets():
+    step = "He has 3 * 8 = 24 pens."
+    [made] = mistakes("Tom has 3 boxes of 8 pens.", "24", [], step, random.Random(0))
+    assert made != step
 
 
 def test_tables_are_compared_key_by_key(tmp_path):
