@@ -247,7 +247,7 @@ RUNS = (
     f"train rl --out rl-progress {RL}",
     f"train rl --out rl-soft-min credit=soft_min prm=aprm/prm baseline=value {RL}",
     f"train rl --out rl-step-sum credit=step_sum prm=aprm/prm objective=reinforce adapter=lora lora_rank=4 epochs=2 {RL}",
-    f"train rl --out rl-game credit=soft_min prm=aprm/prm {RL}",
+    f"train rl --out rl-soft-min-group credit=soft_min prm=aprm/prm {RL}",
     TRAIN_PRM,
     f"train prm --out prm-tokens data=traces.jsonl head=label_tokens adapter=lora lora_rank=4 backbone=bytes "
     f"class_balance=weights calibrate=true {SUPERVISED.replace('backbone=tiny-chain-policy ', '')}",

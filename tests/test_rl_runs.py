@@ -22,6 +22,7 @@ from sparring.training.rl_monitors import text_statistics
 from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import judge_steps, load_subject
+from sparring.training.states import load_state, save_state
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "chain-rl.yaml"
 
@@ -87,6 +88,29 @@ def test_killed_and_resumed_runs_give_the_same_logs_and_weights(tiny_folder, tmp
     assert log_of(broken, "watch") == log_of(whole, "watch")
     one, other = ((folder / "policy" / "model.safetensors").read_bytes() for folder in (whole, broken))
     assert one == other
+
+
+def test_a_run_of_a_version_that_could_refresh_its_prm_goes_on_where_it_did_not(tiny_folder, tmp_path):
+    settings = small(tiny_folder, updates=2, checkpoint_every=1)
+    train_rl(settings, tmp_path)
+    tensors, values = load_state(tmp_path / "checkpoint")
+
+    def as_it_was(**then: object) -> None:
+        gone = {"refresh": "none", "refresh_every": 20, "refresh_oracle": ["arithmetic", "reference"]} | then
+        kept = {name: value for name, value in values["settings"].items() if name != "gate_oracle"}
+        save_state(tmp_path / "checkpoint", tensors, values | {"settings": kept | gone})
+
+    as_it_was()
+    train_rl(settings, tmp_path, resume=True)
+    assert len(log_of(tmp_path)) == 2
+    for then, message in (
+        ({"refresh": "labels"}, "refreshes its PRM .refresh: labels., which train rl no longer does"),
+        ({"refresh_oracle": ["reference"]}, r"settings: gate_oracle was \['reference'\], is \['arithmetic',"),
+        ({"clip": 0.3}, r"settings: clip was 0\.3, is 0\.2$"),
+    ):
+        as_it_was(**then)
+        with pytest.raises(SettingsError, match=message):
+            train_rl(settings, tmp_path, resume=True)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from sparring.errors import SettingsError
 from sparring.labels.command import show_doubts
 from sparring.models.batching import SHORTEST, length_sorted_batches
 from sparring.models.loading import load_policy
@@ -131,6 +132,20 @@ class Run(TrainingRun):
     def values(self) -> dict[str, Any]:
         """Return the answers that are ahead."""
         return self.rollouts.values()
+
+    def by_present_names(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a checkpoint's settings; an earlier version had `refresh`, whose oracle was the gate's as well.
+
+        Raises:
+            SettingsError: the run refreshed its PRM.
+        """
+        if (how := settings.get("refresh", "none")) != "none":
+            raise SettingsError(
+                f"cannot resume '{self.out}': it refreshes its PRM (refresh: {how}), which train rl no longer does"
+            )
+        names = {"refresh_oracle": "gate_oracle"}
+        kept = [name for name in settings if name in names or not name.startswith("refresh")]
+        return {names.get(name, name): settings[name] for name in kept}
 
     def take(self, values: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
         """Take over the answers that are ahead."""

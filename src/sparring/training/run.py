@@ -219,6 +219,10 @@ class TrainingRun(ABC):
         """Return further tensors of a checkpoint, in groups."""
         return {}
 
+    def by_present_names(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a checkpoint's settings, which an earlier version may have named otherwise."""
+        return settings
+
     def take(self, values: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
         """Take over a checkpoint's further values; return where its further tensors belong."""
         return {}
@@ -327,7 +331,7 @@ class TrainingRun(ABC):
 
 
 def _refuse_changes(run: TrainingRun, then: Mapping[str, Any]) -> None:
-    now, before = dump_settings(run.settings), then["settings"]
+    now, before = dump_settings(run.settings), run.by_present_names(then["settings"])
     fields = type(run.settings).model_fields
     later = {key for key in now.keys() - before.keys() if getattr(run.settings, key) == fields[key].default}
     changed = [
