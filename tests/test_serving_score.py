@@ -11,6 +11,7 @@ import pytest
 
 from served import QUESTION, STEPS, Served
 from sparring.models.scorer import load_scorer
+from sparring.serving.app import _fields
 from sparring.serving.models import SCORES
 from sparring.traces.records import Problem, Trace
 from sparring.worlds.chain import generate_problems
@@ -150,6 +151,14 @@ def test_what_is_said(served, body, message):
     content = json.dumps(body).encode()
     response = served.post("/v1/score", content=content, headers={"content-type": "application/json"})
     assert error(response, 422)["message"] == message
+
+
+def test_what_may_be_misspelt_is_looked_up_once(served):
+    made = set()
+    for _ in range(2):
+        error(served.post("/v1/score", {"problem": QUESTION, "stepz": STEPS}), 422)
+        made.add(_fields.cache_info().misses)
+    assert len(made) == 1 and made != {0}
 
 
 def test_an_item_is_named_by_its_place_and_other_types_of_content_are_refused(served):

@@ -8,6 +8,7 @@ Contract: every answer that is an error has the form of `errors.py`, unknown pat
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -162,14 +163,16 @@ async def _invalid_body(request: Request, error: Exception) -> JSONResponse:
     if account_of(request).body_bytes and "json" not in kind.lower():
         message = f"the content-type must be application/json{f', not {kind[:80]}' if kind else ''}"
         return await _error_answer(request, ApiError(422, message, field="content-type"))
-    return await _error_answer(request, from_validation(error.errors(), _fields(request.scope["route"])))
+    form = request.scope["route"].body_field.field_info.annotation
+    return await _error_answer(request, from_validation(error.errors(), _fields(form)))
 
 
-def _fields(route: Any) -> set[str]:
-    """Return the names of all fields that a path's body may have, at any depth."""
-    schema = TypeAdapter(route.body_field.field_info.annotation).json_schema()
+@functools.cache  # a schema takes milliseconds, in which nobody else is answered
+def _fields(form: Any) -> frozenset[str]:
+    """Return the names of all fields that a body of this type may have, at any depth."""
+    schema = TypeAdapter(form).json_schema()
     parts = (schema, *schema.get("$defs", {}).values())
-    return {name for part in parts for name in part.get("properties", ())}
+    return frozenset(name for part in parts for name in part.get("properties", ()))
 
 
 async def _no_endpoint(request: Request, error: Exception) -> JSONResponse:
