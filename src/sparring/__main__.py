@@ -22,7 +22,7 @@ SHARED = (
 COMMANDS = (
     Command(
         "demo",
-        "Train a PRM on rules and against an adversary, compare both, write a report (minutes on a laptop).",
+        "Train PRMs on rules, on a frozen generator and against an adversary; compare them, write a report.",
         "demo:run_demo",
         "demo:DemoSettings",
     ),

@@ -99,7 +99,7 @@ class PlanSettings(Seeded, Settings):
     network: float = Field(50e9, gt=0)
     """Bytes/s of each GPU to other machines, in one direction; 50e9 is a 400 Gbit/s adapter per GPU."""
     oracle_seconds: float = Field(0.0004, ge=0)
-    """Processor seconds of the oracle per verdict; 0.0004 is the panel's default (docs/results.md)."""
+    """Processor seconds of the oracle per verdict; the default panel took 0.0004 on a quiet core (docs/results.md)."""
 
     # Cost and failures
     price: float | None = Field(None, ge=0)
