@@ -67,6 +67,9 @@ ALONE = [
     ({"arithmetic": correct("a:a"), "quantities": undecided("quantities:numbers_founded")}, "correct", "a:a"),
     ({"arithmetic": undecided("arithmetic:not_numeric"), "answer": correct("answer:a")}, "undecided",
      "arithmetic:not_numeric"),
+    ({"arithmetic": undecided("arithmetic:not_numeric"), "own.py:judge": correct("own:a")}, "undecided",
+     "arithmetic:not_numeric"),
+    ({"own.py:judge": correct("own:a")}, "correct", "own:a"),
     ({"arithmetic": correct("a:a"), "quantities": undecided("quantities:unknown")}, "undecided",
      "quantities:unknown"),
     ({"arithmetic": correct("a:a"), "logic": undecided("sandbox:died")}, "undecided", "sandbox:died"),
@@ -289,3 +292,14 @@ def test_the_oracle_of_the_documentation_works(tmp_path: Path) -> None:
         other = panel.judge(circuit, (), "The lamp is connected to 12 V.")
     assert (right.truth, slip.truth, other.truth) == ("correct", "wrong", "undecided")
     assert other.reason == "ohm:nothing_to_check" and "3 A" in slip.detail
+    assert 'oracle: ["ohm.py:judge"]' in page
+    step = "U = 12 V, R = 4 Ω, I = 3 A"
+    assert step in page
+    for beside, reason in (
+        (["reference", "answer"], "ohm:law_holds"),
+        (["arithmetic"], "arithmetic:not_numeric"),
+        (["algebra"], "algebra:unread"),
+    ):
+        with Panel([*beside, f"{file}:judge"], workers=1) as panel:
+            assert panel.judge(circuit, (), step).reason == reason
+            assert panel.judge(circuit, (), step.replace("3 A", "48 A")).truth == "wrong"

@@ -65,7 +65,9 @@ READ_BY = {
     "algebra:other_arithmetic": ("arithmetic",),
     "logic:unread": ("arithmetic", "algebra"),
 }
-"""Reasons that say "I cannot read this", and the members whose ``correct`` says that they have read it."""
+"""Reasons that say "I cannot read this", and the members whose ``correct`` says that they have read it.
+
+One's own are none of them: they may have read another part of the step."""
 
 CONFLICT = "panel:conflict"
 
