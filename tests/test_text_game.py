@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from sparring.errors import SettingsError
+from sparring.errors import DataError, SettingsError
 from sparring.models.scorer import load_scorer
 from sparring.traces.records import Problem, Trace
-from sparring.training.aprm import train_aprm
+from sparring.training.aprm import show_aprm, train_aprm
 from sparring.training.aprm_settings import AprmSettings
 from tiny_tokenizers import SIZES, qwen_tokenizer
 
@@ -63,3 +65,28 @@ def test_a_run_on_texts_ends_in_a_prm_and_is_resumed_with_the_same_problems_only
     problems_file(tmp_path, first=11)
     with pytest.raises(SettingsError, match="data files have changed"):
         train_aprm(short(backbone, data), out, resume=True)
+
+
+def test_a_prm_that_no_wrong_step_was_shown_to_comes_with_a_warning(backbone, tmp_path):
+    (tmp_path / "shy.py").write_text(
+        "import re\n"
+        "from sparring.oracles import Verdict\n"
+        "def judge(problem, prefix, step):\n"
+        "    eggs = int(re.search('[0-9]+', problem.question)[0])\n"
+        "    known = ([eggs, 3, eggs - 3], [eggs - 3, 2, 2 * (eggs - 3)])\n"
+        "    holds = [int(number) for number in re.findall('[0-9]+', step)] in known\n"
+        "    return Verdict('correct', 'shy:holds') if holds else Verdict('undecided', 'shy:silent')\n"
+    )
+    oracle = [f"{tmp_path / 'shy.py'}:judge"]
+    console = Console(file=StringIO(), width=200)
+    settings = short(backbone, problems_file(tmp_path), oracle=oracle, adversary="rules", prm_warm_steps=1)
+    show_aprm(settings, tmp_path / "run", resume=False, console=console)
+    assert "rewrites labelled by the oracle: 0;" in console.file.getvalue()
+    assert "warning: this PRM has seen correct steps alone" in console.file.getvalue()
+
+
+def test_solutions_without_a_step_that_is_correct_are_refused_with_the_oracles_reasons(backbone, tmp_path):
+    data = tmp_path / "words.jsonl"
+    data.write_text(json.dumps({"question": "Why?", "answer": "Because.\nSo it is.\n#### 4"}))
+    with pytest.raises(DataError, match=r"calls no step of a solution correct: \d times \w+:\w+"):
+        train_aprm(short(backbone, data), tmp_path / "run")

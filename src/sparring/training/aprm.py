@@ -571,5 +571,9 @@ def show_aprm(settings: AprmSettings, out: Path, *, resume: bool, console: Conso
     console.print(
         f"rewrites labelled by the oracle: {labelled:.0f}; undecided, training nobody: {undecided:.0f}"
     )
+    if not labelled:
+        console.print(
+            "warning: this PRM has seen correct steps alone, so its scores say nothing of wrong ones"
+        )
     console.print(f"PRM: {escape(str(folder))}", soft_wrap=True)
     return folder

@@ -228,7 +228,9 @@ class TextTask:
         unchecked = "step without a calculation that the oracle can check"
         self.states = those_that_fit(places, checked, unchecked, self.left_out)
         if not self.states:
-            raise DataError("no solution has a step that the oracle can check", field="data")
+            reasons = Counter(verdict.reason for verdict in verdicts).most_common(3)
+            found = ", ".join(f"{count} times {reason}" for reason, count in reasons) or "there are none"
+            raise DataError(f"the oracle calls no step of a solution correct: {found}", field="data")
 
     def keep(self, fits: Sequence[bool], reason: str) -> None:
         """Drop the states for which `fits` is false, and count them under the reason."""
