@@ -96,3 +96,30 @@ def test_bad_estimates_are_refused_with_their_place(tmp_path, estimates):
     (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
     with pytest.raises(DataError, match=r"a\.jsonl:1: field 'estimates"):
         read_traces(tmp_path / "a.jsonl")
+
+
+def test_an_output_that_is_an_input_is_refused_before_anything_is_written(tmp_path):
+    shard, folder = tmp_path / "shards" / "b.jsonl", tmp_path / "shards"
+    folder.mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        write_traces(folder / name, [Trace(Problem(name, "q"), ("one",), (1.0,))])
+    (tmp_path / "link.jsonl").symlink_to(shard)
+    (tmp_path / "hard.jsonl").hardlink_to(shard)
+    before = shard.read_bytes()
+    for source, target in (
+        (shard, shard),
+        (shard, folder / ".." / "shards" / "b.jsonl"),
+        (shard, tmp_path / "link.jsonl"),
+        (tmp_path / "link.jsonl", shard),
+        (shard, tmp_path / "hard.jsonl"),
+        (folder, shard),
+        (folder / "*.jsonl", shard),
+        (f"hf:{folder}", shard),
+    ):
+        with pytest.raises(SettingsError, match="name another file to write"):
+            convert(source, target, to="sparring")
+        assert shard.read_bytes() == before and len(list(folder.iterdir())) == 2
+    assert convert(folder, tmp_path / "out.jsonl", to="sparring").traces == 2
+    assert convert(folder, tmp_path / "out.jsonl", to="sparring").traces == 2, "an old output may be replaced"
+    with pytest.raises(DataError, match="no-such"):
+        convert(tmp_path / "no-such.jsonl", tmp_path / "out.jsonl", to="sparring")

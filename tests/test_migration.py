@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from conftest import log_of
 from sparring.__main__ import app
-from sparring.errors import DataError
+from sparring.errors import DataError, SettingsError
 from sparring.models.loading import load_tokenizer
 from sparring.models.scorer import load_scorer
 from sparring.traces import read_traces_as
@@ -205,3 +205,11 @@ def test_the_command_converts_and_refuses_by_name(tmp_path):
     assert isinstance(refused, DataError) and "data.jsonl:2: field 'label'" in str(refused)
     assert CliRunner().invoke(app, [*words, "on_bad=skip"]).exit_code == 0
     assert len(read_traces(tmp_path / "out.jsonl")) == 1
+
+
+def test_the_data_is_not_replaced_by_what_is_made_of_it(tmp_path):
+    data = lines(tmp_path, OPENRLHF)
+    before = data.read_bytes()
+    refused = CliRunner().invoke(app, ["migrate", str(data), str(data), "source=openrlhf"]).exception
+    assert isinstance(refused, SettingsError) and "is read as data" in str(refused)
+    assert data.read_bytes() == before

@@ -89,6 +89,28 @@ def test_command_writes_metrics_cases_and_a_table(tmp_path: Path, subsets: list[
     ]
 
 
+def test_a_finished_run_of_other_settings_is_not_replaced_without_a_word(
+    tmp_path: Path, subsets: list[Path]
+) -> None:
+    def said(**options: Any) -> str:
+        file = StringIO()
+        console = Console(file=file, width=200)
+        evaluated(subsets, tmp_path / "run", scorer=StepScorer(), console=console, **options)
+        return "".join(line for line in file.getvalue().splitlines() if "replacing" in line)
+
+    assert not said() and not said()
+    assert said(seed=1, limit=2).endswith("run', which was of another seed and limit")
+    assert said(threshold=0.3, seed=1, limit=2).endswith("another threshold")
+    metrics = tmp_path / "run" / "metrics.json"
+    content = json.loads(metrics.read_text())
+    metrics.write_text(json.dumps(content | {"extra": {"scorer": {"model": "other"}}}))
+    assert said(threshold=0.3, seed=1, limit=2).endswith("another scorer")
+    metrics.write_text(json.dumps(content | {"metrics": {"bon.n": {}}}))
+    assert said().endswith("another evaluation")
+    metrics.write_text("{")
+    assert not said()
+
+
 def test_records_that_contradict_themselves_are_counted_by_kind(tmp_path: Path, subsets: list[Path]) -> None:
     records = json.loads(subsets[0].read_text())
     for record in records:

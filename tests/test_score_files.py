@@ -300,3 +300,14 @@ def test_terminal_shows_steps_as_text_in_colour(tmp_path: Path) -> None:
 def test_colours_follow_the_threshold() -> None:
     assert [colour(score, 0.4) for score in (0.39, 0.4, 0.69, 0.71)] == ["red", "yellow", "yellow", "green"]
     assert plain("a\nb\u202ec\t").plain == "a\nb\ufffdc\ufffd"
+
+
+def test_traces_are_not_replaced_by_their_scores(tmp_path: Path) -> None:
+    data, beside = tmp_path / "x.jsonl", tmp_path / "y.jsonl.partial"
+    for file in (data, beside):
+        write_traces(file, some_traces(2))
+    before = data.read_bytes()
+    for source, out in ((data, data), (tmp_path, data), (beside, tmp_path / "y.jsonl")):
+        with pytest.raises(SettingsError, match="is read as data"):
+            score_file(None, source, out=out, scorer=LengthScorer(), console=Console(file=StringIO()))
+    assert data.read_bytes() == beside.read_bytes() == before

@@ -14,7 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparring.errors import SettingsError
 from sparring.report.formulas import _FORMULA, formulas_of, visible
+from sparring.traces.jsonl import write_traces
+from sparring.traces.records import Problem, Trace
+from sparring.viewer.command import view
 from sparring.viewer.data import InspectorCase, InspectorData, Prm, Solution, Variant
 from sparring.viewer.page import _embedded, inspector_page
 
@@ -322,3 +326,15 @@ def test_on_a_phone_list_and_case_come_one_after_the_other(opened):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator(".back").click()
     assert page.locator("#list").is_visible()
+
+
+def test_only_a_page_is_replaced_by_a_page(tmp_path: Path) -> None:
+    data, page = tmp_path / "traces.jsonl", tmp_path / "page.html"
+    write_traces(data, [Trace(Problem("p", "q"), ("one",), (1.0,))])
+    before = data.read_bytes()
+    with pytest.raises(SettingsError, match="no HTML page"):
+        view([data], out=data)
+    assert data.read_bytes() == before
+    page.touch()
+    for _ in range(2):
+        assert view([data], out=page).read_text().startswith("<!DOCTYPE html>")

@@ -23,11 +23,11 @@ from rich.console import Console
 
 from sparring.errors import DataError
 from sparring.evaluation.cases import Case
-from sparring.files import atomic_write_jsonl, atomic_write_text
-from sparring.json_files import read_jsonl_objects
+from sparring.files import atomic_write_jsonl, atomic_write_text, to_json
+from sparring.json_files import read_json_object, read_jsonl_objects
 from sparring.report.kinds import tables
 from sparring.report.page import write_report
-from sparring.runs import Metric, write_metrics
+from sparring.runs import METRICS_FILE, Metric, write_metrics
 from sparring.settings import Settings, dump_settings
 from sparring.terminal import results_table
 from sparring.traces.records import Problem, Trace
@@ -39,6 +39,8 @@ JOURNAL_FILE = "scores.partial.jsonl"
 MOST_WORST = 20
 MOST_ROWS = 60
 Record = Mapping[str, Any]
+_SCORERS = ("scorer", "scorers")
+"""Under ``extra``: who scored, where that was a server."""
 _INTERVALS = {"bootstrap": "bootstrap", "Wilson": "Wilson (shares)", "t": "t: Student's (few cases)"}
 
 
@@ -82,6 +84,10 @@ def write_evaluation(
         **({} if worst is None else {WORST_FILE: worst[:MOST_WORST]}),
         **(files or {}),
     }
+    settled = {name: stored[name] for name in dump_settings(settings)}
+    if differing := _differing(out, kind, settled, extra or {}):
+        text = f"replacing the finished run in '{out}', which was of another {' and '.join(differing)}"
+        console.print(plain(text), style="yellow", highlight=False, soft_wrap=True)
     for name, content in contents.items():
         if isinstance(content, str):
             atomic_write_text(out / name, content)
@@ -96,6 +102,19 @@ def write_evaluation(
     show_worst(console, worst or ())
     console.print(f"report: {write_report(out)}", highlight=False, markup=False, soft_wrap=True)
     return named
+
+
+def _differing(out: Path, kind: str, settings: Record, extra: Record) -> list[str]:
+    """Return in what the finished run that stands at `out` differs: evaluation, settings, scorers; empty without one."""
+    try:
+        old = read_json_object(out / METRICS_FILE, loose=True)
+        if not all(name.startswith(f"{kind}.") for name in old["metrics"]):
+            return ["evaluation"]
+        before = {**old["settings"], **{name: old["extra"].get(name) for name in _SCORERS}}
+    except (DataError, KeyError, TypeError, AttributeError):  # none, or a damaged one
+        return []
+    now, _ = to_json({**settings, **{name: extra.get(name) for name in _SCORERS}})
+    return [name for name, value in now.items() if name in before and before[name] != value]
 
 
 # --- once more, from the raw records ---------------------------------------------------------------------------------

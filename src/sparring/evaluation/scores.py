@@ -42,6 +42,7 @@ from sparring.traces.ids import TraceIds
 from sparring.traces.readers import Skipped, stream_traces
 from sparring.traces.records import Trace
 from sparring.traces.shown import steps_table
+from sparring.traces.sources import refuse_own_input
 
 OWN_KEY = "scores"
 DEFAULT_THRESHOLD = 0.5
@@ -345,6 +346,9 @@ def score_file(
         raise SettingsError("give a model to score with")
     if limit is not None and limit < 1:
         raise SettingsError(f"a limit must be at least 1, got {limit}")
+    journal = out.with_name(out.name + ".partial")
+    for written in (out, journal):
+        refuse_own_input(written, data)
     console = console or Console()
     ids, skipped = TraceIds(), Counter[str]()
 
@@ -366,7 +370,6 @@ def score_file(
     for trace in again() if ids.may_clash else ():
         ids.check(trace.problem.id)  # raises before hours of scoring, not after
     model = None if model is None else as_source(model)
-    journal = out.with_name(out.name + ".partial")
     counts = {"traces": 0, "steps": 0}
     examples: list[tuple[Trace, tuple[float, ...]]] = []
     lost: list[Lost] = []

@@ -30,7 +30,7 @@ from sparring.traces.jsonl import LAYOUT, trace_to_record
 from sparring.traces.parquet import Layout, write_records
 from sparring.traces.readers import Found, traces_with_places
 from sparring.traces.records import Label, Problem, Trace
-from sparring.traces.sources import shards
+from sparring.traces.sources import refuse_own_input, shards
 
 
 @dataclass
@@ -96,7 +96,7 @@ def convert(
         options: what the source's format leaves open.
 
     Raises:
-        SettingsError: no such target format, or a threshold outside [0, 1].
+        SettingsError: no such target format, a threshold outside [0, 1], or `target` is read as data.
         DataError: the source cannot be used, or nothing of it can be written.
     """
     if to not in WRITERS:
@@ -115,6 +115,7 @@ def _write(
     source: Path, target: Path, found: Iterable[tuple[str, int, Found]], to: str, threshold: float
 ) -> Conversion:
     """Write everything of what was found, (file, line, trace or oddity) each, that the target's layout can hold."""
+    refuse_own_input(target, source)
     done = Conversion()
 
     def records() -> Iterator[Record]:
@@ -237,6 +238,7 @@ def migrate(source: Path, out: Path, settings: MigrateSettings) -> Conversion:
     """Write the traces of a trainer's data to `out` in our own form.
 
     Raises:
+        SettingsError: `out` is read as data.
         DataError: a file cannot be read or written, a record cannot be used (`on_bad=refuse`), or none can.
     """
 

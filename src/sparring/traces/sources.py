@@ -16,6 +16,7 @@ Not here: what a record means (`readers.py`). No data set's own code is run (the
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.compressed import ENDINGS
-from sparring.errors import DataError, install_extra, needs
+from sparring.errors import DataError, SettingsError, install_extra, needs
 from sparring.fingerprints import files_digest, records_digest
 from sparring.json_files import json_objects
 from sparring.traces.parquet import parquet_objects
@@ -84,6 +85,29 @@ def data_digest(data: str | Path) -> str:
         return files_digest(part.name for part in parts)
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror}", file=error.filename) from error
+
+
+def refuse_own_input(out: Path, data: str | Path) -> None:
+    """Refuse a file to write that is one of those that are read: its data would be gone.
+
+    Raises:
+        SettingsError: `out` is there and is a file of `data`, also by way of links. DataError: as `shards`.
+    """
+    parts = shards(data)
+    if not out.is_file():
+        return
+    for part in parts:
+        with contextlib.suppress(OSError, ValueError):  # a file that is not there is told when it is read
+            if part.file is not None and os.path.samefile(out, part.file):
+                of = "" if os.fspath(data) == part.name else f" (of '{data}')"
+                raise SettingsError(
+                    f"'{out}' is read as data{of} and would be replaced: name another file to write"
+                )
+    folder = Path(os.fspath(data).removeprefix(HUB).partition(":")[0])
+    endings = _FORMATS if os.fspath(data).startswith(HUB) else (".arrow", ".json")
+    within = any(part.file is None for part in parts) and folder.resolve() in out.resolve().parents
+    if within and any(ending in endings for ending in out.suffixes):
+        raise SettingsError(f"'{out}' is within the data set '{data}': name another file to write")
 
 
 def record_objects(path: str | Path) -> Records:

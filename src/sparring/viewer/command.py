@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sparring.errors import SparringError
-from sparring.files import atomic_write_text
+from sparring.errors import SettingsError, SparringError
+from sparring.files import atomic_write_text, writing
 from sparring.viewer.page import inspector_page
 from sparring.viewer.runs import inspector_data
 
@@ -38,9 +38,11 @@ def view(
         watch: write the page again every so many seconds, until the process is stopped.
 
     Raises:
-        SparringError: a place is no run, runs do not go together, or the page cannot be written.
+        SparringError: `out` is there and no HTML, a place is no run, runs do not go together, or the page cannot be
+            written.
     """
     console = Console()
+    _refuse_other_than_html(out)
 
     def say(text: str, style: str = "yellow") -> None:
         console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
@@ -61,3 +63,15 @@ def view(
             except SparringError as error:
                 say(f"not written: {error}")
     return out
+
+
+def _refuse_other_than_html(out: Path) -> None:
+    """Refuse to replace a file that is no page, such as a data file; an empty one holds nothing."""
+    if not out.is_file():
+        return
+    with writing(out), out.open("rb") as file:
+        begin = file.read(512)
+    if begin and not begin.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(
+        (b"<!doctype html", b"<html")
+    ):
+        raise SettingsError(f"'{out}' is there and no HTML page: name another file to write")
