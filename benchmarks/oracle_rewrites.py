@@ -132,9 +132,8 @@ REWRITERS: dict[str, Rewriter] = {
         lambda match: _SMALL.get(match[1], match[1]),
     ),
     "spelled_operands": rewriting(r"(?<![\w.,/])([2-8])(?![\w.,/%])", lambda match: _SMALL[match[1]]),
-    "commas": rewriting(
-        r"(?<![\d.,])(\d{1,3})(\d{3})(?![\d,])(?!\.\d{3})", r"\1,\2", annotated=True
-    ),  # 1200 → 1,200
+    # 1200 → 1,200
+    "commas": rewriting(r"(?<![\d.,])(\d{1,3})(\d{3})(?![\d,])(?!\.\d{3})", r"\1,\2", annotated=True),
     "float_results": float_results,  # = <<48/2=24>>24 clips → = 24.0 clips
     "float_noise": float_noise,
     "brackets": rewriting(_SIMPLE, r"(\g<0>)"),  # 3 * 4 = 12 → (3 * 4) = 12

@@ -113,9 +113,8 @@ def main() -> int:
 
 def run_server(prm: Path, device: str, dtype: str, takes: float | None, loses: float | None) -> None:
     """Serve as `sparring serve` does, with a stand-in for the model's time, or a worker that is lost now and then."""
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(0)
-    )  # uvicorn raises it again once it has stopped in order
+    # uvicorn raises it again once it has stopped in order
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from sparring.serving import command, models
     from sparring.serving.settings import ServeSettings
 

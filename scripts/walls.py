@@ -326,9 +326,8 @@ def content_of(file: Path) -> str:
     elif file.suffix == ".jsonl":
         data = "\n".join(json.dumps(steady(one), sort_keys=True) for one in read_lines(file)).encode()
     data = data.replace(str(tree()).encode(), b"TREE").replace(str(Path.cwd()).encode(), b"HERE")
-    data = re.sub(
-        rb"((?:TREE|HERE)/\S+) [0-9a-f]{64}", rb"\1", data
-    )  # identities of folders hold times of files
+    # Identities of folders hold times of files
+    data = re.sub(rb"((?:TREE|HERE)/\S+) [0-9a-f]{64}", rb"\1", data)
     data = re.sub(rf"\n\| {_TIMES} \|.*".encode(), b"", data)
     text = b"\0" not in data and len(data) < LONGEST
     return data.decode("utf-8", "backslashreplace") if text else hashlib.sha256(data).hexdigest()

@@ -247,9 +247,8 @@ def test_states_that_r_still_gets_wrong_are_replayed_more_often():
     pool, rng = ReplayPool(10, by_misses=True), random.Random(0)
     states = [State(Problem(str(index), "q", solution=("s",)), 0) for index in range(10)]
     groups = [[rewrite("w", "wrong"), rewrite("c", "correct"), rewrite("", None)] for _ in states]
-    scores = [
-        [0.95 if index == 3 else 0.0, 1.0] for index in range(10)
-    ]  # a correct one that is accepted is no miss
+    # A correct one that is accepted is no miss
+    scores = [[0.95 if index == 3 else 0.0, 1.0] for index in range(10)]
     pool.add(Rewrites(states, groups), rng, scores)
     counts = dict.fromkeys(range(10), 0)
     for _ in range(600):
@@ -302,9 +301,8 @@ def test_defaults_respect_the_bound_of_the_one_step_game(tiny_folder):
     assert not small(tiny_folder, prm_objective="log_score", **weak).monotone  # which needs 1/4
     none = {"prm_kl": 0.01, "prm_entropy": 0.0, "adversary_kl": 0.01}
     assert not small(tiny_folder, prm_objective="expected", **none).monotone
-    assert small(
-        tiny_folder, prm_objective="expected", reward_caught=-1.0, **none
-    ).monotone  # (1, -1, c): zero-sum
+    # (1, -1, c): zero-sum
+    assert small(tiny_folder, prm_objective="expected", reward_caught=-1.0, **none).monotone
 
 
 @pytest.mark.parametrize(
@@ -339,9 +337,8 @@ def test_whole_runs_write_what_they_promise(tiny_folder, tmp_path, adapter, obje
         "prm_gradient_norm", "adversary_gradient_norm",
     }  # fmt: skip
     assert needed <= log[-1].keys()
-    assert log[6]["adversary_kl"] == pytest.approx(
-        0.0, abs=1e-6
-    )  # the reference is the adversary at the game's start
+    # The reference is the adversary at the game's start
+    assert log[6]["adversary_kl"] == pytest.approx(0.0, abs=1e-6)
     assert {"config.json", "model.safetensors", "sparring.json", "README.md", "tokenizer.json"} <= {
         p.name for p in folder.iterdir()
     }

@@ -330,10 +330,11 @@ def test_labelled_candidates_give_a_ceiling_and_discrimination_within_problems(t
 def test_a_world_judges_the_steps_of_its_problems(tmp_path):
     world = make_world("chain")
     problem = world_problems(world, 1, seed=0, name="bon")[0]
+    # Wrong, and yet the right answer
     lucky = (
         problem.solution[0].replace(" is ", " is 1"),
         *problem.solution[1:],
-    )  # wrong, and yet the right answer
+    )
     data = tmp_path / "traces.jsonl"
     write_traces(
         data, [Trace(problem, tuple(problem.solution), None, True), Trace(problem, lucky, None, True)]

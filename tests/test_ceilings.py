@@ -32,9 +32,8 @@ def test_luck_is_in_pass_at_n_and_not_in_the_ceiling():
         WORLD, [[solved(RIGHT)] + [solved(WRONG)] * 15, [solved(LUCKY)] + [solved(WRONG)] * 15], seed=0
     )
     assert mixed["luck"] == 0.5 and mixed["pass.n16"][0] == 1.0
-    assert (
-        0.5 <= mixed["ceiling.n16"][0] <= 0.5 + 1 / 32 + 1e-9
-    )  # one of sixteen without a sound one, at random
+    # One of sixteen without a sound one, at random
+    assert 0.5 <= mixed["ceiling.n16"][0] <= 0.5 + 1 / 32 + 1e-9
     assert mixed["weighted.n16"][0] >= 0.5 > mixed["vote.n16"][0]
     assert overstated(mixed) == 50.0 and overstated(lucky) == 100.0
     countdown = make_world("countdown:numbers=3")

@@ -161,9 +161,8 @@ def test_replaced_words_are_of_the_same_kind_and_all_marked():
     for row, column in replaced.nonzero().tolist():
         old, new = (tokenizer.convert_ids_to_tokens(int(x[row, column])) for x in (ids, shown))
         assert kind(old) == kind(new) and old != new
-        assert (
-            column > (ids[row] == tokenizer.convert_tokens_to_ids("\n")).nonzero()[0]
-        )  # never in the question
+        # Never in the question
+        assert column > (ids[row] == tokenizer.convert_tokens_to_ids("\n")).nonzero()[0]
 
 
 def test_habits_misread_the_same_definitions_each_time_and_nothing_else():

@@ -244,9 +244,8 @@ def test_the_paired_interval_over_seeds_covers_what_it_says(seeds: int) -> None:
     """Accuracies of 200 problems that both arms share, over few seeds: 95 % of the intervals hold the true gain."""
     random, rounds, gain = np.random.default_rng(seeds), 2000, 0.05
     of_seed = random.normal(0.5, 0.05, size=(rounds, seeds, 1))
-    hard = random.uniform(
-        size=(rounds, seeds, 200)
-    )  # a problem is right where its hardness is below the skill
+    # A problem is right where its hardness is below the skill
+    hard = random.uniform(size=(rounds, seeds, 200))
     ours, baseline = ((hard < of_seed + by).mean(axis=2) for by in (gain, 0.0))
     inside = 0
     for one, other in zip(ours, baseline, strict=True):

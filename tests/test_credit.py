@@ -197,9 +197,8 @@ def test_an_inserted_step_is_no_better_than_the_best_that_the_answer_has(group, 
 def test_clipped_sums_never_pay_for_easy_steps_and_unclipped_ones_do(group, easy):
     padded = [[*group[0], *[1.0] * easy], *group[1:]]
     assert step_sum(padded)[0][0] == pytest.approx(step_sum(group)[0][0])
-    assert (
-        step_sum(padded, clip=False)[0][0] > step_sum(group, clip=False)[0][0]
-    )  # why the clip is the default
+    # Why the clip is the default
+    assert step_sum(padded, clip=False)[0][0] > step_sum(group, clip=False)[0][0]
 
 
 @given(values=st.lists(st.floats(0, 1), min_size=2, max_size=6), place=st.integers(0, 5))

@@ -163,9 +163,8 @@ def workshop(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
             *(one for one in cases if one["id"].startswith(kind)),
         )
     scores = [{"id": one["id"], "scores": [0.9, 0.2]} for one in cases if one["id"].startswith("gsm8k")]
-    halves = [
-        {**one, "problem": f"{one['problem']} ({one['id']})"} for one in cases
-    ]  # of both halves of an audit
+    # Of both halves of an audit
+    halves = [{**one, "problem": f"{one['problem']} ({one['id']})"} for one in cases]
     write(folder / "data" / "gsm8k.json", *halves)
     for name in ("scores", "a", "b", "runs/gsm8k-panel/scores-after", "runs/gsm8k-arithmetic/scores-after"):
         write(folder / f"{name}.jsonl", *scores)

@@ -73,9 +73,8 @@ def test_where_a_separator_is_joined_to_its_step_the_pipeline_reads_other_tokens
     tagger = pipeline("token-classification", model=str(byte_level), device="cpu")
     text = "".join(f"{line}\n" for line in (trace.problem.question, *trace.steps))
     ids = load_scorer(byte_level).encode(trace).input_ids
-    assert (
-        tuple(tagger.tokenizer(text, add_special_tokens=False).input_ids) != ids
-    )  # as docs/checkpoints.md says
+    # As docs/checkpoints.md says
+    assert tuple(tagger.tokenizer(text, add_special_tokens=False).input_ids) != ids
 
 
 # --- vLLM ------------------------------------------------------------------------------------------------------------

@@ -58,9 +58,8 @@ def test_no_flipped_bit_changes_what_is_found(
     path.write_bytes(content)
     last = place >= content.rindex(b"\n", 0, len(content) - 1)
     try:
-        assert found(path) in (
-            [PIECES, PIECES[:-1]] if last else [PIECES]
-        )  # its line break gone, a line is torn
+        # Its line break gone, a line is torn
+        assert found(path) in ([PIECES, PIECES[:-1]] if last else [PIECES])
     except (DataError, SettingsError) as error:
         assert str(path) in str(error)
 

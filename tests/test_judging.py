@@ -402,9 +402,8 @@ def test_a_margin_decides_and_what_is_computed_stands_against_it(server):
     with Panel([address(server, margin=0.95), "arithmetic"], workers=1) as panel:
         conflict = panel.judge(PROBLEM, (), "3 + 4 = 7, not wrong")
         assert (conflict.truth, conflict.reason) == ("undecided", "panel:conflict")
-        assert (
-            panel.judge(PROBLEM, (), "3 + 4 = 8").reason == "arithmetic:wrong_result"
-        )  # whatever the judge says
+        # Whatever the judge says
+        assert panel.judge(PROBLEM, (), "3 + 4 = 8").reason == "arithmetic:wrong_result"
         against = panel.judge_against(PROBLEM, (), "so it is wrong anyhow", "it is wrong")
         assert against.reason == "judge:original_fails"
 

@@ -93,9 +93,8 @@ def test_what_scripts_and_benchmarks_import_is_declared():
         local |= {file.parent.name.replace("_", "-") for file in (ROOT / folder).glob("*/__init__.py")}
         if folder == "scripts":  # `verify_results.py` computes again what benchmarks wrote
             local |= {file.stem.replace("_", "-") for file in (ROOT / "benchmarks").glob("*.py")} | {"claims"}
-            local |= {
-                file.stem.replace("_", "-") for file in (ROOT / "tests").glob("*.py")
-            }  # `kill_test.py`'s jobs
+            # `kill_test.py`'s jobs
+            local |= {file.stem.replace("_", "-") for file in (ROOT / "tests").glob("*.py")}
         missing = {
             name: files
             for name, files in imported(folder).items()

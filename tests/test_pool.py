@@ -186,9 +186,8 @@ class TestOnePool:
         # A batch is computed as a whole or not at all.
         assert computed(made) == Counter([*range(40), 39, 50])
         places = {tuple(line.split()[1:]) for line in made.log.read_text().splitlines()}
-        assert {threads for _, threads in places} == {
-            "1"
-        }  # how many processes have a part is a matter of speed
+        # How many processes have a part is a matter of speed
+        assert {threads for _, threads in places} == {"1"}
 
     def test_reading_ahead_is_bounded(self, workers: RayPool[int, int]) -> None:
         read = []

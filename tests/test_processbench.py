@@ -234,9 +234,8 @@ def test_best_threshold_is_best(cases: list[Case]) -> None:
         return
     chosen = best_threshold(cases, "dev")
     assert chosen.rule == "best F1 on dev (optimistic there)"
-    candidates = [
-        twelfth / 12 for twelfth in range(13)
-    ]  # scores are sixths: this is every gap and every score
+    # Scores are sixths: this is every gap and every score
+    candidates = [twelfth / 12 for twelfth in range(13)]
     assert slow_f1(cases, chosen.value) == pytest.approx(max(slow_f1(cases, value) for value in candidates))
 
 

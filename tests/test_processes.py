@@ -25,10 +25,11 @@ from sparring.training import processes
 from supervised_data import data_file, separable_traces
 
 TIMED = {"seconds", "cpu_seconds", "tokens_per_second", "rollout_wait_seconds"}
+# Sums of floats in another order, and what Adam makes of it over some updates
 CLOSE = {
     "rel": 2e-3,
     "abs": 2e-5,
-}  # sums of floats in another order, and what Adam makes of it over some updates
+}
 
 
 # --- shares ----------------------------------------------------------------------------------------------------------

@@ -274,9 +274,8 @@ def test_noise_alone_is_not_distinguishability() -> None:
     for evidence, left_out in (("siblings", 6000), ("steps", 6000)):
         comparison = compare_provers(traces, (2, 16), evidence=evidence, resamples=300)  # type: ignore[arg-type]
         base, _, plugged_in = comparison.rows
-        assert base.distinguishability.value == pytest.approx(
-            0, abs=0.004
-        )  # the labels' own variance is 0.031
+        # The labels' own variance is 0.031
+        assert base.distinguishability.value == pytest.approx(0, abs=0.004)
         assert base.alignment.value == pytest.approx(0, abs=0.004)
         assert base.unbiased
         assert not plugged_in.unbiased

@@ -45,9 +45,8 @@ def test_another_engine_that_is_given_the_weights_is_as_good_as_the_policy_itsel
     for name in ("log", "watch"):
         assert log_of(tmp_path / "here", name) == log_of(tmp_path / "there", name)
     assert (here / "model.safetensors").read_bytes() == (there / "model.safetensors").read_bytes()
-    assert (
-        elsewhere.published == 1 + settings.updates
-    )  # once per state of the weights, however often it samples
+    # Once per state of the weights, however often it samples
+    assert elsewhere.published == 1 + settings.updates
 
 
 def test_an_engine_with_old_weights_shows_in_the_log(tiny_folder, tmp_path):

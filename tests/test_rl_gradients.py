@@ -64,9 +64,8 @@ def test_an_update_never_trains_on_a_cut_answer_and_counts_it(tiny_folder, tmp_p
     )
     record = play_update(run)
     assert [item.steps for item in seen] == [("x",), ("y",)]
-    assert [item.advantages[0] for item in seen] == pytest.approx(
-        [1.0, -1.0]
-    )  # the cut one is in no baseline
+    # The cut one is in no baseline
+    assert [item.advantages[0] for item in seen] == pytest.approx([1.0, -1.0])
     assert record["truncated"] == pytest.approx(4 / 6)
 
 

@@ -123,9 +123,8 @@ def test_other_weights_than_those_that_were_given_are_noticed(tiny_folder, tmp_p
         EngineError, match=r"samples from other weights than it was given: .* differ by .* on average"
     ):
         train_rl(beside(tiny_folder, server.url), tmp_path / "run")
-    assert (
-        len(server.state.loads) == 1 and server.state.requests == {}
-    )  # not left there to be found by the next run
+    # Not left there to be found by the next run
+    assert len(server.state.loads) == 1 and server.state.requests == {}
 
 
 def test_a_killed_run_finds_its_adapter_again(tiny_folder, tmp_path, server):

@@ -84,9 +84,10 @@ def prefixes(count: int) -> list[Prefix]:
 def test_completions_come_back_in_their_places_each_with_its_own_seed(server):
     engine = engine_of(server, concurrency=5)
     groups = engine.sample(prefixes(6), 4, limits=Limits(8, 0.7), seeds=list(range(6)), stop=("\n",))
+    # Cut at the line break after the question
     assert [[c.text.split("|")[1] for c in group] for group in groups] == [
         [f"QUESTION {i}"] * 4 for i in range(6)
-    ]  # cut at the line break after the question
+    ]
     assert len({body["seed"] for body in server.asked}) == 24
     assert server.most_in_flight <= 5
     assert (engine.usage.requests, engine.usage.tokens_generated, engine.usage.tokens_prefilled) == (

@@ -67,9 +67,8 @@ def test_score_by_a_judge_says_what_it_cost(data, tmp_path):
 def test_a_broken_off_run_goes_on_with_the_same_model_and_starts_anew_with_another(server, tmp_path):
     data = write_data(tmp_path / "many.json", *[(-1, ["a", f"b{i}"]) for i in range(70)])
     words = ("--out", tmp_path / "scores.jsonl")
-    answered = [
-        lambda handler, body: handler.reply(*server.post("/v1/score", body))
-    ] * 4  # the first 64 traces
+    # The first 64 traces
+    answered = [lambda handler, body: handler.reply(*server.post("/v1/score", body))] * 4
     server.faults = [*answered, dies]
     said = call("score", f"http://{server.host}?retries=0", data, *words, status=1)
     assert "nothing usable" in said and not (tmp_path / "scores.jsonl").exists()

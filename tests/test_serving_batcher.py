@@ -176,9 +176,8 @@ def test_who_has_an_answer_is_no_longer_counted_as_waiting(work_item, seconds):
     compute.entered.wait(30)
     ticket = work.submit("double", [work_item], [20], time.monotonic() + seconds)
     seen: list[int] = []
-    ticket.future.add_done_callback(
-        lambda _: seen.append(work.waiting_tokens)
-    )  # in the worker, at the answer
+    # In the worker, at the answer
+    ticket.future.add_done_callback(lambda _: seen.append(work.waiting_tokens))
     compute.gate.set()
     work.close()
     assert seen == [0]

@@ -452,9 +452,8 @@ def test_memory_of_converting_and_scoring_does_not_grow_with_the_number_of_trace
         peaks.append((converted, tracemalloc.get_traced_memory()[1]))
         tracemalloc.stop()
     for few, many in zip(*peaks, strict=True):
-        assert (
-            many < few + 600 * 400
-        )  # a trace takes about 1,000 bytes as objects; digests of it 150 until sorted
+        # A trace takes about 1,000 bytes as objects; digests of it 150 until sorted
+        assert many < few + 600 * 400
 
 
 def test_problems_in_a_stream_are_those_of_a_list(tmp_path: Path) -> None:
@@ -528,9 +527,8 @@ def test_solutions_that_do_not_stand_by_problem_are_labelled_in_the_order_of_the
     monkeypatch.setattr("sparring.labels.command.WINDOW", 3)
     traces = read_traces(sums)
     ids = [trace.problem.id for trace in traces]
-    order = sorted(
-        range(len(traces)), key=lambda n: ids[n] in ids[:n]
-    )  # every problem's first one, then the others
+    # Every problem's first one, then the others
+    order = sorted(range(len(traces)), key=lambda n: ids[n] in ids[:n])
     write_traces(tmp_path / "scattered.jsonl.zst", [traces[n] for n in order])
     found = labelled(tmp_path / "scattered", f"data={tmp_path / 'scattered.jsonl.zst'}", "solutions=given")
     assert found == labelled(tmp_path / "together", f"data={sums}", "solutions=given")

@@ -271,9 +271,8 @@ def test_an_audit_shows_verdicts_with_span_and_reason_and_planted_mistakes_in_pl
     assert reference.tags["reason"] == ["arithmetic:wrong_result"]
     scores = tmp_path / "scores.jsonl"
     scores.write_text('{"id": "b-1", "scores": [0.9, 0.8, 0.1]}\n')
-    together = inspector_data(
-        [scores, tmp_path / "audit"], data=[data]
-    )  # label, oracle and PRM on the same steps
+    # Label, oracle and PRM on the same steps
+    together = inspector_data([scores, tmp_path / "audit"], data=[data])
     [solution] = together.cases[0].solutions
     assert solution.first == 1 and [one.by for one in solution.said[1]] == ["arithmetic", "panel"]
     assert list(solution.scores[0]) == [0.9, 0.8, 0.1] and 2 not in solution.said

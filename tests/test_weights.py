@@ -407,10 +407,10 @@ def test_models_are_loaded_through_the_one_door_only():
         for file in (root / part).rglob("*.py")
         if call.search(file.read_text(encoding="utf-8"))
     }
-    peers = {
-        f"benchmarks/speed_rows/{name}.py" for name in ("stepper", "training")
-    }  # other packages load theirs
+    # Other packages load theirs
+    peers = {f"benchmarks/speed_rows/{name}.py" for name in ("stepper", "training")}
+    # The latter reads GGUF
     assert found - peers == {
         "src/sparring/models/loading.py",
         "scripts/fetch_weights.py",
-    }  # the latter reads GGUF
+    }

@@ -58,10 +58,11 @@ def write_gguf(path: Path, model: Any, tokens: list[str]) -> None:
     for layer in range(config.num_hidden_layers):
         for theirs, ours in names.items():
             weight = weights[f"model.layers.{layer}.{ours}.weight"]
+            # llama.cpp rotates neighbouring dimensions, transformers halves
             if theirs in (
                 "attn_q",
                 "attn_k",
-            ):  # llama.cpp rotates neighbouring dimensions, transformers halves
+            ):
                 rows, heads = weight.shape[0], config.num_attention_heads
                 halves = weight.reshape(heads, 2, rows // heads // 2, -1)
                 weight = np.ascontiguousarray(halves.swapaxes(1, 2).reshape(weight.shape))

@@ -134,10 +134,11 @@ def record_of(world: World, groups: Sequence[Sequence[Trace]], seed: int) -> dic
     found["wrong_results"] = len(apart)
     if apart and isinstance(world, ChainWorld):
         half = (world.modulus - 1) / 2
+        # reach → [share of the wrong results, share if they were uniform]
         found["near"] = {
             str(reach): [sum(one <= reach for one in apart) / len(apart), min(1.0, reach / half)]
             for reach in (1, 2, 5)
-        }  # reach → [share of the wrong results, share if they were uniform]
+        }
     return found
 
 

@@ -187,9 +187,8 @@ class _Output:
             work()
         except OSError as error:
             self.failure = error
-            with contextlib.suppress(
-                OSError, ValueError
-            ):  # what is still in its buffer must not fail again at exit
+            # What is still in its buffer must not fail again at exit
+            with contextlib.suppress(OSError, ValueError):
                 null = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(null, self._stream.fileno())
                 os.close(null)
@@ -237,9 +236,8 @@ def _signals() -> Iterator[list[int]]:
     with contextlib.suppress(ValueError):  # not the main thread
         known = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
         for number in (int(one) for one in known if one is not None):
-            if (
-                signal.getsignal(number) != signal.SIG_IGN
-            ):  # as under nohup, and in the background of a script
+            # As under nohup, and in the background of a script
+            if signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, stop)
     try:
         yield stopped

@@ -107,9 +107,8 @@ class ScoreTable:
 
     def __init__(self) -> None:
         self._rows, self._lines, self._file_of = Rows(), array("q"), array("q")
-        self._files: dict[
-            tuple[Path, type[int]], int
-        ] = {}  # with what their rows are counted in: lines or `Record`s
+        # Each with what its rows are counted in: lines or `Record`s
+        self._files: dict[tuple[Path, type[int]], int] = {}
         self._odd: dict[int, Sequence[Any]] = {}  # rows that are no scores: told when they are asked for
 
     def __len__(self) -> int:

@@ -163,9 +163,8 @@ def write_qwen_math(source: Path, target: Path) -> None:
         for old, new in (("score.0.", _HEAD + "0."), ("score.2.", _HEAD + "1.")):
             if name.startswith(old):
                 return new + name.removeprefix(old)
-        return (
-            None if name.startswith("lm_head.") else name.removeprefix("model.")
-        )  # no score is read from it
+        # No score is read from it
+        return None if name.startswith("lm_head.") else name.removeprefix("model.")
 
     weights = source_weights(source, native)
     head = {name.removeprefix(_HEAD): weights.pop(name) for name in list(weights) if name.startswith(_HEAD)}

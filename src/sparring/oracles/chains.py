@@ -280,9 +280,8 @@ def _chain(
     continues = piece[0].text in "+-" and not passage.latex and re.search(r"\w[\s]*$", text[: piece[0].start])
     plain = piece[0].kind == "number" and piece[1].kind != "letter"  # "line 3x + 2y = 12" has no number 3
     numbered = plain and (_NUMBERED.search(lead) or _AFTER_UNIT.search(lead))
-    applied = (
-        not passage.latex and piece[0].text == "(" and text[: piece[0].start][-1:].isalpha()
-    )  # "max(3, 7) = 7"
+    # "max(3, 7) = 7"
+    applied = not passage.latex and piece[0].text == "(" and text[: piece[0].start][-1:].isalpha()
     following = text[piece[-1].end : piece[-1].end + 1] or " "
     based = piece[-1].text == "0" and following in "xXbBoO"
     after = text[piece[-1].end : piece[-1].end + 40].lstrip(" $)]\\.")

@@ -351,11 +351,12 @@ def with_operand(place: Place, site: Site, confused: Confusion) -> str | None:
 
 def with_operator(place: Place, site: Site, others: dict[str, str]) -> str | None:
     """Replace an operator by one of the others for it, in random order, and recompute."""
+    # Not the division that \\frac writes
     signs = [
         token.text
         for token in site.expressions[0]
         if token.kind == "operator" and _WRITTEN_OPERATOR.fullmatch(place.step[token.start : token.end])
-    ]  # not the division that \\frac writes
+    ]
     choices = [
         partial(_operator_replaced, sign=sign, other=other)
         for sign in dict.fromkeys(signs)

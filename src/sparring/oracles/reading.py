@@ -246,9 +246,8 @@ _INLINE = re.compile(
 )
 _DOLLARS = re.compile(r"\$[ ]?(?=[\d.])")
 _UNESCAPED = re.compile(r"(?<!\\)\$")
-_CLOSED_FORMULA = re.compile(
-    r"(?<![$\\])[\w})\]]\$(?![\d$])"
-)  # "$5 + 5$": there are no prices in such a text
+# "$5 + 5$": there are no prices in such a text
+_CLOSED_FORMULA = re.compile(r"(?<![$\\])[\w})\]]\$(?![\d$])")
 _OWN_RELATION = re.compile(r"\s*+(?![=<>+*/×÷·^≈]|\\(?:times|cdot|div|approx|[lg]eq?)\b)[^=]+=")
 _PART = re.compile(r"\s*\d+(?:\.\d+)?\s*([A-Za-z-]+)")
 _VOWELS = frozenset("aeiouy")

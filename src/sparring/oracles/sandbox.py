@@ -387,9 +387,8 @@ def serve(slate: int, parent: int) -> None:
         except SettingsError as error:
             outgoing.write(json.dumps({"error": str(error)}).encode() + b"\n")
             return
-        if all(
-            member.confined for member in members
-        ):  # what they import and read while loaded is done by now
+        # What they import and read while loaded is done by now
+        if all(member.confined for member in members):
             places = (Path(name.rpartition(":")[0]) for name in setup["members"])
             confine(place.parent for place in places if place.suffix == ".py")
         outgoing.write(b'{"ready": true}\n')

@@ -77,9 +77,8 @@ class Training:
         """Return what is held all the time of an update, whatever its texts."""
         own, width, n = self.trainable, self.width, self.shards
         if self.adapter == "lora":
-            apart = (
-                self.shape.layers * self.shape.layer if n > 1 else 0
-            )  # embeddings and output head stay whole
+            # Embeddings and output head stay whole
+            apart = self.shape.layers * self.shape.layer if n > 1 else 0
             said = f"({count(apart)} ÷ {n} + {count(self.whole - apart)})" if n > 1 else count(self.whole)
             parts = [
                 Part("frozen weights", (self.whole - apart + apart / n) * width, f"{said} × {width} B"),

@@ -306,9 +306,8 @@ def _bootstrapped(
 
     def measured(weights: Floats) -> Floats:
         sums = (weights @ flat).reshape(len(weights), provers, 4)
-        with np.errstate(
-            invalid="ignore"
-        ):  # without the only problem that has a weight: undefined, and so NaN
+        # Without the only problem that has a weight: undefined, and so NaN
+        with np.errstate(invalid="ignore"):
             square, mixed, progress = np.moveaxis(sums[..., 1:] / sums[..., :1], 2, 0)
         spread = square - progress**2
         return np.stack([spread, mixed, spread + mixed, spread[:, :1] + mixed], axis=2)

@@ -120,9 +120,8 @@ def mathml_tree(latex: str, *, display: str = "inline") -> list[MathElement] | N
         if sum(1 for _ in tree.iter()) > MOST_ELEMENTS:
             return None
         return [_checked(element) for element in tree]
-    except (
-        Exception
-    ):  # of broken LaTeX it raises whatever it stumbles over, IndexError and RecursionError among it
+    except Exception:
+        # Of broken LaTeX it raises whatever it stumbles over, IndexError and RecursionError among it
         return None
 
 

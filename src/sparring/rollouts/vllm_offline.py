@@ -89,7 +89,8 @@ class VllmEngine:
         except (
             ValueError,
             RuntimeError,
-        ) as error:  # what it raises where a model is unknown, or memory too small
+        ) as error:
+            # What it raises where a model is unknown, or memory too small
             raise SettingsError(f"vLLM does not start with '{policy}': {_line(error)}") from error
         self._sampling, self._request = vllm.SamplingParams, LoRARequest
         self.tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer

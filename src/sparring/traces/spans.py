@@ -141,8 +141,7 @@ def untrusted_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 def _ids(tokenizer: Tokenizer, text: str, **options: object) -> list[int]:
     try:
         return list(tokenizer.encode(text, add_special_tokens=False, **options))
-    except (
-        Exception
-    ) as error:  # of any type: tokenizers raises plain ones, for a word that a vocabulary lacks say
+    except Exception as error:
+        # Of any type: tokenizers raises plain ones, for a word that a vocabulary lacks say
         reason = " ".join(str(error).split())
         raise DataError(f"the tokenizer cannot read {text[:40]!r}: {reason}") from error

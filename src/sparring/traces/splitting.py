@@ -122,9 +122,8 @@ def _blocks(text: str) -> Iterator[tuple[int, int]]:
             if fence in opened:
                 begin = opened.pop(fence)
                 yield begin, token.end()
-                opened = {
-                    name: start for name, start in opened.items() if start < begin
-                }  # code opens no LaTeX
+                # Code opens no LaTeX
+                opened = {name: start for name, start in opened.items() if start < begin}
             else:
                 opened[fence] = token.start()
         elif kind == "blank":

@@ -20,11 +20,7 @@ from sparring.training.processes import sum_gradients
 from sparring.training.states import Tensors, check_tensor, damaged
 
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam and AdamW
-_MOMENTS_8 = {
-    "step",
-    "state1",
-    "state2",
-}  # of bitsandbytes', which keeps those of small parameters in 32 bits
+_MOMENTS_8 = {"step", "state1", "state2"}  # of bitsandbytes, which keeps those of small parameters in 32 bits
 _SCALES_8 = {"qmap1", "qmap2", "absmax1", "absmax2"}
 _MOST_GROWTH, _LEAST_START = 100.0, 0.05
 
@@ -135,9 +131,8 @@ class Part:
             parameter = self.parameters[name]
             for moment, tensor in moments.items():
                 shape, dtype = ((), torch.float32) if moment == "step" else (parameter.shape, parameter.dtype)
-                if (
-                    moments.keys() != _MOMENTS
-                ):  # bitsandbytes counts in whole numbers and has shapes of its own
+                # bitsandbytes counts in whole numbers and has shapes of its own
+                if moments.keys() != _MOMENTS:
                     shape, dtype = tensor.shape if moment in _SCALES_8 else shape, tensor.dtype
                 check_tensor(
                     file, f"the optimiser's '{moment}' of {self.name} '{name}'", tensor, shape, dtype

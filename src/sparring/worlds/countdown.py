@@ -333,9 +333,8 @@ class Countdown:
             )
         if not 2 <= self.steps[0] <= self.steps[1] <= 16 or any(one % 2 for one in self.steps):
             raise ValueError(f"steps: the long variant has 2, 4, ... or 16, got {self.steps}")
-        if (
-            not 4 <= self.largest <= LARGEST
-        ):  # three numbers of less seldom or never make a target of two digits
+        # Three numbers of less seldom or never make a target of two digits
+        if not 4 <= self.largest <= LARGEST:
             raise ValueError(f"largest: 4 to {LARGEST}, got {self.largest}")
         for share in ("useless", "slips"):
             if not 0 <= getattr(self, share) < 1:
