@@ -1,5 +1,7 @@
 """The short form of `scripts/kill_test.py`: a command that is killed ends with the files of one that was left alone."""
 
+import json
+
 import kill_test
 
 
@@ -7,13 +9,22 @@ def test_a_command_that_is_killed_at_changes_of_files_ends_the_same(capsys):
     status = kill_test.main(["--kills", "1", "--only", "score", "--seed", "3"])
     said = capsys.readouterr().out
     assert status == 0, said
-    assert "| `score` |" in said and "the same files" in said
+    assert "| `score` | 1 | 1 | 2 | nothing |" in said  # and it came at the rename of the result
 
 
-def test_a_command_that_no_kill_met_is_no_success(capsys, monkeypatch):
-    outcomes = {"label": kill_test.Outcome("label", kills=2), "score": kill_test.Outcome("score")}
-    monkeypatch.setattr(kill_test, "jobs", lambda folder: dict.fromkeys(outcomes, kill_test.Job(())))
+def test_a_command_that_no_kill_met_or_none_at_a_rename_is_no_success(capsys, monkeypatch, tmp_path):
+    renamed = kill_test.Outcome("label", kills=2, met=["os.rename a", "open b"], renames=True)
+    outcomes = {
+        "label": renamed,
+        "score": kill_test.Outcome("score"),
+        "search": kill_test.Outcome("search", kills=1, met=["open b"], renames=True),
+    }
+    monkeypatch.setattr(kill_test, "jobs", lambda folder: dict.fromkeys(outcomes, kill_test.Job(("label",))))
     monkeypatch.setattr(kill_test, "killed", lambda name, *_: outcomes[name])
-    assert kill_test.main([]) == 1
-    assert "no kill met score: nothing is shown of it" in capsys.readouterr().out
-    assert kill_test.main(["--only", "label"]) == 0
+    record = tmp_path / "kills.json"
+    assert kill_test.main(["--record", str(record)]) == 1
+    assert "none at a rename, met score, search: nothing is shown of it" in capsys.readouterr().out
+    assert kill_test.main(["--only", "label", "--seed", "7", "--record", str(record)]) == 0
+    rows = json.loads(record.read_text(encoding="utf-8"))["rows"]
+    assert [(row["command"], row["seed"]) for row in rows] == [("score", 0), ("search", 0), ("label", 7)]
+    assert "| `label` | 2 | 1 | 0 | nothing |" in kill_test.table(rows)

@@ -78,6 +78,20 @@ def dumps(plain: Any, indent: int | None = None) -> str:
     return text
 
 
+def sync(path: Path) -> None:
+    """Have the system put a file's content, or a folder's names, on the disk."""
+    folder = path.is_dir()
+    if os.name == "nt" and folder:  # it has no such thing
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        # Some file systems do not take this for folders.
+        with contextlib.suppress(*([OSError] if folder else [])):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
     """Turn what the system refuses within the block into an `OutputError` that names `path`.
@@ -174,7 +188,7 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
             draft.unlink(missing_ok=True)
         raise
     with writing(path):
-        _fsync(target.parent)
+        sync(target.parent)
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
@@ -227,12 +241,11 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
             yield draft
             for folder, _, files in os.walk(draft):
                 for name in files:
-                    _fsync(Path(folder) / name)
-                _fsync(Path(folder))
+                    sync(Path(folder) / name)
+                sync(Path(folder))
             _put_in_place(draft, target)
         finally:  # after a swap the draft's name holds the old folder
             shutil.rmtree(draft, ignore_errors=True)
-        _fsync(target.parent)
 
 
 def recover_directory(path: str | Path) -> bool:
@@ -242,6 +255,7 @@ def recover_directory(path: str | Path) -> bool:
     if not previous.exists():
         return False
     if target.exists():  # the replacement was complete, only the clearing up was missing
+        sync(target.parent)
         shutil.rmtree(previous)
         return False
     previous.rename(target)
@@ -249,13 +263,15 @@ def recover_directory(path: str | Path) -> bool:
 
 
 def _put_in_place(draft: Path, target: Path) -> None:
+    """Let a folder take the place of another; on the disk, too, before anything of the other is removed."""
+    previous = target.parent / f".{target.name}.previous"
     if not target.exists():
         draft.rename(target)
     elif not _swap(draft, target):
-        previous = target.parent / f".{target.name}.previous"
         target.rename(previous)
         draft.rename(target)
-        shutil.rmtree(previous, ignore_errors=True)
+    sync(target.parent)
+    shutil.rmtree(previous, ignore_errors=True)
 
 
 def _swap(one: Path, other: Path) -> bool:
@@ -304,15 +320,3 @@ def _alive(process: int) -> bool:
     except OSError:  # it exists and belongs to somebody else, or the system cannot say
         return True
     return True
-
-
-def _fsync(path: Path) -> None:
-    """Ask the system to put a file's or a folder's content on the disk."""
-    if os.name == "nt" and path.is_dir():  # it has no such thing
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some file systems do not take this for folders
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

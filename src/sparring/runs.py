@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import DataError
-from sparring.files import atomic_write_json, dumps, to_json, writing
+from sparring.files import atomic_write_json, dumps, sync, to_json, writing
 from sparring.json_files import read_json_object, read_jsonl_objects
 
 METRICS_FILE = "metrics.json"
@@ -247,7 +247,8 @@ def _accelerator() -> str | None:
 
 
 class JsonlLog:
-    """A file of JSON objects, one a line, each flushed when written.
+    """A file of JSON objects, one a line, each handed to the system when written, and on the disk when somebody asks for
+    its position or closes it.
 
     A record cut off by a crash is removed when the log is opened again (`torn` says so). NaN and infinities
     are written as null and counted in `non_finite`.
@@ -260,8 +261,11 @@ class JsonlLog:
         self._digest: Any = None  # running, once somebody has asked for it
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            new = not self.path.exists()
             self._mend()
             self._file = self.path.open("a", encoding="utf-8", newline="")
+            if new:
+                sync(self.path.parent)
 
     def append(self, record: Mapping[str, Any]) -> int:
         """Write one record and hand it to the system, so that it outlives this process; return how many bytes it takes.
@@ -294,7 +298,9 @@ class JsonlLog:
         return (record for _, record in read_jsonl_objects(self.path, loose=True))
 
     def position(self) -> dict[str, Any]:
-        """Return how far the log is, for `cut_back`: its bytes and their digest."""
+        """Return how far the log is, for `cut_back`: its bytes and their digest; a power cut leaves no fewer."""
+        with writing(self.path):
+            os.fsync(self._file.fileno())
         if self._digest is None:
             self._digest = self._digest_of(None)
         return {"bytes": self.path.stat().st_size, "sha256": self._digest.hexdigest()}
@@ -317,7 +323,9 @@ class JsonlLog:
 
     def close(self) -> None:
         """Close the file; appending afterwards is an error."""
-        self._file.close()
+        if not self._file.closed:
+            with writing(self.path), self._file:
+                os.fsync(self._file.fileno())
 
     def __enter__(self) -> JsonlLog:
         return self
