@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import subprocess
-import time
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +69,9 @@ def log_of(out: Path, name: str = "log") -> list[dict[str, Any]]:
     return [{k: v for k, v in json.loads(line).items() if k not in times} for line in lines]
 
 
-def killed(command: list[str], log: Path, records: int) -> None:
-    """Run a command, and end it with SIGKILL once so many records are in its log."""
+def killed(words: Sequence[str], records: int, counted: str = "sparring.runs:JsonlLog.append") -> None:
+    """Run `sparring` with these words in a process that ends itself with SIGKILL after so many calls of a method."""
+    program = [sys.executable, str(Path(__file__).parent / "killed_at.py"), counted, str(records)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while process.poll() is None and time.monotonic() < deadline:
-        if log.exists() and len(log.read_bytes().splitlines()) >= records:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.002)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+    done = subprocess.run([*program, *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, f"the run ended before it could be killed: {done.stderr}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,17 +78,8 @@ def evaluations_of(rights: Sequence[float], rewards: Sequence[float], problems: 
     return records
 
 
-RUN = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from sparring.training.rl import train_rl
-from sparring.training.rl_settings import RlSettings
-train_rl(RlSettings.model_validate_json(sys.argv[1]), Path(sys.argv[2]), resume=True)
-"""
-
-
 def killed_run(settings: RlSettings, out: Path, *, updates: int) -> None:
-    """Run in another process, and end that with SIGKILL once so many records are in the log."""
-    killed([sys.executable, "-c", RUN, settings.model_dump_json(), str(out)], out / "log.jsonl", updates)
+    """Run in another process, which ends itself with SIGKILL once so many records are in the log."""
+    fields = settings.model_dump(mode="json", exclude_unset=True)
+    pairs = [f"{name}={json.dumps(value)}" for name, value in fields.items()]
+    killed(["train", "rl", *pairs, "--out", str(out)], updates)

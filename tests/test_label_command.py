@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from io import StringIO
@@ -17,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from conftest import killed
 from fake_server import FakeServer, status
 from sparring.errors import DataError, SettingsError
 from sparring.labels.command import run_label
@@ -34,16 +31,6 @@ from sparring.worlds.chain import generate_problems
 from sparring.worlds.chain_world import ChainWorld
 from sparring.worlds.world import judged
 from supervised_data import quick
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from rich.console import Console
-from sparring.labels.command import run_label
-from sparring.labels.settings import LabelSettings
-from sparring.settings import load_settings
-run_label(load_settings(LabelSettings, None, sys.argv[2:]), Path(sys.argv[1]), Console(stderr=True))
-"""
 
 
 def label(out: Path, *overrides: str, engine: Any = None) -> tuple[list[Trace], str]:
@@ -283,23 +270,15 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_result(tmp_path):
     overrides = ("problems=4", "n_cov=2", "n_mc=4", "adaptive=true", "adaptive_first=2", "adaptive_round=2")
     expected, _ = label(tmp_path / "whole", *overrides)
     out = tmp_path / "killed"
-    command = [sys.executable, "-c", PROGRAM, str(out), *overrides, "batch=1"]
     sizes = []
-    for wanted in (3, 14, 10_000):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE)
-        while process.poll() is None:
-            if (out / "journal.jsonl").exists() and len(
-                (out / "journal.jsonl").read_bytes().splitlines()
-            ) >= wanted:
-                process.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.002)
-        _, errors = process.communicate()
+    for records in (2, 11):
+        killed(["label", *overrides, "batch=1", "--out", str(out)], records, "sparring.journals:Journal.add")
         sizes.append(len((out / "journal.jsonl").read_bytes().splitlines()))
-        if wanted == 3:  # a torn last line, as a power cut leaves it
+        if records == 2:  # a torn last line, as a power cut leaves it
             with (out / "journal.jsonl").open("ab") as file:
                 file.write(b'{"problem": 1, "prefi')
-    assert process.returncode == 0, errors.decode()[-2000:]
+    label(out, *overrides)
+    sizes.append(len((out / "journal.jsonl").read_bytes().splitlines()))
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
     assert read_traces(out / "traces.jsonl") == expected
     rounds = Counter((one["problem"], one["prefix"]) for one in journal(out) if "prefix" in one)

@@ -9,19 +9,20 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
+from itertools import count
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from rich.console import Console
 
 from conftest import killed
-from pool_workers import Deadly, Doubling
+from fake_scorers import FakeSparring
+from pool_workers import MARKS, Deadly, Doubling, KilledOnce
 from sparring.contrib.ray_data import score_dataset
 from sparring.errors import DataError, MissingPackageError, SettingsError
 from sparring.evaluation.bon import BonSettings, evaluate_bon
@@ -31,10 +32,10 @@ from sparring.fingerprints import model_content
 from sparring.labels.command import label_files
 from sparring.labels.settings import LabelSettings
 from sparring.locks import LockedError, sole_writer
-from sparring.models.scorer import load_scorer
 from sparring.pool import Here, Item, Lost, LostError, PoolSettings, content_key
 from sparring.pool.ray_pool import QUEUE, PoolError, RayPool
 from sparring.pool.settings import pool_settings
+from sparring.scorers.door import open_scorer
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Problem, Trace
 from sparring.worlds.world import make_world, world_problems
@@ -43,7 +44,7 @@ ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A cluster of two nodes with one core each, which this process has joined."""
     from ray.cluster_utils import Cluster
 
@@ -56,6 +57,7 @@ def cluster() -> Iterator[Any]:
     # Nodes hand this on to their workers, which import this folder's.
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), before])
+    os.environ[MARKS] = str(tmp_path_factory.mktemp("marks"))
     made = None
     for left in (2, 1, 0):  # Ray gives a node half a minute to come up: not enough on a crowded machine
         try:
@@ -76,12 +78,13 @@ def cluster() -> Iterator[Any]:
     ray.shutdown()
     made.shutdown()
     os.environ["PYTHONPATH"] = before
+    del os.environ[MARKS]
 
 
-def batches(count: int, size: int = 4, start: int = 0) -> list[list[Item[int]]]:
+def batches(number: int, size: int = 4, start: int = 0) -> list[list[Item[int]]]:
     """Numbers in batches; a number is its own key."""
-    items = [Item(str(n), f"number {n}", n) for n in range(start, start + count)]
-    return [items[at : at + size] for at in range(0, count, size)]
+    items = [Item(str(n), f"number {n}", n) for n in range(start, start + number)]
+    return [items[at : at + size] for at in range(0, number, size)]
 
 
 def results(pool: Any, given: Iterable[Sequence[Item[int]]], **more: Any) -> list[Any]:
@@ -92,8 +95,8 @@ def keeping(kept: dict[str, int]) -> Any:
     return lambda item, result: kept.update({item.key: result})
 
 
-def doubled(count: int, start: int = 0) -> list[tuple[int, int]]:
-    return [(n, 2 * n) for n in range(start, start + count)]
+def doubled(number: int, start: int = 0) -> list[tuple[int, int]]:
+    return [(n, 2 * n) for n in range(start, start + number)]
 
 
 def pool(made: Doubling, **settings: Any) -> RayPool[int, int]:
@@ -154,7 +157,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Doubling:
 
 @pytest.fixture(scope="class")
 def workers(cluster: Any, made: Doubling) -> Iterator[RayPool[int, int]]:
-    settings = PoolSettings(actors=2, in_flight=3, deaths=1, seconds_per_item=2)
+    settings = PoolSettings(actors=2, in_flight=3, deaths=1, seconds_per_item=4)
     with RayPool[int, int](made, settings) as pool:
         yield pool
 
@@ -221,7 +224,7 @@ class TestOnePool:
             ["number 210", "number 216", "number 221"], 1
         )
         why = {one.name: one.why for one in lost}
-        assert "died" in why["number 210"] and "no answer within 2 s" in why["number 216"]
+        assert "died" in why["number 210"] and "no answer within 4 s" in why["number 216"]
         assert "RuntimeError: cannot double 221" in why["number 221"]
         error = str(LostError(lost, "Start again."))
         assert "number 210" in error and "number 221" in error and error.startswith("3 left out")
@@ -272,15 +275,17 @@ def test_lost_nodes_lose_nothing(cluster: Any, tmp_path: Path) -> None:
 
 
 def test_another_model_in_the_middle_is_refused(cluster: Any, tmp_path: Path) -> None:
+    """There are batches until an actor finds it: one that is killed further on than is read ahead is replaced by it."""
     model = tmp_path / "model"
     model.write_text("first")
-    made = Doubling(tmp_path / "log", once=(60,), model=model)  # further on than is read ahead
+    made = Doubling(tmp_path / "log", once=(60,), pause=0.01, model=model)
+    endless = ([Item(str(n), f"number {n}", n) for n in range(at, at + 4)] for at in count(step=4))
     found = []
     with (
         pool(made) as workers,
         pytest.raises(SettingsError, match=r"model changed while the job ran.*second.*first"),
     ):
-        for item, _ in workers.map(batches(80)):
+        for item, _ in workers.map(endless):
             found.append(item.value)
             (tmp_path / "new").write_text("second")
             (tmp_path / "new").replace(model)
@@ -299,9 +304,9 @@ def test_workers_that_cannot_be_made(cluster: Any, tmp_path: Path) -> None:
 # --- commands ----------------------------------------------------------------------------------------------------------
 
 
-def chain_traces(count: int) -> list[Trace]:
+def chain_traces(number: int) -> list[Trace]:
     """Traces of the chain world; some come twice."""
-    made = [world_problem(n % (count - 5)) for n in range(count)]
+    made = [world_problem(n % (number - 5)) for n in range(number)]
     return [Trace(problem, problem.solution or ("x",), outcome=n % 3 > 0) for n, problem in enumerate(made)]
 
 
@@ -309,38 +314,37 @@ def world_problem(number: int) -> Problem:
     return world_problems(make_world("chain"), 1, seed=number, name=f"c{number}")[0]
 
 
-def actor_processes() -> list[int]:
-    """Processes of actors that are at work."""
-    told = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True).stdout.splitlines()
-    return [int(line.split()[0]) for line in told if "ray::Host" in line]
-
-
 def test_a_killed_score_goes_on_to_the_file_of_one_process(
-    cluster: Any, tmp_path: Path, tiny_prm: Path
+    cluster: Any, tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver is killed, then an actor: nothing is scored twice, and the file is the same byte for byte."""
     data, alone, out = tmp_path / "traces.jsonl", tmp_path / "alone.jsonl", tmp_path / "pooled.jsonl"
-    write_traces(data, chain_traces(64 * 12))
-    score_file(tiny_prm, data, out=alone, console=quiet())
-    journal = tmp_path / "pooled.jsonl.partial"
-    words = ["score", str(tiny_prm), str(data), "--out", str(out), "--engine", "ray", "--pool", "actors=2"]
-    killed([sys.executable, "-m", "sparring", *words, "--pool", f"address={cluster.address}"], journal, 100)
-    before = journal.read_text().splitlines()
-    assert 100 <= len(before) < 64 * 12 and not out.exists()
-    others = set(actor_processes())
-    killer = threading.Thread(target=kill_one_at_work, args=(journal, len(before) + 64, others))
-    killer.start()
+    write_traces(data, chain_traces(64 * 6))
+    score_file(server, data, out=alone, console=quiet())
+    words = ["score", server, str(data), "--out", str(out), "--engine", "ray"]
+    words += ["--pool", "actors=1", "--pool", f"address={cluster.address}"]
+    killed(words, 100, "sparring.journals:Journal.add")
+    before = (tmp_path / "pooled.jsonl.partial").read_text().splitlines()
+    assert 100 <= len(before) < 64 * 6 and not out.exists()
+    monkeypatch.setattr("sparring.scorers.pooled.ScoringWorker", KilledOnce)
     told = quiet()
-    score_file(tiny_prm, data, out=out, console=told, pool=PoolSettings(actors=2))
-    killer.join()
+    score_file(server, data, out=out, console=told, pool=PoolSettings(actors=2))
     assert out.read_bytes() == alone.read_bytes()
     assert "an actor is replaced" in told.file.getvalue()  # type: ignore[attr-defined]
 
 
-def kill_one_at_work(journal: Path, lines: int, others: set[int]) -> None:
-    while journal.exists() and len(journal.read_text().splitlines()) < lines:
-        time.sleep(0.01)
-    os.kill(min(set(actor_processes()) - others), signal.SIGKILL)
+class Scores(FakeSparring):
+    """A server whose scores are of the step's text: clients of it are workers that are quick to start."""
+
+    def result(self, item: dict[str, Any]) -> dict[str, Any]:
+        return super().result(item) | {"scores": [crc32(step.encode()) / 2**32 for step in item["steps"]]}
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with Scores() as found:
+        found.longest = 100
+        yield f"http://{found.host}"
 
 
 def quiet() -> Console:
@@ -348,17 +352,17 @@ def quiet() -> Console:
 
 
 def test_what_kills_a_scorer_is_named_and_all_else_is_in_the_file(
-    cluster: Any, tmp_path: Path, tiny_prm: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, out = tmp_path / "traces.jsonl", tmp_path / "scores.jsonl"
     write_traces(data, chain_traces(20))
     pooled = PoolSettings(actors=1, deaths=1)
     monkeypatch.setattr("sparring.scorers.pooled.ScoringWorker", Deadly)
     with pytest.raises(LostError, match=r"2 left out: c3-3-0#1 .*died.*c3-3-0#2.* has the other 18"):
-        score_file(tiny_prm, data, out=out, console=quiet(), pool=pooled)
+        score_file(server, data, out=out, console=quiet(), pool=pooled)
     assert len(out.read_text().splitlines()) == 18
-    score_file(tiny_prm, data, out=out, console=quiet())  # one process goes on with what is missing
-    score_file(tiny_prm, data, out=tmp_path / "alone.jsonl", console=quiet())
+    score_file(server, data, out=out, console=quiet())  # one process goes on with what is missing
+    score_file(server, data, out=tmp_path / "alone.jsonl", console=quiet())
     assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == [
         json.loads(line)["id"] for line in (tmp_path / "alone.jsonl").read_text().splitlines()
     ]
@@ -429,7 +433,7 @@ def test_an_evaluation_in_a_pool_is_that_of_one_process(cluster: Any, tmp_path: 
     write_traces(data, chain_traces(80))
     settings = BonSettings(data=[data], model=tiny_prm, resamples=50, world="chain")
     evaluate_bon(settings, tmp_path / "alone", console=quiet())
-    evaluate_bon(settings, tmp_path / "pooled", console=quiet(), pool=PoolSettings(actors=2))
+    evaluate_bon(settings, tmp_path / "pooled", console=quiet(), pool=PoolSettings(actors=1))
     for name in ("scores.jsonl", "cases.jsonl"):
         assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "pooled" / name).read_bytes()
     alone, pooled = (
@@ -438,12 +442,12 @@ def test_an_evaluation_in_a_pool_is_that_of_one_process(cluster: Any, tmp_path: 
     assert alone["metrics"] == pooled["metrics"] and alone["settings"] == pooled["settings"]
 
 
-def test_scores_are_a_column_of_a_data_set(cluster: Any, tmp_path: Path, tiny_prm: Path) -> None:
+def test_scores_are_a_column_of_a_data_set(cluster: Any, tmp_path: Path, server: str) -> None:
     traces = chain_traces(40)
     write_traces(tmp_path / "traces.parquet", traces)
     dataset = ray.data.read_parquet(str(tmp_path / "traces.parquet"))
-    rows = sorted(score_dataset(dataset, str(tiny_prm), batch=16).take_all(), key=lambda row: row["id"])
-    scored = zip(traces, load_scorer(tiny_prm, device="cpu").score(traces), strict=True)
+    rows = sorted(score_dataset(dataset, server, batch=16).take_all(), key=lambda row: row["id"])
+    scored = zip(traces, open_scorer(server).score(traces), strict=True)
     for row, (trace, scores) in zip(rows, sorted(scored, key=lambda pair: pair[0].problem.id), strict=True):
         assert row["id"] == trace.problem.id and row["scores"] == pytest.approx(scores, abs=1e-5)
 

@@ -7,7 +7,6 @@ import json
 import math
 import random
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -320,7 +319,7 @@ def test_a_run_is_not_overwritten_or_resumed_with_other_settings_or_data(tiny_fo
 def command(kind: str, model: Path, data: Path, out: Path, *more: str, **changes: object) -> list[str]:
     fields = quick(kind, model, data, **changes).model_dump(exclude_unset=True)
     pairs = [f"{key}={json.dumps(value)}" for key, value in fields.items()]
-    return [sys.executable, "-m", "sparring", "train", kind, *pairs, "--out", str(out), *more]
+    return ["train", kind, *pairs, "--out", str(out), *more]
 
 
 def stopped(settings: SupervisedSettings, out: Path, update: int) -> None:
@@ -349,7 +348,7 @@ def test_killed_and_resumed_runs_give_the_same_log_metrics_and_weights(
     chosen = quick(kind, tiny_folder, data, **changes)
     train_supervised(chosen, whole)
     if kind == "value":
-        killed(command(kind, tiny_folder, data, broken, **changes), broken / "log.jsonl", stops[0])
+        killed(command(kind, tiny_folder, data, broken, **changes), stops[0])
     else:
         stopped(chosen, broken, stops[0])
     for stop in stops[1:]:
