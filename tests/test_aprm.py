@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 from pathlib import Path
 
@@ -18,11 +17,11 @@ from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.roles import Players
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
-from sparring.training import aprm
-from sparring.training.aprm import respond, setup, train_aprm
+from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
 from sparring.training.game import ReplayPool, Rewrite, Rewrites, State, WorldTask, load_task, rule_rewrites
-from sparring.training.prm_objective import Place, PrmRow, _margins, _utilities, fresh_row, prm_utility
+from sparring.training.prm_objective import Place, PrmRow, _utilities, fresh_row, prm_utility
+from sparring.training.states import load_state, save_state
 from sparring.worlds.chain_model import CHAIN_LAYOUT
 from sparring.worlds.chain_world import ChainWorld
 
@@ -95,7 +94,7 @@ def test_sampled_rewards_average_to_the_expected_ones(tiny_folder):
     assert mean[0].tolist() == pytest.approx([0.9, 0.2, -1.0, -1.0, 0.0], abs=0.04)
 
 
-@pytest.mark.parametrize("pay", ["probability", "log_odds", "rank"])
+@pytest.mark.parametrize("pay", ["probability", "rank"])
 def test_a_wrong_step_is_paid_between_caught_and_fooled_and_better_the_more_r_accepts_it(tiny_folder, pay):
     settings = small(tiny_folder, adversary_pay=pay)
     scores = [[0.9, 1e-7, 0.7, 0.4]]
@@ -103,7 +102,7 @@ def test_a_wrong_step_is_paid_between_caught_and_fooled_and_better_the_more_r_ac
     a, b, correct, malformed, undecided = rewards[0].tolist()
     assert 1 >= a > b >= 0 > correct == malformed == -1 and undecided == 0
     assert weights[0].tolist() == [1, 1, 1, 1, 0]
-    expected = {"probability": (0.9, 0.0), "log_odds": (0.5 + math.log(9) / 12, 0.0), "rank": (1.0, 0.0)}
+    expected = {"probability": (0.9, 0.0), "rank": (1.0, 0.0)}
     assert (a, b) == pytest.approx(expected[pay], abs=1e-6)
 
 
@@ -111,25 +110,15 @@ def test_where_r_is_sure_only_probabilities_pay_all_alike(tiny_folder):
     made = Rewrites([STATE], [[rewrite(text, "wrong") for text in "abc"]])
     scores = [[0.002, 0.004, 0.008]]
     spread = {}
-    for pay in ("probability", "log_odds", "rank"):
+    for pay in ("probability", "rank"):
         settings = small(tiny_folder, adversary_pay=pay)
         (row,) = made.rewards(scores, settings, torch.Generator(), sampled=False)[0].tolist()
         assert row == sorted(row)
         spread[pay] = row[-1] - row[0]
-    assert spread["probability"] < 0.01 and spread["log_odds"] > 0.09 and spread["rank"] == 1.0
+    assert spread["probability"] < 0.01 and spread["rank"] == 1.0
     ties = Rewrites([STATE], [[rewrite("a", "wrong"), rewrite("b", "wrong")]])
     settings = small(tiny_folder, adversary_pay="rank")
     assert ties.rewards([[0.3, 0.3]], settings, torch.Generator(), sampled=False)[0].tolist() == [[0.5, 0.5]]
-
-
-def test_a_rare_kind_is_paid_more_where_novelty_counts(tiny_folder):
-    group = [
-        Rewrite(t, None, Verdict("wrong", f"chain:{kind}")) for t, kind in zip("abcd", "xxxy", strict=True)
-    ]
-    made = Rewrites([STATE], [group])
-    settings = small(tiny_folder, adversary_novelty=0.4)
-    (row,) = made.rewards([[0.5] * 4], settings, torch.Generator(), sampled=False)[0].tolist()
-    assert row == pytest.approx([0.5 + 0.4 / 4] * 3 + [0.5 + 0.4 * 3 / 4])
 
 
 def test_kinds_are_counted_by_the_verdict_s_reason():
@@ -242,47 +231,6 @@ def test_pool_is_a_uniform_sample_and_survives_a_round_trip():
     assert again.records() == pool.records()
 
 
-def test_states_that_r_still_gets_wrong_are_replayed_more_often():
-    pool, rng = ReplayPool(10, by_misses=True), random.Random(0)
-    states = [State(Problem(str(index), "q", solution=("s",)), 0) for index in range(10)]
-    groups = [[rewrite("w", "wrong"), rewrite("c", "correct"), rewrite("", None)] for _ in states]
-    # A correct one that is accepted is no miss
-    scores = [[0.95 if index == 3 else 0.0, 1.0] for index in range(10)]
-    pool.add(Rewrites(states, groups), rng, scores)
-    counts = dict.fromkeys(range(10), 0)
-    for _ in range(600):
-        drawn = pool.draw(rng, 2)
-        assert len({state.problem.id for state, _ in drawn}) == 2
-        for state, _ in drawn:
-            counts[int(state.problem.id)] += 1
-        again = ReplayPool(10, by_misses=True)
-        again.load_records(json.loads(json.dumps(pool.records())))
-        assert again.records() == pool.records()
-    assert counts[3] > 4 * max(count for index, count in counts.items() if index != 3)
-    drawn: list = []
-    while "3" not in [state.problem.id for state, _ in drawn]:
-        drawn = pool.draw(rng, 2)
-    pool.scored([[0.0, 1.0]] * len(drawn))  # now R sees it
-    after = sum("3" in [state.problem.id for state, _ in pool.draw(rng, 2)] for _ in range(600))
-    assert 60 < after < 180  # 120 expected: like any other
-
-
-def test_the_margin_compares_a_wrong_rewrite_with_the_lowest_step_of_its_solution():
-    places = [
-        Place(0, "clean", True),
-        Place(1, "clean", True),
-        Place(2, "fresh", False),
-        Place(3, "fresh", True),
-    ]
-    places += [Place(0, "replayed", False), Place(0, "clean", True), Place(1, "fresh", False)]
-    log_odds = torch.tensor([2.0, 0.5, 1.5, 9.0, -3.0, 1.0, -1.0], requires_grad=True)
-    found = _margins(log_odds, [0, 0, 0, 0, 1, 2, 2], places)
-    assert torch.allclose(found, torch.nn.functional.logsigmoid(torch.tensor([0.5 - 1.5, 1.0 + 1.0])))
-    found.sum().backward()
-    assert log_odds.grad is not None
-    assert (log_odds.grad != 0).tolist() == [False, True, True, False, False, True, True]
-
-
 def test_step_sizes_rise_again_only_where_they_are_told_to(tiny_folder):
     whole = small(tiny_folder, rise_steps=3, updates=8)
     level = small(tiny_folder, rise_steps=3, updates=8, rise_again=False)
@@ -353,36 +301,6 @@ def test_whole_runs_write_what_they_promise(tiny_folder, tmp_path, adapter, obje
     assert not list((tmp_path / "run").rglob("*.bin")) and not list((tmp_path / "run").rglob("*.pt"))
 
 
-def test_a_phase_gives_the_adversary_rounds_of_its_own_and_then_holds_it(tiny_folder, tmp_path):
-    contest = {
-        "phase_updates": 2, "adversary_rounds": 3, "frozen_share": 0.5, "log_kinds": True, "adversary_pay": "rank",
-        "adversary_advantage": "normalised", "rule_kinds": ["arithmetic"],
-    }  # fmt: skip
-    train_aprm(small(tiny_folder, **contest), tmp_path / "run")
-    game = [record for record in log_of(tmp_path / "run") if record["phase"] == "game"]
-    assert [record.get("adversary_rounds") for record in game] == [3, None, 3, None]
-    assert ["adversary_kl" in record for record in game] == [True, False, True, False]
-    assert all(record["rewrites"] == 2 * 3 for record in game)  # half of the 4 states are the frozen one's
-    assert all(record["fooled_kinds"].keys() == record["wrong_kinds"].keys() for record in game)
-
-
-def test_a_response_ends_when_the_adversary_fools_often_enough(tiny_folder, tmp_path, monkeypatch):
-    """A PRM that has learned nothing says one half to everything, and one half is accepted."""
-    settings = small(
-        tiny_folder, prm_warm_steps=0, adversary_warm_steps=0, updates=1, adversary_rounds=9, adversary_target=1e-9
-    )  # fmt: skip
-    run = setup(settings, tmp_path)
-    wrong = Rewrite("a = b + 1 = 1 + 1 , a is 3", None, Verdict("wrong", "chain:arithmetic"), ids=(1, 2))
-    run.adversary.rewrite = lambda task, states, generator: Rewrites(
-        list(states), [[wrong, wrong]] * len(states)
-    )
-    counted = run.tokens
-    monkeypatch.setattr(aprm, "reinforce", lambda run, *rest: {})  # what it reads is counted by itself
-    assert respond(run) == {"adversary_rounds": 2, "first_fool_rate": 1.0}
-    assert run.tokens > counted, "scoring the rewrites read tokens"
-    assert len(run.pool) == run.settings.states_per_update and run.labelled == 2 * len(run.pool)
-
-
 def test_the_adversary_itself_plays_in_every_round(tiny_folder, tmp_path):
     """However large the frozen adversary's share, one state at least is its own."""
     settings = small(tiny_folder, updates=1, prm_warm_steps=1, adversary_warm_steps=1, frozen_share=0.95)
@@ -402,11 +320,11 @@ def test_killed_and_resumed_runs_give_the_same_log_and_weights(tiny_folder, tmp_
     settings = small(
         tiny_folder,
         updates=8,
-        phase_updates=3,
-        adversary_rounds=2,
-        frozen_share=0.25,
-        replay="missed",
-        prm_margin=0.5,
+        frozen_share=0.5,
+        log_kinds=True,
+        adversary_pay="rank",
+        adversary_advantage="normalised",
+        rule_kinds=["arithmetic"],
     )
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train_aprm(settings, whole)
@@ -421,8 +339,38 @@ def test_killed_and_resumed_runs_give_the_same_log_and_weights(tiny_folder, tmp_
         train_aprm(settings, broken, resume=True, progress=stop_in_the_game)
     train_aprm(settings, broken, resume=True)
     assert log_of(broken) == log_of(whole)
+    game = [record for record in log_of(whole) if record["phase"] == "game"]
+    assert all(record["rewrites"] == 2 * 3 for record in game)  # half of the 4 states are the frozen one's
+    assert all(record["fooled_kinds"].keys() == record["wrong_kinds"].keys() for record in game)
     one, other = ((folder / "prm" / "model.safetensors").read_bytes() for folder in (whole, broken))
     assert one == other
+
+
+def test_a_run_of_a_version_with_further_settings_goes_on_where_they_were_off(tiny_folder, tmp_path):
+    settings = small(tiny_folder, updates=1, prm_warm_steps=1, adversary_warm_steps=0, checkpoint_every=1)
+    train_aprm(settings, tmp_path)
+    tensors, values = load_state(tmp_path / "checkpoint")
+
+    def as_it_was(**then: object) -> None:
+        gone = {
+            "replay": "uniform",
+            "prm_margin": 0.0,
+            "adversary_novelty": 0.0,
+            "adversary_rounds": 1,
+        } | then
+        save_state(tmp_path / "checkpoint", tensors, values | {"settings": values["settings"] | gone})
+
+    as_it_was()
+    train_aprm(settings, tmp_path, resume=True)
+    assert len(log_of(tmp_path)) == 2
+    for then, message in (
+        ({"replay": "missed"}, "it was begun with replay: missed, which this version does not have$"),
+        ({"prm_margin": 0.5}, "it was begun with prm_margin: 0.5, which this version does not have$"),
+        ({"adversary_pay": "log_odds"}, "other settings: adversary_pay was 'log_odds', is 'probability'$"),
+    ):
+        as_it_was(**then)
+        with pytest.raises(SettingsError, match=message):
+            train_aprm(settings, tmp_path, resume=True)
 
 
 def test_a_run_without_a_checkpoint_begins_anew_and_says_so(tiny_folder, tmp_path, caplog):

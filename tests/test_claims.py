@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -158,6 +159,20 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(toys: Path) -> None:
         command(toys, "--list", "--only", "none"), capture_output=True, text=True, check=False
     )
     assert (listed.returncode, listed.stderr) == (2, "error: no experiment or claim none\n")
+
+
+def test_an_arm_that_can_no_longer_be_run_keeps_its_records(toys: Path) -> None:
+    (file,) = runner.claim_files(toys)
+    records = toys.parent / "records"
+    (records / "toy" / "work").mkdir(parents=True)
+    for cell in file.experiment.cells("reduced"):
+        if cell.arm == "frozen":
+            runner.run_cell(file.experiment, cell, records)
+    retired = dataclasses.replace(file.experiment, retired={"game", "frozen"})
+    found = runner.read_records(records, retired)
+    todo = [cell.arm for cell, _ in runner.missing(harness.ClaimFile(retired, ()), found, "reduced")]
+    assert todo == ["rules"] * 3
+    assert runner.publish(records, retired, toys.parent / "toy.json") == 3
 
 
 def test_a_baseline_without_records_settles_nothing(toys: Path) -> None:

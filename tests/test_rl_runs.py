@@ -104,7 +104,7 @@ def test_a_run_of_a_version_that_could_refresh_its_prm_goes_on_where_it_did_not(
     train_rl(settings, tmp_path, resume=True)
     assert len(log_of(tmp_path)) == 2
     for then, message in (
-        ({"refresh": "labels"}, "refreshes its PRM .refresh: labels., which train rl no longer does"),
+        ({"refresh": "labels"}, "begun with refresh: labels, which this version does not have"),
         ({"refresh_oracle": ["reference"]}, r"settings: gate_oracle was \['reference'\], is \['arithmetic',"),
         ({"clip": 0.3}, r"settings: clip was 0\.3, is 0\.2$"),
     ):

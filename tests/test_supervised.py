@@ -202,15 +202,6 @@ def test_passes_of_any_size_give_the_same_run(tiny_folder, tmp_path):
         assert one["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-3)
 
 
-def test_last_step_only_trains_on_the_last_label_and_validates_on_all(tiny_folder, tmp_path):
-    traces = separable_traces()
-    chosen = quick("prm", tiny_folder, data_file(tmp_path, traces), last_step_only=True, epochs=1)
-    train_supervised(chosen, tmp_path / "run")
-    metrics = metrics_of(tmp_path / "run")
-    assert metrics["training.labelled_steps"]["value"] == metrics["training.traces"]["value"]
-    assert metrics["validation.auc"]["n"] > len(traces) - metrics["training.traces"]["value"]
-
-
 def test_early_stopping_keeps_the_best_weights(tiny_folder, tmp_path):
     chosen = quick(
         "prm", tiny_folder, data_file(tmp_path), head="label_tokens", learning_rate=1e-12, patience=2,
@@ -456,7 +447,6 @@ def test_outcomes_alone_teach_which_steps_are_wrong(tiny_folder, tmp_path, noise
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"last_step_only": True}, "about every step"),
         ({"head": "label_tokens"}, "third class"),
         ({"outcome_noise": "product", "class_balance": "weights"}, "one target per solution"),
     ],

@@ -59,8 +59,7 @@ RANKED = {
     "adversary_kl": 0.05,
 }
 MIXED = {**RANKED, "frozen_share": 0.5}
-LOG_ODDS = {**LEVEL, "adversary_pay": "log_odds", "adversary_kl": 0.05}
-ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+ARMS: Mapping[str, tuple[str, Mapping[str, Any] | None]] = {
     "rules": ("the kinds that the rules know, and no others", {"adversary": "rules"}),
     "all rules": ("every kind that the world has", {"adversary": "rules", "rule_kinds": None}),
     "frozen": ("a generator that imitated the rules, as it is", {"adversary": "frozen"}),
@@ -68,7 +67,7 @@ ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "level": ("the same without optimism, and step sizes do not rise again", LEVEL),
     "ranked": ("level, paid by rank, advantages normalised, KL weight 0.05", RANKED),
     "mixed": ("ranked, half of the states rewritten by the frozen generator", MIXED),
-    "log odds": ("level, paid by R's log-odds, KL weight 0.05", LOG_ODDS),
+    "log odds": ("level, paid by R's log-odds, KL weight 0.05 (no longer run: last at a30130a)", None),
     "own steps": (
         "rules and the solver's own wrong steps half and half, no adversary",
         {"adversary": "rules"},
@@ -79,11 +78,9 @@ ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
 }
 OWN = {"own steps", "own mixed"}
-GAME_ONLY = (
-    LOG_ODDS.keys()
-    | MIXED.keys()
-    | {"adversary_rounds", "adversary_target", "phase_updates", "adversary_novelty"}
-)
+RETIRED = {arm for arm, (_, settings) in ARMS.items() if settings is None}
+"""Arms whose setting is gone, since it helped nobody; their published records stand."""
+GAME_ONLY = MIXED.keys()
 """Settings that matter only after both players' warm starts, which arms that differ in nothing else share."""
 SETTINGS: Mapping[str, Any] = {
     "task": "chain",
@@ -107,6 +104,8 @@ _ROWS = 512
 
 def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Train one arm and return its record; what arms share is made beside the folder once per seed."""
+    if arm in RETIRED:
+        raise ValueError(f"the arm '{arm}' can no longer be run: {ARMS[arm][0]}")
     settings = {**SETTINGS, **settings}
     known = list(make_world(settings["task"]).kinds[: settings["kinds"]])
     splits = {"id": settings["task"], "longer": settings["longer"]}
@@ -116,7 +115,7 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
         for (name, world), count in zip(splits.items(), counts, strict=True)
     }
     record: dict[str, Any] = {}
-    given: dict[str, Any] = {**ARMS[arm][1], **settings["change"]}
+    given: dict[str, Any] = {**(ARMS[arm][1] or {}), **settings["change"]}
     if arm in OWN:
         own = [
             t
@@ -306,8 +305,8 @@ def training(folder: Path) -> dict[str, Any]:
     means = {
         name: [mean_of([record.get(name) for record in part]) for part in fifths]
         for name in (
-            "fool_rate", "first_fool_rate", "miss_rate", "failed", "malformed", "adversary_kl", "adversary_entropy",
-            "adversary_reward", "adversary_rounds", "prm_accuracy_clean", "prm_accuracy_fresh",
+            "fool_rate", "miss_rate", "failed", "malformed", "adversary_kl", "adversary_entropy",
+            "adversary_reward", "prm_accuracy_clean", "prm_accuracy_fresh",
         )
     }  # fmt: skip
     kinds = []
@@ -378,6 +377,7 @@ EXPERIMENT = Experiment(
     name="contest",
     run=run,
     arms={arm: text for arm, (text, _) in ARMS.items()},
+    retired=RETIRED,
     points=product(kinds=(1, 3, 6)),
     seeds=5,
     settings={"updates": 60, "problems": [300, 150]},

@@ -33,7 +33,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -147,6 +147,7 @@ class Experiment:
         name: of the records' file.
         run: makes one record.
         arms: name → what it is, for people. Ceilings and chance are arms as well.
+        retired: those that can no longer be run; their published records count.
         points: of the dials swept; one point without dials is ``({},)``.
         seeds: how many: 0, 1, …
         settings: what all points share.
@@ -163,6 +164,7 @@ class Experiment:
     name: str
     run: Run
     arms: Mapping[str, str]
+    retired: Collection[str] = ()
     points: Sequence[Point] = ({},)
     seeds: int = 5
     settings: Mapping[str, Any] = field(default_factory=dict)

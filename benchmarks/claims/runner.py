@@ -294,9 +294,9 @@ def title(cell: Cell) -> str:
 
 
 def missing(file: ClaimFile, records: Records, size: Size) -> Iterator[tuple[Cell, float]]:
-    """Yield the calls of a size that have no record, with their declared CPU minutes."""
+    """Yield the calls of a size that can be run and have no record, with their declared CPU minutes."""
     for cell in file.experiment.cells(size):
-        if records.of(cell) is None:
+        if records.of(cell) is None and cell.arm not in file.experiment.retired:
             yield cell, file.experiment.cost(cell, size)
 
 

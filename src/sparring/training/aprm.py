@@ -28,7 +28,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from rich.console import Console
@@ -96,6 +96,14 @@ class Run(TrainingRun):
     """
 
     counters = ("step", "labelled", "undecided", "tokens")
+    removed: ClassVar[Mapping[str, Any]] = {
+        "replay": "uniform",
+        "prm_margin": 0.0,
+        "adversary_novelty": 0.0,
+        "adversary_rounds": 1,
+        "adversary_target": 1.0,
+        "phase_updates": 1,
+    }
 
     settings: AprmSettings
     task: Task
@@ -217,7 +225,7 @@ def setup(settings: AprmSettings, out: Path) -> Run:
         layout=layout_for(tokenizer, settings.style, template=settings.template),
         parts={player: part_of(player, players, settings, rates[player]) for player in PLAYERS},
         adversary=Adversary(players, tokenizer, settings, machine.device),
-        pool=ReplayPool(settings.pool_states, by_misses=settings.replay == "missed"),
+        pool=ReplayPool(settings.pool_states),
     )
     if isinstance(task, TextTask | SolverTask):
         longest = min(settings.max_length, positions(players.config) or settings.max_length)
@@ -275,13 +283,8 @@ def play_step(run: Run) -> dict[str, Any]:
 
 
 def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
-    """Play one round: rewrites, verdicts, scores, and an update of R and (in the game) of G.
-
-    At the start of a phase G first plays rounds of its own against R as it is, up to `adversary_rounds` with this one.
-    """
+    """Play one round: rewrites, verdicts, scores, and an update of R and (in the game) of G."""
     settings = run.settings
-    learning = settings.adversary == "trained" and not by_rules and settings.adversary_learns(run.step)
-    extra = respond(run) if learning else {}
     states = run.task.draw(random_for(settings.seed, run.step, "states"), settings.states_per_update)
     own = len(states)
     if by_rules:
@@ -289,7 +292,7 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
         rewrites = rule_rewrites(run.task, states, settings.samples_per_state, rules)
     else:
         own -= min(own - 1, round(settings.frozen_share * own))  # G plays in every round
-        chance = randomness(run, "adversary", len(states))
+        chance = randomness(run, len(states))
         first, rest = (chance[:own], chance[own:]) if isinstance(chance, list) else (chance, chance)
         rewrites = run.adversary.rewrite(run.task, states[:own], first)
         if own < len(states):
@@ -303,55 +306,26 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
     record |= rewrites_of_now.outcome_shares(scores_of_now)
     if settings.log_kinds:
         record |= rewrites_of_now.kind_counts(scores_of_now)
-    if learning:
-        record |= reinforce(run, rewrites_of_now, scores_of_now, "labels") | extra
-    keep(run, rewrites, scores, "pool")
+    if settings.adversary == "trained" and not by_rules:
+        record |= reinforce(run, rewrites_of_now, scores_of_now)
+    run.pool.add(rewrites, random_for(settings.seed, run.step, "pool"))
+    run.labelled += rewrites.decided_count()
+    run.undecided += rewrites.undecided_count()
     return record
 
 
-def keep(run: Run, rewrites: Rewrites, scores: Sequence[Sequence[float]], purpose: str) -> None:
-    """Put a round's rewrites into the pool, and count what the oracle said of them."""
-    run.pool.add(rewrites, random_for(run.settings.seed, run.step, purpose), scores)
-    run.labelled += rewrites.decided_count()
-    run.undecided += rewrites.undecided_count()
-
-
-def randomness(run: Run, purpose: str, states: int) -> torch.Generator | list[int]:
+def randomness(run: Run, states: int) -> torch.Generator | list[int]:
     """Return what rewrites of so many states are sampled with: one generator, or a seed for each (`adversary_seeds`)."""
     settings = run.settings
     if settings.adversary_seeds == "round":
-        return torch_generator_for(settings.seed, run.step, purpose, run.device)
-    return [seed_from(settings.seed, run.step, purpose, place) for place in range(states)]
+        return torch_generator_for(settings.seed, run.step, "adversary", run.device)
+    return [seed_from(settings.seed, run.step, "adversary", place) for place in range(states)]
 
 
-def respond(run: Run) -> dict[str, Any]:
-    """Let G learn against R as it is; return how often it did, and its first fool rate.
-
-    It ends one round before `adversary_rounds`, or as soon as G fools R often enough. What it wrote joins the pool.
-    """
-    settings = run.settings
-    first = None
-    rounds = 0
-    for rounds in range(1, settings.adversary_rounds):
-        purpose = f"response{rounds}"
-        states = run.task.draw(random_for(settings.seed, run.step, purpose), settings.states_per_update)
-        rewrites = run.adversary.rewrite(run.task, states, randomness(run, purpose, len(states)))
-        scores = score_rewrites(run, rewrites)
-        fool_rate = rewrites.outcome_shares(scores)["fool_rate"] or 0.0
-        first = fool_rate if first is None else first
-        reinforce(run, rewrites, scores, f"labels{rounds}")
-        keep(run, rewrites, scores, f"pool{rounds}")
-        if fool_rate >= settings.adversary_target:
-            break
-    return {} if first is None else {"adversary_rounds": rounds + 1, "first_fool_rate": first}
-
-
-def reinforce(
-    run: Run, rewrites: Rewrites, scores: Sequence[Sequence[float]], purpose: str
-) -> dict[str, float]:
+def reinforce(run: Run, rewrites: Rewrites, scores: Sequence[Sequence[float]]) -> dict[str, float]:
     """Pay G for its rewrites, update it and return its statistics."""
     settings = run.settings
-    labels = torch_generator_for(settings.seed, run.step, purpose, torch.device("cpu"))
+    labels = torch_generator_for(settings.seed, run.step, "labels", torch.device("cpu"))
     rewards = rewrites.rewards(scores, settings, labels, sampled=settings.prm_objective == "sampled")
     stats = run.adversary.reinforce(rewrites, rewards, lambda: optimizer_step(run, "adversary"))
     run.tokens += int(stats.pop("tokens"))
@@ -375,7 +349,6 @@ def update_prm(
         )
         if epoch == 0:
             statistics, scores = found, row_scores[: len(rewrites.states)]
-            run.pool.scored(row_scores[len(rewrites.states) :])
         statistics["prm_gradient_norm"] = optimizer_step(run, "prm")
         run.tokens += sum(len(row.row) for row in rows)
     return statistics, scores

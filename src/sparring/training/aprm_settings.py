@@ -34,13 +34,7 @@ class AprmSettings(GameSettings, Running):
     solver_share: float = Field(0.5, gt=0, le=1)
     """Share of the states that are the solver's, with `solver_steps`."""
 
-    # Who moves how often
-    adversary_rounds: int = Field(1, gt=0)
-    """Most rounds that G learns for, at the start of each phase; all but the last are against R as it is."""
-    adversary_target: float = Field(1.0, gt=0, le=1)
-    """A fool rate at which G's rounds against R as it is end."""
-    phase_updates: int = Field(1, gt=0)
-    """Updates of R in a phase; G learns before (and with) the first of them and plays as it is in the others."""
+    # The adversary's share
     frozen_share: float = Field(0.0, ge=0, lt=1)
     """Share of a round's states that are rewritten by G as it was at the start of the game; only R learns from them."""
     adversary_seeds: Literal["round", "state"] = "round"
@@ -67,11 +61,6 @@ class AprmSettings(GameSettings, Running):
     """States replayed per round."""
     pool_states: int = Field(512, ge=0)
     """States kept for replay (a uniform sample of all so far)."""
-    replay: Literal["uniform", "missed"] = "uniform"
-    """Which of them are replayed: any alike, or rather those with a wrong rewrite that R still accepted when last asked."""
-    prm_margin: float = Field(0.0, ge=0)
-    """Weight of a comparison in R's utility: of every wrong rewrite with the lowest-scored step of its state's correct
-    solution (log-sigmoid of the difference of their log-odds), which is how best-of-N compares whole solutions."""
 
     optimism: float = Field(1.0, ge=0, le=1)
     """1: optimistic steps 2·g_t − g_{t−1}; 0: plain gradients. Used in the game only, not against a fixed opponent."""
@@ -122,10 +111,6 @@ class AprmSettings(GameSettings, Running):
         return learning_rate_share(
             step - start, rise=self.rise_steps, done=step / self.total_steps, final=self.final_learning_rate
         )
-
-    def adversary_learns(self, step: int) -> bool:
-        """Whether a step of the run is the first update of a phase."""
-        return (step - self.warm_steps) % self.phase_updates == 0
 
     @property
     def monotone(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sparring.errors import DataError
@@ -47,12 +47,6 @@ class Example:
     def known(self) -> list[float]:
         """The targets at `columns`."""
         return [target for target in self.targets if target is not None]
-
-    def last_target_only(self) -> Example | None:
-        """Return the example with only the trace's last step to train on, None where that has no target."""
-        if self.encoded.dropped or self.targets[-1] is None:
-            return None
-        return replace(self, targets=(*[None] * (len(self.targets) - 1), self.targets[-1]))
 
 
 def hard_labels(trace: Trace) -> tuple[Label, ...] | None:

@@ -23,7 +23,6 @@ and is counted. What cannot be used is counted in `left_out`.
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -87,15 +86,11 @@ class GameSettings(Subject, Trained, PromptSettings):
     """Adversary's reward when a wrong step is rejected."""
     reward_failed: float = -1.0
     """Adversary's reward when its step is still correct, or malformed."""
-    adversary_pay: Literal["probability", "log_odds", "rank"] = "probability"
-    """Where between `reward_caught` and `reward_fooled` a wrong step is paid: at R's `probability` of accepting it, by R's
-    `log_odds` (linear from -6 to 6, so that it still differs where R is sure), or by its `rank` in R's eyes among the
-    wrong rewrites of the same step."""
+    adversary_pay: Literal["probability", "rank"] = "probability"
+    """Where between `reward_caught` and `reward_fooled` a wrong step is paid: at R's `probability` of accepting it, or by
+    its `rank` in R's eyes among the wrong rewrites of the same step."""
     adversary_advantage: Literal["plain", "normalised"] = "plain"
     """G's reward less the mean of the others of its state: as it is, or divided by the group's standard deviation."""
-    adversary_novelty: float = Field(0.0, ge=0)
-    """Added to a wrong step's pay, times the share of the round's wrong rewrites that are of another kind (the verdict's
-    reason): against collapse to one trick."""
     adversary_kl: float = Field(0.26, ge=0)
     """Weight of KL(G ‖ its reference), per rewrite (summed over its tokens)."""
     adversary_entropy: float = Field(0.0, ge=0)
@@ -422,14 +417,8 @@ class Rewrites:
 
         A wrong step is paid between `caught` and `fooled`, at the place that `adversary_pay` says: by default the PRM's
         mixed strategy, its probability of accepting. With `sampled` the PRM's label is drawn from that probability
-        instead (not for the other two). `adversary_novelty` comes on top.
+        instead (not for `rank`).
         """
-        kinds = Counter(
-            item.verdict.reason
-            for group in self.groups
-            for item in group
-            if item.truth is False and item.verdict
-        )
         rewards = torch.zeros(len(self.groups), max(len(group) for group in self.groups))
         weights = torch.zeros_like(rewards)
         for index, (group, row) in enumerate(zip(self.groups, scores, strict=True)):
@@ -443,30 +432,14 @@ class Rewrites:
                 if item.truth is not False:  # malformed, or still correct
                     rewards[index, column] = settings.reward_failed
                     continue
-                if settings.adversary_pay == "log_odds":
-                    accept = _log_odds_share(accept)
-                elif settings.adversary_pay == "rank":
+                if settings.adversary_pay == "rank":
                     accept = _rank_share(accept, wrong)
                 elif sampled:
                     accept = float(torch.rand((), generator=generator) < accept)
                 rewards[index, column] = (
                     accept * settings.reward_fooled + (1 - accept) * settings.reward_caught
                 )
-                if settings.adversary_novelty and item.verdict is not None:
-                    others = 1 - kinds[item.verdict.reason] / kinds.total()
-                    rewards[index, column] += settings.adversary_novelty * others
         return rewards, weights
-
-
-_LOG_ODDS_BOUND = 6.0  # R's entropy bonus of 0.21 keeps its log-odds within ± 5
-
-
-def _log_odds_share(accept: float) -> float:
-    """Return where the log-odds of a probability lie between the bounds, from 0 to 1."""
-    if not 0 < accept < 1:
-        return float(accept >= 1)
-    log_odds = math.log(accept) - math.log1p(-accept)
-    return 0.5 + max(-_LOG_ODDS_BOUND, min(_LOG_ODDS_BOUND, log_odds)) / (2 * _LOG_ODDS_BOUND)
 
 
 def _rank_share(score: float, group: Sequence[float]) -> float:
@@ -520,59 +493,31 @@ Replayed = tuple[State, list[tuple[str, bool]]]
 
 
 class ReplayPool:
-    """Holds at most `capacity` states with their decided rewrites.
+    """Holds at most `capacity` states with their decided rewrites."""
 
-    Args:
-        capacity: most states.
-        by_misses: draw a state with a probability that grows with R's highest score of one of its wrong rewrites when it
-            was last asked (prioritised replay, Schaul et al. 2016), instead of uniformly.
-    """
-
-    def __init__(self, capacity: int, *, by_misses: bool = False) -> None:
-        self.capacity, self.by_misses = capacity, by_misses
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self.seen = 0
         self._items: list[Replayed] = []
-        self._missed: list[float] = []
-        self._drawn: list[int] = []
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def add(
-        self, rewrites: Rewrites, rng: random.Random, scores: Sequence[Sequence[float]] | None = None
-    ) -> None:
-        """Offer a round's states; each state ever offered is equally likely to be in the pool.
-
-        `scores` are R's, of the well-formed rewrites per state; without them a wrong rewrite counts as missed.
-        """
-        for number, (state, group) in enumerate(zip(rewrites.states, rewrites.groups, strict=True)):
+    def add(self, rewrites: Rewrites, rng: random.Random) -> None:
+        """Offer a round's states; each state ever offered is equally likely to be in the pool."""
+        for state, group in zip(rewrites.states, rewrites.groups, strict=True):
             members = [(item.text, item.truth) for item in group if item.truth is not None]
             if not members or self.capacity == 0:
                 continue
             self.seen += 1
-            formed = [item.truth for item in group if item.malformed is None]
-            missed = _missed(formed, [1.0] * len(formed) if scores is None else scores[number])
             if len(self._items) < self.capacity:
                 self._items.append((state, members))
-                self._missed.append(missed)
             elif (place := rng.randrange(self.seen)) < self.capacity:
-                self._items[place], self._missed[place] = (state, members), missed
+                self._items[place] = (state, members)
 
     def draw(self, rng: random.Random, count: int) -> list[Replayed]:
         """Return up to `count` different states."""
-        size = min(count, len(self._items))
-        if self.by_misses:
-            # Gumbel's trick: the largest of log-weight + noise are a weighted sample without replacement.
-            keys = [math.log(_LEAST + m) - math.log(-math.log(rng.random() or 0.5)) for m in self._missed]
-            self._drawn = sorted(range(len(keys)), key=lambda place: -keys[place])[:size]
-        else:
-            self._drawn = rng.sample(range(len(self._items)), size)
-        return [self._items[place] for place in self._drawn]
-
-    def scored(self, scores: Sequence[Sequence[float]]) -> None:
-        """Take R's scores of the rewrites that were drawn last, before anything was added."""
-        for place, row in zip(self._drawn, scores, strict=True):
-            self._missed[place] = _missed([truth for _, truth in self._items[place][1]], row)
+        return rng.sample(self._items, min(count, len(self._items)))
 
     def records(self) -> dict[str, Any]:
         """Return the content as JSON values."""
@@ -586,7 +531,7 @@ class ReplayPool:
             }
             for state, members in self._items
         ]
-        return {"seen": self.seen, "items": items, **({"missed": self._missed} if self.by_misses else {})}
+        return {"seen": self.seen, "items": items}
 
     def load_records(self, records: dict[str, Any]) -> None:
         """Restore what `records` gave."""
@@ -598,13 +543,3 @@ class ReplayPool:
             )
             for item in records["items"]
         ]
-        self._missed = list(records.get("missed", [1.0] * len(self._items)))
-
-
-_LEAST = 0.05  # what R never misses is replayed too, if rarely
-
-
-def _missed(truths: Sequence[bool | None], scores: Sequence[float]) -> float:
-    """Return the highest score of a wrong rewrite, 0 without one."""
-    wrong = [score for truth, score in zip(truths, scores, strict=True) if truth is False]
-    return max(wrong, default=0.0)

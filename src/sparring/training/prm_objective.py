@@ -120,7 +120,6 @@ def prm_utility(
     weights = _kind_weights(rows, settings)
     objective = "log_score" if warming else settings.prm_objective
     totals = dict.fromkeys(("utility", "kl", "entropy"), 0.0)
-    compared = sum(place.kind == "fresh" and place.truth is False for row in rows for place in row.places)
     counts: Counter[str] = Counter()
     if objective == "sampled":  # for all rows at once, whoever computes them
         sizes = [len(row.places) for row in rows]
@@ -141,8 +140,6 @@ def prm_utility(
         log_odds = players.prm_log_odds(batch, (index, columns))
         utility = _utilities(objective, log_odds, truth, chunk, settings.clip)
         loss = -(utility * weight).sum()
-        if settings.prm_margin and compared:
-            loss = loss - settings.prm_margin * _margins(log_odds, index, places).sum() / compared
         kl = entropy = torch.zeros(())
         if not warming:
             with torch.no_grad():
@@ -178,19 +175,6 @@ def prm_utility(
         for kind in KINDS
     }
     return statistics | {f"prm_{name}": sums[name] for name in totals}, fresh_scores
-
-
-def _margins(log_odds: torch.Tensor, index: Sequence[int], places: Sequence[Place]) -> torch.Tensor:
-    """Return, per wrong fresh rewrite, the log-sigmoid of how far it lies below its row's lowest clean step (log-odds)."""
-    rows = torch.tensor(index, device=log_odds.device)
-    clean = torch.tensor([place.kind == "clean" for place in places], device=log_odds.device)
-    wrong = torch.tensor(
-        [place.kind == "fresh" and place.truth is False for place in places], device=log_odds.device
-    )
-    lowest = torch.full((int(rows.max()) + 1,), torch.inf, device=log_odds.device).scatter_reduce(
-        0, rows[clean], log_odds[clean].float(), "amin"
-    )
-    return torch.nn.functional.logsigmoid(lowest[rows[wrong]] - log_odds[wrong].float())
 
 
 def _kind_weights(rows: Sequence[PrmRow], settings: AprmSettings) -> dict[Kind, float]:

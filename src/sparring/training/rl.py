@@ -27,14 +27,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
 
-from sparring.errors import SettingsError
 from sparring.labels.command import show_doubts
 from sparring.models.batching import SHORTEST, length_sorted_batches
 from sparring.models.loading import load_policy
@@ -109,6 +108,7 @@ class Run(TrainingRun):
     """
 
     counters = ("step", "samples", "tokens")
+    removed: ClassVar[Mapping[str, Any]] = {"refresh": "none"}
 
     settings: RlSettings
     subject: Subject
@@ -134,15 +134,12 @@ class Run(TrainingRun):
         return self.rollouts.values()
 
     def by_present_names(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a checkpoint's settings; an earlier version had `refresh`, whose oracle was the gate's as well.
+        """Return a checkpoint's settings; the oracle of `refresh` was the gate's as well.
 
         Raises:
             SettingsError: the run refreshed its PRM.
         """
-        if (how := settings.get("refresh", "none")) != "none":
-            raise SettingsError(
-                f"cannot resume '{self.out}': it refreshes its PRM (refresh: {how}), which train rl no longer does"
-            )
+        settings = super().by_present_names(settings)
         names = {"refresh_oracle": "gate_oracle"}
         kept = [name for name in settings if name in names or not name.startswith("refresh")]
         return {names.get(name, name): settings[name] for name in kept}

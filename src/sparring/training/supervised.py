@@ -21,10 +21,10 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -110,6 +110,7 @@ class Run(TrainingRun):
     """Everything that a run of supervised training holds in memory."""
 
     counters = ("step", "best_loss", "best_step", "failures", "stopped")
+    removed: ClassVar[Mapping[str, Any]] = {"last_step_only": False}
 
     settings: SupervisedSettings
     layout: Layout
@@ -331,11 +332,6 @@ def load_examples(
     else:
         rng = random_for(settings.seed, 0, "split")
         _, training, validation = split_by_group(from_data, settings.validation_share, rng)
-    if isinstance(settings, PrmSettings) and settings.last_step_only:
-        whole = len(training)
-        training = [last for example in training if (last := example.last_target_only()) is not None]
-        if len(training) < whole:
-            left_out["training trace without a label at its last step"] += whole - len(training)
     if not training:
         raise DataError("no trace is left to train on after the split")
     return training, validation, left_out

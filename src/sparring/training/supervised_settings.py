@@ -149,15 +149,11 @@ class PrmSettings(SupervisedSettings):
     outcome_noise: Literal["none", "buffer", "product"] = "buffer"
     """`labels: outcome` only, how an outcome may be wrong about a step: `none`: not at all; `buffer`: a third class takes
     what fits neither (FreePRM); `product`: a solution is right where all its steps are."""
-    last_step_only: bool = False
-    """Train on the last step's label only; validation uses all."""
 
     @model_validator(mode="after")
     def _check_outcome(self) -> PrmSettings:
         if self.labels != "outcome":
             return self
-        if self.last_step_only:
-            raise ValueError("labels: outcome is about every step, last_step_only about the last")
         if self.buffered and self.head != "token_classification":
             raise ValueError(
                 "outcome_noise: buffer needs head: token_classification, whose third class it is"
