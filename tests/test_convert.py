@@ -123,3 +123,16 @@ def test_an_output_that_is_an_input_is_refused_before_anything_is_written(tmp_pa
     assert convert(folder, tmp_path / "out.jsonl", to="sparring").traces == 2, "an old output may be replaced"
     with pytest.raises(DataError, match="no-such"):
         convert(tmp_path / "no-such.jsonl", tmp_path / "out.jsonl", to="sparring")
+
+
+def test_only_files_of_traces_are_replaced(tmp_path):
+    source, target = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    write_traces(source, [Trace(Problem("p", "q"), ("one",), (1.0,))])
+    for content in ('{"model_type": "llama"}', "not JSON", '{"id": "p", "scores": [0.5]}'):
+        target.write_text(content)
+        with pytest.raises(SettingsError, match=r"b\.jsonl' is there and no file of traces: name another"):
+            convert(source, target, to="trl_stepwise")
+        assert target.read_text() == content
+    target.write_text("")
+    for to in ("trl_stepwise", "math_shepherd", "sparring", "trl_stepwise"):
+        assert convert(source, target, to=to).traces == 1

@@ -24,10 +24,13 @@ from sparring.evaluation.scores import (
     write_scores,
 )
 from sparring.fingerprints import folder_identity
+from sparring.models.scorer import load_scorer
+from sparring.models.text_layout import UnknownTokens
 from sparring.traces.ids import distinct_ids
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Problem, Trace
 from sparring.traces.shown import colour, plain
+from sparring.traces.spans import Layout
 
 
 class LengthScorer:
@@ -311,3 +314,47 @@ def test_traces_are_not_replaced_by_their_scores(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="is read as data"):
             score_file(None, source, out=out, scorer=LengthScorer(), console=Console(file=StringIO()))
     assert data.read_bytes() == beside.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"model_type": "llama"}',
+        b'{\n  "head": "token_classification"\n}\n',
+        b"\x00\xffweights\n",
+        b'{"id": "p", "problem": "q", "steps": ["a"], "labels": [1]}\n',
+    ],
+)
+def test_only_score_files_are_replaced(tmp_path: Path, content: bytes) -> None:
+    data, out = tmp_path / "traces.jsonl", tmp_path / "sparring.json"
+    write_traces(data, some_traces(2))
+    out.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"sparring\.json' is there and no score file: name another file"):
+        score_file(None, data, out=out, scorer=LengthScorer(), console=quiet())
+    assert out.read_bytes() == content
+    for replaced in (b"", b'{"id": "of another PRM", "prm": [0.5]}\n'):
+        out.write_bytes(replaced)
+        score_file(None, data, out=out, scorer=LengthScorer(), console=quiet())
+        assert set(read_scores(out)) == {"p0", "p1"}
+
+
+def test_tokens_that_the_tokenizer_does_not_know_are_counted_and_told_once(
+    tmp_path: Path, tiny_prm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = Trace(Problem("known", "mod 13 : a is 3 ; find a"), ("a = 3",))
+    foreign = Trace(Problem("foreign", "mod 13 : ä is 3 ; find ä"), ("ä = 3", "so 3"))
+    data = tmp_path / "traces.jsonl"
+    write_traces(data, [known, foreign, known, foreign])
+    score_file(tiny_prm, data, out=tmp_path / "scores.jsonl", console=quiet())
+    said = " ".join(capsys.readouterr().err.split())
+    scorer = load_scorer(tiny_prm)
+    unknown = UnknownTokens()
+    unknown.count(scorer.encode(foreign), scorer.tokenizer, scorer.sidecar.layout)
+    assert said.count("unknown to the PRM's tokenizer") == 1
+    assert f"{2 * unknown.tokens} tokens of 2 traces are unknown" in said
+    assert unknown.tokens == 4  # ä three times, "so"
+    unknown.count(scorer.encode(foreign), scorer.tokenizer, Layout(separator="<unk>"))
+    assert (unknown.tokens, unknown.traces) == (4, 1)
+    write_traces(data, [known])
+    score_file(tiny_prm, data, out=tmp_path / "scores.jsonl", console=quiet())
+    assert "unknown" not in capsys.readouterr().err

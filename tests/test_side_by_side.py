@@ -16,7 +16,7 @@ from rich.console import Console
 import parts
 from sparring.errors import DataError, SparringError
 from sparring.side_by_side import Part, Workers
-from sparring.terminal import PartsProgress
+from sparring.terminal import PartsProgress, ProgressBar
 
 HERE = Path(__file__).parent
 
@@ -102,16 +102,51 @@ def alive(process: int) -> bool:
     return True
 
 
-def test_where_there_is_no_terminal_a_line_says_what_is_at_work(monkeypatch):
-    text = io.StringIO()
-    progress = PartsProgress(Console(file=text), {"a": 10, "b": 5})
+# --- where there is no terminal --------------------------------------------------------------------------------------
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_where_there_is_no_terminal_a_line_says_now_and_then_how_far_a_job_is(capsys):
+    clock, said = Clock(), io.StringIO()
+    with ProgressBar(Console(file=said), "{task.fields[status]}", clock=clock) as bar:
+        task = bar.add_task("scoring", total=1000, status="")
+        for clock.now, done in ((0.0, 50), (29.0, 100), (30.0, 150), (59.0, 200), (90.0, 200)):
+            bar.update(task, completed=done, status="two actors" if done == 200 else "")
+        bar.update(task, completed=1000)
+    assert capsys.readouterr() == (
+        "",
+        "scoring 150 of 1000, about 4 min left\nscoring 200 of 1000, two actors, about 5 min left\n",
+    )
+    assert said.getvalue() == ""
+
+
+@pytest.mark.parametrize("options", [{"force_terminal": True}, {"quiet": True}])
+def test_a_terminal_has_its_bar_and_no_lines_and_a_silent_process_nothing(options, capsys):
+    clock = Clock()
+    bar = ProgressBar(Console(file=io.StringIO(), **options), clock=clock)
+    task = bar.add_task("training", total=None)
+    clock.now = 3600.0
+    bar.advance(task)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_where_there_is_no_terminal_a_line_says_which_parts_are_at_work(capsys):
+    clock = Clock()
+    progress = PartsProgress(Console(file=io.StringIO()), {"a": 10, "b": 5}, clock=clock)
     for title in ("a", "b"):
         progress.done(title, -1)
     progress.done("a", 7)
     progress.tick()
-    assert text.getvalue() == ""
-    monkeypatch.setattr(PartsProgress, "LINE_EVERY", -1.0)
+    assert capsys.readouterr().err == ""
+    clock.now = 30.0
     progress.tick()
     progress.ended("a")
+    clock.now = 60.0
     progress.tick()
-    assert text.getvalue() == "a 7 of 10; b 0 of 5\nb 0 of 5\n"
+    assert capsys.readouterr().err == "a 7 of 10; b 0 of 5\nb 0 of 5\n"

@@ -39,6 +39,7 @@ from sparring.training.supervised import (
     SupervisedSettings,
     buffered_loss,
     product_loss,
+    setup,
     show_supervised,
     train_supervised,
 )
@@ -57,6 +58,27 @@ TARGETS = st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=6
 def example(group: str, targets: list[float | None]) -> Example:
     places = tuple(range(len(targets)))
     return Example(group, Encoded(places, tuple((p, p + 1) for p in places), places), tuple(targets))
+
+
+# --- what a run says before it begins -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("problems", "said"), [(4, "1 problem is held out"), (12, "3 problems are held out")]
+)
+def test_few_held_out_problems_and_unknown_words_are_told(tmp_path, tiny_folder, caplog, problems, said):
+    traces = separable_traces(problems, 1)
+    traces[0] = replace(traces[0], steps=tuple(f"therefore {step}" for step in traces[0].steps))
+    setup(quick("prm", tiny_folder, data_file(tmp_path, traces)), tmp_path / "run")
+    unknown, few = (record.getMessage() for record in caplog.records)
+    assert few.startswith(f"{said} (validation_share, validation_files): too few")
+    assert unknown.startswith(f"{len(traces[0].steps)} tokens of 1 traces are unknown to the PRM's tokenizer")
+
+
+def test_enough_held_out_problems_and_known_words_are_not_spoken_of(tmp_path, tiny_folder, caplog):
+    setup(quick("prm", tiny_folder, data_file(tmp_path, separable_traces(80, 1))), tmp_path / "run")
+    setup(quick("prm", tiny_folder, data_file(tmp_path), validation_share=0), tmp_path / "another")
+    assert not caplog.records
 
 
 # --- pure parts ----------------------------------------------------------------------------------------------

@@ -1,9 +1,14 @@
-"""What the terminal shows: the one bar of every long job, the one form of every table of results."""
+"""What the terminal shows: the one bar of every long job, the one form of every table of results.
+
+Where there is no terminal (a log file, a pipe, a scheduler), a long job says now and then in a line of plain text, on
+standard error, how far it is.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich import box
@@ -12,6 +17,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -22,23 +28,62 @@ from rich.text import Text
 
 from sparring.runs import Metric
 
+LINE_EVERY = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
 
-def progress_bar(console: Console, *fields: str) -> Progress:
-    """Return a bar with what is done, of how much, time gone and to come; nothing where there is no terminal.
+
+class ProgressBar(Progress):
+    """A bar with what is done, of how much, time gone and to come; a line now and then where there is no terminal.
 
     Args:
         console: where it is drawn.
-        fields: further texts behind it, with rich's `{task.fields[name]}`.
+        fields: further texts behind it and the line, with rich's `{task.fields[name]}`.
+        clock: in seconds, never set back.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        *(TextColumn(field) for field in fields),
-    )
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+    def __init__(self, console: Console, *fields: str, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            *(TextColumn(field) for field in fields),
+            console=console,
+            disable=not console.is_terminal,
+            get_time=clock,
+            # What is said every half minute of how long it will take rests on more than that half minute
+            speed_estimate_period=LINE_EVERY if console.is_terminal else 20 * LINE_EVERY,
+        )
+        self._texts, self._line_at = fields, clock()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Note what has changed of a task (see `rich.progress.Progress.update`)."""
+        super().update(task_id, **changes)
+        self.tick()
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """Note that so much more of a task is done."""
+        super().advance(task_id, advance)
+        self.tick()
+
+    def tick(self) -> None:
+        """Say how far the tasks are, where there is no terminal and the last line was long ago."""
+        now = self.get_time()
+        if not self.disable or self.console.quiet or now - self._line_at < LINE_EVERY:
+            return
+        self._line_at = now
+        if lines := [self._line(task) for task in self.tasks if not task.finished]:
+            print("; ".join(lines), file=sys.stderr, flush=True)
+
+    def _line(self, task: Task) -> str:
+        done = f"{task.description} {task.completed:.0f}"
+        if task.total is not None:
+            done += f" of {task.total:.0f}"
+        texts = [field.format(task=task) for field in self._texts]
+        if task.time_remaining is not None:
+            texts.append(f"about {task.time_remaining / 60:.0f} min left")
+        return ", ".join([done, *filter(None, texts)])
 
 
 def results_table(title: str, caption: str, name: str, *headings: str) -> Table:
@@ -57,44 +102,27 @@ def with_interval(metric: Metric | None, scale: float = 1.0, form: str = ".1f") 
     return text.append(f" {interval.replace(' ', '')}", style="dim") if interval else text
 
 
-class PartsProgress:
-    """A bar for every part of a job that is at work; where there is no terminal, a line of text every so many seconds.
+class PartsProgress(ProgressBar):
+    """A bar for every part of a job that is at work.
 
     Args:
-        console: where they are drawn.
         units: how many units of work every part has, by its title.
     """
 
-    LINE_EVERY = 20.0  # seconds
-
-    def __init__(self, console: Console, units: Mapping[str, int]) -> None:
-        self.console, self._units = console, units
-        self._line_at = time.monotonic()
-        self._bar = progress_bar(console)
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> PartsProgress:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self._bar.__exit__(*details)
+    def __init__(
+        self, console: Console, units: Mapping[str, int], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(console, clock=clock)
+        self._units = units
+        self._tasks_of: dict[str, TaskID] = {}
 
     def done(self, title: str, units: int) -> None:
         """Note that so many units of a part are done; -1: it begins."""
         if units < 0:
-            self._tasks[title] = self._bar.add_task(title, total=self._units[title])
+            self._tasks_of[title] = self.add_task(title, total=self._units[title])
         else:
-            self._bar.update(self._tasks[title], completed=units)
+            self.update(self._tasks_of[title], completed=units)
 
     def ended(self, title: str) -> None:
         """Note that a part is done, wherever its last report was."""
-        self._bar.remove_task(self._tasks.pop(title))
-
-    def tick(self) -> None:
-        """Say where the parts are, where there is no terminal."""
-        now = time.monotonic()
-        if not self.console.is_terminal and now - self._line_at > self.LINE_EVERY:
-            self._line_at = now
-            parts = [f"{one.description} {one.completed:.0f} of {one.total:.0f}" for one in self._bar.tasks]
-            self.console.print("; ".join(parts), highlight=False, soft_wrap=True)
+        self.remove_task(self._tasks_of.pop(title))

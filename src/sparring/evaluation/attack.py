@@ -38,7 +38,7 @@ from sparring.runs import JsonlLog, Metric
 from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of, threshold_of
 from sparring.settings_shared import seed_from
 from sparring.statistics import bootstrap_mean
-from sparring.terminal import progress_bar
+from sparring.terminal import ProgressBar
 from sparring.traces.records import Trace
 from sparring.traces.shown import plain
 from sparring.training.adversary import Adversary
@@ -322,7 +322,7 @@ def run_attack(
     scorer = open_scorer(prm, device=settings.device)
     threshold = DEFAULT_THRESHOLD if scorer.threshold is None else scorer.threshold
     task = load_task(settings)
-    with progress_bar(Console(stderr=True)) as bar:
+    with ProgressBar(Console(stderr=True)) as bar:
         work = bar.add_task("attacking", total=settings.warm_steps + settings.updates)
 
         def progress(phase: str, done: int, total: int) -> None:

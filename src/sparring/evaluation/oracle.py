@@ -60,7 +60,7 @@ from sparring.report.page import Run
 from sparring.runs import METRICS_FILE, Metric
 from sparring.settings import Settings
 from sparring.statistics import RESAMPLES, bootstrap_mean, proportion
-from sparring.terminal import progress_bar
+from sparring.terminal import ProgressBar
 from sparring.traces.formats.common import Oddity, ReadOptions
 from sparring.traces.readers import read_problems_as, read_traces_as, traces_with_places
 from sparring.traces.records import Problem, Trace
@@ -513,7 +513,7 @@ def judge_cases(
                 highlight=False,
             )
         waiting = [place for place, key in enumerate(keys) if key not in done]
-        progress = stack.enter_context(progress_bar(console))
+        progress = stack.enter_context(ProgressBar(console))
         task = progress.add_task("judging", total=len(cases), completed=len(cases) - len(waiting))
         for start in range(0, len(waiting), BATCH):
             part = waiting[start : start + BATCH]

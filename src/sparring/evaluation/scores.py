@@ -36,16 +36,18 @@ from sparring.pool import Item, Lost, LostError, PoolSettings
 from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of
 from sparring.scorers.pooled import BATCH, mapper_of, scoring
 from sparring.streams import windows
-from sparring.terminal import progress_bar
+from sparring.terminal import ProgressBar
 from sparring.traces.fields import is_number, shown
 from sparring.traces.ids import TraceIds
 from sparring.traces.readers import Skipped, stream_traces
 from sparring.traces.records import Trace
 from sparring.traces.shown import steps_table
-from sparring.traces.sources import refuse_own_input
+from sparring.traces.sources import refuse_other_kind, refuse_own_input
 
 OWN_KEY = "scores"
 DEFAULT_THRESHOLD = 0.5
+_TEXTS = frozenset(("problem", "question", "steps"))
+"""Fields that a score file does not have."""
 
 
 # --- score files -----------------------------------------------------------------------------------------------------
@@ -136,6 +138,13 @@ class ScoreTable:
 def write_scores(path: Path, scores: Iterable[tuple[str, Sequence[float]]]) -> None:
     """Write (id, scores) pairs in our own form, whole or not at all."""
     write_jsonl_objects(path, ({"id": identity, OWN_KEY: list(row)} for identity, row in scores))
+
+
+def holds_scores(record: Mapping[str, Any]) -> bool:
+    """Whether a record is a row of scores: an id with lists of numbers, and no texts."""
+    rows = [value for name, value in record.items() if isinstance(value, list)]
+    numbers = any(all(map(is_number, row)) for row in rows)
+    return "id" in record and numbers and not _TEXTS & record.keys()
 
 
 def _chosen(record: Mapping[str, Any], model: str | None, path: Path, line: int) -> Sequence[Any]:
@@ -267,13 +276,17 @@ def stream_scores(
 
         items = (Item(traces_digest([trace]), trace.problem.id, trace) for trace in traces())
         mapper = mapper_of(scorer)
-        with progress_bar(console, "{task.fields[status]}") as progress:
+        if (unknown := getattr(scorer, "unknown", None)) is not None:
+            unknown.tokens = unknown.traces = 0
+        with ProgressBar(console, "{task.fields[status]}") as progress:
             task = progress.add_task("scoring", total=total, status="")
             found = mapper.map(windows(items, batch or BATCH), known=known, keep=keep)
             for done, (item, row) in enumerate(found, start=1):
                 if done % BATCH == 0 or done == total:
                     progress.update(task, completed=done, status=mapper.status)
                 yield item.value, row if isinstance(row, Lost) else tuple(map(float, row))
+        if unknown is not None and unknown.tokens:
+            console.print(str(unknown), style="yellow", highlight=False, soft_wrap=True)
 
 
 def score_traces(
@@ -348,6 +361,7 @@ def score_file(
     journal = out.with_name(out.name + ".partial")
     for written in (out, journal):
         refuse_own_input(written, data)
+    refuse_other_kind(out, holds_scores, "score file")
     console = console or Console()
     ids, skipped = TraceIds(), Counter[str]()
 

@@ -58,7 +58,7 @@ from sparring.search.selection import best_at, pass_at, random_choice, vote_at
 from sparring.search.settings import MethodSettings
 from sparring.settings import dump_settings
 from sparring.statistics import auc_interval, auc_within, bootstrap_mean, paired_difference
-from sparring.terminal import progress_bar
+from sparring.terminal import ProgressBar
 from sparring.traces.records import Problem, Trace
 from sparring.traces.samples import FOLDER, public, sample_row, write_samples
 from sparring.worlds.world import require_words
@@ -142,7 +142,7 @@ def run_search_command(
             pooled = SearchPool(stack.enter_context(search_pool(settings, load_models, pool, console)))
         models = models or (load_models(settings) if pooled is None else pooled.models)
         _say_what_is_special(settings, models, console)
-        bar = stack.enter_context(progress_bar(console))
+        bar = stack.enter_context(ProgressBar(console))
         for repeat, (method, n) in itertools.product(range(settings.repeats), plan):
             seeded = settings.model_copy(update={"seed": settings.seed + repeat})
             task = bar.add_task(f"{method}, N = {n}", total=len(problems))

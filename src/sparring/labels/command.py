@@ -36,7 +36,7 @@ from sparring.rollouts.engine import Engine, EngineAbout, room_note
 from sparring.runs import Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.streams import windows
-from sparring.terminal import progress_bar
+from sparring.terminal import ProgressBar
 from sparring.traces.jsonl import read_traces, write_traces
 from sparring.traces.readers import read_problems_as
 from sparring.traces.records import Problem, Trace
@@ -47,7 +47,6 @@ WINDOW = 1024
 """Problems that are worked on at once, with their solutions and rollouts."""
 _NOT_OF_THE_JOB = {"batch", "row_budget", "device", "data"}  # of the data, the content counts
 _NOT_OF_THE_SERVER = {"concurrency", "timeout", "retries", "key_variable"}
-_LINE_EVERY = 30.0  # seconds between lines of progress where there is no terminal
 
 
 def run_label(
@@ -256,29 +255,17 @@ def _distinct(journal: Journal, *, greedy: bool) -> Metric:
 
 @contextmanager
 def _shown_progress(console: Console) -> Iterator[Callable[[JobProgress], None]]:
-    """Give the function that shows a job's progress: a bar on a terminal, now and then a line elsewhere."""
-    started = shown = time.monotonic()
-    phase_started, first_done, phase = started, 0, ""
-    with progress_bar(console, "{task.fields[rollouts]} rollouts") as bar:
+    """Give the function that shows a job's progress."""
+    phase = ""
+    with ProgressBar(console, "{task.fields[rollouts]} rollouts") as bar:
         task = bar.add_task("starting", total=None, rollouts=0)
 
         def show(progress: JobProgress) -> None:
-            nonlocal shown, phase, phase_started, first_done
-            now = time.monotonic()
+            nonlocal phase
             if progress.phase != phase:
-                phase, phase_started, first_done = progress.phase, now, progress.done
+                phase = progress.phase
                 bar.reset(task, total=progress.total, description=phase, rollouts=progress.rollouts)
             bar.update(task, completed=progress.done, rollouts=progress.rollouts)
-            if not console.is_terminal and now - shown >= _LINE_EVERY:
-                shown = now
-                rate = (progress.done - first_done) / max(now - phase_started, 1e-9)
-                left = (
-                    f", about {(progress.total - progress.done) / rate / 60:.0f} min left" if rate > 0 else ""
-                )
-                console.print(
-                    f"{phase}: {progress.done} of {progress.total}, {progress.rollouts} rollouts{left}",
-                    highlight=False,
-                )
 
         yield show
 

@@ -43,7 +43,7 @@ from sparring.models.prefix_cache import (
     tokens_to_keep,
 )
 from sparring.models.sidecar import SIDECAR_NAME, Sidecar, read_sidecar
-from sparring.models.text_layout import encode_answer, encode_trace
+from sparring.models.text_layout import UnknownTokens, encode_answer, encode_trace
 from sparring.traces.records import Trace
 from sparring.traces.spans import Encoded
 
@@ -72,6 +72,7 @@ class Scorer(ABC):
 
     Attributes:
         folder: where it was loaded from; None for one that was made in memory.
+        unknown: what its tokenizer did not know in the traces so far.
     """
 
     _encode: Callable[..., Encoded]
@@ -88,6 +89,7 @@ class Scorer(ABC):
     ) -> None:
         self.model, self.tokenizer, self.sidecar = model, tokenizer, sidecar
         self.batch_tokens, self.overflow, self.dropped_steps = batch_tokens, overflow, 0
+        self.unknown = UnknownTokens()
 
     @property
     def threshold(self) -> float:
@@ -154,6 +156,7 @@ class Scorer(ABC):
                 f"trace of problem '{trace.problem.id}': {error.message}", field=error.field
             ) from None
         self.dropped_steps += encoded.dropped
+        self.unknown.count(encoded, self.tokenizer, sidecar.layout)
         return encoded
 
     def _calibrated(self, log_odds: torch.Tensor) -> list[float]:

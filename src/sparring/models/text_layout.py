@@ -232,3 +232,26 @@ def _kept(
             field=f"steps[{kept}]",
         )
     return kept
+
+
+class UnknownTokens:
+    """How many tokens of how many traces stand for what the tokenizer does not know: to the model they are all alike."""
+
+    tokens = traces = 0
+
+    def count(self, encoded: Encoded, tokenizer: Any, layout: Layout | LayoutFields) -> None:
+        """Count those of a trace; none where the layout's own texts hold the token that stands for the unknown."""
+        unknown = getattr(tokenizer, "unk_token_id", None)
+        if unknown is None or tokenizer.unk_token in layout.before + layout.after + layout.separator:
+            return
+        met = encoded.input_ids.count(unknown)
+        self.tokens, self.traces = self.tokens + met, self.traces + (met > 0)
+
+    def __str__(self) -> str:
+        """Say it in a line; empty where there is none."""
+        if not self.tokens:
+            return ""
+        return (
+            f"{self.tokens} tokens of {self.traces} traces are unknown to the PRM's tokenizer: "
+            "it reads all that it does not know as the same token"
+        )

@@ -20,7 +20,7 @@ from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import Identity, identity_of
 from sparring.http_client import UnusableError
 from sparring.models.sidecar import Sidecar, read_sidecar
-from sparring.models.text_layout import encode_trace
+from sparring.models.text_layout import UnknownTokens, encode_trace
 from sparring.scorers.remote import RemoteScorer
 from sparring.traces.fields import finite_number
 from sparring.traces.records import Trace
@@ -62,7 +62,7 @@ class TokenisedScorer(RemoteScorer[Work]):
         if sidecar.head not in self.heads:
             raise SettingsError(f"'{folder}' has the head '{sidecar.head}': {self.why_not}")
         entry = self.client.chosen(self.client.models(), self.wanted)
-        self.tokenizer = load_tokenizer(folder)
+        self.tokenizer, self.unknown = load_tokenizer(folder), UnknownTokens()
         if type(most := entry.get("max_model_len")) is int and 0 < most < sidecar.max_length:
             sidecar = sidecar.model_copy(update={"max_length": most})
         here = identity_of(folder)
@@ -91,6 +91,7 @@ class TokenisedScorer(RemoteScorer[Work]):
                     max_length=self.sidecar.max_length,
                     overflow=self.overflow,
                 )
+                self.unknown.count(encoded, self.tokenizer, self.sidecar.layout)
             self.dropped_steps += encoded.dropped
             return Work(trace, encoded)
         except DataError as error:

@@ -28,9 +28,9 @@ from sparring.traces.formats.automatic import trl_stepwise
 from sparring.traces.formats.common import FIRST_STEP, TAG, Oddity, ReadOptions, question_id
 from sparring.traces.jsonl import LAYOUT, trace_to_record
 from sparring.traces.parquet import Layout, write_records
-from sparring.traces.readers import Found, traces_with_places
+from sparring.traces.readers import Found, holds_traces, traces_with_places
 from sparring.traces.records import Label, Problem, Trace
-from sparring.traces.sources import refuse_own_input, shards
+from sparring.traces.sources import refuse_other_kind, refuse_own_input, shards
 
 
 @dataclass
@@ -96,7 +96,8 @@ def convert(
         options: what the source's format leaves open.
 
     Raises:
-        SettingsError: no such target format, a threshold outside [0, 1], or `target` is read as data.
+        SettingsError: no such target format, a threshold outside [0, 1], or `target` is read as data, or is there and no
+            file of traces.
         DataError: the source cannot be used, or nothing of it can be written.
     """
     if to not in WRITERS:
@@ -116,6 +117,7 @@ def _write(
 ) -> Conversion:
     """Write everything of what was found, (file, line, trace or oddity) each, that the target's layout can hold."""
     refuse_own_input(target, source)
+    refuse_other_kind(target, holds_traces, "file of traces")
     done = Conversion()
 
     def records() -> Iterator[Record]:
@@ -238,7 +240,7 @@ def migrate(source: Path, out: Path, settings: MigrateSettings) -> Conversion:
     """Write the traces of a trainer's data to `out` in our own form.
 
     Raises:
-        SettingsError: `out` is read as data.
+        SettingsError: `out` is read as data, or is there and no file of traces.
         DataError: a file cannot be read or written, a record cannot be used (`on_bad=refuse`), or none can.
     """
 

@@ -289,6 +289,11 @@ def _problems_with_places(
             raise error.at(file=file, line=line) from error
 
 
+def holds_traces(keys: Iterable[str]) -> bool:
+    """Whether a record with these keys looks like a known format."""
+    return any(layout.recognises(keys) for layout in FORMATS.values())
+
+
 def detect_format(keys: Iterable[str]) -> str:
     """Return the name of the one format that a record with these keys fits.
 

@@ -110,6 +110,28 @@ def refuse_own_input(out: Path, data: str | Path) -> None:
         raise SettingsError(f"'{out}' is within the data set '{data}': name another file to write")
 
 
+def refuse_other_kind(out: Path, fits: Callable[[dict[str, Any]], bool], kind: str) -> None:
+    """Refuse to replace a file that is of another kind than what is to be written; an empty one holds nothing.
+
+    Args:
+        fits: whether a record is one of the kind.
+        kind: in words.
+
+    Raises:
+        SettingsError: `out` is there, and its first record does not fit.
+    """
+    if not out.is_file() or not out.stat().st_size:
+        return
+    try:
+        first = next(record_objects(out), None)
+    except DataError:
+        fitting = False
+    else:
+        fitting = first is None or fits(first[1])
+    if not fitting:
+        raise SettingsError(f"'{out}' is there and no {kind}: name another file to write")
+
+
 def record_objects(path: str | Path) -> Records:
     """Yield (line or row from 1, record) of a file of JSON lines, of one JSON array, or of Parquet by its ending.
 

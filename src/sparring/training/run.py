@@ -38,7 +38,7 @@ from sparring.models.sharding import shard
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.settings_shared import Trained, seed_from
-from sparring.terminal import progress_bar
+from sparring.terminal import ProgressBar
 from sparring.training.part import Part
 from sparring.training.processes import from_main, gathered, is_main, own_device
 from sparring.training.states import TENSORS, VALUES, Tensors, damaged, load_state, save_state, set_tensors
@@ -260,10 +260,8 @@ class TrainingRun(ABC):
         if begun:
             self.restore()
         else:
-            if written and is_main():
-                _logger.warning(
-                    "'%s' holds no checkpoint yet (checkpoint_every): the run begins anew", self.out
-                )
+            if written:
+                warn(f"'{self.out}' holds no checkpoint yet (checkpoint_every): the run begins anew")
             for log in self.logs.values():
                 log.cut_back(None)
         tracked = {
@@ -380,6 +378,12 @@ def restoring(folder: Path) -> Iterator[None]:
         raise damaged(folder / VALUES, f"is not of this kind of run and version ({error!r})") from error
 
 
+def warn(text: str) -> None:
+    """Say something once, whatever the number of processes; an empty text is nothing to say."""
+    if text and is_main():
+        _logger.warning("%s", text)
+
+
 # --- on a terminal ---------------------------------------------------------------------------------------------------
 
 _SHOWN = (
@@ -391,7 +395,7 @@ _SHOWN = (
 @contextlib.contextmanager
 def step_bar(title: str, total: int | None, console: Console) -> Iterator[Progress]:
     """Give a function to call after every update with (updates done, its record); `updates` there is a new total."""
-    with progress_bar(console, "{task.fields[numbers]}") as bar:
+    with ProgressBar(console, "{task.fields[numbers]}") as bar:
         task = bar.add_task(title, total=total, numbers="")
 
         def show(done: int, record: dict[str, Any]) -> None:

@@ -45,9 +45,10 @@ from sparring.models.loading import (
 from sparring.models.prompts import layout_for, prompt_digest
 from sparring.models.roles import StepModel
 from sparring.models.sidecar import Calibration, sidecar_for
+from sparring.models.text_layout import UnknownTokens
 from sparring.pictures import reliability_plot
 from sparring.runs import Metric
-from sparring.statistics import reliability_bins
+from sparring.statistics import FEW, reliability_bins
 from sparring.traces.spans import Layout, trusted_ids
 from sparring.training.examples import (
     Example,
@@ -74,6 +75,7 @@ from sparring.training.run import (
     role_options,
     show_left_out,
     step_bar,
+    warn,
 )
 from sparring.training.states import damaged, load_state, save_state, set_tensors, verified
 from sparring.training.supervised_settings import (
@@ -238,6 +240,16 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
         layout = Layout(settings.layout.before, settings.layout.after, settings.layout.separator)
     max_length = context_length(model.config, settings.max_length)
     training, validation, left_out = load_examples(settings, tokenizer, layout, max_length)
+    unknown = UnknownTokens()
+    for example in (*training, *validation):
+        unknown.count(example.encoded, tokenizer, layout)
+    warn(str(unknown))
+    held_out = len({example.group for example in validation})
+    if 0 < held_out < FEW:
+        warn(
+            f"{held_out} problem{'s are' if held_out > 1 else ' is'} held out (validation_share, validation_files): too "
+            "few to say how good the PRM is, or which weights to keep"
+        )
     named = model.parameters()
     part = Part(
         "model",

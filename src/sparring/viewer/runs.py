@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from sparring.errors import DataError, SparringError
 from sparring.evaluation.scored import Threshold
+from sparring.evaluation.scores import holds_scores
 from sparring.labels.job import TRACES_FILE
 from sparring.report.kinds import Table
 from sparring.report.numbers import with_interval
 from sparring.report.page import Run, flat, read_run
 from sparring.runs import METRICS_FILE
-from sparring.traces.fields import is_number
 from sparring.traces.readers import stream_traces
 from sparring.traces.records import Trace
 from sparring.traces.sources import record_objects
@@ -33,8 +34,6 @@ from sparring.viewer.trained import LOGS, training_data
 
 SCORED = ("processbench", "prmbench", "calibration", "compare", "scores")
 """Kinds of which several can be laid side by side."""
-TEXTS = frozenset(("problem", "question", "steps"))
-"""Fields that a score file does not have."""
 MOST_FACTS = 400
 MOST_TRACES = 200_000
 KNOWN = "known are what demo, attack, label, search, eval … and train … write, and files of scores or traces"
@@ -66,10 +65,8 @@ def kind_of(place: Path) -> str:
 
 def _kind_of_file(file: Path) -> str:
     """Return ``scores`` for a file whose records hold lists of numbers beside their ids, else ``traces``."""
-    first = next((record for _, record in record_objects(file)), {})
-    rows = [value for name, value in first.items() if name not in TEXTS and isinstance(value, list)]
-    numbers = any(row and all(is_number(one) for one in row) for row in rows)
-    return "scores" if "id" in first and numbers and not TEXTS & first.keys() else "traces"
+    first: dict[str, Any] = next((record for _, record in record_objects(file)), {})
+    return "scores" if holds_scores(first) else "traces"
 
 
 def _all_of(file: Path) -> list[Trace]:
