@@ -17,8 +17,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from sparring.addresses import parse_address
 from sparring.errors import DataError
-from sparring.http_client import parse_address
 from sparring.judging.judge import Question
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.scorer import load_scorer

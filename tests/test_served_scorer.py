@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_scorers import FakeSparring, busy, dies, says
+from sparring.addresses import is_address, parse_address
 from sparring.errors import DataError, SettingsError, SparringError
-from sparring.http_client import ServerError, is_address, parse_address
+from sparring.http_client import ServerError
 from sparring.scorers.door import as_source, open_scorer
 from sparring.traces.records import Problem, Trace
 

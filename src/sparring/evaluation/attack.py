@@ -25,10 +25,10 @@ import torch
 from pydantic import Field
 from rich.console import Console
 
+from sparring.addresses import is_address
 from sparring.evaluation.outcome import CASES_FILE, Recomputed, markdown_tables, raw_records, write_evaluation
 from sparring.evaluation.robustness import Probe, hacking_curve, probe_metrics, probe_robustness
 from sparring.evaluation.scores import DEFAULT_THRESHOLD
-from sparring.http_client import is_address
 from sparring.locks import writes
 from sparring.models.loading import load_policy
 from sparring.models.roles import Players

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from pydantic import Field, model_validator
 
+from sparring.addresses import is_address
 from sparring.compressed import bare_name
 from sparring.errors import DataError, SettingsError
 from sparring.evaluation.cases import Rows
@@ -31,7 +32,6 @@ from sparring.evaluation.scores import (
     scorer_name,
     stream_scores,
 )
-from sparring.http_client import is_address
 from sparring.pool import Lost, LostError, PoolSettings
 from sparring.scorers.door import Source, StepScorer, record_of
 from sparring.settings import Settings

@@ -25,10 +25,10 @@ from typing import Any
 
 from rich.console import Console
 
+from sparring.addresses import is_address
 from sparring.errors import DataError, SettingsError, did_you_mean
 from sparring.evaluation.cases import Rows
 from sparring.fingerprints import folder_identity, records_digest
-from sparring.http_client import is_address
 from sparring.journals import Journal
 from sparring.json_files import json_objects, write_jsonl_objects
 from sparring.locks import writes

@@ -32,6 +32,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from rich.console import Console
 
+from sparring.addresses import is_address
 from sparring.evaluation.outcome import (
     CASES_FILE,
     Recomputed,
@@ -41,7 +42,6 @@ from sparring.evaluation.outcome import (
 )
 from sparring.evaluation.search_pool import Models, SearchPool, search_pool, sources
 from sparring.fingerprints import folder_identity
-from sparring.http_client import is_address
 from sparring.labels.answers import Checker
 from sparring.labels.settings import SolverSettings
 from sparring.locks import writes

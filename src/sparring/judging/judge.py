@@ -24,20 +24,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sparring.addresses import Address, number_option, whole_option
 from sparring.errors import DataError, SettingsError
 from sparring.fingerprints import Identity, records_digest
-from sparring.http_client import (
-    Address,
-    HttpClient,
-    RefusedError,
-    Session,
-    field_of,
-    gather,
-    json_answer,
-    number_option,
-    waited,
-    whole_option,
-)
+from sparring.http_client import HttpClient, RefusedError, Session, field_of, gather, json_answer, waited
 from sparring.journals import Journal
 from sparring.judging.reading import Answer, UnreadableError, read_verdicts
 from sparring.judging.templates import template_of

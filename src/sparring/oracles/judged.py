@@ -18,8 +18,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from sparring.addresses import Address, number_option, parse_address, token_from_environment
 from sparring.errors import DataError, SettingsError
-from sparring.http_client import Address, number_option, parse_address, token_from_environment
 from sparring.judging.judge import OPTIONS, Judge, Judgement, Question
 from sparring.oracles.members import MAX_DETAIL
 from sparring.traces.verdict import Verdict

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
+from sparring.addresses import is_address, parse_address, token_from_environment
 from sparring.errors import SettingsError
 from sparring.fingerprints import Identity
-from sparring.http_client import is_address, parse_address, token_from_environment
 from sparring.traces.records import Trace
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sparring.addresses import Address
 from sparring.errors import DataError
 from sparring.fingerprints import Identity
-from sparring.http_client import Address
 from sparring.judging.judge import OPTIONS, Judge, Judgement, Question, TooLongError
 from sparring.scorers.door import Overflow
 from sparring.scorers.remote import DeclaredReading, Row

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from sparring.addresses import is_address
 from sparring.errors import DataError
 from sparring.fingerprints import Identity, model_content
-from sparring.http_client import is_address
 from sparring.pool import Here, Item, Lost, LostError, Mapper, PoolSettings, content_key
 from sparring.pool.ray_pool import RayPool
 from sparring.scorers.door import Reading, StepScorer, open_scorer

@@ -16,19 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from sparring.addresses import Address, whole_option
 from sparring.errors import DataError
 from sparring.fingerprints import Identity
-from sparring.http_client import (
-    Address,
-    HttpClient,
-    RefusedError,
-    ServerError,
-    Session,
-    gather,
-    json_answer,
-    waited,
-    whole_option,
-)
+from sparring.http_client import HttpClient, RefusedError, ServerError, Session, gather, json_answer, waited
 from sparring.scorers.door import Overflow
 from sparring.traces.records import Trace
 

@@ -16,8 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
+from sparring.addresses import is_address
 from sparring.errors import SettingsError
-from sparring.http_client import is_address
 from sparring.labels.answers import Checker, Finished
 from sparring.labels.posterior import best_of_k
 from sparring.labels.provers import load_engine

@@ -30,8 +30,8 @@ from rich.markup import escape
 from torch import distributed
 from transformers.utils import is_flash_attn_2_available
 
+from sparring.addresses import is_address
 from sparring.errors import DataError, SettingsError, install_extra
-from sparring.http_client import is_address
 from sparring.json_files import read_json_object
 from sparring.models.loading import pick_dtype
 from sparring.models.sharding import shard
