@@ -17,12 +17,11 @@ from sparring.evaluation.calibration import (
     evaluate_calibration,
     fit_platt,
     logit,
-    sigmoid,
 )
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Calibration, read_sidecar, sidecar_for, write_sidecar
 from sparring.pictures import reliability_plot
-from sparring.statistics import auc, expected_calibration_error, reliability_bins
+from sparring.statistics import auc, expected_calibration_error, reliability_bins, sigmoid
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Trace
 from sparring.worlds.chain import generate_problems

@@ -23,6 +23,7 @@ from transformers import AutoModelForTokenClassification
 from conftest import killed, log_of
 from sparring.errors import CheckpointError, DataError, SettingsError
 from sparring.models.scorer import load_scorer
+from sparring.statistics import platt_scaling
 from sparring.traces.records import Problem, Trace
 from sparring.traces.spans import Encoded
 from sparring.training.examples import (
@@ -46,7 +47,6 @@ from sparring.training.supervised import (
 from sparring.training.validation import (
     Judged,
     cross_calibrated,
-    fit_calibration,
     quick_statistics,
     validation_metrics,
 )
@@ -158,8 +158,10 @@ def drawn(scale: float, shift: float, n: int = 4000) -> Judged:
 
 def test_calibration_finds_scale_and_shift_and_lowers_the_error():
     judged = drawn(0.5, 1.0)
-    fitted = fit_calibration(judged.log_odds, judged.targets)
-    assert fitted.scale == pytest.approx(0.5, abs=0.06) and fitted.shift == pytest.approx(1.0, abs=0.1)
+    assert platt_scaling(judged.log_odds, judged.targets) == (
+        pytest.approx(0.5, abs=0.06),
+        pytest.approx(1.0, abs=0.1),
+    )
     before, after = quick_statistics(judged), quick_statistics(cross_calibrated(judged))
     assert before["ece"] > 0.1 > 0.03 > after["ece"]
     assert after["auc"] == pytest.approx(before["auc"], abs=0.01)
@@ -168,8 +170,17 @@ def test_calibration_finds_scale_and_shift_and_lowers_the_error():
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_calibration_stays_finite_and_never_turns_the_order_round(sign):
     log_odds = np.array([-3.0, -2.0, 2.0, 3.0])
-    fitted = fit_calibration(log_odds, (sign * log_odds > 0).astype(float))
-    assert 0 < fitted.scale < 100 and math.isfinite(fitted.shift)
+    scale, shift = platt_scaling(log_odds, (sign * log_odds > 0).astype(float))
+    assert 0 < scale < 100 and math.isfinite(shift)
+
+
+def test_calibration_of_a_model_that_is_far_too_sure_gives_the_shares_that_are_right():
+    log_odds = np.repeat([-30.0, 30.0], 1000)
+    targets = np.tile([0.0, 0.0, 0.0, 0.0, 1.0], 400)
+    targets[1000:] = 1 - targets[1000:]
+    scale, shift = platt_scaling(log_odds, targets)
+    assert scale * 30 + shift == pytest.approx(math.log(4), abs=0.01)
+    assert scale * -30 + shift == pytest.approx(-math.log(4), abs=0.01)
 
 
 # --- learning ------------------------------------------------------------------------------------------------

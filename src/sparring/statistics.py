@@ -37,6 +37,7 @@ Integers = NDArray[np.int64]
 Seed = int | Sequence[int]
 
 LEVEL = 0.95
+LEAST_SCALE = 1e-3
 RESAMPLES = 2000
 _BLOCK = 2_000_000  # numbers held at a time by a vectorised bootstrap: 16 MB
 _MOST_UNDEFINED = 0.05  # share of resamples without the statistic above which no interval is given
@@ -577,6 +578,44 @@ def expected_calibration_error(scores: ArrayLike, labels: ArrayLike, *, bins: in
         if row.mean_score is not None and row.share_correct is not None
     )
     return sum(gaps) / total
+
+
+def platt_scaling(log_odds: Floats, labels: Floats) -> tuple[float, float]:
+    """Return the scale and shift whose sigmoid(scale · log-odds + shift) has the highest likelihood of the labels.
+
+    By damped Newton steps (Platt 1999); soft labels count as shares. A weak pull towards (1, 0), one case's worth, keeps
+    the solution finite on separable cases. The scale is at least `LEAST_SCALE`, so that the order of scores stays: of
+    scores that are the wrong way round all that can be learned is the share of right cases.
+    """
+    design = np.stack([log_odds, np.ones_like(log_odds)], axis=1)
+    start = np.array([1.0, 0.0])
+
+    def loss(weights: Floats) -> float:
+        odds = design @ weights
+        cost = np.logaddexp(0.0, odds) - labels * odds
+        return float(cost.sum() + ((weights - start) ** 2).sum() / 2)
+
+    weights, value = start, loss(start)
+    for _ in range(100):
+        chances = sigmoid(design @ weights)
+        gradient = design.T @ (chances - labels) + (weights - start)
+        curvature = (design * (chances * (1 - chances))[:, None]).T @ design + np.eye(2)
+        step, size = np.linalg.solve(curvature, gradient), 1.0
+        while size > 1e-8 and loss(weights - size * step) > value:
+            size /= 2
+        moved = weights - size * step
+        if value - loss(moved) < 1e-10:
+            break
+        weights, value = moved, loss(moved)
+    if weights[0] < LEAST_SCALE:
+        right = (labels.sum() + 0.5) / (len(labels) + 1)
+        return LEAST_SCALE, float(np.log(right / (1 - right)))
+    return float(weights[0]), float(weights[1])
+
+
+def sigmoid(numbers: Floats) -> Floats:
+    """Return 1 / (1 + e^−x) without overflow."""
+    return np.exp(-np.logaddexp(0.0, -numbers))
 
 
 def share(part: Floats, whole: Floats) -> Floats:

@@ -43,14 +43,14 @@ from sparring.statistics import (
     bootstrap_mean,
     expected_calibration_error,
     finite,
+    platt_scaling,
     reliability_bins,
+    sigmoid,
 )
 from sparring.traces.records import first_error_of
 
 PLOT_FILE = "reliability.svg"
 _EDGE = 1e-6  # scores of exactly 0 or 1 have no finite logit
-_LEAST_SCALE = 1e-3
-_PRIOR = 1.0  # strength of the pull towards (1, 0): one case's worth, so that separable cases have a solution
 
 
 class CalibrationSettings(ScoredSettings):
@@ -247,18 +247,13 @@ def logit(scores: ArrayLike) -> Floats:
     return np.log(inner) - np.log1p(-inner)
 
 
-def sigmoid(numbers: Floats) -> Floats:
-    """Return 1 / (1 + e^−x) without overflow."""
-    return np.exp(-np.logaddexp(0.0, -numbers))
-
-
 def brier(scores: ArrayLike, labels: ArrayLike) -> Floats:
     """Return the squared error of every case; its mean is the Brier score."""
     return (finite(scores) - finite(labels)) ** 2
 
 
 def fit_platt(scores: ArrayLike, labels: ArrayLike) -> PlattMap:
-    """Return the map with the highest likelihood of the labels (soft ones count as shares), by damped Newton steps.
+    """Return the map with the highest likelihood of the labels (soft ones count as shares).
 
     Raises:
         DataError: only one kind of label.
@@ -266,27 +261,4 @@ def fit_platt(scores: ArrayLike, labels: ArrayLike) -> PlattMap:
     inputs, targets = logit(scores), finite(labels)
     if len(targets) == 0 or targets.min() >= 0.5 or targets.max() < 0.5:
         raise DataError("calibration needs steps that are right and steps that are wrong, there is one kind")
-    design = np.stack([inputs, np.ones_like(inputs)], axis=1)
-    start = np.array([1.0, 0.0])
-
-    def loss(weights: Floats) -> float:
-        odds = design @ weights
-        cost = np.logaddexp(0.0, odds) - targets * odds
-        return float(cost.sum() + _PRIOR * ((weights - start) ** 2).sum() / 2)
-
-    weights, value = start, loss(start)
-    for _ in range(100):
-        chances = sigmoid(design @ weights)
-        gradient = design.T @ (chances - targets) + _PRIOR * (weights - start)
-        curvature = (design * (chances * (1 - chances))[:, None]).T @ design + _PRIOR * np.eye(2)
-        step, size = np.linalg.solve(curvature, gradient), 1.0
-        while size > 1e-8 and loss(weights - size * step) > value:
-            size /= 2
-        moved = weights - size * step
-        if value - loss(moved) < 1e-10:
-            break
-        weights, value = moved, loss(moved)
-    if weights[0] < _LEAST_SCALE:  # scores that are wrong way round: all that can be learned is the share
-        share = (targets.sum() + 0.5) / (len(targets) + 1)
-        return PlattMap(_LEAST_SCALE, float(np.log(share / (1 - share))))
-    return PlattMap(float(weights[0]), float(weights[1]))
+    return PlattMap(*platt_scaling(inputs, targets))

@@ -48,7 +48,7 @@ from sparring.models.sidecar import Calibration, sidecar_for
 from sparring.models.text_layout import UnknownTokens
 from sparring.pictures import reliability_plot
 from sparring.runs import Metric
-from sparring.statistics import FEW, reliability_bins
+from sparring.statistics import FEW, platt_scaling, reliability_bins
 from sparring.traces.spans import Layout, trusted_ids
 from sparring.training.examples import (
     Example,
@@ -87,7 +87,6 @@ from sparring.training.supervised_settings import (
 from sparring.training.validation import (
     Judged,
     cross_calibrated,
-    fit_calibration,
     quick_statistics,
     validation_metrics,
 )
@@ -555,7 +554,8 @@ def finish(run: Run, records: Sequence[dict[str, Any]]) -> Path:
     if run.validation:
         raw = judged = judge(run)
         if settings.calibrate:
-            calibration = fit_calibration(raw.log_odds, raw.targets)
+            scale, shift = platt_scaling(raw.log_odds, raw.targets)
+            calibration = Calibration(scale=scale, shift=shift)
             metrics["validation.ece_uncalibrated"] = Metric(
                 quick_statistics(raw)["ece"], n=len(raw.groups), unit="fraction"
             )

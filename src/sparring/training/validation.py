@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sparring.models.sidecar import Calibration
 from sparring.runs import Metric
 from sparring.statistics import (
     WeightedAuc,
     bootstrap_mean,
     bootstrap_weighted,
     expected_calibration_error,
+    platt_scaling,
 )
 
 Floats = NDArray[np.float64]
@@ -94,29 +94,6 @@ def validation_metrics(judged: Judged, raw: Judged, seed: int) -> dict[str, Metr
     }
 
 
-def fit_calibration(log_odds: Floats, targets: Floats) -> Calibration:
-    """Return scale and shift that minimise the log loss (Platt scaling; Newton's method with a weak prior at 1 and 0).
-
-    The prior, worth one case, keeps the solution finite on separable data. A scale that is not positive would turn the
-    order round: then only the shift is fitted.
-    """
-    scale, shift = 1.0, 0.0
-    for free_scale in (True, False):
-        theta = np.array([1.0, 0.0])
-        features = np.stack([log_odds if free_scale else np.zeros_like(log_odds), np.ones_like(log_odds)])
-        for _ in range(50):
-            fitted = theta @ features + (0.0 if free_scale else log_odds)
-            probability = 1 / (1 + np.exp(-np.clip(fitted, -500, 500)))
-            gradient = features @ (probability - targets) + (theta - np.array([1.0, 0.0]))
-            hessian = (features * (probability * (1 - probability))) @ features.T + np.eye(2)
-            move = np.linalg.solve(hessian, gradient)
-            theta = theta - move * min(1.0, 2.0 / max(1e-12, float(np.abs(move).max())))
-        scale, shift = (float(theta[0]), float(theta[1])) if free_scale else (1.0, float(theta[1]))
-        if scale > 0:
-            break
-    return Calibration(scale=scale, shift=shift)
-
-
 def cross_calibrated(judged: Judged) -> Judged:
     """Return the same steps with log-odds calibrated on the other half of the problems, for an honest measurement."""
     sides = np.array([sorted(set(judged.groups)).index(group) % 2 for group in judged.groups])
@@ -124,6 +101,6 @@ def cross_calibrated(judged: Judged) -> Judged:
         return judged
     calibrated = judged.log_odds.copy()
     for side in (0, 1):
-        fitted = fit_calibration(judged.log_odds[sides != side], judged.targets[sides != side])
-        calibrated[sides == side] = fitted.scale * judged.log_odds[sides == side] + fitted.shift
+        scale, shift = platt_scaling(judged.log_odds[sides != side], judged.targets[sides != side])
+        calibrated[sides == side] = scale * judged.log_odds[sides == side] + shift
     return Judged(calibrated, judged.targets, judged.weights, judged.groups)
