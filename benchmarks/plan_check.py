@@ -348,10 +348,10 @@ def run_aprm(job: str, model: Path, out: Path, flops: float) -> dict[str, Any]:
     from sparring.planning.memory import Training, total
     from sparring.planning.shapes import find_shape
     from sparring.planning.timing import decode, read, train
-    from sparring.training import adversary, aprm, prm_objective
+    from sparring.training import adversary, aprm, game
 
     noted: list[tuple[str, int, int, int]] = []
-    for module, name in ((prm_objective, "prm"), (adversary, "adversary")):
+    for module, name in ((game, "prm"), (adversary, "adversary")):
 
         def note(rows: Any, name: str = name) -> None:
             branches = sum(len(branch) for row in rows for branch in row.branches)

@@ -33,7 +33,7 @@ from sparring.settings_shared import seed_from
 from sparring.statistics import auc
 from sparring.traces.records import Trace
 from sparring.traces.spans import encode
-from sparring.training.game import WorldTask
+from sparring.training.game_tasks import WorldTask
 from sparring.worlds.chain import IN_DISTRIBUTION, generate_problems
 from sparring.worlds.chain_world import ChainWorld
 from sparring.worlds.world import judged

@@ -19,8 +19,19 @@ from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 from sparring.training.aprm import train_aprm
 from sparring.training.aprm_settings import AprmSettings
-from sparring.training.game import ReplayPool, Rewrite, Rewrites, State, WorldTask, load_task, rule_rewrites
-from sparring.training.prm_objective import Place, PrmRow, _utilities, fresh_row, prm_utility
+from sparring.training.game import (
+    Place,
+    PrmRow,
+    ReplayPool,
+    Rewrite,
+    Rewrites,
+    State,
+    _utilities,
+    fresh_row,
+    prm_utility,
+    rule_rewrites,
+)
+from sparring.training.game_tasks import WorldTask, load_task
 from sparring.training.states import load_state, save_state
 from sparring.worlds.chain_model import CHAIN_LAYOUT
 from sparring.worlds.chain_world import ChainWorld
@@ -319,7 +330,6 @@ def test_a_run_without_a_step_exports_the_start(tiny_folder, tmp_path):
 def test_killed_and_resumed_runs_give_the_same_log_and_weights(tiny_folder, tmp_path):
     settings = small(
         tiny_folder,
-        updates=8,
         frozen_share=0.5,
         log_kinds=True,
         adversary_pay="rank",

@@ -162,7 +162,7 @@ def test_the_other_trainers_say_it_too(tiny_folder, tmp_path):
     from sparring.models.scorer import load_scorer
     from sparring.training.aprm import AprmSettings, train_aprm
     from sparring.training.chain_policy import ChainPolicySettings, train_chain_policy
-    from sparring.training.game import load_task
+    from sparring.training.game_tasks import load_task
     from sparring.training.rl import train_rl
 
     game = {"backbone": str(tiny_folder), "states_per_update": 2, "samples_per_state": 2, "device": "cpu"}

@@ -24,7 +24,8 @@ from sparring.oracles.reference import judge_against
 from sparring.traces.records import Problem
 from sparring.traces.verdict import Verdict
 from sparring.training.aprm_settings import AprmSettings
-from sparring.training.game import TextTask, WorldTask, load_task, rule_rewrites
+from sparring.training.game import rule_rewrites
+from sparring.training.game_tasks import TextTask, WorldTask, load_task
 from sparring.worlds.chain_world import ChainWorld
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

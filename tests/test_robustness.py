@@ -17,7 +17,8 @@ from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.traces.records import Problem, Trace
-from sparring.training.game import State, TextTask, WorldTask
+from sparring.training.game import State
+from sparring.training.game_tasks import TextTask, WorldTask
 from sparring.worlds.chain import generate_problem, parse_question
 from sparring.worlds.chain_errors import CHAIN_ERRORS
 from sparring.worlds.chain_world import ChainWorld

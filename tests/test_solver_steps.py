@@ -12,9 +12,9 @@ from sparring.errors import DataError
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Problem, Trace
 from sparring.training.aprm import train_aprm
-from sparring.training.aprm_settings import AprmSettings
-from sparring.training.game import GameSettings, load_task, rule_rewrites
-from sparring.training.solver_steps import SolverTask
+from sparring.training.aprm_settings import AprmSettings, GameSettings
+from sparring.training.game import rule_rewrites
+from sparring.training.game_tasks import SolverTask, load_task
 from sparring.worlds.chain import generate_problems
 from sparring.worlds.chain_world import ChainWorld
 from sparring.worlds.world import judged

@@ -15,7 +15,8 @@ from sparring.labels.settings import LabelSettings
 from sparring.settings import load_settings
 from sparring.traces.records import Problem, Trace
 from sparring.training.aprm_settings import AprmSettings
-from sparring.training.game import WorldTask, load_task, rule_rewrites
+from sparring.training.game import rule_rewrites
+from sparring.training.game_tasks import WorldTask, load_task
 from sparring.training.rl_settings import RlSettings
 from sparring.training.rl_tasks import world_subject
 from sparring.worlds.chain import NAMES, generate_problems

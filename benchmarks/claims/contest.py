@@ -44,7 +44,7 @@ from sparring.statistics import auc
 from sparring.traces.jsonl import read_traces, write_traces
 from sparring.traces.records import Trace
 from sparring.training.aprm import AprmSettings, train_aprm
-from sparring.training.game import load_task
+from sparring.training.game_tasks import load_task
 from sparring.training.run import CHECKPOINT
 from sparring.training.states import load_state, save_state
 from sparring.worlds.chain_model import CHAIN_LAYOUT

@@ -109,7 +109,7 @@ def aprm(settings: dict[str, Any], gate: Gate) -> None:
 
     from sparring.oracles.panel import Panel
     from sparring.training.aprm import AprmSettings, train_aprm
-    from sparring.training.game import WorldTask
+    from sparring.training.game_tasks import WorldTask
 
     judged = 0.0
     for task in (WorldTask, Panel):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 from rich.console import Console
 
@@ -36,6 +37,7 @@ from sparring.evaluation.scored import Threshold
 from sparring.files import atomic_write_json, atomic_write_jsonl
 from sparring.locks import writes
 from sparring.models import TINY_POLICY
+from sparring.models.branches import collate
 from sparring.models.loading import load_policy, pick_device, pick_dtype
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import read_sidecar, write_sidecar
@@ -53,9 +55,10 @@ from sparring.side_by_side import Part, Report, Workers, processes
 from sparring.statistics import bootstrap_mean, paired_difference, proportion
 from sparring.terminal import PartsProgress
 from sparring.traces.records import Trace, first_error_of
-from sparring.training.aprm import load_snapshot, score_rewrites, setup, train_aprm
+from sparring.training.aprm import Run, load_snapshot, setup, train_aprm
 from sparring.training.aprm_settings import AprmSettings
-from sparring.training.game import Rewrites, WorldTask
+from sparring.training.game import Rewrites, fresh_row
+from sparring.training.game_tasks import WorldTask
 from sparring.training.run import random_for, torch_generator_for
 from sparring.worlds.chain import (
     IN_DISTRIBUTION,
@@ -293,6 +296,25 @@ def play_across(report: Report, settings: DemoSettings, out: Path) -> None:
             "n": CROSS_PLAY_STATES * run.settings.samples_per_state,
         },
     )
+
+
+@torch.inference_mode()
+def score_rewrites(run: Run, rewrites: Rewrites) -> list[list[float]]:
+    """Return R's scores of the well-formed rewrites, per state."""
+    groups = zip(rewrites.states, rewrites.texts, strict=True)
+    rows = [fresh_row(state, texts, run.tokenizer, run.layout) for state, texts in groups]
+    players, scores = run.players, []
+    for start in range(0, len(rows), run.settings.states_per_pass):
+        chunk = rows[start : start + run.settings.states_per_pass]
+        batch = collate(
+            [row.row for row in chunk], run.tokenizer.pad_token_id, run.device, players.mask_dtype
+        )
+        fresh = [[place.column for place in row.places if place.kind == "fresh"] for row in chunk]
+        numbers = [number for number, columns in enumerate(fresh) for _ in columns]
+        places = (numbers, [column for columns in fresh for column in columns])
+        values = iter(torch.sigmoid(players.prm_log_odds(batch, places)).tolist())
+        scores += [[next(values) for _ in columns] for columns in fresh]
+    return scores
 
 
 # --- the solver ------------------------------------------------------------------------------------------------------

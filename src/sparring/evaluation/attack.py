@@ -43,7 +43,9 @@ from sparring.traces.records import Trace
 from sparring.traces.shown import plain
 from sparring.training.adversary import Adversary
 from sparring.training.aprm import part_of
-from sparring.training.game import GameSettings, Rewrites, Task, load_task, rule_rewrites
+from sparring.training.aprm_settings import GameSettings
+from sparring.training.game import Rewrites, Task, rule_rewrites
+from sparring.training.game_tasks import load_task
 from sparring.training.part import Part
 from sparring.training.run import machine_for, random_for, role_options, torch_generator_for
 from sparring.worlds.subject import TEXT

@@ -29,7 +29,8 @@ from sparring.scorers.door import StepScorer
 from sparring.search.selection import best_at
 from sparring.statistics import auc_interval, bootstrap_mean, paired_difference
 from sparring.traces.records import Problem, Trace
-from sparring.training.game import State, Task, WorldTask
+from sparring.training.game import State, Task
+from sparring.training.game_tasks import WorldTask
 from sparring.worlds.world import World
 
 Place = tuple[Problem, tuple[str, ...], str]

@@ -21,7 +21,8 @@ from sparring.models.prompts import AdversaryPrompt
 from sparring.models.roles import Players, Role
 from sparring.models.sampling import ids_containing, sample, sample_seeded
 from sparring.traces.spans import trusted_ids, untrusted_ids
-from sparring.training.game import GameSettings, Rewrite, Rewrites, State, Task, judged
+from sparring.training.aprm_settings import GameSettings
+from sparring.training.game import Rewrite, Rewrites, State, Task, judged
 from sparring.training.policy_gradient import (
     categorical_entropy,
     categorical_kl,

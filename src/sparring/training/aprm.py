@@ -12,8 +12,8 @@ One round of the game, for a batch of states (problem, correct prefix, correct s
 Before the game R, and G where its backbone takes no instructions, are warmed up on rule perturbations; what they are
 then is their reference. A pool of earlier rewrites is replayed, so that R does not forget.
 
-States, verdicts and pay stand in `game.py`, the adversary in `adversary.py`, R's objective in `prm_objective.py`; here are
-the run from setup to the exported PRM, and the optimistic step.
+States, verdicts, pay and R's utility stand in `game.py`, the adversary in `adversary.py`; here are the run from setup to
+the exported PRM, and the optimistic step.
 
 Contract: a run directory with `log.jsonl` (a record per step), `checkpoint/` (resume after any kill with the same
 result), `snapshots/`, and in the end `prm/` (a Hugging Face folder) and `metrics.json`. All randomness is a function of
@@ -34,7 +34,6 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from sparring.models.branches import collate
 from sparring.models.checkpoint import model_card, save_prm
 from sparring.models.loading import context, load_policy, positions
 from sparring.models.prompts import layout_for, prompt_digest
@@ -45,21 +44,21 @@ from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import read_traces
 from sparring.traces.spans import Layout
 from sparring.training.adversary import Adversary
-from sparring.training.aprm_settings import AprmSettings
+from sparring.training.aprm_settings import AprmSettings, GameSettings
 from sparring.training.game import (
-    GameSettings,
     Replayed,
     ReplayPool,
     Rewrites,
     State,
     Task,
-    TextTask,
-    load_task,
+    fresh_row,
+    prm_utility,
+    replay_row,
     rule_rewrites,
 )
+from sparring.training.game_tasks import SolverTask, TextTask, load_task
 from sparring.training.part import Part, adam
-from sparring.training.prm_objective import PrmRow, fresh_row, prm_utility, replay_row
-from sparring.training.processes import in_processes, is_main, spread
+from sparring.training.processes import in_processes, is_main
 from sparring.training.run import (
     Progress,
     TrainingRun,
@@ -71,7 +70,6 @@ from sparring.training.run import (
     step_bar,
     torch_generator_for,
 )
-from sparring.training.solver_steps import SolverTask
 from sparring.training.states import Tensors, damaged, load_state, save_state, set_tensors, verified
 from sparring.worlds.subject import TEXT
 from sparring.worlds.world import make_world, require_words
@@ -352,35 +350,6 @@ def update_prm(
         statistics["prm_gradient_norm"] = optimizer_step(run, "prm")
         run.tokens += sum(len(row.row) for row in rows)
     return statistics, scores
-
-
-@torch.inference_mode()
-def score_rewrites(run: Run, rewrites: Rewrites) -> list[list[float]]:
-    """Return R's scores of the well-formed rewrites, per state, without learning from them."""
-    rows = [
-        fresh_row(s, texts, run.tokenizer, run.layout)
-        for s, texts in zip(rewrites.states, rewrites.texts, strict=True)
-    ]
-    run.tokens += sum(len(row.row) for row in rows)
-
-    def read(own: Sequence[PrmRow]) -> list[list[float]]:
-        scores: list[list[float]] = []
-        for start in range(0, len(own), run.settings.states_per_pass):
-            chunk = own[start : start + run.settings.states_per_pass]
-            batch = collate(
-                [row.row for row in chunk], run.tokenizer.pad_token_id, run.device, run.players.mask_dtype
-            )
-            fresh = [[place.column for place in row.places if place.kind == "fresh"] for row in chunk]
-            places = (
-                [i for i, columns in enumerate(fresh) for _ in columns],
-                [c for columns in fresh for c in columns],
-            )
-            values = iter(torch.sigmoid(run.players.prm_log_odds(batch, places)).tolist())
-            scores += [[next(values) for _ in columns] for columns in fresh]
-        return scores
-
-    with run.players.whole():
-        return spread(rows, read, [len(row.row) for row in rows])
 
 
 # --- the optimistic step ---------------------------------------------------------------------------------------------

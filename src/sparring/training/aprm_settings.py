@@ -1,18 +1,85 @@
-"""Settings of `sparring train aprm`; every field's text is its help.
+"""Settings of the game; every field's text is its help.
 
-Contract: checked when made; defaults are those of the tiny chain world. What the game shares with attacks on a frozen PRM
-is `game.GameSettings`.
+Contract: checked when made; defaults are those of the tiny chain world. `GameSettings` is what `sparring train aprm` shares
+with attacks on a frozen PRM.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from sparring.models.roles import Player
-from sparring.settings_shared import Running, learning_rate_share
-from sparring.training.game import GameSettings
+from sparring.models import TINY_POLICY
+from sparring.models.prompts import PromptSettings
+from sparring.oracles.members import OracleMembers
+from sparring.settings_shared import Running, Trained, learning_rate_share
+from sparring.worlds.subject import Subject
+
+if TYPE_CHECKING:
+    from sparring.models.roles import Player
+
+
+class GameSettings(Subject, Trained, PromptSettings):
+    """What APRM training and attacks on a frozen PRM share: subject, adversary, budget per update, G's utility."""
+
+    keep_annotations: bool = False
+    """Keep GSM8K's `<<48/2=24>>` in the steps; off, since other texts have none and the PRM would miss them."""
+    oracle: OracleMembers = Field(["arithmetic", "reference"])
+    """Members of the panel that judges the text task; your own are `file.py:function` or `package.module:function`."""
+
+    # Players
+    backbone: str = TINY_POLICY
+    """Model folder or hub name of the causal language model that the players start from."""
+    mistake_cue: str = "mistake :"
+    """What asks a plain-style adversary for a mistake; the warm start teaches its meaning."""
+    max_step_tokens: int = Field(24, gt=0)
+    """Longest rewrite of a step; one that has not ended by then is malformed."""
+    rule_kinds: list[str] | None = Field(None, min_length=1)
+    """Kinds of mistakes that the rules know, where they play and in the warm starts; without it all that the task has."""
+
+    # Budget
+    updates: int = Field(150, ge=0)
+    """Rounds of the game; `train aprm` has its warm start (`prm_warm_steps`, `adversary_warm_steps`) before them."""
+    states_per_update: int = Field(16, gt=0)
+    """States per round."""
+    samples_per_state: int = Field(4, gt=0)
+    """Rewrites of each state's step per round."""
+    states_per_pass: int = Field(32, gt=0)
+    """States per forward pass; lower it to save memory (gradients are accumulated, results stay the same)."""
+
+    # The adversary's utility
+    reward_fooled: float = 1.0
+    """Adversary's reward when a wrong step is accepted."""
+    reward_caught: float = 0.0
+    """Adversary's reward when a wrong step is rejected."""
+    reward_failed: float = -1.0
+    """Adversary's reward when its step is still correct, or malformed."""
+    adversary_pay: Literal["probability", "rank"] = "probability"
+    """Where between `reward_caught` and `reward_fooled` a wrong step is paid: at R's `probability` of accepting it, or by
+    its `rank` in R's eyes among the wrong rewrites of the same step."""
+    adversary_advantage: Literal["plain", "normalised"] = "plain"
+    """G's reward less the mean of the others of its state: as it is, or divided by the group's standard deviation."""
+    adversary_kl: float = Field(0.26, ge=0)
+    """Weight of KL(G ‖ its reference), per rewrite (summed over its tokens)."""
+    adversary_entropy: float = Field(0.0, ge=0)
+    """Weight of G's entropy, per rewrite (summed over its tokens)."""
+    clip: float = Field(0.2, gt=0)
+    """PPO's clipping range."""
+    adversary_epochs: int = Field(1, gt=0)
+    """Updates of the adversary per round."""
+
+    # Optimisation
+    adversary_learning_rate: float = Field(5e-4, gt=0)
+    """Adam's step size for the adversary."""
+
+    @model_validator(mode="after")
+    def _check_attention(self) -> GameSettings:
+        if self.attention == "flash_attention_2":
+            raise ValueError(
+                "attention: flash_attention_2 takes no masks, and in the game several rewrites share a row: take sdpa"
+            )
+        return self
 
 
 class AprmSettings(GameSettings, Running):

@@ -11,109 +11,41 @@ is `correct`, `wrong` or `undecided`; the PRM R scores it without seeing the ori
 | malformed: not even a step | – | `reward_failed` |
 | undecided | – | – |
 
-R is judged on the untouched steps as well, or "always wrong" would be the equilibrium. How G learns stands in
-`adversary.py`, how R does, and a round of the game, in `aprm.py`.
+R is judged on the untouched steps as well, or "always wrong" would be the equilibrium. In this order: states, and what a
+task must tell of them (the tasks themselves: `game_tasks.py`); rewrites with their verdicts and G's pay; the pool of
+earlier rewrites, which are replayed so that R does not forget; R's rows and its utility.
 
-In this order: settings; states and the two tasks that they come from (an endless, exactly judged world; solved problems in
-a file, judged by a panel of oracles); rewrites with their verdicts and G's pay; the pool of earlier rewrites.
+R's utility is a weighted sum of three means (clean: the untouched correct steps; fresh: the round's rewrites; replayed), so
+the mixture does not depend on how many steps a solution has, less τ_KL·KL(R ‖ its reference), plus τ_H·entropy. A state is
+one row: question and correct prefix, then as branches the rest of the correct solution and every rewrite
+(`models/branches.py`); replayed states come without their correct continuation.
+
+How G learns stands in `adversary.py`, a round of the game and the run in `aprm.py`.
 
 Contract: drawing is a pure function of the generator that is passed in. An undecided rewrite has no truth, trains nobody
-and is counted. What cannot be used is counted in `left_out`.
+and is counted. Gradients are accumulated here, by each process for its share of the rows (`processes.py`).
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from pydantic import Field, model_validator
 
-from sparring.errors import DataError, SettingsError
-from sparring.fingerprints import records_digest
-from sparring.models import TINY_POLICY
-from sparring.models.prompts import PromptSettings
-from sparring.oracles.members import OracleMembers
-from sparring.oracles.panel import Panel
-from sparring.oracles.perturbations import PERTURBATIONS, perturb
-from sparring.oracles.reference import is_malformed
-from sparring.settings_shared import Trained
-from sparring.traces.formats.common import ReadOptions
-from sparring.traces.readers import read_problems_as
+from sparring.models.branches import BranchedRow, collate
+from sparring.models.roles import Players
 from sparring.traces.records import Problem
+from sparring.traces.spans import Layout, encode, trusted_ids, untrusted_ids
 from sparring.traces.verdict import Verdict
-from sparring.training.processes import spread
-from sparring.worlds.subject import TEXT, Subject
-from sparring.worlds.world import World, make_world
+from sparring.training.aprm_settings import AprmSettings, GameSettings
+from sparring.training.policy_gradient import bernoulli_entropy, bernoulli_kl, clipped_surrogate
+from sparring.training.processes import in_step, spread, summed
 
-
-class GameSettings(Subject, Trained, PromptSettings):
-    """What APRM training and attacks on a frozen PRM share: subject, adversary, budget per update, G's utility."""
-
-    keep_annotations: bool = False
-    """Keep GSM8K's `<<48/2=24>>` in the steps; off, since other texts have none and the PRM would miss them."""
-    oracle: OracleMembers = Field(["arithmetic", "reference"])
-    """Members of the panel that judges the text task; your own are `file.py:function` or `package.module:function`."""
-
-    # Players
-    backbone: str = TINY_POLICY
-    """Model folder or hub name of the causal language model that the players start from."""
-    mistake_cue: str = "mistake :"
-    """What asks a plain-style adversary for a mistake; the warm start teaches its meaning."""
-    max_step_tokens: int = Field(24, gt=0)
-    """Longest rewrite of a step; one that has not ended by then is malformed."""
-    rule_kinds: list[str] | None = Field(None, min_length=1)
-    """Kinds of mistakes that the rules know, where they play and in the warm starts; without it all that the task has."""
-
-    # Budget
-    updates: int = Field(150, ge=0)
-    """Rounds of the game; `train aprm` has its warm start (`prm_warm_steps`, `adversary_warm_steps`) before them."""
-    states_per_update: int = Field(16, gt=0)
-    """States per round."""
-    samples_per_state: int = Field(4, gt=0)
-    """Rewrites of each state's step per round."""
-    states_per_pass: int = Field(32, gt=0)
-    """States per forward pass; lower it to save memory (gradients are accumulated, results stay the same)."""
-
-    # The adversary's utility
-    reward_fooled: float = 1.0
-    """Adversary's reward when a wrong step is accepted."""
-    reward_caught: float = 0.0
-    """Adversary's reward when a wrong step is rejected."""
-    reward_failed: float = -1.0
-    """Adversary's reward when its step is still correct, or malformed."""
-    adversary_pay: Literal["probability", "rank"] = "probability"
-    """Where between `reward_caught` and `reward_fooled` a wrong step is paid: at R's `probability` of accepting it, or by
-    its `rank` in R's eyes among the wrong rewrites of the same step."""
-    adversary_advantage: Literal["plain", "normalised"] = "plain"
-    """G's reward less the mean of the others of its state: as it is, or divided by the group's standard deviation."""
-    adversary_kl: float = Field(0.26, ge=0)
-    """Weight of KL(G ‖ its reference), per rewrite (summed over its tokens)."""
-    adversary_entropy: float = Field(0.0, ge=0)
-    """Weight of G's entropy, per rewrite (summed over its tokens)."""
-    clip: float = Field(0.2, gt=0)
-    """PPO's clipping range."""
-    adversary_epochs: int = Field(1, gt=0)
-    """Updates of the adversary per round."""
-
-    # Optimisation
-    adversary_learning_rate: float = Field(5e-4, gt=0)
-    """Adam's step size for the adversary."""
-
-    @model_validator(mode="after")
-    def _check_attention(self) -> GameSettings:
-        if self.attention == "flash_attention_2":
-            raise ValueError(
-                "attention: flash_attention_2 takes no masks, and in the game several rewrites share a row: take sdpa"
-            )
-        return self
-
-
-# --- states and tasks ------------------------------------------------------------------------------------------------
+# --- states ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,135 +94,6 @@ class Task(Protocol):
     def perturb(self, state: State, rng: random.Random) -> tuple[str, str] | None:
         """Return (kind, wrong step) made by a rule, or None where no rule applies."""
         ...
-
-
-class WorldTask:
-    """Problems of a world, generated as they are needed.
-
-    Args:
-        world: makes the problems and judges the rewrites.
-        kinds: of mistakes that the rules make; all that the world knows, unless given.
-    """
-
-    def __init__(self, world: World, kinds: Sequence[str] | None = None) -> None:
-        self.world = world
-        self.kinds = known_kinds(kinds, world.kinds) or world.kinds
-        self._identifier = f"{world.name}-task"
-        self.left_out: Counter[str] = Counter()
-        self.digest = ""
-
-    def draw(self, rng: random.Random, count: int) -> list[State]:
-        """Return states of fresh random problems, any step alike likely."""
-        states = []
-        for _ in range(count):
-            problem = self.world.problem(rng, self._identifier)
-            assert problem.solution is not None
-            states.append(State(problem, rng.randrange(len(problem.solution))))
-        return states
-
-    def judge_many(self, rewrites: Sequence[tuple[State, str]]) -> list[Verdict]:
-        """Return the exact verdict on each rewrite."""
-        return [self.world.judge(state.problem, state.prefix, text) for state, text in rewrites]
-
-    def malformed(self, state: State, candidate: str) -> str | None:
-        """A rewrite that is not of a step's form is malformed."""
-        return None if self.world.is_step(candidate) else "not of a step's form"
-
-    def perturb(self, state: State, rng: random.Random) -> tuple[str, str] | None:
-        """Return a wrong step of a random one of the kinds."""
-        return self.world.perturb(state.problem, state.prefix, state.step, rng, self.kinds)
-
-
-class TextTask:
-    """Problems with correct natural-language solutions, judged by a panel of oracles.
-
-    Only steps that hold something the oracle can check are states: elsewhere every verdict would be undecided and the
-    work lost. The others are counted in `left_out`.
-    """
-
-    def __init__(
-        self, problems: Sequence[Problem], oracle: Panel, kinds: Sequence[str] | None = None
-    ) -> None:
-        self.left_out: Counter[str] = Counter()
-        self._oracle, self._kinds = oracle, known_kinds(kinds, PERTURBATIONS)
-        self.digest = records_digest([one.id, one.question, one.solution] for one in problems)
-        solved = [problem for problem in problems if problem.solution is not None]
-        if len(solved) < len(problems):
-            self.left_out["problem without a solution"] += len(problems) - len(solved)
-        places = [State(problem, index) for problem in solved for index in range(len(problem.solution or ()))]
-        verdicts = spread([(state.problem, state.prefix, state.step) for state in places], oracle.judge_many)
-        checked = [verdict.truth == "correct" for verdict in verdicts]
-        unchecked = "step without a calculation that the oracle can check"
-        self.states = those_that_fit(places, checked, unchecked, self.left_out)
-        if not self.states:
-            reasons = Counter(verdict.reason for verdict in verdicts).most_common(3)
-            found = ", ".join(f"{count} times {reason}" for reason, count in reasons) or "there are none"
-            raise DataError(f"the oracle calls no step of a solution correct: {found}", field="data")
-
-    def keep(self, fits: Sequence[bool], reason: str) -> None:
-        """Drop the states for which `fits` is false, and count them under the reason."""
-        self.states = those_that_fit(self.states, fits, reason, self.left_out)
-        if not self.states:
-            raise DataError(f"no state is left: {reason}", field="data")
-
-    def draw(self, rng: random.Random, count: int) -> list[State]:
-        """Return random states, with repetition."""
-        return [rng.choice(self.states) for _ in range(count)]
-
-    def judge_many(self, rewrites: Sequence[tuple[State, str]]) -> list[Verdict]:
-        """Return the panel's verdict on each rewrite, given the correct step that it replaces."""
-        return self._oracle.judge_against_many(
-            [(state.problem, state.prefix, state.step, text) for state, text in rewrites]
-        )
-
-    def malformed(self, state: State, candidate: str) -> str | None:
-        """Empty, far too long, or several lines: not a step."""
-        return is_malformed(state.step, candidate)
-
-    def perturb(self, state: State, rng: random.Random) -> tuple[str, str] | None:
-        """Return a wrong step of a random one of the kinds."""
-        return perturb(state.problem, state.prefix, state.step, rng, self._kinds)
-
-
-def those_that_fit(
-    states: Sequence[State], fits: Sequence[bool], reason: str, left_out: Counter[str]
-) -> list[State]:
-    """Return the states for which `fits` is true; the others are counted under the reason."""
-    kept = [state for state, fit in zip(states, fits, strict=True) if fit]
-    if len(kept) < len(states):
-        left_out[reason] += len(states) - len(kept)
-    return kept
-
-
-def known_kinds(kinds: Sequence[str] | None, known: Collection[str]) -> tuple[str, ...] | None:
-    """Return the kinds of mistakes, None for all of them.
-
-    Raises:
-        SettingsError: one of them is unknown.
-    """
-    for kind in kinds or ():
-        if kind not in known:
-            raise SettingsError(f"rule_kinds: no kind of mistake '{kind}'; this task has {', '.join(known)}")
-    return None if kinds is None else tuple(kinds)
-
-
-def load_task(settings: GameSettings) -> WorldTask | TextTask:
-    """Return the task that the settings name.
-
-    Raises:
-        DataError: the data file is missing, or nothing in it can be used.
-        SettingsError: a member of the oracle panel cannot be loaded, or a kind of mistake is unknown.
-    """
-    if settings.task != TEXT or settings.data is None:
-        return WorldTask(make_world(settings.task), kinds=settings.rule_kinds)
-    options = ReadOptions(keep_annotations=settings.keep_annotations)
-    result = read_problems_as(Path(settings.data), settings.data_format, options)
-    text_task = TextTask(
-        result.problems[: settings.max_problems], Panel(settings.oracle), settings.rule_kinds
-    )
-    if result.skipped:
-        text_task.left_out["record skipped by the reader"] += len(result.skipped)
-    return text_task
 
 
 # --- rewrites --------------------------------------------------------------------------------------------------------
@@ -543,3 +346,206 @@ class ReplayPool:
             )
             for item in records["items"]
         ]
+
+
+# --- R's rows and its utility -------------------------------------------------------------------------------------------
+
+Kind = Literal["clean", "fresh", "replayed"]
+KINDS: tuple[Kind, ...] = ("clean", "fresh", "replayed")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A judged place of a packed row: column, what stands there, whether the step is correct (None: undecided)."""
+
+    column: int
+    kind: Kind
+    truth: bool | None
+
+
+@dataclass
+class PrmRow:
+    """A row with its judged places.
+
+    Attributes:
+        row: prefix and branches as token ids.
+        places: in the order of their columns.
+        drawn: for the `sampled` objective, a random number from 0 to 1 per place.
+        actions: for the `sampled` objective, whether R's drawn labels agree with the oracle, and the log-odds of agreeing
+            that they were drawn from (set in the first epoch).
+    """
+
+    row: BranchedRow
+    places: list[Place]
+    drawn: torch.Tensor | None = None
+    actions: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def ends(self) -> list[int]:
+        """Return the column of each branch's last token."""
+        return [
+            start + len(branch) - 1
+            for start, branch in zip(self.row.starts(), self.row.branches, strict=True)
+        ]
+
+
+def fresh_row(
+    state: State,
+    rewrites: Sequence[str],
+    tokenizer: Any,
+    layout: Layout,
+    truths: Sequence[bool | None] | None = None,
+) -> PrmRow:
+    """Return the row of a state with its rewrites; without truths these are undecided."""
+    separator = trusted_ids(tokenizer, layout.separator)
+    whole = encode(state.problem.question, state.solution, tokenizer, layout)
+    cut = whole.spans[state.index][0]
+    branches = [list(whole.input_ids[cut:])]
+    branches += [untrusted_ids(tokenizer, text) + separator for text in rewrites]
+    # The first branch follows its prefix directly, so the clean positions are those of the plain solution.
+    clean = [Place(column, "clean", True) for column in whole.positions]
+    row = PrmRow(BranchedRow(list(whole.input_ids[:cut]), branches), clean)
+    known = [None] * len(rewrites) if truths is None else truths
+    row.places += [Place(end, "fresh", truth) for end, truth in zip(row.ends()[1:], known, strict=True)]
+    return row
+
+
+def replay_row(state: State, members: Sequence[tuple[str, bool]], tokenizer: Any, layout: Layout) -> PrmRow:
+    """Return the row of a replayed state: its prefix, and its rewrites with their truths."""
+    separator = trusted_ids(tokenizer, layout.separator)
+    prefix = encode(state.problem.question, state.prefix, tokenizer, layout)
+    branches = [untrusted_ids(tokenizer, text) + separator for text, _ in members]
+    row = PrmRow(BranchedRow(list(prefix.input_ids), branches), [])
+    row.places += [Place(end, "replayed", truth) for end, (_, truth) in zip(row.ends(), members, strict=True)]
+    return row
+
+
+def prm_utility(
+    players: Players,
+    rows: Sequence[PrmRow],
+    settings: AprmSettings,
+    pad_id: int,
+    generator: torch.Generator,
+    *,
+    warming: bool,
+) -> tuple[dict[str, Any], list[list[float]]]:
+    """Accumulate the gradient of minus R's regularised utility over the rows.
+
+    Args:
+        players: the PRM and its reference.
+        rows: fresh rows first, then the replayed ones.
+        settings: objective, regularisation and mixture.
+        pad_id: any valid token id.
+        generator: draws R's labels for the `sampled` objective.
+        warming: before the game: the log score without regularisation, since there is no reference yet.
+
+    Returns:
+        statistics, and R's scores of the rewrites of every row.
+    """
+    weights = _kind_weights(rows, settings)
+    objective = "log_score" if warming else settings.prm_objective
+    totals = dict.fromkeys(("utility", "kl", "entropy"), 0.0)
+    counts: Counter[str] = Counter()
+    if objective == "sampled":  # for all rows at once, whoever computes them
+        sizes = [len(row.places) for row in rows]
+        numbers = torch.rand(sum(sizes), generator=generator)
+        for row, drawn in zip(rows, torch.split(numbers, sizes), strict=True):
+            row.drawn = drawn
+
+    def accumulate(chunk: Sequence[PrmRow]) -> list[list[float]]:
+        batch = collate([row.row for row in chunk], pad_id, players.device, players.mask_dtype)
+        places = [place for row in chunk for place in row.places]
+        index = [number for number, row in enumerate(chunk) for _ in row.places]
+        columns = [place.column for place in places]
+        weight = torch.tensor(
+            [0.0 if place.truth is None else weights[place.kind] for place in places], device=players.device
+        )
+        truth = torch.tensor([place.truth is True for place in places], device=players.device)
+
+        log_odds = players.prm_log_odds(batch, (index, columns))
+        utility = _utilities(objective, log_odds, truth, chunk, settings.clip)
+        loss = -(utility * weight).sum()
+        kl = entropy = torch.zeros(())
+        if not warming:
+            with torch.no_grad():
+                reference = players.prm_log_odds(batch, (index, columns), "prm_reference")
+            kl = (bernoulli_kl(log_odds, reference) * weight).sum()
+            entropy = (bernoulli_entropy(log_odds) * weight).sum()
+            loss = loss + settings.prm_kl * kl - settings.prm_entropy * entropy
+        loss.backward()  # type: ignore[no-untyped-call]
+
+        totals["utility"] += float((utility * weight).sum().detach())
+        totals["kl"] += float(kl.detach())
+        totals["entropy"] += float(entropy.detach())
+        fresh: list[list[float]] = [[] for _ in chunk]
+        scores = torch.sigmoid(log_odds.detach()).tolist()
+        for number, place, score in zip(index, places, scores, strict=True):
+            if place.kind != "clean":
+                fresh[number].append(score)
+            if place.truth is not None:
+                counts[place.kind] += 1
+                counts[f"{place.kind} right"] += (score >= 0.5) == place.truth
+        return fresh
+
+    def accumulate_all(own: Sequence[PrmRow]) -> list[list[float]]:
+        size = settings.states_per_pass
+        chunks = [own[start : start + size] for start in range(0, len(own), size)]
+        passes = in_step(chunks, players, "prm", forward=1 if warming else 2)
+        return [each for chunk in passes for each in accumulate(chunk)]
+
+    fresh_scores = spread(rows, accumulate_all, [len(row.row) for row in rows], always=players.sharded)
+    sums = summed(totals | counts)
+    statistics: dict[str, Any] = {
+        f"prm_accuracy_{kind}": sums[f"{kind} right"] / sums[kind] if sums.get(kind) else None
+        for kind in KINDS
+    }
+    return statistics | {f"prm_{name}": sums[name] for name in totals}, fresh_scores
+
+
+def _kind_weights(rows: Sequence[PrmRow], settings: AprmSettings) -> dict[Kind, float]:
+    """Return the weight of a decided place of each kind."""
+    counts = Counter(place.kind for row in rows for place in row.places if place.truth is not None)
+    shares: dict[Kind, float] = {
+        "clean": settings.clean_share,
+        "fresh": 1 - settings.clean_share - settings.replay_share,
+        "replayed": settings.replay_share,
+    }
+    # A kind that is absent (nothing to replay yet) leaves its share to the others.
+    present = sum(shares[kind] for kind in KINDS if counts[kind])
+    return {kind: shares[kind] / present / counts[kind] for kind in KINDS if counts[kind]}
+
+
+def _utilities(
+    objective: str,
+    log_odds: torch.Tensor,
+    truth: torch.Tensor,
+    rows: Sequence[PrmRow],
+    clip: float,
+) -> torch.Tensor:
+    """Return R's utility per place, or, for `sampled`, a surrogate whose gradient estimates the utility's."""
+    agree_log_odds = torch.where(truth, log_odds, -log_odds)
+    if objective == "expected":
+        return torch.sigmoid(agree_log_odds)
+    if objective == "log_score":
+        return torch.nn.functional.logsigmoid(agree_log_odds)
+    if rows[0].actions is None:
+        _draw_actions(agree_log_odds.detach(), rows)
+    actions = [row.actions for row in rows if row.actions is not None]
+    agreed = torch.cat([action[0] for action in actions])
+    old_log_odds = torch.cat([action[1] for action in actions])
+    # Reward 1 for agreeing with the oracle; the baseline is its expectation, which is known exactly.
+    advantage = agreed.float() - torch.sigmoid(old_log_odds)
+    sign = torch.where(agreed, 1.0, -1.0)
+    log_prob = torch.nn.functional.logsigmoid(sign * agree_log_odds)
+    old_log_prob = torch.nn.functional.logsigmoid(sign * old_log_odds)
+    return clipped_surrogate(log_prob, old_log_prob, advantage, clip)
+
+
+def _draw_actions(agree_log_odds: torch.Tensor, rows: Sequence[PrmRow]) -> None:
+    """Draw R's label at every place and keep it on the rows, so that later epochs reinforce the same labels."""
+    drawn = torch.cat([row.drawn for row in rows if row.drawn is not None]).to(agree_log_odds.device)
+    agreed = drawn < torch.sigmoid(agree_log_odds)
+    start = 0
+    for row in rows:
+        end = start + len(row.places)
+        row.actions = (agreed[start:end], agree_log_odds[start:end])
+        start = end
