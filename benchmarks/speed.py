@@ -26,8 +26,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
+from publishing import DATA, ROOT, command_line, publish, table
+from sparring.files import atomic_write_json
+from sparring.runs import Metric, machine, versions
+
 BASE = "cf4eb63"
 """The commit with which the game is compared."""
 ROWS = {
@@ -49,21 +51,19 @@ ROUNDS = 5
 
 def main() -> int:
     """Measure what is missing, write the results, return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--only", nargs="*", choices=ROWS, default=[], help="rows to measure anew")
     parser.add_argument(
         "--quick", action="store_true", help="few rounds, small cases, results beside the records only"
     )
     parser.add_argument("--page", action="store_true", help="only write the tables")
-    data = Path(os.environ.get("SPARRING_DATA", ROOT.parent / "shared" / "data"))
-    parser.add_argument("--data", type=Path, default=data, help="folder with gsm8k/train.jsonl")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with gsm8k/train.jsonl")
     parser.add_argument(
         "--peer-python",
         default=os.environ.get("SPARRING_TRL_PYTHON", sys.executable),
         help="interpreter that has trl",
     )
     parser.add_argument("--records", type=Path, default=Path("runs/speed"), help="folder of the records")
-    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--device", default="cpu", help="of the row `scoring`: cpu, cuda, …")
     parser.add_argument("--model", type=Path, help="of the row `scoring`: a causal model's folder")
     parser.add_argument("--traces", type=Path, help="of the row `scoring`: a file of traces, for --model")
@@ -83,7 +83,15 @@ def main() -> int:
     if not found:
         print("nothing is measured yet", file=sys.stderr)
         return 1
-    publish(found, records if options.quick else options.results)
+    settings = {"interval": "range over the rounds", "value": "median over the rounds", "rows": list(found)}
+    publish(
+        records if options.quick else options.results,
+        "speed",
+        metrics_of(found),
+        markdown(found),
+        settings=settings,
+        extra={"rows": found},
+    )
     return 1 if failed else 0
 
 
@@ -129,21 +137,19 @@ def measure(options: argparse.Namespace) -> None:
 
     import torch
 
-    from sparring.files import atomic_write_json
-    from sparring.runs import machine, versions
     from speed_rows.harness import Options
 
     torch.set_num_threads(1)
     records = options.records / ("quick" if options.quick else "full")
     module, _, function = ROWS[options.row].partition(":")
     with tempfile.TemporaryDirectory(dir=options.records) as place:
-        told = Options(
+        chosen = Options(
             rounds=2 if options.quick else ROUNDS, quick=options.quick, data=options.data, place=Path(place).resolve(),
             base=base_tree(options.records), peer_python=options.peer_python, device=options.device,
             model=options.model, traces=options.traces,
         )  # fmt: skip
         load = os.getloadavg()
-        measured = getattr(import_module(f"speed_rows.{module}"), function)(told)
+        measured = getattr(import_module(f"speed_rows.{module}"), function)(chosen)
     record = measured.record() | {
         "commit": commit_now(), "versions": versions(), "machine": machine(), "threads": 1,
         "form": "quick" if options.quick else "full",
@@ -182,24 +188,8 @@ def base_tree(records: Path) -> Path | None:
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-def publish(found: dict[str, Any], results: Path) -> None:
-    """Write the results and their tables."""
-    from sparring.files import atomic_write_text
-    from sparring.runs import write_metrics
-
-    metrics = metrics_of(found)
-    settings = {"interval": "range over the rounds", "value": "median over the rounds", "rows": list(found)}
-    with tempfile.TemporaryDirectory(dir=results) as folder:
-        written = write_metrics(Path(folder), metrics, settings=settings, seed=0, extra={"rows": found})
-        written.replace(results / "speed.json")
-    atomic_write_text(results / "speed.md", markdown(found))
-    print(table(found))
-
-
-def metrics_of(found: dict[str, Any]) -> dict[str, Any]:
+def metrics_of(found: dict[str, Any]) -> dict[str, Metric]:
     """Return the median and the range of everything that is claimed, by row, claim and clock."""
-    from sparring.runs import Metric
-
     return {
         f"speed.{row}.{name}.{clock}".replace(" ", "_").replace(",", ""): Metric(
             statistics.median(values), min(values), max(values), len(values), claim["unit"]
@@ -210,67 +200,67 @@ def metrics_of(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, Any]) -> str:
+def claims_table(found: dict[str, Any]) -> str:
     """Return what is claimed, what was measured and whether the aim is met, as Markdown."""
-    lines = ["| measure | aim | processor time, median [range] | wall time | met |", "|---" * 5 + "|"]
+    rows = []
     for record in found.values():
         for claim in record["claims"].values():
             samples = claim["samples"]
             middle = statistics.median(samples["cpu"])
             met = middle >= claim["aim"] if claim["at_least"] else middle <= claim["aim"]
             unit = f" {claim['unit']}" if claim["unit"] else ""
-            cells = [
-                claim["title"],
-                f"{'≥' if claim['at_least'] else '≤'} {written(claim['aim'])}{unit}",
-                *(told(samples[clock]) if clock in samples else "–" for clock in ("cpu", "wall")),
-                "yes" if met else "**no**",
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *origins(found)])
+            rows.append(
+                [
+                    claim["title"],
+                    f"{'≥' if claim['at_least'] else '≤'} {rounded(claim['aim'])}{unit}",
+                    *(median(samples[clock]) if clock in samples else "–" for clock in ("cpu", "wall")),
+                    "yes" if met else "**no**",
+                ]
+            )
+    heads = ("measure", "aim", "processor time, median [range]", "wall time", "met")
+    return f"{table(heads, rows)}\n{origins(found)}\n"
 
 
-def origins(found: dict[str, Any]) -> list[str]:
+def origins(found: dict[str, Any]) -> str:
     """Return, as sentences, at which commit and in how many rounds every row was measured, and which rows were not."""
     rows: dict[tuple[str, str, int], list[str]] = {}
     for name, record in found.items():
         rounds = max(len(claim["samples"]["cpu"]) for claim in record["claims"].values())
         rows.setdefault((record["commit"], record.get("form", "quick"), rounds), []).append(f"`{name}`")
-    told = [
+    sentences = [
         f"Measured at {commit}, {form} form, at most {rounds} rounds: {', '.join(names)}."
         for (commit, form, rounds), names in rows.items()
     ]
     missing = [f"`{name}`" for name in ROWS if name not in found]
-    return [" ".join([*told, *([f"Not measured: {', '.join(missing)}."] if missing else [])])]
+    return " ".join([*sentences, *([f"Not measured: {', '.join(missing)}."] if missing else [])])
 
 
-def told(values: list[float]) -> str:
+def median(values: list[float]) -> str:
     """Return median and range."""
-    text = written(statistics.median(values))
-    return text if len(values) < 2 else f"{text} [{written(min(values))}, {written(max(values))}]"
+    text = rounded(statistics.median(values))
+    return text if len(values) < 2 else f"{text} [{rounded(min(values))}, {rounded(max(values))}]"
 
 
-def written(number: float) -> str:
+def rounded(number: float) -> str:
     """Return a number with three digits, or whole where it is large."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def markdown(found: dict[str, Any]) -> str:
     """Return the page of the results."""
-    return f"{table(found)}\n\n{budget_table(found)}\n"
+    return f"{claims_table(found)}\n{budget_table(found)}"
 
 
 def budget_table(found: dict[str, Any]) -> str:
     """Return where the time of one update of the game goes, as Markdown."""
-    lines = [
-        "| | seconds of an update | matrix products at their best rate | oracle | the rest |",
-        "|---" * 5 + "|",
-    ]
+    rows = []
     for name, numbers in found.get("budget", {}).get("numbers", {}).items():
         whole, floor, oracle = (numbers[key] for key in ("seconds", "floor in seconds", "oracle in seconds"))
-        cells = [name, f"{whole:.3f}"]
-        cells += [f"{part:.3f} ({part / whole:.0%})" for part in (floor, oracle, whole - floor - oracle)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        parts = [f"{part:.3f} ({part / whole:.0%})" for part in (floor, oracle, whole - floor - oracle)]
+        rows.append([name, f"{whole:.3f}", *parts])
+    return table(
+        ["", "seconds of an update", "matrix products at their best rate", "oracle", "the rest"], rows
+    )
 
 
 if __name__ == "__main__":

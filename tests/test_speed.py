@@ -7,12 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 import speed
+from publishing import RESULTS
 from speed_rows.harness import Claim, in_turn, ratio
 
 
 def test_the_page_and_the_table_are_made_of_the_records() -> None:
-    found: dict[str, Any] = json.loads((speed.RESULTS / "speed.json").read_text())["extra"]["rows"]
-    page = (speed.RESULTS / "speed.md").read_text()
+    found: dict[str, Any] = json.loads((RESULTS / "speed.json").read_text())["extra"]["rows"]
+    page = (RESULTS / "speed.md").read_text()
     assert speed.markdown(found) == page
     commits = {record["commit"] for record in found.values()}
     assert all(f"Measured at {commit}, " in page for commit in commits)
@@ -27,7 +28,7 @@ def test_a_ratio_is_taken_within_a_round() -> None:
         name: {"commit": "abc", "form": "full", "claims": {"one": asdict(made)}}
         for name, made in {"prm": claim, "rl": Claim("", 2.0, False, claim.samples)}.items()
     }
-    _, _, above, below, _, origin = speed.table(found).splitlines()
+    _, _, above, below, _, origin = speed.claims_table(found).splitlines()
     assert above.endswith("| yes |") and below.endswith("| **no** |")
     assert "Measured at abc, full form, at most 2 rounds: `prm`, `rl`. Not measured: `starting`, " in origin
 
