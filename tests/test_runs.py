@@ -254,7 +254,10 @@ def test_crash_between_the_two_renames_is_mended(tmp_path: Path) -> None:
     (previous / "weights").write_text("old")
     assert files.recover_directory(tmp_path / "checkpoint")
     assert (tmp_path / "checkpoint" / "weights").read_text() == "old"
-    assert not files.recover_directory(tmp_path / "checkpoint")
+    (tmp_path / ".checkpoint.previous").mkdir()  # and at the removal that follows
+    assert files.recover_directory(tmp_path / "checkpoint")
+    assert os.listdir(tmp_path) == ["checkpoint"]
+    assert not files.recover_directory(tmp_path / "another")
 
 
 WRITER = """

@@ -231,10 +231,8 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     with writing(path):
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
-        recover_directory(target)
-        if target.exists() and not target.is_dir():
+        if recover_directory(target) and not target.is_dir():
             raise OutputError(f"cannot write a folder at '{path}': it is a file")
-        _remove_leftovers(target)
         draft = _draft_name(target)
         draft.mkdir()
         try:
@@ -249,17 +247,20 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
 
 
 def recover_directory(path: str | Path) -> bool:
-    """Put back the old folder after a crash within a two-step replacement; return whether there was one."""
+    """Put a folder in order after a crash while it was replaced; return whether there is one.
+
+    The old one is put back where the crash came between two renames, and what a dead process left beside it is removed.
+    """
     target = Path(os.path.realpath(path))
     previous = target.parent / f".{target.name}.previous"
-    if not previous.exists():
-        return False
-    if target.exists():  # the replacement was complete, only the clearing up was missing
+    if target.exists() and previous.exists():  # the replacement was complete, only the clearing up was missing
         sync(target.parent)
         shutil.rmtree(previous)
-        return False
-    previous.rename(target)
-    return True
+    elif previous.exists():
+        previous.rename(target)
+    if target.parent.is_dir():
+        _remove_leftovers(target)
+    return target.exists()
 
 
 def _put_in_place(draft: Path, target: Path) -> None:

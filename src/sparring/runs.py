@@ -299,8 +299,7 @@ class JsonlLog:
 
     def position(self) -> dict[str, Any]:
         """Return how far the log is, for `cut_back`: its bytes and their digest; a power cut leaves no fewer."""
-        with writing(self.path):
-            os.fsync(self._file.fileno())
+        self._sync()
         if self._digest is None:
             self._digest = self._digest_of(None)
         return {"bytes": self.path.stat().st_size, "sha256": self._digest.hexdigest()}
@@ -324,14 +323,18 @@ class JsonlLog:
     def close(self) -> None:
         """Close the file; appending afterwards is an error."""
         if not self._file.closed:
-            with writing(self.path), self._file:
-                os.fsync(self._file.fileno())
+            with self._file:
+                self._sync()
 
     def __enter__(self) -> JsonlLog:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _sync(self) -> None:
+        with writing(self.path):
+            os.fsync(self._file.fileno())
 
     def _mend(self) -> None:
         """Cut a last line without its line break: a crash came in the middle of it."""

@@ -32,6 +32,7 @@ from transformers.utils import is_flash_attn_2_available
 
 from sparring.addresses import is_address
 from sparring.errors import DataError, SettingsError, install_extra
+from sparring.files import recover_directory
 from sparring.json_files import read_json_object
 from sparring.models.loading import pick_dtype
 from sparring.models.sharding import shard
@@ -191,12 +192,14 @@ class TrainingRun(ABC):
 
     Attributes:
         counters: names of the attributes that a checkpoint's values hold.
+        states: folders that are replaced while the run goes on, and are put in order where a replacement broke off.
         parts: what is trained, by name.
         logs: by name; empty in other processes than the main one.
         step: updates done.
     """
 
     counters: ClassVar[tuple[str, ...]] = ("step",)
+    states: ClassVar[tuple[str, ...]] = (CHECKPOINT,)
     removed: ClassVar[Mapping[str, Any]] = {}
     """Settings of earlier versions, each with the value that does what this version does."""
 
@@ -247,12 +250,12 @@ class TrainingRun(ABC):
         """
         if is_main():
             self.logs = {name: JsonlLog(self.out / f"{name}.jsonl") for name in names}
-        begun, written = from_main(
-            lambda: (
-                (self.out / CHECKPOINT).exists(),
-                any(log.path.stat().st_size for log in self.logs.values()),
-            )
-        )
+
+        def found() -> tuple[bool, bool]:
+            there = {name: recover_directory(self.out / name) for name in self.states}
+            return there[CHECKPOINT], any(log.path.stat().st_size for log in self.logs.values())
+
+        begun, written = from_main(found)
         if not resume and (begun or written):
             raise SettingsError(
                 f"'{self.out}' already holds a run; resume it with --resume, or choose another --out"

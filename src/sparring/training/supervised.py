@@ -67,6 +67,7 @@ from sparring.training.examples import (
 from sparring.training.part import Part, adam
 from sparring.training.processes import in_processes, in_step, is_main, share, spread, summed
 from sparring.training.run import (
+    CHECKPOINT,
     Progress,
     TrainingRun,
     peak_memory,
@@ -111,6 +112,7 @@ class Run(TrainingRun):
     """Everything that a run of supervised training holds in memory."""
 
     counters = ("step", "best_loss", "best_step", "failures", "stopped")
+    states = (CHECKPOINT, BEST)
     removed: ClassVar[Mapping[str, Any]] = {"last_step_only": False}
 
     settings: SupervisedSettings
