@@ -253,7 +253,9 @@ def recover_directory(path: str | Path) -> bool:
     """
     target = Path(os.path.realpath(path))
     previous = target.parent / f".{target.name}.previous"
-    if target.exists() and previous.exists():  # the replacement was complete, only the clearing up was missing
+    if (
+        target.exists() and previous.exists()
+    ):  # the replacement was complete, only the clearing up was missing
         sync(target.parent)
         shutil.rmtree(previous)
     elif previous.exists():
