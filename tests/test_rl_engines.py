@@ -20,7 +20,7 @@ from sparring.rollouts.local import LocalEngine
 from sparring.rollouts.server import ServerEngine
 from sparring.training.rl import play_update, setup, train_rl
 from sparring.training.rl_scores import ProverScores
-from sparring.training.rl_tasks import OtherEngine
+from sparring.training.engine_beside import OtherEngine
 
 
 class Elsewhere:

@@ -203,6 +203,11 @@ class Roles:
             if torch.is_grad_enabled():
                 (states.float() * 0).sum().backward()
 
+    def save_adapter(self, folder: Path, role: str = "") -> None:
+        """Write the adapter of a role (without a name, of the first) alone, in peft's format, atomically."""
+        with atomic_directory(folder) as temporary, quiet(), self.acting(role or self.roles[0]) as model:
+            model.save_pretrained(temporary)
+
     @torch.no_grad()
     def freeze_references(self) -> None:
         """Make every reference equal to what its role is now."""
@@ -511,11 +516,6 @@ class Policy(Roles):
         """Give the context in which the model samples: the same numeric type as in training (a shared one `whole`)."""
         with torch.no_grad(), self.autocast():
             yield self.model
-
-    def save_adapter(self, folder: Path) -> None:
-        """Write the adapter alone, in peft's format, atomically."""
-        with atomic_directory(folder) as temporary, quiet():
-            self.model.save_pretrained(temporary)
 
     def save(self, folder: Path, tokenizer: Any, card: str, *, write: bool = True) -> None:
         """Write the policy as an ordinary Hugging Face folder (adapter merged in), atomically.

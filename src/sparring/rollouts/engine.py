@@ -9,7 +9,7 @@ Not here: the engines themselves (`local.py`, `server.py`), what a completion is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -30,10 +30,15 @@ class EngineError(SparringError):
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What is continued: a problem and the steps written so far."""
+    """What is continued: a problem and the steps written so far.
+
+    Attributes:
+        ids: the prompt's ids, where it is another text than question and steps by the engine's layout.
+    """
 
     problem: Problem
     steps: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,12 @@ class Completion:
     log_probabilities: tuple[float, ...]
     finish: Finish
     whole: str | None = None
+
+
+def completion_from(values: Mapping[str, Any]) -> Completion:
+    """Return a completion from its fields as JSON values (`dataclasses.asdict`)."""
+    ids, numbers = tuple(values["token_ids"]), tuple(values["log_probabilities"])
+    return Completion(**{**values, "token_ids": ids, "log_probabilities": numbers})
 
 
 @dataclass(frozen=True, slots=True)

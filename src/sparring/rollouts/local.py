@@ -140,8 +140,9 @@ def fitted_prompt(
         DataError: it cannot be continued, or does not fit into the model's positions; names the problem.
     """
     layout = layout_of(layout, prefix.steps, limits.thinking)
+    ids: Sequence[int]
     try:
-        ids = encode(prefix.problem.question, prefix.steps, tokenizer, layout).input_ids
+        ids = prefix.ids or encode(prefix.problem.question, prefix.steps, tokenizer, layout).input_ids
     except DataError as error:
         raise DataError(f"problem {prefix.problem.id!r}: {error.message}", field=error.field) from error
     wanted = limits.max_new_tokens

@@ -222,6 +222,8 @@ class ServerEngine:
         return _Request(prefix, count, limits, tuple(stop), body)
 
     def _prompt(self, prefix: Prefix, limits: Limits) -> str | list[int]:
+        if prefix.ids:
+            return list(prefix.ids)
         question, steps = prefix.problem.question, prefix.steps
         layout = layout_of(self.layout, steps, limits.thinking)
         if self.tokenizer is not None:

@@ -6,7 +6,7 @@ a prefix once. Log-probabilities are those of the distribution that was sampled 
 gives the same text only in the same batches, since vLLM's sums are rounded by batch: `reproducible` is False.
 
 Written from vLLM's source (docs/engines.md names the versions). Not here: vLLM's server (`server.py`), how an adapter
-that is trained gets there (`training/rl_engine.py`).
+that is trained gets there (`training/engine_beside.py`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ verified accuracy has fallen (`rl_monitors.py`).
 Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` (a record per evaluation), `checkpoint/`
 (resume after any kill with the same result), and in the end `policy/` (a Hugging Face folder) and `metrics.json`. All
 randomness is a function of (seed, update). Prompts, padding and answers cut by the limit never carry reward. The engine
-is the policy itself, or one that is given its weights (`rl_engine.py`), one update ahead where asked for
+is the policy itself, or one that is given its weights (`engine_beside.py`), one update ahead where asked for
 (`rollout_ahead.py`). Several processes share problems, scoring and the rows of an update (`processes.py`); every one knows
 all answers.
 """
@@ -23,8 +23,7 @@ all answers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,11 +38,12 @@ from sparring.models.batching import SHORTEST, length_sorted_batches
 from sparring.models.loading import load_policy
 from sparring.models.prompts import layout_for, prompt_digest
 from sparring.models.roles import Policy, Row
-from sparring.rollouts.engine import EngineError
+from sparring.rollouts.engine import Prefix
 from sparring.runs import Metric
 from sparring.scorers.door import record_of
 from sparring.settings_shared import seed_from
 from sparring.training.credit import Floats, outcome_advantages, token_advantages
+from sparring.training.engine_beside import OtherEngine, Trained, engine_beside
 from sparring.training.part import Part, adam
 from sparring.training.policy_gradient import (
     categorical_entropy,
@@ -58,9 +58,7 @@ from sparring.training.processes import (
     is_main,
     share,
     summed,
-    world,
 )
-from sparring.training.rl_engine import engine_beside
 from sparring.training.rl_monitors import (
     evaluation_metrics,
     evaluation_record,
@@ -80,11 +78,11 @@ from sparring.training.rl_scores import (
     values_of,
 )
 from sparring.training.rl_settings import RlSettings
-from sparring.training.rl_tasks import OtherEngine, Sampler, Subject, load_subject
-from sparring.training.rollout_ahead import Rollouts
+from sparring.training.rl_tasks import Rollouts, Sampler, Subject, load_subject
 from sparring.training.run import (
     Progress,
     TrainingRun,
+    kept_on_failure,
     peak_memory,
     prepare,
     random_for,
@@ -239,7 +237,11 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         **role_options(settings),
     )
     if other is None:
-        other = engine_beside(settings, policy, tokenizer, layout, out, subject.held_out)
+        trained = Trained(policy, "", settings.temperature, lambda rows: policy.outputs(rows).log_probs)
+        probes = [Prefix(problem) for problem in subject.held_out]
+        other = engine_beside(
+            settings, trained, tokenizer, layout, out / "sampler", probes, settings.row_budget
+        )
     sampler = Sampler(policy, tokenizer, layout, subject.checker, settings, other, subject.judge)
     scores = load_scores(settings, subject.checker)
     named = policy.parameters()
@@ -295,20 +297,6 @@ def play_update(run: Run) -> dict[str, Any]:
     if settings.staleness:
         record["rollout_wait_seconds"] = run.rollouts.waited
     return record | improve(run, [answer for group in trained for answer in group])
-
-
-@contextmanager
-def kept_on_failure(run: Run) -> Iterator[None]:
-    """Save the run where the engine fails in between updates, so that nothing has to be done again.
-
-    Of several processes only this one may have failed, and saving is the work of all: there the last checkpoint counts.
-    """
-    try:
-        yield
-    except EngineError:
-        if world() == 1:
-            run.save()
-        raise
 
 
 def unscored_steps(run: Run) -> int:

@@ -10,19 +10,19 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from sparring.labels.provers import is_server
-from sparring.labels.settings import PolicySettings, ServerSettings
+from sparring.labels.settings import PolicySettings
 from sparring.models import TINY_POLICY
 from sparring.oracles.members import OracleMembers
 from sparring.rollouts.engine import Limits
-from sparring.rollouts.vllm_offline import is_vllm
-from sparring.settings_shared import Running, Trained, learning_rate_share
+from sparring.settings_shared import Running, learning_rate_share
+from sparring.training.sampler_settings import SamplerSettings
 from sparring.worlds.subject import TEXT, Subject, world_of
 from sparring.worlds.world import World
 
 USUAL_NEW_TOKENS = 160
 
 
-class RlSettings(Subject, Trained, Running, PolicySettings):
+class RlSettings(Subject, SamplerSettings, Running, PolicySettings):
     """Settings of `sparring train rl`."""
 
     chain_steps: tuple[int, int] = (3, 5)
@@ -42,15 +42,6 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     """Temperature of the rollouts; the policy that is trained is the one at this temperature."""
     row_budget: int = Field(256, gt=0)
     """Answers in flight at once."""
-    sampler: str | None = None
-    """Engine beside the policy that samples with its LoRA adapter: the address of a vLLM server on the policy's folder
-    (`http://…/v1`, with `server`'s concurrency, time-out, retries and key), or `vllm:FOLDER` for vLLM in this process
-    (docs/rl.md). None: the policy itself samples."""
-    sampler_tolerance: float = Field(0.1, gt=0)
-    """`sampler` only: it must give probe answers the policy's log-probabilities, but for so much per token on average."""
-    staleness: Literal[0, 1] = 0
-    """1: the answers of the next update are sampled while this one scores and trains, from the weights that it started
-    from; 0: from the present weights, with nothing at the same time."""
 
     # Credit
     credit: Literal["outcome", "progress", "step_sum", "soft_min", "log_ratio"] = "progress"
@@ -69,8 +60,6 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
     prover: str | None = None
     """Where values are needed and there is no `prm`: frozen policy whose rollouts give the values of prefixes, a model or a
     server's address (`http://…/v1`); none: `policy` itself."""
-    server: ServerSettings = ServerSettings()
-    """How to speak to a prover that is a server."""
     prover_rollouts: int = Field(4, gt=0)
     """Rollouts of the prover per prefix."""
     prover_temperature: float = Field(1.0, gt=0)
@@ -142,12 +131,6 @@ class RlSettings(Subject, Trained, Running, PolicySettings):
             raise ValueError(
                 "the policy is trained here and cannot be a server: its weights would not be those that sample; "
                 "name a model (a prover may be a server, and so may the `sampler`)"
-            )
-        if self.sampler is not None and not (is_server(self.sampler) or is_vllm(self.sampler)):
-            raise ValueError("sampler is the address of a vLLM server (http://…/v1) or vllm:FOLDER")
-        if self.sampler is not None and self.adapter != "lora":
-            raise ValueError(
-                "a sampler is given the policy's LoRA adapter, and adapter is full: set adapter=lora"
             )
         if self.watch_longer and self.task.partition(":")[0] != "chain":
             raise ValueError("watch_longer belongs to the chain world")

@@ -11,8 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sparring.errors import DataError, SettingsError
@@ -20,7 +19,7 @@ from sparring.fingerprints import records_digest
 from sparring.labels.answers import AnswerChecker, Checker, WorldChecker
 from sparring.models.roles import Policy
 from sparring.oracles.panel import Panel
-from sparring.rollouts.engine import Completion, Engine, Prefix, split_completion
+from sparring.rollouts.engine import Completion, Engine, Prefix, completion_from, split_completion
 from sparring.rollouts.local import LocalEngine
 from sparring.settings_shared import seed_from
 from sparring.traces.readers import read_problems_as
@@ -28,34 +27,18 @@ from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, prompt_ids
 from sparring.traces.verdict import Judge
 from sparring.training.alignment import pieces_of, step_spans
+from sparring.training.engine_beside import OtherEngine
 from sparring.training.processes import is_main, spread, wait
 from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
+from sparring.training.rollout_ahead import Ahead
+from sparring.training.run import random_for
 from sparring.worlds.chain import LONGER
 from sparring.worlds.chain_world import ChainWorld
 from sparring.worlds.subject import TEXT
 from sparring.worlds.world import world_problems
 
 HELD_OUT_SEED = 0  # the same held-out problems whatever the run's seed, so that runs can be compared
-
-
-@dataclass(frozen=True, slots=True)
-class OtherEngine:
-    """An engine outside the policy's own model, and how it gets the weights.
-
-    Attributes:
-        engine: it must tell token ids and their log-probabilities.
-        publish: gives it the policy's weights; called before it samples, once per state of the weights, and of several
-            processes by the main one. Returns when they are in force (a server is told to load the folder that
-            `Policy.save` writes, say).
-        close: called when nothing will be sampled any more.
-        everywhere: of several processes all publish: each has an engine, or a client, with weights of its own.
-    """
-
-    engine: Engine
-    publish: Callable[[Policy], None]
-    close: Callable[[], None] = lambda: None
-    everywhere: bool = False
 
 
 @dataclass
@@ -161,12 +144,12 @@ class Sampler:
             else other.engine
         )
         self._published: int | None = None
-        self.in_flight: Future[Any] | None = None  # what samples in a thread: weights change when it is done
+        self.ahead: Rollouts | None = None  # what samples in a thread: weights change when it is done
 
     def in_step(self) -> Engine:
         """Return the engine after it has the weights as they are now, and nothing else is sampling."""
-        if self.in_flight is not None:
-            self.in_flight.exception()  # waits; whoever asks for its result is told
+        if self.ahead is not None:
+            self.ahead.wait()
         if self.other is not None and self._published != self.policy.version:
             if is_main() or self.other.everywhere:
                 self.other.publish(self.policy)
@@ -245,6 +228,47 @@ class Sampler:
             )
             for one in completions
         ]
+
+
+class Rollouts(Ahead[tuple[Problem, int], list[Answer]]):
+    """The answers of one update after another, a group per problem."""
+
+    def __init__(self, settings: RlSettings, subject: Subject, sampler: Sampler) -> None:
+        super().__init__(settings.staleness, settings.updates)
+        self.settings, self.subject, self.sampler = settings, subject, sampler
+        sampler.ahead = self
+
+    def asked(self, step: int) -> list[tuple[Problem, int]]:
+        """Return an update's problems, each with the seed of its answers."""
+        return self.sampler.asked(*self._problems(step))
+
+    def fresh(self, step: int) -> list[list[Answer]]:
+        """Return judged answers from the present weights."""
+        problems, seed = self._problems(step)
+        return self.sampler.answers(problems, self.settings.samples_per_problem, seed)
+
+    def engine(self) -> Engine:
+        """Return the engine, in step with the policy."""
+        return self.sampler.in_step()
+
+    def make(self, engine: Engine, own: Sequence[tuple[Problem, int]]) -> list[list[Answer]]:
+        """Return judged answers from the weights that the engine has."""
+        return self.sampler.answers_of(engine, own, self.settings.samples_per_problem)
+
+    def packed(self, made: list[Answer]) -> list[dict[str, Any]]:
+        """Return a group's completions; verdicts are found again."""
+        return [asdict(answer.completion) for answer in made]
+
+    def unpacked(self, step: int, values: Sequence[Any]) -> list[list[Answer]]:
+        """Return the groups, judged again."""
+        completions = [[completion_from(one) for one in group] for group in values]
+        return self.sampler.judged(self._problems(step)[0], completions)
+
+    def _problems(self, step: int) -> tuple[list[Problem], int]:
+        """Return an update's problems, and the seed of their answers."""
+        seed = self.settings.seed
+        problems = self.subject.draw(random_for(seed, step, "problems"), self.settings.problems_per_update)
+        return problems, seed_from(seed, step, "rollouts")
 
 
 def judge_steps(answers: Sequence[Answer], judge: Judge) -> None:

@@ -36,12 +36,13 @@ from sparring.files import recover_directory
 from sparring.json_files import read_json_object
 from sparring.models.loading import pick_dtype
 from sparring.models.sharding import shard
+from sparring.rollouts.engine import EngineError
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, write_metrics
 from sparring.settings import dump_settings
 from sparring.settings_shared import Trained, seed_from
 from sparring.terminal import ProgressBar
 from sparring.training.part import Part
-from sparring.training.processes import from_main, gathered, is_main, own_device
+from sparring.training.processes import from_main, gathered, is_main, own_device, world
 from sparring.training.states import TENSORS, VALUES, Tensors, damaged, load_state, save_state, set_tensors
 
 try:
@@ -370,6 +371,20 @@ def _refuse_changes(run: TrainingRun, then: Mapping[str, Any]) -> None:
         )
     if then["digest"] != run.identity["digest"]:
         raise SettingsError(f"cannot resume '{run.out}': the data files have changed since it was started")
+
+
+@contextlib.contextmanager
+def kept_on_failure(run: TrainingRun) -> Iterator[None]:
+    """Save the run where an engine fails in between updates, so that nothing has to be done again.
+
+    Of several processes only this one may have failed, and saving is the work of all: there the last checkpoint counts.
+    """
+    try:
+        yield
+    except EngineError:
+        if world() == 1:
+            run.save()
+        raise
 
 
 @contextlib.contextmanager
