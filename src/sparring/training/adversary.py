@@ -4,6 +4,8 @@ Its prompt shows problem, prefix and step; a group of rewrites is sampled per st
 mistakes by imitation before a game (`imitate`), and from its own pay in it (`reinforce`): PPO-clip on rewards less the
 mean of the *other* rewrites of the state, minus τ_KL·KL(G ‖ reference) plus τ_H·entropy, per rewrite.
 
+Another engine may sample in its place, with its adapter (`engine_beside.py`), and one round ahead (`RewritesAhead`).
+
 Contract: a prompt is computed once per state for all its samples. Gradients are accumulated here; who takes the step is
 handed in. Several processes share the states (`processes.py`). Shared by the game (`aprm.py`) and by attacks on a frozen
 PRM.
@@ -12,16 +14,20 @@ PRM.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
 from sparring.models.branches import BranchedRow, branch_logits, collate
 from sparring.models.prompts import AdversaryPrompt
-from sparring.models.roles import Players, Role
+from sparring.models.roles import Players, Role, Row
 from sparring.models.sampling import ids_containing, sample, sample_seeded
+from sparring.rollouts.engine import Completion, Engine, Limits, Prefix
+from sparring.settings_shared import seed_from
 from sparring.traces.spans import trusted_ids, untrusted_ids
-from sparring.training.aprm_settings import GameSettings
+from sparring.training.aprm_settings import AprmSettings, GameSettings
+from sparring.training.engine_beside import OtherEngine, with_probabilities
 from sparring.training.game import Rewrite, Rewrites, State, Task, judged
 from sparring.training.policy_gradient import (
     categorical_entropy,
@@ -31,7 +37,9 @@ from sparring.training.policy_gradient import (
     normalised_advantages,
     update_size,
 )
-from sparring.training.processes import from_main, in_step, share, spread, summed
+from sparring.training.processes import from_main, in_step, is_main, share, spread, summed, wait
+from sparring.training.rollout_ahead import Ahead
+from sparring.training.run import random_for
 
 UNFINISHED = "did not end within the token limit"
 
@@ -43,6 +51,7 @@ class Adversary:
         self, players: Players, tokenizer: Any, settings: GameSettings, device: torch.device
     ) -> None:
         self.players, self.tokenizer, self.settings, self.device = players, tokenizer, settings, device
+        self.other: OtherEngine | None = None  # samples in its place
         self._prompt = AdversaryPrompt(tokenizer, settings.style, settings.mistake_cue, settings.template)
         self._line_break = trusted_ids(tokenizer, "\n")
         ends = players.config.eos_token_id
@@ -62,6 +71,54 @@ class Adversary:
         """Return the number of tokens in a state's prompt."""
         return len(self.prompt_ids(state))
 
+    def prefix(self, state: State) -> Prefix:
+        """Return what another engine is to continue."""
+        return Prefix(state.problem, ids=tuple(self.prompt_ids(state)))
+
+    def log_probs(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Return the log-probabilities of sampled tokens, row after row."""
+        branched = [BranchedRow(list(prompt), [list(ids)]) for prompt, ids in rows]
+        return taken_log_probs(*self._branch_logits(branched, "adversary"))
+
+    def in_step(self) -> Engine:
+        """Return the other engine once it has the present weights."""
+        assert self.other is not None
+        if is_main() or self.other.everywhere:
+            self.other.publish(self.players)
+        wait()
+        return self.other.engine
+
+    def rewritten(
+        self, task: Task, engine: Engine, asked: Sequence[tuple[State, int]]
+    ) -> list[list[Rewrite]]:
+        """Return judged rewrites of states, each with its seed, by another engine; in this process alone.
+
+        Raises:
+            EngineError: the engine is out of order.
+            SettingsError: it does not tell what was sampled with what probability.
+        """
+        limits = Limits(self.settings.max_step_tokens)
+        samples, seeds = self.settings.samples_per_state, [seed for _, seed in asked]
+        with torch.no_grad(), self.players.autocast():
+            written = engine.sample(
+                [self.prefix(state) for state, _ in asked], samples, limits=limits, seeds=seeds, stop=("\n",)
+            )
+        with_probabilities(engine, limits.temperature, [one for group in written for one in group])
+        return self.read_again(task, [state for state, _ in asked], written)
+
+    def read_again(
+        self, task: Task, states: Sequence[State], written: Sequence[Sequence[Completion]]
+    ) -> list[list[Rewrite]]:
+        """Return what another engine wrote for states as judged rewrites; in this process alone."""
+        groups = [
+            [
+                replace(self._read(task, state, list(one.token_ids)), log_probabilities=one.log_probabilities)
+                for one in group
+            ]
+            for state, group in zip(states, written, strict=True)
+        ]
+        return judged(task, Rewrites(list(states), groups), alone=True).groups
+
     def rewrite(
         self,
         task: Task,
@@ -71,8 +128,13 @@ class Adversary:
     ) -> Rewrites:
         """Sample a group of rewrites per state, from the adversary as it is or as it was (`role`), judged by the task.
 
-        `randomness` is a seed per state, or one generator for all of them, which one process then samples alone.
+        `randomness` is a seed per state, or one generator for all of them, which one process then samples alone. Another
+        engine, where there is one, is asked with seeds and for the adversary as it is.
         """
+        if self.other is not None and role == "adversary" and not isinstance(randomness, torch.Generator):
+            engine = self.in_step()
+            asked = list(zip(states, randomness, strict=True))
+            return Rewrites(list(states), spread(asked, lambda own: self.rewritten(task, engine, own)))
         options: dict[str, Any] = {
             "samples": self.settings.samples_per_state,
             "max_new_tokens": self.settings.max_step_tokens,
@@ -142,7 +204,7 @@ class Adversary:
         """Update the adversary on its own rewrites: PPO-clip, KL to the reference, entropy.
 
         Args:
-            rewrites: a round's rewrites, sampled from the adversary as it is now.
+            rewrites: a round's rewrites, sampled from the adversary as it is now, or with known probabilities.
             rewards: values and weights, both (states, samples).
             take_step: applies the accumulated gradient and returns its norm.
         """
@@ -162,15 +224,17 @@ class Adversary:
         weighed = max(1.0, float(self._per_token(rows, weights).sum()))
         own = share([len(row) for row in rows])
         rows, advantages, weights = [rows[index] for index in own], advantages[own], weights[own]
+        known = [[item.log_probabilities for item in rewrites.groups[index]] for index in own]
         starts = list(enumerate(range(0, len(rows), settings.states_per_pass)))
         for epoch in range(settings.adversary_epochs):
             sums = dict.fromkeys(("approx_kl", "clipfrac", "adversary_kl", "adversary_entropy"), 0.0)
             for number, start in in_step(starts, self.players, "adversary", forward=2):
                 chunk = slice(start, start + settings.states_per_pass)
                 logits, taken = self._branch_logits(rows[chunk], "adversary")
-                log_probs = torch.log_softmax(logits, dim=-1).gather(1, taken[:, None])[:, 0]
+                log_probs = taken_log_probs(logits, taken)
                 if epoch == 0:
-                    old.append(log_probs.detach())
+                    told = [number for group in known[chunk] for numbers in group for number in numbers]
+                    old.append(torch.tensor(told, device=self.device) if told else log_probs.detach())
                 advantage = self._per_token(rows[chunk], advantages[chunk])
                 mask = self._per_token(rows[chunk], weights[chunk])
                 surrogate = clipped_surrogate(log_probs, old[number], advantage, settings.clip)
@@ -214,3 +278,49 @@ class Adversary:
             for _ in range(length)
         ]
         return torch.tensor(spread, device=self.device)
+
+
+def taken_log_probs(logits: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
+    """Return the log-probabilities of tokens, (tokens,), under logits, (tokens, vocabulary)."""
+    return torch.log_softmax(logits, dim=-1).gather(1, taken[:, None])[:, 0]
+
+
+class RewritesAhead(Ahead[tuple[State, int], list[Rewrite]]):
+    """The rewrites of one round of the game after another by another engine, a group per state."""
+
+    def __init__(self, adversary: Adversary, task: Task, settings: AprmSettings) -> None:
+        super().__init__(settings.staleness, settings.total_steps)
+        self.adversary, self.task, self.settings = adversary, task, settings
+
+    def asked(self, step: int) -> list[tuple[State, int]]:
+        """Return the states that the adversary plays as it is, each with the seed of its rewrites."""
+        settings = self.settings
+        states = self.task.draw(random_for(settings.seed, step, "states"), settings.states_per_update)
+        return [
+            (state, seed_from(settings.seed, step, "adversary", place))
+            for place, state in enumerate(states[: settings.played_states])
+        ]
+
+    def fresh(self, step: int) -> list[list[Rewrite]]:
+        """Return judged rewrites from the present weights."""
+        engine = self.engine()
+        return spread(self.asked(step), lambda own: self.make(engine, own))
+
+    def engine(self) -> Engine:
+        """Return the engine, in step with the adversary."""
+        return self.adversary.in_step()
+
+    def make(self, engine: Engine, own: Sequence[tuple[State, int]]) -> list[list[Rewrite]]:
+        """Return judged rewrites from the weights that the engine has."""
+        return self.adversary.rewritten(self.task, engine, own)
+
+    def packed(self, made: list[Rewrite]) -> list[Any]:
+        """Return what was sampled for a state; verdicts are found again."""
+        return [[item.ids, item.log_probabilities] for item in made]
+
+    def unpacked(self, step: int, values: Sequence[Any]) -> list[list[Rewrite]]:
+        """Return the groups, judged again."""
+        written = [
+            [Completion("", tuple(ids), tuple(numbers), "stop") for ids, numbers in group] for group in values
+        ]
+        return self.adversary.read_again(self.task, [state for state, _ in self.asked(step)], written)

@@ -43,8 +43,9 @@ from sparring.runs import Metric
 from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import read_traces
 from sparring.traces.spans import Layout
-from sparring.training.adversary import Adversary
+from sparring.training.adversary import Adversary, RewritesAhead
 from sparring.training.aprm_settings import AprmSettings, GameSettings
+from sparring.training.engine_beside import PROBES, Trained, engine_beside
 from sparring.training.game import (
     Replayed,
     ReplayPool,
@@ -62,6 +63,7 @@ from sparring.training.processes import in_processes, is_main
 from sparring.training.run import (
     Progress,
     TrainingRun,
+    kept_on_failure,
     peak_memory,
     prepare,
     random_for,
@@ -109,6 +111,7 @@ class Run(TrainingRun):
     layout: Layout
     adversary: Adversary
     pool: ReplayPool
+    ahead: RewritesAhead | None = None
     optimism: dict[Player, OptimisticGradient] = field(default_factory=dict)
     labelled: int = 0
     undecided: int = 0
@@ -126,8 +129,9 @@ class Run(TrainingRun):
         return {"digest": self.task.digest, "prompt": prompt}
 
     def values(self) -> dict[str, Any]:
-        """Return the pool."""
-        return {"pool": self.pool.records()}
+        """Return the pool, and the rewrites that are ahead."""
+        ahead = self.ahead.values() if self.ahead is not None else {}
+        return {"pool": self.pool.records(), **ahead}
 
     def tensors(self) -> dict[str, Tensors]:
         """Return both references and the gradients before."""
@@ -135,13 +139,21 @@ class Run(TrainingRun):
         return {"reference": self.players.reference_state(), **gradients}
 
     def take(self, values: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
-        """Take over the pool; return where references and gradients belong."""
+        """Take over the pool and the rewrites that are ahead; return where references and gradients belong."""
         self.pool.load_records(values["pool"])
+        if self.ahead is not None:
+            self.ahead.restore(values)
         for player in PLAYERS:
             named = self.players.parameters(player)
             found = tensors.get(f"{player}_optimism", {})
             self.optimism[player].previous = {name: torch.zeros_like(named[name]) for name in found}
         return self.tensors()
+
+    def save(self) -> None:
+        """Write everything that resuming needs."""
+        # Waiting for the rewrites that are ahead may fail; the rest is saved without them.
+        with kept_on_failure(self):
+            super().save()
 
     def restore(self) -> None:
         """Load the checkpoint, and check the snapshots made so far.
@@ -197,6 +209,8 @@ def train_aprm(
             progress(run.step, record)
     records = run.records("log")
     run.end()
+    if run.adversary.other is not None:
+        run.adversary.other.close()
     return finish(run, records)
 
 
@@ -230,7 +244,19 @@ def setup(settings: AprmSettings, out: Path) -> Run:
         reason = f"state longer than {longest} tokens (max_length, or what the backbone takes)"
         task.keep([fits(run, state, longest) for state in task.states], reason)
     reset_optimizers(run)
+    play_beside(run)
     return run
+
+
+def play_beside(run: Run) -> None:
+    """Let the engine that the settings name sample G's rewrites in its place."""
+    settings, adversary = run.settings, run.adversary
+    drawn = run.task.draw(random_for(settings.seed, 0, "probes"), PROBES)
+    trained = Trained(run.players, "adversary", 1.0, adversary.log_probs)
+    probes = [adversary.prefix(state) for state in drawn]
+    adversary.other = engine_beside(settings, trained, run.tokenizer, run.layout, run.out / "sampler", probes)
+    if adversary.other is not None:
+        run.ahead = RewritesAhead(adversary, run.task, settings)
 
 
 def part_of(player: Player, players: Players, settings: GameSettings, rate: float) -> Part:
@@ -284,15 +310,18 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
     """Play one round: rewrites, verdicts, scores, and an update of R and (in the game) of G."""
     settings = run.settings
     states = run.task.draw(random_for(settings.seed, run.step, "states"), settings.states_per_update)
-    own = len(states)
+    own = len(states) if by_rules else settings.played_states  # G plays in every round
     if by_rules:
         rules = random_for(settings.seed, run.step, "rules")
         rewrites = rule_rewrites(run.task, states, settings.samples_per_state, rules)
     else:
-        own -= min(own - 1, round(settings.frozen_share * own))  # G plays in every round
         chance = randomness(run, len(states))
         first, rest = (chance[:own], chance[own:]) if isinstance(chance, list) else (chance, chance)
-        rewrites = run.adversary.rewrite(run.task, states[:own], first)
+        if run.ahead is None:
+            rewrites = run.adversary.rewrite(run.task, states[:own], first)
+        else:
+            with kept_on_failure(run):
+                rewrites = Rewrites(states[:own], run.ahead.take(run.step))
         if own < len(states):
             rewrites += run.adversary.rewrite(run.task, states[own:], rest, "adversary_reference")
     replayed = run.pool.draw(random_for(settings.seed, run.step, "replay"), settings.replayed_states)
@@ -315,7 +344,7 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
 def randomness(run: Run, states: int) -> torch.Generator | list[int]:
     """Return what rewrites of so many states are sampled with: one generator, or a seed for each (`adversary_seeds`)."""
     settings = run.settings
-    if settings.adversary_seeds == "round":
+    if settings.adversary_seeds == "round" and run.adversary.other is None:
         return torch_generator_for(settings.seed, run.step, "adversary", run.device)
     return [seed_from(settings.seed, run.step, "adversary", place) for place in range(states)]
 
@@ -440,7 +469,7 @@ def _snapshot(out: Path, update: int) -> Path:
 
 def export_snapshot(settings: AprmSettings, out: Path, update: int, folder: Path) -> None:
     """Write the PRM of a snapshot of the run in `out` as a Hugging Face folder; update 0 is the start of the game."""
-    run = setup(settings, out)
+    run = setup(settings.model_copy(update={"sampler": None, "staleness": 0}), out)
     load_snapshot(run, out, update, "prm")
     export_prm(run, folder)
 

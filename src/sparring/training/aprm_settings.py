@@ -14,6 +14,7 @@ from sparring.models import TINY_POLICY
 from sparring.models.prompts import PromptSettings
 from sparring.oracles.members import OracleMembers
 from sparring.settings_shared import Running, Trained, learning_rate_share
+from sparring.training.sampler_settings import SamplerSettings
 from sparring.worlds.subject import Subject
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class GameSettings(Subject, Trained, PromptSettings):
         return self
 
 
-class AprmSettings(GameSettings, Running):
+class AprmSettings(GameSettings, SamplerSettings, Running):
     """Settings of `sparring train aprm`."""
 
     adversary: Literal["rules", "frozen", "trained"] = "trained"
@@ -106,7 +107,8 @@ class AprmSettings(GameSettings, Running):
     """Share of a round's states that are rewritten by G as it was at the start of the game; only R learns from them."""
     adversary_seeds: Literal["round", "state"] = "round"
     """`round`: one stream of random numbers for all rewrites of a round, which of several processes one samples alone;
-    `state`: each state has its own, so that processes share the sampling. Results are those of one process either way."""
+    `state`: each state has its own, so that processes share the sampling, as with a `sampler` or with `staleness` in any
+    case. Results are those of one process either way."""
     log_kinds: bool = False
     """Also log how many wrong rewrites of each kind there were, and how many of them were accepted."""
 
@@ -154,6 +156,10 @@ class AprmSettings(GameSettings, Running):
             raise ValueError(
                 "clean_share + replay_share must leave something for fresh rewrites (sum below 1)"
             )
+        if self.adversary == "rules" and (self.sampler is not None or self.staleness):
+            raise ValueError(
+                "rules sample nothing: sampler and staleness belong to an adversary that is a model"
+            )
         if self.samples_per_state < 2 and self.adversary == "trained":
             raise ValueError(
                 "a trained adversary needs samples_per_state ≥ 2: samples are compared within their group"
@@ -177,6 +183,13 @@ class AprmSettings(GameSettings, Running):
             start = self.warm_steps
         return learning_rate_share(
             step - start, rise=self.rise_steps, done=step / self.total_steps, final=self.final_learning_rate
+        )
+
+    @property
+    def played_states(self) -> int:
+        """States of a round that G rewrites as it is; the others are rewritten by G as it was."""
+        return self.states_per_update - min(
+            self.states_per_update - 1, round(self.frozen_share * self.states_per_update)
         )
 
     @property

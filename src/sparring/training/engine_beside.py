@@ -33,7 +33,7 @@ from sparring.errors import SettingsError
 from sparring.http_client import Patience
 from sparring.labels.provers import is_server, server_key
 from sparring.models.roles import Roles, Row
-from sparring.rollouts.engine import Engine, EngineError, Limits, Prefix, TakesAdapters
+from sparring.rollouts.engine import Completion, Engine, EngineError, Limits, Prefix, TakesAdapters
 from sparring.rollouts.local import LocalEngine
 from sparring.rollouts.server import ServerEngine
 from sparring.rollouts.vllm_offline import VllmEngine
@@ -224,6 +224,16 @@ class GivenAdapters:
                 digest.update(name.encode())
                 digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:24]
+
+
+def with_probabilities(engine: Engine, temperature: float, completions: Sequence[Completion]) -> None:
+    """Raise SettingsError where an engine does not tell what was sampled with what probability."""
+    for one in completions:
+        if not one.token_ids or len(one.token_ids) != len(one.log_probabilities):
+            raise SettingsError(
+                f"the engine '{engine.name}' does not give token ids with log-probabilities at temperature "
+                f"{temperature:g}: importance ratios cannot be taken (docs/rl.md)"
+            )
 
 
 def twin_of(trained: Trained, tokenizer: Any, layout: Layout, row_budget: int) -> OtherEngine:

@@ -108,6 +108,8 @@ class Rewrite:
         malformed: why it is not even a step, or None.
         verdict: the oracle's word, None for a malformed one.
         ids: the sampled token ids, empty for a rule's rewrite.
+        log_probabilities: natural logarithms, one per id, under the weights that sampled; empty where these are the present
+            ones.
         kind: the rule that made it, empty for a model's.
     """
 
@@ -115,6 +117,7 @@ class Rewrite:
     malformed: str | None
     verdict: Verdict | None
     ids: tuple[int, ...] = ()
+    log_probabilities: tuple[float, ...] = ()
     kind: str = ""
 
     @property
@@ -272,15 +275,18 @@ def rule_rewrites(task: Task, states: Sequence[State], samples: int, rng: random
     return judged(task, Rewrites(list(states), groups))
 
 
-def judged(task: Task, rewrites: Rewrites) -> Rewrites:
-    """Return the rewrites with a verdict on each that is well-formed; all are judged at once."""
+def judged(task: Task, rewrites: Rewrites, *, alone: bool = False) -> Rewrites:
+    """Return the rewrites with a verdict on each that is well-formed; all are judged at once.
+
+    Several processes share the work, unless this one has rewrites of its own and judges them `alone`.
+    """
     pairs = [
         (state, item.text)
         for state, group in zip(rewrites.states, rewrites.groups, strict=True)
         for item in group
         if item.malformed is None
     ]
-    verdicts = iter(spread(pairs, task.judge_many))
+    verdicts = iter(task.judge_many(pairs) if alone else spread(pairs, task.judge_many))
     groups = [
         [replace(item, verdict=next(verdicts)) if item.malformed is None else item for item in group]
         for group in rewrites.groups

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError
 from sparring.fingerprints import records_digest
 from sparring.labels.answers import AnswerChecker, Checker, WorldChecker
 from sparring.models.roles import Policy
@@ -27,7 +27,7 @@ from sparring.traces.records import Problem
 from sparring.traces.spans import Layout, prompt_ids
 from sparring.traces.verdict import Judge
 from sparring.training.alignment import pieces_of, step_spans
-from sparring.training.engine_beside import OtherEngine
+from sparring.training.engine_beside import OtherEngine, with_probabilities
 from sparring.training.processes import is_main, spread, wait
 from sparring.training.rl_scores import Answer
 from sparring.training.rl_settings import RlSettings
@@ -209,12 +209,7 @@ class Sampler:
         return groups
 
     def _group(self, problem: Problem, completions: Sequence[Completion]) -> list[Answer]:
-        for one in completions:
-            if not one.token_ids or len(one.token_ids) != len(one.log_probabilities):
-                raise SettingsError(
-                    f"the engine '{self.engine.name}' does not give token ids with log-probabilities at temperature "
-                    f"{self.limits.temperature:g}: importance ratios cannot be taken (docs/rl.md)"
-                )
+        with_probabilities(self.engine, self.limits.temperature, completions)
         prompt = tuple(prompt_ids(problem.question, self.tokenizer, self.layout))
         return [
             Answer(
