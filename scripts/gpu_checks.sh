@@ -51,7 +51,7 @@ sparring train rl device="$device" credit=soft_min prm="$prm" updates=10 --out "
 echo "== throughput of the scorer"
 "$python" "$here/benchmarks/speed.py" --only scoring --device "$device" --records "$out/throughput" --results "$out/throughput"
 
-echo "== vLLM: what is relied on, against a real server and in the process; RL through the server"
+echo "== vLLM: what is relied on, against a real server and in the process; RL and the game through the server"
 if [ -z "$backbone" ] || ! command -v vllm > "$out/vllm.path"; then
     echo "no backbone given, or no vLLM on the path: skipped"
 else
@@ -70,6 +70,10 @@ else
         for staleness in 0 1; do
             sparring train rl task=text data="$data" policy="$backbone" style=chat device="$device" dtype=bfloat16 adapter=lora \
                 credit=outcome updates=5 sampler="http://localhost:$port/v1" staleness=$staleness --out "$out/rl-vllm-$staleness"
+        done
+        for staleness in 0 1; do
+            sparring train aprm --config "$here/configs/gsm8k-qwen-1.5b.yaml" backbone="$backbone" data="$data" device="$device" \
+                "${game[@]}" sampler="http://localhost:$port/v1" staleness=$staleness --out "$out/game-vllm-$staleness"
         done
     fi
     kill $server

@@ -1,4 +1,4 @@
-"""Another engine writes the adversary's rewrites: with its adapter, one round ahead where asked for, and lost without a loss."""
+"""Another engine writes the adversary's rewrites: with its adapter, one round ahead, and lost without a loss."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def test_a_server_writes_with_every_state_of_the_adapter(tiny_folder, tmp_path, 
     assert set(state.models) == set(state.loads) and state.requests == {}
     assert not (tmp_path / "run" / "sampler").exists()
     rounds = [record for record in log_of(tmp_path / "run") if record["phase"] == "game"]
-    assert [record["rewrites"] for record in rounds] == [6.0] * settings.updates  # without those of G as it was
+    assert [record["rewrites"] for record in rounds] == [
+        6.0
+    ] * settings.updates  # without those of G as it was
     apart = [record["approx_kl"] for record in rounds]
     assert apart[0] < 1e-6
     assert all(kl < 1e-6 for kl in apart) if staleness == 0 else all(kl > 1e-5 for kl in apart[1:])

@@ -18,9 +18,9 @@ from sparring.models.roles import Policy
 from sparring.rollouts.engine import Completion, Usage
 from sparring.rollouts.local import LocalEngine
 from sparring.rollouts.server import ServerEngine
+from sparring.training.engine_beside import OtherEngine
 from sparring.training.rl import play_update, setup, train_rl
 from sparring.training.rl_scores import ProverScores
-from sparring.training.engine_beside import OtherEngine
 
 
 class Elsewhere:

@@ -4,7 +4,7 @@ Its prompt shows problem, prefix and step; a group of rewrites is sampled per st
 mistakes by imitation before a game (`imitate`), and from its own pay in it (`reinforce`): PPO-clip on rewards less the
 mean of the *other* rewrites of the state, minus τ_KL·KL(G ‖ reference) plus τ_H·entropy, per rewrite.
 
-Another engine may sample in its place, with its adapter (`engine_beside.py`), and one round ahead (`RewritesAhead`).
+Another engine may sample in its place, with its adapter (`engine_beside.py`), and one round ahead (`rewrites_ahead.py`).
 
 Contract: a prompt is computed once per state for all its samples. Gradients are accumulated here; who takes the step is
 handed in. Several processes share the states (`processes.py`). Shared by the game (`aprm.py`) and by attacks on a frozen
@@ -24,9 +24,8 @@ from sparring.models.prompts import AdversaryPrompt
 from sparring.models.roles import Players, Role, Row
 from sparring.models.sampling import ids_containing, sample, sample_seeded
 from sparring.rollouts.engine import Completion, Engine, Limits, Prefix
-from sparring.settings_shared import seed_from
 from sparring.traces.spans import trusted_ids, untrusted_ids
-from sparring.training.aprm_settings import AprmSettings, GameSettings
+from sparring.training.aprm_settings import GameSettings
 from sparring.training.engine_beside import OtherEngine, with_probabilities
 from sparring.training.game import Rewrite, Rewrites, State, Task, judged
 from sparring.training.policy_gradient import (
@@ -38,8 +37,6 @@ from sparring.training.policy_gradient import (
     update_size,
 )
 from sparring.training.processes import from_main, in_step, is_main, share, spread, summed, wait
-from sparring.training.rollout_ahead import Ahead
-from sparring.training.run import random_for
 
 UNFINISHED = "did not end within the token limit"
 
@@ -283,44 +280,3 @@ class Adversary:
 def taken_log_probs(logits: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
     """Return the log-probabilities of tokens, (tokens,), under logits, (tokens, vocabulary)."""
     return torch.log_softmax(logits, dim=-1).gather(1, taken[:, None])[:, 0]
-
-
-class RewritesAhead(Ahead[tuple[State, int], list[Rewrite]]):
-    """The rewrites of one round of the game after another by another engine, a group per state."""
-
-    def __init__(self, adversary: Adversary, task: Task, settings: AprmSettings) -> None:
-        super().__init__(settings.staleness, settings.total_steps)
-        self.adversary, self.task, self.settings = adversary, task, settings
-
-    def asked(self, step: int) -> list[tuple[State, int]]:
-        """Return the states that the adversary plays as it is, each with the seed of its rewrites."""
-        settings = self.settings
-        states = self.task.draw(random_for(settings.seed, step, "states"), settings.states_per_update)
-        return [
-            (state, seed_from(settings.seed, step, "adversary", place))
-            for place, state in enumerate(states[: settings.played_states])
-        ]
-
-    def fresh(self, step: int) -> list[list[Rewrite]]:
-        """Return judged rewrites from the present weights."""
-        engine = self.engine()
-        return spread(self.asked(step), lambda own: self.make(engine, own))
-
-    def engine(self) -> Engine:
-        """Return the engine, in step with the adversary."""
-        return self.adversary.in_step()
-
-    def make(self, engine: Engine, own: Sequence[tuple[State, int]]) -> list[list[Rewrite]]:
-        """Return judged rewrites from the weights that the engine has."""
-        return self.adversary.rewritten(self.task, engine, own)
-
-    def packed(self, made: list[Rewrite]) -> list[Any]:
-        """Return what was sampled for a state; verdicts are found again."""
-        return [[item.ids, item.log_probabilities] for item in made]
-
-    def unpacked(self, step: int, values: Sequence[Any]) -> list[list[Rewrite]]:
-        """Return the groups, judged again."""
-        written = [
-            [Completion("", tuple(ids), tuple(numbers), "stop") for ids, numbers in group] for group in values
-        ]
-        return self.adversary.read_again(self.task, [state for state, _ in self.asked(step)], written)

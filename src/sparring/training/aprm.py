@@ -43,7 +43,7 @@ from sparring.runs import Metric
 from sparring.settings_shared import seed_from
 from sparring.traces.jsonl import read_traces
 from sparring.traces.spans import Layout
-from sparring.training.adversary import Adversary, RewritesAhead
+from sparring.training.adversary import Adversary
 from sparring.training.aprm_settings import AprmSettings, GameSettings
 from sparring.training.engine_beside import PROBES, Trained, engine_beside
 from sparring.training.game import (
@@ -60,6 +60,7 @@ from sparring.training.game import (
 from sparring.training.game_tasks import SolverTask, TextTask, load_task
 from sparring.training.part import Part, adam
 from sparring.training.processes import in_processes, is_main
+from sparring.training.rewrites_ahead import RewritesAhead
 from sparring.training.run import (
     Progress,
     TrainingRun,
@@ -338,6 +339,8 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
     run.pool.add(rewrites, random_for(settings.seed, run.step, "pool"))
     run.labelled += rewrites.decided_count()
     run.undecided += rewrites.undecided_count()
+    if settings.staleness and not by_rules and run.ahead is not None:
+        record["rollout_wait_seconds"] = run.ahead.waited
     return record
 
 
