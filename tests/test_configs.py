@@ -22,6 +22,10 @@ REAL = ("gsm8k-smollm2.yaml", "gsm8k-qwen-1.5b.yaml")
 # Defaults that suit everyone, and the one-epoch updates in which PPO's clip has no effect.
 UNWRITTEN = {
     "device",
+    "sampler",
+    "sampler_tolerance",
+    "server",
+    "staleness",
     "trackers",
     "max_problems",
     "data_format",

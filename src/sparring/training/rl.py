@@ -237,7 +237,7 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
         **role_options(settings),
     )
     if other is None:
-        trained = Trained(policy, "", settings.temperature, lambda rows: policy.outputs(rows).log_probs)
+        trained = Trained(policy, "policy", settings.temperature, lambda rows: policy.outputs(rows).log_probs)
         probes = [Prefix(problem) for problem in subject.held_out]
         other = engine_beside(
             settings, trained, tokenizer, layout, out / "sampler", probes, settings.row_budget
