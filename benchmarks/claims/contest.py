@@ -407,8 +407,8 @@ EXPERIMENT = Experiment(
         "longer, while best-of-16 does not say the opposite; a difference of best-of-16 alone cannot be seen here (a "
         "seed's problems leave a standard deviation of about 1.6 points, three seeds an interval of ± 4). What would "
         "make log-odds the pay to go on with: a fool rate that stays 5 points above the frozen generator's and no "
-        "loss of step AUC. What would keep `staleness: 1` off the recommended settings: an interval of the step AUC of stale "
-        "less level that does not lie above -2 points."
+        "loss of step AUC. What would keep `staleness: 1` off the recommended settings: an interval of the step AUC of "
+        "stale less level that does not lie above -2 points."
     ),
     failed=(
         "Three seeds at the reduced size (30 updates, 60 problems): paid by rank with half of the states frozen "

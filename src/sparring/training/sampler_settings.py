@@ -9,9 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sparring.labels.provers import is_server
 from sparring.labels.settings import ServerSettings
-from sparring.rollouts.vllm_offline import is_vllm
 from sparring.settings_shared import Trained
 
 
@@ -32,8 +30,13 @@ class SamplerSettings(Trained):
 
     @model_validator(mode="after")
     def _check_sampler(self) -> SamplerSettings:
-        if self.sampler is not None and not (is_server(self.sampler) or is_vllm(self.sampler)):
+        if self.sampler is None:
+            return self
+        from sparring.labels.provers import is_server  # loads torch
+        from sparring.rollouts.vllm_offline import is_vllm
+
+        if not (is_server(self.sampler) or is_vllm(self.sampler)):
             raise ValueError("sampler is the address of a vLLM server (http://…/v1) or vllm:FOLDER")
-        if self.sampler is not None and self.adapter != "lora":
+        if self.adapter != "lora":
             raise ValueError("a sampler is given a LoRA adapter, and adapter is full: set adapter=lora")
         return self
