@@ -63,6 +63,17 @@ class Case:
     notes: Sequence[Note] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an oracle says of a step: who, ``correct``, ``wrong`` or ``undecided``, why, and of which characters."""
+
+    by: str
+    truth: str
+    reason: str = ""
+    detail: str = ""
+    span: tuple[int, int] | None = None
+
+
 def labelled_case(record: Fields, settings: Mapping[str, Any]) -> Case:
     """Return a solution whose score is far from the label at a step (`processbench`, `prmbench`, `calibration`)."""
     steps = record.strings("steps")
@@ -116,7 +127,7 @@ def misled_case(record: Fields, settings: Mapping[str, Any]) -> Case:
 
 def accepted_case(record: Fields, settings: Mapping[str, Any]) -> Case:
     """Return a wrong step that the PRM accepted (`attack`)."""
-    scores = {"PRM": _score(record, "score")}
+    scores = {"PRM": score_of(record, "score")}
     reason = record.optional_string("reason") or "none given"
     said = ("✗ PRM accepts a wrong step",)
     rewrite = Step(record.string("rewrite"), "rewritten", "judged", "label", "wrong", scores, said)
@@ -130,12 +141,10 @@ def accepted_case(record: Fields, settings: Mapping[str, Any]) -> Case:
 
 def false_alarm_case(record: Fields, settings: Mapping[str, Any]) -> Case:
     """Return a correct step that an oracle calls wrong, with reasons and the characters they rest on (`oracle`)."""
-    words, verdicts = record.string("step"), record.child("verdicts")
+    words = record.string("step")
     judges: dict[tuple[str, tuple[int, int] | None], list[str]] = {}
-    for judge in verdicts.values:
-        verdict = verdicts.child(judge)
-        reason = ": ".join(filter(None, (verdict.string("reason"), verdict.optional_string("detail"))))
-        judges.setdefault((reason, _span(verdict, len(words))), []).append(judge)
+    for one in verdicts_of(record):
+        judges.setdefault((": ".join(filter(None, (one.reason, one.detail))), one.span), []).append(one.by)
     notes = [
         Note(f": {shortened(reason)}", ", ".join(names), shortened(words[slice(*span)]) if span else "")
         for (reason, span), names in list(judges.items())[:MOST_VERDICTS]
@@ -153,7 +162,7 @@ def adversarial_case(record: Fields, settings: Mapping[str, Any]) -> Case:
     """Return what an adversary made of a correct step (`examples.jsonl` of the demo)."""
     because = ": ".join(filter(None, map(record.optional_string, ("reason", "detail"))))
     truth, scores = record.string("truth"), record.optional_child("scores")
-    by_prm = {METHOD_NAMES.get(name, name): _score(scores, name) for name in scores.values}
+    by_prm = {METHOD_NAMES.get(name, name): score_of(scores, name) for name in scores.values}
     written = Step(record.string("perturbed"), "adversary wrote", "judged", "oracle", truth, by_prm)
     adversary = record.string("adversary")
     return Case(
@@ -235,6 +244,22 @@ def score_row(record: Fields, name: str, length: int) -> tuple[float | None, ...
     return row
 
 
+def verdicts_of(record: Fields) -> list[Said]:
+    """Return what every judge says of the step of a record of an audit; a range past its end is refused."""
+    verdicts, length = record.child("verdicts"), len(record.string("step"))
+    judged = [(judge, verdicts.child(judge)) for judge in verdicts.values]
+    return [
+        Said(
+            judge,
+            one.string("truth"),
+            one.string("reason"),
+            one.optional_string("detail") or "",
+            _span(one, length),
+        )
+        for judge, one in judged
+    ]
+
+
 def _before(record: Fields) -> Part:
     """Return the last of the steps before a judged one."""
     steps = record.strings("prefix")
@@ -243,7 +268,7 @@ def _before(record: Fields) -> Part:
     return Part(shown, part.start, len(steps) - part.stop)
 
 
-def _score(record: Fields, name: str) -> float | None:
+def score_of(record: Fields, name: str) -> float | None:
     """Return a score in [0, 1], or None where it is absent or null."""
     return record.share(name) if record.has(name) else None
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sparring.files import to_json
+from sparring.report.cases import Row, Said
 from sparring.report.kinds import Table
 from sparring.traces.fields import is_number
 from sparring.traces.records import Label, Trace
 
 LONGEST_TEXT = 20_000
 """Characters of a step or question that a page holds; what is longer is cut, and says so."""
-Row = Sequence[float | None]
 UNKNOWN = "unknown"
 """In a rule's place: nothing says what the PRM's threshold is."""
 
@@ -42,17 +42,6 @@ class Prm:
             return cls(name)
         rule = stored.get("rule") if isinstance(stored, Mapping) else None
         return cls(name, float(value), rule if isinstance(rule, str) else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What an oracle says of a step: who, ``correct``, ``wrong`` or ``undecided``, why, and of which characters."""
-
-    by: str
-    truth: str
-    reason: str = ""
-    detail: str = ""
-    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,16 @@ from pathlib import Path
 from sparring.errors import DataError
 from sparring.evaluation.oracle import SOLUTIONS_FILE
 from sparring.evaluation.outcome import CASES_FILE
-from sparring.report.cases import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, score_row
+from sparring.report.cases import (
+    ATTACKERS,
+    METHOD_NAMES,
+    SPLIT_NAMES,
+    Row,
+    Said,
+    score_of,
+    score_row,
+    verdicts_of,
+)
 from sparring.report.page import Run
 from sparring.traces.fields import Fields, is_number, records_of
 from sparring.traces.ids import distinct_ids
@@ -26,8 +35,6 @@ from sparring.viewer.data import (
     InspectorCase,
     InspectorData,
     Prm,
-    Row,
-    Said,
     Solution,
     Variant,
     known_of,
@@ -81,16 +88,16 @@ def attack_data(runs: Sequence[Run]) -> InspectorData:
         for record in records_of(run.folder / CASES_FILE):
             key = _key(record)
             state = states.setdefault(key, State(record.string("id"), len(key[1]), [None] * len(runs)))
-            state.scores[place] = _score(record, "clean_score")
+            state.scores[place] = score_of(record, "clean_score")
             malformed = record.optional_string("malformed")
             reason = f"malformed: {malformed}" if malformed else record.optional_string("reason") or ""
             truth, text = record.optional_string("truth") or "", record.string("rewrite")
-            state.add(place, record.string("adversary"), text, truth, reason, _score(record, "score"))
+            state.add(place, record.string("adversary"), text, truth, reason, score_of(record, "score"))
         by_step = {(question, step): state for (question, _, step), state in states.items()}
         for record in records_of(run.folder / "probes.jsonl"):
             found = by_step.get((record.string("problem"), record.string("before")))
             if found is not None and record.string("probe") == "invariance":
-                by, score = f"harmless: {record.string('kind')}", _score(record, "score_after")
+                by, score = f"harmless: {record.string('kind')}", score_of(record, "score_after")
                 found.add(place, by, record.string("after"), "correct", "", score)
     prms = [
         replace(prm, name=name)
@@ -162,7 +169,7 @@ def _rewritten(record: Fields, methods: Sequence[str], number: int) -> Inspector
     adversary = record.string("adversary")
     by = ATTACKERS.get(adversary, adversary)
     reason = ": ".join(filter(None, map(record.optional_string, ("reason", "detail"))))
-    row = [_score(scores, name) for name in methods]
+    row = [score_of(scores, name) for name in methods]
     return InspectorCase(
         f"rewritten step {number}",
         question,
@@ -257,7 +264,7 @@ def with_verdicts(data: InspectorData, audit: Run) -> InspectorData:
     for record in records_of(audit.folder / CASES_FILE):
         problem, _, place = record.string("place").rpartition(".")
         if place.isdecimal() and not record.has("original"):
-            said[problem, int(place), record.string("step")] = _verdicts(record)
+            said[problem, int(place), record.string("step")] = verdicts_of(record)
     cases, met = [], 0
     for case in data.cases:
         solution = case.solutions[0]
@@ -304,14 +311,14 @@ def _audit_case(
     known: dict[str, float] = {"correct": 1.0, "wrong": 0.0}
     labels = [known.get(own[place].string("label")) if place in own else None for place in range(len(steps))]
     records = [*own.values(), *(record for _, record in planted)]
-    verdicts = [(record.string("label"), one) for record in records for one in _verdicts(record)]
+    verdicts = [(record.string("label"), one) for record in records for one in verdicts_of(record)]
     tags = {
         "set": sorted({name for record in records for name in record.strings("sets")}),
         "false alarm of": sorted({v.by for label, v in verdicts if (label, v.truth) == ("correct", "wrong")}),
         "missed by": sorted({v.by for label, v in verdicts if (label, v.truth) == ("wrong", "correct")}),
         "reason": sorted({v.reason for _, v in verdicts if v.truth == "wrong"}),
     }
-    said = {place: _verdicts(record) for place, record in own.items()}
+    said = {place: verdicts_of(record) for place, record in own.items()}
     return InspectorCase(
         name,
         question,
@@ -323,7 +330,7 @@ def _audit_case(
 
 def _planted(place: int, record: Fields) -> Variant:
     """Return a planted mistake, with the panel's word and what every judge says of it."""
-    verdicts = _verdicts(record)
+    verdicts = verdicts_of(record)
     panel = next((one for one in reversed(verdicts) if one.by.startswith("panel")), None)
     judges: dict[str, list[str]] = {}
     for one in verdicts:
@@ -337,33 +344,11 @@ def _planted(place: int, record: Fields) -> Variant:
     return Variant(place, by, record.string("step"), truth, words or "every judge is undecided")
 
 
-def _verdicts(record: Fields) -> list[Said]:
-    verdicts = record.child("verdicts")
-    found = []
-    for judge in verdicts.values:
-        one = verdicts.child(judge)
-        span = one.integers("span") if one.has("span") else ()
-        found.append(
-            Said(
-                judge,
-                one.string("truth"),
-                one.string("reason"),
-                one.optional_string("detail") or "",
-                (span[0], span[1]) if len(span) == 2 else None,
-            )
-        )
-    return found
-
-
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
 def _key(record: Fields) -> Key:
     return record.string("question"), record.strings("prefix"), record.string("step")
-
-
-def _score(record: Fields, name: str) -> float | None:
-    return record.share(name) if record.has(name) else None
 
 
 def _rows(scores: Sequence[float | None], before: int) -> list[Row | None]:
