@@ -171,7 +171,11 @@ def test_the_window_of_steps_holds_its_place(total: int, place: int) -> None:
         ("compare", {"first_error": 7}, "first_error"),
         ("bon", {"picked": None}, "picked"),
         ("attack", {"question": 3}, "question"),
-        ("oracle", {"verdicts": {"panel": {"reason": "a:b", "span": [4, 99]}}}, "verdicts.panel.span"),
+        (
+            "oracle",
+            {"verdicts": {"panel": {"truth": "wrong", "reason": "a:b", "span": [4, 99]}}},
+            "verdicts.panel.span",
+        ),
     ],
 )
 def test_records_that_do_not_fit_are_refused_by_place(

@@ -17,7 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ class _Flight:
     task: Task
     search: Search[list[State]]
     question: Sample | Score
-    tree: Tree = field(default_factory=Tree)
+    tree: Tree
 
 
 def run_search(
@@ -115,6 +115,7 @@ def run_search(
     trees: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] | None = None,
+    tree: Callable[[], Tree] = Tree,
 ) -> list[Found]:
     """Search every problem and return what was found, in the problems' order.
 
@@ -131,6 +132,7 @@ def run_search(
         trees: file for the trees of the first `MOST_TREES` problems (`search/tree.py`), kept like the journal.
         identity: what else must agree for a journal to be continued, such as the models' names.
         progress: called with the number of problems that were finished, at the start with those in the journal.
+        tree: makes the tree of a problem's search, which may watch it.
 
     Raises:
         SettingsError: no such method, n below 1, the journal is of another run, or a budget in units that the engine
@@ -142,7 +144,7 @@ def run_search(
     _check(method, problems, n)
     run = _Run(engine, scorer, prover, value, settings)
     return search_kept(
-        lambda waiting: _searched(method, waiting, run, settings, n),
+        lambda waiting: _searched(method, waiting, run, settings, n, tree),
         method,
         problems,
         settings,
@@ -234,7 +236,12 @@ def searched(
 
 
 def _searched(
-    method: str, problems: Sequence[Problem], run: _Run, settings: MethodSettings, n: int
+    method: str,
+    problems: Sequence[Problem],
+    run: _Run,
+    settings: MethodSettings,
+    n: int,
+    tree: Callable[[], Tree] = Tree,
 ) -> Iterator[Searched]:
     flights: list[_Flight] = []
     waiting = list(reversed(problems))
@@ -245,7 +252,7 @@ def _searched(
             done: list[tuple[_Flight, list[State]]] = []
             while waiting and len(flights) < settings.in_flight:
                 task = Task(waiting.pop(), n, settings, run.valuation)
-                _advance(_Flight(task, METHODS[method](task), Score(())), None, flights, done)
+                _advance(_Flight(task, METHODS[method](task), Score(()), tree()), None, flights, done)
             for kind in (Sample, Score):
                 asking = [flight for flight in flights if isinstance(flight.question, kind)]
                 flights = [flight for flight in flights if not isinstance(flight.question, kind)]

@@ -1,7 +1,8 @@
 """The tree that a search looked at: every prefix that was scored, whether the search went on from it, and what was chosen.
 
 Contract: built from the questions that a method asks and the answers that it is given, so it serves every method and
-changes none. A prefix that was continued, or lies on the way to a candidate, is kept; every other one was given up. At most
+changes none. A prefix that was continued, or lies on the way to a candidate, is kept; every other one was given up. Who
+watches a search is told of every node when it is new, and again when it is decided. Of a tree that is written at most
 `MOST_NODES` nodes are held, those that were scored first, and the others counted; a step's text is cut at `LONGEST_STEP`.
 
 Not here: the search itself (`task.py`, `driver.py`).
@@ -9,7 +10,7 @@ Not here: the search itself (`task.py`, `driver.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sparring.errors import DataError
@@ -20,17 +21,27 @@ MOST_NODES, LONGEST_STEP, MOST_TREES = 400, 2000, 100
 
 
 class Tree:
-    """Grows with the answers to a search's questions."""
+    """Grows with the answers to a search's questions.
 
-    def __init__(self) -> None:
-        self.left_out = 0
-        self._nodes: dict[Steps, tuple[float, float | None]] = {}
-        self._continued: set[Steps] = set()
+    Args:
+        most: nodes that are held.
+        tell: called with every node that is new or decided, by its prefix.
+
+    Attributes:
+        nodes: by prefix, the place of each among them, the PRM's score of its last step, and its value where it has one.
+        kept: by prefix, whether it was kept; None: not decided yet.
+    """
+
+    def __init__(self, most: float = MOST_NODES, tell: Callable[[Steps], object] = lambda _: None) -> None:
+        self.left_out, self._most, self._tell = 0, most, tell
+        self.nodes: dict[Steps, tuple[int, float, float | None]] = {}
+        self.kept: dict[Steps, bool | None] = {}
 
     def asked(self, question: Sample | Score) -> None:
         """Take note of which prefixes the search goes on from; looking ahead greedily is no going on."""
         if isinstance(question, Sample) and not question.greedy:
-            self._continued.update(question.prefixes)
+            for steps in question.prefixes:
+                self._decide(steps, True)
 
     def scored(self, prefixes: Sequence[Steps], answers: Scored, valuation: Valuation) -> None:
         """Take in the scored prefixes; steps before their last that are new have a score and no value."""
@@ -40,10 +51,27 @@ class Tree:
             for length, score in enumerate(answer[0], start=1):
                 steps = prefix[:length]
                 value = valuation.of(*answer)[0] if length == len(prefix) else None
-                if steps not in self._nodes and len(self._nodes) >= MOST_NODES:
+                if known := self.nodes.get(steps):
+                    self.nodes[steps] = known if value is None else (known[0], score, value)
+                elif len(self.nodes) >= self._most:
                     self.left_out += 1
-                elif steps not in self._nodes or value is not None:
-                    self._nodes[steps] = (score, value)
+                else:
+                    self.nodes[steps] = (len(self.nodes), score, value)
+                    self._tell(steps)
+
+    def ended(self, candidates: Iterable[Steps]) -> None:
+        """Decide what is left: the ways to the candidates are kept, all else was given up."""
+        for whole in candidates:
+            for length in range(1, len(whole) + 1):
+                self._decide(whole[:length], True)
+        for steps in self.nodes:
+            self._decide(steps, False)
+
+    def _decide(self, steps: Steps, kept: bool) -> None:
+        if self.kept.get(steps) is None:
+            self.kept[steps] = kept
+            if steps in self.nodes:
+                self._tell(steps)
 
     def record(self, candidates: Sequence[State], chosen: int | None) -> dict[str, Any]:
         """Return the tree as it is written.
@@ -56,22 +84,19 @@ class Tree:
             candidates: the search's result.
             chosen: which of them is the answer.
         """
+        self.ended(state.steps for state in candidates)
         ends = {state.steps: state.end for state in candidates}
-        kept = {state.steps[:length] for state in candidates for length in range(1, len(state.steps) + 1)}
         answer = () if chosen is None else candidates[chosen].steps
-        places: dict[Steps, int] = {(): -1}
-        nodes: list[list[Any]] = []
-        for steps, (score, value) in self._nodes.items():
-            places[steps] = len(nodes)
-            nodes.append(
-                [
-                    places[steps[:-1]],
-                    steps[-1][:LONGEST_STEP],
-                    score,
-                    value,
-                    steps in kept or steps in self._continued,
-                    ends.get(steps, "open"),
-                    answer[: len(steps)] == steps,
-                ]
-            )
+        nodes = [
+            [
+                self.nodes[steps[:-1]][0] if len(steps) > 1 else -1,
+                steps[-1][:LONGEST_STEP],
+                score,
+                value,
+                self.kept[steps],
+                ends.get(steps, "open"),
+                answer[: len(steps)] == steps,
+            ]
+            for steps, (_, score, value) in self.nodes.items()
+        ]
         return {"nodes": nodes, "left_out": self.left_out}

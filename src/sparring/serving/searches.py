@@ -18,6 +18,7 @@ the next question, and so does time that is up. Not here: HTTP (`search.py`, `ch
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import defaultdict
@@ -33,6 +34,7 @@ from sparring.search.driver import Candidate, Found, run_search
 from sparring.search.scoring import NothingFoundError
 from sparring.search.settings import MethodSettings
 from sparring.search.task import Steps
+from sparring.search.tree import Tree
 from sparring.serving.batcher import BatcherError, Ticket, TooLate, WorkFailed
 from sparring.serving.errors import ApiError, from_batcher_error
 from sparring.serving.models import CALL, SCORES, Models, Policy, Prm
@@ -171,6 +173,7 @@ class Job:
     def __init__(self, wish: Wish, tell: Callable[[Event], None]) -> None:
         self.wish, self.tell, self.stopped = wish, tell, threading.Event()
         self.asked: Ticket | None = None
+        self.tree, self.tokens = Tree(most=math.inf, tell=self._met), 0
 
     def stop(self) -> None:
         """Let it end before its next question; what it has asked and nobody has begun to compute is taken back."""
@@ -185,25 +188,65 @@ class Job:
         Raises:
             ApiError: nothing can be found, the models failed, or time is up.
         """
-        wish, started = self.wish, time.monotonic()
-        watched = _Watched(self)
+        self.started = time.monotonic()
+        wish = self.wish
         try:
             [found] = run_search(
                 "independent" if wish.method in INDEPENDENT else wish.method,
                 [Problem(PROBLEM, wish.problem)],
-                _SharedEngine(wish.policy, watched),
-                _scorer(wish.prm, watched),
+                _SharedEngine(wish.policy, self),
+                _scorer(wish.prm, self),
                 wish.settings,
                 n=wish.n,
+                tree=lambda: self.tree,
             )
         except SparringError as error:
             raise _search_error(error) from None
         answers = tuple(stated_answer(one.steps, last_number=wish.last_number) for one in found.candidates)
         with _comparing:  # hard comparisons share worker processes
             chosen = choose(wish.method, found, answers)
-        outcome = Outcome(found, chosen, answers, time.monotonic() - started)
-        watched.finish(outcome)
+        outcome = Outcome(found, chosen, answers, time.monotonic() - self.started)
+        self.tree.ended(candidate.steps for candidate in found.candidates)
+        for index, candidate in enumerate(found.candidates):
+            fields = {"index": index, "node": self._number(candidate.steps)}
+            self.tell(("solution", fields | described(outcome, index)))
+        self.tell(("done", summary(wish, outcome)))
         return outcome
+
+    def waited(self, submit: Callable[[], Ticket]) -> Any:
+        """Return the results of work; a word on the work itself is raised as it was said."""
+        if self.stopped.is_set():
+            raise Stopped("the client left")
+        if time.monotonic() >= self.wish.deadline:
+            raise TooLate("not done in time")
+        self.asked = ticket = submit()
+        if self.stopped.is_set():  # in between
+            ticket.future.cancel()
+        try:
+            return ticket.result()
+        except WorkFailed as error:
+            if isinstance(error.__cause__, SparringError):
+                raise error.__cause__ from None
+            raise
+
+    def wrote(self, tokens: int) -> None:
+        """Tell how far it is."""
+        self.tokens += tokens
+        seconds = round(time.monotonic() - self.started, 6)
+        fields = {"tokens_generated": self.tokens, "nodes": len(self.tree.nodes), "seconds": seconds}
+        self.tell(("progress", fields))
+
+    def _number(self, steps: Steps) -> int | None:
+        """Return the number of a node, None where there is no such; the question is node 0."""
+        if not steps:
+            return 0
+        return self.tree.nodes[steps][0] + 1 if steps in self.tree.nodes else None
+
+    def _met(self, steps: Steps) -> None:
+        """Tell of a node that is new or decided."""
+        _, score, _ = self.tree.nodes[steps]
+        fields = {"node": self._number(steps), "parent": self._number(steps[:-1]), "step": steps[-1]}
+        self.tell(("step", fields | {"score": score, "kept": self.tree.kept.get(steps)}))
 
 
 def _search_error(error: SparringError) -> ApiError:
@@ -249,8 +292,8 @@ def choose(method: SearchMethod, found: Found, answers: Sequence[str | None]) ->
 class _SharedEngine:
     """The policy for one search: its questions go to the batcher."""
 
-    def __init__(self, policy: Policy, watched: _Watched) -> None:
-        self._policy, self._watched = policy, watched
+    def __init__(self, policy: Policy, job: Job) -> None:
+        self._policy, self._job = policy, job
         engine = policy.engine
         self.name, self.reproducible, self.usage = engine.name, engine.reproducible, Usage()
         self.model, self.tokenizer = getattr(engine, "model", None), getattr(engine, "tokenizer", None)
@@ -266,36 +309,33 @@ class _SharedEngine:
         stop: Sequence[str] = (),
     ) -> list[list[Completion]]:
         """Return completions (see `Engine.sample`)."""
-        watched = self._watched
-        watched.continued([prefix.steps for prefix in prefixes])
         works = list(zip(prefixes, seeds, strict=True))
         kind = (n, limits, tuple(stop))
-        found: list[list[Completion]] = watched.waited(
+        found: list[list[Completion]] = self._job.waited(
             lambda: self._policy.batcher.submit(
-                kind, works, [n] * len(works), watched.deadline, bounded=False
+                kind, works, [n] * len(works), self._job.wish.deadline, bounded=False
             )
         )
-        watched.wrote(sum(len(one.token_ids) for group in found for one in group))
+        self._job.wrote(sum(len(one.token_ids) for group in found for one in group))
         return found
 
 
 class _SharedScorer:
     """The PRM for one search: whole traces, in batches with those of others."""
 
-    def __init__(self, prm: Prm, watched: _Watched) -> None:
-        self._prm, self._watched = prm, watched
+    def __init__(self, prm: Prm, job: Job) -> None:
+        self._prm, self._job = prm, job
         scorer = prm.scorer
         self.sidecar, self.model, self.tokenizer = scorer.sidecar, scorer.model, scorer.tokenizer
 
     def score(self, traces: Sequence[Trace]) -> list[list[float]]:
         """Return scores (see `StepScorer`)."""
-        prm, watched = self._prm, self._watched
+        prm, job = self._prm, self._job
         rows = [prm.scorer.encode(trace) for trace in traces]
         tokens = [len(row.input_ids) for row in rows]
-        found: list[list[float]] = watched.waited(
-            lambda: prm.batcher.submit(SCORES, rows, tokens, watched.deadline, bounded=False)
+        found: list[list[float]] = job.waited(
+            lambda: prm.batcher.submit(SCORES, rows, tokens, job.wish.deadline, bounded=False)
         )
-        watched.scored(traces, found)
         return found
 
 
@@ -309,104 +349,23 @@ class _GrowingScorer(_SharedScorer):
 
     def score_new(self, traces: Sequence[Trace], cache: Any) -> list[tuple[list[float], int]]:
         """Return scores and how many tokens were not read again."""
-        prm, watched = self._prm, self._watched
+        prm, job = self._prm, self._job
         scorer: Any = prm.scorer
-        [found] = watched.waited(
+        [found] = job.waited(
             lambda: prm.batcher.submit(
                 CALL,
                 [lambda: scorer.score_new(traces, cache)],
                 [prm.batcher.batch_tokens],  # a batch of its own
-                watched.deadline,
+                job.wish.deadline,
                 bounded=False,
             )
         )
-        watched.scored(traces, [scores for scores, _ in found])
         return list(found)
 
 
-def _scorer(prm: Prm, watched: _Watched) -> Any:
+def _scorer(prm: Prm, job: Job) -> Any:
     growing = getattr(prm.scorer, "prefix_cache", lambda: None)() is not None
-    return (_GrowingScorer if growing else _SharedScorer)(prm, watched)
-
-
-class _Watched:
-    """What a search does, as events; and its end when it is told to stop."""
-
-    def __init__(self, job: Job) -> None:
-        self.job, self.deadline, self.started = job, job.wish.deadline, time.monotonic()
-        self.nodes: dict[Steps, int] = {(): 0}
-        self.kept: dict[Steps, bool | None] = {(): True}
-        self.scores: dict[Steps, float] = {}
-        self.tokens = 0
-
-    def waited(self, submit: Callable[[], Ticket]) -> Any:
-        """Return the results of work; a word on the work itself is raised as it was said."""
-        if self.job.stopped.is_set():
-            raise Stopped("the client left")
-        if time.monotonic() >= self.deadline:
-            raise TooLate("not done in time")
-        self.job.asked = ticket = submit()
-        if self.job.stopped.is_set():  # in between
-            ticket.future.cancel()
-        try:
-            return ticket.result()
-        except WorkFailed as error:
-            if isinstance(error.__cause__, SparringError):
-                raise error.__cause__ from None
-            raise
-
-    def scored(self, traces: Sequence[Trace], rows: Sequence[Sequence[float]]) -> None:
-        """Tell the nodes that are new."""
-        for trace, row in zip(traces, rows, strict=True):
-            for length in range(1, len(trace.steps) + 1):
-                steps = trace.steps[:length]
-                if steps not in self.nodes and length <= len(row):
-                    self.nodes[steps], self.kept[steps] = len(self.nodes), None
-                    self.scores[steps] = row[length - 1]
-                    self._tell(steps)
-
-    def continued(self, prefixes: Sequence[Steps]) -> None:
-        """Tell that the search goes on from these nodes."""
-        for steps in prefixes:
-            self._decide(steps, True)
-
-    def wrote(self, tokens: int) -> None:
-        """Tell how far it is."""
-        self.tokens += tokens
-        self.job.tell(
-            (
-                "progress",
-                {
-                    "tokens_generated": self.tokens,
-                    "nodes": len(self.nodes) - 1,
-                    "seconds": round(time.monotonic() - self.started, 6),
-                },
-            )
-        )
-
-    def finish(self, outcome: Outcome) -> None:
-        """Tell what became of all nodes, the solutions, and the end."""
-        candidates = outcome.found.candidates
-        for candidate in candidates:
-            for length in range(1, len(candidate.steps) + 1):
-                self._decide(candidate.steps[:length], True)
-        for steps, kept in self.kept.items():
-            if kept is None:
-                self._decide(steps, False)
-        for index, candidate in enumerate(candidates):
-            fields = {"index": index, "node": self.nodes.get(candidate.steps)}
-            self.job.tell(("solution", fields | described(outcome, index)))
-        self.job.tell(("done", summary(self.job.wish, outcome)))
-
-    def _decide(self, steps: Steps, kept: bool) -> None:
-        if steps in self.kept and self.kept[steps] is None:
-            self.kept[steps] = kept
-            self._tell(steps)
-
-    def _tell(self, steps: Steps) -> None:
-        parent = self.nodes.get(steps[:-1])
-        fields = {"node": self.nodes[steps], "parent": parent, "step": steps[-1], "score": self.scores[steps]}
-        self.job.tell(("step", fields | {"kept": self.kept[steps]}))
+    return (_GrowingScorer if growing else _SharedScorer)(prm, job)
 
 
 def described(outcome: Outcome, index: int) -> dict[str, Any]:
