@@ -318,6 +318,17 @@ def test_log_appends_across_openings_and_counts_non_finite(tmp_path: Path) -> No
         assert not again.torn
 
 
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+def test_a_torn_line_of_any_length_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(runs, "_BLOCK", block)
+    for whole in (b"", b'{"step": 1}\n'):
+        (tmp_path / "log").write_bytes(whole + b'{"text": "' + b"x" * 200)
+        with JsonlLog(tmp_path / "log") as log:
+            assert log.torn and log.path.read_bytes() == whole
+
+
 @given(
     st.lists(st.dictionaries(st.text(), JSON_VALUES, max_size=2), max_size=6),
     st.integers(min_value=0, max_value=6),

@@ -1,16 +1,20 @@
-"""The step contract, on generated inputs and on two really different tokenizers."""
+"""The step contract, on generated inputs and on really different tokenizers: words, bytes, SentencePiece of two kinds."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from sparring.errors import DataError
-from sparring.traces.spans import Layout, encode, prompt_ids
+from sparring.models.text_layout import Piece, join
+from sparring.traces.spans import Layout, encode, prompt_ids, untrusted_ids
 from sparring.worlds.chain_model import build_tokenizer
+from tiny_tokenizers import CORPUS, sentencepiece
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -27,8 +31,32 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-BYTES, WORDS = byte_tokenizer(), build_tokenizer()
-TOKENIZERS = st.sampled_from([BYTES, WORDS])
+def unigram_tokenizer() -> PreTrainedTokenizerFast:
+    """A unigram model like T5's, as SentencePiece makes it: a space before every text, none kept as it is, bytes else."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokens = [f"<0x{number:02X}>" for number in range(256)]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=400, special_tokens=["<s>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    state = json.loads(tokenizer.to_str())
+    state["model"]["vocab"] += [[token, -20.0] for token in tokens]
+    state["model"]["byte_fallback"] = True
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)),
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="</s>",
+    )
+
+
+BYTES, WORDS, PIECES, UNIGRAM = byte_tokenizer(), build_tokenizer(), sentencepiece(), unigram_tokenizer()
+TOKENIZERS = st.sampled_from([BYTES, WORDS, PIECES, UNIGRAM])
 LAYOUTS = st.sampled_from([Layout(), Layout("<s>", "\n", "\n"), Layout("<s>Q: ", "\nA:", "\n\n")])
 TEXT = st.text(min_size=1, max_size=30).filter(lambda text: bool(text.strip()))
 # Texts that contain separators, special tokens and words of the world are likely, not just possible.
@@ -82,10 +110,24 @@ def test_truncation_drops_whole_last_steps_and_says_so(steps, limit):
     assert cut.dropped == 0 or whole.positions[kept] + 1 > limit
 
 
-def test_special_tokens_in_untrusted_text_are_characters():
-    encoded = encode("</s>", ["<s></s>"], BYTES, Layout(before="<s>"))
-    assert encoded.input_ids[0] == BYTES.bos_token_id
-    assert BYTES.bos_token_id not in encoded.input_ids[1:] and BYTES.eos_token_id not in encoded.input_ids
+@pytest.mark.parametrize(
+    "tokenizer", [BYTES, WORDS, PIECES, UNIGRAM], ids=["bytes", "words", "pieces", "unigram"]
+)
+def test_special_tokens_in_untrusted_text_are_characters(tokenizer):
+    end = tokenizer.eos_token
+    encoded = encode(end, [f"a {end} b{end}"], tokenizer, Layout(before=end))
+    assert encoded.input_ids[0] == tokenizer.eos_token_id not in encoded.input_ids[1:]
+    for text in ("b is 7", "1 + 1 = 2"):  # what holds none is read as it was
+        assert untrusted_ids(tokenizer, text) == tokenizer.encode(text, add_special_tokens=False)
+
+
+def test_a_normaliser_makes_no_special_token_of_other_characters():
+    assert UNIGRAM.eos_token_id in UNIGRAM.encode(
+        "＜/s＞", add_special_tokens=False, split_special_tokens=True
+    )
+    assert UNIGRAM.eos_token_id not in untrusted_ids(UNIGRAM, "＜/s＞")
+    with pytest.raises(DataError, match="special token"):
+        join([[Piece("say ＜/s＞", False)]], UNIGRAM)
 
 
 def test_refusals_name_the_step():

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from sparring.errors import CheckpointError, DataError
 from sparring.models.sidecar import LayoutFields
-from sparring.traces.spans import Encoded, Layout, encode
+from sparring.traces.spans import Encoded, Layout, encode, special_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,7 @@ def join(groups: Sequence[Sequence[Piece]], tokenizer: Any) -> Joined:
 
     Raises:
         CheckpointError: the tokenizer gives no offsets (it is not a fast one).
+        DataError: it finds a special token in the characters of an untrusted text.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise CheckpointError("this layout needs a fast tokenizer (tokenizer.json)")
@@ -182,6 +183,8 @@ def join(groups: Sequence[Sequence[Piece]], tokenizer: Any) -> Joined:
             found = tokenizer(
                 text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
             )
+            if not special_ids(tokenizer).isdisjoint(found["input_ids"]):
+                raise DataError(f"the tokenizer reads a special token in {text[:40]!r}")
             base, begin = len(ids), 0
             lows, highs = zip(*found["offset_mapping"], strict=True)
             ids.extend(found["input_ids"])

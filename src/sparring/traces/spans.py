@@ -16,9 +16,10 @@ Not here: batching and padding (`models/batching.py`), which layout a checkpoint
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from sparring.errors import DataError
 
@@ -29,6 +30,8 @@ class Tokenizer(Protocol):
     def encode(self, text: str, **options: object) -> list[int]:
         """Return token ids."""
         ...
+
+    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +135,27 @@ def trusted_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 def untrusted_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """Return the ids of anybody's text, in which special tokens are ordinary characters.
 
+    Tokenizers that choose whole pieces of their vocabulary (unigram, words) find special tokens there all the same: such a
+    text is taken apart until they do not.
+
     Raises:
-        DataError: the tokenizer has no ids for it.
+        DataError: the tokenizer has no ids for it, or a special one for a single character.
     """
-    return _ids(tokenizer, text, split_special_tokens=True)
+    ids = _ids(tokenizer, text, split_special_tokens=True)
+    if special_ids(tokenizer).isdisjoint(ids):
+        return ids
+    if len(text) < 2:
+        raise DataError(f"the tokenizer reads {text!r} as a special token")
+    middle = len(text) // 2
+    return untrusted_ids(tokenizer, text[:middle]) + untrusted_ids(tokenizer, text[middle:])
+
+
+@functools.lru_cache(maxsize=16)
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """Return the ids that no untrusted text may have: of special tokens, but the one for what is unknown."""
+    known = getattr(tokenizer, "added_tokens_decoder", {})
+    special = frozenset(number for number, token in known.items() if token.special)
+    return special - {getattr(tokenizer, "unk_token_id", None)}
 
 
 def _ids(tokenizer: Tokenizer, text: str, **options: object) -> list[int]:
