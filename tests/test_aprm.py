@@ -76,22 +76,22 @@ REWRITES = Rewrites(
         ]
     ],
 )
-SCORES = [[0.9, 0.2, 0.7, 0.4]]  # of the well-formed ones: a, b, c, d
+SCORED = REWRITES.with_each("score", [0.9, 0.2, 0.7, 0.4])  # of the well-formed ones: a, b, c, d
 
 
 def test_outcomes_by_hand():
-    shares = REWRITES.outcome_shares(SCORES)
+    shares = SCORED.outcome_shares()
     assert shares["fool_rate"] == pytest.approx(1 / 3)
     assert shares["caught"] == pytest.approx(1 / 3)
     assert shares["failed"] == pytest.approx(1 / 3)
     assert shares["miss_rate"] == pytest.approx(1 / 2)
     assert shares["malformed"] == shares["undecided"] == pytest.approx(1 / 5)
-    assert REWRITES.decided_count() == 3 and REWRITES.undecided_count() == 1
+    assert [item.outcome() for item in SCORED] == ["fooled", "caught", "failed", "malformed", "undecided"]
 
 
 def test_rewards_by_hand(tiny_folder):
     settings = small(tiny_folder, reward_fooled=2.0, reward_caught=-0.5, reward_failed=-1.0)
-    rewards, weights = REWRITES.rewards(SCORES, settings, torch.Generator(), sampled=False)
+    rewards, weights = SCORED.rewards(settings, torch.Generator(), sampled=False)
     assert rewards[0].tolist() == pytest.approx([0.9 * 2 - 0.1 * 0.5, 0.2 * 2 - 0.8 * 0.5, -1.0, -1.0, 0.0])
     assert weights[0].tolist() == [1, 1, 1, 1, 0]
 
@@ -99,17 +99,15 @@ def test_rewards_by_hand(tiny_folder):
 def test_sampled_rewards_average_to_the_expected_ones(tiny_folder):
     settings = small(tiny_folder)
     generator = torch.Generator().manual_seed(0)
-    mean = torch.stack(
-        [REWRITES.rewards(SCORES, settings, generator, sampled=True)[0] for _ in range(4000)]
-    ).mean(0)
+    mean = torch.stack([SCORED.rewards(settings, generator, sampled=True)[0] for _ in range(4000)]).mean(0)
     assert mean[0].tolist() == pytest.approx([0.9, 0.2, -1.0, -1.0, 0.0], abs=0.04)
 
 
 @pytest.mark.parametrize("pay", ["probability", "rank"])
 def test_a_wrong_step_is_paid_between_caught_and_fooled_and_better_the_more_r_accepts_it(tiny_folder, pay):
     settings = small(tiny_folder, adversary_pay=pay)
-    scores = [[0.9, 1e-7, 0.7, 0.4]]
-    rewards, weights = REWRITES.rewards(scores, settings, torch.Generator(), sampled=False)
+    scored = REWRITES.with_each("score", [0.9, 1e-7, 0.7, 0.4])
+    rewards, weights = scored.rewards(settings, torch.Generator(), sampled=False)
     a, b, correct, malformed, undecided = rewards[0].tolist()
     assert 1 >= a > b >= 0 > correct == malformed == -1 and undecided == 0
     assert weights[0].tolist() == [1, 1, 1, 1, 0]
@@ -119,17 +117,17 @@ def test_a_wrong_step_is_paid_between_caught_and_fooled_and_better_the_more_r_ac
 
 def test_where_r_is_sure_only_probabilities_pay_all_alike(tiny_folder):
     made = Rewrites([STATE], [[rewrite(text, "wrong") for text in "abc"]])
-    scores = [[0.002, 0.004, 0.008]]
+    made = made.with_each("score", [0.002, 0.004, 0.008])
     spread = {}
     for pay in ("probability", "rank"):
         settings = small(tiny_folder, adversary_pay=pay)
-        (row,) = made.rewards(scores, settings, torch.Generator(), sampled=False)[0].tolist()
+        (row,) = made.rewards(settings, torch.Generator(), sampled=False)[0].tolist()
         assert row == sorted(row)
         spread[pay] = row[-1] - row[0]
     assert spread["probability"] < 0.01 and spread["rank"] == 1.0
-    ties = Rewrites([STATE], [[rewrite("a", "wrong"), rewrite("b", "wrong")]])
+    ties = Rewrites([STATE], [[rewrite("a", "wrong"), rewrite("b", "wrong")]]).with_each("score", [0.3, 0.3])
     settings = small(tiny_folder, adversary_pay="rank")
-    assert ties.rewards([[0.3, 0.3]], settings, torch.Generator(), sampled=False)[0].tolist() == [[0.5, 0.5]]
+    assert ties.rewards(settings, torch.Generator(), sampled=False)[0].tolist() == [[0.5, 0.5]]
 
 
 def test_kinds_are_counted_by_the_verdict_s_reason():
@@ -140,8 +138,8 @@ def test_kinds_are_counted_by_the_verdict_s_reason():
         Rewrite("z", None, Verdict("wrong", "chain:arithmetic")),
         Rewrite("c", None, Verdict("correct", "chain:exact")),
     ]
-    counts = Rewrites([STATE], [group]).kind_counts([[0.9, 0.1, 0.2, 0.8]])
-    assert counts == {
+    made = Rewrites([STATE], [group]).with_each("score", [0.9, 0.1, 0.2, 0.8])
+    assert made.kind_counts() == {
         "wrong_kinds": {"arithmetic": 2, "wrong_value": 1},
         "fooled_kinds": {"arithmetic": 1, "wrong_value": 0},
     }
@@ -192,8 +190,8 @@ def test_accumulating_over_passes_changes_nothing(tiny_folder):
     players = Players(load_causal_model(tiny_folder, device=CPU, dtype=torch.float32), adapter="full")
     states = WorldTask(ChainWorld()).draw(random.Random(0), 5)
     made = rule_rewrites(WorldTask(ChainWorld()), states, 2, random.Random(1))
-    groups = zip(states, made.texts, made.truths(), strict=True)
-    rows = [fresh_row(state, texts, tokenizer, CHAIN_LAYOUT, truths) for state, texts, truths in groups]
+    groups = zip(states, made.members, strict=True)
+    rows = [fresh_row(state, members, tokenizer, CHAIN_LAYOUT) for state, members in groups]
     one, many = (prm_gradient(players, rows, small(tiny_folder, states_per_pass=n), 0, 0) for n in (5, 2))
     assert torch.allclose(one, many, atol=1e-6)
 
@@ -217,10 +215,10 @@ def test_undecided_rewrites_train_nobody(tiny_folder):
     tokenizer = load_tokenizer(tiny_folder)
     players = Players(load_causal_model(tiny_folder, device=CPU, dtype=torch.float32), adapter="full")
     (state,) = WorldTask(ChainWorld()).draw(random.Random(0), 1)
-    texts = [state.step, "a is 1"]
+    members = [(state.step, False), ("a is 1", None)]
     gradients = []
-    for truths, members in (([False, None], texts), ([False], texts[:1])):
-        row = fresh_row(state, members, tokenizer, CHAIN_LAYOUT, truths)
+    for some in (members, members[:1]):
+        row = fresh_row(state, some, tokenizer, CHAIN_LAYOUT)
         gradients.append(prm_gradient(players, [row], small(tiny_folder), 0, 0))
     assert torch.allclose(*gradients, atol=1e-6)
 

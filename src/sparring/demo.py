@@ -285,7 +285,7 @@ def play_across(report: Report, settings: DemoSettings, out: Path) -> None:
     fool_rates: list[list[float | None]] = []
     for update in updates:
         load_snapshot(run, run.out, update, "prm")
-        fool_rates.append([made.outcome_shares(score_rewrites(run, made))["fool_rate"] for made in rewrites])
+        fool_rates.append([scored(run, made).outcome_shares()["fool_rate"] for made in rewrites])
         report(len(updates) + len(fool_rates))
     atomic_write_json(
         out / "cross_play.json",
@@ -299,22 +299,25 @@ def play_across(report: Report, settings: DemoSettings, out: Path) -> None:
 
 
 @torch.inference_mode()
-def score_rewrites(run: Run, rewrites: Rewrites) -> list[list[float]]:
-    """Return R's scores of the well-formed rewrites, per state."""
-    groups = zip(rewrites.states, rewrites.texts, strict=True)
-    rows = [fresh_row(state, texts, run.tokenizer, run.layout) for state, texts in groups]
-    players, scores = run.players, []
+def scored(run: Run, rewrites: Rewrites) -> Rewrites:
+    """Return rewrites with the scores of the PRM as it is."""
+    groups = zip(rewrites.states, rewrites.members, strict=True)
+    rows = [fresh_row(state, members, run.tokenizer, run.layout) for state, members in groups]
+    players, scores = run.players, list[float]()
     for start in range(0, len(rows), run.settings.states_per_pass):
         chunk = rows[start : start + run.settings.states_per_pass]
         batch = collate(
             [row.row for row in chunk], run.tokenizer.pad_token_id, run.device, players.mask_dtype
         )
-        fresh = [[place.column for place in row.places if place.kind == "fresh"] for row in chunk]
-        numbers = [number for number, columns in enumerate(fresh) for _ in columns]
-        places = (numbers, [column for columns in fresh for column in columns])
-        values = iter(torch.sigmoid(players.prm_log_odds(batch, places)).tolist())
-        scores += [[next(values) for _ in columns] for columns in fresh]
-    return scores
+        fresh = [
+            (number, place.column)
+            for number, row in enumerate(chunk)
+            for place in row.places
+            if place.kind == "fresh"
+        ]
+        places = ([number for number, _ in fresh], [column for _, column in fresh])
+        scores += torch.sigmoid(players.prm_log_odds(batch, places)).tolist()
+    return rewrites.with_each("score", scores)
 
 
 # --- the solver ------------------------------------------------------------------------------------------------------
@@ -588,12 +591,12 @@ def write_examples(attacks: dict[Method, AttackResult], settings: DemoSettings, 
     chosen: list[tuple[Trace, str, Any, str]] = []
     for method, result in attacks.items():
         for attacker in ("trained", "rules"):
-            made, scores = result.rewrites[attacker], result.scores[attacker]
+            made = result.rewrites[attacker]
             fooling = [
                 (Trace(state.problem, (*state.prefix, item.text)), state.step, item.verdict, attacker)
-                for state, group, row in zip(made.states, made.groups, scores, strict=True)
-                for item, score in zip((item for item in group if item.malformed is None), row, strict=True)
-                if item.truth is False and score >= scorers[method].threshold
+                for state, group in zip(made.states, made.groups, strict=True)
+                for item in group
+                if item.outcome(scorers[method].threshold) == "fooled"
             ]
             chosen += fooling[:4]
     rows = {

@@ -84,15 +84,13 @@ class AttackResult:
 
     Attributes:
         metrics: named ``<attacker>.fool_rate`` and so on.
-        rewrites: that were evaluated, by attacker.
-        scores: of the well-formed ones, per state.
+        rewrites: that were evaluated, with their scores, by attacker.
         cases: the same as records, with what else their metrics are made of.
         curve: by update, the `OUTCOMES` per state at the curve's inner points.
     """
 
     metrics: dict[str, Metric]
     rewrites: dict[Attacker, Rewrites]
-    scores: dict[Attacker, list[list[float]]]
     cases: list[dict[str, Any]]
     curve: dict[int, list[list[int]]]
 
@@ -169,12 +167,10 @@ def attack(
             step = partial(part.step, settings.warm_steps + update + 1, 1.0)
             batch = task.draw(random_for(settings.seed, update, "attack-states"), settings.states_per_update)
             generator = torch_generator_for(settings.seed, update, "attack-samples", adversary.device)
-            made = adversary.rewrite(task, batch, generator)
-            scores = scores_of(scorer, made)
+            made = scored(scorer, adversary.rewrite(task, batch, generator))
             labels = torch_generator_for(settings.seed, update, "attack-labels", torch.device("cpu"))
-            stats = adversary.reinforce(
-                made, made.rewards(scores, settings, labels, sampled=settings.pay == "sampled"), step
-            )
+            rewards = made.rewards(settings, labels, sampled=settings.pay == "sampled")
+            stats = adversary.reinforce(made, rewards, step)
             if update + 1 in points:
                 on_the_way[update + 1] = rewritten("attack-trained")
             labelled = (update + 1) * settings.states_per_update * settings.samples_per_state
@@ -182,7 +178,7 @@ def attack(
                 {
                     "update": update + 1,
                     "labelled_steps": labelled,
-                    **made.outcome_shares(scores, threshold),
+                    **made.outcome_shares(threshold),
                     **stats,
                 }
             )
@@ -190,34 +186,30 @@ def attack(
                 progress(ON_PRM, update + 1, settings.updates)
     rewrites["trained"] = rewritten("attack-trained")
 
-    scored = {name: scores_of(scorer, made) for name, made in rewrites.items()}
+    rewrites = {name: scored(scorer, made) for name, made in rewrites.items()}
     untouched = [Trace(state.problem, (*state.prefix, state.step)) for state in states]
     clean = [row[-1] for row in scorer.score(untouched)]
-    cases = [case for name, made in rewrites.items() for case in _cases(name, made, scored[name], clean)]
+    cases = [case for name, made in rewrites.items() for case in _cases(name, made, clean)]
     curve = {
-        update: outcome_counts(_cases("trained", made, scores_of(scorer, made), clean), threshold)["trained"]
+        update: outcome_counts(_cases("trained", scored(scorer, made), clean), threshold)["trained"]
         for update, made in on_the_way.items()
     }
-    return AttackResult(attack_metrics(cases, curve, settings, threshold), rewrites, scored, cases, curve)
+    return AttackResult(attack_metrics(cases, curve, settings, threshold), rewrites, cases, curve)
 
 
-def scores_of(scorer: StepScorer, rewrites: Rewrites) -> list[list[float]]:
-    """Return a PRM's scores of the well-formed rewrites, per state."""
+def scored(scorer: StepScorer, rewrites: Rewrites) -> Rewrites:
+    """Return rewrites with a PRM's scores."""
     traces = [
         Trace(state.problem, (*state.prefix, text))
-        for state, texts in zip(rewrites.states, rewrites.texts, strict=True)
-        for text in texts
+        for state, members in zip(rewrites.states, rewrites.members, strict=True)
+        for text, _ in members
     ]
-    scores = iter(scorer.score(traces)) if traces else iter(())
-    return [[next(scores)[-1] for _ in texts] for texts in rewrites.texts]
+    return rewrites.with_each("score", (row[-1] for row in scorer.score(traces)) if traces else ())
 
 
-def _cases(
-    name: Attacker, made: Rewrites, scores: Sequence[Sequence[float]], clean: Sequence[float]
-) -> Iterator[dict[str, Any]]:
+def _cases(name: Attacker, made: Rewrites, clean: Sequence[float]) -> Iterator[dict[str, Any]]:
     """Yield an adversary's rewrites as records, with verdict and score, and that of the untouched step."""
-    for place, (state, group, row) in enumerate(zip(made.states, made.groups, scores, strict=True)):
-        remaining = iter(row)
+    for place, (state, group) in enumerate(zip(made.states, made.groups, strict=True)):
         for item in group:
             yield {
                 "adversary": name,
@@ -230,7 +222,7 @@ def _cases(
                 "malformed": item.malformed,
                 "truth": None if item.verdict is None else item.verdict.truth,
                 "reason": None if item.verdict is None else item.verdict.reason,
-                "score": None if item.malformed is not None else next(remaining),
+                "score": None if item.malformed is not None else item.score,
                 "clean_score": clean[place],
             }
 

@@ -64,10 +64,6 @@ class Adversary:
         """Return the prompt for a state."""
         return self._prompt.ids(state.problem.question, state.prefix, state.step)
 
-    def prompt_length(self, state: State) -> int:
-        """Return the number of tokens in a state's prompt."""
-        return len(self.prompt_ids(state))
-
     def prefix(self, state: State) -> Prefix:
         """Return what another engine is to continue."""
         return Prefix(state.problem, ids=tuple(self.prompt_ids(state)))

@@ -27,6 +27,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -275,8 +276,9 @@ def part_of(player: Player, players: Players, settings: GameSettings, rate: floa
 def fits(run: Run, state: State, longest: int) -> bool:
     """Whether both players can read a state within so many tokens."""
     settings = run.settings
-    row = fresh_row(state, [state.step] * settings.samples_per_state, run.tokenizer, run.layout).row
-    asked = run.adversary.prompt_length(state) + settings.max_step_tokens
+    members = [(state.step, None)] * settings.samples_per_state
+    row = fresh_row(state, members, run.tokenizer, run.layout).row
+    asked = len(run.adversary.prompt_ids(state)) + settings.max_step_tokens
     return max(len(row), asked) <= longest
 
 
@@ -328,17 +330,17 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
     replayed = run.pool.draw(random_for(settings.seed, run.step, "replay"), settings.replayed_states)
 
     warming = run.step < settings.prm_warm_steps
-    record, scores = update_prm(run, rewrites, replayed, warming=warming)
+    record, rewrites = update_prm(run, rewrites, replayed, warming=warming)
     # What is counted, and what G learns from: without the rewrites of G as it was.
-    rewrites_of_now, scores_of_now = Rewrites(rewrites.states[:own], rewrites.groups[:own]), scores[:own]
-    record |= rewrites_of_now.outcome_shares(scores_of_now)
+    of_now = Rewrites(rewrites.states[:own], rewrites.groups[:own])
+    record |= of_now.outcome_shares()
     if settings.log_kinds:
-        record |= rewrites_of_now.kind_counts(scores_of_now)
+        record |= of_now.kind_counts()
     if settings.adversary == "trained" and not by_rules:
-        record |= reinforce(run, rewrites_of_now, scores_of_now)
+        record |= reinforce(run, of_now)
     run.pool.add(rewrites, random_for(settings.seed, run.step, "pool"))
-    run.labelled += rewrites.decided_count()
-    run.undecided += rewrites.undecided_count()
+    run.labelled += sum(item.truth is not None for item in rewrites)
+    run.undecided += sum(item.outcome() == "undecided" for item in rewrites)
     if settings.staleness and not by_rules and run.ahead is not None:
         record["rollout_wait_seconds"] = run.ahead.waited
     return record
@@ -352,11 +354,11 @@ def randomness(run: Run, states: int) -> torch.Generator | list[int]:
     return [seed_from(settings.seed, run.step, "adversary", place) for place in range(states)]
 
 
-def reinforce(run: Run, rewrites: Rewrites, scores: Sequence[Sequence[float]]) -> dict[str, float]:
+def reinforce(run: Run, rewrites: Rewrites) -> dict[str, float]:
     """Pay G for its rewrites, update it and return its statistics."""
     settings = run.settings
     labels = torch_generator_for(settings.seed, run.step, "labels", torch.device("cpu"))
-    rewards = rewrites.rewards(scores, settings, labels, sampled=settings.prm_objective == "sampled")
+    rewards = rewrites.rewards(settings, labels, sampled=settings.prm_objective == "sampled")
     stats = run.adversary.reinforce(rewrites, rewards, lambda: optimizer_step(run, "adversary"))
     run.tokens += int(stats.pop("tokens"))
     return stats
@@ -364,24 +366,24 @@ def reinforce(run: Run, rewrites: Rewrites, scores: Sequence[Sequence[float]]) -
 
 def update_prm(
     run: Run, rewrites: Rewrites, replayed: Sequence[Replayed], *, warming: bool
-) -> tuple[dict[str, Any], list[list[float]]]:
-    """Update R once per epoch; return statistics and its scores of the rewrites before the update."""
+) -> tuple[dict[str, Any], Rewrites]:
+    """Update R once per epoch; return statistics, and the rewrites with its scores from before the update."""
     settings, tokenizer, layout = run.settings, run.tokenizer, run.layout
-    groups = zip(rewrites.states, rewrites.texts, rewrites.truths(), strict=True)
-    rows = [fresh_row(state, texts, tokenizer, layout, truths) for state, texts, truths in groups]
+    fresh = zip(rewrites.states, rewrites.members, strict=True)
+    rows = [fresh_row(state, members, tokenizer, layout) for state, members in fresh]
     rows += [replay_row(state, members, tokenizer, layout) for state, members in replayed]
     statistics: dict[str, Any] = {}
-    scores: list[list[float]] = []
     for epoch in range(1 if warming else settings.prm_epochs):
         generator = torch_generator_for(settings.seed, run.step, f"prm{epoch}", torch.device("cpu"))
         found, row_scores = prm_utility(
             run.players, rows, settings, tokenizer.pad_token_id, generator, warming=warming
         )
         if epoch == 0:
-            statistics, scores = found, row_scores[: len(rewrites.states)]
+            scored = chain.from_iterable(row_scores[: len(rewrites.states)])
+            statistics, rewrites = found, rewrites.with_each("score", scored)
         statistics["prm_gradient_norm"] = optimizer_step(run, "prm")
         run.tokens += sum(len(row.row) for row in rows)
-    return statistics, scores
+    return statistics, rewrites
 
 
 # --- the optimistic step ---------------------------------------------------------------------------------------------

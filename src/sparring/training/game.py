@@ -30,8 +30,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal, Protocol
 
 import torch
@@ -45,7 +46,7 @@ from sparring.training.aprm_settings import AprmSettings, GameSettings
 from sparring.training.policy_gradient import bernoulli_entropy, bernoulli_kl, clipped_surrogate
 from sparring.training.processes import in_step, spread, summed
 
-# --- states ----------------------------------------------------------------------------------------------------------
+# --- states -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,13 @@ class Task(Protocol):
         ...
 
 
-# --- rewrites --------------------------------------------------------------------------------------------------------
+# --- rewrites, verdicts and pay ---------------------------------------------------------------------------------------
+
+
+Member = tuple[str, bool | None]
+"""A well-formed rewrite, and whether it is correct (None: undecided)."""
+Outcome = Literal["fooled", "caught", "failed", "undecided", "malformed"]
+"""What becomes of a rewrite: wrong and accepted, wrong and rejected, still correct, nobody can tell, not even a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,7 @@ class Rewrite:
         log_probabilities: natural logarithms, one per id, under the weights that sampled; empty where these are the present
             ones.
         kind: the rule that made it, empty for a model's.
+        score: R's, once it was asked; never of a malformed one.
     """
 
     text: str
@@ -119,6 +127,7 @@ class Rewrite:
     ids: tuple[int, ...] = ()
     log_probabilities: tuple[float, ...] = ()
     kind: str = ""
+    score: float = 0.0
 
     @property
     def truth(self) -> bool | None:
@@ -127,10 +136,15 @@ class Rewrite:
             return None
         return self.verdict.truth == "correct"
 
-    @property
-    def undecided(self) -> bool:
-        """Whether the oracle could not tell."""
-        return self.verdict is not None and self.verdict.truth == "undecided"
+    def outcome(self, threshold: float = 0.5) -> Outcome:
+        """Return what becomes of it where R accepts from this score on."""
+        if self.malformed is not None:
+            return "malformed"
+        if self.truth is None:
+            return "undecided"
+        if self.truth:
+            return "failed"
+        return "fooled" if self.score >= threshold else "caught"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,47 +158,35 @@ class Rewrites:
         """Return both sources' rewrites as one round's."""
         return Rewrites(self.states + other.states, self.groups + other.groups)
 
+    def __iter__(self) -> Iterator[Rewrite]:
+        return chain.from_iterable(self.groups)
+
     @property
-    def texts(self) -> list[list[str]]:
-        """Texts of the well-formed rewrites, per state."""
-        return [[item.text for item in group if item.malformed is None] for group in self.groups]
+    def members(self) -> list[list[Member]]:
+        """The well-formed rewrites, per state."""
+        return [
+            [(item.text, item.truth) for item in group if item.malformed is None] for group in self.groups
+        ]
 
-    def truths(self) -> list[list[bool | None]]:
-        """Truths of the well-formed rewrites, per state, in the order of `texts`."""
-        return [[item.truth for item in group if item.malformed is None] for group in self.groups]
+    def with_each(self, field: Literal["verdict", "score"], values: Iterable[Any]) -> Rewrites:
+        """Return the rewrites with a value for each of the well-formed ones, in order."""
+        found = iter(values)
+        groups = [
+            [replace(item, **{field: next(found)}) if item.malformed is None else item for item in group]
+            for group in self.groups
+        ]
+        return Rewrites(self.states, groups)
 
-    def decided_count(self) -> int:
-        """Number of rewrites that the oracle decided."""
-        return sum(item.truth is not None for group in self.groups for item in group)
-
-    def undecided_count(self) -> int:
-        """Number of rewrites that the oracle could not decide."""
-        return sum(item.undecided for group in self.groups for item in group)
-
-    def scored(self, scores: Sequence[Sequence[float]]) -> Iterator[tuple[Rewrite, float]]:
-        """Yield every well-formed rewrite with its score; `scores` are those of the well-formed ones, per state."""
-        for group, row in zip(self.groups, scores, strict=True):
-            yield from zip((item for item in group if item.malformed is None), row, strict=True)
-
-    def outcome_shares(
-        self, scores: Sequence[Sequence[float]], threshold: float = 0.5
-    ) -> dict[str, float | None]:
+    def outcome_shares(self, threshold: float = 0.5) -> dict[str, float | None]:
         """Return the shares of the adversary's outcomes; a step counts as accepted from the threshold on.
 
         Malformed and undecided are shares of all rewrites; fool_rate, caught and failed are shares of the well-formed,
         decided ones and add up to 1; miss_rate is the share of wrong steps that were accepted.
         """
-        counts = Counter(malformed=sum(item.malformed is not None for group in self.groups for item in group))
-        for item, score in self.scored(scores):
-            if item.truth is None:
-                counts["undecided"] += 1
-            elif item.truth:
-                counts["failed"] += 1
-            else:
-                counts["fooled" if score >= threshold else "caught"] += 1
+        counts = Counter(item.outcome(threshold) for item in self)
         wrong = counts["fooled"] + counts["caught"]
 
-        def share(outcome: str, of: int) -> float | None:
+        def share(outcome: Outcome, of: int) -> float | None:
             return counts[outcome] / of if of else None
 
         return {
@@ -197,27 +199,22 @@ class Rewrites:
             "rewrites": float(counts.total()),
         }
 
-    def kind_counts(self, scores: Sequence[Sequence[float]]) -> dict[str, dict[str, int]]:
+    def kind_counts(self) -> dict[str, dict[str, int]]:
         """Return how many wrong rewrites of each kind there are, and how many of them were accepted (from 0.5 on).
 
         A kind is what the verdict's reason says after its source (``chain:wrong_value``).
         """
         wrong: Counter[str] = Counter()
         fooled: Counter[str] = Counter()
-        for item, score in self.scored(scores):
+        for item in self:
             if item.truth is False and item.verdict is not None:
                 kind = item.verdict.reason.rpartition(":")[2]
                 wrong[kind] += 1
-                fooled[kind] += score >= 0.5
+                fooled[kind] += item.outcome() == "fooled"
         return {"wrong_kinds": dict(sorted(wrong.items())), "fooled_kinds": dict(sorted(fooled.items()))}
 
     def rewards(
-        self,
-        scores: Sequence[Sequence[float]],
-        settings: GameSettings,
-        generator: torch.Generator,
-        *,
-        sampled: bool,
+        self, settings: GameSettings, generator: torch.Generator, *, sampled: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the adversary's rewards and their weights (0 for undecided), both (states, samples).
 
@@ -227,17 +224,17 @@ class Rewrites:
         """
         rewards = torch.zeros(len(self.groups), max(len(group) for group in self.groups))
         weights = torch.zeros_like(rewards)
-        for index, (group, row) in enumerate(zip(self.groups, scores, strict=True)):
-            remaining = iter(row)
-            accepts = [next(remaining) if item.malformed is None else 0.0 for item in group]
-            wrong = [accept for item, accept in zip(group, accepts, strict=True) if item.truth is False]
-            for column, (item, accept) in enumerate(zip(group, accepts, strict=True)):
-                if item.undecided:
+        for index, group in enumerate(self.groups):
+            wrong = [item.score for item in group if item.truth is False]
+            for column, item in enumerate(group):
+                outcome = item.outcome()
+                if outcome == "undecided":
                     continue
                 weights[index, column] = 1.0
-                if item.truth is not False:  # malformed, or still correct
+                if outcome in ("malformed", "failed"):
                     rewards[index, column] = settings.reward_failed
                     continue
+                accept = item.score
                 if settings.adversary_pay == "rank":
                     accept = _rank_share(accept, wrong)
                 elif sampled:
@@ -286,19 +283,15 @@ def judged(task: Task, rewrites: Rewrites, *, alone: bool = False) -> Rewrites:
         for item in group
         if item.malformed is None
     ]
-    verdicts = iter(task.judge_many(pairs) if alone else spread(pairs, task.judge_many))
-    groups = [
-        [replace(item, verdict=next(verdicts)) if item.malformed is None else item for item in group]
-        for group in rewrites.groups
-    ]
-    return Rewrites(rewrites.states, groups)
+    verdicts = task.judge_many(pairs) if alone else spread(pairs, task.judge_many)
+    return rewrites.with_each("verdict", verdicts)
 
 
-# --- the pool --------------------------------------------------------------------------------------------------------
+# --- the pool ---------------------------------------------------------------------------------------------------------
 
 
-Replayed = tuple[State, list[tuple[str, bool]]]
-"""A state with (rewrite, whether it is correct)."""
+Replayed = tuple[State, list[Member]]
+"""A state with its decided rewrites."""
 
 
 class ReplayPool:
@@ -315,7 +308,7 @@ class ReplayPool:
     def add(self, rewrites: Rewrites, rng: random.Random) -> None:
         """Offer a round's states; each state ever offered is equally likely to be in the pool."""
         for state, group in zip(rewrites.states, rewrites.groups, strict=True):
-            members = [(item.text, item.truth) for item in group if item.truth is not None]
+            members: list[Member] = [(item.text, item.truth) for item in group if item.truth is not None]
             if not members or self.capacity == 0:
                 continue
             self.seen += 1
@@ -354,7 +347,7 @@ class ReplayPool:
         ]
 
 
-# --- R's rows and its utility -------------------------------------------------------------------------------------------
+# --- R's rows and its utility -----------------------------------------------------------------------------------------
 
 Kind = Literal["clean", "fresh", "replayed"]
 KINDS: tuple[Kind, ...] = ("clean", "fresh", "replayed")
@@ -394,29 +387,24 @@ class PrmRow:
         ]
 
 
-def fresh_row(
-    state: State,
-    rewrites: Sequence[str],
-    tokenizer: Any,
-    layout: Layout,
-    truths: Sequence[bool | None] | None = None,
-) -> PrmRow:
-    """Return the row of a state with its rewrites; without truths these are undecided."""
+def fresh_row(state: State, members: Sequence[Member], tokenizer: Any, layout: Layout) -> PrmRow:
+    """Return the row of a state with its rewrites."""
     separator = trusted_ids(tokenizer, layout.separator)
     whole = encode(state.problem.question, state.solution, tokenizer, layout)
     cut = whole.spans[state.index][0]
     branches = [list(whole.input_ids[cut:])]
-    branches += [untrusted_ids(tokenizer, text) + separator for text in rewrites]
+    branches += [untrusted_ids(tokenizer, text) + separator for text, _ in members]
     # The first branch follows its prefix directly, so the clean positions are those of the plain solution.
     clean = [Place(column, "clean", True) for column in whole.positions]
     row = PrmRow(BranchedRow(list(whole.input_ids[:cut]), branches), clean)
-    known = [None] * len(rewrites) if truths is None else truths
-    row.places += [Place(end, "fresh", truth) for end, truth in zip(row.ends()[1:], known, strict=True)]
+    row.places += [
+        Place(end, "fresh", truth) for end, (_, truth) in zip(row.ends()[1:], members, strict=True)
+    ]
     return row
 
 
-def replay_row(state: State, members: Sequence[tuple[str, bool]], tokenizer: Any, layout: Layout) -> PrmRow:
-    """Return the row of a replayed state: its prefix, and its rewrites with their truths."""
+def replay_row(state: State, members: Sequence[Member], tokenizer: Any, layout: Layout) -> PrmRow:
+    """Return the row of a replayed state: its prefix, and its rewrites."""
     separator = trusted_ids(tokenizer, layout.separator)
     prefix = encode(state.problem.question, state.prefix, tokenizer, layout)
     branches = [untrusted_ids(tokenizer, text) + separator for text, _ in members]

@@ -168,7 +168,7 @@ def known_kinds(kinds: Sequence[str] | None, known: Collection[str]) -> tuple[st
     return None if kinds is None else tuple(kinds)
 
 
-# --- a solver's own wrong steps ----------------------------------------------------------------------------------------
+# --- a solver's own wrong steps ---------------------------------------------------------------------------------------
 
 _Place = tuple[str, str, tuple[str, ...]]
 """A problem's id and question, and the steps before a place."""
