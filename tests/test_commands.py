@@ -143,7 +143,7 @@ def test_demo(tiny_folder, tmp_path):
     verified = sparring("report", out, "--verify")
     assert ", 0 differences" in verified.stdout and "best_of_n" not in verified.stdout
     # Called again it goes on from what is there, with the same numbers.
-    again = in_its_own_process("demo", *sizes, "--out", out)
+    again = sparring("demo", *sizes, "--out", out)
     assert "Report" in again.stdout
     later = metrics_of(out)
     assert later.keys() == metrics.keys()
