@@ -79,7 +79,7 @@ def _command(row: Any) -> str:
     import typer
 
     from sparring.__main__ import app
-    from sparring.cli.commands import found
+    from sparring.cli.commands import imported
     from sparring.settings import setting_rows
 
     command: Any = typer.main.get_command(app)
@@ -97,7 +97,7 @@ def _command(row: Any) -> str:
     if row.settings and not row.from_options:
         lines += ["", "| setting | meaning |", "|---|---|"]
         lines += [
-            _row(one.name, one.type, one.default, one.help) for one in setting_rows(found(row.settings))
+            _row(one.name, one.type, one.default, one.help) for one in setting_rows(imported(row.settings))
         ]
     return "\n".join([*lines, ""])
 

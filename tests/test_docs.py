@@ -25,7 +25,7 @@ import sparring
 from page_outputs import session
 from sparring.__main__ import COMMANDS as TABLE
 from sparring.__main__ import app
-from sparring.cli.commands import Command, found
+from sparring.cli.commands import Command, imported
 from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.settings import Settings, load_settings, setting_rows
@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 SETTINGS: dict[tuple[str, ...], type[Settings]] = {
-    tuple(row.name.split()): found(row.settings) for row in TABLE if row.settings
+    tuple(row.name.split()): imported(row.settings) for row in TABLE if row.settings
 }
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
@@ -270,10 +270,12 @@ def test_every_command_finds_its_function_and_gives_it_what_it_takes(row: Comman
     named |= {"resume"} if row.after_stop == "--resume" else set()
     named |= {"console"} if row.progress else set()
     if row.from_options:
-        assert {one.name for one in (*row.arguments, *row.options)} <= set(found(row.settings).model_fields)
+        assert {one.name for one in (*row.arguments, *row.options)} <= set(
+            imported(row.settings).model_fields
+        )
         named -= {one.name for one in row.options}
     first = [] if row.from_options else [one.name for one in row.arguments]
-    inspect.signature(found(row.run)).bind(*first, **dict.fromkeys(named))
+    inspect.signature(imported(row.run)).bind(*first, **dict.fromkeys(named))
 
 
 def test_commands_table_is_complete() -> None:

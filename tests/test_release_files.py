@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from sparring.__main__ import COMMANDS
-from sparring.cli.commands import found
+from sparring.cli.commands import imported
 from sparring.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,7 +119,7 @@ def test_the_notebook_is_one_and_its_commands_have_settings_that_exist():
         row = rows[name]
         given = [word for word in words if re.match(r"[a-z_.]+=", word)]
         if row.settings:
-            load_settings(found(row.settings), None, given)
+            load_settings(imported(row.settings), None, given)
 
 
 def test_the_scripts_of_the_policy_are_named_where_they_are():

@@ -98,16 +98,16 @@ def findings() -> Iterator[Finding]:
 # --- versions --------------------------------------------------------------------------------------------------------
 
 
-def _said(area: str, name: str, found: str, mend: str = "", *, bad: bool = False) -> Finding:
+def _finding(area: str, name: str, found: str, mend: str = "", *, bad: bool = False) -> Finding:
     """Return a finding: a note, or worse, where there is something to mend."""
     return Finding(area, name, "bad" if bad else "note" if mend else "ok", found, mend)
 
 
 def _python() -> Iterator[Finding]:
-    yield _said("python", "version", f"{platform.python_version()}, {sys.executable}")
+    yield _finding("python", "version", f"{platform.python_version()}, {sys.executable}")
     commit = source_commit()
     where = f"checkout at {commit[:12]}" if commit else "installed"
-    yield _said("python", "sparring", f"{_version('sparring') or 'not installed'}, {where}")
+    yield _finding("python", "sparring", f"{_version('sparring') or 'not installed'}, {where}")
 
 
 def _packages() -> Iterator[Finding]:
@@ -116,7 +116,7 @@ def _packages() -> Iterator[Finding]:
         wanted = [Requirement(text) for text in metadata.requires("sparring") or ()]
     except metadata.PackageNotFoundError:
         mend = "pip install sparring, or pip install -e . in a checkout"
-        yield _said("packages", "sparring", "not installed, so its needs are not known", mend)
+        yield _finding("packages", "sparring", "not installed, so its needs are not known", mend)
         return
     extras: dict[str, list[Requirement]] = {}
     for one in wanted:
@@ -128,12 +128,12 @@ def _packages() -> Iterator[Finding]:
     for name in sorted(extras.keys() - DEVELOPMENT):
         needed = extras[name]
         if lacking := [f"{one.name}{one.specifier}" for one in needed if not _fits(one)]:
-            yield _said("extras", name, f"lacks {', '.join(lacking)}", f"pip install 'sparring[{name}]'")
+            yield _finding("extras", name, f"lacks {', '.join(lacking)}", f"pip install 'sparring[{name}]'")
         else:
-            yield _said("extras", name, ", ".join(f"{one.name} {_version(one.name)}" for one in needed))
+            yield _finding("extras", name, ", ".join(f"{one.name} {_version(one.name)}" for one in needed))
     for name in sorted(_checkout_extras() - DEVELOPMENT - set(_extras())):
         found = "not known: the installed metadata are older than this checkout"
-        yield _said("extras", name, found, "pip install -e .")
+        yield _finding("extras", name, found, "pip install -e .")
 
 
 def _checkout_extras() -> set[str]:
@@ -151,9 +151,9 @@ def _extras() -> list[str]:
 def _package(one: Requirement) -> Finding:
     version = _version(one.name)
     if _fits(one):
-        return _said("packages", one.name, str(version))
+        return _finding("packages", one.name, str(version))
     found = f"{version}, but {one.specifier} is needed" if version else "missing"
-    return _said("packages", one.name, found, f"pip install '{one.name}{one.specifier}'", bad=True)
+    return _finding("packages", one.name, found, f"pip install '{one.name}{one.specifier}'", bad=True)
 
 
 def _fits(one: Requirement) -> bool:
@@ -175,7 +175,7 @@ def _devices() -> Iterator[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:  # a library of the system that it needs
-        yield _said(
+        yield _finding(
             "devices", "torch", f"cannot be imported: {error}", "see pytorch.org, Get started", bad=True
         )
         return
@@ -184,18 +184,20 @@ def _devices() -> Iterator[Finding]:
             free, total = torch.cuda.mem_get_info(place)
             name = f"{torch.cuda.get_device_name(place)}, {free / GIB:.1f} of {total / GIB:.1f} GiB free"
             numbers = "" if torch.cuda.is_bf16_supported() else ", no bfloat16"
-            yield _said("devices", f"cuda:{place}", name + numbers)
+            yield _finding("devices", f"cuda:{place}", name + numbers)
     elif torch.version.cuda:
         mend = "is there a driver (nvidia-smi), and is CUDA_VISIBLE_DEVICES right?"
-        yield _said("devices", "cuda", f"torch is made for CUDA {torch.version.cuda} and finds no GPU", mend)
+        yield _finding(
+            "devices", "cuda", f"torch is made for CUDA {torch.version.cuda} and finds no GPU", mend
+        )
     else:
-        yield _said("devices", "cuda", "this torch is made for CPUs", "see pytorch.org for others")
+        yield _finding("devices", "cuda", "this torch is made for CPUs", "see pytorch.org for others")
     if torch.backends.mps.is_available():
-        yield _said("devices", "mps", "Apple GPU")
+        yield _finding("devices", "mps", "Apple GPU")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
     mend = f"OMP_NUM_THREADS={usable} is faster" if threads > usable else ""
-    yield _said("devices", "cpu", f"{usable} cores usable, torch computes with {threads} threads", mend)
+    yield _finding("devices", "cpu", f"{usable} cores usable, torch computes with {threads} threads", mend)
 
 
 def _room() -> Iterator[Finding]:
@@ -203,7 +205,7 @@ def _room() -> Iterator[Finding]:
     if free is not None:
         of = f" of {total / GIB:.1f}" if total else ""
         little = "" if free >= LEAST_MEMORY else "little"
-        yield _said("room", "memory", f"{free / GIB:.1f}{of} GiB free", little)
+        yield _finding("room", "memory", f"{free / GIB:.1f}{of} GiB free", little)
     cache = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     for name, place in (
         ("run directories, here", Path.cwd()),
@@ -217,7 +219,7 @@ def _room() -> Iterator[Finding]:
             left = shutil.disk_usage(folder).free
         except OSError as error:
             mend = "name a folder that can be written by TMPDIR or HF_HOME"
-            yield _said("room", name, str(error), mend, bad=True)
+            yield _finding("room", name, str(error), mend, bad=True)
             continue
         writable = os.access(folder, os.W_OK)
         words = f"{left / GIB:.1f} GiB free at {folder}" + ("" if writable else ", which cannot be written")
@@ -230,9 +232,9 @@ def _system() -> Iterator[Finding]:
     lacking = [said for right, said in words.items() if right not in allowed]
     given_up = f"give up {', '.join(words[right] for right in allowed) or 'nothing'}"
     mend = f"this kernel does not let them give up {', '.join(lacking)} (docs/limits.md)" if lacking else ""
-    yield _said("system", "oracles' workers", given_up, mend)
+    yield _finding("system", "oracles' workers", given_up, mend)
     encoding = sys.getfilesystemencoding()
     text = f"{locale.getpreferredencoding(False)}, names of files {encoding}"
-    yield _said("system", "encoding", text, "" if encoding == "utf-8" else "set PYTHONUTF8=1")
+    yield _finding("system", "encoding", text, "" if encoding == "utf-8" else "set PYTHONUTF8=1")
     given = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
-    yield _said("system", "variables", ", ".join(given) or "none that matter")
+    yield _finding("system", "variables", ", ".join(given) or "none that matter")

@@ -210,7 +210,7 @@ def function_of(row: Command) -> Any:
             from sparring.settings import load_settings
 
             config, overrides = written
-            named["settings"] = load_settings(found(row.settings), config, overrides or [])
+            named["settings"] = load_settings(imported(row.settings), config, overrides or [])
         if row.target and not given.get(row.unwritten):
             check_output(given[row.target], row.kind)
             jobs[:] = [Job(given[row.target], row.after_stop)]
@@ -220,15 +220,15 @@ def function_of(row: Command) -> Any:
             values = {name: plain(value) for name, value in given.items() if value is not None}
             named = {"out": given["out"]}
             del values["out"]
-            named["settings"] = parse_settings(found(row.settings), values, "command line")
+            named["settings"] = parse_settings(imported(row.settings), values, "command line")
         if words is not None:
-            named["pool"] = found("pool.settings:pool_settings")(*words)
+            named["pool"] = imported("pool.settings:pool_settings")(*words)
         if row.progress:
             from rich.console import Console
 
             named["console"] = Console(stderr=True, quiet=launched.rank() > 0)
         first = [] if row.from_options else [named.pop(one.name) for one in row.arguments]
-        result = found(row.run)(*first, **named)
+        result = imported(row.run)(*first, **named)
         if row.says:
             typer.echo(row.says.format(result))
 
@@ -236,7 +236,7 @@ def function_of(row: Command) -> Any:
     return run
 
 
-def found(place: str) -> Any:
+def imported(place: str) -> Any:
     """Return what ``module:name`` below `sparring` names."""
     module, _, name = place.partition(":")
     return getattr(import_module(f"sparring.{module}"), name)
@@ -249,7 +249,7 @@ def explaining(row: Command) -> inspect.Parameter:
         if wanted:
             from sparring.settings import describe
 
-            typer.echo(describe(found(row.settings)))
+            typer.echo(describe(imported(row.settings)))
             raise typer.Exit
 
     said = "List all settings with their meaning and stop."

@@ -89,7 +89,7 @@ def evaluate_calibration(
     found = scored(subsets, settings, out, scorer, pool)
     every = CaseTable()
 
-    def taken() -> Iterator[Judged]:
+    def judged_cases() -> Iterator[Judged]:
         for identity, subset, trace in subsets.subsets():
             if trace.labels is not None and (row := found.rows.get(identity)) is not None:
                 first = -1 if trace.first_error is None else trace.first_error
@@ -97,7 +97,7 @@ def evaluate_calibration(
                 every.add(case)
                 yield case, trace
 
-    worst = furthest(taken())
+    worst = furthest(judged_cases())
     if not worst:
         raise DataError("no step has a label: calibration needs labelled traces", field="labels")
     cases: dict[str, Collection[Case]] = {name: [] for name in subsets.sizes}

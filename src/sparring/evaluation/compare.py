@@ -100,10 +100,10 @@ def compare_scores(
     counts = {"cases": len(cases[0]), "skipped": subsets.skipped, "missing": len(subsets) - len(cases[0])}
     metrics = compare(cases[0], cases[1], thresholds, settings.resamples, settings.seed)
 
-    def apart() -> Iterator[dict[str, Any]]:
+    def disagreements() -> Iterator[dict[str, Any]]:
         return (one for one in _records(cases, thresholds) if one["right_a"] != one["right_b"])
 
-    worst = heapq.nsmallest(MOST_WORST, apart(), key=lambda one: -one["gap"])
+    worst = heapq.nsmallest(MOST_WORST, disagreements(), key=lambda one: -one["gap"])
     wanted = {one["id"] for one in worst}
     texts = {identity: trace for identity, trace in subsets.items() if identity in wanted}
     return write_evaluation(
@@ -116,7 +116,7 @@ def compare_scores(
             {**one, "problem": texts[one["id"]].problem.question, "steps": texts[one["id"]].steps}
             for one in worst
         ],
-        worst_of=sum(1 for _ in apart()),
+        worst_of=sum(1 for _ in disagreements()),
         rules={"a": files[0], "b": files[1], "thresholds": thresholds},
         notes=[
             f"threshold of {side}: {chosen.value:.4g} ({chosen.rule})"

@@ -112,7 +112,7 @@ def evaluate_processbench(
     cases, contradictions = CaseTable(), Counter[str]()
     first: dict[str, list[str]] = {name: [] for name in _CONTRADICTIONS}
 
-    def taken() -> Iterator[Judged]:
+    def judged_cases() -> Iterator[Judged]:
         for identity, subset, trace in subsets.subsets():
             if (name := contradiction(trace)) is not None:
                 contradictions[name] += 1
@@ -122,7 +122,7 @@ def evaluate_processbench(
                 cases.add(case)
                 yield case, trace
 
-    worst = furthest(taken())
+    worst = furthest(judged_cases())
     threshold = found.threshold
     if (split := settings.threshold_split) is not None:
         threshold = best_threshold(by_subset(cases).get(split, []), split)
@@ -404,14 +404,14 @@ class Measured:
         """Return a measure with its interval, or, with another's on the same cases, the difference this − other."""
         sides = (self,) if other is None else (self, other)
 
-        def one(part: str) -> Floats:
+        def difference(part: str) -> Floats:
             arrays = [np.asarray(getattr(side, part)[name][row]) for side in sides]
             return arrays[0] if other is None else arrays[0] - arrays[1]
 
         return metric_with_interval(
-            float(one("values")[0]),
-            one("draws"),
-            lambda: one("left_out"),
+            float(difference("values")[0]),
+            difference("draws"),
+            lambda: difference("left_out"),
             n=n,
             independent=self.independent[name][MEASURES[row]],
             unit="fraction",

@@ -82,7 +82,7 @@ def labelled_case(record: Fields, settings: Mapping[str, Any]) -> Case:
     if not 0 <= place < len(steps):
         raise record.error("step", f"expected the index of one of {len(steps)} steps")
     threshold = {"PRM": _number(record, "threshold")}
-    said = f"Step {place + 1}: score {_shown(scores[place])}, label {_label(labels[place]) or 'none'}."
+    said = f"Step {place + 1}: score {_rounded(scores[place])}, label {_label(labels[place]) or 'none'}."
     part = solution(steps, {"PRM": scores}, labels, threshold, place)
     return Case(_name(record, "id"), record.string("problem"), said, [part])
 
@@ -114,7 +114,7 @@ def misled_case(record: Fields, settings: Mapping[str, Any]) -> Case:
         candidate = record.child(field)
         answer = candidate.optional_string("answer")
         said = f"answer {shortened(answer, LONGEST_NAME)}" if answer else "no answer found"
-        heading = f"{name}: {said}, total score {_shown(_number(candidate, 'value'))}"
+        heading = f"{name}: {said}, total score {_rounded(_number(candidate, 'value'))}"
         steps = candidate.strings("steps")
         scores: dict[str, Row] = {}
         # One score for the whole solution is no score of its steps.
@@ -287,7 +287,7 @@ def _label(label: float | None) -> str:
     return "" if label is None else {0.0: "wrong", 1.0: "correct"}.get(label, f"{label:.2f}")
 
 
-def _shown(value: float | None) -> str:
+def _rounded(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 

@@ -107,7 +107,7 @@ def mathml(latex: str, *, display: str = "inline") -> Html | None:
     if tree is None:
         return None
     source = f'<annotation encoding="application/x-tex">{escape(latex)}</annotation>'
-    inside = "".join(map(_written, tree))
+    inside = "".join(map(_markup, tree))
     return Html(f'<math display="{display}"><semantics>{inside}{source}</semantics></math>')
 
 
@@ -142,8 +142,8 @@ def _checked(element: Element) -> MathElement:
     return MathElement(element.tag, attributes, text, [_checked(child) for child in element], tail)
 
 
-def _written(element: MathElement) -> str:
+def _markup(element: MathElement) -> str:
     """Return the markup of an element."""
     attributes = "".join(f' {name}="{value}"' for name, value in element.attributes.items())
-    inside = escape(element.text) + "".join(map(_written, element.children))
+    inside = escape(element.text) + "".join(map(_markup, element.children))
     return f"<{element.tag}{attributes}>{inside}</{element.tag}>{escape(element.tail)}"

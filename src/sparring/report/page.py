@@ -169,7 +169,7 @@ def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sparring.report"),
         autoescape=True,
-        finalize=_seen,
+        finalize=_visible,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -180,7 +180,7 @@ def _templates() -> jinja2.Environment:
     return environment
 
 
-def _seen(value: Any) -> Any:
+def _visible(value: Any) -> Any:
     """Show the invisible characters of a text that enters a page."""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 

@@ -178,11 +178,11 @@ def _fields(form: Any) -> frozenset[str]:
 async def _no_endpoint(request: Request, error: Exception) -> JSONResponse:
     """Answer what no endpoint has seen."""
     status, path = getattr(error, "status_code", 400), request.url.path[:80]
-    told = {
+    answers = {
         400: ApiError(400, "the body cannot be read as JSON"),
         404: ApiError(404, f"there is no {path!r} here; /docs lists what there is"),
         405: ApiError(405, f"{path} does not take {request.method}"),
     }
-    answer = await _error_answer(request, told[status])
+    answer = await _error_answer(request, answers[status])
     answer.headers.update(getattr(error, "headers", None) or {})
     return answer

@@ -42,7 +42,7 @@ def serve(settings: ServeSettings) -> None:
     token = token_of(settings)
     listening = _listen(settings)
     start_log(settings.log_level)
-    models = load_models(settings, told=lambda name: log(logging.INFO, "loaded", model=name))
+    models = load_models(settings, loaded=lambda name: log(logging.INFO, "loaded", model=name))
     app = make_app(models, settings, token=token)
     address, port = listening.getsockname()[:2]
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}"

@@ -248,11 +248,11 @@ def _chosen(models: dict[str, T], name: str | None, what: str, field: str) -> T:
     return models[name]
 
 
-def load_models(settings: ServeSettings, told: Callable[[str], None] = lambda _: None) -> Models:
+def load_models(settings: ServeSettings, loaded: Callable[[str], None] = lambda _: None) -> Models:
     """Return the models that settings name.
 
     Args:
-        told: each model's name when it is loaded.
+        loaded: each model's name when it is loaded.
 
     Raises:
         CheckpointError: a folder cannot be loaded.
@@ -270,7 +270,7 @@ def load_models(settings: ServeSettings, told: Callable[[str], None] = lambda _:
             batch_tokens=min(settings.batch_tokens, scorer.batch_tokens),
             queue_tokens=settings.queue_tokens,
         )
-        told(name)
+        loaded(name)
     policies = {}
     solving = SolverSettings.model_validate(
         {field: getattr(settings, field) for field in SolverSettings.model_fields if hasattr(settings, field)}
@@ -281,5 +281,5 @@ def load_models(settings: ServeSettings, told: Callable[[str], None] = lambda _:
         # Layouts are made for steps that end with a line break.
         engine.layout = replace(engine.layout, separator=settings.separator)
         policies[name] = Policy(name, engine, rows=settings.row_budget)
-        told(name)
+        loaded(name)
     return Models(prms, policies)

@@ -75,9 +75,9 @@ def search_router(models: Models, settings: ServeSettings, searches: Searches) -
         await asyncio.to_thread(wish.check)
         job, events = begun(searches, wish)
         followed_events = followed(request, job, events, settings.search_seconds)
-        lines = (": searching\n\n" if event is None else _written(*event) async for event in followed_events)
+        lines = (": searching\n\n" if event is None else _event(*event) async for event in followed_events)
         return streamed(
-            request, lines, lambda error: _written("error", {**error.body(), "status": error.status})
+            request, lines, lambda error: _event("error", {**error.body(), "status": error.status})
         )
 
     return router
@@ -203,5 +203,5 @@ def streamed(
     return StreamingResponse(whole(), media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
-def _written(name: str, fields: dict[str, Any]) -> str:
+def _event(name: str, fields: dict[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(fields, allow_nan=False)}\n\n"

@@ -205,7 +205,7 @@ def known_of(trace: Trace, scores: Sequence[Row | None] = ()) -> Solution:
 def plain(data: InspectorData) -> dict[str, Any]:
     """Return what a page holds of `data`, as JSON values: NaN and infinities are null, long texts of cases are cut."""
     values, _ = to_json(data)
-    cases, tables = [_known(case) for case in values["cases"]], [table._asdict() for table in data.tables]
+    cases, tables = [_trimmed(case) for case in values["cases"]], [table._asdict() for table in data.tables]
     return {**values, "cases": cases, "tables": tables}
 
 
@@ -225,14 +225,14 @@ def cut(text: str) -> str:
     return f"{text[:LONGEST_TEXT]} … [{len(text) - LONGEST_TEXT} more characters are not on this page]"
 
 
-def _known(value: Any) -> Any:
+def _trimmed(value: Any) -> Any:
     """Return JSON with its texts cut, and its records without what is not there; zeros and `false` stay."""
     if isinstance(value, str):
         return cut(value)
     if isinstance(value, list):
-        return [_known(one) for one in value]
+        return [_trimmed(one) for one in value]
     if isinstance(value, dict):
         return {
-            name: _known(one) for name, one in value.items() if one is not None and one not in ("", [], {})
+            name: _trimmed(one) for name, one in value.items() if one is not None and one not in ("", [], {})
         }
     return value

@@ -95,15 +95,15 @@ def _formulas(data: InspectorData) -> tuple[dict[str, list[Any]], int]:
                 continue
             tried.add((display, source))
             if len(tried) <= MOST_FORMULAS and (tree := mathml_tree(source, display=display)) is not None:
-                found[display[0] + source] = [_brief(element) for element in tree]
+                found[display[0] + source] = [_element(element) for element in tree]
     return found, max(0, len(tried) - MOST_FORMULAS)
 
 
-def _brief(element: MathElement) -> list[Any]:
+def _element(element: MathElement) -> list[Any]:
     """Return an element as ``[tag, attributes or 0, text, children…]``; what stands behind it becomes a text child."""
     inside: list[Any] = []
     for child in element.children:
-        inside += [_brief(child), child.tail] if child.tail.strip() else [_brief(child)]
+        inside += [_element(child), child.tail] if child.tail.strip() else [_element(child)]
     return [element.tag, dict(element.attributes) or 0, element.text, *inside]
 
 

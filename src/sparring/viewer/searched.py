@@ -95,14 +95,14 @@ def _searched(
         {
             "method": [f"{method}, N = {n}"],
             "answer": ["right" if right else "wrong"],
-            "candidates": [_some(record.integer("candidates_right"), record.integer("candidates"))],
+            "candidates": [_how_many_right(record.integer("candidates_right"), record.integer("candidates"))],
         },
         tree=None if tree is None else Tree(tree.nodes, tree.left_out, spent),
         notes=[*odd, *([f"refused: {refusal}"] if refusal else [])],
     )
 
 
-def _some(right: int, total: int) -> str:
+def _how_many_right(right: int, total: int) -> str:
     return (
         "there is none"
         if total == 0
@@ -223,7 +223,7 @@ def _candidates(
         chosen,
         {
             "choice": ["right" if solutions and solutions[chosen].right else "wrong"],
-            "candidates": [_some(sum(one is True for one in correct), len(correct))],
+            "candidates": [_how_many_right(sum(one is True for one in correct), len(correct))],
         },
     )
 
