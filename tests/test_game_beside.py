@@ -62,7 +62,7 @@ def test_vllm_in_this_process_writes_with_the_adapter(vllm, tiny_folder, tmp_pat
     settings = game(tiny_folder, sampler=f"vllm:{tiny_folder}", staleness=1)
     train_aprm(settings, tmp_path / "run")
     run = setup(settings, tmp_path / "other")
-    engine: Any = run.adversary.in_step()
+    engine: Any = run.ahead.engine()
     assert engine._llm.options["max_lora_rank"] == 8 and len(engine._llm.adapters) == 1
 
 

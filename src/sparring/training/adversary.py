@@ -4,7 +4,7 @@ Its prompt shows problem, prefix and step; a group of rewrites is sampled per st
 mistakes by imitation before a game (`imitate`), and from its own pay in it (`reinforce`): PPO-clip on rewards less the
 mean of the *other* rewrites of the state, minus τ_KL·KL(G ‖ reference) plus τ_H·entropy, per rewrite.
 
-Another engine may sample in its place, with its adapter (`engine_beside.py`), and one round ahead (`rewrites_ahead.py`).
+Another engine may sample in its place, with its adapter (`rewrites_ahead.py`).
 
 Contract: a prompt is computed once per state for all its samples. Gradients are accumulated here; who takes the step is
 handed in. Several processes share the states (`processes.py`). Shared by the game (`aprm.py`) and by attacks on a frozen
@@ -14,7 +14,6 @@ PRM.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -23,10 +22,8 @@ from sparring.models.branches import BranchedRow, branch_logits, collate
 from sparring.models.prompts import AdversaryPrompt
 from sparring.models.roles import Players, Role, Row
 from sparring.models.sampling import ids_containing, sample, sample_seeded
-from sparring.rollouts.engine import Completion, Engine, Limits, Prefix
 from sparring.traces.spans import trusted_ids, untrusted_ids
 from sparring.training.aprm_settings import GameSettings
-from sparring.training.engine_beside import OtherEngine, with_probabilities
 from sparring.training.game import Rewrite, Rewrites, State, Task, judged
 from sparring.training.policy_gradient import (
     categorical_entropy,
@@ -36,7 +33,7 @@ from sparring.training.policy_gradient import (
     normalised_advantages,
     update_size,
 )
-from sparring.training.processes import from_main, in_step, is_main, share, spread, summed, wait
+from sparring.training.processes import from_main, in_step, share, spread, summed
 
 UNFINISHED = "did not end within the token limit"
 
@@ -48,7 +45,6 @@ class Adversary:
         self, players: Players, tokenizer: Any, settings: GameSettings, device: torch.device
     ) -> None:
         self.players, self.tokenizer, self.settings, self.device = players, tokenizer, settings, device
-        self.other: OtherEngine | None = None  # samples in its place
         self._prompt = AdversaryPrompt(tokenizer, settings.style, settings.mistake_cue, settings.template)
         self._line_break = trusted_ids(tokenizer, "\n")
         ends = players.config.eos_token_id
@@ -64,53 +60,10 @@ class Adversary:
         """Return the prompt for a state."""
         return self._prompt.ids(state.problem.question, state.prefix, state.step)
 
-    def prefix(self, state: State) -> Prefix:
-        """Return what another engine is to continue."""
-        return Prefix(state.problem, ids=tuple(self.prompt_ids(state)))
-
     def log_probs(self, rows: Sequence[Row]) -> torch.Tensor:
         """Return the log-probabilities of sampled tokens, row after row."""
         branched = [BranchedRow(list(prompt), [list(ids)]) for prompt, ids in rows]
         return taken_log_probs(*self._branch_logits(branched, "adversary"))
-
-    def in_step(self) -> Engine:
-        """Return the other engine once it has the present weights."""
-        assert self.other is not None
-        if is_main() or self.other.everywhere:
-            self.other.publish(self.players)
-        wait()
-        return self.other.engine
-
-    def rewritten(
-        self, task: Task, engine: Engine, asked: Sequence[tuple[State, int]]
-    ) -> list[list[Rewrite]]:
-        """Return judged rewrites of states, each with its seed, by another engine; in this process alone.
-
-        Raises:
-            EngineError: the engine is out of order.
-            SettingsError: it does not tell what was sampled with what probability.
-        """
-        limits = Limits(self.settings.max_step_tokens)
-        samples, seeds = self.settings.samples_per_state, [seed for _, seed in asked]
-        with torch.no_grad(), self.players.autocast():
-            written = engine.sample(
-                [self.prefix(state) for state, _ in asked], samples, limits=limits, seeds=seeds, stop=("\n",)
-            )
-        with_probabilities(engine, limits.temperature, [one for group in written for one in group])
-        return self.read_again(task, [state for state, _ in asked], written)
-
-    def read_again(
-        self, task: Task, states: Sequence[State], written: Sequence[Sequence[Completion]]
-    ) -> list[list[Rewrite]]:
-        """Return what another engine wrote for states as judged rewrites; in this process alone."""
-        groups = [
-            [
-                replace(self._read(task, state, list(one.token_ids)), log_probabilities=one.log_probabilities)
-                for one in group
-            ]
-            for state, group in zip(states, written, strict=True)
-        ]
-        return judged(task, Rewrites(list(states), groups), alone=True).groups
 
     def rewrite(
         self,
@@ -121,13 +74,8 @@ class Adversary:
     ) -> Rewrites:
         """Sample a group of rewrites per state, from the adversary as it is or as it was (`role`), judged by the task.
 
-        `randomness` is a seed per state, or one generator for all of them, which one process then samples alone. Another
-        engine, where there is one, is asked with seeds and for the adversary as it is.
+        `randomness` is a seed per state, or one generator for all of them, which one process then samples alone.
         """
-        if self.other is not None and role == "adversary" and not isinstance(randomness, torch.Generator):
-            engine = self.in_step()
-            asked = list(zip(states, randomness, strict=True))
-            return Rewrites(list(states), spread(asked, lambda own: self.rewritten(task, engine, own)))
         options: dict[str, Any] = {
             "samples": self.settings.samples_per_state,
             "max_new_tokens": self.settings.max_step_tokens,
@@ -154,12 +102,13 @@ class Adversary:
             else:
                 sampled = spread(list(zip(states, randomness, strict=True)), seeded)
         groups = [
-            [self._read(task, state, ids) for ids in group]
+            [self.read(task, state, ids) for ids in group]
             for state, group in zip(states, sampled, strict=True)
         ]
         return judged(task, Rewrites(list(states), groups))
 
-    def _read(self, task: Task, state: State, ids: list[int]) -> Rewrite:
+    def read(self, task: Task, state: State, ids: list[int]) -> Rewrite:
+        """Return sampled ids as a rewrite without a verdict."""
         body = ids[:-1] if ids[-1] in self._end_ids else ids
         text = self.tokenizer.decode(body, skip_special_tokens=False).partition("\n")[0].strip()
         reason = UNFINISHED if ids[-1] not in self._stop_ids else task.malformed(state, text)

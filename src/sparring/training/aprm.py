@@ -46,7 +46,6 @@ from sparring.traces.jsonl import read_traces
 from sparring.traces.spans import Layout
 from sparring.training.adversary import Adversary
 from sparring.training.aprm_settings import AprmSettings, GameSettings
-from sparring.training.engine_beside import PROBES, Trained, engine_beside
 from sparring.training.game import (
     Replayed,
     ReplayPool,
@@ -61,7 +60,7 @@ from sparring.training.game import (
 from sparring.training.game_tasks import SolverTask, TextTask, load_task
 from sparring.training.part import Part, adam
 from sparring.training.processes import in_processes, is_main
-from sparring.training.rewrites_ahead import RewritesAhead
+from sparring.training.rewrites_ahead import RewritesAhead, rewrites_by_engine
 from sparring.training.run import (
     Progress,
     TrainingRun,
@@ -211,8 +210,8 @@ def train_aprm(
             progress(run.step, record)
     records = run.records("log")
     run.end()
-    if run.adversary.other is not None:
-        run.adversary.other.close()
+    if run.ahead is not None:
+        run.ahead.other.close()
     return finish(run, records)
 
 
@@ -246,19 +245,8 @@ def setup(settings: AprmSettings, out: Path) -> Run:
         reason = f"state longer than {longest} tokens (max_length, or what the backbone takes)"
         task.keep([fits(run, state, longest) for state in task.states], reason)
     reset_optimizers(run)
-    play_beside(run)
+    run.ahead = rewrites_by_engine(run.adversary, task, settings, run.layout, out / "sampler")
     return run
-
-
-def play_beside(run: Run) -> None:
-    """Let the engine that the settings name sample G's rewrites in its place."""
-    settings, adversary = run.settings, run.adversary
-    drawn = run.task.draw(random_for(settings.seed, 0, "probes"), PROBES)
-    trained = Trained(run.players, "adversary", 1.0, adversary.log_probs)
-    probes = [adversary.prefix(state) for state in drawn]
-    adversary.other = engine_beside(settings, trained, run.tokenizer, run.layout, run.out / "sampler", probes)
-    if adversary.other is not None:
-        run.ahead = RewritesAhead(adversary, run.task, settings)
 
 
 def part_of(player: Player, players: Players, settings: GameSettings, rate: float) -> Part:
@@ -349,7 +337,7 @@ def play_round(run: Run, *, by_rules: bool) -> dict[str, Any]:
 def randomness(run: Run, states: int) -> torch.Generator | list[int]:
     """Return what rewrites of so many states are sampled with: one generator, or a seed for each (`adversary_seeds`)."""
     settings = run.settings
-    if settings.adversary_seeds == "round" and run.adversary.other is None:
+    if settings.adversary_seeds == "round":
         return torch_generator_for(settings.seed, run.step, "adversary", run.device)
     return [seed_from(settings.seed, run.step, "adversary", place) for place in range(states)]
 
