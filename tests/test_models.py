@@ -62,9 +62,9 @@ def test_branches_equal_separate_rows(model, rows):
         logits = branch_logits(states, packed, model.lm_head)
         expected_logits = []
         for index, row in enumerate(packed):
-            for start, branch in zip(row.starts(), row.branches, strict=True):
+            for end, branch in zip(row.ends(), row.branches, strict=True):
                 alone = model.base_model(torch.tensor([[*row.prefix, *branch]])).last_hidden_state[0]
-                got = states[index, start : start + len(branch)]
+                got = states[index, end + 1 - len(branch) : end + 1]
                 assert torch.allclose(got, alone[len(row.prefix) :], atol=1e-5)
                 expected_logits.append(model.lm_head(alone[len(row.prefix) - 1 : -1]))
     assert torch.allclose(logits, torch.cat(expected_logits), atol=1e-4)

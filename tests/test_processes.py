@@ -35,7 +35,7 @@ CLOSE = {
 @given(st.lists(st.floats(0, 1e6), max_size=40), st.integers(1, 9))
 def test_every_item_has_one_process_and_none_has_far_more_to_do(costs, count):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processes, "world", lambda: count)
+        patch.setattr(processes, "process_count", lambda: count)
         dealt = processes.shares(costs)
     assert sorted(index for indices in dealt for index in indices) == list(range(len(costs)))
     loads = [sum(costs[index] for index in indices) for indices in dealt]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
@@ -31,16 +32,22 @@ class BranchedRow:
     prefix: Sequence[int]
     branches: Sequence[Sequence[int]]
 
-    def starts(self) -> list[int]:
-        """Return, per branch, the column of its first id in the packed row."""
-        starts, column = [], len(self.prefix)
-        for branch in self.branches:
-            starts.append(column)
-            column += len(branch)
-        return starts
+    def branch_ids(self) -> list[int]:
+        """Return the ids of all branches, in the packed row's order."""
+        return [*chain.from_iterable(self.branches)]
+
+    def ends(self) -> list[int]:
+        """Return, per branch, the column of its last id in the packed row."""
+        return [len(self.prefix) + length - 1 for length in accumulate(map(len, self.branches))]
+
+    def predicted_at(self) -> list[int]:
+        """Return, per id of the branches, the column that predicts it: the one before, of a first id the prefix's last."""
+        first = len(self.prefix) - 1
+        ends = zip(self.ends(), self.branches, strict=True)
+        return [column for end, branch in ends for column in (first, *range(end - len(branch) + 1, end))]
 
     def __len__(self) -> int:
-        return len(self.prefix) + sum(len(branch) for branch in self.branches)
+        return len(self.prefix) + sum(map(len, self.branches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +68,7 @@ def collate(
     ids, positions, segments = [], [], []
     for row in rows:
         padding = length - len(row)
-        ids.append(
-            [*row.prefix, *(token for branch in row.branches for token in branch), *[pad_id] * padding]
-        )
+        ids.append([*row.prefix, *row.branch_ids(), *[pad_id] * padding])
         offset = len(row.prefix)
         positions.append(
             [
@@ -117,10 +122,7 @@ def branch_logits(states: torch.Tensor, rows: Sequence[BranchedRow], output_head
 
     Only these places go through the output head: with a vocabulary of 150,000 the head is the largest matrix.
     """
-    row_index, columns = [], []
-    for index, row in enumerate(rows):
-        for start, branch in zip(row.starts(), row.branches, strict=True):
-            columns += [len(row.prefix) - 1, *range(start, start + len(branch) - 1)]
-            row_index += [index] * len(branch)
+    places = [(index, column) for index, row in enumerate(rows) for column in row.predicted_at()]
+    row_index, columns = [index for index, _ in places], [column for _, column in places]
     logits: torch.Tensor = output_head(states[row_index, columns])
     return logits.float()

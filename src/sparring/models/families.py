@@ -50,7 +50,7 @@ from sparring.models.sidecar import (
 
 EXTRA = "<extra_0>"
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
-_MARKS = ("\ue000", "\ue001", "\ue002", "\ue003")  # private-use characters: no template contains them
+_PLACEHOLDERS = ("\ue000", "\ue001", "\ue002", "\ue003")  # private-use characters: no template contains them
 _TEXTS = {".json", ".model", ".txt", ".jinja"}
 _HEAD = "head/"
 
@@ -94,10 +94,10 @@ def rlhflow(config: Any, tokenizer: Any) -> Fields:
     the assistant's turn begins (position −3 of a chat that ends in an answer).
     """
     roles = ("user", "assistant", "user", "assistant")
-    turns = [{"role": role, "content": mark} for role, mark in zip(roles, _MARKS, strict=True)]
+    turns = [{"role": role, "content": place} for role, place in zip(roles, _PLACEHOLDERS, strict=True)]
     text, pieces = render_chat(tokenizer, turns), []
-    for mark in _MARKS:
-        piece, found, text = text.partition(mark)
+    for place in _PLACEHOLDERS:
+        piece, found, text = text.partition(place)
         pieces.append(piece)
         if not found:
             raise CheckpointError("the chat template does not repeat the messages, so it cannot be used here")
@@ -137,7 +137,7 @@ def trl(config: Any, tokenizer: Any) -> Fields:
 def eurus(config: Any, tokenizer: Any) -> Fields:
     """An implicit PRM: beta times the log ratio of a policy and its reference; a chat, steps joined by a blank line."""
     chat = layout_for(tokenizer, "chat")
-    question, answer = _MARKS[:2]
+    question, answer = _PLACEHOLDERS[:2]
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     header, _, end = render_chat(tokenizer, turns).partition(answer)
     if header != chat.before + question + chat.after or not end.strip():

@@ -143,8 +143,7 @@ def check_token_fields(folder: Path) -> None:
             try:
                 TypeAdapter(wanted | None).validate_python(fields[name], strict=True)
             except ValidationError:
-                told = f"{path}: {name} must be {words}, it is {kind(fields[name])}"
-                raise CheckpointError(told) from None
+                raise CheckpointError(f"{path}: {name} must be {words}, it is {kind(fields[name])}") from None
 
 
 def weight_files(folder: Path) -> dict[Path, dict[str, str]]:

@@ -156,9 +156,9 @@ def render_chat(
     """
     if not getattr(tokenizer, "chat_template", None):
         raise CheckpointError("the tokenizer has no chat template; use style 'plain'")
-    told = template or Template()
+    template = template or Template()
     names = set(re.findall(r"[A-Za-z_]\w*", tokenizer.get_chat_template()))
-    for name in told.arguments:
+    for name in template.arguments:
         if name not in names:
             raise SettingsError(
                 f"template_kwargs: the chat template does not use '{name}'" + did_you_mean(name, names)
@@ -166,9 +166,9 @@ def render_chat(
     from jinja2 import TemplateError
 
     try:
-        with _stopped_clock(datetime.datetime.fromisoformat(told.date)):
+        with _stopped_clock(datetime.datetime.fromisoformat(template.date)):
             text: str = tokenizer.apply_chat_template(
-                list(turns), tokenize=False, add_generation_prompt=generation_prompt, **told.arguments
+                list(turns), tokenize=False, add_generation_prompt=generation_prompt, **template.arguments
             )
     except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"the chat template cannot be used: {error}") from error

@@ -498,14 +498,8 @@ class Policy(Roles):
         else:
             ids = pad_right([[*prompt, *answer] for prompt, answer in rows], self.pad_id, self.device)
         logits = model(input_ids=ids, use_cache=False, logits_to_keep=ids.shape[1] - start, **inputs).logits
-        # A token is predicted at the place before it, the first of every answer at the prompt's last.
-        places: list[tuple[int, int]] = []
-        written: list[int] = []
-        for number, row in enumerate(packed):
-            for begin, branch in zip(row.starts(), row.branches, strict=True):
-                places.append((number, len(row.prefix) - 1))
-                places += [(number, column) for column in range(begin, begin + len(branch) - 1)]
-                written += branch
+        places = [(number, column) for number, row in enumerate(packed) for column in row.predicted_at()]
+        written = [token for row in packed for token in row.branch_ids()]
         index = torch.tensor(places, device=self.device).reshape(-1, 2)
         row_places, columns = index[:, 0], index[:, 1]
         read = logits[row_places, columns - start].float() / self.temperature

@@ -239,8 +239,8 @@ def _sample_batch(
     for step in range(max_new_tokens):
         chosen, log_probabilities = choose(logits, alive.flatten(), step)
         slots = alive.tolist()
-        told = [None] * len(chosen) if log_probabilities is None else log_probabilities.tolist()
-        for slot, token, log_probability in zip(chain(*slots), chosen.tolist(), told, strict=True):
+        values = [None] * len(chosen) if log_probabilities is None else log_probabilities.tolist()
+        for slot, token, log_probability in zip(chain(*slots), chosen.tolist(), values, strict=True):
             if over[slot]:  # a finished one whose row has not left yet: what it goes on to write is nobody's
                 continue
             found[slot].ids.append(token)

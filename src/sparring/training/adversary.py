@@ -206,9 +206,7 @@ class Adversary:
         with self.players.acting(role) as model:
             states = self.players.hidden_states(model, batch)
             logits = branch_logits(states, rows, model.get_output_embeddings())
-        taken = torch.tensor(
-            [token for row in rows for branch in row.branches for token in branch], device=self.device
-        )
+        taken = torch.tensor([token for row in rows for token in row.branch_ids()], device=self.device)
         return logits, taken
 
     def _per_token(self, rows: Sequence[BranchedRow], values: torch.Tensor) -> torch.Tensor:

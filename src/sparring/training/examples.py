@@ -155,15 +155,15 @@ def make_examples(
 
 def split_by_group(
     examples: Sequence[Example], share: float, rng: random.Random
-) -> tuple[set[str], list[Example], list[Example]]:
-    """Return (held-out questions, training examples, validation examples); a random share of the questions is held out.
+) -> tuple[list[Example], list[Example]]:
+    """Return training and validation examples; a random share of the questions is held out.
 
     Raises:
         DataError: there are not two questions to put on two sides.
     """
     groups = sorted({example.group for example in examples})
     if share == 0:
-        return set(), list(examples), []
+        return list(examples), []
     if len(groups) < 2:
         raise DataError(
             "all traces are of one problem: nothing can be held out (validation_share=0 trains without)"
@@ -171,7 +171,6 @@ def split_by_group(
     count = min(len(groups) - 1, max(1, round(share * len(groups))))
     held = set(rng.sample(groups, count))
     return (
-        held,
         [example for example in examples if example.group not in held],
         [example for example in examples if example.group in held],
     )

@@ -379,13 +379,6 @@ class PrmRow:
     drawn: torch.Tensor | None = None
     actions: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def ends(self) -> list[int]:
-        """Return the column of each branch's last token."""
-        return [
-            start + len(branch) - 1
-            for start, branch in zip(self.row.starts(), self.row.branches, strict=True)
-        ]
-
 
 def fresh_row(state: State, members: Sequence[Member], tokenizer: Any, layout: Layout) -> PrmRow:
     """Return the row of a state with its rewrites."""
@@ -398,7 +391,7 @@ def fresh_row(state: State, members: Sequence[Member], tokenizer: Any, layout: L
     clean = [Place(column, "clean", True) for column in whole.positions]
     row = PrmRow(BranchedRow(list(whole.input_ids[:cut]), branches), clean)
     row.places += [
-        Place(end, "fresh", truth) for end, (_, truth) in zip(row.ends()[1:], members, strict=True)
+        Place(end, "fresh", truth) for end, (_, truth) in zip(row.row.ends()[1:], members, strict=True)
     ]
     return row
 
@@ -409,7 +402,9 @@ def replay_row(state: State, members: Sequence[Member], tokenizer: Any, layout: 
     prefix = encode(state.problem.question, state.prefix, tokenizer, layout)
     branches = [untrusted_ids(tokenizer, text) + separator for text, _ in members]
     row = PrmRow(BranchedRow(list(prefix.input_ids), branches), [])
-    row.places += [Place(end, "replayed", truth) for end, (_, truth) in zip(row.ends(), members, strict=True)]
+    row.places += [
+        Place(end, "replayed", truth) for end, (_, truth) in zip(row.row.ends(), members, strict=True)
+    ]
     return row
 
 

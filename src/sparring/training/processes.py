@@ -55,7 +55,7 @@ class LostProcessError(SparringError):
     """Another process of the run has ended."""
 
 
-def world() -> int:
+def process_count() -> int:
     """Return how many processes do this run."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
@@ -156,7 +156,11 @@ def _talking() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if world() == 1 or isinstance(error, torch.OutOfMemoryError) or not _CONNECTION.search(str(error)):
+        if (
+            process_count() == 1
+            or isinstance(error, torch.OutOfMemoryError)
+            or not _CONNECTION.search(str(error))
+        ):
             raise
         raise LostProcessError(
             "another process of this run has ended (it was killed, its machine is gone, or it told its own error), so "
@@ -169,13 +173,13 @@ def _talking() -> Iterator[None]:
 
 def wait() -> None:
     """Wait for all processes."""
-    if world() > 1:
+    if process_count() > 1:
         distributed.barrier()
 
 
 def from_main(make: Callable[[], T]) -> T:
     """Return what the main process makes; the others do not make it."""
-    if world() == 1:
+    if process_count() == 1:
         return make()
     made: list[Any] = [make() if is_main() else None]
     distributed.broadcast_object_list(made, src=0)
@@ -185,9 +189,9 @@ def from_main(make: Callable[[], T]) -> T:
 
 def gathered(own: T) -> list[T]:
     """Return every process's object, by rank."""
-    if world() == 1:
+    if process_count() == 1:
         return [own]
-    found: list[Any] = [None] * world()
+    found: list[Any] = [None] * process_count()
     distributed.all_gather_object(found, own)
     return found
 
@@ -203,7 +207,7 @@ def summed(own: Mapping[str, float]) -> dict[str, float]:
 
 def shares(costs: Sequence[float]) -> list[list[int]]:
     """Return, per process, the indices of its items, in order: the dearest first to whoever has least to do."""
-    dealt: list[list[int]] = [[] for _ in range(world())]
+    dealt: list[list[int]] = [[] for _ in range(process_count())]
     loads = [0.0] * len(dealt)
     for index in sorted(range(len(costs)), key=lambda place: (-costs[place], place)):
         least = min(range(len(dealt)), key=lambda number: (loads[number], len(dealt[number])))
@@ -229,7 +233,7 @@ def spread(
     What a process did besides, such as counting, the others do not see. A process without items does not work, unless it
     must `always`.
     """
-    if world() == 1:
+    if process_count() == 1:
         return list(work(items))
     dealt = shares([1.0] * len(items) if costs is None else costs)
     own = dealt[rank()]
@@ -253,7 +257,7 @@ def in_step(batches: Sequence[T], roles: Roles, role: str = "", *, forward: int 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Make every gradient the sum over all processes; a parameter without one anywhere keeps none."""
-    if world() == 1:
+    if process_count() == 1:
         return
     all_of_them = list(parameters)
     has = torch.tensor([parameter.grad is not None for parameter in all_of_them], dtype=torch.uint8)

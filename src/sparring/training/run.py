@@ -42,7 +42,7 @@ from sparring.settings import dump_settings
 from sparring.settings_shared import Trained, seed_from
 from sparring.terminal import ProgressBar
 from sparring.training.part import Part
-from sparring.training.processes import from_main, gathered, is_main, own_device, world
+from sparring.training.processes import from_main, gathered, is_main, own_device, process_count
 from sparring.training.states import TENSORS, VALUES, Tensors, damaged, load_state, save_state, set_tensors
 
 try:
@@ -382,7 +382,7 @@ def kept_on_failure(run: TrainingRun) -> Iterator[None]:
     try:
         yield
     except EngineError:
-        if world() == 1:
+        if process_count() == 1:
             run.save()
         raise
 

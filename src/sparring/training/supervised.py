@@ -344,7 +344,7 @@ def load_examples(
             )
     else:
         rng = random_for(settings.seed, 0, "split")
-        _, training, validation = split_by_group(from_data, settings.validation_share, rng)
+        training, validation = split_by_group(from_data, settings.validation_share, rng)
     if not training:
         raise DataError("no trace is left to train on after the split")
     return training, validation, left_out
