@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sparring.compressed
 from sparring.errors import DataError, SettingsError
 from sparring.journals import Journal
+from sparring.json_files import read_jsonl_objects
+from sparring.runs import JsonlLog
 
 JOB = {"model": "m", "seed": 1, "limit": None}
 PIECES = [{"id": f"p{number}", "scores": [number / 7, 0.5], "nothing": None} for number in range(4)]
@@ -47,6 +52,7 @@ def test_what_is_written_is_read_back_and_what_stands_twice_counts_once(tmp_path
     assert found(tmp_path / "new") == []
 
 
+@mock.patch.object(JsonlLog, "_sync", lambda self: None)  # that takes its time, and no power is cut here
 @given(place=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_no_flipped_bit_changes_what_is_found(
     tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
@@ -86,6 +92,20 @@ def test_a_line_of_something_else_is_named(tmp_path: Path, line: str, number: in
     path.write_bytes(b"".join(lines))
     with pytest.raises(DataError, match=rf"journal:{number}: "):
         opened(path)
+
+
+def test_a_line_longer_than_those_of_other_files_may_be_is_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparring.compressed, "LONGEST_LINE", 1 << 10)
+    pieces = [{"id": "long", "text": "x" * 5000}, {"id": "p1"}]
+    lines = written(tmp_path / "journal", pieces=pieces)
+    assert found(tmp_path / "journal") == pieces
+    (tmp_path / "packed").write_bytes(
+        gzip.compress(b"".join(lines))
+    )  # one that unpacks to much is none of ours
+    with pytest.raises(DataError, match="longer than"):
+        list(read_jsonl_objects(tmp_path / "packed", loose=True))
 
 
 def test_lines_of_another_job_are_refused_or_thrown_away(tmp_path: Path) -> None:

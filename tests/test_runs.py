@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -329,6 +330,7 @@ def test_a_torn_line_of_any_length_is_cut(
             assert log.torn and log.path.read_bytes() == whole
 
 
+@mock.patch.object(JsonlLog, "_sync", lambda self: None)  # that takes its time, and no power is cut here
 @given(
     st.lists(st.dictionaries(st.text(), JSON_VALUES, max_size=2), max_size=6),
     st.integers(min_value=0, max_value=6),

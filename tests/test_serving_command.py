@@ -148,6 +148,18 @@ def test_others_need_a_token_unless_told_otherwise(monkeypatch):
     assert token_of(ServeSettings(prm="x", host="0.0.0.0", token_variable="SERVE_TOKEN")) == "abc"
 
 
+def test_a_port_is_free_again_at_once_after_a_server_that_left_its_clients_without_a_word():
+    first = _listen(ServeSettings(prm="x", port=0))
+    first.listen()
+    place = first.getsockname()
+    with socket.create_connection(place):
+        first.accept()[0].close()  # by the server: the system keeps this end of the connection for a while
+        first.close()
+        with _listen(ServeSettings(prm="x", port=place[1])) as again:
+            again.listen()
+            assert again.getsockname() == place
+
+
 def test_what_cannot_be_served_is_said_in_one_line(tiny_prm, monkeypatch):
     with pytest.raises(SettingsError, match="prm"):
         load_settings(ServeSettings, None, ["prm=[]"])

@@ -37,16 +37,24 @@ def bare_name(path: str | Path) -> str:
     return Path(name).stem if name else ""
 
 
-def raw_lines(path: str | Path) -> Iterator[bytes]:
+def raw_lines(path: str | Path, *, own: bool = False) -> Iterator[bytes]:
     """Yield the file's lines; only a line feed ends one, so that texts may hold other Unicode line ends.
+
+    Args:
+        path: the file.
+        own: written by this package, so a line that is not packed may be of any length: it was held when it was written.
 
     Raises:
         DataError: no such file, a pipe, damaged, or a line that is too long; on reaching it.
     """
-    for line, raw in enumerate(_parts(path, lambda file: file.readline(LONGEST_LINE + 1)), start=1):
-        if len(raw) > LONGEST_LINE:
+    longest = LONGEST_LINE
+    if own:
+        with contextlib.suppress(OSError):  # told below
+            longest = max(longest, Path(path).stat().st_size)
+    for line, raw in enumerate(_parts(path, lambda file: file.readline(longest + 1)), start=1):
+        if len(raw) > longest:
             raise DataError(
-                f"the line is longer than {LONGEST_LINE >> 20} MiB, the most that is read at once",
+                f"the line is longer than {longest >> 20} MiB, the most that is read at once",
                 file=path,
                 line=line,
             )

@@ -48,7 +48,7 @@ def read_jsonl_objects(path: str | Path, *, loose: bool = False) -> Iterator[tup
 def jsonl_objects_at(path: str | Path, *, loose: bool = False) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """Yield the same with the byte of the (unpacked) file at which each line begins: (line, byte, object)."""
     start = 0
-    for line, raw in enumerate(raw_lines(path), start=1):
+    for line, raw in enumerate(raw_lines(path, own=loose), start=1):
         text = decoded(raw.removeprefix(_BOM) if line == 1 else raw, path, line)
         if text.strip():
             value = parse_json(text, path, line, loose=loose)
