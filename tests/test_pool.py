@@ -18,6 +18,7 @@ from typing import Any
 from zlib import crc32
 
 import pytest
+from pyarrow import parquet
 from rich.console import Console
 
 from conftest import killed
@@ -445,7 +446,7 @@ def test_an_evaluation_in_a_pool_is_that_of_one_process(cluster: Any, tmp_path: 
 def test_scores_are_a_column_of_a_data_set(cluster: Any, tmp_path: Path, server: str) -> None:
     traces = chain_traces(40)
     write_traces(tmp_path / "traces.parquet", traces)
-    dataset = ray.data.read_parquet(str(tmp_path / "traces.parquet"))
+    dataset = ray.data.from_arrow(parquet.read_table(tmp_path / "traces.parquet"))
     rows = sorted(score_dataset(dataset, server, batch=16).take_all(), key=lambda row: row["id"])
     scored = zip(traces, open_scorer(server).score(traces), strict=True)
     for row, (trace, scores) in zip(rows, sorted(scored, key=lambda pair: pair[0].problem.id), strict=True):
