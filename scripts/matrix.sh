@@ -16,8 +16,15 @@ tests=${TESTS:-tests/test_readers.py tests/test_spans.py tests/test_models.py te
   tests/test_search_methods.py tests/test_settings.py tests/test_endings.py tests/test_statistics.py tests/test_doctor.py}
 status=0
 for python in $pythons; do
-  interpreter=$(command -v "python$python" || uv python find --no-python-downloads "$python" 2>/dev/null || true)
-  if [ -z "$interpreter" ] || ! "$interpreter" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$python')" 2>/dev/null; then
+  interpreter=
+  for one in "python$python" "$(uv python find --no-python-downloads "$python" 2>/dev/null)" \
+    "${PYENV_ROOT:-$HOME/.pyenv}/versions/$python".*/bin/python; do  # pyenv has a python3.12 on the path that does not start
+    if "$one" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$python')" 2>/dev/null; then
+      interpreter=$one
+      break
+    fi
+  done
+  if [ -z "$interpreter" ]; then
     echo "python $python: not here, skipped"
     [ -z "${1:-}" ] || status=1
     continue
@@ -27,9 +34,10 @@ for python in $pythons; do
     rm -rf "$place"
     echo "== python $python, $resolution"
     uv venv -q --python "$interpreter" "$place"
-    # Lowest versions of what is asked for directly: the core's; the tools of the tests may be new.
+    # Lowest versions of what is asked for directly: the core's; the tools of the tests may be new, but change none of it.
     if uv pip install -q --python "$place/bin/python" --resolution "$resolution" -e . \
-      && uv pip install -q --python "$place/bin/python" pytest hypothesis fastapi uvicorn prometheus-client pandas schemathesis \
+      && uv pip freeze -q --python "$place/bin/python" --exclude-editable >"$place/core.txt" \
+      && uv pip install -q --python "$place/bin/python" --constraint "$place/core.txt" pytest hypothesis fastapi uvicorn prometheus-client pandas schemathesis \
       && OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$place/bin/python" -m pytest -q -p no:cacheprovider $tests; then
       echo "passed: python $python, $resolution"
       rm -rf "$place"

@@ -29,6 +29,7 @@ import numpy as np  # noqa: E402
 
 import answer_equality  # noqa: E402
 import demo  # noqa: E402
+import fuzz  # noqa: E402
 import gsm8k_aprm  # noqa: E402
 import gsm8k_measures  # noqa: E402
 import label_allocation  # noqa: E402
@@ -122,6 +123,7 @@ def load_options(content: Content) -> argparse.Namespace:
 
 
 CHECKS: dict[str, Check] = {
+    "fuzz": Check(lambda c: fuzz.measure(c["extra"]["pieces"]), lambda c, m: fuzz.page(dict(m))),
     "streaming": Check(None, lambda c, m: streaming.markdown(dict(m))),
     "plan_check": Check(None, lambda c, m: plan_check.page(c["rows"])),
     "plan_simulation": Check(None, lambda c, m: plan_simulation.page(c["rows"], c["commit"])),

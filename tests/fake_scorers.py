@@ -107,8 +107,8 @@ def busy(seconds: str = "0.01", status: int = 429) -> Fault:
     )
 
 
-def says(content: bytes) -> Fault:
-    return lambda handler, body: handler.reply(200, content)
+def says(content: bytes, **headers: str) -> Fault:
+    return lambda handler, body: handler.reply(200, content, **headers)
 
 
 def dies(handler: Handler, body: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, LlamaForTokenClassification
+from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel, LlamaForTokenClassification
 
 from sparring.errors import CheckpointError, DataError, SettingsError, SparringError
 from sparring.models.loading import load_causal_model, load_policy, pick_device, pick_dtype, positions
@@ -67,7 +67,8 @@ def test_json_files_that_are_no_objects_are_refused_by_name(prm, tmp_path, file)
         {"vocab_size": -1}, {"model_type": []}, {"model_type": "nope"}, {"hidden_act": "nope"}, {"id2label": 3},
         {"max_position_embeddings": -1}, {"rope_parameters": {"rope_type": "nope"}}, {"pad_token_id": 10**6},
         {"vocab_size": 10**8}, {"intermediate_size": 10**9}, {"hidden_size": 10**6}, {"head_dim": 10**9},
-        {"text_config": {"vocab_size": 10**9}}, {"intermediate_size": 0}, {"transformers_weights": "../other.safetensors"},
+        {"text_config": {"vocab_size": 10**9}}, {"intermediate_size": 0}, {"num_key_value_heads": 10**8},
+        {"num_labels": 70_000}, {"text_config": {"num_labels": 70_000}}, {"transformers_weights": "../other.safetensors"},
     ],
 )  # fmt: skip
 def test_configurations_of_wrong_types_or_sizes_are_refused(prm, tmp_path, fields):
@@ -77,6 +78,17 @@ def test_configurations_of_wrong_types_or_sizes_are_refused(prm, tmp_path, field
         lambda place: edit_json(place / "config.json", fields),
         "config|cannot load|weights",
     )
+
+
+@pytest.mark.parametrize("field", ["n_positions", "n_embd", "n_inner", "vocab_size", "num_labels"])
+def test_no_size_of_another_architecture_is_made_before_it_is_compared(tmp_path, field):
+    sizes = {"n_embd": 16, "n_head": 2, "n_layer": 1, "vocab_size": 64, "n_positions": 64, "n_inner": 32}
+    GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).save_pretrained(tmp_path)
+    load_causal_model(tmp_path, device=CPU, dtype=torch.float32)
+    edit_json(tmp_path / "config.json", {field: 70_000 if field == "num_labels" else 10**8})
+    said = r"asks for a model of [0-9,]+ numbers, but the weights hold|at most 65536 are read"
+    with pytest.raises(CheckpointError, match=said):
+        load_causal_model(tmp_path, device=CPU, dtype=torch.float32)
 
 
 def edit_json(path: Path, fields: dict[str, Any]) -> None:

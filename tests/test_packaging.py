@@ -65,8 +65,8 @@ def imported(folder: str) -> dict[str, set[str]]:
     return found
 
 
-ADAPTED = {"trl", "verl", "areal", "inspect-ai", "lm-eval", "its-hub"}
-"""Whoever plugs us into one of these has it."""
+ADAPTED = {"trl", "verl", "areal", "inspect-ai", "lm-eval", "its-hub", "atheris"}
+"""Whoever plugs us into one of these has it; `fuzz.py` is led by the last where it is installed."""
 
 
 def test_dependencies_are_what_the_package_imports():

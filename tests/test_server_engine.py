@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import socket
@@ -124,6 +125,7 @@ PASSING = {
     "500": status(500),
     "503": status(503),
     "429 now": status(429, Retry_After="0"),
+    "429 at no date": status(429, Retry_After="Mon, 30 Nov 2026 14:00:00 +99999999999999999999"),
     "429 at a date": status(429, Retry_After=formatdate(0, usegmt=True)),
     "429 nonsense": status(429, Retry_After="soon"),
     "hangs up": hangs_up,
@@ -142,6 +144,10 @@ PASSING = {
     "choice no object": says(b'{"choices": [7]}'),
     "text no text": says(one_choice(text=7)),
     "no finish": says(one_choice(finish_reason=None)),
+    "packed": says(
+        gzip.compress(b'{"choices": [{"text": "x", "finish_reason": "stop"}]}'),
+        **{"Content-Encoding": "gzip"},
+    ),
     "half a pair": says(b'{"choices": [{"text": "\\ud800", "finish_reason": "stop"}]}'),
 }
 

@@ -159,8 +159,9 @@ class HttpClient:
         wait = self.patience.timeout
         timeout = httpx.Timeout(wait, connect=max(1.0, wait / 10), pool=None)
         pool = httpx.Limits(max_connections=self.concurrency)
+        headers = {"Accept-Encoding": "identity", **self._headers}
         async with httpx.AsyncClient(
-            timeout=timeout, limits=pool, headers=self._headers, verify=_certificates()
+            timeout=timeout, limits=pool, headers=headers, verify=_certificates()
         ) as http:
             yield Session(self, http, asyncio.Semaphore(self.concurrency))
 
@@ -284,13 +285,20 @@ class Session:
                 await asyncio.sleep(min(patience.longest_wait, backoff if wait is None else wait))
 
     async def _exchange(self, path: str, body: Mapping[str, Any] | None) -> tuple[int, httpx.Headers, bytes]:
-        """Return status, headers and body of one answer; the time-out also bounds one that trickles in."""
+        """Return status, headers and body of one answer; the time-out also bounds one that trickles in.
+
+        Nothing is unpacked: a few kilobytes could become gigabytes before their size is known.
+        """
         received = bytearray()
         method = "GET" if body is None else "POST"
         async with asyncio.timeout(self.client.patience.timeout) as bound:
             try:
                 async with self.http.stream(method, self.client.url + path, json=body) as response:
-                    async for chunk in response.aiter_bytes():
+                    if (packed := response.headers.get("content-encoding", "identity")) != "identity":
+                        if response.status_code == 200:
+                            raise UnusableError(f"packed ({packed[:40]}), which was not asked for")
+                        return response.status_code, response.headers, b""
+                    async for chunk in response.aiter_raw():
                         received += chunk
                         if len(received) > MOST_BYTES:
                             raise UnusableError(f"longer than {MOST_BYTES} bytes")
@@ -339,15 +347,20 @@ def field_of(value: Any, key: str, kind: type | tuple[type, ...], place: str = "
 
 
 def json_answer(content: bytes) -> Any:
-    """Return an answer that is JSON.
+    """Return an answer that is JSON, with texts that are valid Unicode: they go into requests, records and pages.
 
     Raises:
         UnusableError: it is not.
     """
     try:
-        return json.loads(content)
+        answer = json.loads(content.decode("utf-8-sig"))
+        if b"\\u" in content:  # only an escape can make half of a surrogate pair
+            json.dumps(answer, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UnusableError(f"half of a surrogate pair in it ({excerpt(content)})") from error
     except (ValueError, RecursionError) as error:
         raise UnusableError(f"not JSON ({excerpt(content)})") from error
+    return answer
 
 
 def _message_and_field(content: bytes) -> tuple[str | None, str | None]:
@@ -386,7 +399,7 @@ def _retry_after(value: str | None) -> float | None:
     except ValueError:
         try:
             date = email.utils.parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         if date.tzinfo is None:
             date = date.replace(tzinfo=datetime.UTC)

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from sparring.errors import SettingsError, did_you_mean
+from sparring.json_files import DEEPEST
 
 Where = tuple[str | int, ...]
 """The setting names and list positions that lead to a value, outermost first."""
@@ -198,7 +199,16 @@ class _Given:
 
 
 class _Loader(yaml.BaseLoader):
-    """PyYAML's least loader (only texts), without aliases: a chain of them can grow without bound."""
+    """PyYAML's least loader (only texts), without aliases: a chain of them can grow without bound.
+
+    Brackets are bounded in depth: at every word the scanner goes through all that are open.
+    """
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level >= DEEPEST:
+            problem = f"more than {DEEPEST} levels of brackets"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

@@ -9,7 +9,7 @@ Not here: whether the weights are those of the model (`loading.py`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,59 +35,64 @@ def check_files(folder: Path) -> None:
             f"'{folder}' holds an adapter of peft, not a model: merge it into its base model (merge_and_unload) and "
             "save that, so that all weights that are used are in the folder"
         )
-    check_texts(folder, ["config.json", "generation_config.json"])
+    check_texts(folder, ["generation_config.json"])
     files = weight_files(folder)
     tensors = sum(map(len, files.values()))
-    config = json_object(folder / "config.json", loose=True)
-    held = sum(map(elements, files))
+    config = read_config(folder)
     for part in (config, config.get("text_config")):
-        if isinstance(part, dict):
-            _check_sizes(folder / "config.json", part, held)
-    for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
-        count = config.get(name, 0)
-        if isinstance(count, int) and count > tensors:  # else as many layers would be made first
-            raise CheckpointError(
-                f"{folder / 'config.json'}: {name} is {count}, but the weights are only {tensors} tensors"
-            )
+        for name in _LAYERS:
+            count = part.get(name) if isinstance(part, dict) else None
+            if isinstance(count, int) and count > tensors:  # else as many layers would be made first
+                raise CheckpointError(
+                    f"{folder / 'config.json'}: {name} is {count}, but the weights are only {tensors} tensors"
+                )
 
 
-_WIDTHS, _HEADS = ("hidden_size", "n_embd", "d_model"), ("num_attention_heads", "n_head", "num_heads")
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
-_INNER = ("intermediate_size", "moe_intermediate_size", "n_inner", "d_ff", "ffn_dim")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_PARTS = ("num_experts", "num_local_experts", "n_routed_experts", "num_labels")
+_MOST_PARTS = 1 << 16
+"""Most experts and labels: as many objects are made of them when a configuration or a model is made, without tensors."""
 _PACKED, _HARMLESS = 8, 1 << 26
-"""Weights in one number of a file at most; numbers that may be asked for in any case."""
+"""Weights in one number of a file at most; numbers that a model may have in any case."""
 
 
-def _check_sizes(path: Path, config: Mapping[str, Any], held: int) -> None:
-    """Refuse a configuration whose tensors would be larger than all weights that there are.
-
-    transformers makes them before it compares: gigabytes and minutes for a folder of a few kilobytes.
-
-    Args:
-        path: the configuration's file, for the message.
-        config: the configuration, or the part that has the sizes.
-        held: numbers that the weights hold in all.
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the fields of `config.json`; transformers must not see one that is not read here first.
 
     Raises:
-        CheckpointError: a tensor is asked for that is.
+        CheckpointError: it is missing or damaged, or names more labels or experts than any model has.
     """
+    path = folder / "config.json"
+    config = json_object(path, loose=True)
+    parts: list[Any] = [config]
+    while parts:
+        part = parts.pop()
+        parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        for name in _PARTS:
+            count = part.get(name) if isinstance(part, dict) else None
+            if isinstance(count, (int, float)) and count > _MOST_PARTS:
+                raise CheckpointError(f"{path}: {name} is {count}, at most {_MOST_PARTS} are read")
+    return config
 
-    def size(*names: str) -> int:
-        return max((value for name in names if isinstance(value := config.get(name), int)), default=1)
 
-    width = size(*_WIDTHS)
-    asked = {
-        "vocab_size": size("vocab_size"),
-        "the width itself": width,
-        "the width of all heads": size(*_HEADS) * size("head_dim"),
-        "the inner width of all experts": size(*_EXPERTS) * size(*_INNER),
-    }
-    for name, other in asked.items():
-        if other * width > max(_HARMLESS, _PACKED * held):
-            raise CheckpointError(
-                f"{path} asks for a tensor of {other * width:,} numbers ({name}, {other:,}, times {width:,}), but the "
-                f"weights hold {held:,} in all"
-            )
+def refuse_larger(folder: Path, skeleton: Any) -> None:
+    """Refuse a model that would be larger than all weights that there are.
+
+    transformers makes what the weights lack before it says so: gigabytes and minutes for a folder of a few kilobytes.
+
+    Args:
+        folder: the model's.
+        skeleton: the model on the device `meta`, where tensors have shapes only.
+
+    Raises:
+        CheckpointError: it would be.
+    """
+    held = sum(map(elements, weight_files(folder)))
+    asked = sum(tensor.numel() for tensor in (*skeleton.parameters(), *skeleton.buffers()))
+    if asked > max(_HARMLESS, _PACKED * held):
+        raise CheckpointError(
+            f"{folder / 'config.json'} asks for a model of {asked:,} numbers, but the weights hold {held:,}"
+        )
 
 
 def check_texts(folder: Path, names: Iterable[str]) -> None:
@@ -98,7 +103,10 @@ def check_texts(folder: Path, names: Iterable[str]) -> None:
     """
     for name in names:
         if (folder / name).is_file():
-            json_object(folder / name, loose=True)
+            if name == "config.json":
+                read_config(folder)
+            else:
+                json_object(folder / name, loose=True)
 
 
 class _Content(TypedDict):

@@ -35,11 +35,13 @@ from sparring.models.folder_files import (
     check_files,
     check_texts,
     check_token_fields,
+    read_config,
+    refuse_larger,
     some,
     tensor_types,
     weight_files,
 )
-from sparring.models.sidecar import MAX_LENGTH, json_object
+from sparring.models.sidecar import MAX_LENGTH
 
 HEAD_FILE = "step_head.safetensors"
 """Weights of a head of several layers: ``0.weight``, ``0.bias``, ``1.weight``, …, first layer first."""
@@ -144,7 +146,7 @@ def load_config(folder: Path) -> Any:
     Raises:
         CheckpointError: there is none, it is damaged, or not of an architecture of transformers.
     """
-    json_object(folder / "config.json", loose=True)
+    read_config(folder)
     with _refusing(str(folder), "AutoConfig"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
@@ -396,6 +398,9 @@ def _load(
     folder = resolve_model(name)
     if Path(folder).is_dir():
         check_files(Path(folder))
+        with _refusing(folder, factory.__name__), torch.device("meta"):
+            skeleton = factory.from_config(load_config(Path(folder)))
+        refuse_larger(Path(folder), skeleton)
     if device.type == "meta":
         options["device_map"] = "meta"
     if options.get("attn_implementation", "") is None:

@@ -288,10 +288,6 @@ class ServerEngine:
         reason = choice.get("finish_reason") if isinstance(choice, dict) else None
         if not isinstance(text, str) or reason not in ("stop", "length"):
             raise UnusableError("a choice without text or without a known finish_reason")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise UnusableError("a text that is not valid Unicode") from None
         self._restated = self._restated or _restates(request.prefix.problem.question, text)
         limits, sent = request.limits, "stop" in request.body
         opened = opens_thinking(self.layout, request.prefix.steps, limits.thinking)
