@@ -254,7 +254,5 @@ class UnknownTokens:
         """Say it in a line; empty where there is none."""
         if not self.tokens:
             return ""
-        return (
-            f"{self.tokens} tokens of {self.traces} traces are unknown to the PRM's tokenizer: "
-            "it reads all that it does not know as the same token"
-        )
+        tokens = f"{self.tokens} token{'s' * (self.tokens > 1)} in {self.traces} of the traces"
+        return f"the PRM's tokenizer does not know {tokens}: it reads all that it does not know as the same"
