@@ -201,8 +201,8 @@ def test_positives_keep_the_prm_from_calling_everything_wrong(tiny_folder, tmp_p
     accepted = {}
     for share in (0.0, 0.6):
         settings = small(
-            tiny_folder, adversary="rules", updates=40, prm_warm_steps=0, clean_share=share, replay_share=0.1,
-            states_per_update=8, prm_learning_rate=3e-3,
+            tiny_folder, adversary="rules", updates=24, prm_warm_steps=0, clean_share=share, replay_share=0.1,
+            states_per_update=8, prm_learning_rate=6e-3,
         )  # fmt: skip
         train_aprm(settings, tmp_path / str(share))
         last = [json.loads(line) for line in (tmp_path / str(share) / "log.jsonl").open()][-5:]

@@ -118,7 +118,7 @@ def grow(recipe: Grown, out: Path) -> None:
         author = random.Random(f"grown/{recipe.seed}/{update}")
         written = [replace(problem, solution=world.written(problem, author)) for problem in problems]
         ids, targets = solution_batch(written, tokenizer)
-        positions = gapped_positions(ids, tokenizer, 8, generator)
+        positions = gapped_positions(ids, tokenizer, generator)
         if not recipe.detection:
             return {"loss": next_token_loss(model, hidden_states(model, ids, positions), targets)}
         return detection.losses(ids, targets, positions)

@@ -58,6 +58,11 @@ from sparring.worlds.chain import (
 from sparring.worlds.chain_model import CHAIN_LAYOUT, build_tokenizer
 from sparring.worlds.chain_world import habitual_solution
 
+LARGEST_GAP = 8
+"""Positions skipped at most after a definition or step in training."""
+NUMBERS_REPLACED = 0.16
+"""Share of a solution's numbers that are replaced in the second phase: they are the hardest to check."""
+
 
 class ChainPolicySettings(Seeded):
     """Settings of `sparring train chain-policy`."""
@@ -70,16 +75,12 @@ class ChainPolicySettings(Seeded):
     """Problems of the second phase."""
     first_detection_problem: int = Field(0, ge=0)
     """Number of the second phase's first problem, for going on with problems that have not been seen."""
-    language_share: float = Field(0.5, gt=0, lt=1)
-    """Share of the second phase's problems that go on with next-token training, so that the policy stays one."""
     habits: float = Field(0.12, ge=0, lt=1)
     """Share of the pairs of a sign and a right operand that the second phase's author often misreads; 0 for none."""
     habit_rate: float = Field(0.7, ge=0, le=1)
     """How often a misread pair is misread."""
     replaced: float = Field(0.04, gt=0, lt=1)
     """Share of a solution's signs and names that are replaced in the second phase."""
-    replaced_numbers: float = Field(0.16, gt=0, lt=1)
-    """Share of a solution's numbers that are replaced in the second phase: they are the hardest to check."""
     batch: int = Field(32, gt=0)
     """Problems per update."""
     learning_rate: float = Field(4e-3, gt=0)
@@ -92,8 +93,6 @@ class ChainPolicySettings(Seeded):
     """Layers that the second phase adds on top."""
     heads: int = Field(4, gt=0)
     """Attention heads."""
-    largest_gap: int = Field(8, ge=0)
-    """Positions skipped at most after a definition or step in training; 0 turns gaps off."""
     evaluation_problems: int = Field(500, gt=0)
     """Held-out problems per split for the measured accuracy."""
 
@@ -156,7 +155,7 @@ def learn_language(tokenizer: Any, settings: ChainPolicySettings, progress: Prog
             settings.batch, steps=steps, seed=settings.seed, start=start, name="policy-train"
         )
         ids, targets = solution_batch(problems, tokenizer)
-        states = hidden_states(model, ids, gapped_positions(ids, tokenizer, settings.largest_gap, gaps))
+        states = hidden_states(model, ids, gapped_positions(ids, tokenizer, gaps))
         return {"loss": next_token_loss(model, states, targets)}
 
     run_phase(list(model.parameters()), settings.learning_rate, updates, losses, progress)
@@ -173,9 +172,10 @@ def learn_detection(
     kinds = [
         (list(OPERATIONS), settings.replaced),
         (list(NAMES), settings.replaced),
-        (numbers, settings.replaced_numbers),
+        (numbers, NUMBERS_REPLACED),
     ]
-    plain = max(1, round(settings.batch * settings.language_share))
+    # Half of the problems go on with next-token training, so that the policy stays one.
+    plain = max(1, round(settings.batch / 2))
     detection = Detection(model, tokenizer, kinds, plain=plain, generator=generator)
 
     def losses(update: int) -> dict[str, torch.Tensor]:
@@ -189,7 +189,7 @@ def learn_detection(
         author = random.Random(f"habits/{settings.seed}/{update}")
         problems[:plain] = with_habits(problems[:plain], settings.habits, settings.habit_rate, author)
         ids, targets = solution_batch(problems, tokenizer)
-        positions = gapped_positions(ids, tokenizer, settings.largest_gap, generator)
+        positions = gapped_positions(ids, tokenizer, generator)
         return detection.losses(ids, targets, positions)
 
     updates = max(1, settings.detection_problems // settings.batch)
@@ -211,13 +211,11 @@ def solution_batch(problems: Sequence[Problem], tokenizer: Any) -> tuple[torch.T
     return padded(rows, starts, tokenizer.pad_token_id)
 
 
-def gapped_positions(
-    ids: torch.Tensor, tokenizer: Any, largest_gap: int, generator: torch.Generator
-) -> torch.Tensor:
+def gapped_positions(ids: torch.Tensor, tokenizer: Any, generator: torch.Generator) -> torch.Tensor:
     """Return positions that jump ahead at random after definitions and steps; how far is drawn per row."""
     plain = torch.arange(ids.shape[1]).expand_as(ids)
     ends = torch.isin(ids, torch.tensor(tokenizer.convert_tokens_to_ids([";", "\n"])))
-    reach = torch.randint(0, largest_gap + 1, (len(ids), 1), generator=generator)
+    reach = torch.randint(0, LARGEST_GAP + 1, (len(ids), 1), generator=generator)
     jumps = (torch.rand(ids.shape, generator=generator) * (reach + 1)).long() * ends
     return plain + jumps.cumsum(dim=1)
 
