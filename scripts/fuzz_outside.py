@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -330,7 +331,7 @@ def liars(folder: Path) -> Made:
         head, headers, models, other = parts(data, 4)
         name, _, status = text(head).partition("|")
         lines = [line.partition(b":") for line in headers.splitlines() if b":" in line]
-        answers[:] = [(int(status) if status.isascii() and status.isdigit() and 200 <= int(status) <= 599 else 200,
+        answers[:] = [(int(status) if re.fullmatch("[2-5][0-9]{2}", status) else 200,
                        [(key.strip() or b"x", value.strip()) for key, _, value in lines], models, other)]  # fmt: skip
         HttpClient.session, http_client.BUSY, asyncio.sleep = session, 2, at_once  # type: ignore[assignment]
         try:

@@ -34,8 +34,9 @@ for python in $pythons; do
     rm -rf "$place"
     echo "== python $python, $resolution"
     uv venv -q --python "$interpreter" "$place"
-    # Lowest versions of what is asked for directly: the core's; the tools of the tests may be new, but change none of it.
-    if uv pip install -q --python "$place/bin/python" --resolution "$resolution" -e . \
+    # Lowest versions of what is asked for directly, of those with wheels for this Python; the tests' tools may be new, but
+    # change none of it.
+    if uv pip install -q --python "$place/bin/python" --resolution "$resolution" --only-binary :all: --no-binary sparring -e . \
       && uv pip freeze -q --python "$place/bin/python" --exclude-editable >"$place/core.txt" \
       && uv pip install -q --python "$place/bin/python" --constraint "$place/core.txt" pytest hypothesis fastapi uvicorn prometheus-client pandas schemathesis \
       && OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$place/bin/python" -m pytest -q -p no:cacheprovider $tests; then
