@@ -350,11 +350,16 @@ def differing(whole: Path, broken: Path) -> list[str]:
 
 
 def timeless(value: Any) -> Any:
-    """Return a file's content, or an answer, without times, and the commit of a tree that may be edited meanwhile."""
+    """Return a file's content, or an answer, without times, digests over them, and the commit of a tree that may be edited
+    meanwhile; a journal's digests were compared with its lines when the command went on."""
     if isinstance(value, list):
         return [timeless(item) for item in value]
     if isinstance(value, dict):
-        kept = {key: item for key, item in value.items() if not key.endswith("seconds") and key != "commit"}
+        kept = {
+            key: item
+            for key, item in value.items()
+            if not key.endswith("seconds") and key not in ("check", "commit")
+        }
         return {key: timeless(item) for key, item in kept.items()}
     return value
 

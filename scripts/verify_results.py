@@ -182,6 +182,7 @@ CHECKS: dict[str, Check] = {
 RAW = {
     "contest_room": "raw records, of which nothing is computed here",
     "contest_one_seed": "raw records, of which nothing is computed here",
+    "kills": "what every kill met, as it was written down",
     "optimism": "raw gaps of every run",
 }
 """Files that hold no number computed from others."""

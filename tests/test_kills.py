@@ -1,8 +1,11 @@
 """The short form of `scripts/kill_test.py`: a command that is killed ends with the files of one that was left alone."""
 
 import json
+from pathlib import Path
 
 import kill_test
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_a_command_that_is_killed_at_changes_of_files_ends_the_same(capsys):
@@ -28,3 +31,11 @@ def test_a_command_that_no_kill_met_or_none_at_a_rename_is_no_success(capsys, mo
     rows = json.loads(record.read_text(encoding="utf-8"))["rows"]
     assert [(row["command"], row["seed"]) for row in rows] == [("score", 0), ("search", 0), ("label", 7)]
     assert "| `label` | 2 | 1 | 0 | nothing |" in kill_test.table(rows)
+
+
+def test_the_published_table_is_that_of_the_record():
+    rows = json.loads((ROOT / "benchmarks" / "results" / "kills.json").read_text(encoding="utf-8"))["rows"]
+    page = (ROOT / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    assert kill_test.table(rows) in page
+    assert f"{sum(row['kills'] for row in rows)} kills" in page
+    assert all(row["commit"][:8] in page and str(row["seed"]) in page for row in rows)
