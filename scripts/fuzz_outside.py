@@ -244,7 +244,8 @@ def liars(folder: Path) -> Made:
     import httpx
 
     from sparring import http_client
-    from sparring.http_client import HttpClient, Patience, Session, parse_address
+    from sparring.addresses import parse_address
+    from sparring.http_client import HttpClient, Patience, Session
     from sparring.rollouts.engine import Limits, Prefix
     from sparring.rollouts.server import ServerEngine
     from sparring.scorers.judge import JudgeScorer

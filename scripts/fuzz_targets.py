@@ -383,7 +383,7 @@ def settings(folder: Path) -> Made:
     import yaml
 
     from sparring.__main__ import COMMANDS
-    from sparring.http_client import parse_address
+    from sparring.addresses import parse_address
     from sparring.settings import Settings, dump_settings, load_settings, parse_settings
 
     classes: list[type[Settings]] = []
