@@ -416,8 +416,13 @@ def _load(
             **options,
         )
     missing = set(info["missing_keys"])
-    # `masked_bias` is an old constant, no weight.
-    unexpected = {key for key in info["unexpected_keys"] if not key.endswith(".masked_bias")}
+    # Old checkpoints hold constants too: `masked_bias`, and what the model computes for itself as a buffer.
+    buffers = [f".{name}" for name, _ in model.named_buffers()]
+    unexpected = {
+        key
+        for key in info["unexpected_keys"]
+        if not key.endswith(".masked_bias") and not any(name.endswith(f".{key}") for name in buffers)
+    }
     if excuse is not None:
         excuse(model, missing, unexpected)
     refuse_other_weights(folder, model, missing, unexpected, info["mismatched_keys"])
