@@ -287,6 +287,21 @@ ending.run(work)
     assert done.returncode == -second and done.stderr == ""
 
 
+def test_two_signals_in_one_instant_are_one_wish_to_stop():
+    program = """
+import os, signal, sys, sparring.cli.ending as ending
+def work():
+    both = {signal.SIGTERM, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    for each in both:
+        os.kill(os.getpid(), each)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+sys.exit(ending.run(work))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGHUP, "stopped\n")
+
+
 @pytest.mark.parametrize(
     ("redirection", "status"),
     [("> /dev/full 2> /dev/full", 2), (">&- 2>&-", 0), ("| head -1", 0)],

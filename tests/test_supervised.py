@@ -71,7 +71,7 @@ def test_few_held_out_problems_and_unknown_words_are_told(tmp_path, tiny_folder,
     traces[0] = replace(traces[0], steps=tuple(f"therefore {step}" for step in traces[0].steps))
     setup(quick("prm", tiny_folder, data_file(tmp_path, traces)), tmp_path / "run")
     unknown, few = (record.getMessage() for record in caplog.records)
-    assert few.startswith(f"{said} (validation_share, validation_files): too few")
+    assert few.startswith(f"{said} (validation_share, validation_data): too few")
     count = len(traces[0].steps)
     assert f"does not know {count} token{'s' * (count > 1)} in 1 of the traces" in unknown
 

@@ -224,8 +224,13 @@ def _streams() -> Iterator[_Output]:
 def _signals() -> Iterator[list[int]]:
     """Let `kill` and a closed terminal end the work as Ctrl-C does, once; yield the list that gets the signal's number."""
     stopped: list[int] = []
-
     before: dict[int, Any] = {}
+    unraisable = sys.unraisablehook
+
+    def unless_together(report: Any) -> None:
+        """Two signals in one instant: Python says of the second that it found no handler any more."""
+        if not (stopped and isinstance(report.exc_value, OSError) and report.object is None):
+            unraisable(report)
 
     def stop(number: int, _: FrameType | None) -> None:
         stopped.append(number)
@@ -239,9 +244,11 @@ def _signals() -> Iterator[list[int]]:
             # As under nohup, and in the background of a script
             if signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, stop)
+    sys.unraisablehook = unless_together
     try:
         yield stopped
     finally:
+        sys.unraisablehook = unraisable
         for number, handler in before.items():
             signal.signal(number, handler)
         atexit.unregister(_end_at_once)

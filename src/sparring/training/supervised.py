@@ -248,7 +248,7 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
     held_out = len({example.group for example in validation})
     if 0 < held_out < FEW:
         warn(
-            f"{held_out} problem{'s are' if held_out > 1 else ' is'} held out (validation_share, validation_files): too "
+            f"{held_out} problem{'s are' if held_out > 1 else ' is'} held out (validation_share, validation_data): too "
             "few to say how good the PRM is, or which weights to keep"
         )
     named = model.parameters()
