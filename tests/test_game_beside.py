@@ -45,8 +45,8 @@ def test_a_server_writes_with_every_state_of_the_adapter(tiny_folder, tmp_path, 
     folder = train_aprm(settings, tmp_path / "run")
     assert (folder / "sparring.json").is_file()
     state = server.state
-    # One name per state of the weights, each used for sampling and none left behind.
-    assert len(state.loads) == len(set(state.loads)) == settings.updates - staleness
+    # One name per state of the weights (the first before the warm starts), each used for sampling and none left behind.
+    assert len(state.loads) == len(set(state.loads)) == 1 + settings.updates - staleness
     assert set(state.models) == set(state.loads) and state.requests == {}
     assert not (tmp_path / "run" / "sampler").exists()
     rounds = [record for record in log_of(tmp_path / "run") if record["phase"] == "game"]
@@ -116,6 +116,12 @@ def test_an_engine_that_fails_costs_nothing(tiny_folder, tmp_path, monkeypatch):
     whole, run = log_of(tmp_path / "whole"), log_of(tmp_path / "run")
     # What was on its way from older weights is written anew, from the present ones.
     assert len(run) == len(whole) and run[:done] == whole[:done]
+
+
+def test_a_server_that_is_not_there_is_found_out_before_the_warm_starts(tiny_folder, tmp_path):
+    with pytest.raises(EngineError, match=r"nothing usable.*asked for /load_lora_adapter"):
+        train_aprm(game(tiny_folder, sampler="http://127.0.0.1:9/v1"), tmp_path)
+    assert not log_of(tmp_path)
 
 
 @pytest.mark.parametrize(

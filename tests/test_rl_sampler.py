@@ -98,7 +98,7 @@ def test_a_server_that_dies_in_an_update_costs_nothing(tiny_folder, tmp_path, se
 def test_a_server_that_takes_no_adapters_is_refused_with_what_to_do(tiny_folder, tmp_path, server):
     server.state.runtime_updating = False
     with pytest.raises(
-        EngineError, match=r"status 404.*load_lora_adapter; is it vLLM, started with --enable-lora"
+        EngineError, match=r"status 404.*load_lora_adapter.; is it vLLM, started with --enable-lora"
     ):
         train_rl(beside(tiny_folder, server.url), tmp_path)
 

@@ -188,7 +188,9 @@ class ServerEngine:
                 "; is it vLLM, started with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and can it read "
                 "the run directory?"
             )
-            raise EngineError(f"{error} to {path}{hint if error.status in (404, 405) else ''}") from None
+            raise EngineError(
+                f"{error} (asked for {path}){hint if error.status in (404, 405) else ''}"
+            ) from None
         return None
 
     # --- what is asked --------------------------------------------------------------------------------------------

@@ -191,6 +191,8 @@ def train_aprm(
     """
     run = setup(settings, out)
     run.begin("log", resume=resume)
+    if run.ahead is not None and run.step < settings.warm_steps:
+        run.ahead.engine()  # one that cannot be used is found out before the warm starts
     while run.step < settings.total_steps:
         started, tokens = time.perf_counter(), run.tokens
         record = play_step(run)
