@@ -240,7 +240,7 @@ class Client:
 
 def http(path: str, content: bytes, length: int | None = None) -> bytes:
     """Return a request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
     return f"{head}{len(content) if length is None else length}\r\n\r\n".encode() + content
 
 

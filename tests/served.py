@@ -24,13 +24,20 @@ class Served:
     Args:
         prm: folder.
         token: that clients must send.
+        own_host: as of `make_app`.
         settings: others than the defaults.
     """
 
-    def __init__(self, prm: Path, token: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        prm: Path,
+        token: str | None = None,
+        own_host: Callable[[str], bool] | None = None,
+        **settings: Any,
+    ) -> None:
         self.settings = ServeSettings(prm=str(prm), device="cpu", **settings)
         self.models: Models = load_models(self.settings)
-        self.app = make_app(self.models, self.settings, token=token)
+        self.app = make_app(self.models, self.settings, token=token, own_host=own_host)
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         return httpx.AsyncClient(

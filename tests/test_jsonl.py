@@ -142,7 +142,7 @@ def test_blank_lines_bom_and_windows_line_ends_are_read(tmp_path: Path) -> None:
         ('{"a": NaN}', "NaN is not a JSON number"),
         ('{"a": -Infinity}', "-Infinity is not a JSON number"),
         ('{"a": 1e999}', "too large for a float"),
-        ('{"a": ' + "9" * 5000 + "}", "not usable JSON"),
+        ('{"a": ' + "9" * 5000 + "}", r"a whole number has more than 4300 digits, the most that are read$"),
         ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested more than 100 levels"),
         (r'{"a": "\ud800"}', "surrogate"),
         (r'{"\uDC00": 1}', "surrogate"),

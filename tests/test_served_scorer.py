@@ -72,6 +72,14 @@ def test_a_busy_server_is_waited_for_longer_than_a_broken_one(server):
     assert len(open_scorer(f"http://{server.host}?{QUICK}").score(traces(3))) == 3
 
 
+def test_a_busy_server_is_told_once_and_one_that_fails_then_too(server, caplog):
+    server.faults = [busy(status=503), busy(), dies, busy(), dies]
+    assert len(open_scorer(f"http://{server.host}?{QUICK}").score(traces(1))) == 1
+    told = [record.getMessage() for record in caplog.records if record.name == "sparring.http_client"]
+    assert told[0] == f"the server at http://{server.host} is busy (status 503: the queue is full); waiting"
+    assert len(told) == 2 and told[1].startswith(f"waiting for the server at http://{server.host} (")
+
+
 def test_a_server_that_dies_in_the_middle_is_asked_again(server):
     server.faults = [dies, dies]
     assert open_scorer(f"http://{server.host}?{QUICK}").score(traces(1)) == [[0.1, 0.9]]
@@ -132,6 +140,11 @@ def test_a_token_is_sent_asked_for_and_never_shown(server, monkeypatch):
         (lambda a: a.update(results=None), "results: expected list, got NoneType"),
         (lambda a: a["results"].pop(), "results: 1 for 2 items"),
         (lambda a: a["results"].reverse(), r"results\[0\].id: expected '0', got '1'"),
+        (
+            lambda a: a["results"][1].update(steps=["other", "steps"]),
+            r"results\[1\].steps: not the steps that",
+        ),
+        (lambda a: a["results"][1].update(steps=None), r"results\[1\].steps: not the steps that"),
         (lambda a: a["results"][1].pop("scores"), r"results\[1\].scores is missing"),
         (lambda a: a["results"][1]["scores"].pop(), r"results\[1\].scores: 1 scores for 2 steps"),
         (lambda a: a["results"][1]["scores"].__setitem__(1, None), r"results\[1\].scores\[1\].*None"),

@@ -17,11 +17,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from served import QUESTION, STEPS
+from served import QUESTION, STEPS, Served
 from sparring.errors import SettingsError
 from sparring.models.scorer import load_scorer
 from sparring.scorers.door import open_scorer
-from sparring.serving.command import _listen, serve, token_of
+from sparring.serving.command import _listen, is_own_host, serve, token_of
 from sparring.serving.settings import ServeSettings, named
 from sparring.settings import load_settings
 from sparring.traces.records import Trace
@@ -61,7 +61,7 @@ def test_a_server_answers_outlives_rude_clients_and_finishes_what_it_accepted(ti
         place = url.removeprefix("http://").split(":")
         whole = json.dumps({"items": [ONE] * 150}).encode()
         head = (
-            "POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            "POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(whole)}\r\n\r\n"
         )
         for sent in (
@@ -92,6 +92,45 @@ def test_a_server_answers_outlives_rude_clients_and_finishes_what_it_accepted(ti
     ] == "stopped"
     assert not any(line["level"] == "error" for line in lines), lines
     assert "find d" not in log.read_text()
+
+
+def test_a_web_page_under_a_name_of_its_own_does_not_reach_a_server_without_a_token(tiny_prm):
+    served = Served(tiny_prm, own_host=is_own_host)
+    for name in ("localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]", "[::1]:8000", "127.3.2.1:80"):
+        assert served.get("/healthz", headers={"host": name}).status_code == 200
+    for name in (
+        "evil.example:8000",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "x@localhost",
+        "",
+        "::1",
+    ):
+        for answer in (
+            served.get("/", headers={"host": name}),
+            served.post("/v1/score", ONE, headers={"host": name}),
+        ):
+            assert answer.status_code == 421 and answer.json()["error"]["field"] == "host", name
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [({}, True), ({"token_variable": "SERVE_TOKEN"}, False), ({"allow_open": True}, False)],
+)
+def test_hosts_are_asked_for_where_there_is_no_token(tiny_prm, monkeypatch, words, asked):
+    class Made(Exception):
+        pass
+
+    def make(models, settings, *, token, own_host):
+        models.close(1.0)
+        raise Made(own_host)
+
+    monkeypatch.setenv("SERVE_TOKEN", "abc")
+    monkeypatch.setattr("sparring.serving.app.make_app", make)
+    monkeypatch.setattr("sparring.serving.logs.start_log", lambda level: None)
+    with pytest.raises(Made) as made:
+        serve(ServeSettings(prm=str(tiny_prm), port=0, device="cpu", **words))
+    assert made.value.args == (is_own_host if asked else None,)
 
 
 def test_a_server_that_has_stopped_leaves_nothing_for_the_collector_to_look_through(tiny_prm, monkeypatch):

@@ -135,6 +135,20 @@ def test_what_is_no_json_is_refused(served, content):
     assert response.status_code in (400, 413, 422)
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"problem": "a", "problem": "b", "steps": ["c"]}', "problem"),
+        (b'{"items": [{"problem": "a", "steps": ["b"], "steps": ["c"]}]}', "steps"),
+        (rb'{"\ud800": 1, "\ud800": 2}', "?"),
+    ],
+)
+def test_a_key_that_comes_twice_is_refused_by_name(served, body, field):
+    response = served.post("/v1/score", content=body, headers={"content-type": "application/json"})
+    told = error(response, 422)
+    assert told["field"] == field and told["message"] == f"{field}: the key is given twice"
+
+
 SAID = [
     (
         {"problem": QUESTION, "stepz": STEPS},

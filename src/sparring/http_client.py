@@ -3,9 +3,10 @@
 Contract: never more than `concurrency` requests are in flight. What may pass (a lost connection, a time-out, status 408,
 425, 429 or 5xx, an answer that its reader cannot use) is tried again with exponential back-off, and `Retry-After` is
 respected; after `retries` further tries the call fails with a ServerError that names the last reason. The first wait for
-a server that fails is logged as a warning. A token is never part of an error. A request that the server refuses as such
-(400, 413, 422) is a RefusedError at once. An answer's size is bounded, and the time-out also bounds one that trickles in.
-Nothing is kept between calls, so that a job is resumable where its caller journals.
+a server that fails, and the first for one that is busy, are logged as warnings. A token is never part of an error. A
+request that the server refuses as such (400, 413, 422) is a RefusedError at once. An answer's size is bounded, and the
+time-out also bounds one that trickles in. Nothing is kept between calls, so that a job is resumable where its caller
+journals.
 
 Not here: addresses (`addresses.py`), what is asked and how answers are read (`rollouts/server.py`, `scorers/`,
 `judging/`), streaming.
@@ -124,7 +125,7 @@ class HttpClient:
         self.first_retries = self.patience.retries
         self.advice: dict[int, str] = {}
         self.tries = self.lost = 0
-        self._waiting = False
+        self._told: set[str] = set()
         self._token = token or ""
         self._headers = {"Authorization": f"Bearer {checked_token(token)}"} if token else {}
 
@@ -143,11 +144,12 @@ class HttpClient:
         client.advice = dict.fromkeys((401, 403), f"; the token is taken from {TOKEN_VARIABLE}")
         return client
 
-    def waiting(self, reason: str) -> None:
-        """Say once that the server is waited for."""
-        if not self._waiting:
-            self._waiting = True
-            _logger.warning("waiting for the server at %s (%s)", self.url, reason)
+    def waiting(self, reason: str, *, busy: bool = False) -> None:
+        """Say that the server is waited for: once because it fails, once because it is busy."""
+        said = "the server at %s is busy (%s); waiting" if busy else "waiting for the server at %s (%s)"
+        if said not in self._told:
+            self._told.add(said)
+            _logger.warning(said, self.url, reason)
 
     def without_token(self, text: str) -> str:
         """Return an error's text without the token, which some servers quote."""
@@ -240,10 +242,11 @@ class Session:
         """
         client, patience, reason = self.client, self.client.patience, ""
         retries = patience.retries if retries is None else retries
-        failed = busy = 0
+        failed = busy = 0  # a busy server's tries are not failures
         async with self.gate:
             while True:
                 wait: float | None = None
+                only_busy = False
                 client.tries += 1
                 try:
                     status, headers, content = await self._exchange(path, body)
@@ -259,9 +262,7 @@ class Session:
                         failure.status = status
                         raise failure
                     wait = _retry_after(headers.get("retry-after"))
-                    if wait is not None and status in (429, 503) and busy < patience.busy:
-                        busy += 1
-                        failed -= 1
+                    only_busy = wait is not None and status in (429, 503) and busy < patience.busy
                 except UnusableError as error:
                     reason = client.without_token(f"an answer that cannot be used: {error}")
                 except httpx.TimeoutException:
@@ -273,14 +274,16 @@ class Session:
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
                     reason = f"{type(error).__name__}: {error}"
                     client.lost += 1
-                failed += 1
+                if only_busy:
+                    busy += 1
+                else:
+                    failed += 1
                 if failed > retries:
                     tries = "one try" if failed + busy == 1 else f"{failed + busy} tries"
                     raise ServerError(
                         f"the server at {client.url} gave nothing usable in {tries}; the last: {reason}"
                     )
-                if failed:
-                    client.waiting(reason)
+                client.waiting(reason, busy=only_busy)
                 backoff = patience.first_wait * 2 ** max(0, failed - 1) * random.uniform(0.5, 1.0)
                 await asyncio.sleep(min(patience.longest_wait, backoff if wait is None else wait))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -148,7 +149,9 @@ def json_line(record: Mapping[str, Any], path: str | Path, number: int) -> bytes
         raise error.at(file=path, line=number) from error
     except UnicodeEncodeError as error:
         raise DataError(_HALF_PAIR, file=path, line=number) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
+        raise DataError(too_many_digits(), file=path, line=number) from error
+    except RecursionError as error:
         raise DataError(f"cannot be written as JSON: {error}", file=path, line=number) from error
 
 
@@ -214,7 +217,7 @@ def _strictly(read: Callable[[], Any], text: str, path: str | Path, line: int | 
     except RecursionError as error:
         raise DataError(_TOO_DEEP, file=path, line=line) from error
     except ValueError as error:  # an integer with thousands of digits
-        raise DataError(f"not usable JSON: {error}", file=path, line=line) from error
+        raise DataError(too_many_digits(), file=path, line=line) from error
 
 
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -231,6 +234,11 @@ def _refuse_deep(text: str, path: str | Path, line: int | None) -> None:
             raise DataError(_TOO_DEEP, file=path, line=line)
 
 
+def too_many_digits() -> str:
+    """Return what is said of an integer with more digits than Python reads and writes."""
+    return f"a whole number has more than {sys.get_int_max_str_digits()} digits, the most that are read"
+
+
 _TOO_DEEP = f"the JSON is nested more than {DEEPEST} levels deep"
 _HALF_PAIR = "a text holds half of a surrogate pair, which is not valid Unicode"
 
@@ -242,7 +250,12 @@ def _broken(error: json.JSONDecodeError, text: str) -> str:
     return f"not valid JSON: {error.msg} (column {error.colno})"
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object of its pairs (`object_pairs_hook`).
+
+    Raises:
+        DataError: a key comes twice; the field is the key.
+    """
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:
@@ -263,9 +276,9 @@ def _finite_float(text: str) -> float:
 
 
 _STRICT = json.JSONDecoder(
-    object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite_float
+    object_pairs_hook=distinct, parse_constant=_refuse_constant, parse_float=_finite_float
 )
-_LOOSE = json.JSONDecoder(object_pairs_hook=_object)
+_LOOSE = json.JSONDecoder(object_pairs_hook=distinct)
 
 
 def _refuse_not_json(value: object, field: str) -> None:

@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from sparring.errors import SettingsError, did_you_mean
-from sparring.json_files import DEEPEST
+from sparring.json_files import DEEPEST, too_many_digits
 
 Where = tuple[str | int, ...]
 """The setting names and list positions that lead to a value, outermost first."""
@@ -246,7 +246,10 @@ def _value(node: yaml.Node, path: Where, lines: dict[Where, int]) -> Any:
     if node.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"):
         raise _refusal(f"the tag {node.tag} is not supported", node)
     if isinstance(node, yaml.ScalarNode):
-        return _plain(node.value) if node.style is None else node.value
+        try:
+            return _plain(node.value) if node.style is None else node.value
+        except ValueError:
+            raise _refusal(too_many_digits(), node) from None
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*path, index), lines) for index, item in enumerate(node.value)]
     values: dict[str, Any] = {}

@@ -88,6 +88,8 @@ class ServedScorer(RemoteScorer[tuple[Trace]]):
             place = f"results[{index}]"
             if (name := field_of(result, "id", str, place)) != str(index):
                 raise UnusableError(f"{place}.id: expected {str(index)!r}, got {name!r:.40}")
+            if "steps" in result and result["steps"] != list(trace.steps):
+                raise UnusableError(f"{place}.steps: not the steps that were sent")
             scores = field_of(result, "scores", list, place)
             if len(scores) != len(trace.steps):
                 raise UnusableError(f"{place}.scores: {len(scores)} scores for {len(trace.steps)} steps")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -21,6 +22,8 @@ from fastapi.security import HTTPBearer
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, TypeAdapter
 
+from sparring.errors import DataError
+from sparring.json_files import distinct
 from sparring.runs import versions
 from sparring.serving.chat import chat_router
 from sparring.serving.errors import RESPONSES, ApiError, from_validation
@@ -44,11 +47,18 @@ class State(BaseModel):
     reason: str | None = None
 
 
-def make_app(models: Models, settings: ServeSettings, *, token: str | None = None) -> FastAPI:
+def make_app(
+    models: Models,
+    settings: ServeSettings,
+    *,
+    token: str | None = None,
+    own_host: Callable[[str], bool] | None = None,
+) -> FastAPI:
     """Return the application.
 
     Args:
         token: that clients must send; None: all may ask.
+        own_host: whether a `Host` header means this server, where others are refused.
     """
 
     @asynccontextmanager
@@ -68,11 +78,12 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
     )
     # The gate checks the token before any of this; here it is for the document, whose page then asks for one.
     guarded = [Depends(HTTPBearer(auto_error=False))] if token is not None else []
-    app.include_router(score_router(models, settings), dependencies=guarded)
-    app.include_router(search_router(models, settings, searches), dependencies=guarded)
-    app.include_router(chat_router(models, settings, searches), dependencies=guarded)
-    app.include_router(pooling_router(models, settings), dependencies=guarded)
-    app.include_router(reward_router(models, settings), dependencies=guarded)
+    asked = [*guarded, Depends(_refuse_repeated_keys)]
+    app.include_router(score_router(models, settings), dependencies=asked)
+    app.include_router(search_router(models, settings, searches), dependencies=asked)
+    app.include_router(chat_router(models, settings, searches), dependencies=asked)
+    app.include_router(pooling_router(models, settings), dependencies=asked)
+    app.include_router(reward_router(models, settings), dependencies=asked)
     app.include_router(_models_router(models), dependencies=guarded)
     app.include_router(_health_router(models, settings))
     metrics = Metrics(models, searches)
@@ -103,15 +114,29 @@ def make_app(models: Models, settings: ServeSettings, *, token: str | None = Non
     for status in (400, 404, 405):
         app.add_exception_handler(status, _no_endpoint)
     paths = {*app.openapi()["paths"], "/docs", "/openapi.json"}
-    app.add_middleware(Gate, settings=settings, token=token, metrics=metrics, paths=paths)
+    app.add_middleware(Gate, settings=settings, token=token, metrics=metrics, paths=paths, own_host=own_host)
     return app
+
+
+async def _refuse_repeated_keys(request: Request) -> None:
+    """Raise ApiError where a body gives a key twice: FastAPI reads bodies without asking, and the last would count."""
+    with suppress(ValueError, RecursionError):  # what is no JSON is told by FastAPI
+        try:
+            json.loads(await request.body(), object_pairs_hook=distinct)
+        except DataError as error:
+            key = str(error.field)[:80].encode(errors="replace").decode()
+            raise ApiError(422, f"{key}: {error.message}", field=key) from None
 
 
 def _models_router(models: Models) -> APIRouter:
     router = APIRouter(tags=["models"])
     created = int(time.time())
 
-    @router.get("/v1/models", summary="Which models are served.", responses={401: RESPONSES[401]})
+    @router.get(
+        "/v1/models",
+        summary="Which models are served.",
+        responses={status: RESPONSES[status] for status in (401, 421)},
+    )
     async def listed() -> dict[str, Any]:
         return {
             "object": "list",

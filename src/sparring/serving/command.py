@@ -2,6 +2,7 @@
 
 Contract: models are loaded and the address is taken before anything is said; SIGTERM and Ctrl-C finish what was accepted
 and end with status 0. The address on standard output is the one that clients can use (`port=0` takes any that is free).
+Without a token only requests to a loopback name are answered.
 
 Not here: endpoints (`app.py`).
 """
@@ -12,6 +13,7 @@ import gc
 import ipaddress
 import logging
 import os
+import re
 import socket
 from contextlib import suppress
 from importlib import import_module
@@ -43,7 +45,9 @@ def serve(settings: ServeSettings) -> None:
     listening = _listen(settings)
     start_log(settings.log_level)
     models = load_models(settings, loaded=lambda name: log(logging.INFO, "loaded", model=name))
-    app = make_app(models, settings, token=token)
+    # A page elsewhere can call itself a name that leads here (DNS rebinding): its browser asks as the user.
+    anybody = token is None and not settings.allow_open
+    app = make_app(models, settings, token=token, own_host=is_own_host if anybody else None)
     address, port = listening.getsockname()[:2]
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     config = uvicorn.Config(
@@ -90,6 +94,15 @@ def _is_loopback(host: str) -> bool:
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return False
+
+
+def is_own_host(header: str) -> bool:
+    """Whether a `Host` header, with any port, is localhost or an address of this machine alone.
+
+    Without a token the server listens at such an address only (`token_of`), so its own is one of them.
+    """
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+))(?::\d*)?", header)
+    return found is not None and _is_loopback((found[1] or found[2]).lower())
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

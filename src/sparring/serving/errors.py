@@ -91,6 +91,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         404: "No model of this name is served.",
         408: "The body did not come in time.",
         413: "The request is larger than a limit.",
+        421: "The `Host` header names another machine than this one, and there is no token.",
         422: "A field cannot be used; `field` says which.",
         429: "The queue is full: try again after `Retry-After` seconds.",
         502: "A policy on another server gives nothing usable.",

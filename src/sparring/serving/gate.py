@@ -1,4 +1,4 @@
-"""What holds for every request before an endpoint sees it: token, bounds of body and time, a log line, one form of errors.
+"""What holds for every request before an endpoint sees it: host, token, bounds of body and time, log line, form of errors.
 
 Contract: the body is read whole here, within `max_body_bytes` and `body_seconds`, so that no endpoint waits for a slow
 client while it holds anything. Tokens are compared in constant time. An error that nobody foresaw becomes a 500 without
@@ -16,7 +16,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,12 +59,19 @@ class Gate:
     Args:
         token: that clients must send; None: all may ask.
         paths: that are counted by their names; others together.
+        own_host: whether a `Host` header means this server; None: it is not asked.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: ServeSettings, token: str | None, metrics: Metrics, paths: Iterable[str]
+        self,
+        app: ASGIApp,
+        settings: ServeSettings,
+        token: str | None,
+        metrics: Metrics,
+        paths: Iterable[str],
+        own_host: Callable[[str], bool] | None,
     ) -> None:
-        self.app, self.settings, self.metrics = app, settings, metrics
+        self.app, self.settings, self.metrics, self.own_host = app, settings, metrics, own_host
         self.token = None if token is None else token.encode()
         self.at_work = 0
         self.paths = frozenset(paths)
@@ -106,6 +113,15 @@ class Gate:
 
     def _admit(self, scope: Scope) -> None:
         path = scope["path"]
+        if self.own_host is not None and not self.own_host(
+            dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        ):
+            raise ApiError(
+                421,
+                "the Host header is no loopback name: without a token ask at localhost or 127.0.0.1, or start the "
+                "server with token_variable or allow_open=true",
+                field="host",
+            )
         if self.token is not None and path not in OPEN:
             given = dict(scope["headers"]).get(b"authorization", b"")
             kind, _, token = given.partition(b" ")
