@@ -426,7 +426,7 @@ def test_a_job_through_a_server_that_fails_now_and_then_and_then_dies(tmp_path):
     server.answer = answer
     settings = LabelSettings(
         policy=server.url, problems=4, chain_steps=(3, 3), n_cov=1, n_mc=4, batch=2,
-        server=ServerSettings(kind="llama.cpp", tokenizer=TINY_POLICY, retries=2, timeout=5.0),
+        server=ServerSettings(kind="llama.cpp", tokenizer=TINY_POLICY, retries=2, timeout=60.0),
     )  # fmt: skip
     quiet = Console(file=StringIO())
     try:

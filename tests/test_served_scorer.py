@@ -16,7 +16,7 @@ from sparring.http_client import ServerError
 from sparring.scorers.door import as_source, open_scorer
 from sparring.traces.records import Problem, Trace
 
-QUICK = "retries=2&timeout=2"
+QUICK = "retries=2&timeout=60"
 
 
 @pytest.fixture
