@@ -23,10 +23,8 @@ SERVER = {"timeout": 20.0, "retries": 0, "concurrency": 4}
 
 @pytest.fixture
 def server(tiny_folder: Path) -> Iterator[FakeVllm]:
-    made = FakeVllm(tiny_folder)
-    yield made
-    made.shutdown()
-    made.server_close()
+    with FakeVllm(tiny_folder) as made:
+        yield made
 
 
 def beside(folder: Path, sampler: str, **changes: Any) -> Any:
