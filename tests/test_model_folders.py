@@ -68,7 +68,8 @@ def test_json_files_that_are_no_objects_are_refused_by_name(prm, tmp_path, file)
         {"max_position_embeddings": -1}, {"rope_parameters": {"rope_type": "nope"}}, {"pad_token_id": 10**6},
         {"vocab_size": 10**8}, {"intermediate_size": 10**9}, {"hidden_size": 10**6}, {"head_dim": 10**9},
         {"text_config": {"vocab_size": 10**9}}, {"intermediate_size": 0}, {"num_key_value_heads": 10**8},
-        {"num_labels": 70_000}, {"text_config": {"num_labels": 70_000}}, {"transformers_weights": "../other.safetensors"},
+        {"num_labels": 70_000}, {"text_config": {"num_labels": 70_000}}, {"text_config": {}}, {"text_config": 3},
+        {"decoder": {"vocab_size": 12}}, {"transformers_weights": "../other.safetensors"},
     ],
 )  # fmt: skip
 def test_configurations_of_wrong_types_or_sizes_are_refused(prm, tmp_path, fields):

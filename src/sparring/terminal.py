@@ -57,6 +57,11 @@ class ProgressBar(Progress):
         )
         self._texts, self._line_at = fields, clock()
 
+    def stop(self) -> None:
+        """End the bar; where none was shown, nothing is (older versions of rich end it with an empty line)."""
+        if not self.disable:
+            super().stop()
+
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Note what has changed of a task (see `rich.progress.Progress.update`)."""
         super().update(task_id, **changes)

@@ -26,10 +26,12 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    PretrainedConfig,
 )
 from transformers.utils import logging as transformers_logging
 
 from sparring.errors import CheckpointError, SettingsError
+from sparring.json_files import kind
 from sparring.models import TINY_POLICY
 from sparring.models.folder_files import (
     check_files,
@@ -148,7 +150,14 @@ def load_config(folder: Path) -> Any:
     """
     read_config(folder)
     with _refusing(str(folder), "AutoConfig"):
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        text = config.get_text_config()
+    if not isinstance(text, PretrainedConfig):  # some versions of transformers read over it
+        raise CheckpointError(
+            f"{folder / 'config.json'}: the model_type {config.model_type} has no configuration of its own for texts "
+            f"(text_config or the like), here it is {kind(text)}: remove it"
+        )
+    return config
 
 
 def load_tokenizer(name: str | Path) -> Any:
@@ -398,8 +407,9 @@ def _load(
     folder = resolve_model(name)
     if Path(folder).is_dir():
         check_files(Path(folder))
+        config = load_config(Path(folder))
         with _refusing(folder, factory.__name__), torch.device("meta"):
-            skeleton = factory.from_config(load_config(Path(folder)))
+            skeleton = factory.from_config(config)
         refuse_larger(Path(folder), skeleton)
     if device.type == "meta":
         options["device_map"] = "meta"
