@@ -113,193 +113,83 @@ LABELLED = r"(?P<row>[^.]+(?:\.(?:before_error|correct_solutions|computable))?\.
 """A set of labelled steps, or a part of one, and who judges it."""
 FURTHEST = "Solutions with a step whose score is furthest from its label, worst first."
 KINDS = {
-    "processbench": Kind(
-        "ProcessBench",
+    "processbench": Kind("ProcessBench",
         [
-            Pivot(
-                "Finding the first wrong step",
-                ANY,
-                "f1 accuracy_erroneous accuracy_correct step_auc step_auc_within solution_auc step_ece",
-                "subset",
-            )
-        ],
-        FURTHEST,
-        labelled_case,
-    ),
-    "prmbench": Kind(
-        "PRMBench",
+            Pivot("Finding the first wrong step", ANY,
+                "f1 accuracy_erroneous accuracy_correct step_auc step_auc_within solution_auc step_ece", "subset"),
+        ], FURTHEST, labelled_case),
+    "prmbench": Kind("PRMBench",
         [
-            Pivot(
-                "Telling right steps from planted errors",
-                ANY,
-                "prm_score f1 negative_f1 accuracy_first_error step_auc",
-                "class",
-            )
-        ],
-        FURTHEST,
+            Pivot("Telling right steps from planted errors", ANY,
+                "prm_score f1 negative_f1 accuracy_first_error step_auc", "class"),
+        ], FURTHEST, labelled_case),
+    "calibration": Kind("Calibration",
+        [Pivot("Calibration of step scores", LAST, "ece brier mean_score share_right", "subset")], FURTHEST,
         labelled_case,
-    ),
-    "calibration": Kind(
-        "Calibration",
-        [Pivot("Calibration of step scores", LAST, "ece brier mean_score share_right", "subset")],
-        FURTHEST,
-        labelled_case,
-        plots={
-            "reliability.svg": "Mean score against the share of right steps; the numbers are in metrics.json."
-        },
-    ),
-    "bon": Kind(
-        "Best of N",
+        plots={"reliability.svg": "Mean score against the share of right steps; the numbers are in metrics.json."}),
+    "bon": Kind("Best of N",
         [
             Pivot("Accuracy", r"(?P<row>[^.]+)\.(?P<column>n\d+)\.accuracy", "", "line"),
-            Pivot(
-                "Difference at the largest N",
-                r"(?P<row>.+)_minus_(?P<column>[^.]+)",
-                "majority random",
-                "line",
-            ),
-            Pivot(
-                "AUC of right against wrong",
-                r"(?P<row>solution_auc\.[^.]+|step_auc)\.(?P<column>pooled|within)",
-                "pooled within",
-                "of",
-            ),
-        ],
-        "Problems where a wrong solution scores higher than every right one, furthest apart first.",
-        misled_case,
-    ),
-    "compare": Kind(
-        "Two PRMs on the same cases",
+            Pivot("Difference at the largest N", r"(?P<row>.+)_minus_(?P<column>[^.]+)", "majority random", "line"),
+            Pivot("AUC of right against wrong", r"(?P<row>solution_auc\.[^.]+|step_auc)\.(?P<column>pooled|within)",
+                "pooled within", "of"),
+        ], "Problems where a wrong solution scores higher than every right one, furthest apart first.", misled_case),
+    "compare": Kind("Two PRMs on the same cases",
         [Pivot("A, B and their difference", LAST, "a b difference", "subset and measure")],
         "Solutions that one PRM judges right and the other wrong, those with the largest difference in a score first.",
-        compared_case,
-    ),
-    "attack": Kind(
-        "Attack on a PRM",
+        compared_case),
+    "attack": Kind("Attack on a PRM",
         [
-            Pivot(
-                "How often are wrong steps accepted?",
-                r"(?P<row>rules|frozen|trained)\.(?P<column>.+)",
-                "fool_rate miss_rate failed undecided malformed",
-                "adversary",
-            ),
-            Pivot(
-                "What else to read it by",
-                r"(?P<row>clean_accepted|curve\.[^.]+\.fool_rate|budget\..+)(?P<column>)",
-                "",
-                "measure",
-            ),
+            Pivot("How often are wrong steps accepted?", r"(?P<row>rules|frozen|trained)\.(?P<column>.+)",
+                "fool_rate miss_rate failed undecided malformed", "adversary"),
+            Pivot("What else to read it by", r"(?P<row>clean_accepted|curve\.[^.]+\.fool_rate|budget\..+)(?P<column>)",
+                "", "measure"),
             Pivot("Harmless rewrites", r"invariance\." + ANY, "flipped shift", "rewrite"),
             Pivot("Classes of errors", r"sensitivity\." + ANY, "caught auc", "class"),
             Pivot("Wrong steps with padding", r"padding\." + ANY, "accepted more_accepted", "padding"),
-            Pivot(
-                "Choosing the best of n steps by the PRM: its score, and how often the choice is right",
-                r"hacking\." + ANY,
-                "score accuracy",
-                "n",
-            ),
-        ],
-        "Wrong steps that the PRM accepts, highest score first.",
-        accepted_case,
-    ),
-    "search": Kind(
-        "Search",
+            Pivot("Choosing the best of n steps by the PRM: its score, and how often the choice is right",
+                r"hacking\." + ANY, "score accuracy", "n"),
+        ], "Wrong steps that the PRM accepts, highest score first.", accepted_case),
+    "search": Kind("Search",
         [
-            Pivot(
-                "Accuracy and cost per problem",
-                METHOD + r"(?P<column>[^.]+)",
-                "accuracy work tokens_generated tokens_scored flops",
-                "method",
-            ),
-            Pivot(
-                "Differences in accuracy",
-                METHOD + r"(?P<column>minus_[^.]+)",
-                "minus_best_of_n minus_best_of_n_at_equal_cost minus_majority minus_majority_at_equal_cost",
-                "method",
-            ),
-        ],
-        "Problems for which the chosen solution is wrong while another candidate is right, furthest apart first.",
-        misled_case,
-        plots={"curves.svg": "Accuracy against cost of every method; the numbers are in the tables."},
-    ),
-    "oracle": Kind(
-        "Audit of oracles",
+            Pivot("Accuracy and cost per problem", METHOD + r"(?P<column>[^.]+)",
+                "accuracy work tokens_generated tokens_scored flops", "method"),
+            Pivot("Differences in accuracy", METHOD + r"(?P<column>minus_[^.]+)",
+                "minus_best_of_n minus_best_of_n_at_equal_cost minus_majority minus_majority_at_equal_cost", "method"),
+        ], "Problems for which the chosen solution is wrong while another candidate is right, furthest apart first.",
+        misled_case, plots={"curves.svg": "Accuracy against cost of every method; the numbers are in the tables."}),
+    "oracle": Kind("Audit of oracles",
         [
-            Pivot(
-                "Labelled steps",
-                LABELLED,
-                "false_alarm confirmed recall undecided_on_errors",
-                "set and judge",
-            ),
-            Pivot(
-                "Needless steps (not necessarily wrong)",
-                LABELLED,
-                "needless_wrong needless_correct",
-                "set and judge",
-            ),
-            Pivot(
-                "Rule perturbations found",
-                r"(?P<row>[^.]+\.[^.]+\.(?:text|latex))\.(?P<column>.+)",
+            Pivot("Labelled steps", LABELLED, "false_alarm confirmed recall undecided_on_errors", "set and judge"),
+            Pivot("Needless steps (not necessarily wrong)", LABELLED, "needless_wrong needless_correct",
+                "set and judge"),
+            Pivot("Rule perturbations found", r"(?P<row>[^.]+\.[^.]+\.(?:text|latex))\.(?P<column>.+)",
                 "panel.recall panel_against.recall panel_against.missed reference.recall applies",
-                "set, kind and style",
-            ),
-        ],
-        "False alarms: correct steps that an oracle calls wrong, evenly spaced over their file.",
-        false_alarm_case,
-        file="false_alarms.jsonl",
-        ordered=False,
-        scored=False,
-    ),
-}
+                "set, kind and style"),
+        ], "False alarms: correct steps that an oracle calls wrong, evenly spaced over their file.", false_alarm_case,
+        file="false_alarms.jsonl", ordered=False, scored=False),
+}  # fmt: skip
 ON_SPLITS = "in_distribution longer"
 DEMO = {
     "solver": [
-        Pivot(
-            "Accuracy of the picked solution",
-            r"best_of_n\.(?P<column>[^.]+)\.(?P<row>[^.]+)\.accuracy",
-            ON_SPLITS,
-            "picked by",
-        ),
-        Pivot(
-            "Differences on the same problems, in percentage points",
-            r"best_of_n\.(?P<column>[^.]+)\.(?P<row>.+_minus_[^.]+)",
-            ON_SPLITS,
-            "difference",
-        ),
-    ],
+        Pivot("Accuracy of the picked solution", r"best_of_n\.(?P<column>[^.]+)\.(?P<row>[^.]+)\.accuracy", ON_SPLITS,
+            "picked by"),
+        Pivot("Differences on the same problems, in percentage points",
+            r"best_of_n\.(?P<column>[^.]+)\.(?P<row>.+_minus_[^.]+)", ON_SPLITS, "difference")],
     "errors": [
-        Pivot(
-            "Step errors in the solver's own solutions",
-            r"step_error\." + LAST,
-            "f1 accuracy_erroneous accuracy_correct step_auc solution_auc step_ece",
-            "problems and PRM",
-        )
-    ],
+        Pivot("Step errors in the solver's own solutions", r"step_error\." + LAST,
+            "f1 accuracy_erroneous accuracy_correct step_auc solution_auc step_ece", "problems and PRM")],
     "attack": [
-        Pivot(
-            "What came of the adversaries' steps",
+        Pivot("What came of the adversaries' steps",
             r"attack\.(?P<row>[^.]+\.(?:rules|frozen|trained))\.(?P<column>.+)",
-            "fool_rate miss_rate failed undecided malformed",
-            "PRM and adversary",
-        )
-    ],
+            "fool_rate miss_rate failed undecided malformed", "PRM and adversary")],
     "kinds": [
-        Pivot(
-            "Wrong steps accepted, by kind of mistake",
-            r"kinds\.(?P<column>[^.]+)\.(?P<row>[^.]+)\.accepted",
-            "rules_prm frozen_prm aprm",
-            "kind",
-        )
-    ],
+        Pivot("Wrong steps accepted, by kind of mistake", r"kinds\.(?P<column>[^.]+)\.(?P<row>[^.]+)\.accepted",
+            "rules_prm frozen_prm aprm", "kind")],
     "run": [
-        Pivot(
-            "What the training of the PRMs took",
-            r"training\." + ANY,
-            "updates labelled_steps undecided_steps seconds tokens_per_second peak_memory",
-            "PRM",
-        )
-    ],
-}
+        Pivot("What the training of the PRMs took", r"training\." + ANY,
+            "updates labelled_steps undecided_steps seconds tokens_per_second peak_memory", "PRM")],
+}  # fmt: skip
 """The tables of the demo's page by section."""
 
 

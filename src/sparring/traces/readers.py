@@ -95,95 +95,40 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "sparring": Format(
-        "our own form",
-        lambda record, options: record_to_trace(record.values),
-        {"id", "problem"},
-        lambda record, options: record_to_problem(record.values),
-        allowed=frozenset(TRACE_FIELDS),
-    ),
-    "samples": Format(
-        "samples to share, as `label` and `search` write them (`--samples`)",
-        lambda record, options: read_row(record),
-        {"sha256", "id", "problem", "steps", "license"},
-    ),
-    "demo": Format(
-        "the solutions of `sparring demo`, with the world's word on every step",
-        automatic.demo,
-        {"question", "steps", "truths"},
-    ),
-    "gsm8k": Format(
-        "GSM8K problems with reference solutions",
-        reference.gsm8k,
-        {"question", "answer"},
-        allowed={"question", "answer"},
-    ),
-    "gsm8k_solutions": Format(
-        "GSM8K's example model solutions: four traces per problem, with outcomes",
-        reference.gsm8k_solutions,
-        {"question", "ground_truth", *reference.GSM8K_MODELS},
-    ),
-    "math": Format(
-        "MATH problems with reference solutions",
-        reference.math,
-        {"problem", "solution", "level"},
-        reference.math_problem,
-    ),
+    "sparring": Format("our own form", lambda record, options: record_to_trace(record.values), {"id", "problem"},
+        lambda record, options: record_to_problem(record.values), allowed=frozenset(TRACE_FIELDS)),
+    "samples": Format("samples to share, as `label` and `search` write them (`--samples`)",
+        lambda record, options: read_row(record), {"sha256", "id", "problem", "steps", "license"}),
+    "demo": Format("the solutions of `sparring demo`, with the world's word on every step", automatic.demo,
+        {"question", "steps", "truths"}),
+    "gsm8k": Format("GSM8K problems with reference solutions", reference.gsm8k, {"question", "answer"},
+        allowed={"question", "answer"}),
+    "gsm8k_solutions": Format("GSM8K's example model solutions: four traces per problem, with outcomes",
+        reference.gsm8k_solutions, {"question", "ground_truth", *reference.GSM8K_MODELS}),
+    "math": Format("MATH problems with reference solutions", reference.math, {"problem", "solution", "level"},
+        reference.math_problem),
     "math_steps": Format(
         "problems with correct step-split solutions; only by name, since no key says that they are correct",
-        reference.math_steps,
-    ),
-    "trl_stepwise": Format(
-        "TRL's stepwise supervision: prompt, completions, labels",
-        automatic.trl_stepwise,
-        {"prompt", "completions", "labels"},
-    ),
-    "prm800k": Format(
-        "PRM800K, raw labels of both phases",
-        human.prm800k,
-        {"question", "label", "labeler"},
-        human.prm800k_problem,
-    ),
-    "math_shepherd": Format(
-        "Math-Shepherd: input with tags, label with + and -",
-        automatic.math_shepherd,
-        {"input", "label", "task"},
-    ),
-    "math_aps": Format(
-        "MATH-APS, OmegaPRM: solution prefixes with Monte-Carlo values",
-        automatic.math_aps,
-        {"question", "reasoning_steps"},
-        automatic.question_problem,
-    ),
-    "openr": Format(
-        "OpenR's form, MATH-APS on the hub: a process with a tag after every step, a label per step",
-        automatic.openr,
-        {"question", "process", "label"},
-        automatic.question_problem,
-    ),
-    "rlhflow": Format(
-        "RLHFlow: conversations in which the assistant answers steps with + and -",
-        automatic.rlhflow,
-        {"conversations"},
-    ),
-    "versaprm": Format(
-        "VersaPRM: chains of thought with ratings",
-        human.versaprm,
-        {"question", "chain_of_thoughts"},
-        human.versaprm_problem,
-    ),
-    "processbench": Format(
-        "ProcessBench: steps and the index of the first wrong one",
-        human.processbench,
-        {"problem", "steps", "label", "final_answer_correct"},
-    ),
-    "prmbench": Format(
-        "PRMBench: solutions with planted errors of eight classes, and other right ones",
-        human.prmbench,
-        {"original_process", "modified_process", "error_steps"},
-        human.prmbench_problem,
-    ),
-}
+        reference.math_steps),
+    "trl_stepwise": Format("TRL's stepwise supervision: prompt, completions, labels", automatic.trl_stepwise,
+        {"prompt", "completions", "labels"}),
+    "prm800k": Format("PRM800K, raw labels of both phases", human.prm800k, {"question", "label", "labeler"},
+        human.prm800k_problem),
+    "math_shepherd": Format("Math-Shepherd: input with tags, label with + and -", automatic.math_shepherd,
+        {"input", "label", "task"}),
+    "math_aps": Format("MATH-APS, OmegaPRM: solution prefixes with Monte-Carlo values", automatic.math_aps,
+        {"question", "reasoning_steps"}, automatic.question_problem),
+    "openr": Format("OpenR's form, MATH-APS on the hub: a process with a tag after every step, a label per step",
+        automatic.openr, {"question", "process", "label"}, automatic.question_problem),
+    "rlhflow": Format("RLHFlow: conversations in which the assistant answers steps with + and -", automatic.rlhflow,
+        {"conversations"}),
+    "versaprm": Format("VersaPRM: chains of thought with ratings", human.versaprm, {"question", "chain_of_thoughts"},
+        human.versaprm_problem),
+    "processbench": Format("ProcessBench: steps and the index of the first wrong one", human.processbench,
+        {"problem", "steps", "label", "final_answer_correct"}),
+    "prmbench": Format("PRMBench: solutions with planted errors of eight classes, and other right ones", human.prmbench,
+        {"original_process", "modified_process", "error_steps"}, human.prmbench_problem),
+}  # fmt: skip
 
 
 def read_traces_as(data: str | Path, format: str = "auto", options: ReadOptions | None = None) -> ReadResult:
