@@ -267,7 +267,7 @@ def load_models(settings: ServeSettings, loaded: Callable[[str], None] = lambda 
             name,
             scorer,
             # A scorer that knows better how much it can take at once keeps its own bound.
-            batch_tokens=min(settings.batch_tokens, scorer.batch_tokens),
+            batch_tokens=min(settings.batch_tokens, scorer.pass_tokens),
             queue_tokens=settings.queue_tokens,
         )
         loaded(name)

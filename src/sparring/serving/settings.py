@@ -77,7 +77,7 @@ class ServeSettings(MethodSettings, Device):
     shutdown_seconds: float = Field(60.0, gt=0)
     """A server that is told to stop finishes what it has accepted, for so long."""
     batch_tokens: int = Field(16_384, gt=0)
-    """Tokens per forward pass, padding included."""
+    """Most tokens per forward pass, padding included; on a CPU 2,048 are never exceeded."""
 
     server: ServerSettings = ServerSettings()
     """How to speak to policies that are servers."""
