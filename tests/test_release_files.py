@@ -55,6 +55,22 @@ def test_a_python_that_is_asked_for_and_missing_fails_the_matrix():
     assert (done.returncode, done.stdout) == (1, "python 3.99: not here, skipped\n")
 
 
+def test_the_workflow_runs_the_cells_of_the_matrix_on_the_pythons_that_are_supported():
+    script = (ROOT / "scripts" / "matrix.sh").read_text(encoding="utf-8")
+    pythons, resolutions = (
+        re.search(rf"^{name}=\$\{{\d:-(.*)\}}$", script, re.MULTILINE)[1].split()
+        for name in ("pythons", "resolutions")
+    )
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"][
+        "matrix"
+    ]
+    assert job["strategy"]["matrix"] == {"python": pythons, "resolution": resolutions}
+    assert job["steps"][-1]["run"] == "scripts/matrix.sh ${{ matrix.python }} ${{ matrix.resolution }}"
+    assert pythons == [word.split()[-1] for word in PROJECT["classifiers"] if "Python ::" in word]
+    for test in re.findall(r"tests/\S+\.py", script):
+        assert (ROOT / test).is_file(), test
+
+
 def test_versions_agree():
     version = PROJECT["version"]
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
