@@ -180,6 +180,7 @@ STEPS = (
     "As 5 > 7, the answer is 5 dollars. 15 is prime, 3 divides 10, gcd(4, 6) = 3.",
 )
 QUESTION = "Tom has 3 boxes of 8 pens and gives 5 away. How many has he left?"
+PREFIX = "Tom has 3 boxes of 8 pens, so he has 3 * 8 = <<3*8=24>>24 pens."
 
 
 @contextmanager
@@ -337,9 +338,8 @@ def member(name: str, folder: Path) -> Made:
                 promise(False, "a step that stands for itself is not wrong")
         return verdict.truth, verdict.reason
 
-    prefix = "Tom has 3 boxes of 8 pens, so he has 3 * 8 = <<3*8=24>>24 pens."
-    asked = [joined(QUESTION, "19", "", step, prefix) for step in STEPS]
-    asked += [joined(QUESTION, r"\frac{1}{2}", STEPS[0], step, prefix, STEPS[1]) for step in STEPS]
+    asked = [joined(QUESTION, "19", "", step, PREFIX) for step in STEPS]
+    asked += [joined(QUESTION, r"\frac{1}{2}", STEPS[0], step, PREFIX, STEPS[1]) for step in STEPS]
     yield asked, run
 
 

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from fuzz_targets import PREFIX, QUESTION, STEPS
 from sparring.oracles.members import MEMBERS, load_member
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import perturb
@@ -110,24 +111,13 @@ def test_hostile_steps_get_a_verdict(everyone: Panel, text: str) -> None:
 
 MUTATIONS = 100
 GUARD = 10.0  # seconds of processor time; usual are thousandths
-PREFIX = (
-    "Tom has 3 boxes of 8 pens, so he has 3 * 8 = <<3*8=24>>24 pens.",
-    r"Let $x^2 - 5x + 6 = 0$, so $(x-2)(x-3) = 0$.",
-)
-STEPS = [
+SEEDS = [
     (
-        Problem("p", "Tom has 3 boxes of 8 pens and gives 5 away. How many has he left?", answer="19"),
-        PREFIX,
+        Problem("p", QUESTION, answer="19"),
+        (PREFIX, r"Let $x^2 - 5x + 6 = 0$, so $(x-2)(x-3) = 0$."),
         step,
     )
-    for step in (
-        "He has 24 - 5 = <<24-5=19>>19 pens left, about 79% of them.",
-        r"So $x = \frac{5 \pm \sqrt{25 - 24}}{2} = 2.5 \pm 0.5$, that is $x = 2$ or $x = 3$.",
-        r"\begin{align*} (a+b)^2 &= a^2 + 2ab + b^2 \\ &= 49 \end{align*} since $a + b = 7$.",
-        "It is 3:45 pm + 2 hours = 5:45 pm, and 17 is prime. If it rains, the street is wet; it rains.",
-        r"The derivative of $x^3$ is $3x^2$, and \(\int_0^1 2x\,dx = 1\). The final answer is \boxed{19}.",
-        "5 ft 6 in + 8 in = 6 ft 2 in; $3.50 * 4 = $14; 20% of 50 is 10; 12:8 = 3:2",
-    )
+    for step in STEPS
 ]
 
 
@@ -146,7 +136,7 @@ def test_every_member_answers_on_mutated_steps(fuzz: ModuleType) -> None:
     members = [load_member(name) for name in PRESENT]
     before = signal.signal(signal.SIGVTALRM, fuzz.interrupt)
     try:
-        for question in fuzz.questions(STEPS, MUTATIONS, seed=7):
+        for question in fuzz.questions(SEEDS, MUTATIONS, seed=7):
             for member in members:
                 said, _ = fuzz.timed(member, question, GUARD)
                 assert "guard" not in said and ":raised" not in said and ":bad_verdict" not in said, (
