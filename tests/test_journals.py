@@ -52,7 +52,7 @@ def test_what_is_written_is_read_back_and_what_stands_twice_counts_once(tmp_path
     assert found(tmp_path / "new") == []
 
 
-@mock.patch.object(JsonlLog, "_sync", lambda self: None)  # that takes its time, and no power is cut here
+@mock.patch.object(JsonlLog, "sync", lambda self: None)  # that takes its time, and no power is cut here
 @given(place=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_no_flipped_bit_changes_what_is_found(
     tmp_path_factory: pytest.TempPathFactory, place: int, bit: int

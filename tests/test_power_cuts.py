@@ -15,24 +15,31 @@ from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
+from unittest import mock
 
 import pytest
 import torch
 from rich.console import Console
 
 from damage import comparable
+from scripted_search import Judge, Letters, problems, share_of_a
 from sparring import files
 from sparring.evaluation import scores
 from sparring.files import atomic_directory, atomic_write_json
+from sparring.labels.command import label_files
+from sparring.labels.settings import LabelSettings
 from sparring.locks import LOCK_FILE
 from sparring.runs import JsonlLog
+from sparring.search import MethodSettings, driver, run_search
+from sparring.settings import load_settings
 from sparring.settings_shared import Trained
-from sparring.traces.jsonl import write_traces
+from sparring.traces.jsonl import write_problems, write_traces
 from sparring.traces.records import Problem, Trace
 from sparring.training.part import Part
 from sparring.training.run import CHECKPOINT, TrainingRun
 from sparring.training.states import save_state, verified
 from sparring.training.supervised import BEST
+from test_label_command import Solver
 
 Tree = dict[str, bytes | None]
 """Files by path; None: a folder."""
@@ -188,6 +195,35 @@ def score(out: Path) -> None:
     )
 
 
+def label(out: Path) -> None:
+    data = out.parent / "sums.jsonl"
+    if not data.exists():
+        write_problems(data, [Problem(f"p{n}", f"{n} + 1 = ?", str(n + 1)) for n in range(2)])
+    words = (f"data={data}", "n_cov=2", "n_mc=2", "batch=1")
+    engine = Solver()
+    label_files(load_settings(LabelSettings, None, words), out, Console(file=StringIO()), (engine, engine))
+
+
+def search(out: Path) -> None:
+    out.mkdir(exist_ok=True)
+    asked, settings = problems(3), MethodSettings(expansions=2, in_flight=1)
+    timeless = mock.patch.object(
+        driver, "time", SimpleNamespace(perf_counter=lambda: 0.0)
+    )  # digests are over seconds
+    with timeless:
+        found = run_search(
+            "beam",
+            asked,
+            Letters(),
+            Judge(share_of_a),
+            settings,
+            n=2,
+            journal=out / "journals" / "beam-2-0.jsonl",
+            trees=out / "trees" / "beam-2.jsonl",
+        )
+    atomic_write_json(out / "found.json", [[list(one.steps) for one in of.candidates] for of in found])
+
+
 # --- cuts -----------------------------------------------------------------------------------------------------------
 
 
@@ -238,11 +274,12 @@ def test_a_training_goes_on_to_the_same_files_after_any_power_cut(cuts, monkeypa
     assert cuts(train) == []
 
 
-def test_a_job_with_a_journal_goes_on_to_the_same_files_after_any_power_cut(cuts):
-    assert cuts(score) == []
+@pytest.mark.parametrize("job", [score, label, search])
+def test_a_job_with_a_journal_goes_on_to_the_same_files_after_any_power_cut(cuts, job):
+    assert cuts(job) == []
 
 
 def test_a_log_that_is_not_synced_before_its_checkpoint_is_found_out(cuts, monkeypatch):
     """The test tests something: this is how a run was lost before logs were synced."""
-    monkeypatch.setattr(JsonlLog, "_sync", lambda self: None, raising=True)
+    monkeypatch.setattr(JsonlLog, "sync", lambda self: None, raising=True)
     assert any("of 70 bytes" in one or "ends after" in one for one in cuts(train))

@@ -330,7 +330,7 @@ def test_a_torn_line_of_any_length_is_cut(
             assert log.torn and log.path.read_bytes() == whole
 
 
-@mock.patch.object(JsonlLog, "_sync", lambda self: None)  # that takes its time, and no power is cut here
+@mock.patch.object(JsonlLog, "sync", lambda self: None)  # that takes its time, and no power is cut here
 @given(
     st.lists(st.dictionaries(st.text(), JSON_VALUES, max_size=2), max_size=6),
     st.integers(min_value=0, max_value=6),

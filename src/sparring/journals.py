@@ -77,6 +77,10 @@ class Journal:
         self._places.setdefault(self._key(plain), start)
         return start
 
+    def sync(self) -> None:
+        """Put all lines on the disk, before one of another file that counts on them."""
+        self._log.sync()
+
     def starts(self) -> Iterator[tuple[int, Record]]:
         """Yield (where its line begins, record) of every piece of work."""
         return ((start, record) for start, _, record in self.found.pieces())

@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sparring.errors import DataError
+from sparring.errors import DataError, plural
 from sparring.files import atomic_write_json, dumps, sync, to_json, writing
 from sparring.json_files import read_json_object, read_jsonl_objects
 
@@ -155,7 +155,7 @@ def _metric_from(record: Any, name: str, file: Path, interval: str) -> Metric:
         message = f"the interval runs from {low} down to {high}"
         raise DataError(message, file=file, field=f"metrics.{name}.low")
     if n is not None and n < 0:
-        raise DataError(f"a count of {n} cases", file=file, field=f"metrics.{name}.n")
+        raise DataError(f"a count of {plural(n, 'case')}", file=file, field=f"metrics.{name}.n")
     return Metric(**record, interval=interval)
 
 
@@ -299,7 +299,7 @@ class JsonlLog:
 
     def position(self) -> dict[str, Any]:
         """Return how far the log is, for `cut_back`: its bytes and their digest; a power cut leaves no fewer."""
-        self._sync()
+        self.sync()
         if self._digest is None:
             self._digest = self._digest_of(None)
         return {"bytes": self.path.stat().st_size, "sha256": self._digest.hexdigest()}
@@ -324,7 +324,7 @@ class JsonlLog:
         """Close the file; appending afterwards is an error."""
         if not self._file.closed:
             with self._file:
-                self._sync()
+                self.sync()
 
     def __enter__(self) -> JsonlLog:
         return self
@@ -332,7 +332,8 @@ class JsonlLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
+        """Put what was written on the disk."""
         with writing(self.path):
             os.fsync(self._file.fileno())
 

@@ -196,6 +196,7 @@ def search_kept(
             wanted = drawn is not None and numbers[found.problem] < MOST_TREES
             if drawn is not None and wanted and found.problem not in drawn.found:
                 drawn.add({"problem": found.problem, **tree()})
+                drawn.sync()  # a problem in the journal is not searched again, so its tree must outlive a power cut
             if kept is not None:
                 kept.add(to_json(found)[0])
             if progress is not None:
