@@ -181,7 +181,7 @@ def test_traces_are_grouped_by_problem_and_matched_with_score_files(tmp_path):
     [worst] = [json.loads(line) for line in (tmp_path / "out" / "worst.jsonl").open()]
     assert worst["id"] == "p1" and worst["chosen"] == "p1#2" and worst["gap"] == pytest.approx(0.7)
     assert len((tmp_path / "out" / "cases.jsonl").read_text().splitlines()) == 2
-    with pytest.raises(DataError, match="1 of 3 traces have no scores"):
+    with pytest.raises(DataError, match="no scores for 1 of 3 traces"):
         trace_file(scores, [{"id": i, "scores": [0.1]} for i in ("p1#1", "p1#2")])
         evaluate_bon(BonSettings(data=[data], scores=[scores]), tmp_path / "out2")
 

@@ -26,6 +26,7 @@ from page_outputs import session
 from sparring.__main__ import COMMANDS as TABLE
 from sparring.__main__ import app
 from sparring.cli.commands import Command, imported
+from sparring.errors import SettingsError
 from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
 from sparring.settings import Settings, load_settings, setting_rows
@@ -228,6 +229,17 @@ def options(command: Any) -> set[str]:
 @pytest.mark.parametrize("name", SETTINGS, ids=" ".join)
 def test_every_setting_is_explained_on_the_terminal(name: tuple[str, ...]) -> None:
     assert [row.name for row in setting_rows(SETTINGS[name]) if not row.help] == []
+
+
+@pytest.mark.parametrize("name", SETTINGS, ids=" ".join)
+def test_no_number_is_without_an_upper_bound(name: tuple[str, ...]) -> None:
+    """What no machine gets through is refused by name: so many epochs, samples, seconds or tokens."""
+    for row in setting_rows(SETTINGS[name]):
+        if "number" in row.type and not row.type.startswith("mapping"):
+            count = row.type.count("number") if "exactly" in row.type else 1
+            value = f"[{', '.join(['1e99'] * count)}]" if row.type.startswith("list") else "1e99"
+            with pytest.raises(SettingsError, match=rf"(?m)\b{row.name}: .*(at most|less than)"):
+                load_settings(SETTINGS[name], None, [f"{row.name}={value}"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

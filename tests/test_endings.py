@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparring import __main__ as command_line
-from sparring.errors import DataError, OutputError
+from sparring.errors import DataError, OutputError, plural
 from sparring.files import atomic_directory, atomic_write_text, check_output
 from sparring.json_files import read_jsonl_objects
 from sparring.runs import JsonlLog
@@ -142,6 +142,42 @@ def test_a_file_that_is_no_data_is_one_line_with_its_name(command, tmp_path, end
         assert errors.startswith("error: ") and errors.count("\n") == 1, (kind, errors)
         if command not in ("score", "search"):  # these look for their model first, or say so of both
             assert data.name in errors, (kind, errors)
+
+
+UNUSABLE = {
+    "train prm": ["train", "prm", "backbone=tiny-chain-policy", "data=[{data}]", "--out", OUT],
+    "train orm": ["train", "orm", "backbone=tiny-chain-policy", "data=[{data}]", "--out", OUT],
+    "label": [
+        "label",
+        "data={data}",
+        "checker=answer",
+        "n_cov=1",
+        "n_mc=1",
+        "max_new_tokens=2",
+        "--out",
+        OUT,
+    ],
+    "train aprm": ["train", "aprm", "task=text", "data={data}", "--out", OUT],
+    "eval calibration": ["eval", "calibration", "data=[{data}]", "scores=[{scores}]", "--out", OUT],
+    "eval bon": ["eval", "bon", "data=[{data}]", "scores=[{other}]", "--out", OUT],
+}
+
+
+@pytest.mark.parametrize("command", UNUSABLE)
+def test_data_of_which_nothing_can_be_used_is_refused_by_its_name(command, tmp_path, end):
+    """Every record is one, and none has a label, an outcome, a reference answer or a step that can be checked."""
+    files = {
+        "data": tmp_path / "given.jsonl",
+        "scores": tmp_path / "s.jsonl",
+        "other": tmp_path / "given too.jsonl",
+    }
+    write_traces(files["data"], [Trace(Problem(name, f"What is {name}?"), ("So it is.",)) for name in "ab"])
+    files["scores"].write_text('{"id": "a", "scores": [0.5]}\n{"id": "b", "scores": [0.5]}\n')
+    files["other"].write_text('{"id": "c", "scores": [0.5]}\n')
+    words = [word.format(out=tmp_path / "out", **files) for word in UNUSABLE[command]]
+    status, errors = end(*words)
+    last = errors.splitlines()[-1]
+    assert status == 2 and last.startswith("error: ") and "given" in last, errors
 
 
 def test_a_path_with_a_nul_or_a_line_break_in_settings_is_refused_by_name(tmp_path, end):
@@ -371,3 +407,9 @@ def test_only_brackets_outside_texts_count_as_levels(tmp_path_factory, openers):
             list(read_jsonl_objects(file))
     else:
         assert len(list(read_jsonl_objects(file))) == 1
+
+
+def test_what_is_counted_stands_in_the_right_number():
+    assert [plural(number, "trace") for number in (0, 1, 2)] == ["0 traces", "1 trace", "2 traces"]
+    assert (plural(1, "query", "queries"), plural(3, "query", "queries")) == ("1 query", "3 queries")
+    assert plural(12_000, "token", form=",") == "12,000 tokens"

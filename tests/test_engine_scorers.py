@@ -144,7 +144,7 @@ def test_servers_that_are_started_otherwise_are_refused_with_a_reason(classifier
     ("change", "named"),
     [
         (lambda a: a.pop("data"), "data is missing"),
-        (lambda a: a["data"].pop(), "data: 1 items for 2 inputs"),
+        (lambda a: a["data"].pop(), "data: 1 item for 2 inputs"),
         (lambda a: a["data"][1].update(index=0), r"data\[1\].index: expected 1, got 0"),
         (lambda a: a["data"][1].update(data="AAAA"), r"data\[1\].data: expected list, got str"),
         (lambda a: a["data"][0]["data"].pop(), r"data\[0\].data: \d+ vectors for a prompt"),
@@ -152,7 +152,7 @@ def test_servers_that_are_started_otherwise_are_refused_with_a_reason(classifier
             lambda a: [r.__setitem__(1, None) for r in a["data"][0]["data"]],
             r"data\[0\].data\[\d+\]\[1\].*None",
         ),
-        (lambda a: [r.pop() for r in a["data"][0]["data"]], "vectors of 1 numbers, of which number 1"),
+        (lambda a: [r.pop() for r in a["data"][0]["data"]], "vectors of 1 number, of which number 1"),
         (lambda a: a["data"][0].update(data=[0.5] * len(a["data"][0]["data"])), "expected a list of numbers"),
         (lambda a: [r.__setitem__(0, float("nan")) for r in a["data"][1]["data"]], r"data\[1\].*nan"),
     ],

@@ -151,7 +151,7 @@ def test_the_page_is_bounded_and_says_what_it_leaves_out(kind: str, tmp_path: Pa
     assert "24 are left out" in page and "more characters not shown" in page
     assert "steps before and" in page
     if kind == "processbench":
-        assert f"{2001 - MOST_ROWS} more rows are in metrics.json" in page
+        assert f"{2001 - MOST_ROWS} more rows in metrics.json" in page
 
 
 @given(st.integers(0, 500), st.integers(0, 500))

@@ -183,7 +183,7 @@ def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
         ({"steps": ["a", "\n"]}, r"steps\[1\]", "the text is empty"),
         ({"steps": ["a", 3]}, r"steps\[1\]", "expected a text"),
         ({"steps": "a"}, "steps", "expected a list"),
-        ({"labels": [1, 0]}, "labels", "2 labels for 1 steps"),
+        ({"labels": [1, 0]}, "labels", "2 labels for 1 step"),
         ({"labels": [1.5]}, r"labels\[0\]", "a number from 0 to 1 or null, got 1.5"),
         ({"labels": [True]}, r"labels\[0\]", "got true"),
         ({"labels": [10**400]}, r"labels\[0\]", "got a number"),

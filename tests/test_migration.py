@@ -67,7 +67,7 @@ def test_openrlhf_probabilities_other_names_and_text_after_the_last_label(tmp_pa
 @pytest.mark.parametrize(
     ("change", "field", "message"),
     [
-        ({"label": ["+"]}, "label", "1 labels for 2 placeholders"),
+        ({"label": ["+"]}, "label", "1 label for 2 placeholders"),
         ({"label": ["+", "-", "+"]}, "label", "3 labels for 2 placeholders"),
         ({"label": ["+", "bad"]}, r"label\[1\]", "reward_tokens"),
         ({"label": ["+", 0.5]}, r"label\[1\]", "reward_tokens"),
@@ -93,7 +93,7 @@ def test_bad_records_can_be_left_out_and_are_counted(tmp_path):
     chosen = MigrateSettings(source="openrlhf", on_bad="skip")
     show_migration(data, tmp_path / "out.jsonl", chosen, Console(file=text, width=300))
     assert "2 traces, 4 steps (2 wrong, 0 without a label)" in text.getvalue()
-    assert "left out: 2 × field 'label': 1 labels for 2 placeholders" in text.getvalue()
+    assert "left out: 2 × field 'label': 1 label for 2 placeholders" in text.getvalue()
     assert "data.jsonl:2" in text.getvalue()
     with pytest.raises(DataError, match=r"nothing can be written as sparring: field 'input': .* \(1\)"):
         migrate(lines(tmp_path, {"input": "x"}), tmp_path / "none.jsonl", chosen)

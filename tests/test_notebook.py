@@ -117,7 +117,7 @@ def test_any_text_is_text(text):
 
 @pytest.mark.parametrize(
     ("rows", "said"),
-    [([[0.5]], "2 steps but 1 scores"), ([[0.5, float("nan")]], "NaN"), ([[0.5, 2.0]], "out of range"), ([], "0 rows")],
+    [([[0.5]], "2 steps but 1 score"), ([[0.5, float("nan")]], "NaN"), ([[0.5, 2.0]], "out of range"), ([], "0 rows")],
 )  # fmt: skip
 def test_a_score_that_is_none_is_an_error_and_never_a_number(rows, said):
     with pytest.raises(DataError, match=said):
@@ -138,7 +138,9 @@ def test_steps_that_are_dropped_are_told_of(tmp_path):
     scorer = Fixed([0.5], [0.5, 0.6])
     scorer.overflow = "drop_steps"
     pair = [Trace(Problem(name, "q"), ("a", "b")) for name in "xy"]
-    with pytest.warns(UserWarning, match="1 last steps of 1 of 2 traces do not fit the PRM") as told:
+    with pytest.warns(
+        UserWarning, match="too long for the PRM, and without a score: 1 last step of 1 of 2 traces"
+    ) as told:
         assert Prm(scorer).score(pair) == [[0.5], [0.5, 0.6]]
     assert told[0].filename == __file__
 

@@ -205,7 +205,7 @@ def test_scores_that_do_not_fit_are_refused(tmp_path):
     for rows, message in (
         ([{"id": "circular_1", "scores": [0.1, 0.2]}], "3 steps but 2 scores"),
         ([{"id": "circular_1", "scores": [0.1, 0.2, 1.7]}], "out of range"),
-        ([{"id": "circular_1", "scores": [0.1, 0.2, 0.3]}], "1 of 2 traces have no scores"),
+        ([{"id": "circular_1", "scores": [0.1, 0.2, 0.3]}], "no scores for 1 of 2 traces"),
     ):
         scores = write(tmp_path / "scores.txt", rows)
         with pytest.raises(DataError, match=message):

@@ -271,7 +271,7 @@ def test_scores_are_matched_by_id(tmp_path: Path) -> None:
 
 def test_missing_scores_are_refused_or_counted(tmp_path: Path) -> None:
     files = score_file(tmp_path, a=[0.3])
-    with pytest.raises(DataError, match=r"1 of 2 traces have no scores \(b\)"):
+    with pytest.raises(DataError, match=r"no scores for 1 of 2 traces \(b\)"):
         scores_from_files(TRACES, files)
     rows, missing, _ = scores_from_files(TRACES, files, allow_missing=True)
     assert (len(rows), missing) == (1, ["b"])

@@ -120,7 +120,7 @@ def test_records_that_contradict_themselves_are_counted_by_kind(tmp_path: Path, 
     metrics = evaluated(subsets, tmp_path / "run", scorer=StepScorer(), console=console)
     assert metrics["processbench.all_right_wrong_answer"].value == 1.0
     assert metrics["processbench.wrong_step_right_answer"].value == 2.0
-    assert "1 records contradict themselves" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "1 record: every step is labelled right" in console.file.getvalue()  # type: ignore[attr-defined]
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["extra"]["contradictions"]
     assert found == {"all_right_wrong_answer": ["one-1"], "wrong_step_right_answer": ["one-0", "one-2"]}
     assert metrics["processbench.cases"].value == 6, "all are evaluated"

@@ -153,7 +153,7 @@ def test_good_scores_pass() -> None:
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        ([0.5], "2 steps but 1 scores"),
+        ([0.5], "2 steps but 1 score"),
         ([0.5, 0.5, 0.5], "2 steps but 3 scores"),
         ([0.5, None], r"scores\[1\].*null"),
         ([0.5, math.nan], r"scores\[1\].*NaN"),
@@ -241,7 +241,7 @@ def test_scorer_that_breaks_its_contract_is_refused(tmp_path: Path) -> None:
         def score(self, traces: Sequence[Trace]) -> list[list[float]]:
             return [[4.2 for _ in trace.steps] for trace in traces]
 
-    for scorer, said in ((Short(), "1 rows for 2 traces"), (Logits(), "'p0'.*logits")):
+    for scorer, said in ((Short(), "1 row for 2 traces"), (Logits(), "'p0'.*logits")):
         with pytest.raises(DataError, match=said):
             score_traces(scorer, some_traces(2), journal=tmp_path / said, scorer_name="s", console=quiet())
 

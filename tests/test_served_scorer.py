@@ -146,7 +146,7 @@ def test_a_token_is_sent_asked_for_and_never_shown(server, monkeypatch):
         ),
         (lambda a: a["results"][1].update(steps=None), r"results\[1\].steps: not the steps that"),
         (lambda a: a["results"][1].pop("scores"), r"results\[1\].scores is missing"),
-        (lambda a: a["results"][1]["scores"].pop(), r"results\[1\].scores: 1 scores for 2 steps"),
+        (lambda a: a["results"][1]["scores"].pop(), r"results\[1\].scores: 1 score for 2 steps"),
         (lambda a: a["results"][1]["scores"].__setitem__(1, None), r"results\[1\].scores\[1\].*None"),
         (lambda a: a["results"][1]["scores"].__setitem__(0, float("nan")), r"results\[1\].scores\[0\].*nan"),
         (lambda a: a["results"][1]["scores"].__setitem__(0, 1.5), r"results\[1\].scores\[0\].*1\.5"),

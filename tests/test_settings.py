@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 
 from sparring.errors import SettingsError
-from sparring.settings import Settings, dump_settings, load_settings, parse_settings
+from sparring.settings import MOST, Settings, dump_settings, load_settings, parse_settings
 
 
 class Optimizer(Settings):
@@ -362,24 +363,42 @@ def test_restoring_names_the_source() -> None:
         parse_settings(Training, {"updates": object()}, "settings.json")
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("updates=1e99", "updates: must be at most 1,000,000, got whole number 1000"),
+        ("limit=-1000001", "limit: must be at least -1,000,000, got whole number -1000001"),
+        ("optimizer.learning_rate=1e99", "optimizer.learning_rate: must be at most 1,000,000, got"),
+        ("optimizer.betas=[0.5, 1e7]", "optimizer.betas: must be at most 1,000,000, got list"),
+        ("sizes=[1, 10000000]", "sizes: must be at most 1,000,000, got list"),
+        ("weights={a: 1e7}", "weights: must be at most 1,000,000, got mapping"),
+    ],
+)
+def test_a_number_without_a_bound_of_its_own_has_one(override: str, words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Training, None, [override])
+    assert words in str(caught.value)
+
+
 # Properties
 
 texts = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029\ufeff\ufffe\uffff")
 )
 finite = st.floats(allow_nan=False, allow_infinity=False)
+usual = st.floats(-MOST, MOST)
 trainings = st.builds(
     Training,
-    updates=st.integers(min_value=14, max_value=10**18),
+    updates=st.integers(min_value=14, max_value=MOST),
     optimizer=st.builds(
-        Optimizer, learning_rate=finite.filter(lambda x: x > 0), betas=st.tuples(finite, finite)
+        Optimizer, learning_rate=usual.filter(lambda x: x > 0), betas=st.tuples(usual, usual)
     ),
     adversary=st.sampled_from(["rules", "frozen", "trained"]),
     name=texts,
     resume=st.booleans(),
-    limit=st.none() | st.integers(),
-    weights=st.dictionaries(texts.filter(bool), finite, max_size=3),
-    sizes=st.lists(st.integers(), max_size=3).map(tuple),
+    limit=st.none() | st.integers(-MOST, MOST),
+    weights=st.dictionaries(texts.filter(bool), usual, max_size=3),
+    sizes=st.lists(st.integers(-MOST, MOST), max_size=3).map(tuple),
 )
 
 
@@ -399,7 +418,7 @@ def test_any_settings_survive_a_dump_a_yaml_file_and_overrides(
 @given(finite)
 def test_any_number_is_read_as_python_writes_it(number: float) -> None:
     class Single(Settings):
-        value: float = 0.0
+        value: float = Field(0.0, le=sys.float_info.max)
 
     read = load_settings(Single, None, [f"value={number!r}"]).value
     assert read == number

@@ -126,13 +126,13 @@ def test_values_that_are_not_numbers_are_refused(bad: Any) -> None:
 
 
 def test_lengths_must_agree() -> None:
-    with pytest.raises(ValueError, match="1 clusters for 2 cases"):
+    with pytest.raises(ValueError, match="1 cluster for 2 cases"):
         bootstrap_mean([1, 2], clusters=["a"])
     with pytest.raises(ValueError, match="2 and 1"):
         paired_difference([1, 2], [1])
-    with pytest.raises(ValueError, match="1 labels for 2 scores"):
+    with pytest.raises(ValueError, match="1 label for 2 scores"):
         auc([1, 2], [True])
-    with pytest.raises(ValueError, match="1 labels for 2 scores"):
+    with pytest.raises(ValueError, match="1 label for 2 scores"):
         reliability_bins([0.1, 0.2], [1])
 
 
@@ -434,7 +434,7 @@ def test_auc_within_is_the_mean_over_groups_and_blind_to_what_differs_between_th
 
 
 def test_auc_within_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match="labels for"):
+    with pytest.raises(ValueError, match="1 label for 2 scores"):
         statistics.auc_within([0.1, 0.2], [True], ["a", "a"])
-    with pytest.raises(ValueError, match="clusters for"):
+    with pytest.raises(ValueError, match="1 cluster for 2 cases"):
         statistics.auc_within([0.1, 0.2], [True, False], ["a"])

@@ -296,7 +296,7 @@ def test_traces_without_labels_are_counted_and_all_of_them_is_an_error(tiny_fold
 def test_problems_on_both_sides_and_impossible_lengths_are_refused(tiny_folder, tmp_path):
     data = data_file(tmp_path)
     other = data_file(tmp_path, separable_traces(3, 1), "other.jsonl")
-    with pytest.raises(DataError, match="3 problems are in the training and the validation files"):
+    with pytest.raises(DataError, match="in both the training and the validation files: 3 problems"):
         train_supervised(quick("prm", tiny_folder, data, validation_data=str(other)), tmp_path / "run")
     with pytest.raises(CheckpointError, match="512 tokens"):
         train_supervised(quick("prm", tiny_folder, data, max_length=513), tmp_path / "run")

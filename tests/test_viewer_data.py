@@ -107,10 +107,10 @@ def test_cases_that_no_longer_fit_their_data_are_left_out_and_counted(tmp_path):
     found = inspector_data([run])
     assert [case.id for case in found.cases] == ["math-1", "math-2"]
     assert found.notes == [
-        "1 cases have another number of steps in the data: left out",
-        "1 cases have no text in the data: left out",
+        "1 case with another number of steps in the data: left out",
+        "1 case without a text in the data: left out",
     ]
-    assert "1 cases are past the limit of 1: left out" in inspector_data([run], limit=1).notes
+    assert "1 case past the limit of 1 left out" in inspector_data([run], limit=1).notes
 
 
 def test_score_files_stand_side_by_side_with_the_numbers_of_eval_compare(tmp_path):
@@ -142,7 +142,7 @@ def test_a_run_and_a_score_file_go_together_on_the_cases_that_both_have(tmp_path
     run, scores = judged(tmp_path, data), write_scores(tmp_path / "b.jsonl", data, scores=0.7)
     scores.write_text("\n".join(scores.read_text().splitlines()[:3]))
     found = inspector_data([scores, run])
-    assert len(found.cases) == 3 and found.notes[-2] == "1 cases have no scores of every PRM: left out"
+    assert len(found.cases) == 3 and found.notes[-2] == "1 case without scores of every PRM: left out"
     assert found.notes[-1].startswith("The threshold of b is not known") and "--threshold" in found.notes[-1]
     assert [prm.threshold for prm in found.prms] == [0.5, 0.4]
 

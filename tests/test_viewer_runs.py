@@ -335,5 +335,5 @@ def test_a_damaged_record_is_named_with_its_place(tmp_path):
     run = write_run(
         tmp_path / "demo", "best_of_n.x", {}, solutions=[{"question": "q", "steps": ["a"], "truths": []}]
     )
-    with pytest.raises(DataError, match=r"solutions.jsonl:1: field 'truths': 0 truths for 1 steps"):
+    with pytest.raises(DataError, match=r"solutions.jsonl:1: field 'truths': 0 truths for 1 step"):
         inspector_data([run])

@@ -22,6 +22,7 @@ import torch
 from pydantic import Field
 from rich.console import Console
 
+from sparring.errors import plural
 from sparring.evaluation.attack import (
     ON_PRM,
     AttackResult,
@@ -49,7 +50,7 @@ from sparring.rollouts.local import LocalEngine
 from sparring.runs import Metric, read_metrics, write_metrics
 from sparring.search.aggregation import AGGREGATIONS
 from sparring.search.selection import best_at, random_choice, vote_at
-from sparring.settings import Settings, dump_settings
+from sparring.settings import LARGEST_SEED, Settings, dump_settings
 from sparring.settings_shared import seed_from
 from sparring.side_by_side import Part, Report, Workers, processes
 from sparring.statistics import bootstrap_mean, paired_difference, proportion
@@ -95,7 +96,7 @@ SPLITS = {"in_distribution": IN_DISTRIBUTION, "longer": LONGER}
 class DemoSettings(Settings):
     """Settings of `sparring demo`."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """All randomness derives from it."""
     policy: str = TINY_POLICY
     """The solver, and the model that all PRMs and adversaries start from."""
@@ -131,7 +132,7 @@ def run_demo(settings: DemoSettings, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     count = processes()
     with Workers(count) as workers, PartsProgress(console, _units(settings)) as progress:
-        console.print(f"{count} process{'es' * (count > 1)} of one thread")
+        console.print(f"{plural(count, 'process', 'processes')} of one thread")
 
         def compute(*parts: Part) -> list[Any]:
             return workers.run(

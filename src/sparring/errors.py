@@ -74,6 +74,28 @@ class DataError(SparringError):
         )
 
 
+def names_of(files: Iterable[str | Path]) -> str:
+    """Return the names of files in one text, the first three of many."""
+    names = list(map(str, files))
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+@contextmanager
+def about(*files: str | Path | None) -> Iterator[None]:
+    """Name these files where a block refuses data and the error names none: what is wrong with all of a file's records."""
+    try:
+        yield
+    except DataError as error:
+        if error.file is None:
+            error.file = names_of(file for file in files if file is not None) or None
+        raise
+
+
+def plural(number: int, one: str, more: str = "", *, form: str = "") -> str:
+    """Return a number with what it counts: `1 trace`, `2 traces`, `0 entries` (`more`: where an s is not enough)."""
+    return f"{number:{form}} {one if number == 1 else more or one + 's'}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest known word, or the list of known words."""
     choices = sorted(known)

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
-from sparring.errors import DataError, SettingsError, install_extra, needs
+from sparring.errors import DataError, SettingsError, install_extra, needs, plural
 from sparring.evaluation.scores import DEFAULT_THRESHOLD, checked_scores
 from sparring.fingerprints import records_digest
 from sparring.json_files import read_jsonl_objects
@@ -141,7 +141,9 @@ class Prm:
 
     def _checked(self, traces: Sequence[Trace], rows: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
         if len(rows) != len(traces):
-            raise DataError(f"the scorer returned {len(rows)} rows for {len(traces)} traces")
+            raise DataError(
+                f"the scorer returned {plural(len(rows), 'row')} for {plural(len(traces), 'trace')}"
+            )
         may_drop = getattr(self.scorer, "overflow", "refuse") == "drop_steps"
         checked = [
             checked_scores(row, len(row) if may_drop and row else len(trace.steps), trace.problem.id)
@@ -149,8 +151,12 @@ class Prm:
         ]
         lost = [len(trace.steps) - len(row) for trace, row in zip(traces, checked, strict=True)]
         if any(lost):
-            what = f"{sum(lost)} last steps of {sum(map(bool, lost))} of {len(lost)} traces"
-            warnings.warn(f"{what} do not fit the PRM and have no score: rows are shorter", stacklevel=3)
+            what = (
+                f"{plural(sum(lost), 'last step')} of {sum(map(bool, lost))} of {plural(len(lost), 'trace')}"
+            )
+            warnings.warn(
+                f"too long for the PRM, and without a score: {what}; rows are shorter", stacklevel=3
+            )
         return checked
 
     def __repr__(self) -> str:
@@ -195,7 +201,7 @@ class Traces(list[Trace]):
     def _repr_html_(self) -> str:
         shown = "<hr>".join(trace._repr_html_() for trace in self[:_SHOWN])
         more = len(self) - _SHOWN
-        return shown + (f"<p>and {more} more traces</p>" if more > 0 else "")
+        return shown + (f"<p>and {plural(more, 'more trace')}</p>" if more > 0 else "")
 
 
 def read(source: str | Path, format: str = "auto") -> Traces:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from sparring.errors import SettingsError, did_you_mean
@@ -33,6 +33,13 @@ from sparring.json_files import DEEPEST, too_many_digits
 
 Where = tuple[str | int, ...]
 """The setting names and list positions that lead to a value, outermost first."""
+
+MOST = 1_000_000
+"""Largest number of a setting that states no upper bound: so many epochs, samples or seconds no machine gets through, and
+no library's clock takes more (a socket waits 24 days at most)."""
+MANY = 10**9
+"""The same for settings that count data, tokens or bytes, or say how seldom something is done."""
+LARGEST_SEED = 2**63 - 1
 
 
 class Settings(BaseModel):
@@ -46,6 +53,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @field_validator("*")
+    @classmethod
+    def _no_number_without_bound(cls, value: Any, info: ValidationInfo) -> Any:
+        bounds = cls.model_fields[info.field_name].metadata if info.field_name else ()
+        if not any(hasattr(bound, "le") or hasattr(bound, "lt") for bound in bounds):
+            members = value.values() if isinstance(value, dict) else value
+            for number in members if isinstance(value, (list, tuple, dict)) else (value,):
+                if isinstance(number, (int, float)) and abs(number) > MOST:
+                    raise ValueError(
+                        f"must be {f'at most {MOST:,}' if number > 0 else f'at least -{MOST:,}'}"
+                    )
+        return value
 
     @model_validator(mode="after")
     def _paths_without_control_characters(self) -> Self:

@@ -15,13 +15,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from sparring.settings import Shared
+from sparring.settings import LARGEST_SEED, MANY, Shared
 
 
 class Seeded(Shared):
     """A seed."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """All randomness derives from it."""
 
 
@@ -64,7 +64,7 @@ class Trained(Seeded, Device, Shared):
 class Running(Shared):
     """A long run that can be resumed and watched."""
 
-    checkpoint_every: int = Field(10, gt=0)
+    checkpoint_every: int = Field(10, gt=0, le=MANY)
     """Updates between checkpoints to resume from."""
     trackers: list[str] = Field([])
     """Trackers of accelerate to log to, such as `tensorboard`, `trackio` or `wandb`, where installed."""

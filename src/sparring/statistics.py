@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sparring.errors import plural
 from sparring.runs import Metric
 
 Floats = NDArray[np.float64]
@@ -85,7 +86,7 @@ def cluster_numbers(size: int, clusters: Sequence[Hashable] | None) -> Integers:
     if clusters is None:
         return np.arange(size, dtype=np.int64)
     if len(clusters) != size:
-        raise ValueError(f"{len(clusters)} clusters for {size} cases")
+        raise ValueError(f"{plural(len(clusters), 'cluster')} for {plural(size, 'case')}")
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], dtype=np.int64)
 
@@ -438,7 +439,7 @@ class WeightedAuc:
         numbers = finite(scores)
         positive = np.asarray(labels, dtype=bool)
         if positive.shape != numbers.shape:
-            raise ValueError(f"{len(positive)} labels for {len(numbers)} scores")
+            raise ValueError(f"{plural(len(positive), 'label')} for {plural(len(numbers), 'score')}")
         order = np.argsort(numbers, kind="stable")
         ordered = numbers[order]
         new = (
@@ -520,7 +521,7 @@ def auc_within(
     """
     numbers, positive = finite(scores), np.asarray(labels, dtype=bool)
     if positive.shape != numbers.shape:
-        raise ValueError(f"{len(positive)} labels for {len(numbers)} scores")
+        raise ValueError(f"{plural(len(positive), 'label')} for {plural(len(numbers), 'score')}")
     group_of = cluster_numbers(len(numbers), groups)
     order = np.argsort(group_of, kind="stable")
     cuts = np.flatnonzero(np.diff(group_of[order])) + 1
@@ -554,7 +555,7 @@ def reliability_bins(scores: ArrayLike, labels: ArrayLike, *, bins: int = 10) ->
     """
     numbers, truths = _fractions(scores), _fractions(labels)
     if len(numbers) != len(truths):
-        raise ValueError(f"{len(truths)} labels for {len(numbers)} scores")
+        raise ValueError(f"{plural(len(truths), 'label')} for {plural(len(numbers), 'score')}")
     edges = np.linspace(0.0, 1.0, bins + 1)
     place = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, bins - 1)
     result = []

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
-from sparring.errors import DataError, SparringError
+from sparring.errors import DataError, SparringError, plural
 from sparring.files import to_json
 from sparring.json_files import read_jsonl_objects
 from sparring.runs import METRICS_FILE, Metric, read_metrics
@@ -110,7 +110,8 @@ def report(run: Path, *, verify: bool = False, console: Console | None = None) -
         say(f"… and {len(found.differences) - MOST_SHOWN} more")
     also = f"; also compared: {', '.join(dict.fromkeys(found.files))}" if found.files else ""
     say(
-        f"{found.numbers} numbers computed again from raw records, {len(found.differences)} differences{also}"
+        f"{plural(found.numbers, 'number')} computed again from raw records, "
+        f"{plural(len(found.differences), 'difference')}{also}"
     )
     if found.unverified:
         say(f"not in the raw records, so not verified: {', '.join(found.unverified)}")
@@ -223,7 +224,7 @@ def _compare_page(run: Run, files: list[str]) -> Iterator[Difference]:
 def _compare_text(file: Path, text: str) -> Iterator[Difference]:
     lines = text.splitlines()
     if not file.is_file():
-        yield Difference(file, "the file", ABSENT, f"{len(lines)} lines")
+        yield Difference(file, "the file", ABSENT, f"{plural(len(lines), 'line')}")
         return
     stored = file.read_text(encoding="utf-8").splitlines()
     for number, (one, other) in enumerate(zip_longest(stored, lines, fillvalue=ABSENT), start=1):

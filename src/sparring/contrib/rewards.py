@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from sparring.errors import DataError
+from sparring.errors import DataError, plural
 from sparring.evaluation.scores import checked_scores
 from sparring.labels.answers import AnswerChecker
 from sparring.labels.posterior import best_of_k
@@ -90,7 +90,9 @@ class StepRewards:
         traces = {key: as_trace(*key) for key in keys if key[1]}
         scores = self.scorer.score(list(traces.values())) if traces else []
         if len(scores) != len(traces):
-            raise DataError(f"the scorer returned {len(scores)} rows for {len(traces)} answers")
+            raise DataError(
+                f"the scorer returned {plural(len(scores), 'row')} for {plural(len(traces), 'answer')}"
+            )
         may_drop = getattr(self.scorer, "overflow", "refuse") == "drop_steps"
         known: dict[tuple[str, tuple[str, ...]], Floats] = {}
         for (key, trace), row in zip(traces.items(), scores, strict=True):
@@ -173,7 +175,9 @@ def choose(answers: Sequence[str], values: Sequence[float], rule: Rule = "best_o
     if rule not in RULES:
         raise DataError(f"unknown rule '{rule}' (known: {', '.join(RULES)})", field="rule")
     if not answers or len(values) != len(answers):
-        raise DataError(f"{len(values)} values for {len(answers)} answers", field="values")
+        raise DataError(
+            f"{plural(len(values), 'value')} for {plural(len(answers), 'answer')}", field="values"
+        )
     if any(not 0.0 <= value <= 1.0 for value in values):
         raise DataError("a value is not a number from 0 to 1", field="values")
     best = max(range(len(answers)), key=values.__getitem__)

@@ -28,7 +28,7 @@ from typing import Any
 from pydantic import Field, model_validator
 from rich.console import Console
 
-from sparring.errors import DataError
+from sparring.errors import DataError, names_of, plural
 from sparring.evaluation.cases import Rows
 from sparring.evaluation.outcome import (
     CASES_FILE,
@@ -121,7 +121,7 @@ def evaluate_bon(
     groups = [[_sample(candidates, c, rows.get(c)) for c in ids] for ids in candidates.groups.values()]
     sizes = sorted(set(settings.n)) or curve_sizes(max(map(len, groups)))
     if not sizes:
-        raise DataError("no problem has a candidate")
+        raise DataError("no problem has a candidate", file=names_of(settings.data))
     lines = curves(groups, sizes, seed=settings.seed)
     metrics = _measured(list(candidates.groups), groups, lines, settings.resamples, settings.seed)
     counts = {**_counts(groups, sizes), "missing": len(missing), "skipped": candidates.skipped}
@@ -473,7 +473,7 @@ def _add_record(found: Candidates, record: Fields, name: str) -> None:
     for column, values in (("score", outcomes), ("pred", answers), ("pred_score", rewards)):
         if values is not None and (not isinstance(values, list) or len(values) != len(responses)):
             raise record.error(
-                column, f"expected a list with one entry for each of {len(responses)} responses"
+                column, f"expected a list with one entry for each of {plural(len(responses), 'response')}"
             )
     problem = Problem(f"{name}-{question_id(question)}", question)
     group = found.groups.setdefault(problem.id, [])

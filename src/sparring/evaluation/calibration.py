@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from pydantic import model_validator
 from rich.console import Console
 
-from sparring.errors import DataError
+from sparring.errors import DataError, about, names_of
 from sparring.evaluation.cases import Case, CaseTable, by_subset, labelled_steps
 from sparring.evaluation.outcome import (
     CASES_FILE,
@@ -99,12 +99,17 @@ def evaluate_calibration(
 
     worst = furthest(judged_cases())
     if not worst:
-        raise DataError("no step has a label: calibration needs labelled traces", field="labels")
+        raise DataError(
+            "no step has a label: calibration needs labelled traces",
+            file=names_of(settings.data),
+            field="labels",
+        )
     cases: dict[str, Collection[Case]] = {name: [] for name in subsets.sizes}
     cases |= by_subset(every)
     fitted, threshold, notes = None, found.threshold, []
     if settings.fit_on is not None:
-        fitted, threshold = _fitted(cases[settings.fit_on], settings.fit_on)
+        with about(*settings.data):
+            fitted, threshold = _fitted(cases[settings.fit_on], settings.fit_on)
         notes = [f"fitted on {settings.fit_on}, where its numbers are optimistic: scale {fitted.scale:.4g}, "
                  f"shift {fitted.shift:.4g}"]  # fmt: skip
     metrics, reliability = _measured(cases, fitted, settings)

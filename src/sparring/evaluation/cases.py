@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sparring.errors import plural
 from sparring.statistics import Floats
 from sparring.streams import Places
 from sparring.traces.records import Label
@@ -100,7 +101,7 @@ class CaseTable(Collection[Case]):
     def add(self, case: Case) -> None:
         """Take a case with as many labels as scores."""
         if len(case.labels) != len(case.scores):
-            raise ValueError(f"{len(case.labels)} labels for {len(case.scores)} scores")
+            raise ValueError(f"{plural(len(case.labels), 'label')} for {plural(len(case.scores), 'score')}")
         self._ids.append(case.id.encode())
         self._problems.append(case.problem.encode())
         self._subset_of.append(self._subsets.setdefault(case.subset, len(self._subsets)))

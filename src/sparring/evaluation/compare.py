@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import Field
 from rich.console import Console
 
-from sparring.errors import DataError
+from sparring.errors import DataError, names_of
 from sparring.evaluation.cases import Case, CaseTable, by_subset
 from sparring.evaluation.outcome import CASES_FILE, MOST_WORST, Recomputed, raw_records, write_evaluation
 from sparring.evaluation.processbench import (
@@ -33,7 +33,7 @@ from sparring.evaluation.scored import SubsetTraces, Threshold, chosen_threshold
 from sparring.locks import writes
 from sparring.report.page import Run
 from sparring.runs import Metric
-from sparring.settings import Settings
+from sparring.settings import LARGEST_SEED, Settings
 from sparring.statistics import RESAMPLES, paired_difference
 
 
@@ -56,7 +56,7 @@ class CompareSettings(Settings):
     """Compare on the cases that both have scores for, and count the others."""
     resamples: int = Field(RESAMPLES, gt=0)
     """Bootstrap draws."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Seed of the bootstrap."""
 
 
@@ -92,7 +92,7 @@ def compare_scores(
             for table, row in zip(cases, both, strict=True):
                 table.add(make_case(identity, trace, row, subset))
     if not len(cases[0]):
-        raise DataError("A and B have no case in common", field="id")
+        raise DataError("A and B have no case in common", file=names_of([*files[0], *files[1]]), field="id")
     given = (settings.threshold_a, settings.threshold_b)
     thresholds = [chosen_threshold(one, None) for one in given]
     if (split := settings.threshold_split) is not None:

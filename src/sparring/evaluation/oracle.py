@@ -40,7 +40,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 from rich.console import Console
 
-from sparring.errors import DataError
+from sparring.errors import DataError, plural
 from sparring.evaluation.outcome import (
     CASES_FILE,
     Recomputed,
@@ -58,7 +58,7 @@ from sparring.oracles.perturbations import PERTURBATIONS, style_of
 from sparring.oracles.sandbox import SandboxLimits
 from sparring.report.page import Run
 from sparring.runs import METRICS_FILE, Metric
-from sparring.settings import Settings
+from sparring.settings import LARGEST_SEED, MANY, Settings
 from sparring.statistics import RESAMPLES, bootstrap_mean, proportion
 from sparring.terminal import ProgressBar
 from sparring.traces.formats.common import Oddity, ReadOptions
@@ -100,9 +100,9 @@ class OracleAuditSettings(Settings):
     """Step-split MATH solutions."""
     half: Half = "all"
     """Which half of the problems: rules are read off development, rates are claimed on held_out."""
-    reference_steps: int | None = Field(None, ge=1)
+    reference_steps: int | None = Field(None, ge=1, le=MANY)
     """At most so many steps of each reference file, a random sample; null for all."""
-    perturbed_steps: int = Field(1000, ge=0)
+    perturbed_steps: int = Field(1000, ge=0, le=MANY)
     """Reference steps of each file that every kind of perturbation is tried on."""
     kinds: list[str] = Field(list(PERTURBATIONS))
     """Kinds of perturbations (docs/oracles.md)."""
@@ -112,7 +112,7 @@ class OracleAuditSettings(Settings):
     """Time that a member has for one step; past it, it is undecided."""
     resamples: int = Field(RESAMPLES, ge=1)
     """Bootstrap draws."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Seed of the samples, the perturbations and the bootstrap."""
 
     @model_validator(mode="after")
@@ -509,7 +509,7 @@ def judge_cases(
             done = {record["case"]: _verdicts(record) for record in kept.found.values()}
         if done:
             console.print(
-                f"continuing: {sum(key in done for key in keys)} of {len(cases)} steps are judged already",
+                f"continuing: {sum(key in done for key in keys)} of {plural(len(cases), 'step')} judged already",
                 highlight=False,
             )
         waiting = [place for place, key in enumerate(keys) if key not in done]

@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from sparring.errors import DataError
+from sparring.errors import DataError, plural
 from sparring.evaluation.cases import Case
 from sparring.files import atomic_write_jsonl, atomic_write_text, to_json
 from sparring.json_files import read_json_object, read_jsonl_objects
@@ -170,7 +170,7 @@ def show_tables(
             table.add_row(*map(plain, row))
         console.print(table)
         if len(rows) > MOST_ROWS:
-            console.print(f"{len(rows) - MOST_ROWS} more rows are in metrics.json")
+            console.print(f"{plural(len(rows) - MOST_ROWS, 'more row')} in metrics.json")
 
 
 def markdown_tables(kind: str, metrics: Mapping[str, Metric]) -> str:

@@ -29,7 +29,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from rich.console import Console
 
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError, SettingsError, plural
 from sparring.evaluation.cases import Case, CaseTable, by_subset, labelled_steps
 from sparring.evaluation.outcome import (
     CASES_FILE,
@@ -49,6 +49,7 @@ from sparring.pool import PoolSettings
 from sparring.report.page import Run
 from sparring.runs import Metric
 from sparring.scorers.door import StepScorer
+from sparring.settings import MANY
 from sparring.statistics import (
     FEW,
     RESAMPLES,
@@ -78,7 +79,7 @@ class ProcessbenchSettings(ScoredSettings):
 
     threshold_split: str | None = None
     """Choose the threshold with the best F1 on this subset instead."""
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(None, ge=1, le=MANY)
     """Use a random sample of so many cases of each subset: files are often sorted by label."""
 
     @model_validator(mode="after")
@@ -135,10 +136,14 @@ def evaluate_processbench(
         **{name: contradictions[name] for name in _CONTRADICTIONS},
     }
     metrics = evaluate(cases, threshold, resamples=settings.resamples, seed=settings.seed)
-    left_out = {"records skipped": subsets.skipped, "cases without scores": len(found.missing)}
-    notes = [f"{count} {what}: left out of every number above" for what, count in left_out.items() if count]
+    left_out = (("record", "skipped", subsets.skipped), ("case", "without scores", len(found.missing)))
+    notes = [
+        f"{plural(count, one)} {what}: left out of every number above"
+        for one, what, count in left_out
+        if count
+    ]
     notes += [
-        f"{contradictions[name]} {what}: {first[name][0]} …"
+        f"{plural(contradictions[name], 'record')}: {what}: {first[name][0]} …"
         for name, what in _CONTRADICTIONS.items()
         if first[name]
     ]
@@ -184,8 +189,8 @@ def recomputed(run: Run) -> Recomputed:
 
 
 _CONTRADICTIONS = {
-    "all_right_wrong_answer": "records contradict themselves (every step is labelled right, the final answer is wrong)",
-    "wrong_step_right_answer": "records reach a right final answer over a wrong step (which can be: errors cancel)",
+    "all_right_wrong_answer": "every step is labelled right, the final answer is wrong (a contradiction)",
+    "wrong_step_right_answer": "a right final answer over a wrong step (which can be: errors cancel)",
 }
 
 

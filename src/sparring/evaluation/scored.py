@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from sparring.addresses import is_address
 from sparring.compressed import bare_name
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError, SettingsError, names_of, plural
 from sparring.evaluation.cases import Rows
 from sparring.evaluation.outcome import JOURNAL_FILE
 from sparring.evaluation.scores import (
@@ -34,7 +34,7 @@ from sparring.evaluation.scores import (
 )
 from sparring.pool import Lost, LostError, PoolSettings
 from sparring.scorers.door import Source, StepScorer, record_of
-from sparring.settings import Settings
+from sparring.settings import LARGEST_SEED, Settings
 from sparring.statistics import RESAMPLES
 from sparring.traces.ids import TraceIds
 from sparring.traces.readers import stream_traces
@@ -58,7 +58,7 @@ class ScoredSettings(Settings):
     """Leave traces without scores out, and count them."""
     resamples: int = Field(RESAMPLES, gt=0)
     """Bootstrap draws."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Seed of the bootstrap."""
 
     @model_validator(mode="after")
@@ -191,11 +191,13 @@ def scores_from_files(
     if missing and not allow_missing:
         named = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise DataError(
-            f"{len(missing)} of {len(traces)} traces have no scores ({named}); "
-            "allow_missing=true (--allow-missing) leaves them out and counts them"
+            f"no scores for {len(missing)} of {plural(len(traces), 'trace')} ({named}); "
+            "allow_missing=true (--allow-missing) leaves them out and counts them",
+            file=names_of(files),
         )
     if not rows:
-        raise DataError("none of the scores belongs to a case of the data: do the ids agree?", field="id")
+        reason = "none of the scores belongs to a case of the data: do the ids agree?"
+        raise DataError(reason, file=names_of(files), field="id")
     return rows, missing, len(found) - len(rows)
 
 

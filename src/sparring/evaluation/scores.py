@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 
 from sparring.addresses import is_address
-from sparring.errors import DataError, SettingsError, did_you_mean
+from sparring.errors import DataError, SettingsError, did_you_mean, plural
 from sparring.evaluation.cases import Rows
 from sparring.fingerprints import folder_identity, records_digest
 from sparring.journals import Journal
@@ -179,7 +179,10 @@ def checked_scores(scores: Sequence[Any], steps: int, identity: str) -> tuple[fl
         the id.
     """
     if len(scores) != steps:
-        raise DataError(f"trace {identity!r} has {steps} steps but {len(scores)} scores", field=OWN_KEY)
+        raise DataError(
+            f"trace {identity!r} has {plural(steps, 'step')} but {plural(len(scores), 'score')}",
+            field=OWN_KEY,
+        )
     for index, score in enumerate(scores):
         field = f"{OWN_KEY}[{index}]"
         if not is_number(score):
@@ -262,7 +265,7 @@ def stream_scores(
             )
         if kept.found:
             of = "" if total is None else f" of {total}"
-            console.print(f"continuing: {len(kept.found)}{of} traces are scored already", highlight=False)
+            console.print(f"continuing: {len(kept.found)}{of} traces scored already", highlight=False)
 
         def known(item: Item[Trace]) -> tuple[float, ...] | None:
             record = kept.found.get(item.key)
@@ -414,9 +417,12 @@ def score_file(
         threshold = DEFAULT_THRESHOLD if scorer.threshold is None else scorer.threshold
         for trace, row in examples:
             console.print(steps_table(trace, row, threshold))
-    console.print(f"{counts['traces']} traces, {counts['steps']} steps scored: {out}", highlight=False)
+    console.print(
+        f"{plural(counts['traces'], 'trace')}, {plural(counts['steps'], 'step')} scored: {out}",
+        highlight=False,
+    )
     if is_address(model):
         console.print(f"scored by {who_scored(scorer)}", highlight=False, markup=False)
     if skipped:
-        console.print(f"{skipped.total()} records skipped: {next(iter(skipped))} …", style="yellow")
+        console.print(f"{plural(skipped.total(), 'record')} skipped: {next(iter(skipped))} …", style="yellow")
     return counts

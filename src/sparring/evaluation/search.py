@@ -33,6 +33,7 @@ from pydantic import Field, model_validator
 from rich.console import Console
 
 from sparring.addresses import is_address
+from sparring.errors import about, plural
 from sparring.evaluation.outcome import (
     CASES_FILE,
     Recomputed,
@@ -137,6 +138,7 @@ def run_search_command(
     cases: dict[tuple[str, int], list[Case]] = {one: [] for one in plan}
     started = time.perf_counter()
     with ExitStack() as stack:
+        stack.enter_context(about(settings.data))
         pooled = None
         if pool is not None and models is None:
             pooled = SearchPool(stack.enter_context(search_pool(settings, load_models, pool, console)))
@@ -203,7 +205,7 @@ def run_search_command(
             settings=dump_settings(settings),
             license=license,
         )
-        console.print(f"{count} samples to share: {out / FOLDER}", highlight=False)
+        console.print(f"{plural(count, 'sample')} to share: {out / FOLDER}", highlight=False)
     return written
 
 
@@ -412,7 +414,7 @@ def misled_searches(cases: Sequence[Case]) -> list[dict[str, Any]]:
         )
         gap, name = picked["value"] - right["value"], case.problem.id
         if name not in worst or gap > worst[name]["gap"]:
-            counted = f"{sum(case.right)} of {len(case.right)} candidates are right."
+            counted = f"{sum(case.right)} of {plural(len(case.right), 'candidate')} are right."
             worst[name] = {
                 "id": name,
                 "gap": gap,

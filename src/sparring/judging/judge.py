@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.addresses import Address, number_option, whole_option
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError, SettingsError, plural
 from sparring.fingerprints import Identity, records_digest
 from sparring.http_client import HttpClient, RefusedError, Session, field_of, gather, json_answer, waited
 from sparring.journals import Journal
@@ -231,8 +231,8 @@ class Judge:
         unread = [vote.told for vote in votes if vote.row is None]
         if 2 * len(rows) < self.votes or not rows:
             return DataError(
-                f"the judge at {self.client.url} gave no verdict in {len(unread)} of {len(votes)} answers; the last: "
-                f"{unread[-1]}"
+                f"the judge at {self.client.url} gave no verdict in {len(unread)} of "
+                f"{plural(len(votes), 'answer')}; the last: {unread[-1]}"
             )
         means = [sum(row[step] or 0.0 for row in rows) / len(rows) for step in range(len(question.steps))]
         intervals = tuple(wilson(mean, len(rows)) for mean in means)

@@ -18,6 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
+from sparring.errors import about, plural
 from sparring.fingerprints import files_digest
 from sparring.labels.answers import pick_checker, refuse_of_elsewhere
 from sparring.labels.job import JOURNAL_FILE, REPEATED, TRACES_FILE, LabelJob
@@ -82,6 +83,7 @@ def label_files(
     tally = LabelTally()
     tell = partial(console.print, highlight=False, markup=False)
     with ExitStack() as stack:
+        stack.enter_context(about(settings.data))
         pooled = None
         cover: Engine | EngineAbout
         prover: Engine | EngineAbout
@@ -94,7 +96,7 @@ def label_files(
         stack.callback(journal.close)
         before = journal.rollouts
         if before:
-            console.print(f"continuing: {before} rollouts are made already", highlight=False)
+            console.print(f"continuing: {plural(before, 'rollout')} made already", highlight=False)
         if note := room_note(prover, settings.limits()):
             console.print(note, highlight=False)
         started = time.perf_counter()
@@ -274,7 +276,8 @@ def _summarise(
     console: Console, tally: LabelTally, job: LabelJob, counts: Counter[str], rollouts: int, out: Path
 ) -> None:
     console.print(
-        f"{tally.traces} solutions, {tally.known} labelled steps, {rollouts} rollouts: {out / TRACES_FILE}",
+        f"{plural(tally.traces, 'solution')}, {plural(tally.known, 'labelled step')}, "
+        f"{plural(rollouts, 'rollout')}: {out / TRACES_FILE}",
         highlight=False,
     )
     for kind, count in sorted(job.kinds.items()):

@@ -13,7 +13,7 @@ from sparring.models import TINY_POLICY
 from sparring.models.prompts import PromptSettings
 from sparring.oracles.members import OracleMembers
 from sparring.rollouts.engine import Limits, ServerKind
-from sparring.settings import Settings
+from sparring.settings import MANY, Settings
 from sparring.settings_shared import Device, Seeded
 from sparring.worlds.chain import IN_DISTRIBUTION
 from sparring.worlds.subject import WorldText, world_of
@@ -87,7 +87,7 @@ class SolverSettings(PolicySettings, Seeded, Device):
     `task` are made."""
     data_format: str = "auto"
     """Format of `data`: `auto`, or a name from docs/data-formats.md."""
-    problems: int | None = Field(None, gt=0)
+    problems: int | None = Field(None, gt=0, le=MANY)
     """Use only the first so many problems; of a world, make so many (without it, 100)."""
     task: WorldText = "chain"
     """World of the problems, with its dials (`countdown:numbers=4`; docs/worlds.md)."""

@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModel, AutoModelForTokenClassification
 
-from sparring.errors import CheckpointError, SettingsError, did_you_mean
+from sparring.errors import CheckpointError, SettingsError, did_you_mean, plural
 from sparring.files import atomic_directory, dumps
 from sparring.locks import writes
 from sparring.models.checkpoint import write_pooler_config
@@ -74,7 +74,7 @@ def math_shepherd(config: Any, tokenizer: Any) -> Fields:
     """One text: question, a space, lines ``Step n: … ки``; ``+`` against ``-``, as they are tokenised after a space."""
     labels = tokenizer.encode("+ -", add_special_tokens=False)
     if len(labels) != 2:
-        raise CheckpointError(f"the tokenizer needs {len(labels)} tokens for '+ -', not 2")
+        raise CheckpointError(f"the tokenizer needs {plural(len(labels), 'token')} for '+ -', not 2")
     begins = tokenizer.bos_token and tokenizer.encode("a")[:1] == [tokenizer.bos_token_id]
     layout = {
         "before": tokenizer.bos_token if begins else "",
@@ -130,7 +130,9 @@ def skywork(config: Any, tokenizer: Any) -> Fields:
 def trl(config: Any, tokenizer: Any) -> Fields:
     """As TRL's `PRMTrainer` tokenises: begin token, prompt, then every step and a line break, each by itself; label 1."""
     if config.num_labels != 2:
-        raise CheckpointError(f"the head has {config.num_labels} labels, a PRMTrainer checkpoint has 2")
+        raise CheckpointError(
+            f"the head has {plural(config.num_labels, 'label')}, a PRMTrainer checkpoint has 2"
+        )
     return {"layout": {"before": tokenizer.bos_token or "", "after": ""}}
 
 

@@ -30,7 +30,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from sparring.errors import CheckpointError, SettingsError
+from sparring.errors import CheckpointError, SettingsError, plural
 from sparring.json_files import kind
 from sparring.models import TINY_POLICY
 from sparring.models.folder_files import (
@@ -335,7 +335,7 @@ def load_label_token_model(
     model = load_causal_model(name, device=device, dtype=dtype, attention=attention)
     size = model.get_output_embeddings().weight.shape[0]
     if max(label_tokens) >= size:
-        raise CheckpointError(f"label_tokens {list(label_tokens)}: the model has {size} tokens")
+        raise CheckpointError(f"label_tokens {list(label_tokens)}: the model has {plural(size, 'token')}")
     # The head is the largest matrix of a small model, and two of its rows are read. No weight is copied or changed, and
     # what the architecture does with its logits (a cap, a scale) stays in force.
     head = model.get_output_embeddings()

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import torch
 
-from sparring.errors import CheckpointError, DataError
+from sparring.errors import CheckpointError, DataError, plural
 from sparring.fingerprints import Identity, identity_of
 from sparring.models.batching import length_sorted_batches, pad_right
 from sparring.models.loading import (
@@ -362,7 +362,8 @@ def _loaded(
     sidecar = _within(positions(model.config), sidecar, place)
     if sidecar.head in ("token_classification", "mlp") and sidecar.correct_label >= model.config.num_labels:
         raise CheckpointError(
-            f"the sidecar's correct_label is {sidecar.correct_label}, the head has {model.config.num_labels} labels"
+            f"the sidecar's correct_label is {sidecar.correct_label}, the head has "
+            f"{plural(model.config.num_labels, 'label')}"
         )
     if sidecar.log_ratio is None:
         return TokenHeadScorer(model, tokenizer, sidecar, batch_tokens=batch_tokens, overflow=overflow)
@@ -377,7 +378,7 @@ def _within(limit: int | None, sidecar: Sidecar, place: Path) -> Sidecar:
         return sidecar
     if "max_length" in sidecar.model_fields_set:
         raise CheckpointError(
-            f"'{place}': {SIDECAR_NAME} says max_length {sidecar.max_length}, the model has {limit} positions "
+            f"'{place}': {SIDECAR_NAME} says max_length {sidecar.max_length}, the model has {plural(limit, 'position')} "
             f"(max_position_embeddings): set max_length to {limit} or less"
         )
     return sidecar.model_copy(update={"max_length": limit})

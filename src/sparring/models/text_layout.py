@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sparring.errors import CheckpointError, DataError
+from sparring.errors import CheckpointError, DataError, plural
 from sparring.models.sidecar import LayoutFields
 from sparring.traces.spans import Encoded, Layout, encode, special_ids
 
@@ -123,7 +123,7 @@ def encode_answer(
         if overflow == "drop_steps":
             kept = bisect_right(range(1, kept + 1), max_length, key=lambda count: len(ids(count).ids))
         if overflow == "refuse" or kept == 0:
-            raise DataError(f"{length} tokens, past the limit of {max_length}", field="steps")
+            raise DataError(f"{plural(length, 'token')}, past the limit of {max_length}", field="steps")
     dropped = len(steps) - kept
     steps, whole = steps[:kept], ids(kept)
     pieces = trace_pieces(question, steps, layout)
@@ -226,7 +226,8 @@ def _kept(
         return len(positions)
     if prompt > max_length:
         raise DataError(
-            f"the question alone has {prompt} tokens, past the limit of {max_length}", field="problem"
+            f"the question alone has {plural(prompt, 'token')}, past the limit of {max_length}",
+            field="problem",
         )
     kept = sum(position < max_length for position in positions)
     if kept < len(positions) and (overflow == "refuse" or kept == 0):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
+from sparring.errors import plural
 from sparring.oracles.equations import Equation, Run, expression_text, find_equations, may_hold_equation
 from sparring.oracles.excuses import between_systems, comparison_excuse, excuse, loses_its_unit, mixed_units
 from sparring.oracles.reading import (
@@ -100,7 +101,7 @@ def with_facts(checks: Sequence[Check], facts: Sequence[Fact]) -> Verdict:
         return Verdict("undecided", "arithmetic:open_statement", open_fact.detail, open_fact.span)
     if verdict.reason != NOTHING:
         return verdict
-    count = f"{len(facts)} statement{'s' if len(facts) > 1 else ''} checked"
+    count = f"{plural(len(facts), 'statement')} checked"
     return Verdict("correct", "arithmetic:calculations_hold", count, facts[0].span)
 
 
@@ -149,7 +150,7 @@ def verdict_of(checks: Sequence[Check]) -> Verdict:
         return Verdict("wrong", "arithmetic:wrong_result", describe(worst), span)
     if worst.finding == "right":
         count = sum(one.finding == "right" for one in checks)
-        detail = f"{count} calculation{'s' if count > 1 else ''} checked"
+        detail = f"{plural(count, 'calculation')} checked"
         return Verdict("correct", "arithmetic:calculations_hold", detail, span)
     return Verdict("undecided", f"arithmetic:{worst.reason or worst.finding}", describe(worst), span)
 

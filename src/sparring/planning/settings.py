@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from sparring.planning.hardware import DEVICES
-from sparring.settings import Settings
+from sparring.settings import MANY, Settings
 from sparring.settings_shared import Seeded
 
 Job = Literal["aprm", "prm", "orm", "value", "rl", "label", "score"]
@@ -42,21 +42,21 @@ class PlanSettings(Seeded, Settings):
     """Bits of Adam's two moments."""
 
     # Texts
-    prompt_tokens: int = Field(200, gt=0)
+    prompt_tokens: int = Field(200, gt=0, le=MANY)
     """Tokens of a question with all that stands around it."""
     steps: int = Field(8, gt=0)
     """Steps of a solution."""
-    step_tokens: int = Field(40, gt=0)
+    step_tokens: int = Field(40, gt=0, le=MANY)
     """Tokens of a step."""
 
     # Amount of work
-    traces: int = Field(100_000, gt=0)
+    traces: int = Field(100_000, gt=0, le=MANY)
     """Traces to train on (`prm`, `orm`, `value`) or to score."""
     epochs: int = Field(1, gt=0)
     """Passes over them in training."""
     batch_traces: int = Field(32, gt=0)
     """Traces per update, on all GPUs together."""
-    problems: int = Field(10_000, gt=0)
+    problems: int = Field(10_000, gt=0, le=MANY)
     """Problems to label."""
     n_cov: int = Field(4, gt=0)
     """Solutions per problem that are labelled."""
@@ -74,7 +74,7 @@ class PlanSettings(Seeded, Settings):
     """Answers per problem of `rl`."""
 
     # Memory
-    pass_tokens: int | None = Field(None, gt=0)
+    pass_tokens: int | None = Field(None, gt=0, le=MANY)
     """Tokens of a forward pass on one GPU, padding included (`token_budget`, `tokens_per_pass`, and by `states_per_pass`);
     null: as many as fit, at most 65,536."""
     reserve: float = Field(0.1, ge=0, lt=1)
@@ -85,7 +85,7 @@ class PlanSettings(Seeded, Settings):
     """Most sequences that an engine decodes at once."""
 
     # Assumptions on speed
-    flops: float | None = Field(None, gt=0)
+    flops: float | None = Field(None, gt=0, le=1e30)
     """FLOP/s of matrix products instead of the maker's, or of the processor's measured."""
     training_utilisation: float = Field(0.4, gt=0, le=1)
     """Share of that rate that training reaches; 0.38 to 0.43 is reported for Llama 3 405B (arXiv 2407.21783, table 4)."""
@@ -96,7 +96,7 @@ class PlanSettings(Seeded, Settings):
     step_overhead: float | None = Field(None, ge=0)
     """Seconds per decoded token that are neither arithmetic nor memory; null: 0.003 in vLLM, 0.025 in this process
     (assumptions)."""
-    network: float = Field(50e9, gt=0)
+    network: float = Field(50e9, gt=0, le=1e30)
     """Bytes/s of each GPU to other machines, in one direction; 50e9 is a 400 Gbit/s adapter per GPU."""
     oracle_seconds: float = Field(0.0004, ge=0)
     """Processor seconds of the oracle per verdict; the default panel took 0.0004 on a quiet core (docs/results.md)."""
@@ -104,7 +104,7 @@ class PlanSettings(Seeded, Settings):
     # Cost and failures
     price: float | None = Field(None, ge=0)
     """Price of one GPU for an hour, in any currency."""
-    gpu_hours_between_failures: float = Field(50_000, gt=0)
+    gpu_hours_between_failures: float = Field(50_000, gt=0, le=MANY)
     """GPU hours per failure that stops a job: 419 in 54 days of 16,384 GPUs (arXiv 2407.21783, section 3.3.4)."""
     restart_minutes: float = Field(10, ge=0)
     """From a failure to work again, with what is lost of it."""

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, plural
 from sparring.files import to_json
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Lost:
     deaths: int
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.deaths} actors died of it; the last: {self.why})"
+        return f"{self.name} ({plural(self.deaths, 'actor')} died of it; the last: {self.why})"
 
 
 class LostError(SparringError):
@@ -129,7 +129,9 @@ def checked(worker: Callable[[Sequence[T]], Sequence[R]], values: Sequence[T]) -
     """Return a worker's results; raise ValueError where they are not one per value."""
     results = worker(values)
     if len(results) != len(values):
-        raise ValueError(f"the worker returned {len(results)} results for {len(values)} items")
+        raise ValueError(
+            f"the worker returned {plural(len(results), 'result')} for {plural(len(values), 'item')}"
+        )
     return results
 
 

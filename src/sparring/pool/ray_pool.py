@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
-from sparring.errors import SettingsError, SparringError, install_extra, needs
+from sparring.errors import SettingsError, SparringError, install_extra, needs, plural
 from sparring.pool.items import Item, Lost, checked
 from sparring.pool.settings import PoolSettings
 
@@ -213,7 +213,9 @@ class RayPool(Generic[T, R]):
         """How the pool is, in a few words: actors at work, rate, deaths."""
         ready = sum(actor.ready for actor in self._actors)
         rate = self.done / max(time.monotonic() - self._began, 1e-9)
-        return f"{ready} actors, {rate:.3g}/s" + (f", {self.deaths} replaced" if self.deaths else "")
+        return f"{plural(ready, 'actor')}, {rate:.3g}/s" + (
+            f", {self.deaths} replaced" if self.deaths else ""
+        )
 
     def about(self) -> Any:
         """Return what the first worker says of its model (`about`); starts it if need be."""
@@ -370,7 +372,9 @@ class RayPool(Generic[T, R]):
         if not actor.ready:
             self._deaths_in_start += 1
             if self._deaths_in_start >= max(3, self.settings.deaths):
-                raise PoolError(f"{self._deaths_in_start} actors died while they started; the last: {why}")
+                raise PoolError(
+                    f"{plural(self._deaths_in_start, 'actor')} died while they started; the last: {why}"
+                )
             self._tell(f"an actor died while it started ({why}); another takes its place")
             return
         held = [work for _, work in actor.queue]
@@ -534,7 +538,7 @@ class _Job(Generic[T, R]):
         owned = [place for place in work.places if self._owns(work.number, place)]
         if len(work.places) > 1:
             self.waiting.extendleft(_Work(work.number, (place,), alone=True) for place in reversed(owned))
-            return f"; {len(owned)} items of which {work.deaths} actors died are now tried one by one"
+            return f"; {plural(len(owned), 'item')} of which {plural(work.deaths, 'actor')} died are now tried one by one"
         item = self.slots[work.number].items[work.places[0]]
         lost = Lost(item.key, item.name, why, work.deaths)
         self._lost.append(lost)

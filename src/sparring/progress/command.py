@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sparring.errors import SettingsError
+from sparring.errors import SettingsError, plural
 from sparring.labels.command import label_files
 from sparring.labels.job import TRACES_FILE, labelled_values
 from sparring.labels.settings import LabelSettings
@@ -62,7 +62,7 @@ def label_and_compare(
             settings=dump_settings(settings),
             license=license,
         )
-        console.print(f"{count} samples to share: {out / FOLDER}", highlight=False)
+        console.print(f"{plural(count, 'sample')} to share: {out / FOLDER}", highlight=False)
     if compare_provers:
         compare_label_runs(out, other_run or (), console)
 

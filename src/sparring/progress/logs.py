@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparring.errors import DataError
+from sparring.errors import DataError, plural
 from sparring.labels.job import LabelledValues
 from sparring.traces.records import Trace
 
@@ -74,7 +74,8 @@ class LoggedTrace:
         for name, logged in {BASE: self.base, **self.provers}.items():
             if len(logged.values) != len(self.steps) + 1:
                 raise DataError(
-                    f"{len(logged.values)} values for the {len(self.steps) + 1} prefixes of problem {self.problem}",
+                    f"{plural(len(logged.values), 'value')} for the {len(self.steps) + 1} prefixes of problem "
+                    f"{self.problem}",
                     field=name,
                 )
 

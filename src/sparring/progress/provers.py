@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, plural
 from sparring.progress.logs import BASE, LoggedTrace, PrefixValues, failure_moment, joined
 from sparring.runs import Metric
 from sparring.statistics import (
@@ -329,8 +329,8 @@ def comparison_metrics(comparison: ProverComparison) -> dict[str, Metric]:
 def comparison_table(comparison: ProverComparison) -> Table:
     """Return the comparison for the terminal; numbers in thousandths."""
     caption = (
-        f"thousandths [95 % interval over {comparison.problems} problems]; evidence: {comparison.cases} "
-        f"{'states' if comparison.evidence == 'siblings' else 'steps'}, {comparison.left_out} steps left out.\n"
+        f"thousandths [95 % interval over {plural(comparison.problems, 'problem')}]; evidence: {comparison.cases} "
+        f"{'states' if comparison.evidence == 'siblings' else 'steps'}, {plural(comparison.left_out, 'step')} left out.\n"
         f"theorem 3.1 prefers {comparison.by_theorem}, a small step gains most with {comparison.by_first_order}."
     )
     if not all(row.unbiased for row in comparison.rows):

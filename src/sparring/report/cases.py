@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sparring.errors import plural
 from sparring.report.formulas import Html, escape, with_formulas
 from sparring.traces.fields import Fields
 
@@ -80,7 +81,7 @@ def labelled_case(record: Fields, settings: Mapping[str, Any]) -> Case:
     scores, labels = (score_row(record, name, len(steps)) for name in ("scores", "labels"))
     place = record.integer("step")
     if not 0 <= place < len(steps):
-        raise record.error("step", f"expected the index of one of {len(steps)} steps")
+        raise record.error("step", f"expected the index of one of {plural(len(steps), 'step')}")
     threshold = {"PRM": _number(record, "threshold")}
     said = f"Step {place + 1}: score {_rounded(scores[place])}, label {_label(labels[place]) or 'none'}."
     part = solution(steps, {"PRM": scores}, labels, threshold, place)
@@ -150,7 +151,7 @@ def false_alarm_case(record: Fields, settings: Mapping[str, Any]) -> Case:
         for (reason, span), names in list(judges.items())[:MOST_VERDICTS]
     ]
     if len(judges) > MOST_VERDICTS:
-        notes.append(Note(f"{len(judges) - MOST_VERDICTS} more verdicts not shown."))
+        notes.append(Note(f"{plural(len(judges) - MOST_VERDICTS, 'more verdict')} not shown."))
     marked = _marked(words, next((span for _, span in judges if span is not None), None))
     judged = Step(marked, "judged step", "judged", "label", "correct", disagreements=("✗ called wrong",))
     return Case(
@@ -178,7 +179,7 @@ def solved_case(record: Fields, settings: Mapping[str, Any]) -> Case:
     """Return a solution of the solver with every step scored (`solutions.jsonl` of the demo)."""
     steps, truths = record.strings("steps"), record.strings("truths")
     if len(truths) != len(steps):
-        raise record.error("truths", f"{len(truths)} truths for {len(steps)} steps")
+        raise record.error("truths", f"{plural(len(truths), 'truth')} for {plural(len(steps), 'step')}")
     outcome = "answer not judged"
     if record.has("outcome"):
         outcome = "right answer" if record.boolean("outcome") else "wrong answer"
@@ -233,14 +234,14 @@ def shortened(text: str, longest: int = LONGEST_STEP) -> str:
     """Return the text, or its beginning and the number of characters that are left out."""
     if len(text) <= longest:
         return text
-    return f"{text[:longest]} … [{len(text) - longest} more characters not shown]"
+    return f"{text[:longest]} … [{plural(len(text) - longest, 'more character')} not shown]"
 
 
 def score_row(record: Fields, name: str, length: int) -> tuple[float | None, ...]:
     """Return `length` scores in [0, 1] or null, or raise DataError."""
     row = record.labels(name, booleans=False, unknown=True)
     if len(row) != length:
-        raise record.error(name, f"expected a list of {length} numbers")
+        raise record.error(name, f"expected a list of {plural(length, 'number')}")
     return row
 
 
@@ -297,7 +298,7 @@ def _span(verdict: Fields, length: int) -> tuple[int, int] | None:
         return None
     ends = verdict.integers("span")
     if len(ends) != 2 or not 0 <= ends[0] <= ends[1] <= length:
-        raise verdict.error("span", f"expected a range of the step's {length} characters")
+        raise verdict.error("span", f"expected a range of the step's {plural(length, 'character')}")
     return ends[0], ends[1]
 
 

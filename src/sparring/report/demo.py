@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparring.errors import plural
 from sparring.json_files import read_json_object
 from sparring.report.cases import ATTACKERS, METHOD_NAMES, SPLIT_NAMES, adversarial_case, solved_case
 from sparring.report.kinds import DEMO, Pivot, Table, pivoted
@@ -301,9 +302,9 @@ def read_cross_play(path: Path) -> dict[str, Any] | None:
     columns, rows = fields.integers("adversary_updates"), fields.integers("prm_updates")
     cells = fields.array("fool_rate")
     if len(cells) != len(rows):
-        raise fields.error("fool_rate", f"{len(cells)} rows for {len(rows)} PRMs")
+        raise fields.error("fool_rate", f"{plural(len(cells), 'row')} for {len(rows)} PRMs")
     for index, row in enumerate(cells):
         checked = Fields({f"fool_rate[{index}]": row}, file=path)
         if len(checked.labels(f"fool_rate[{index}]", booleans=False, unknown=True)) != len(columns):
-            raise checked.error(f"fool_rate[{index}]", f"expected {len(columns)} numbers")
+            raise checked.error(f"fool_rate[{index}]", f"expected {plural(len(columns), 'number')}")
     return {"rows": list(zip(rows, cells, strict=True)), "columns": columns, "n": fields.values.get("n")}

@@ -23,7 +23,7 @@ from typing import Any
 
 import jinja2
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, plural
 from sparring.files import atomic_write_text
 from sparring.json_files import read_json_object
 from sparring.report.cases import Case, shortened, words_of
@@ -176,6 +176,7 @@ def _templates() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {"words": words_of, "plain": plain, "percent": percent, "flat": flat, "band": band}
+    environment.filters["plural"] = plural
     environment.globals |= {"most_rows": MOST_ROWS, "most_metrics": MOST_METRICS, "bands": SCORE_BANDS}
     return environment
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from sparring.errors import DataError
+from sparring.errors import DataError, plural
 from sparring.models.fused_lora import forget
 from sparring.models.loading import positions
 from sparring.models.prefix_cache import PrefixCache, tokens_to_keep
@@ -149,7 +149,7 @@ def fitted_prompt(
     room = wanted if positions is None else min(wanted, positions - len(ids))
     if room < (1 if limits.fit else wanted):
         raise DataError(
-            f"problem {prefix.problem.id!r}: {len(ids)} tokens and up to {wanted} new ones do not "
+            f"problem {prefix.problem.id!r}: {plural(len(ids), 'token')} and up to {wanted} new ones do not "
             f"fit into the model's {positions} positions; "
             + ("leave the problem out" if limits.fit else "lower max_new_tokens or leave the problem out")
         )

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError, SettingsError, plural
 from sparring.http_client import (
     HttpClient,
     Patience,
@@ -323,7 +323,7 @@ class ServerEngine:
             return completion
         self._doubt(
             "limit",
-            f"wrote {tokens} tokens where at most {limits.max_new_tokens} were asked for (max_tokens); longer "
+            f"wrote {plural(tokens, 'token')} where at most {limits.max_new_tokens} were asked for (max_tokens); longer "
             "completions count as cut",
         )
         return replace(completion, finish="length")
@@ -381,7 +381,7 @@ class ServerEngine:
             one for prefix, group in zip(prefixes, groups, strict=True) if not prefix.steps for one in group
         ]
         if len(bare) > 1 and not any((one.whole or one.text).strip() for one in bare):
-            self._doubt("empty", f"answered {len(bare)} questions with empty texts")
+            self._doubt("empty", f"answered {plural(len(bare), 'question')} with empty texts")
 
     async def _one_text_aside(self, session: Session, seeds: Sequence[int], count: int = 1) -> bool:
         """Whether a made-up question is answered with a text twice, where no policy would."""

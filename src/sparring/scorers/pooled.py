@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sparring.addresses import is_address
-from sparring.errors import DataError
+from sparring.errors import DataError, plural
 from sparring.fingerprints import Identity, model_content
 from sparring.pool import Here, Item, Lost, LostError, Mapper, PoolSettings, content_key
 from sparring.pool.ray_pool import RayPool
@@ -138,7 +138,9 @@ def batch_scores(scorer: StepScorer) -> Callable[[Sequence[Trace]], Rows]:
     def score(traces: Sequence[Trace]) -> Rows:
         found = scorer.score(traces)
         if len(found) != len(traces):
-            raise DataError(f"the scorer returned {len(found)} rows for {len(traces)} traces")
+            raise DataError(
+                f"the scorer returned {plural(len(found), 'row')} for {plural(len(traces), 'trace')}"
+            )
         return found
 
     return score

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sparring.errors import SettingsError
+from sparring.errors import SettingsError, plural
 from sparring.fingerprints import Identity
 from sparring.http_client import RefusedError, ServerError, UnusableError, field_of
 from sparring.scorers.remote import DeclaredReading, RemoteScorer
@@ -82,7 +82,7 @@ class ServedScorer(RemoteScorer[tuple[Trace]]):
             raise UnusableError(f"model: asked {self.identity.model!r}, answered by {model!r:.80}")
         results = field_of(answer, "results", list)
         if len(results) != len(works):
-            raise UnusableError(f"results: {len(results)} for {len(works)} items")
+            raise UnusableError(f"results: {len(results)} for {plural(len(works), 'item')}")
         rows = []
         for index, (result, (trace,)) in enumerate(zip(results, works, strict=True)):
             place = f"results[{index}]"
@@ -92,7 +92,9 @@ class ServedScorer(RemoteScorer[tuple[Trace]]):
                 raise UnusableError(f"{place}.steps: not the steps that were sent")
             scores = field_of(result, "scores", list, place)
             if len(scores) != len(trace.steps):
-                raise UnusableError(f"{place}.scores: {len(scores)} scores for {len(trace.steps)} steps")
+                raise UnusableError(
+                    f"{place}.scores: {plural(len(scores), 'score')} for {plural(len(trace.steps), 'step')}"
+                )
             for step, score in enumerate(scores):
                 if not is_number(score) or not 0.0 <= score <= 1.0:  # NaN is not either
                     raise UnusableError(

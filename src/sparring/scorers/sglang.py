@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sparring.errors import SettingsError
+from sparring.errors import SettingsError, plural
 from sparring.fingerprints import Identity
 from sparring.http_client import ServerError, UnusableError, field_of
 from sparring.models.sidecar import Sidecar
@@ -67,7 +67,7 @@ class SglangScorer(TokenisedScorer):
         [work] = works
         scores = field_of(answer, "scores", list)
         if len(scores) != len(work.encoded.positions):
-            raise UnusableError(f"scores: {len(scores)} for {len(work.encoded.positions)} steps")
+            raise UnusableError(f"scores: {len(scores)} for {plural(len(work.encoded.positions), 'step')}")
         odds = []
         for index, pair in enumerate(scores):
             place = f"scores[{index}]"

@@ -18,6 +18,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from sparring.errors import plural
 from sparring.fingerprints import Identity
 from sparring.http_client import UnusableError, field_of
 from sparring.models.sidecar import Sidecar
@@ -51,7 +52,7 @@ class VllmScorer(TokenisedScorer):
         """Return the scores that follow from an answer's vectors."""
         items = field_of(answer, "data", list)
         if len(items) != len(works):
-            raise UnusableError(f"data: {len(items)} items for {len(works)} inputs")
+            raise UnusableError(f"data: {plural(len(items), 'item')} for {plural(len(works), 'input')}")
         found = []
         for index, (item, work) in enumerate(zip(items, works, strict=True)):
             if (number := field_of(item, "index", int, f"data[{index}]")) != index:
@@ -79,19 +80,19 @@ class VllmScorer(TokenisedScorer):
             places = [number[position] for position in positions]
         else:
             raise UnusableError(
-                f"{place}: {len(vectors)} vectors for a prompt of {len(ids)} tokens, of which {len(tags)} are the step tag "
-                f"{tag}: is another model served, or with another pooler config?"
+                f"{place}: {plural(len(vectors), 'vector')} for a prompt of {len(ids)} tokens, of which "
+                f"{len(tags)} are the step tag {tag}: is another model served, or with another pooler config?"
             )
         rows = [numbers(vectors[index], f"{place}[{index}]") for index in places]
         labels = len(rows[0])
         if self.sidecar.head == "label_tokens" and labels != 2:
             raise UnusableError(
-                f"{place}: vectors of {labels} numbers: are the label tokens {self.sidecar.label_tokens} the server's "
-                "returned_token_ids?"
+                f"{place}: vectors of {plural(labels, 'number')}: are the label tokens "
+                f"{self.sidecar.label_tokens} the server's returned_token_ids?"
             )
         if any(len(row) != labels for row in rows) or labels <= self._correct:
             raise UnusableError(
-                f"{place}: vectors of {labels} numbers, of which number {self._correct} should say correct"
+                f"{place}: vectors of {plural(labels, 'number')}, of which number {self._correct} should say correct"
             )
         return rows
 

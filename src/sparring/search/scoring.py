@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sparring.errors import DataError, SparringError
+from sparring.errors import DataError, SparringError, plural
 from sparring.scorers.door import StepScorer
 from sparring.search.budget import Model, Spent, measured
 from sparring.search.task import Steps
@@ -152,7 +152,7 @@ def check_scores(scores: Sequence[float], trace: Trace) -> None:
     """Raise SearchError unless there is one number in [0, 1] per step."""
     name = f"the scores of a solution of problem {trace.problem.id!r}"
     if len(scores) != len(trace.steps):
-        raise SearchError(f"{name} are {len(scores)} for {len(trace.steps)} steps")
+        raise SearchError(f"{name} are {len(scores)} for {plural(len(trace.steps), 'step')}")
     for index, score in enumerate(scores):
         if not 0.0 <= score <= 1.0:  # NaN is not either
             raise SearchError(f"{name} are not all numbers in [0, 1]: step {index + 1} has {score}")
@@ -173,5 +173,5 @@ def each_that_fits(call: Callable[[Sequence[A]], Sequence[B]], items: Sequence[A
         half = len(items) // 2
         return each_that_fits(call, items[:half]) + each_that_fits(call, items[half:])
     if len(answers) != len(items):
-        raise SearchError(f"{len(answers)} answers to {len(items)} questions")
+        raise SearchError(f"{plural(len(answers), 'answer')} to {plural(len(items), 'question')}")
     return list(answers)

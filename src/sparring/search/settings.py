@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from sparring.labels.settings import PolicySettings, parse_prover
 from sparring.rollouts.engine import Limits
+from sparring.settings import MANY
 from sparring.settings_shared import Seeded
 
 USUAL_NEW_TOKENS = 512
@@ -45,9 +46,9 @@ class MethodSettings(PolicySettings, Seeded):
     """Weight of PUCT's exploration term."""
     resampling_temperature: float = Field(1.0, gt=0)
     """Particles are drawn by softmax(log-odds of Q / this)."""
-    budget_tokens: int | None = Field(None, gt=0)
+    budget_tokens: int | None = Field(None, gt=0, le=MANY)
     """A problem's search stops once the policy has written so many tokens for it."""
-    budget_flops: float | None = Field(None, gt=0)
+    budget_flops: float | None = Field(None, gt=0, le=1e30)
     """A problem's search stops once policy and PRMs have computed so much for it."""
     in_flight: int = Field(32, gt=0)
     """Problems searched at the same time. Does not change results."""

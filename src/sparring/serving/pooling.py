@@ -29,6 +29,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from sparring.errors import plural
 from sparring.serving.errors import RESPONSES, ApiError, or_say, refuse_more
 from sparring.serving.models import TOKENS, Models, Prm
 from sparring.serving.settings import ServeSettings
@@ -159,7 +160,9 @@ def _ids(body: PoolingRequest, prm: Prm, settings: ServeSettings) -> list[list[i
         if not ids:
             raise ApiError(422, "the prompt has no token", field=field)
         if len(ids) > most:
-            raise ApiError(422, f"the prompt has {len(ids)} tokens, past the limit of {most}", field=field)
+            raise ApiError(
+                422, f"the prompt has {plural(len(ids), 'token')}, past the limit of {most}", field=field
+            )
         if max(ids) >= prm.vocabulary:
             raise ApiError(
                 422, f"{max(ids)} is no token id of this model, which has {prm.vocabulary}", field=field

@@ -20,6 +20,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from sparring.errors import plural
 from sparring.search.aggregation import AGGREGATIONS, aggregation_for
 from sparring.serving.errors import RESPONSES, ApiError, refuse_more
 from sparring.serving.models import Models
@@ -95,7 +96,11 @@ def _traces(body: RewardRequest, settings: ServeSettings) -> list[Trace | None]:
             field="prompts",
         )
     if len(body.prompts) != len(body.query):
-        raise ApiError(422, f"{len(body.prompts)} prompts for {len(body.query)} queries", field="prompts")
+        raise ApiError(
+            422,
+            f"{plural(len(body.prompts), 'prompt')} for {plural(len(body.query), 'query', 'queries')}",
+            field="prompts",
+        )
     refuse_more(len(body.query), settings.max_items, "queries (max_items)", "query")
     traces: list[Trace | None] = []
     for index, (query, prompt) in enumerate(zip(body.query, body.prompts, strict=True)):

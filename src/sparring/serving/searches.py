@@ -27,7 +27,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from sparring.errors import DataError, SettingsError, SparringError
+from sparring.errors import DataError, SettingsError, SparringError, plural
 from sparring.oracles.equality import answer_groups
 from sparring.rollouts.engine import Completion, EngineError, Limits, Prefix, Usage
 from sparring.search.driver import Candidate, Found, run_search
@@ -93,7 +93,7 @@ class Wish:
             if most is not None and length >= most:
                 raise ApiError(
                     422,
-                    f"the problem has {length} tokens, past the limit of {most} of the {name}",
+                    f"the problem has {plural(length, 'token')}, past the limit of {most} of the {name}",
                     field=PROBLEM,
                 )
 

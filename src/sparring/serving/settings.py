@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from sparring.labels.settings import ServerSettings, parse_prover
 from sparring.rollouts.vllm_offline import is_vllm, vllm_folder
 from sparring.search.settings import MethodSettings
+from sparring.settings import MANY
 from sparring.settings_shared import Device
 
 SearchMethod = Literal[
@@ -50,17 +51,17 @@ class ServeSettings(MethodSettings, Device):
     """The question of a prompt ends before the first of these behind its beginning."""
 
     # Limits
-    max_body_bytes: int = Field(8 * 2**20, gt=0)
+    max_body_bytes: int = Field(8 * 2**20, gt=0, le=MANY)
     """Largest body of a request."""
     max_items: int = Field(1024, gt=0)
     """Most items, or inputs, of a request."""
     max_steps_per_item: int = Field(1024, gt=0)
     """Most steps of an item."""
-    max_request_tokens: int = Field(262_144, gt=0)
+    max_request_tokens: int = Field(262_144, gt=0, le=MANY)
     """Most tokens of a request, all items together. (One item is bounded by its model's `max_length`.)"""
     max_requests: int = Field(256, gt=0)
     """Requests at work at the same time; further ones are told to come again (429)."""
-    queue_tokens: int = Field(1_048_576, gt=0)
+    queue_tokens: int = Field(1_048_576, gt=0, le=MANY)
     """Tokens that may wait for a model; further ones are told to come again (429)."""
     max_n: int = Field(64, gt=0)
     """Largest N of a search."""
@@ -76,7 +77,7 @@ class ServeSettings(MethodSettings, Device):
     """The same for a search, waiting included."""
     shutdown_seconds: float = Field(60.0, gt=0)
     """A server that is told to stop finishes what it has accepted, for so long."""
-    batch_tokens: int = Field(16_384, gt=0)
+    batch_tokens: int = Field(16_384, gt=0, le=MANY)
     """Most tokens per forward pass, padding included; on a CPU 2,048 are never exceeded."""
 
     server: ServerSettings = ServerSettings()

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from sparring.errors import DataError, SettingsError, did_you_mean
+from sparring.errors import DataError, SettingsError, did_you_mean, plural
 from sparring.settings import Settings
 from sparring.traces.fields import Fields, shown
 from sparring.traces.formats.automatic import trl_stepwise
@@ -67,9 +67,12 @@ class Conversion:
     def show(self, target: Path, console: Console | None = None) -> None:
         """Say what was written and what was left out."""
         console = console or Console()
-        steps = f"{self.steps} steps ({self.wrong} wrong, {self.unknown} without a label)"
+        steps = f"{plural(self.steps, 'step')} ({self.wrong} wrong, {self.unknown} without a label)"
         console.print(
-            f"{self.traces} traces, {steps}: {target}", soft_wrap=True, highlight=False, markup=False
+            f"{plural(self.traces, 'trace')}, {steps}: {target}",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
         )
         for (how, reason), count in self.lost.most_common():
             words = f"{how}: {count} × {reason}, first at {self.first[how, reason]}"
@@ -288,7 +291,9 @@ def openrlhf_trace(record: Fields, settings: MigrateSettings) -> Trace:
         )
     labels = list(_openrlhf_labels(record, settings))
     if len(labels) != len(parts):
-        raise record.error(settings.label_key, f"{len(labels)} labels for {len(parts)} placeholders")
+        raise record.error(
+            settings.label_key, f"{plural(len(labels), 'label')} for {plural(len(parts), 'placeholder')}"
+        )
     start = parts[0].find(settings.first_step)
     if start < 0:
         raise record.error(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sparring.errors import DataError
+from sparring.errors import DataError, plural
 
 Label = float | None
 
@@ -102,7 +102,7 @@ class Trace:
             object.__setattr__(self, "labels", checked_labels(self.labels, len(self.steps)))
         if self.estimates is not None:
             if len(self.estimates) != len(self.steps):
-                message = f"{len(self.estimates)} estimates for {len(self.steps)} steps"
+                message = f"{plural(len(self.estimates), 'estimate')} for {plural(len(self.steps), 'step')}"
                 raise DataError(message, field="estimates")
             object.__setattr__(self, "estimates", tuple(self.estimates))
 
@@ -117,7 +117,9 @@ class Trace:
     def prefix(self, length: int) -> Trace:
         """Return the trace cut to its first `length` steps (1 ≤ length ≤ number of steps); the outcome is dropped."""
         if not 1 <= length <= len(self.steps):
-            raise ValueError(f"a prefix of {length} steps does not exist in a trace of {len(self.steps)}")
+            raise ValueError(
+                f"a prefix of {plural(length, 'step')} does not exist in a trace of {len(self.steps)}"
+            )
         labels = None if self.labels is None else self.labels[:length]
         estimates = None if self.estimates is None else self.estimates[:length]
         return replace(self, steps=self.steps[:length], labels=labels, outcome=None, estimates=estimates)
@@ -194,7 +196,7 @@ def refuse_half_pair(text: str, field: str) -> None:
 def checked_labels(labels: Sequence[Label], length: int) -> tuple[Label, ...]:
     """Return the labels as a tuple of floats or None, or raise DataError naming the bad one."""
     if len(labels) != length:
-        raise DataError(f"{len(labels)} labels for {length} steps", field="labels")
+        raise DataError(f"{plural(len(labels), 'label')} for {plural(length, 'step')}", field="labels")
     for index, label in enumerate(labels):
         if label is None:
             continue

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from sparring.errors import DataError
+from sparring.errors import DataError, plural
 
 
 class Tokenizer(Protocol):
@@ -109,7 +109,8 @@ def encode(
         ids += body + separator
     if max_length is not None and len(ids) > max_length:
         raise DataError(
-            f"the question alone has {len(ids)} tokens, past the limit of {max_length}", field="problem"
+            f"the question alone has {plural(len(ids), 'token')}, past the limit of {max_length}",
+            field="problem",
         )
     return Encoded(tuple(ids), tuple(spans), tuple(positions), dropped=len(steps) - len(positions))
 

@@ -35,6 +35,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from sparring.errors import about
 from sparring.models.checkpoint import model_card, save_prm
 from sparring.models.loading import context, load_policy, positions
 from sparring.models.prompts import layout_for, prompt_digest
@@ -222,7 +223,8 @@ def setup(settings: AprmSettings, out: Path) -> Run:
     machine, accelerator = prepare(settings, out)
     task: Task = load_task(settings)
     if settings.solver_steps is not None:
-        task = SolverTask(task, read_traces(settings.solver_steps), settings.solver_share)
+        with about(settings.solver_steps):
+            task = SolverTask(task, read_traces(settings.solver_steps), settings.solver_share)
     model, tokenizer = load_policy(
         settings.backbone, device=machine.loading, dtype=machine.dtype, attention=machine.attention
     )
@@ -245,7 +247,8 @@ def setup(settings: AprmSettings, out: Path) -> Run:
     if isinstance(task, TextTask | SolverTask):
         longest = min(settings.max_length, positions(players.config) or settings.max_length)
         reason = f"state longer than {longest} tokens (max_length, or what the backbone takes)"
-        task.keep([fits(run, state, longest) for state in task.states], reason)
+        with about(settings.solver_steps or settings.data):
+            task.keep([fits(run, state, longest) for state in task.states], reason)
     reset_optimizers(run)
     run.ahead = rewrites_by_engine(run.adversary, task, settings, run.layout, out / "sampler")
     return run

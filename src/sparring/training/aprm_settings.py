@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sparring.models import TINY_POLICY
 from sparring.models.prompts import PromptSettings
 from sparring.oracles.members import OracleMembers
+from sparring.settings import MANY
 from sparring.settings_shared import Running, Trained, learning_rate_share
 from sparring.training.sampler_settings import SamplerSettings
 from sparring.worlds.subject import Subject
@@ -88,7 +89,7 @@ class AprmSettings(GameSettings, SamplerSettings, Running):
 
     adversary: Literal["rules", "frozen", "trained"] = "trained"
     """Who makes the mistakes: rules (static perturbation), the adversary as it is after its warm start, or the game."""
-    max_length: int = Field(512, gt=0)
+    max_length: int = Field(512, gt=0, le=MANY)
     """Most tokens in a row; longer states are left out and counted."""
     prm_warm_steps: int = Field(100, ge=0)
     """PRM updates on rule perturbations before the game."""
@@ -105,7 +106,7 @@ class AprmSettings(GameSettings, SamplerSettings, Running):
     # The adversary's share
     frozen_share: float = Field(0.0, ge=0, lt=1)
     """Share of a round's states that are rewritten by G as it was at the start of the game; only R learns from them."""
-    adversary_seeds: Literal["round", "state"] = "round"
+    adversary_seeds: Literal["round", "state"] = Field("round", validate_default=True)
     """`round`: one stream of random numbers for all rewrites of a round, which of several processes one samples alone;
     `state`: each state has its own, so that processes share the sampling, as with a `sampler` or with `staleness` in any
     case. Results are those of one process either way."""
@@ -128,7 +129,7 @@ class AprmSettings(GameSettings, SamplerSettings, Running):
     """Weight of replayed rewrites of earlier rounds."""
     replayed_states: int = Field(8, ge=0)
     """States replayed per round."""
-    pool_states: int = Field(512, ge=0)
+    pool_states: int = Field(512, ge=0, le=MANY)
     """States kept for replay (a uniform sample of all so far)."""
 
     optimism: float = Field(1.0, ge=0, le=1)
@@ -146,9 +147,15 @@ class AprmSettings(GameSettings, SamplerSettings, Running):
     comparison turns it off."""
 
     # Running
-    checkpoint_every: int = Field(50, gt=0)
-    snapshot_every: int = Field(0, ge=0)
+    checkpoint_every: int = Field(50, gt=0, le=MANY)
+    snapshot_every: int = Field(0, ge=0, le=MANY)
     """Updates between snapshots of both players for cross-play; 0 for none."""
+
+    @field_validator("adversary_seeds")
+    @classmethod
+    def _as_it_is_sampled(cls, seeds: str, given: ValidationInfo) -> str:
+        beside = given.data.get("sampler") is not None or given.data.get("staleness")
+        return "state" if beside else seeds
 
     @model_validator(mode="after")
     def _check_game(self) -> AprmSettings:

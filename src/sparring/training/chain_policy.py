@@ -24,13 +24,13 @@ import torch
 from pydantic import Field
 from rich.console import Console
 
-from sparring.errors import SettingsError
+from sparring.errors import SettingsError, plural
 from sparring.files import atomic_directory
 from sparring.locks import writes
 from sparring.models.checkpoint import write_model
 from sparring.models.loading import load_causal_model, quiet
 from sparring.runs import Metric, write_metrics
-from sparring.settings import dump_settings
+from sparring.settings import MANY, dump_settings
 from sparring.settings_shared import Seeded, seed_from
 from sparring.traces.records import Problem
 from sparring.traces.spans import encode
@@ -69,11 +69,11 @@ class ChainPolicySettings(Seeded):
 
     start: str | None = None
     """Folder of a policy that has been through the first phase: go on from it with the second one."""
-    problems: int = Field(144_000, gt=0)
+    problems: int = Field(144_000, gt=0, le=MANY)
     """Problems of the first phase, each seen once."""
-    detection_problems: int = Field(128_000, ge=0)
+    detection_problems: int = Field(128_000, ge=0, le=MANY)
     """Problems of the second phase."""
-    first_detection_problem: int = Field(0, ge=0)
+    first_detection_problem: int = Field(0, ge=0, le=MANY)
     """Number of the second phase's first problem, for going on with problems that have not been seen."""
     habits: float = Field(0.12, ge=0, lt=1)
     """Share of the pairs of a sign and a right operand that the second phase's author often misreads; 0 for none."""
@@ -123,7 +123,8 @@ def train_chain_policy(settings: ChainPolicySettings, out: Path, progress: Progr
         model = load_causal_model(settings.start, device=torch.device("cpu"), dtype=torch.float32).train()
         if model.config.num_hidden_layers != settings.layers or model.config.vocab_size != len(tokenizer):
             raise SettingsError(
-                f"{settings.start} has {model.config.num_hidden_layers} layers and {model.config.vocab_size} words, "
+                f"{settings.start} has {plural(model.config.num_hidden_layers, 'layer')} and "
+                f"{model.config.vocab_size} words, "
                 f"not layers={settings.layers} and {len(tokenizer)} words"
             )
     if settings.detection_problems:

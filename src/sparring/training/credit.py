@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from sparring.errors import plural
 from sparring.progress.rewards import advantages
 from sparring.training.policy_gradient import group_advantages
 
@@ -166,7 +167,7 @@ def token_advantages(
         or (edges and not 0 <= edges[0] <= edges[-1] <= length)
     ):
         raise ValueError(
-            f"{len(credit)} steps with spans {list(spans)} do not fit an answer of {length} tokens"
+            f"{plural(len(credit), 'step')} with spans {list(spans)} do not fit an answer of {plural(length, 'token')}"
         )
     result = np.zeros(length)
     if isinstance(outcome, np.ndarray):

@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError, SettingsError, about
 from sparring.fingerprints import records_digest
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import PERTURBATIONS, perturb
@@ -50,9 +50,9 @@ def load_task(settings: GameSettings) -> WorldTask | TextTask:
         return WorldTask(make_world(settings.task), kinds=settings.rule_kinds)
     options = ReadOptions(keep_annotations=settings.keep_annotations)
     result = read_problems_as(Path(settings.data), settings.data_format, options)
-    text_task = TextTask(
-        result.problems[: settings.max_problems], Panel(settings.oracle), settings.rule_kinds
-    )
+    problems = result.problems[: settings.max_problems]
+    with about(settings.data):
+        text_task = TextTask(problems, Panel(settings.oracle), settings.rule_kinds)
     if result.skipped:
         text_task.left_out["record skipped by the reader"] += len(result.skipped)
     return text_task
@@ -119,13 +119,13 @@ class TextTask:
         if not self.states:
             reasons = Counter(verdict.reason for verdict in verdicts).most_common(3)
             found = ", ".join(f"{count} times {reason}" for reason, count in reasons) or "there are none"
-            raise DataError(f"the oracle calls no step of a solution correct: {found}", field="data")
+            raise DataError(f"the oracle calls no step of a solution correct: {found}")
 
     def keep(self, fits: Sequence[bool], reason: str) -> None:
         """Drop the states for which `fits` is false, and count them under the reason."""
         self.states = those_that_fit(self.states, fits, reason, self.left_out)
         if not self.states:
-            raise DataError(f"no state is left: {reason}", field="data")
+            raise DataError(f"no state is left: {reason}")
 
     def draw(self, rng: random.Random, count: int) -> list[State]:
         """Return random states, with repetition."""

@@ -14,6 +14,7 @@ from sparring.labels.settings import PolicySettings
 from sparring.models import TINY_POLICY
 from sparring.oracles.members import OracleMembers
 from sparring.rollouts.engine import Limits
+from sparring.settings import MANY
 from sparring.settings_shared import Running, learning_rate_share
 from sparring.training.sampler_settings import SamplerSettings
 from sparring.worlds.subject import TEXT, Subject, world_of
@@ -109,7 +110,7 @@ class RlSettings(Subject, SamplerSettings, Running, PolicySettings):
     """The step size rises from zero over so many updates."""
     final_learning_rate: float = Field(0.1, gt=0, le=1)
     """The step size falls linearly over the run to this share of what it is."""
-    tokens_per_pass: int = Field(16_384, gt=0)
+    tokens_per_pass: int = Field(16_384, gt=0, le=MANY)
     """Tokens per forward pass, padding included; lower it to save memory (gradients are accumulated)."""
     answers_per_row: int = Field(1, gt=0)
     """Answers to one problem that share a row in training, so that their prompt is read once: quicker where prompts are

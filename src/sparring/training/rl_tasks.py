@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sparring.errors import DataError
+from sparring.errors import DataError, plural
 from sparring.fingerprints import records_digest
 from sparring.labels.answers import AnswerChecker, Checker, WorldChecker
 from sparring.models.roles import Policy
@@ -71,8 +71,8 @@ def load_subject(settings: RlSettings) -> Subject:
     left_out["no reference answer"] = sum(problem.answer is None for problem in result.problems)
     if len(problems) < settings.watch_problems + settings.problems_per_update:
         raise DataError(
-            f"{len(problems)} problems with answers are too few to hold out {settings.watch_problems} and train on "
-            f"{settings.problems_per_update} per update",
+            f"too few to hold out {settings.watch_problems} and train on {settings.problems_per_update} per update: "
+            f"{plural(len(problems), 'problem')} with answers",
             file=settings.data,
         )
     digest = records_digest([one.id, one.question, one.answer] for one in problems)

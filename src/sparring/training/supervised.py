@@ -31,7 +31,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from sparring.errors import CheckpointError, DataError, SettingsError
+from sparring.errors import CheckpointError, DataError, SettingsError, about, names_of, plural
 from sparring.files import atomic_write_text
 from sparring.models.batching import SHORTEST, length_sorted_batches
 from sparring.models.checkpoint import LABELS, model_card
@@ -311,7 +311,9 @@ def context_length(config: Any, wanted: int | None) -> int:
             raise CheckpointError("the backbone does not say how many tokens it takes: set max_length")
         return limit
     if limit is not None and wanted > limit:
-        raise CheckpointError(f"max_length {wanted} is more than the {limit} tokens that the backbone takes")
+        raise CheckpointError(
+            f"max_length {wanted} is more than the {plural(limit, 'token')} that the backbone takes"
+        )
     return wanted
 
 
@@ -327,10 +329,11 @@ def load_examples(
 
     def examples(files: Sequence[str], targets: Targets, limit: int | None = None) -> list[Example]:
         traces = read_labelled(files, settings.data_format, settings.keep_annotations, left_out)
-        return make_examples(
-            traces[:limit], targets, tokenizer, layout,
-            max_length=max_length, overflow=settings.overflow, left_out=left_out, missing=settings.missing,
-        )  # fmt: skip
+        with about(*files):
+            return make_examples(
+                traces[:limit], targets, tokenizer, layout,
+                max_length=max_length, overflow=settings.overflow, left_out=left_out, missing=settings.missing,
+            )  # fmt: skip
 
     every_step = targets_of(settings)
     from_data = examples(settings.files, every_step, settings.max_traces)
@@ -339,14 +342,16 @@ def load_examples(
         shared = {example.group for example in training} & {example.group for example in validation}
         if shared:
             raise DataError(
-                f"{len(shared)} problems are in the training and the validation files, "
-                f"the first: {min(shared)[:60]!r}"
+                f"in both the training and the validation files: {plural(len(shared), 'problem')}, "
+                f"the first: {min(shared)[:60]!r}",
+                file=names_of(settings.validation_files),
             )
     else:
         rng = random_for(settings.seed, 0, "split")
-        training, validation = split_by_group(from_data, settings.validation_share, rng)
+        with about(*settings.files):
+            training, validation = split_by_group(from_data, settings.validation_share, rng)
     if not training:
-        raise DataError("no trace is left to train on after the split")
+        raise DataError("no trace is left to train on after the split", file=names_of(settings.files))
     return training, validation, left_out
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from sparring.models.prompts import PromptSettings
 from sparring.models.sidecar import LayoutFields
+from sparring.settings import MANY
 from sparring.settings_shared import Running, Shape, Trained, learning_rate_share
 
 
@@ -35,13 +36,13 @@ class SupervisedSettings(Trained, Running, PromptSettings):
     """Format of the files: `auto`, or a name from docs/data-formats.md."""
     keep_annotations: bool = False
     """Keep GSM8K's `<<48/2=24>>` in the steps; off, since other texts have none and the model would miss them."""
-    max_traces: int | None = Field(None, gt=0)
+    max_traces: int | None = Field(None, gt=0, le=MANY)
     """Use only the first so many traces."""
     validation_data: str | list[str] | None = None
     """File or files to validate on; without it a share of the problems in `data` is kept for that."""
     validation_share: float = Field(0.1, ge=0, lt=1)
     """Share of the problems (never of the steps) kept for validation; 0 for none."""
-    max_length: int | None = Field(None, gt=0)
+    max_length: int | None = Field(None, gt=0, le=MANY)
     """Most tokens of a trace; null: what the backbone takes."""
     overflow: Literal["refuse", "drop_trace", "drop_steps"] = "refuse"
     """A longer trace stops the command, is left out, or loses its last steps; both of the latter are counted and shown."""
@@ -68,11 +69,11 @@ class SupervisedSettings(Trained, Running, PromptSettings):
     # Optimisation
     epochs: int = Field(1, gt=0)
     """Passes over the training traces."""
-    max_updates: int | None = Field(None, gt=0)
+    max_updates: int | None = Field(None, gt=0, le=MANY)
     """Stop after so many updates."""
     batch_traces: int = Field(32, gt=0)
     """Traces per update."""
-    token_budget: int = Field(16_384, gt=0)
+    token_budget: int = Field(16_384, gt=0, le=MANY)
     """Tokens per forward pass, padding included; a batch is split by length into passes (same result, less memory)."""
     learning_rate: float = Field(1e-5, gt=0)
     """Peak step size of AdamW."""
@@ -88,13 +89,13 @@ class SupervisedSettings(Trained, Running, PromptSettings):
     """AdamW's weight decay."""
 
     # Running
-    evaluate_every: int | None = Field(None, gt=0)
+    evaluate_every: int | None = Field(None, gt=0, le=MANY)
     """Updates between validations; null: once per epoch."""
     patience: int = Field(0, ge=0)
     """Stop after so many validations without a lower loss; 0: never."""
     keep: Literal["best", "last"] = "best"
     """Which weights to write in the end: those with the lowest validation loss, or the last."""
-    checkpoint_every: int = Field(100, gt=0)
+    checkpoint_every: int = Field(100, gt=0, le=MANY)
 
     @model_validator(mode="after")
     def _check(self) -> SupervisedSettings:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from sparring.errors import plural
 from sparring.files import to_json
 from sparring.report.cases import Row, Said
 from sparring.report.kinds import Table
@@ -222,7 +223,7 @@ def cut(text: str) -> str:
     """Return the text, or its beginning and how much is left out."""
     if len(text) <= LONGEST_TEXT:
         return text
-    return f"{text[:LONGEST_TEXT]} … [{len(text) - LONGEST_TEXT} more characters are not on this page]"
+    return f"{text[:LONGEST_TEXT]} … [{plural(len(text) - LONGEST_TEXT, 'more character')} not on this page]"
 
 
 def _trimmed(value: Any) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sparring.errors import DataError
+from sparring.errors import DataError, plural
 from sparring.evaluation.oracle import SOLUTIONS_FILE
 from sparring.evaluation.outcome import CASES_FILE
 from sparring.report.cases import (
@@ -189,7 +189,7 @@ def _demo_threshold(run: Run, method: str) -> tuple[float, str]:
 def _solved(record: Fields, methods: Sequence[str], number: int) -> InspectorCase:
     steps, truths = record.strings("steps"), record.strings("truths")
     if len(truths) != len(steps):
-        raise record.error("truths", f"{len(truths)} truths for {len(steps)} steps")
+        raise record.error("truths", f"{plural(len(truths), 'truth')} for {plural(len(steps), 'step')}")
     rows = record.optional_child("scores")
     labels = step_labels(truths)
     split = record.optional_string("split") or ""
@@ -277,7 +277,7 @@ def with_verdicts(data: InspectorData, audit: Run) -> InspectorData:
         cases.append(replace(case, solutions=[replace(solution, said=found)]) if found else case)
     if not met:
         raise DataError("no step of these cases was audited", file=audit.folder / CASES_FILE, field="place")
-    note = f"verdicts of {audit.folder} on {met} steps"
+    note = f"verdicts of {audit.folder} on {plural(met, 'step')}"
     return replace(data, cases=cases, source=f"{data.source}, {audit.folder}", notes=[*data.notes, note])
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sparring.errors import DataError, SparringError
+from sparring.errors import DataError, SparringError, plural
 from sparring.evaluation.compare import compare
 from sparring.evaluation.outcome import CASES_FILE, WORST_FILE
 from sparring.evaluation.prmbench import read_prmbench
@@ -224,11 +224,11 @@ def labelled_data(sources: Sequence[Source], texts: Texts, run: Run | None) -> I
     for identity in dict.fromkeys(identity for source in sources for identity in source.rows):
         trace = texts.traces.get(identity)
         if not all(identity in source.rows for source in sources):
-            left_out["have no scores of every PRM"] += 1
+            left_out["without scores of every PRM"] += 1
         elif trace is None:
-            left_out["have no text in the data"] += 1
+            left_out["without a text in the data"] += 1
         elif any(len(source.rows[identity]) != len(trace.steps) for source in sources):
-            left_out["have another number of steps in the data"] += 1
+            left_out["with another number of steps in the data"] += 1
         else:
             for source in sources:
                 checked_scores(source.rows[identity], len(trace.steps), identity)
@@ -248,7 +248,10 @@ def labelled_data(sources: Sequence[Source], texts: Texts, run: Run | None) -> I
         )
         for identity, trace in shared.items()
     ]
-    notes = [*texts.notes, *(f"{count} cases {reason}: left out" for reason, count in left_out.items())]
+    notes = [
+        *texts.notes,
+        *(f"{plural(count, 'case')} {reason}: left out" for reason, count in left_out.items()),
+    ]
     names = distinct([source.name for source in sources], [_place(source.place) for source in sources])
     shown = []
     if len(sources) > 1:

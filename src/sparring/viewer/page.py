@@ -24,6 +24,7 @@ from typing import Any
 
 import jinja2
 
+from sparring.errors import plural
 from sparring.report.formulas import Html, MathElement, formulas_of, mathml_tree
 from sparring.viewer.data import InspectorCase, InspectorData, plain, texts
 
@@ -50,7 +51,7 @@ def inspector_page(
     data = cases if isinstance(cases, InspectorData) else InspectorData(LIVE_TITLE, cases=cases)
     formulas, left_out = _formulas(data)
     if left_out:
-        data = replace(data, notes=[*data.notes, f"{left_out} more formulas are shown as they are written"])
+        data = replace(data, notes=[*data.notes, f"shown as written: {plural(left_out, 'more formula')}"])
     content = {**plain(data), "formulas": formulas, "live": live, "token": token, "watch": watch}
     script = _file("inspector.js") + (_file("live.js") if live else "") + "start();\n"
     style = _report_style() + _file("inspector.css")

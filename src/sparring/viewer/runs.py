@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sparring.errors import DataError, SparringError
+from sparring.errors import DataError, SparringError, plural
 from sparring.evaluation.scored import Threshold
 from sparring.evaluation.scores import holds_scores
 from sparring.labels.job import TRACES_FILE
@@ -126,7 +126,7 @@ def inspector_data(
     else:
         shown = _alone(read_run(runs[0]), kinds[0], data)
     if len(shown.cases) > limit:
-        note = f"{len(shown.cases) - limit} cases are past the limit of {limit}: left out"
+        note = f"{plural(len(shown.cases) - limit, 'case')} past the limit of {limit} left out"
         shown = replace(shown, cases=shown.cases[:limit], notes=[*shown.notes, note])
     unknown = [prm.name for prm in shown.prms if prm.rule == UNKNOWN]
     if unknown:
@@ -151,7 +151,7 @@ def _scored(
     if thresholds:
         if len(thresholds) not in (1, len(sources)):
             raise SparringError(
-                f"{len(thresholds)} thresholds for {len(sources)} PRMs: give one for all, or one for each"
+                f"{plural(len(thresholds), 'threshold')} for {len(sources)} PRMs: give one for all, or one for each"
             )
         each = list(thresholds) * (len(sources) if len(thresholds) == 1 else 1)
         sources = [

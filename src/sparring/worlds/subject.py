@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sparring.settings import Settings
+from sparring.settings import MANY, Settings
 from sparring.worlds.chain import IN_DISTRIBUTION
 from sparring.worlds.chain_world import ChainWorld
 from sparring.worlds.world import WORLDS, World, make_world
@@ -68,7 +68,7 @@ class Subject(Settings):
     """File of problems (text task): with correct step-by-step solutions for a game, with answers for `train rl`."""
     data_format: str = "auto"
     """Format of `data`: `auto`, or a name from docs/data-formats.md."""
-    max_problems: int | None = Field(None, gt=0)
+    max_problems: int | None = Field(None, gt=0, le=MANY)
     """Use only the first so many problems of `data`."""
 
     @model_validator(mode="after")

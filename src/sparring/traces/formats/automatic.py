@@ -29,6 +29,7 @@ import re
 from collections.abc import Iterator
 from statistics import fmean
 
+from sparring.errors import plural
 from sparring.traces.fields import Fields, shown
 from sparring.traces.formats.common import FIRST_STEP, TAG, Oddity, ReadOptions, question_id
 from sparring.traces.records import Label, Problem, Trace, step_labels
@@ -74,7 +75,7 @@ def _aligned(record: Fields) -> tuple[list[str], list[Label]]:
     position = 0
     for number, part in enumerate(parts):
         if not label.startswith(part, position):
-            raise record.error("label", f"its text differs from 'input' after {number} labels")
+            raise record.error("label", f"its text differs from 'input' after {plural(number, 'label')}")
         position += len(part)
         if number < len(parts) - 1:
             sign = label[position : position + 1]
@@ -256,7 +257,7 @@ def demo(record: Fields, options: ReadOptions) -> Trace:
                 f"truths[{index}]", f"expected correct, wrong or undecided, got {shown(truth)}"
             )
     if len(truths) != len(steps):
-        raise record.error("truths", f"{len(truths)} truths for {len(steps)} steps")
+        raise record.error("truths", f"{plural(len(truths), 'truth')} for {plural(len(steps), 'step')}")
     outcome = record.boolean("outcome") if record.has("outcome") else None
     return Trace(Problem(question_id(question), question), steps, step_labels(truths), outcome)
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from sparring.errors import plural
 from sparring.traces.fields import Fields
 from sparring.traces.formats.common import (
     Oddity,
@@ -191,7 +192,7 @@ def _versaprm_steps(chain: Fields) -> list[RatedStep]:
     texts = chain.texts("steps") if chain.array("steps") else ()
     ratings = chain.integers("labels")
     if len(ratings) != len(texts):
-        raise chain.error("labels", f"{len(ratings)} labels for {len(texts)} steps")
+        raise chain.error("labels", f"{plural(len(ratings), 'label')} for {plural(len(texts), 'step')}")
     for index, rating in enumerate(ratings):
         if rating not in (-1, 0, 1):
             raise chain.error(f"labels[{index}]", "a rating is 1, 0 or -1")
