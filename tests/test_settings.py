@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 
@@ -416,6 +416,7 @@ def test_any_settings_survive_a_dump_a_yaml_file_and_overrides(
 
 
 @given(finite)
+@example(1e18)  # written without a point; pydantic before 2.12 takes no such whole number for a number
 def test_any_number_is_read_as_python_writes_it(number: float) -> None:
     class Single(Settings):
         value: float = Field(0.0, le=sys.float_info.max)
