@@ -22,7 +22,7 @@ from sparring.training.rl import (
     play_update,
     setup,
 )
-from sparring.training.rl_scores import Answer, values_of
+from sparring.training.rl_scores import Answer, load_prm_scores, values_of
 from sparring.training.rl_settings import RlSettings
 
 
@@ -31,16 +31,15 @@ def value_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return random_prm(tiny_folder, tmp_path_factory.mktemp("value") / "value", "value")
 
 
-def test_tokens_carry_the_outcome_and_their_step_and_cut_answers_nothing(tiny_folder, value_folder, tmp_path):
+def test_tokens_carry_the_outcome_and_their_step(tiny_folder, value_folder, tmp_path):
     run = setup(small(tiny_folder, max_new_tokens=20, credit="progress", prm=str(value_folder)), tmp_path)
     whole, other = answer("a b", "c d", outcome=1.0), answer("a b")
-    cut = answer("a b", "c d", finish="length")
     give_credit([[whole, other]], run.scores, run.settings, 0)
     group = [whole, other]
     rows = values_of(run.scores, run.scores.rows([group], 0)[0], group, run.settings, best_of=4)
     steps = np.diff(rows[0])
     assert whole.advantages.tolist() == pytest.approx([1 + steps[0]] * 2 + [1 + steps[1]] * 3)
-    assert len(other.advantages) == 3 and len(cut.advantages) == 0
+    assert len(other.advantages) == 3
     # Above the value of the prefix instead of the group's mean, which may go together with progress.
     settings = run.settings.model_copy(update={"baseline": "prefix", "process_weight": 2.0})
     give_credit([group], run.scores, settings, 0)
@@ -51,8 +50,9 @@ def test_tokens_carry_the_outcome_and_their_step_and_cut_answers_nothing(tiny_fo
     assert whole.advantages.tolist() == pytest.approx([1 - own[h] for h in (0, 0, 1, 1, 1)])
 
 
-def test_an_update_never_trains_on_a_cut_answer_and_counts_it(tiny_folder, tmp_path, monkeypatch):
-    run = setup(small(tiny_folder), tmp_path)
+@pytest.mark.parametrize("cut_answers", ["failed", "left_out"])
+def test_a_cut_answer_counts_as_failed_or_is_left_out(tiny_folder, tmp_path, monkeypatch, cut_answers):
+    run = setup(small(tiny_folder, cut_answers=cut_answers), tmp_path)
     groups = [
         [answer("x", outcome=1.0), answer("y"), answer("z", finish="length")],
         [answer(finish="length")] * 3,
@@ -63,10 +63,25 @@ def test_an_update_never_trains_on_a_cut_answer_and_counts_it(tiny_folder, tmp_p
         "sparring.training.rl.improve", lambda run, answers: seen.extend(answers) or {"trained_tokens": 0}
     )
     record = play_update(run)
-    assert [item.steps for item in seen] == [("x",), ("y",)]
-    # The cut one is in no baseline
-    assert [item.advantages[0] for item in seen] == pytest.approx([1.0, -1.0])
     assert record["truncated"] == pytest.approx(4 / 6)
+    advantages = [item.advantages[0] for item in seen]
+    if cut_answers == "left_out":
+        assert [item.steps for item in seen] == [("x",), ("y",)]
+        assert advantages == pytest.approx([1.0, -1.0])  # the cut one is in no baseline
+    else:
+        assert seen == [item for group in groups for item in group]
+        assert advantages == pytest.approx([1.0, -0.5, -0.5, 0.0, 0.0, 0.0])
+
+
+def test_where_ended_answers_are_worth_less_than_nothing_a_cut_one_is_worth_no_more(
+    tiny_folder, value_folder
+):
+    # Not to end must not be a way out of a value that is lost at the end.
+    settings = small(tiny_folder, credit="progress", prm=str(value_folder), best_of=1)
+    source = load_prm_scores(settings, value_folder)
+    group = [answer("a", "b", finish=finish) for finish in ("end", "length")]
+    found = values_of(source, [np.array([0.5, 0.75])] * 2, group, settings)
+    assert [row.tolist() for row in found] == [[0.5, 0.5, 0.75], [0.5, 0.5, 0.0]]
 
 
 def policy_of(folder: Path, **options: object) -> Policy:

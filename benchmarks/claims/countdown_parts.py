@@ -17,11 +17,13 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import torch
 
 from claims.harness import made_once
 from sparring.files import atomic_write_json, dumps
 from sparring.json_files import read_json_object
+from sparring.labels.answers import Finished
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.scorer import load_scorer
 from sparring.rollouts.engine import Limits, Prefix, split_completion
@@ -31,6 +33,8 @@ from sparring.statistics import auc
 from sparring.traces.jsonl import write_traces
 from sparring.traces.readers import read_traces_as
 from sparring.traces.records import Trace
+from sparring.training.credit import Floats
+from sparring.training.rl_scores import Group
 from sparring.training.supervised import (
     OrmSettings,
     PrmSettings,
@@ -179,6 +183,29 @@ class Exact:
         key = f"{trace.problem.question}|{length}|{trace.steps[length - 1].partition(' : ')[2]}|{alive}"
         noise = random.Random(key).gauss(0, 1)
         return NormalDist().cdf(noise + (self.apart if alive else -self.apart) / 2)
+
+
+class Constant:
+    """Gives every prefix the same value, so that the gate alone moves credit. A `StepScores` of reinforcement learning.
+
+    Args:
+        value: of every prefix.
+    """
+
+    unscored_steps, scores_start = 0, True
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def rows(self, groups: Sequence[Group], seed: int) -> list[list[Floats]]:
+        """Return the value of every prefix of every answer; an answer without steps has none."""
+        del seed
+        return [
+            [np.full(len(one.steps) + 1 if one.steps else 0, self.value) for one in group] for group in groups
+        ]
+
+    def rewards(self, solutions: Sequence[Finished]) -> None:
+        """It has no view of answers."""
 
 
 class Blind:

@@ -14,8 +14,8 @@ verified accuracy has fallen (`rl_monitors.py`).
 
 Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` (a record per evaluation), `checkpoint/`
 (resume after any kill with the same result), and in the end `policy/` (a Hugging Face folder) and `metrics.json`. All
-randomness is a function of (seed, update). Prompts, padding and answers cut by the limit never carry reward. The engine
-is the policy itself, or one that is given its weights (`engine_beside.py`), one update ahead where asked for
+randomness is a function of (seed, update). Prompts and padding never carry reward; answers cut by the limit are failures.
+The engine is the policy itself, or one that is given its weights (`engine_beside.py`), one update ahead where asked for
 (`rollout_ahead.py`). Several processes share problems, scoring and the rows of an update (`processes.py`); every one knows
 all answers.
 """
@@ -132,7 +132,7 @@ class Run(TrainingRun):
         return self.rollouts.values()
 
     def by_present_names(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a checkpoint's settings; the oracle of `refresh` was the gate's as well.
+        """Return a checkpoint's settings; the oracle of `refresh` was the gate's as well, and cut answers were left out.
 
         Raises:
             SettingsError: the run refreshed its PRM.
@@ -140,7 +140,7 @@ class Run(TrainingRun):
         settings = super().by_present_names(settings)
         names = {"refresh_oracle": "gate_oracle"}
         kept = [name for name in settings if name in names or not name.startswith("refresh")]
-        return {names.get(name, name): settings[name] for name in kept}
+        return {"cut_answers": "left_out"} | {names.get(name, name): settings[name] for name in kept}
 
     def take(self, values: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
         """Take over the answers that are ahead."""
@@ -162,17 +162,19 @@ def train_rl(
     resume: bool = False,
     progress: Progress | None = None,
     other: OtherEngine | None = None,
+    scores: StepScores | None = None,
 ) -> Path:
     """Train a policy in the run directory `out` and return its folder; `progress` is told of every update.
 
     With `resume` the run goes on from `out/checkpoint`; without a checkpoint there it starts anew. The engine `other`
-    samples instead of the policy's own model, and is given its weights whenever they have changed.
+    samples instead of the policy's own model, and is given its weights whenever they have changed. `scores` stand in for
+    those that the settings name, such as a world's exact values.
 
     Raises:
         SettingsError: `out` already holds a run and `resume` is off, or the settings differ from those of the run.
         CheckpointError, DataError: a model or data file cannot be used.
     """
-    run = setup(settings, out, other)
+    run = setup(settings, out, other, scores)
     run.begin("log", "watch", resume=resume)
     evaluations = run.records("watch")
     stopped = hacked(evaluations) if settings.stop_when_hacked else None
@@ -215,7 +217,9 @@ def train_rl(
 # --- setup -----------------------------------------------------------------------------------------------------------
 
 
-def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> Run:
+def setup(
+    settings: RlSettings, out: Path, other: OtherEngine | None = None, scores: StepScores | None = None
+) -> Run:
     """Load problems, policy, and whatever scores its steps; make the optimiser."""
     machine, accelerator = prepare(settings, out)
     subject = load_subject(settings)
@@ -243,7 +247,7 @@ def setup(settings: RlSettings, out: Path, other: OtherEngine | None = None) -> 
             settings, trained, tokenizer, layout, out / "sampler", probes, settings.row_budget
         )
     sampler = Sampler(policy, tokenizer, layout, subject.checker, settings, other, subject.judge)
-    scores = load_scores(settings, subject.checker)
+    scores = scores or load_scores(settings, subject.checker)
     named = policy.parameters()
     groups = [
         {"params": [p for name, p in named.items() if not of_value(name)], "lr": settings.learning_rate}
@@ -283,8 +287,9 @@ def play_update(run: Run) -> dict[str, Any]:
     answers = [answer for group in groups for answer in group]
     run.samples += len(answers)
     run.tokens += sum(len(answer.completion.token_ids) for answer in answers)
-    # Answers that were cut have no outcome of their own: they train nobody and are in no baseline.
-    trained = [whole for group in groups if (whole := [answer for answer in group if not answer.truncated])]
+    left_out = settings.cut_answers == "left_out"
+    kept = [[answer for answer in group if not (left_out and answer.truncated)] for group in groups]
+    trained = [group for group in kept if group]
     before = unscored_steps(run)
     give_credit(trained, run.scores, settings, seed_from(settings.seed, run.step, "prover"), run.gate)
     record = {

@@ -70,7 +70,7 @@ class Answer:
 
     @property
     def truncated(self) -> bool:
-        """Whether the limit came before the end: it has no outcome that could be its own, so it trains nobody."""
+        """Whether the limit came before the end, which is no right answer; what it trains says `cut_answers`."""
         return self.completion.finish == "length"
 
     @property
@@ -242,8 +242,9 @@ def values_of(
 ) -> list[Floats]:
     """Return the values of every prefix of a group's answers, (steps + 1,) each, from what a source of values said.
 
-    Taken to best-of-K, then gated; the last value is the verified outcome where that is asked for, and with a gate, which
-    may be wrong, in any case. So a gate moves credit between the steps of an answer, and never changes their sum.
+    Taken to best-of-K, then gated; the last value is the verified outcome where that is asked for, of an answer that was
+    cut, and with a gate, which may be wrong, in any case. So a gate moves credit between the steps of an answer, and never
+    changes their sum.
 
     Args:
         source: where the rows come from.
@@ -259,7 +260,7 @@ def values_of(
         start, after = best_of_k(start, best_of), best_of_k(after, best_of)
         if correctness is not None:
             after = gated(after, correctness[place], settings.gate_threshold)
-        known = correctness is not None or settings.last_value == "outcome"
+        known = correctness is not None or settings.last_value == "outcome" or answer.truncated
         if known and 0 < len(after) == len(answer.steps):
             after = np.append(after[:-1], answer.outcome)
         before.append(start)

@@ -37,8 +37,11 @@ class RlSettings(Subject, SamplerSettings, Running, PolicySettings):
     samples_per_problem: int = Field(8, ge=2)
     """Answers per problem and update: a group, whose members are each other's baseline."""
     max_new_tokens: int | None = Field(None, gt=0)
-    """Longest answer; one that has not ended by then is cut and trains nobody. Without it 160, or what the question leaves
-    of the policy's positions."""
+    """Longest answer; one that has not ended by then is cut. Without it 160, or what the question leaves of the policy's
+    positions."""
+    cut_answers: Literal["failed", "left_out"] = "failed"
+    """`failed`: a cut answer counts as a wrong one. `left_out`: it trains nobody and is in no baseline, so not to end costs
+    nothing, which a policy finds out where ended answers are worth less than nothing on average."""
     temperature: float = Field(1.0, gt=0)
     """Temperature of the rollouts; the policy that is trained is the one at this temperature."""
     row_budget: int = Field(256, gt=0)
