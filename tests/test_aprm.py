@@ -32,7 +32,6 @@ from sparring.training.game import (
     rule_rewrites,
 )
 from sparring.training.game_tasks import WorldTask, load_task
-from sparring.training.states import load_state, save_state
 from sparring.worlds.chain_model import CHAIN_LAYOUT
 from sparring.worlds.chain_world import ChainWorld
 
@@ -352,33 +351,6 @@ def test_killed_and_resumed_runs_give_the_same_log_and_weights(tiny_folder, tmp_
     assert all(record["fooled_kinds"].keys() == record["wrong_kinds"].keys() for record in game)
     one, other = ((folder / "prm" / "model.safetensors").read_bytes() for folder in (whole, broken))
     assert one == other
-
-
-def test_a_run_of_a_version_with_further_settings_goes_on_where_they_were_off(tiny_folder, tmp_path):
-    settings = small(tiny_folder, updates=1, prm_warm_steps=1, adversary_warm_steps=0, checkpoint_every=1)
-    train_aprm(settings, tmp_path)
-    tensors, values = load_state(tmp_path / "checkpoint")
-
-    def as_it_was(**then: object) -> None:
-        gone = {
-            "replay": "uniform",
-            "prm_margin": 0.0,
-            "adversary_novelty": 0.0,
-            "adversary_rounds": 1,
-        } | then
-        save_state(tmp_path / "checkpoint", tensors, values | {"settings": values["settings"] | gone})
-
-    as_it_was()
-    train_aprm(settings, tmp_path, resume=True)
-    assert len(log_of(tmp_path)) == 2
-    for then, message in (
-        ({"replay": "missed"}, "it was begun with replay: missed, which this version does not have$"),
-        ({"prm_margin": 0.5}, "it was begun with prm_margin: 0.5, which this version does not have$"),
-        ({"adversary_pay": "log_odds"}, "other settings: adversary_pay was 'log_odds', is 'probability'$"),
-    ):
-        as_it_was(**then)
-        with pytest.raises(SettingsError, match=message):
-            train_aprm(settings, tmp_path, resume=True)
 
 
 def test_a_run_without_a_checkpoint_begins_anew_and_says_so(tiny_folder, tmp_path, caplog):

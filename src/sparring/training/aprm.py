@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -98,14 +98,6 @@ class Run(TrainingRun):
     """
 
     counters = ("step", "labelled", "undecided", "tokens")
-    removed: ClassVar[Mapping[str, Any]] = {
-        "replay": "uniform",
-        "prm_margin": 0.0,
-        "adversary_novelty": 0.0,
-        "adversary_rounds": 1,
-        "adversary_target": 1.0,
-        "phase_updates": 1,
-    }
 
     settings: AprmSettings
     task: Task

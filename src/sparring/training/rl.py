@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,7 +106,6 @@ class Run(TrainingRun):
     """
 
     counters = ("step", "samples", "tokens")
-    removed: ClassVar[Mapping[str, Any]] = {"refresh": "none"}
 
     settings: RlSettings
     subject: Subject
@@ -132,15 +131,8 @@ class Run(TrainingRun):
         return self.rollouts.values()
 
     def by_present_names(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a checkpoint's settings; the oracle of `refresh` was the gate's as well, and cut answers were left out.
-
-        Raises:
-            SettingsError: the run refreshed its PRM.
-        """
-        settings = super().by_present_names(settings)
-        names = {"refresh_oracle": "gate_oracle"}
-        kept = [name for name in settings if name in names or not name.startswith("refresh")]
-        return {"cut_answers": "left_out"} | {names.get(name, name): settings[name] for name in kept}
+        """Return a checkpoint's settings; cut answers were left out when there was no such setting."""
+        return {"cut_answers": "left_out"} | dict(settings)
 
     def take(self, values: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
         """Take over the answers that are ahead."""

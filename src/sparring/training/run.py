@@ -201,8 +201,6 @@ class TrainingRun(ABC):
 
     counters: ClassVar[tuple[str, ...]] = ("step",)
     states: ClassVar[tuple[str, ...]] = (CHECKPOINT,)
-    removed: ClassVar[Mapping[str, Any]] = {}
-    """Settings of earlier versions, each with the value that does what this version does."""
 
     settings: Any
     out: Path
@@ -226,17 +224,8 @@ class TrainingRun(ABC):
         return {}
 
     def by_present_names(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a checkpoint's settings without those that are removed.
-
-        Raises:
-            SettingsError: one of them does what this version does not.
-        """
-        for name, value in self.removed.items():
-            if (before := settings.get(name, value)) != value:
-                raise SettingsError(
-                    f"cannot resume '{self.out}': it was begun with {name}: {before}, which this version does not have"
-                )
-        return {name: value for name, value in settings.items() if name not in self.removed}
+        """Return a checkpoint's settings, with what was in force where there was no setting yet."""
+        return settings
 
     def take(self, values: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
         """Take over a checkpoint's further values; return where its further tensors belong."""

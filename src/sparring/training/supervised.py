@@ -21,10 +21,10 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -113,7 +113,6 @@ class Run(TrainingRun):
 
     counters = ("step", "best_loss", "best_step", "failures", "stopped")
     states = (CHECKPOINT, BEST)
-    removed: ClassVar[Mapping[str, Any]] = {"last_step_only": False}
 
     settings: SupervisedSettings
     layout: Layout
