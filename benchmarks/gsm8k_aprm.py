@@ -17,7 +17,7 @@ from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_proc
 from sparring.evaluation.scores import score_file
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, read_metrics
 from sparring.settings import dump_settings, load_settings
-from sparring.training.aprm import AprmSettings, export_snapshot, train_aprm
+from sparring.training.aprm import AprmSettings, export_prm, load_snapshot, setup, train_aprm
 
 MEASURES = ("f1", "accuracy_erroneous", "accuracy_correct", "step_auc", "solution_auc")
 CURVE = (
@@ -48,7 +48,9 @@ def main() -> None:
         "after": train_aprm(settings, arguments.run, resume=True),
         "before": arguments.run / "prm-before",
     }
-    export_snapshot(settings, arguments.run, 0, folders["before"])
+    run = setup(settings, arguments.run)
+    load_snapshot(run, arguments.run, 0, "prm")
+    export_prm(run, folders["before"])
     metrics = read_metrics(arguments.run / METRICS_FILE)
     for name, folder in folders.items():
         scores = arguments.run / f"scores-{name}.jsonl"

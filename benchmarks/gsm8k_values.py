@@ -36,7 +36,7 @@ from rich.console import Console
 from gsm8k_measures import SPLITS, Tables, best_of_four, data_facts, measure, report
 from publishing import command_line, publish
 from sparring.errors import DataError, SettingsError
-from sparring.evaluation.scores import score_traces
+from sparring.evaluation.scores import stream_scores
 from sparring.files import atomic_directory, atomic_write_json
 from sparring.labels.command import run_label
 from sparring.labels.job import labelled_values
@@ -271,7 +271,11 @@ def step_scores(
     if not file.exists():
         with timed(options, f"{part}: scoring") as note:
             scorer = load_scorer(run / "model", device="cpu", dtype="bfloat16", batch_tokens=2048)
-            rows = score_traces(scorer, traces, journal=file.with_suffix(".partial"), scorer_name=str(run))
+            journal = file.with_suffix(".partial")
+            made = stream_scores(
+                scorer, lambda: traces, journal=journal, scorer_name=str(run), total=len(traces)
+            )
+            rows = [row for _, row in made]
             tokenizer = load_tokenizer(run / "model")
             layout = layout_for(tokenizer, "plain")
             note["tokens"] = sum(

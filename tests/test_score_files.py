@@ -19,7 +19,7 @@ from sparring.evaluation.scores import (
     checked_scores,
     read_scores,
     score_file,
-    score_traces,
+    stream_scores,
     traces_digest,
     write_scores,
 )
@@ -183,16 +183,26 @@ def quiet() -> Console:
     return Console(file=StringIO(), width=200)
 
 
+def score_traces(
+    scorer, traces, *, journal: Path, console: Console, batch: int | None = None, name: str = "s"
+):
+    made = stream_scores(
+        scorer, lambda: traces, journal=journal, scorer_name=name, batch=batch, console=console,
+        total=len(traces),
+    )  # fmt: skip
+    return [row for _, row in made]
+
+
 def test_stopped_scoring_continues_to_the_same_result(tmp_path: Path) -> None:
     traces, journal = some_traces(7), tmp_path / "journal"
-    whole = score_traces(LengthScorer(), traces, journal=tmp_path / "other", scorer_name="s", console=quiet())
+    whole = score_traces(LengthScorer(), traces, journal=tmp_path / "other", console=quiet())
     with pytest.raises(KeyboardInterrupt):
-        score_traces(LengthScorer("p5"), traces, journal=journal, scorer_name="s", batch=2, console=quiet())
+        score_traces(LengthScorer("p5"), traces, journal=journal, batch=2, console=quiet())
     with journal.open("a") as file:
         file.write('{"id": "p4", "sco')  # killed while writing
     again = LengthScorer()
     console = quiet()
-    resumed = score_traces(again, traces, journal=journal, scorer_name="s", batch=2, console=console)
+    resumed = score_traces(again, traces, journal=journal, batch=2, console=console)
     assert resumed == whole
     assert again.seen == ["p4", "p5", "p6"]
     assert "continuing: 4 of 7" in console.file.getvalue()
@@ -201,11 +211,11 @@ def test_stopped_scoring_continues_to_the_same_result(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["scorer", "traces"])
 def test_journal_of_something_else_is_not_continued(tmp_path: Path, change: str) -> None:
     traces, journal = some_traces(4), tmp_path / "journal"
-    score_traces(LengthScorer(), traces, journal=journal, scorer_name="s", console=quiet())
+    score_traces(LengthScorer(), traces, journal=journal, console=quiet())
     changed = [*traces[:3], Trace(traces[3].problem, ("new", "bb"))] if change == "traces" else traces
     again, console = LengthScorer(), quiet()
     name = "t" if change == "scorer" else "s"
-    rows = score_traces(again, changed, journal=journal, scorer_name=name, console=console)
+    rows = score_traces(again, changed, journal=journal, name=name, console=console)
     assert len(again.seen) == 4
     assert rows[3][0] == (1 / 3 if change == "traces" else 1 / 4)
     assert "starting anew" in console.file.getvalue()
@@ -213,14 +223,12 @@ def test_journal_of_something_else_is_not_continued(tmp_path: Path, change: str)
 
 def test_rows_go_to_the_traces_that_they_name_and_damaged_ones_are_refused(tmp_path: Path) -> None:
     traces, journal = some_traces(6), tmp_path / "journal"
-    whole = score_traces(LengthScorer(), traces, journal=journal, scorer_name="s", console=quiet())
+    whole = score_traces(LengthScorer(), traces, journal=journal, console=quiet())
     head, *lines = journal.read_text().splitlines(keepends=True)
     for order in ([3, 1, 0, 2, 5, 4], [0, 0, 1, 3, 3], [5], []):
         journal.write_text(head + "".join(lines[place] for place in order))
         again = LengthScorer()
-        assert (
-            score_traces(again, traces, journal=journal, scorer_name="s", batch=1, console=quiet()) == whole
-        )
+        assert score_traces(again, traces, journal=journal, batch=1, console=quiet()) == whole
         assert len(again.seen) == 6 - len(set(order))
     for broken in (
         lines[1].replace('"p1"', '"p2"'),
@@ -229,7 +237,7 @@ def test_rows_go_to_the_traces_that_they_name_and_damaged_ones_are_refused(tmp_p
     ):
         journal.write_text(head + lines[0] + broken)
         with pytest.raises(DataError, match=r"journal:3: this line was changed"):
-            score_traces(LengthScorer(), traces, journal=journal, scorer_name="s", console=quiet())
+            score_traces(LengthScorer(), traces, journal=journal, console=quiet())
 
 
 def test_scorer_that_breaks_its_contract_is_refused(tmp_path: Path) -> None:
@@ -243,7 +251,7 @@ def test_scorer_that_breaks_its_contract_is_refused(tmp_path: Path) -> None:
 
     for scorer, said in ((Short(), "1 row for 2 traces"), (Logits(), "'p0'.*logits")):
         with pytest.raises(DataError, match=said):
-            score_traces(scorer, some_traces(2), journal=tmp_path / said, scorer_name="s", console=quiet())
+            score_traces(scorer, some_traces(2), journal=tmp_path / said, console=quiet())
 
 
 def test_identities_tell_contents_apart(tmp_path: Path) -> None:

@@ -292,30 +292,6 @@ def stream_scores(
             console.print(str(unknown), style="yellow", highlight=False, soft_wrap=True)
 
 
-def score_traces(
-    scorer: StepScorer,
-    traces: Sequence[Trace],
-    *,
-    journal: Path,
-    scorer_name: str,
-    batch: int | None = None,
-    console: Console | None = None,
-) -> list[tuple[float, ...]]:
-    """Return the step scores of each trace, as `stream_scores` makes them.
-
-    Raises:
-        LostError: actors of a pool died of some traces; the others' scores are in the journal.
-    """
-    made = stream_scores(
-        scorer, lambda: traces, journal=journal, scorer_name=scorer_name, batch=batch, console=console,
-        total=len(traces),
-    )  # fmt: skip
-    rows = [row for _, row in made]
-    if lost := [row for row in rows if isinstance(row, Lost)]:
-        raise LostError(lost, f"All others are scored ({journal}); the same command tries again")
-    return [row for row in rows if not isinstance(row, Lost)]
-
-
 def traces_digest(traces: Iterable[Trace]) -> str:
     """Return a SHA-256 of what a scorer sees: ids, questions and steps, in order."""
     return records_digest([trace.problem.id, trace.problem.question, *trace.steps] for trace in traces)

@@ -8,9 +8,9 @@ Not here: windows, journals, results (`job.py`, `command.py`).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -43,19 +43,8 @@ class Answer(NamedTuple):
     usage: Usage
 
 
-@dataclasses.dataclass(frozen=True)
-class LabelMaker:
-    """Makes labelling workers."""
-
-    settings: LabelSettings
-
-    def __call__(self) -> LabelWorker:
-        """Load the policies on the actor's node."""
-        return LabelWorker(self.settings)
-
-
 class LabelWorker:
-    """Labels batches of problems in an actor."""
+    """Labels batches of problems in an actor, on whose node the policies are loaded."""
 
     def __init__(self, settings: LabelSettings) -> None:
         self._settings, self._checker = settings, pick_checker(settings)
@@ -139,4 +128,4 @@ def label_pool(
     prover = parse_prover(settings.prover).policy
     places = {"policy": settings.policy} | ({} if prover is None else {"prover": prover})
     whole = {name: settled_policy(place) for name, place in places.items()}
-    return RayPool(LabelMaker(settings.model_copy(update=whole)), pool, tell=tell)
+    return RayPool(partial(LabelWorker, settings.model_copy(update=whole)), pool, tell=tell)

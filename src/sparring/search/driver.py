@@ -141,10 +141,10 @@ def run_search(
         SearchError: scores that are no numbers, or no problem could be searched.
         EngineError: the engine is out of order.
     """
-    _check(method, problems, n)
-    run = _Run(engine, scorer, prover, value, settings)
     return search_kept(
-        lambda waiting: _searched(method, waiting, run, settings, n, tree),
+        lambda waiting: searched(
+            method, waiting, engine, scorer, settings, n=n, prover=prover, value=value, tree=tree
+        ),
         method,
         problems,
         settings,
@@ -231,19 +231,10 @@ def searched(
     n: int,
     prover: StepScorer | None = None,
     value: StepScorer | None = None,
-) -> Iterator[Searched]:
-    """Yield what is found of each problem, and what gives the record of its tree, as they are finished (`run_search`)."""
-    return _searched(method, problems, _Run(engine, scorer, prover, value, settings), settings, n)
-
-
-def _searched(
-    method: str,
-    problems: Sequence[Problem],
-    run: _Run,
-    settings: MethodSettings,
-    n: int,
     tree: Callable[[], Tree] = Tree,
 ) -> Iterator[Searched]:
+    """Yield what is found of each problem, and what gives the record of its tree, as they are finished (`run_search`)."""
+    run = _Run(engine, scorer, prover, value, settings)
     flights: list[_Flight] = []
     waiting = list(reversed(problems))
     last = time.perf_counter()

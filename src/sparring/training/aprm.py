@@ -457,13 +457,6 @@ def _snapshot(out: Path, update: int) -> Path:
     return out / "snapshots" / f"{update:06d}"
 
 
-def export_snapshot(settings: AprmSettings, out: Path, update: int, folder: Path) -> None:
-    """Write the PRM of a snapshot of the run in `out` as a Hugging Face folder; update 0 is the start of the game."""
-    run = setup(settings.model_copy(update={"sampler": None, "staleness": 0}), out)
-    load_snapshot(run, out, update, "prm")
-    export_prm(run, folder)
-
-
 def export_prm(run: Run, folder: Path) -> None:
     """Write the PRM as it is now as a Hugging Face folder (the main process does)."""
     settings = run.settings
