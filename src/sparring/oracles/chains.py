@@ -270,8 +270,6 @@ def _chain(
     if not relations or len(sides) > MAX_MEMBERS:
         return None
     members = [_member(side, place) for side, place in zip(sides, places, strict=True)]
-    if _is_listed(text, piece[0], sides[0], passage):  # "- 5 + 3 = 8": a list mark, or a minus
-        members[0] = _either(_member(sides[0][1:], places[0]), members[0])
     if _is_numbered(sides[-1]):  # "x + y = 5 (2)": the number of the equation, or a factor
         members[-1] = _either(_member(sides[-1][:-3], places[-1]), members[-1])
     if not passage.latex and piece[-1].text == "!":  # "= 25!": a factorial, or the end of a cry
@@ -325,14 +323,6 @@ def _either(usual: Member, other: Member) -> Member:
     if any(one.kind == "either" for one in walk(usual.node)):
         return usual
     return usual._replace(node=Node("either", (usual.node, other.node)))
-
-
-def _is_listed(text: str, first: Token, side: Sequence[Token], passage: _Passage) -> bool:
-    """Whether a side begins with a dash that opens a line and stands apart."""
-    opens = text[text.rfind("\n", 0, first.start) + 1 : first.start].isspace() or text[: first.start][
-        -1:
-    ] in ("", "\n")
-    return not passage.latex and first.text == "-" and opens and len(side) > 1 and side[1].start > first.end
 
 
 def _is_numbered(side: Sequence[Token]) -> bool:
