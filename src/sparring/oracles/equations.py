@@ -23,7 +23,6 @@ from sparring.oracles.words import (
     APPROXIMATE_WORDS,
     CLAUSE_WORDS,
     DOUBTFUL_WORDS,
-    GROUPING_WORDS,
     HARMLESS_AFTER,
     HEDGES_AFTER,
     HEDGES_BEFORE,
@@ -55,7 +54,6 @@ class Run:
         digit: the digit that such a phrase names: 100 in "rounded to the nearest hundred".
         closed: a word that ends expressions follows its units.
         trailing: number of words after the last operand.
-        group: the number of an enclosing group that the first operand belongs to (8 in "8 packs of 5 bags *").
     """
 
     tokens: list[Token] = field(default_factory=list)
@@ -72,7 +70,6 @@ class Run:
     digit: Fraction | None = None
     closed: bool = False
     trailing: int = 0
-    group: Fraction | None = None
 
     @property
     def numbers(self) -> list[Token]:
@@ -181,8 +178,6 @@ class _Reader:
         begun = self._begin(token)
         if beside:
             begun.doubt = run.doubt = "two_numbers_side_by_side"
-        elif run.units[-1:] and run.units[-1] in GROUPING_WORDS and len(run.tokens) == 1:
-            begun.group = run.tokens[0].value
         return begun
 
     def _goes_on_smaller(self, index: int) -> bool:

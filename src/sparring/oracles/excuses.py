@@ -10,7 +10,7 @@ between the sides of an equation. Not here: the table of units (`units.py`), fin
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 
 from sparring.oracles.equations import Equation, Run
@@ -314,8 +314,6 @@ def excuse(
         return "conversion_factor"  # "1 hour / 60 minutes = 1"
     if _near_pi(first, second, left, right):
         return "approximate_pi"
-    if _rate_reading(first, right):
-        return "rate_or_group"
     if _within_operand_rounding(first, second, left, right):
         return "rounded_operands"
     if _OTHER_ARITHMETIC.search(step):
@@ -454,28 +452,3 @@ def _near_pi(first: Run, second: Run, left: Fraction, right: Fraction) -> bool:
     """Whether one side has π, the other a number that may have been calculated with 3 or 3.14."""
     sides = [any(token.text == "π" for token in run.tokens) for run in (first, second)]
     return sides[0] != sides[1] and abs(left - right) <= max(abs(left), abs(right)) * (PI - 3) / PI
-
-
-def _rate_reading(run: Run, wanted: Fraction) -> bool:
-    """Whether a group before the side, or a conversion inside it, makes its value the wanted one.
-
-    "8 packs of 5 bags * $4" multiplies 8 * 5 * 4, "24 eggs in 1 tray x 2 trays" 24 / 1 * 2, and
-    "70 miles * 1 hour/60 minutes" may stay 70.
-    """
-    group, head = run.group, run.tokens[0]
-    if group is not None and head.value is not None:
-        per = [group * head.value] + ([group / head.value] if head.value else [])
-        if any(value_or_none(_replaced(run, head, value)) == wanted for value in per):
-            return True
-    ratios = [
-        index for index in range(1, len(run.tokens) - 1) if _is_unit_ratio(run.tokens[index - 1 : index + 2])
-    ]
-    kept = [token for index, token in enumerate(run.tokens) if not {index, index - 1} & set(ratios)]
-    return bool(ratios) and value_or_none(kept) == wanted
-
-
-def _is_unit_ratio(tokens: Sequence[Token]) -> bool:
-    """Whether three tokens are a conversion such as "1 hour/60 minutes", which multiplies by one."""
-    one, slash, factor = tokens
-    after_unit = slash.text == "/" and not slash.gap and one.end < slash.start
-    return after_unit and one.value == 1 and factor.value in FACTORS

@@ -106,8 +106,6 @@ DOUBTFUL_WORDS = word_set(
     """
 )
 HARMLESS_AFTER = word_set("per more less out one two three four five six seven eight nine ten times than")
-# Words after which a number is counted by, or in, the number before them: "8 packs of 5", "24 eggs in 1".
-GROUPING_WORDS = word_set("of in per with for containing every each")
 # After an amount of money these make it a price: "$5 per ticket", "$3 each".
 RATE_WORDS = word_set("per each every apiece a an")
 # The words of two letters; any other two small letters are a product of variables.
