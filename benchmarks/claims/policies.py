@@ -2,9 +2,9 @@
 
 Modulo 97 the chain world's answers are hardly hit by luck, but the shipped policy has never seen such numbers. A *grown*
 policy starts from its weights, which can look values up and keep a solution's form, gets a word for every word of the other
-world, and learns its arithmetic from text of the world's author; numbers begin as points on circles, which is what models
-of modular addition come to (Nanda et al. 2023). Half of a backbone's text holds replaced words to find, as the shipped
-policy's second phase has (`training/tiny_policy.py`).
+world, and learns its arithmetic from text of the world's author; where numbers are new they begin as points on circles, which
+is what models of modular addition come to (Nanda et al. 2023). Half of a backbone's text holds replaced words to find, as
+the shipped policy's second phase has (`training/tiny_policy.py`).
 
 `POLICIES` says which worlds each policy is measured in (in distribution first) and how it is made. Solver and backbone have
 different seeds and authors: the solver's author has habits that the backbone's text does not show.
@@ -79,6 +79,7 @@ POLICIES: Mapping[str, tuple[tuple[str, ...], Recipe]] = {
         _HARD,
         Grown(f"chain:{HARD},habits=0", seed=3, updates=800, detection=True),
     ),
+    "backbone-13": (_CHAIN, Grown("chain:habits=0", seed=3, updates=800, detection=True)),
 }
 """Name → worlds to measure it in, and how it is made; None: the shipped one, a mapping: `train world-policy`."""
 
@@ -139,7 +140,7 @@ def grow(recipe: Grown, out: Path) -> None:
 
 
 def with_words(world: World, tokenizer: Any, seed: int) -> Any:
-    """Return the shipped policy with the world's words: known ones as they are, new numbers as points on circles."""
+    """Return the shipped policy with the world's words: known ones as they are, numbers on circles if one is new."""
     shipped = resolve_model(TINY_POLICY)
     old = load_causal_model(shipped, device=torch.device("cpu"), dtype=torch.float32)
     known: dict[str, int] = load_tokenizer(shipped).get_vocab()
@@ -151,14 +152,10 @@ def with_words(world: World, tokenizer: Any, seed: int) -> Any:
     grown = mean + spread * torch.randn(len(tokenizer), width, generator=generator)
     words: dict[str, int] = tokenizer.get_vocab()
     for word, index in words.items():
-        if word in known and not word.isdigit():
+        if word in known:
             grown[index] = table[known[word]]
-    count = len(world.words["numbers"])
-    turns = torch.randperm(count // 2, generator=generator)[: width // 2] + 1
-    angles = 2 * math.pi * torch.arange(count)[:, None] * turns / count
-    circles = math.sqrt(2) * torch.cat([angles.cos(), angles.sin()], dim=1)[:, :width]
-    numbers = torch.tensor([words[word] for word in world.words["numbers"]])
-    grown[numbers, : circles.shape[1]] = mean[: circles.shape[1]] + spread[: circles.shape[1]] * circles
+    if not all(word in known for word in world.words["numbers"]):
+        _on_circles(grown, [words[word] for word in world.words["numbers"]], mean, spread, generator)
     config = old.config
     model = LlamaForCausalLM(
         tiny_config(
@@ -173,6 +170,18 @@ def with_words(world: World, tokenizer: Any, seed: int) -> Any:
             weights[name] = grown
     model.load_state_dict(weights)
     return model
+
+
+def _on_circles(
+    table: torch.Tensor, rows: list[int], mean: torch.Tensor, spread: torch.Tensor, generator: torch.Generator
+) -> None:
+    """Put the numbers' rows, in order, on as many circles as the width has room for, each of another frequency."""
+    count, width = len(rows), table.shape[1]
+    turns = torch.randperm(count // 2, generator=generator)[: width // 2] + 1
+    angles = 2 * math.pi * torch.arange(count)[:, None] * turns / count
+    circles = math.sqrt(2) * torch.cat([angles.cos(), angles.sin()], dim=1)[:, :width]
+    here = circles.shape[1]
+    table[rows, :here] = mean[:here] + spread[:here] * circles
 
 
 def main(folder: str, *names: str) -> None:
