@@ -2,9 +2,9 @@
 
 Modulo 97 the chain world's answers are hardly hit by luck, but the shipped policy has never seen such numbers. A *grown*
 policy starts from its weights, which can look values up and keep a solution's form, gets a word for every word of the other
-world, and learns its arithmetic from text of the world's author; where numbers are new they begin as points on circles, which
-is what models of modular addition come to (Nanda et al. 2023). Half of a backbone's text holds replaced words to find, as
-the shipped policy's second phase has (`training/tiny_policy.py`).
+world, and learns its arithmetic from text of the world's author; new numbers make all numbers begin as points on circles,
+which is what models of modular addition come to (Nanda et al. 2023). Half of a backbone's text holds replaced words to
+find, as the shipped policy's second phase has (`training/tiny_policy.py`).
 
 `POLICIES` says which worlds each policy is measured in (in distribution first) and how it is made. Solver and backbone have
 different seeds and authors: the solver's author has habits that the backbone's text does not show.
