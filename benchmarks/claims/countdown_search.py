@@ -256,8 +256,8 @@ EXPERIMENT = Experiment(
     caveats=(
         "One policy and one set of models per variant: seeds vary problems and sampling alone.",
         "Values of a stated AUC are the truth with noise, fixed per state, and no model's; the beam's last choice is the "
-        "value model's, as that of its baselines. The three claims about them were put down when three seeds had shown their "
-        "size; seeds 3 and 4 were run afterwards.",
+        "value model's, as that of its baselines. The three claims about them were put down when three seeds had shown "
+        "their size; seeds 3 and 4 were run afterwards.",
         "Tokens are the policy's; the models that score read as many again, and their training data cost more.",
     ),
 )  # fmt: skip
