@@ -16,7 +16,7 @@ from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel, LlamaForTokenC
 
 from sparring.errors import CheckpointError, DataError, SettingsError, SparringError
 from sparring.models.loading import load_causal_model, load_policy, pick_device, pick_dtype, positions
-from sparring.models.roles import lora_config
+from sparring.models.roles import add_adapter, lora_config
 from sparring.models.scorer import load_scorer
 from sparring.models.sidecar import Sidecar, read_sidecar, write_sidecar
 from sparring.traces.records import Problem, Trace
@@ -318,5 +318,5 @@ def test_adapter_targets_that_match_nothing_are_refused(tiny_folder, targets, me
 )
 def test_adapter_targets_that_are_there_get_adapters(tiny_folder, targets):
     model = load_causal_model(tiny_folder, device=CPU, dtype=torch.float32)
-    model.add_adapter(lora_config(model, 4, targets))
+    add_adapter(model, lora_config(model, 4, targets))
     assert any("lora_" in name for name, _ in model.named_parameters())

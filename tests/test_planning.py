@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from sparring.__main__ import app, main
 from sparring.errors import CheckpointError, SettingsError
 from sparring.models.branches import BranchedRow, collate, hidden_states
-from sparring.models.roles import lora_config
+from sparring.models.roles import add_adapter, lora_config
 from sparring.planning import hardware
 from sparring.planning.command import plan
 from sparring.planning.hardware import DEVICES, device_for, measured_flops, parse_gpus
@@ -78,7 +78,7 @@ def test_adapters_are_those_that_peft_makes(family: str) -> None:
     config = small(family)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-        model.add_adapter(lora_config(model, 4, "all-linear", ("lm_head",)))
+        add_adapter(model, lora_config(model, 4, "all-linear", ("lm_head",)))
     made = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
     assert shape_of(config, family).adapter(4) == made
 
@@ -125,7 +125,7 @@ def saved_bytes(layers: int, family: str, adapter: str, numbers: str, masked: bo
     )
     if adapter == "lora":
         model.requires_grad_(False)
-        model.add_adapter(lora_config(model, 4, "all-linear", ("lm_head",)))
+        add_adapter(model, lora_config(model, 4, "all-linear", ("lm_head",)))
         for name, parameter in model.named_parameters():
             if "lora_" in name:
                 parameter.data = parameter.data.float()

@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
@@ -107,7 +108,7 @@ class Roles:
             for name in self._adapters.values():
                 with warnings.catch_warnings():  # several adapters in one model are just what is meant
                     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-                    backbone.add_adapter(copy.deepcopy(config), adapter_name=name)
+                    add_adapter(backbone, config, name)
             self._new = [n for n, _ in backbone.named_parameters() if n.split(".")[0] in new_heads]
             for name, parameter in backbone.named_parameters():
                 if "lora_" in name or name in self._new:
@@ -205,8 +206,13 @@ class Roles:
 
     def save_adapter(self, folder: Path, role: str = "") -> None:
         """Write the adapter of a role (without a name, of the first) alone, in peft's format, atomically."""
-        with atomic_directory(folder) as temporary, quiet(), self.acting(role or self.roles[0]) as model:
-            model.save_pretrained(temporary)
+        role = role or self.roles[0]
+        model, adapter = self._models[role], self._adapters[role]
+        state = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+        tensors = {f"base_model.model.{name}": full(one.detach()).cpu() for name, one in state.items()}
+        with atomic_directory(folder) as temporary:
+            model.peft_config[adapter].save_pretrained(temporary)
+            save_file(tensors, temporary / "adapter_model.safetensors", metadata={"format": "pt"})
 
     @torch.no_grad()
     def freeze_references(self) -> None:
@@ -549,6 +555,17 @@ def _remove_dropout(model: nn.Module) -> None:
 
 
 # --- LoRA ------------------------------------------------------------------------------------------------------------
+
+
+def add_adapter(model: Any, config: LoraConfig, name: str = "default") -> None:
+    """Give a model an adapter under a name.
+
+    By peft alone: transformers' own way refuses versions of peft that it has not been tried with, and 5.24 one that is not
+    out yet.
+    """
+    config = copy.deepcopy(config)
+    config.base_model_name_or_path = model.name_or_path
+    inject_adapter_in_model(config, model, name)
 
 
 def lora_config(model: Any, rank: int, targets: str | list[str], exclude: Sequence[str] = ()) -> LoraConfig:
