@@ -50,8 +50,8 @@ def test_tokens_carry_the_outcome_and_their_step(tiny_folder, value_folder, tmp_
     assert whole.advantages.tolist() == pytest.approx([1 - own[h] for h in (0, 0, 1, 1, 1)])
 
 
-@pytest.mark.parametrize("cut_answers", ["failed", "left_out"])
-def test_a_cut_answer_counts_as_failed_or_is_left_out(tiny_folder, tmp_path, monkeypatch, cut_answers):
+@pytest.mark.parametrize("cut_answers", ["penalised", "failed", "left_out"])
+def test_a_cut_answer_is_penalised_or_failed_or_left_out(tiny_folder, tmp_path, monkeypatch, cut_answers):
     run = setup(small(tiny_folder, cut_answers=cut_answers), tmp_path)
     groups = [
         [answer("x", outcome=1.0), answer("y"), answer("z", finish="length")],
@@ -70,13 +70,23 @@ def test_a_cut_answer_counts_as_failed_or_is_left_out(tiny_folder, tmp_path, mon
         assert advantages == pytest.approx([1.0, -1.0])  # the cut one is in no baseline
     else:
         assert seen == [item for group in groups for item in group]
-        assert advantages == pytest.approx([1.0, -0.5, -0.5, 0.0, 0.0, 0.0])
+        wanted = [1.0, -0.5, -0.5] if cut_answers == "failed" else [1.5, 0.0, -1.5]
+        assert advantages == pytest.approx([*wanted, 0.0, 0.0, 0.0])
 
 
-def test_where_ended_answers_are_worth_less_than_nothing_a_cut_one_is_worth_no_more(
-    tiny_folder, value_folder
+def test_where_nothing_succeeds_an_answer_that_does_not_end_costs_more_than_one_that_ends(
+    tiny_folder, value_folder, tmp_path
 ):
-    # Not to end must not be a way out of a value that is lost at the end.
+    run = setup(small(tiny_folder, credit="progress", prm=str(value_folder), gate="oracle"), tmp_path)
+    group = [answer("a"), answer("a", "b", finish="length")]
+    group[0].truths, group[1].truths = ("correct",), ("correct", "wrong")
+    give_credit([group], run.scores, run.settings, 0)
+    ended, cut = (item.advantages for item in group)
+    assert ended.max() > cut.max() and cut.max() < -0.5
+    assert all(item.outcome == 0 for item in group)
+
+
+def test_the_value_of_a_cut_answer_is_known_to_be_nothing(tiny_folder, value_folder):
     settings = small(tiny_folder, credit="progress", prm=str(value_folder), best_of=1)
     source = load_prm_scores(settings, value_folder)
     group = [answer("a", "b", finish=finish) for finish in ("end", "length")]

@@ -189,8 +189,9 @@ def test_a_prm_as_gate_closes_by_its_threshold_or_multiplies(tiny_folder, prm_fo
 def test_an_outcome_stands_above_the_value_of_the_prefix_and_an_answer_alone_above_the_others(tiny_folder):
     group = [answer("a", "b", outcome=1.0), answer("a", "b", "c"), answer()]
     values = [np.array([0.2, 0.5, 1.0]), np.array([0.2, 0.4]), np.zeros(0)]
-    found = above_prefixes(Given(scores_start=True), values, group, [9.0, 9.0, 0.25])
+    rewards = np.array([1.0, 0.0, 0.0])
+    found = above_prefixes(Given(scores_start=True), values, group, rewards, [9.0, 9.0, 0.25])
     assert found[0].tolist() == [0.8, 0.5] and found[1].tolist() == [-0.2, -0.4, -0.4] and found[2] == 0.25
     # The empty prefix's value would be of its own first step: that step has no say.
-    found = above_prefixes(Given(scores_start=False), values[:1], group[:1], [9.0])
+    found = above_prefixes(Given(scores_start=False), values[:1], group[:1], rewards[:1], [9.0])
     assert found[0].tolist() == [0.0, 0.5]

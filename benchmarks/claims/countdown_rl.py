@@ -62,7 +62,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
         {**LEFT_OUT, "gate": "oracle", "baseline": "prefix"},
     ),
     "together_ended": (
-        "outcome + progress, gated by the oracle; answers that do not end are failures",
+        "outcome + progress, gated by the oracle; answers that do not end have a reward of −1",
         {**PROGRESS, "gate": "oracle"},
     ),
     "correctness": (

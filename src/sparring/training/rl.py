@@ -14,7 +14,7 @@ verified accuracy has fallen (`rl_monitors.py`).
 
 Contract: a run directory with `log.jsonl` (a record per update), `watch.jsonl` (a record per evaluation), `checkpoint/`
 (resume after any kill with the same result), and in the end `policy/` (a Hugging Face folder) and `metrics.json`. All
-randomness is a function of (seed, update). Prompts and padding never carry reward; answers cut by the limit are failures.
+randomness is a function of (seed, update). Prompts and padding never carry reward; what cut answers get says `cut_answers`.
 The engine is the policy itself, or one that is given its weights (`engine_beside.py`), one update ahead where asked for
 (`rollout_ahead.py`). Several processes share problems, scoring and the rows of an update (`processes.py`); every one knows
 all answers.
@@ -74,6 +74,7 @@ from sparring.training.rl_scores import (
     gate_scores,
     load_gate,
     load_scores,
+    rewards_of,
     served,
     values_of,
 )
@@ -313,7 +314,7 @@ def give_credit(
     rows = None if source is None else source.rows(groups, seed)
     correctness = gate_scores(settings, gate, groups)
     for place, group in enumerate(groups):
-        won = np.array([answer.outcome for answer in group])
+        won = rewards_of(group, settings)
         outcomes: Sequence[float | Floats] = list(
             won if settings.baseline == "value" else outcome_advantages(won)
         )
@@ -322,7 +323,7 @@ def give_credit(
             gates = None if correctness is None else correctness[place]
             if settings.baseline == "prefix":
                 values = values_of(source, inputs, group, settings, gates)
-                outcomes = above_prefixes(source, values, group, outcomes)
+                outcomes = above_prefixes(source, values, group, won, outcomes)
             inputs = values_of(source, inputs, group, settings, gates, best_of=settings.best_of)
         for answer, outcome, steps in zip(group, outcomes, credit_rule(settings, inputs), strict=True):
             answer.advantages = token_advantages(

@@ -96,6 +96,16 @@ def served(settings: RlSettings, **sources: StepScores | None) -> dict[str, Step
     }
 
 
+def rewards_of(group: Group, settings: RlSettings) -> Floats:
+    """Return the reward at the end of every answer: its outcome, and −1 for one that was cut where that is penalised.
+
+    To write on costs a step's credit at most once, to end wrongly costs the value of the prefix; so where no answer of a
+    group is right, an answer that does not end must cost more than one that ends wrongly.
+    """
+    penalised = settings.cut_answers == "penalised"
+    return np.array([-1.0 if penalised and answer.truncated else answer.outcome for answer in group])
+
+
 class StepScores(Protocol):
     """A source of step scores.
 
@@ -271,9 +281,13 @@ def values_of(
 
 
 def above_prefixes(
-    source: StepScores, values: Sequence[Floats], group: Group, otherwise: Sequence[float | Floats]
+    source: StepScores,
+    values: Sequence[Floats],
+    group: Group,
+    rewards: Floats,
+    otherwise: Sequence[float | Floats],
 ) -> list[float | Floats]:
-    """Return each answer's outcome above the value of the prefix before every step (`credit.above_values`).
+    """Return each answer's reward above the value of the prefix before every step (`credit.above_values`).
 
     `values` are those of every prefix (`values_of`); an answer without them keeps its advantage from `otherwise`. Where the
     value of the empty prefix would have to be taken from an answer's own first step, there being no other, that step has no
@@ -281,8 +295,8 @@ def above_prefixes(
     """
     alone = not source.scores_start and sum(len(row) > 0 for row in values) == 1
     found = [
-        above_values(answer.outcome, row, len(answer.spans)) if len(row) else before
-        for before, row, answer in zip(otherwise, values, group, strict=True)
+        above_values(float(reward), row, len(answer.spans)) if len(row) else before
+        for before, row, answer, reward in zip(otherwise, values, group, rewards, strict=True)
     ]
     for advantage in found:
         if alone and isinstance(advantage, np.ndarray):

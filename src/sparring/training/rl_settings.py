@@ -39,9 +39,9 @@ class RlSettings(Subject, SamplerSettings, Running, PolicySettings):
     max_new_tokens: int | None = Field(None, gt=0)
     """Longest answer; one that has not ended by then is cut. Without it 160, or what the question leaves of the policy's
     positions."""
-    cut_answers: Literal["failed", "left_out"] = "failed"
-    """`failed`: a cut answer counts as a wrong one. `left_out`: it trains nobody and is in no baseline, so not to end costs
-    nothing, which a policy finds out where ended answers are worth less than nothing on average."""
+    cut_answers: Literal["penalised", "failed", "left_out"] = "penalised"
+    """`penalised`: the reward of a cut answer is −1; `failed`: 0, as of a wrong one; `left_out`: it trains nobody and is in
+    no baseline. Where an end costs more than going on, a policy finds that out and never ends."""
     temperature: float = Field(1.0, gt=0)
     """Temperature of the rollouts; the policy that is trained is the one at this temperature."""
     row_budget: int = Field(256, gt=0)
