@@ -38,7 +38,6 @@ from sparring.training.examples import (
 )
 from sparring.training.supervised import (
     SupervisedSettings,
-    buffered_loss,
     product_loss,
     setup,
     show_supervised,
@@ -420,23 +419,6 @@ def test_mixed_precision_trains_in_float32_and_checkpointing_changes_nothing(
 # --- the outcome as a label of every step ------------------------------------------------------------------------
 
 
-def test_a_buffer_takes_what_fits_neither_label():
-    log_odds = torch.tensor([2.0, -2.0, 2.0, -2.0])
-    target = torch.tensor([1.0, 1.0, 0.0, 0.0])
-    none = buffered_loss(log_odds, torch.full((4,), -40.0), target, torch.full((4,), 0.5))
-    plain = torch.nn.functional.binary_cross_entropy_with_logits(log_odds, target, reduction="none")
-    torch.testing.assert_close(none, plain)  # a buffer without probability changes nothing
-    # By hand: p(correct), p(wrong), p(buffer) of a softmax over (2, 0, 1), a factor of a half.
-    p = torch.softmax(torch.tensor([2.0, 0.0, 1.0]), 0)
-    buffer = torch.tensor([1.0 - np.logaddexp(2.0, 0.0)])
-    found = buffered_loss(log_odds[:1], buffer.float(), target[:1], torch.tensor([0.5]))
-    assert float(found) == pytest.approx(-math.log(p[0] + 0.5 * p[2]), abs=1e-6)
-    # A step that is surely against its label pays less by taking the buffer, one that is for it pays more.
-    shift = torch.zeros(4, requires_grad=True)
-    buffered_loss(2 * log_odds, shift, target, torch.full((4,), 0.5)).sum().backward()
-    assert [float(g) < 0 for g in shift.grad] == [False, True, True, False]
-
-
 @given(st.lists(st.lists(st.floats(-8, 8), min_size=1, max_size=5), min_size=1, max_size=4), st.data())
 def test_a_solution_is_right_where_all_its_steps_are(rows, data):
     outcomes = [float(data.draw(st.booleans())) for _ in rows]
@@ -452,7 +434,7 @@ def test_a_solution_is_right_where_all_its_steps_are(rows, data):
     assert found == pytest.approx(by_hand, rel=1e-4, abs=1e-4)
 
 
-@pytest.mark.parametrize("noise", ["none", "buffer", "product"])
+@pytest.mark.parametrize("noise", ["none", "product"])
 def test_outcomes_alone_teach_which_steps_are_wrong(tiny_folder, tmp_path, noise):
     traces = [
         replace(trace, labels=None, estimates=None, outcome=all(trace.labels))
@@ -465,8 +447,6 @@ def test_outcomes_alone_teach_which_steps_are_wrong(tiny_folder, tmp_path, noise
     scorer = load_scorer(folder, device="cpu")
     (scores,) = scorer.score([Trace(traces[0].problem, ("c = a + b", "c = a - b"))])
     assert scores[0] > scores[1] + 0.2
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert config["id2label"] == {"0": "wrong", "1": "correct"}  # the buffer was for training
     # Batches that are split into passes are the same run.
     split = settings.model_copy(update={"token_budget": 60, "max_updates": 2})
     whole = settings.model_copy(update={"max_updates": 2})
@@ -477,16 +457,11 @@ def test_outcomes_alone_teach_which_steps_are_wrong(tiny_folder, tmp_path, noise
     assert logs[0] == pytest.approx(logs[1], rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"head": "label_tokens"}, "third class"),
-        ({"outcome_noise": "product", "class_balance": "weights"}, "one target per solution"),
-    ],
-)
-def test_outcome_labels_that_make_no_sense_are_refused(tiny_folder, tmp_path, changes, message):
-    with pytest.raises(ValidationError, match=message):
-        quick("prm", tiny_folder, tmp_path, labels="outcome", **changes)
+def test_a_product_of_steps_is_not_balanced_step_by_step(tiny_folder, tmp_path):
+    with pytest.raises(ValidationError, match="one target per solution"):
+        quick(
+            "prm", tiny_folder, tmp_path, labels="outcome", outcome_noise="product", class_balance="weights"
+        )
 
 
 def test_the_interval_of_a_loss_does_not_reach_below_zero() -> None:

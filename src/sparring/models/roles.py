@@ -339,7 +339,6 @@ class StepModel(Roles):
         model: from `load_new_token_classifier` or `load_label_token_model`; taken over.
         pad_id: any valid token id.
         label_tokens: ids of the tokens that say correct and wrong; None for a token-classification head.
-        buffer: whether the head has a third class while it is trained, for what is neither correct nor wrong.
         options: as `Roles` takes them.
     """
 
@@ -349,10 +348,9 @@ class StepModel(Roles):
         *,
         pad_id: int,
         label_tokens: tuple[int, int] | None = None,
-        buffer: bool = False,
         **options: Any,
     ) -> None:
-        self.model, self.pad_id, self.label_tokens, self.buffer = model, pad_id, label_tokens, buffer
+        self.model, self.pad_id, self.label_tokens = model, pad_id, label_tokens
         _remove_dropout(model)
         options |= {"heads": _HEADS, "new_heads": _HEADS if label_tokens is None else ()}
         super().__init__(model, ["model"], references="none", **options)
@@ -364,21 +362,13 @@ class StepModel(Roles):
             rows: token ids.
             columns: per row, the positions to read.
         """
-        return self.read(rows, columns)[0]
-
-    def read(
-        self, rows: Sequence[Sequence[int]], columns: Sequence[Sequence[int]]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return log-odds as `log_odds` does, and those of the buffer against both labels where there is one."""
         ids = pad_right(rows, self.pad_id, self.device)
         with self.autocast():
             logits = self.model(input_ids=ids, use_cache=False).logits
         row_index = [row for row, places in enumerate(columns) for _ in places]
         column_index = [column for places in columns for column in places]
         read = logits[row_index, column_index].float()
-        labels, third = (read[..., : len(LABELS)], read[..., -1]) if self.buffer else (read, None)
-        log_odds = correct_log_odds(labels, CORRECT if self.label_tokens is None else 0)
-        return log_odds, None if third is None else third - torch.logsumexp(labels, dim=-1)
+        return correct_log_odds(read, CORRECT if self.label_tokens is None else 0)
 
     def export(
         self, folder: Path, tokenizer: Any, sidecar: Sidecar, card: str, *, write: bool = True
@@ -387,9 +377,6 @@ class StepModel(Roles):
         state = self.merged_state("model") if write or self.sharded else {}
         if not write:
             return
-        if self.buffer:  # the third class was for training
-            heads = [name for name in state if name.split(".")[0] in _HEADS]
-            state |= {name: state[name][: len(LABELS)].contiguous() for name in heads}
         make = token_classifier if self.label_tokens is None else _causal_model
         model = make(self.config, state)
         write_folder(folder, model.eval(), tokenizer, sidecar, card)

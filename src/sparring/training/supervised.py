@@ -215,15 +215,13 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
     label_tokens = (
         label_token_ids(tokenizer, settings.label_tokens) if settings.head == "label_tokens" else None
     )
-    buffer = isinstance(settings, PrmSettings) and settings.buffered
     options: dict[str, Any] = {
         "device": machine.loading,
         "dtype": machine.dtype if settings.adapter == "lora" else torch.float32,
         "attention": machine.attention,
     }
     if label_tokens is None:
-        labels = (*LABELS, "buffer") if buffer else LABELS
-        backbone = load_new_token_classifier(settings.backbone, labels, **options)
+        backbone = load_new_token_classifier(settings.backbone, LABELS, **options)
     else:
         backbone = load_label_token_model(settings.backbone, label_tokens, **options)
     check_vocabulary(backbone, tokenizer, settings.backbone)
@@ -231,7 +229,6 @@ def setup(settings: SupervisedSettings, out: Path) -> Run:
         machine.place(backbone),
         pad_id=tokenizer.pad_token_id,
         label_tokens=label_tokens,
-        buffer=buffer,
         autocast=machine.autocast,
         **role_options(settings),
     )
@@ -374,19 +371,14 @@ def update(run: Run) -> dict[str, Any]:
     epoch, batch, weights = next_batch(run)
     total = sum(map(sum, weights)) or 1.0
     loss_sum, right, judged, tokens = 0.0, 0, 0, 0
-    rng = random_for(settings.seed, run.step, "buffer")
-    factors = [[rng.random() for _ in example.known] for example in batch] if model.buffer else []
     own = share([len(example.encoded.input_ids) for example in batch])
     for rows in in_step(list(passes(batch, settings.token_budget, own)), model):
-        log_odds, buffer = model.read(
+        log_odds = model.log_odds(
             [batch[row].encoded.input_ids for row in rows], [batch[row].columns for row in rows]
         )
         target = torch.tensor([t for row in rows for t in batch[row].known], device=model.device)
         weight = torch.tensor([w for row in rows for w in weights[row]], device=model.device)
-        if buffer is not None:
-            factor = torch.tensor([f for row in rows for f in factors[row]], device=model.device)
-            loss = (weight * buffered_loss(log_odds, buffer, target, factor)).sum()
-        elif isinstance(settings, PrmSettings) and settings.product:
+        if isinstance(settings, PrmSettings) and settings.product:
             loss = product_loss(log_odds, target, [len(batch[row].known) for row in rows])
         else:
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
@@ -409,24 +401,6 @@ def update(run: Run) -> dict[str, Any]:
         "learning_rate": settings.learning_rate * rate,
         "gradient_norm": norm,
     }
-
-
-def buffered_loss(
-    log_odds: torch.Tensor, buffer: torch.Tensor, target: torch.Tensor, factor: torch.Tensor
-) -> torch.Tensor:
-    """Return −log(p(label) + factor · p(buffer)) of every step, its label the outcome (FreePRM, arXiv 2506.03570).
-
-    A step that fits neither label takes the buffer; the random factor, below 1, keeps that from paying for all of them.
-
-    Args:
-        log_odds: of correct against wrong, (steps,).
-        buffer: log p(buffer) / (p(correct) + p(wrong)), (steps,).
-        target: 1 or 0, (steps,).
-        factor: in [0, 1), (steps,).
-    """
-    label = torch.nn.functional.logsigmoid(torch.where(target >= 0.5, log_odds, -log_odds))
-    taken = torch.logaddexp(label, buffer + torch.log(factor.clamp(min=1e-6)))
-    return torch.nn.functional.softplus(buffer) - taken
 
 
 def product_loss(log_odds: torch.Tensor, target: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:

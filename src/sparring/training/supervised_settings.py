@@ -147,31 +147,22 @@ class PrmSettings(SupervisedSettings):
     labels: Literal["hard", "soft", "outcome"] = "hard"
     """`hard`: a step label from 0.5 on counts as 1, a lower one as 0; `soft`: labels are probabilities; `outcome`: no step
     label at all, the solution's outcome stands for every step."""
-    outcome_noise: Literal["none", "buffer", "product"] = "buffer"
-    """`labels: outcome` only, how an outcome may be wrong about a step: `none`: not at all; `buffer`: a third class takes
-    what fits neither (FreePRM); `product`: a solution is right where all its steps are."""
+    outcome_noise: Literal["none", "product"] = "product"
+    """`labels: outcome` only, what an outcome says of the steps: `none`: the same of each; `product`: a solution is right
+    where all its steps are."""
 
     @model_validator(mode="after")
     def _check_outcome(self) -> PrmSettings:
-        if self.labels != "outcome":
-            return self
-        if self.buffered and self.head != "token_classification":
+        if self.product and self.class_balance != "none":
             raise ValueError(
-                "outcome_noise: buffer needs head: token_classification, whose third class it is"
+                "outcome_noise: product has one target per solution: set class_balance: none, or outcome_noise: none"
             )
-        if self.outcome_noise == "product" and self.class_balance != "none":
-            raise ValueError("outcome_noise: product has one target per solution: class_balance must be none")
         return self
 
     @property
     def product(self) -> bool:
         """Whether a solution is right where all its steps are."""
         return self.labels == "outcome" and self.outcome_noise == "product"
-
-    @property
-    def buffered(self) -> bool:
-        """Whether there is a third class."""
-        return self.labels == "outcome" and self.outcome_noise == "buffer"
 
 
 class OrmSettings(SupervisedSettings):
