@@ -9,7 +9,7 @@ thread:
 
     convert     to TRL's stepwise supervision, gzip in and Zstandard out
     label       the oracle's word on every step (`mode: oracle`, the world's own oracle), with its journal
-    score       a PRM of two layers with random weights, with its journal
+    score       a PRM of two layers of width 32 with random weights, with its journal
     evaluate    `eval processbench` on a file of scores, with `--resamples` bootstrap draws
 
 What is measured: the process's high-water mark (VmHWM), of which importing torch and transformers is most; what it is above
@@ -185,12 +185,24 @@ def run_label(data: Path, out: Path, options: argparse.Namespace) -> None:
 
 
 def run_score(data: Path, out: Path, options: argparse.Namespace) -> None:
-    """Score with a tiny PRM."""
+    """Score with a PRM that takes no longer than what is around it."""
+    from transformers import LlamaConfig, LlamaForTokenClassification
+
     from sparring.evaluation.scores import score_file
     from sparring.models import TINY_POLICY
-    from speed_rows.reading import make_prm
+    from sparring.models.checkpoint import LABELS, save_prm
+    from sparring.models.loading import load_tokenizer
+    from sparring.models.sidecar import sidecar_for
+    from sparring.worlds.chain_model import CHAIN_LAYOUT
 
-    make_prm(TINY_POLICY, out / "prm", "float32", 0)
+    tokenizer = load_tokenizer(TINY_POLICY)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=512, id2label=dict(enumerate(LABELS)), pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    state = LlamaForTokenClassification(config).state_dict()
+    sidecar = sidecar_for(CHAIN_LAYOUT, max_length=config.max_position_embeddings)
+    save_prm(out / "prm", config=config, state=state, tokenizer=tokenizer, sidecar=sidecar, card="")
     score_file(out / "prm", data / "traces.jsonl.zst", out=out / "scores.jsonl", console=QUIET)
 
 

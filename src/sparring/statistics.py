@@ -523,11 +523,18 @@ def auc_within(
     if positive.shape != numbers.shape:
         raise ValueError(f"{plural(len(positive), 'label')} for {plural(len(numbers), 'score')}")
     group_of = cluster_numbers(len(numbers), groups)
-    order = np.argsort(group_of, kind="stable")
-    cuts = np.flatnonzero(np.diff(group_of[order])) + 1
-    areas = [auc(numbers[places], positive[places]) for places in np.split(order, cuts)]
-    known = [area for area in areas if area is not None]
-    return bootstrap_mean(known, resamples=resamples, seed=seed, unit="fraction")
+    order = np.lexsort((numbers, group_of))
+    begins_group = np.diff(group_of[order], prepend=-1) != 0
+    ties = np.flatnonzero(begins_group | (np.diff(numbers[order], prepend=np.inf) != 0))
+    firsts = np.flatnonzero(begins_group[ties])  # of each group: its lowest tied scores
+    right, wrong = (np.add.reduceat(kind[order], ties, dtype=np.float64) for kind in (positive, ~positive))
+    rights, wrongs = (np.add.reduceat(kind, firsts) for kind in (right, wrong))
+    in_groups_before = np.repeat(np.cumsum(wrongs) - wrongs, np.diff(firsts, append=len(ties)))
+    below = np.cumsum(wrong) - wrong - in_groups_before
+    wins = np.add.reduceat(right * (below + 0.5 * wrong), firsts)
+    known = (rights > 0) & (wrongs > 0)
+    areas = wins[known] / (rights * wrongs)[known]
+    return bootstrap_mean(areas, resamples=resamples, seed=seed, unit="fraction")
 
 
 def rarer(clusters: Integers, labels: ArrayLike) -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sparring.runs import Metric
 from sparring.statistics import (
     WeightedAuc,
+    auc,
     bootstrap_mean,
     bootstrap_weighted,
     expected_calibration_error,
@@ -52,11 +53,10 @@ def log_loss(log_odds: Floats, targets: Floats) -> Floats:
 def quick_statistics(judged: Judged) -> dict[str, float | None]:
     """Return loss (weighted as in training), accuracy, AUC and calibration error, without intervals."""
     positive = judged.targets >= 0.5
-    area = float(WeightedAuc(judged.scores, positive)(np.ones((1, len(positive))))[0])
     return {
         "loss": float(np.average(log_loss(judged.log_odds, judged.targets), weights=judged.weights)),
         "accuracy": float(np.mean((judged.log_odds >= 0) == positive)),
-        "auc": None if np.isnan(area) else area,
+        "auc": auc(judged.scores, positive),
         "ece": expected_calibration_error(judged.scores, judged.targets),
     }
 
