@@ -209,8 +209,9 @@ def larger_model(folder: Path, layers: int, width: int) -> Path:
 def four_models(options: Options) -> Measured:
     """The game with adapters against the game with four whole models."""
     backbone = str(larger_model(options.place / "backbone", layers=8, width=640))
-    # Few texts, so that memory is that of weights, as it is with models that are worth the question.
-    settings = GAME | {"updates": NEVER, "backbone": backbone, "states_per_update": 2, "samples_per_state": 2}
+    # Few texts at once, so that memory is that of weights, as it is with models that are worth the question.
+    few = {"states_per_update": 2, "samples_per_state": 2, "states_per_pass": 2}
+    settings = GAME | {"updates": NEVER, "backbone": backbone} | few
     started = steppers(
         options,
         {
@@ -236,7 +237,7 @@ def four_models(options: Options) -> Measured:
     return Measured(
         arms,
         {"memory": memory, "time": time_of},
-        {"parameters": parameters, "states": 2, "samples": 2},
+        {"parameters": parameters, "states": 2, "samples": 2, "states in a pass": 2},
         {"bytes": held},
     )
 
