@@ -7,6 +7,7 @@ import random
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -101,6 +102,27 @@ def test_a_run_with_other_settings_or_some_that_are_gone_is_refused_by_their_nam
         save_state(tmp_path / "checkpoint", tensors, values | {"settings": values["settings"] | then})
         with pytest.raises(SettingsError, match=message):
             train_rl(settings, tmp_path, resume=True)
+    before = {name: value for name, value in values["settings"].items() if name != "cut_answers"}
+    save_state(tmp_path / "checkpoint", tensors, values | {"settings": before})
+    with pytest.raises(SettingsError, match="cut_answers was 'left_out', is 'penalised'"):
+        train_rl(settings, tmp_path, resume=True)
+
+
+def test_scores_can_be_given_instead_of_what_the_settings_name(tiny_folder, tmp_path):
+    asked = []
+
+    class Nothing:
+        unscored_steps, scores_start = 0, True
+
+        def rows(self, groups, seed):
+            asked.append(len(groups))
+            return [[np.zeros(len(one.steps) + bool(one.steps)) for one in group] for group in groups]
+
+        def rewards(self, solutions):
+            return None
+
+    train_rl(small(tiny_folder, updates=2, credit="progress"), tmp_path, scores=Nothing())
+    assert asked == [3, 3]
 
 
 @pytest.mark.parametrize(

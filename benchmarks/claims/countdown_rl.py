@@ -190,7 +190,11 @@ EXPERIMENT = Experiment(
         "nobody.",
         "A cut answer with the reward 0: seed 1 at .03 stays up (70 updates, 7.1 %, at most 1 % cut). At .001, seed 0, "
         "the same end comes at update 70 (99 % cut, success 0): where nothing succeeds a reward of 0 tells no answer from "
-        "the others, and after a whole solution there is nothing more to lose. With -1 (together ended) it does not come.",
+        "the others, and after a whole solution there is nothing more to lose. With -1 (together ended) it does not come: "
+        "8.0 % at .03 in seed 1, 1.0 % at .001 in three seeds, never more than 1.2 % cut.",
+        "At .001, three seeds: gated progress rises to 1.0 %, but so does the gate with one value for every prefix (1.1 "
+        "%; ahead in two of them), while the value baseline has wrong steps only from update 50 on (seed 0, and "
+        "tuning seed 90). What teaches there is correctness.",
         "Progress less its mean at such states (by step, a line through the value before, over the batch), cut answers at "
         "0: seed 1 at .03 ends as without it (7.5 %, 70 updates), but on the way up to 60 % are cut: what is lost by "
         "going on after the whole solution is lost by all that go on, so it is centred away. Not kept.",
