@@ -61,10 +61,10 @@ EXPERIMENT = Experiment(
         "catches G sooner still. An interval of level less frozen above 0 would change our mind."
     ),
     failed=(
-        "The backbone without habits sees wrong values better (AUC .81, with the solver's own weights .76; frozen generator, "
-        "mean of three seeds), far from .95, and chooses 1.3 points better at most by chance. With the solver's own wrong "
-        "steps it sees them at .93 and all first wrong steps at .96, and chooses no better (74.4, frozen 75.0, a perfect "
-        "verifier 88.5): shared blind spots are not what keeps detection from becoming choice.",
+        "The backbone without habits sees wrong values better (AUC .81, the solver's own weights .76; frozen generator, "
+        "mean of three seeds), far from .95, and chooses 1.3 points better, which may be chance. With the solver's own "
+        "wrong steps it sees them at .93 and all first wrong steps at .96, and chooses no better (74.4, frozen 75.0, a "
+        "perfect verifier 88.5): shared blind spots are not what keeps detection from becoming choice.",
     ),
     caveats=(
         "One backbone serves all seeds: seeds vary problems, sampling and training alone.",
