@@ -145,7 +145,7 @@ def test_a_run_whose_log_is_gone_is_still_one(made, unfinished, tmp_path, tiny_f
 # --- divergence ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "rate"), [("prm", 1e30), ("orm", 1e5), ("value", 100.0)])
+@pytest.mark.parametrize(("kind", "rate"), [("prm", 1e6), ("orm", 1e5), ("value", 100.0)])
 def test_supervised_training_says_when_it_has_diverged(tiny_folder, tmp_path, kind, rate):
     from sparring.training.supervised import train_supervised
     from supervised_data import data_file, quick
@@ -169,11 +169,11 @@ def test_the_other_trainers_say_it_too(tiny_folder, tmp_path):
     aprm = {**game, "prm_warm_steps": 1, "adversary_warm_steps": 1, "updates": 1, "rise_steps": 0}
     prm = rl_data.random_prm(tiny_folder, tmp_path / "prm")
     attacked = AttackSettings.model_validate(
-        {**game, "warm_steps": 2, "updates": 1, "evaluation_states": 2, "adversary_learning_rate": 1e30}
+        {**game, "warm_steps": 2, "updates": 1, "evaluation_states": 2, "adversary_learning_rate": 1e6}
     )
     chain = {
         "problems": 64,
-        "learning_rate": 1e30,
+        "learning_rate": 1e6,
         "width": 16,
         "heads": 2,
         "layers": 1,
@@ -186,10 +186,10 @@ def test_the_other_trainers_say_it_too(tiny_folder, tmp_path):
         )
 
     for what, work in {
-        "prm": lambda: aprm_with(prm_learning_rate=1e30),
-        "adversary": lambda: aprm_with(adversary_learning_rate=1e30),
+        "prm": lambda: aprm_with(prm_learning_rate=1e6),
+        "adversary": lambda: aprm_with(adversary_learning_rate=1e6),
         "policy": lambda: train_rl(
-            rl_data.small(tiny_folder, learning_rate=1e30, rise_updates=0), tmp_path / "rl"
+            rl_data.small(tiny_folder, learning_rate=1e6, rise_updates=0), tmp_path / "rl"
         ),
         "adversary ": lambda: attack(
             load_scorer(prm), load_task(attacked), attacked, tmp_path / "attack.jsonl"
@@ -208,7 +208,7 @@ def test_weights_may_grow_in_reason_and_must_stay_finite(tmp_path):
     for factor in (1.0, 30.0, -90.0):
         weight.data.fill_(0.1 * factor)
         guard.step(still, 1, 1.0)
-    for value in (20.0, 1e30, float("inf"), float("nan")):
+    for value in (20.0, 1e6, float("inf"), float("nan")):
         weight.data[3] = value * 50
         with pytest.raises(DivergedError):
             guard.step(still, 1, 1.0)

@@ -74,7 +74,7 @@ def jobs(base: Path, model: Path) -> dict[str, dict]:
     }  # fmt: skip
     short = {"updates": 1, "adversary_warm_steps": 0, "samples_per_state": 3}
     sampled = {"adversary_seeds": "state", "prm_objective": "sampled", "prm_epochs": 2, "frozen_share": 0.4}
-    free = {"adapter": "lora", "labels": "outcome", "class_balance": "weights"}
+    free = {"adapter": "lora", "labels": "outcome", "outcome_noise": "none", "class_balance": "weights"}
     progress = {
         "credit": "progress", "baseline": "group", "prover_rollouts": 2, "updates": 1, "minibatches": 2, "epochs": 2,
         "adapter": "lora", "lora_rank": 4, "tokens_per_pass": 64,
