@@ -126,6 +126,15 @@ def test_without_misfortune_it_takes_what_the_stages_say_and_with_it_longer() ->
     assert slow == pytest.approx(2 * simulated("score", length_spread=0.0)[1], rel=0.02)
 
 
+@pytest.mark.parametrize("gpus", ["4xH100", "64xH100"])
+def test_the_simulated_engines_have_no_more_than_their_share_of_the_oracle(gpus: str) -> None:
+    job = PlanSettings(
+        job="label", gpus=gpus, problems=20_000, oracle_processors=1, oracle_seconds=0.01, simulations=1
+    )
+    found = {line.name: line.value for line in plan("Qwen2.5-7B", job, simulated=True).lines}
+    assert found["until the last is done"] == pytest.approx(found["oracle"], rel=0.02)
+
+
 SHOWN = [
     pytest.param(one, id=one.command[:70])
     for body in sessions((ROOT / "docs" / "scaling.md").read_text(encoding="utf-8"))

@@ -297,6 +297,18 @@ def test_score_file_refuses_bad_arguments(tmp_path: Path) -> None:
         score_file(None, data, out=tmp_path / "o", scorer=LengthScorer())
 
 
+def test_traces_that_the_scorer_refuses_are_told_with_their_file(tmp_path: Path) -> None:
+    class Short(LengthScorer):
+        def score(self, traces: Sequence[Trace]) -> list[list[float]]:
+            raise DataError("past the limit of 512", field="steps[1]")
+
+    data = tmp_path / "traces.jsonl"
+    write_traces(data, some_traces(3))
+    with pytest.raises(DataError, match="limit of 512") as refused:
+        score_file(None, data, out=tmp_path / "o", scorer=Short(), console=quiet())
+    assert str(data) in str(refused.value)
+
+
 def test_terminal_shows_steps_as_text_in_colour(tmp_path: Path) -> None:
     data = tmp_path / "traces.jsonl"
     write_traces(data, [Trace(Problem("p", "[red]q\x1b[2J"), ("x", "[bold]yyy\x07"))])

@@ -115,8 +115,8 @@ reached (the aim). `make claims` runs a reduced form of all claims, `FULL=1 make
 both go on where they were stopped, and compare their verdicts with those below.
 
 A gain is the difference (or ratio) to the strongest baseline at each point: of the baselines run there the one with
-the best mean, which favours the baseline. It is paired by seed; intervals are Student's at 95 % over seeds. The
-verdict follows from the interval and the aim alone:
+the best mean, which favours the baseline; where less is better it is turned round. It is paired by seed; intervals are
+Student's at 95 % over seeds. The verdict follows from the interval and the aim alone:
 
 """
 
@@ -192,7 +192,8 @@ def summary(file: ClaimFile, size: Size, findings: Sequence[Finding]) -> str:
         nothing = [one for one in mine if one.gain.value is None]
         first = [
             claim.sentence,
-            f"{claim.ours} – {', '.join(claim.baselines)}" if claim.baselines else claim.ours,
+            (f"{claim.ours} – {', '.join(claim.baselines)}" if claim.baselines else claim.ours)
+            + (" (less is better)" if claim.lower_is_better else ""),
         ]
         for one in [one for one in mine if one.gain.value is not None] + nothing[:1]:
             regions = "; ".join(other.region for other in nothing) if one in nothing else one.region

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from sparring.addresses import is_address
 from sparring.compressed import bare_name
-from sparring.errors import DataError, SettingsError, names_of, plural
+from sparring.errors import DataError, SettingsError, about, names_of, plural
 from sparring.evaluation.cases import Rows
 from sparring.evaluation.outcome import JOURNAL_FILE
 from sparring.evaluation.scores import (
@@ -247,7 +247,8 @@ class SubsetTraces:
                 size += 1
                 if limit is None:
                     self._ids.see(trace.problem.id)
-                    see(trace)
+                    with about(path):
+                        see(trace)
             if not size:
                 raise DataError("no traces in this file", file=path)
             self._files[name], self.sizes[name] = path, size

@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 
 from sparring.addresses import is_address
-from sparring.errors import DataError, SettingsError, did_you_mean, plural
+from sparring.errors import DataError, SettingsError, about, did_you_mean, plural
 from sparring.evaluation.cases import Rows
 from sparring.fingerprints import folder_identity, records_digest
 from sparring.journals import Journal
@@ -365,7 +365,7 @@ def score_file(
     counts = {"traces": 0, "steps": 0}
     examples: list[tuple[Trace, tuple[float, ...]]] = []
     lost: list[Lost] = []
-    with opened(model, scorer, pool, console) as scorer:
+    with opened(model, scorer, pool, console) as scorer, about(data):
         scored = stream_scores(
             scorer, again, journal=journal, scorer_name=scorer_name(model, scorer), digest=digest, total=len(ids),
         )  # fmt: skip

@@ -273,7 +273,8 @@ def _engines(job: Job, found: Fit, slots: int, step: Callable[[int], float]) -> 
         between_failures=s.gpu_hours_between_failures * 3600 / found.split,
         slow_share=s.slow_share,
         slow_factor=s.slow_factor,
-        oracle_seconds=s.oracle_seconds if s.job == "label" else 0.0,
+        # The engines that are simulated have their share of the oracle's processors.
+        oracle_seconds=s.oracle_seconds * (job.count // found.split) / engines if s.job == "label" else 0.0,
         oracle_processors=s.oracle_processors,
     )
 
