@@ -45,13 +45,7 @@ EXPERIMENT = Experiment(
     reduced=Reduced(
         points=product(backbone=("backbone-13",)),
         seeds=3,
-        settings={
-            "updates": 30,
-            "prm_warm_steps": 20,
-            "adversary_warm_steps": 20,
-            "problems": 60,
-            "own_problems": 64,
-        },
+        settings=contest.EXPERIMENT.reduced.settings,
     ),
     expectation=(
         "With the solver's own backbone, what is left to catch are values looked up wrongly, which the backbone itself "
