@@ -56,7 +56,6 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
         "outcome + progress, values closed after a wrong step by the oracle; answers that do not end train nobody",
         {**LEFT_OUT, "gate": "oracle"},
     ),
-    "together_learned": ("the same by a learned correctness PRM", {**LEFT_OUT, "gate": "prm"}),
     "together_baseline": (
         "outcome above the prefix's value + progress, gated by the oracle; answers that do not end train nobody",
         {**LEFT_OUT, "gate": "oracle", "baseline": "prefix"},
@@ -68,6 +67,19 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "correctness": (
         "the same with one value for every prefix: the gate alone",
         {**PROGRESS, "gate": "oracle", "best_of": 1},
+    ),
+    "together_learned": (
+        "together_ended, gated by a learned correctness PRM in the oracle's place",
+        {**PROGRESS, "gate": "prm"},
+    ),
+    "progress_ended": ("outcome + progress, no gate; answers that do not end have a reward of −1", PROGRESS),
+    "baseline_gated": (
+        "value_baseline, values closed after a wrong step by the oracle; answers that do not end have a reward of −1",
+        {"credit": "outcome", "baseline": "prefix", "gate": "oracle"},
+    ),
+    "baseline_ended": (
+        "baseline_gated + progress",
+        {**PROGRESS, "gate": "oracle", "baseline": "prefix"},
     ),
 }
 
@@ -177,7 +189,12 @@ EXPERIMENT = Experiment(
         "a baseline. After the collapse was traced to answers that do not end, and one other seed at .001 (50 updates: "
         "progress from .3 to .6 %, a value baseline to 0): does `together_ended` stay up in seed 1 at .03 (a fall to 0 "
         "would say that the cause is another), does it start at .001 where outcomes and the value baseline do not, and is "
-        "that progress or the gate? `together_ended` less `correctness` not above 0 would say the gate."
+        "that progress or the gate? `together_ended` less `correctness` not above 0 would say the gate. After those "
+        "records, before the last arms: `baseline_gated` less `value_baseline` above 0 would say that what harms a value "
+        "baseline are the values of wrong prefixes; `baseline_ended` less `value_baseline` above 0, that progress adds to "
+        "it once answers end; below 0 by a point and more, that it never does. Without a gate we expect wrong steps to "
+        "rise as before, however answers end. A learned gate more than a point below the oracle's would say that a PRM is "
+        "no gate yet. At .09 outcomes alone should be within two points of everything."
     ),
     failed=(
         "A start of .03, three seeds: progress without a gate is hacked every time. Wrong steps rise to 82 to 100 %, "
@@ -246,7 +263,16 @@ CLAIMS = (
         "countdown-rl-over-baseline",
         "Progress with exact correctness on top of a value baseline ends higher than the value baseline alone",
         Aim(1.0, "points"),
-        ours="together_baseline",
+        ours="baseline_ended",
+        baselines=("value_baseline",),
+        value=final,
+        regions={**_RARE, "every start": lambda point: True},
+    ),
+    Claim(
+        "countdown-rl-gated-baseline",
+        "A value baseline whose values exact correctness closes ends higher than one without",
+        Aim(1.0, "points"),
+        ours="baseline_gated",
         baselines=("value_baseline",),
         value=final,
         regions={**_RARE, "every start": lambda point: True},
@@ -300,8 +326,8 @@ CLAIMS = (
         "countdown-rl-slips",
         "Gating by exact correctness keeps wrong steps from rising as progress alone lets them",
         Aim(5.0, "points"),
-        ours="together",
-        baselines=("progress",),
+        ours="together_ended",
+        baselines=("progress_ended",),
         value=wrong_steps,
         lower_is_better=True,
         regions={**_RARE, "every start": lambda point: True},
@@ -311,7 +337,7 @@ CLAIMS = (
         "A learned correctness PRM gates as well as the oracle",
         Aim(0.0, "points", none=-1.0),
         ours="together_learned",
-        baselines=("together",),
+        baselines=("together_ended",),
         value=final,
         regions={**_RARE, "every start": lambda point: True},
     ),
