@@ -37,8 +37,6 @@ LAST = 30
 WINDOW = 10
 """Updates over which a curve is smoothed before it is asked when it reaches an accuracy."""
 PROGRESS = {"credit": "progress", "best_of": 4, "process_weight": 1.0, "last_value": "outcome"}
-LEFT_OUT = {**PROGRESS, "cut_answers": "left_out"}
-"""As the arms were run whose answers may stop ending; those of the others end (at most .6 % are cut)."""
 MEAN_VALUE = 0.13
 """Mean of the best-of-4 values of right prefixes at a start of 0.03."""
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -47,41 +45,27 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
         "outcome, less the value of the prefix before each step",
         {"credit": "outcome", "baseline": "prefix"},
     ),
-    "progress": ("outcome + progress under best-of-4 of the starting policy, no gate", LEFT_OUT),
-    "progress_learned": (
-        "the same, the last value learned as well",
-        {**LEFT_OUT, "last_value": "scored"},
-    ),
+    "progress": ("outcome + progress under best-of-4 of the starting policy, no gate", PROGRESS),
     "together": (
-        "outcome + progress, values closed after a wrong step by the oracle; answers that do not end train nobody",
-        {**LEFT_OUT, "gate": "oracle"},
-    ),
-    "together_baseline": (
-        "outcome above the prefix's value + progress, gated by the oracle; answers that do not end train nobody",
-        {**LEFT_OUT, "gate": "oracle", "baseline": "prefix"},
-    ),
-    "together_ended": (
-        "outcome + progress, gated by the oracle; answers that do not end have a reward of −1",
+        "outcome + progress, values closed after a wrong step by the oracle",
         {**PROGRESS, "gate": "oracle"},
     ),
+    "together_learned": ("the same by a learned correctness PRM", {**PROGRESS, "gate": "prm"}),
+    "together_cut": (
+        "together, but answers that do not end train nobody",
+        {**PROGRESS, "gate": "oracle", "cut_answers": "left_out"},
+    ),
     "correctness": (
-        "the same with one value for every prefix: the gate alone",
+        "together with one value for every prefix: the gate alone",
         {**PROGRESS, "gate": "oracle", "best_of": 1},
     ),
-    "together_learned": (
-        "together_ended, gated by a learned correctness PRM in the oracle's place",
-        {**PROGRESS, "gate": "prm"},
-    ),
-    "progress_ended": ("outcome + progress, no gate; answers that do not end have a reward of −1", PROGRESS),
-    "baseline_gated": (
-        "value_baseline, values closed after a wrong step by the oracle; answers that do not end have a reward of −1",
+    "gated_baseline": (
+        "value_baseline, values closed after a wrong step by the oracle",
         {"credit": "outcome", "baseline": "prefix", "gate": "oracle"},
     ),
-    "baseline_ended": (
-        "baseline_gated + progress",
-        {**PROGRESS, "gate": "oracle", "baseline": "prefix"},
-    ),
+    "together_baseline": ("gated_baseline + progress", {**PROGRESS, "gate": "oracle", "baseline": "prefix"}),
 }
+"""Answers that do not end have a reward of −1 in all arms but one."""
 
 
 def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -174,6 +158,7 @@ EXPERIMENT = Experiment(
     arms={name: text for name, (text, _) in ARMS.items()},
     points=product(start=tuple(STARTS)),
     seeds=5,
+    version=2,
     settings={
         "short": SHORT, "updates": 100, "problems": 64, "samples": 4, "learning_rate": 3e-4, "pass_problems": 200,
     },
@@ -187,14 +172,15 @@ EXPERIMENT = Experiment(
         "at both starts) a further question before the others: does progress add to a value baseline? An interval of "
         "`together_baseline` less `value_baseline` above 0 would say so; below 0, that the value model is better spent as "
         "a baseline. After the collapse was traced to answers that do not end, and one other seed at .001 (50 updates: "
-        "progress from .3 to .6 %, a value baseline to 0): does `together_ended` stay up in seed 1 at .03 (a fall to 0 "
+        "progress from .3 to .6 %, a value baseline to 0): does `together` stay up in seed 1 at .03 (a fall to 0 "
         "would say that the cause is another), does it start at .001 where outcomes and the value baseline do not, and is "
-        "that progress or the gate? `together_ended` less `correctness` not above 0 would say the gate. After those "
-        "records, before the last arms: `baseline_gated` less `value_baseline` above 0 would say that what harms a value "
-        "baseline are the values of wrong prefixes; `baseline_ended` less `value_baseline` above 0, that progress adds to "
-        "it once answers end; below 0 by a point and more, that it never does. Without a gate we expect wrong steps to "
-        "rise as before, however answers end. A learned gate more than a point below the oracle's would say that a PRM is "
-        "no gate yet. At .09 outcomes alone should be within two points of everything."
+        "that progress or the gate? `together` less `correctness` not above 0 would say the gate. After those records, "
+        "before everything was run anew with another build of policy and values, answers that do not end penalised in all "
+        "arms: what held should hold again. `gated_baseline` less `value_baseline` above 0 would say that what harms a "
+        "value baseline are values of wrong states; `together_baseline` less `value_baseline` above 0, that progress adds "
+        "to it once answers end; a point below 0, that it never does. Without a gate we expect wrong steps to rise as "
+        "before. A learned gate more than a point below the oracle's would say that a PRM is no gate yet. At .09 outcomes "
+        "should be within two points of everything."
     ),
     failed=(
         "A start of .03, three seeds: progress without a gate is hacked every time. Wrong steps rise to 82 to 100 %, "
@@ -207,7 +193,7 @@ EXPERIMENT = Experiment(
         "nobody.",
         "A cut answer with the reward 0: seed 1 at .03 stays up (70 updates, 7.1 %, at most 1 % cut). At .001, seed 0, "
         "the same end comes at update 70 (99 % cut, success 0): where nothing succeeds a reward of 0 tells no answer from "
-        "the others, and after a whole solution there is nothing more to lose. With -1 (together ended) it does not come: "
+        "the others, and after a whole solution there is nothing more to lose. With -1 it does not come: "
         "8.0 % at .03 in seed 1, 1.0 % at .001 in three seeds, never more than 1.2 % cut.",
         "At .001, three seeds: gated progress rises to 1.0 %, but so does the gate with one value for every prefix (1.1 "
         "%; ahead in two of them), while the value baseline has wrong steps only from update 50 on (seed 0, and tuning "
@@ -243,7 +229,7 @@ CLAIMS = (
         "countdown-rl-samples",
         "Progress with exact correctness needs fewer samples than outcomes and than a value baseline",
         Aim(5.0, "times", none=1.0),
-        ours="together_ended",
+        ours="together",
         baselines=("outcome", "value_baseline"),
         value=final,
         gain=samples_saved,
@@ -254,7 +240,7 @@ CLAIMS = (
         "countdown-rl-final",
         "Progress with exact correctness ends at a higher accuracy than outcomes and than a value baseline",
         Aim(6.0, "points"),
-        ours="together_ended",
+        ours="together",
         baselines=("outcome", "value_baseline"),
         value=final,
         regions={**_RARE, "every start": lambda point: True},
@@ -263,7 +249,7 @@ CLAIMS = (
         "countdown-rl-over-baseline",
         "Progress with exact correctness on top of a value baseline ends higher than the value baseline alone",
         Aim(1.0, "points"),
-        ours="baseline_ended",
+        ours="together_baseline",
         baselines=("value_baseline",),
         value=final,
         regions={**_RARE, "every start": lambda point: True},
@@ -272,7 +258,7 @@ CLAIMS = (
         "countdown-rl-gated-baseline",
         "A value baseline whose values exact correctness closes ends higher than one without",
         Aim(1.0, "points"),
-        ours="baseline_gated",
+        ours="gated_baseline",
         baselines=("value_baseline",),
         value=final,
         regions={**_RARE, "every start": lambda point: True},
@@ -281,7 +267,7 @@ CLAIMS = (
         "countdown-rl-rarest",
         "Where success is rarest, progress with exact correctness learns, and outcomes and a value baseline do not",
         Aim(0.3, "points"),
-        ours="together_ended",
+        ours="together",
         baselines=("outcome", "value_baseline"),
         value=final,
         regions=_RAREST,
@@ -299,7 +285,7 @@ CLAIMS = (
         "countdown-rl-over-correctness",
         "There the values add to the gate alone",
         Aim(0.3, "points"),
-        ours="together_ended",
+        ours="together",
         baselines=("correctness",),
         value=final,
         regions=_RAREST,
@@ -308,8 +294,8 @@ CLAIMS = (
         "countdown-rl-ended",
         "Where answers that do not end are penalised, gated progress ends higher than where they train nobody",
         Aim(0.0, "points"),
-        ours="together_ended",
-        baselines=("together",),
+        ours="together",
+        baselines=("together_cut",),
         value=final,
         regions=_RARE,
     ),
@@ -326,8 +312,8 @@ CLAIMS = (
         "countdown-rl-slips",
         "Gating by exact correctness keeps wrong steps from rising as progress alone lets them",
         Aim(5.0, "points"),
-        ours="together_ended",
-        baselines=("progress_ended",),
+        ours="together",
+        baselines=("progress",),
         value=wrong_steps,
         lower_is_better=True,
         regions={**_RARE, "every start": lambda point: True},
@@ -337,7 +323,7 @@ CLAIMS = (
         "A learned correctness PRM gates as well as the oracle",
         Aim(0.0, "points", none=-1.0),
         ours="together_learned",
-        baselines=("together_ended",),
+        baselines=("together",),
         value=final,
         regions={**_RARE, "every start": lambda point: True},
     ),
