@@ -10,12 +10,15 @@ Writes `gsm8k_aprm.json` (the layout of metrics.json) and `gsm8k_aprm.md` into t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from publishing import ROOT, command_line, log_table, publish, shown, table
 from sparring.evaluation.processbench import ProcessbenchSettings, evaluate_processbench
 from sparring.evaluation.scores import score_file
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, read_metrics
+from sparring.scorers.door import StepScorer
 from sparring.settings import dump_settings, load_settings
 from sparring.training.aprm import AprmSettings, export_prm, load_snapshot, setup, train_aprm
 
@@ -55,18 +58,9 @@ def main() -> None:
     for name, folder in folders.items():
         scores = arguments.run / f"scores-{name}.jsonl"
         score_file(folder, arguments.processbench, out=scores, show=0)
-        # Two rules for the threshold: as trained, and the best there is on these cases (optimistic).
-        for rule, split in (("fixed", None), ("best", arguments.processbench.stem)):
-            found = evaluate_processbench(
-                ProcessbenchSettings(
-                    data=[arguments.processbench],
-                    scores=[scores],
-                    threshold=None if split else 0.5,
-                    threshold_split=split,
-                    seed=settings.seed,
-                ),
-                arguments.run / f"processbench-{name}-{rule}",
-            )
+        given = {"data": [arguments.processbench], "scores": [scores], "seed": settings.seed}
+        out = arguments.run / f"processbench-{name}"
+        for rule, found in by_two_thresholds(given, out, arguments.processbench.stem).items():
             subset = f"processbench.{arguments.processbench.stem}."
             metrics |= {
                 f"{name}.{rule}.{key.removeprefix(subset)}": metric
@@ -77,6 +71,24 @@ def main() -> None:
     game = [one for one in JsonlLog(arguments.run / "log.jsonl").records() if one["phase"] == "game"]
     page = measures_table(metrics) + "\n" + log_table(["updates"], game, CURVE, 10, ".3f")
     publish(arguments.results, "gsm8k_aprm", metrics, page, settings=portable(settings), seed=settings.seed)
+
+
+def by_two_thresholds(
+    given: Mapping[str, Any], out: Path, split: str, scorer: StepScorer | None = None
+) -> dict[str, dict[str, Metric]]:
+    """Return ProcessBench's metrics by two rules for the threshold, in run directories named after them.
+
+    `fixed` is 0.5, as trained; `best` the one with the best F1 on the subset `split`, which flatters that subset.
+    """
+    rules: dict[str, dict[str, Any]] = {"fixed": {"threshold": 0.5}, "best": {"threshold_split": split}}
+    return {
+        rule: evaluate_processbench(
+            ProcessbenchSettings.model_validate({**given, **chosen}),
+            out.with_name(f"{out.name}-{rule}"),
+            scorer=scorer,
+        )
+        for rule, chosen in rules.items()
+    }
 
 
 def portable(settings: AprmSettings) -> dict[str, object]:

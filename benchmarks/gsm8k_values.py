@@ -33,6 +33,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from fine_tuning import fine_tune
 from gsm8k_measures import SPLITS, Tables, best_of_four, data_facts, measure, report
 from publishing import command_line, publish
 from sparring.errors import DataError, SettingsError
@@ -42,10 +43,8 @@ from sparring.labels.command import run_label
 from sparring.labels.job import labelled_values
 from sparring.labels.posterior import estimate
 from sparring.labels.settings import LabelSettings
-from sparring.models.batching import length_sorted_batches
 from sparring.models.loading import load_causal_model, load_tokenizer
 from sparring.models.prompts import layout_for
-from sparring.models.roles import Policy
 from sparring.models.scorer import load_scorer
 from sparring.runs import METRICS_FILE, JsonlLog, Metric, machine, read_metrics, source_commit, write_metrics
 from sparring.statistics import bootstrap_mean
@@ -141,7 +140,8 @@ def own(options: Options) -> dict[str, Metric]:
     base = first_layers(options) if options.small else options.backbone
     if not (folder / "policy").exists():
         with timed(options, "own: fine-tuning of the policy") as note:
-            note["tokens"] = fine_tune(base, others, folder / "policy")
+            solutions = [(problem.question, _written(problem)) for problem in others]
+            note["tokens"] = fine_tune(base, solutions, folder / "policy", about="GSM8K")
     references = [Trace(p, _written(p), outcome=True, source="reference") for p in chosen]
     write_problems(folder / "problems.jsonl", chosen)
     write_traces(folder / "references.jsonl", references)
@@ -195,41 +195,6 @@ def write_split(folder: Path, traces: Sequence[Trace], sizes: Sequence[int]) -> 
         chosen = set(names[start : start + size])
         write_traces(folder / f"{split}.jsonl", [one for one in traces if one.problem.question in chosen])
         start += size
-
-
-def fine_tune(backbone: Path, problems: Sequence[Problem], folder: Path, rate: float = 1e-3) -> int:
-    """Teach a model to write solutions like the references: one epoch of LoRA, 16 solutions per update.
-
-    Returns how many tokens it read.
-    """
-    device, tokenizer = torch.device("cpu"), load_tokenizer(backbone)
-    layout = layout_for(tokenizer, "plain")
-    policy = Policy(
-        load_causal_model(backbone, device=device, dtype=torch.bfloat16),
-        pad_id=tokenizer.pad_token_id,
-        adapter="lora",
-        autocast=lambda: torch.autocast("cpu", torch.bfloat16),
-    )
-    rows = []
-    for problem in problems:
-        start = len(encode(problem.question, (), tokenizer, layout).input_ids)
-        ids = encode(problem.question, _written(problem), tokenizer, layout).input_ids
-        rows.append((ids[:start], (*ids[start:], tokenizer.eos_token_id)))
-    trained = list(policy.parameters().values())
-    optimizer = torch.optim.AdamW(trained, lr=rate)
-    for first in range(0, len(rows), 16):
-        batch = rows[first : first + 16]
-        total = sum(len(answer) for _, answer in batch)
-        for places in length_sorted_batches([len(a) + len(b) for a, b in batch], 1024):
-            loss = -policy.outputs([batch[place] for place in places]).log_probs.sum() / total
-            loss.backward()  # type: ignore[no-untyped-call]
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (1 - first / len(rows))
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    policy.save(folder, tokenizer, f"{backbone.name}, fine-tuned on {len(rows)} GSM8K reference solutions.\n")
-    return sum(len(prompt) + len(answer) for prompt, answer in rows)
 
 
 # --- training and scoring --------------------------------------------------------------------------------------------

@@ -2,19 +2,21 @@
 
     python benchmarks/run_claims.py                  the reduced form of every claim (`make claims`)
     python benchmarks/run_claims.py --full           everything (`FULL=1 make claims`); hours, see --list
-    python benchmarks/run_claims.py --only NAME      of one experiment or claim
+    python benchmarks/run_claims.py --only NAME      of one experiment or claim; `--arms` and `--seeds` narrow it further
     python benchmarks/run_claims.py --list           what would be run, and what it costs
     python benchmarks/run_claims.py --publish        puts the records into benchmarks/results/claims/ and writes the page
     python benchmarks/run_claims.py --page           claims.json, claims.md, docs/claims.md: from the records
 
 Records lie in `runs/claims` and are made once: killed at any moment, the next call does what is missing. Two processes
-of one thread each unless `--jobs` says otherwise. Status 1 if a run failed.
+of one thread each unless `--jobs` says otherwise. Status 1 if a run failed, or was left out because this machine lacks
+what it needs. Experiments that need a GPU run only where they are named: `scripts/gpu_claims.sh`.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 from claims.harness import Records, Size
@@ -30,7 +32,7 @@ from claims.runner import (
     run_missing,
     work,
 )
-from sparring.errors import SparringError
+from sparring.errors import SparringError, plural
 from sparring.files import atomic_write_text
 from sparring.locks import sole_writer
 
@@ -42,6 +44,8 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--full", action="store_true", help="everything, not the reduced form")
     parser.add_argument("--only", nargs="*", default=[], help="experiments or claims by name")
+    parser.add_argument("--arms", nargs="*", default=[], help="of these arms alone")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[], help="with these seeds alone")
     parser.add_argument("--records", type=Path, default=Path("runs/claims"), help="folder of the records")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--minutes", type=float, help="after so many minutes no further run is begun")
@@ -73,18 +77,38 @@ def run(options: argparse.Namespace) -> int:
     """Run what is missing and tell the verdicts."""
     size: Size = "full" if options.full else "reduced"
     files = chosen(claim_files(options.claims), options.only)
+    if not options.only:
+        for name in [file.experiment.name for file in files if file.experiment.lacks is not None]:
+            print(f"{name}: needs a GPU and is run where it is named (scripts/gpu_claims.sh)")
+        files = [file for file in files if file.experiment.lacks is None]
+    if unknown := set(options.arms) - {arm for file in files for arm in file.experiment.arms}:
+        raise ValueError(f"no arm {', '.join(sorted(unknown))} in what is to be run")
     todo = []
+    left_out = Counter[str]()
     for file in files:
-        lacking = list(missing(file, read_records(options.records, file.experiment), size))
-        cells = file.experiment.cells(size)
+        experiment = file.experiment
+        lacking = []
+        for cell, minutes in missing(file, read_records(options.records, experiment), size):
+            if (options.arms and cell.arm not in options.arms) or (
+                options.seeds and cell.seed not in options.seeds
+            ):
+                continue
+            if experiment.lacks is not None and (reason := experiment.lacks(cell.arm, cell.settings)):
+                left_out[f"{experiment.name}: {reason}"] += 1
+            else:
+                lacking.append((cell, minutes))
         cost = sum(minutes for _, minutes in lacking)
-        print(f"{file.experiment.name}: {len(lacking)} of {len(cells)} runs to do, {cost:.1f} CPU minutes")
+        print(
+            f"{experiment.name}: {len(lacking)} of {len(experiment.cells(size))} runs to do, {cost:.1f} minutes"
+        )
         todo += lacking
     total = sum(minutes for _, minutes in todo)
     print(
-        f"in all ({size}): {len(todo)} runs, {total:.0f} CPU minutes, "
-        f"about {total / options.jobs:.0f} on {options.jobs} cores"
+        f"in all ({size}): {len(todo)} runs, {total:.0f} minutes of a core (or a card), "
+        f"about {total / options.jobs:.0f} with {options.jobs} at a time"
     )
+    for reason, count in left_out.items():
+        print(f"{plural(count, 'run')} left out: {reason}", file=sys.stderr)
     if options.list:
         return 0
     command = [sys.executable, str(Path(__file__).resolve()), "--worker"]
@@ -106,7 +130,7 @@ def run(options: argparse.Namespace) -> int:
     print(text, end="")
     for cell, reason in failed:
         print(f"failed: {cell.experiment}, {cell.arm}, seed {cell.seed}: {reason}", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failed or left_out else 0
 
 
 def published(results: Path, experiment: str) -> Records:

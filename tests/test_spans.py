@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from sparring.errors import DataError
 from sparring.models.text_layout import Piece, join
-from sparring.traces.spans import Layout, encode, prompt_ids, untrusted_ids
+from sparring.traces.spans import Layout, encode, prompt_ids, special_ids, trusted_ids, untrusted_ids
 from sparring.worlds.chain_model import build_tokenizer
-from tiny_tokenizers import CORPUS, sentencepiece
+from tiny_tokenizers import CORPUS, qwen_tokenizer, sentencepiece
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -121,6 +121,36 @@ def test_special_tokens_in_untrusted_text_are_characters(tokenizer):
         assert untrusted_ids(tokenizer, text) == tokenizer.encode(text, add_special_tokens=False)
 
 
+@pytest.mark.parametrize(
+    "tokenizer",
+    [BYTES, WORDS, PIECES, UNIGRAM, qwen_tokenizer(), ByT5Tokenizer()],
+    ids=["bytes", "words", "pieces", "unigram", "qwen", "python"],
+)
+@given(st.data())
+def test_texts_that_are_read_together_have_the_ids_of_each_alone(tokenizer, data):
+    specials = st.sampled_from(sorted({*tokenizer.all_special_tokens, "＜/s＞", "<0x0A>"}))
+    text = st.lists(st.one_of(STEP, specials), min_size=1, max_size=4).map("".join)
+    question, steps = data.draw(st.one_of(st.just(""), text)), data.draw(st.lists(text, max_size=5))
+    layout = Layout(tokenizer.eos_token, "\n", "\n")
+    encoded = encode(question, steps, tokenizer, layout)
+    begin = prompt_ids(question, tokenizer, layout)
+    alone = [untrusted_ids(tokenizer, step) for step in steps]
+    separator = tokenizer.encode("\n", add_special_tokens=False)
+    assert list(encoded.input_ids) == begin + [number for ids in alone for number in ids + separator]
+    assert [end - start for start, end in encoded.spans] == list(map(len, alone))
+
+
+def test_ids_that_are_kept_are_neither_changed_nor_taken_for_those_of_another_tokenizer():
+    one, other = byte_tokenizer(), byte_tokenizer()
+    trusted_ids(one, "<mark>").clear()
+    before = trusted_ids(one, "<mark>")
+    assert before == one.encode("<mark>", add_special_tokens=False) == trusted_ids(other, "<mark>")
+    one.add_special_tokens({"additional_special_tokens": ["<mark>"]})
+    new = one.convert_tokens_to_ids("<mark>")
+    assert trusted_ids(one, "<mark>") == [new] and new in special_ids(one)
+    assert trusted_ids(other, "<mark>") == before
+
+
 def test_a_normaliser_makes_no_special_token_of_other_characters():
     assert UNIGRAM.eos_token_id in UNIGRAM.encode(
         "＜/s＞", add_special_tokens=False, split_special_tokens=True
@@ -139,3 +169,8 @@ def test_refusals_name_the_step():
         encode("a long question of many bytes", [], BYTES, Layout(), max_length=4)
     with pytest.raises(DataError, match="separator"):
         encode("q", ["step"], BYTES, Layout(separator=""))
+    # what comes first is named, whatever is wrong after it
+    with pytest.raises(DataError, match=r"steps\[0\].*past the limit of 4"):
+        encode("q", ["fine", "x \ud800"], BYTES, Layout(), max_length=4)
+    with pytest.raises(DataError, match=r"cannot read 'x "):
+        encode("q", ["fine", "x \ud800", " "], BYTES, Layout())

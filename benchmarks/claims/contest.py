@@ -33,10 +33,12 @@ from sparring.evaluation.attack import AttackSettings, attack
 from sparring.files import atomic_write_json
 from sparring.json_files import read_json_object, read_jsonl_objects
 from sparring.models.loading import load_policy, pick_device, pick_dtype
+from sparring.models.prompts import layout_for
 from sparring.models.scorer import load_scorer
 from sparring.oracles.equality import answer_groups
 from sparring.rollouts.engine import Limits, Prefix, solutions
 from sparring.rollouts.local import LocalEngine
+from sparring.scorers.door import StepScorer
 from sparring.search.selection import best_at, random_choice, vote_at
 from sparring.settings import dump_settings
 from sparring.settings_shared import seed_from
@@ -47,7 +49,6 @@ from sparring.training.aprm import AprmSettings, train_aprm
 from sparring.training.game_tasks import load_task
 from sparring.training.run import CHECKPOINT
 from sparring.training.states import load_state, save_state
-from sparring.worlds.chain_model import CHAIN_LAYOUT
 from sparring.worlds.world import judged, make_world, world_problems
 
 LEVEL = {"adversary": "trained", "optimism": 0.0, "rise_again": False}
@@ -100,6 +101,7 @@ SETTINGS: Mapping[str, Any] = {
     "told": False,
     "attack_updates": 0,
     "change": {},
+    "device": "cpu",
 }
 _ROWS = 512
 
@@ -137,7 +139,7 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
             "adversary_warm_steps": settings["adversary_warm_steps"],
             "updates": settings["updates"],
             "log_kinds": True,
-            "device": "cpu",
+            "device": settings["device"],
             "seed": seed,
             **given,
         }
@@ -147,11 +149,13 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
     started = time.process_time()
     prm = train_aprm(chosen, folder / "run", resume=True)
     record |= {"training": training(folder / "run"), "seconds": time.process_time() - started}
-    scorer = load_scorer(prm, device="cpu")
+    scorer = load_scorer(prm, device=settings["device"])
     for name, found in groups.items():
         record[name] = measures(found, scorer, splits[name], told=settings["told"])
     if settings["attack_updates"]:
-        record["attack"] = attacked(prm, settings, known, seed, folder)
+        attacker = {name: settings[name] for name in ("task", "backbone", "device")}
+        attacker |= {"updates": settings["attack_updates"], "warm_steps": settings["adversary_warm_steps"]}
+        record["attack"] = attacked(scorer, {**attacker, "rule_kinds": known}, seed, folder)
     return record
 
 
@@ -203,9 +207,10 @@ def sampled(
 
 def solve(world: str, settings: Mapping[str, Any], count: int, seed: int, purpose: str) -> list[Trace]:
     """Sample the solver's solutions and judge them."""
-    device = pick_device("cpu")
+    device = pick_device(settings["device"])
     model, tokenizer = load_policy(settings["solver"], device=device, dtype=pick_dtype("auto", device))
-    engine = LocalEngine(model, tokenizer, CHAIN_LAYOUT, row_budget=_ROWS, name="solver")
+    layout = layout_for(tokenizer, "plain")
+    engine = LocalEngine(model, tokenizer, layout, row_budget=_ROWS, name="solver")
     made = make_world(world)
     problems = world_problems(made, count, seed=seed, name=f"contest-{purpose}")
     found: list[Trace] = []
@@ -334,26 +339,19 @@ def mean_of(values: Sequence[float | None]) -> float | None:
     return round(sum(there) / len(there), 4) if there else None
 
 
-def attacked(
-    prm: Path, settings: Mapping[str, Any], known: Sequence[str], seed: int, folder: Path
-) -> dict[str, Any]:
+def attacked(scorer: StepScorer, given: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
     """Return the fool rates of a fresh adversary, warm-started on the rules that were known, paid by rank."""
     own = AttackSettings.model_validate(
         {
-            "task": settings["task"],
-            "backbone": settings["backbone"],
-            "rule_kinds": known,
-            "warm_steps": settings["adversary_warm_steps"],
-            "updates": settings["attack_updates"],
             "adversary_pay": "rank",
             "adversary_advantage": "normalised",
             "curve_points": 1,
             "probes": False,
             "seed": seed + 1000,
-            "device": "cpu",
+            **given,
         }
     )
-    found = attack(load_scorer(prm, device="cpu"), load_task(own), own, folder / "attack.jsonl")
+    found = attack(scorer, load_task(own), own, folder / "attack.jsonl")
     return {name: metric.value for name, metric in found.metrics.items()}
 
 

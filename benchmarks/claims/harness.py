@@ -155,6 +155,8 @@ class Experiment:
         minutes_reduced: of one call at the reduced size; as `minutes` if None.
         reduced: what is done without FULL=1.
         depends: arm → the dials that it depends on, where not on all: it is then run once for points that agree in them.
+        lacks: of an experiment that needs more than a CPU core: what this machine lacks for a call of (arm, settings), in
+            one line, empty if nothing. Such an experiment is run only where it is named.
         version: to be raised when `run` changes its meaning; older records no longer count.
         expectation: written before the run: ceilings, and which result would change our mind.
         failed: what was tried and did not help, a sentence each.
@@ -172,6 +174,7 @@ class Experiment:
     minutes_reduced: float | None = None
     reduced: Reduced = Reduced()
     depends: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    lacks: Callable[[str, Mapping[str, Any]], str] | None = None
     version: int = 1
     expectation: str = ""
     failed: Sequence[str] = ()

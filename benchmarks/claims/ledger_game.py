@@ -60,7 +60,7 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
     policy = str(policy_of(settings["policy"], folder.parent))
     settings |= {"solver": policy, "backbone": policy}
     record = contest.run(arm, seed, settings, folder)
-    scorer = load_scorer(folder / "run" / "prm", device="cpu")
+    scorer = load_scorer(folder / "run" / "prm", device=settings["device"])
     for name in ("id", "longer", "forms"):
         world = settings["task" if name == "id" else name]
         groups = contest.sampled(folder, world, settings, settings["problems"], seed, "measure")

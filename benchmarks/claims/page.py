@@ -111,7 +111,7 @@ HEAD = """\
 
 `make claims-page` writes this page from the records in `benchmarks/results/claims/`. Every claim is a file in
 `benchmarks/claims/` that states, before anything is run, what is run, what it is compared with and what was to be
-reached (the aim). `make claims` runs a reduced form of all claims, `FULL=1 make claims` everything (26 CPU hours);
+reached (the aim). `make claims` runs a reduced form of all claims, `FULL=1 make claims` everything ({hours} CPU hours);
 both go on where they were stopped, and compare their verdicts with those below.
 
 A gain is the difference (or ratio) to the strongest baseline at each point: of the baselines run there the one with
@@ -125,7 +125,9 @@ def markdown(found: Sequence[Measured], images: str) -> str:
     """Return the page."""
     counts = Counter(one.verdict for _, _, _, findings in found for one in findings if one.point is None)
     verdicts = [[f"*{name}*", text, str(counts[name])] for name, text in VERDICTS.items()]
-    parts = [HEAD + table(["verdict", "meaning", "findings"], verdicts)]
+    parts = [
+        HEAD.format(hours=round(full_hours(found))) + table(["verdict", "meaning", "findings"], verdicts)
+    ]
     parts.append(
         f"![Every claim's gain between none and its aim]({images}/overview.svg)\n\n"
         "In the picture stand the claims whose aim is more than any gain at all; triangles lie beyond its edges."
@@ -134,6 +136,17 @@ def markdown(found: Sequence[Measured], images: str) -> str:
     for one in found:
         parts += section(*one, images)
     return _joined(parts)
+
+
+def full_hours(found: Sequence[Measured]) -> float:
+    """Return the CPU hours that all runs of `FULL=1 make claims` are declared to take."""
+    return sum(
+        file.experiment.cost(cell, "full") / 60
+        for file, *_ in found
+        if file.experiment.lacks is None
+        for cell in file.experiment.cells("full")
+        if cell.arm not in file.experiment.retired
+    )
 
 
 def _joined(parts: Sequence[str]) -> str:
@@ -159,6 +172,13 @@ def section(
     """Return what stands under an experiment's heading."""
     experiment = file.experiment
     parts = [f"## {title(file)}"]
+    if experiment.lacks is not None:
+        never = (
+            ""
+            if records.found
+            else " It has never been run on one: there is no record, and nothing is settled."
+        )
+        parts.append(f"Needs a GPU and is no part of `make claims`: `scripts/gpu_claims.sh` runs it.{never}")
     if experiment.expectation:
         parts.append(f"Written before the run: {experiment.expectation}")
     parts.append("\n".join(f"- *{name}*: {text}" for name, text in experiment.arms.items()))

@@ -17,7 +17,7 @@ Not here: batching and padding (`models/batching.py`), which layout a checkpoint
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -31,7 +31,13 @@ class Tokenizer(Protocol):
         """Return token ids."""
         ...
 
+    def __call__(self, text: list[str], **options: object) -> Mapping[str, Any]:
+        """Return the token ids of several texts, as "input_ids"."""
+        ...
+
     def __hash__(self) -> int: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +94,14 @@ def encode(
         raise DataError(
             f"the separator {layout.separator!r} has no token in this tokenizer", field="separator"
         )
-    ids = prompt_ids(question, tokenizer, layout)
+    asked, *bodies = _ids_together(tokenizer, [question, *steps])
+    ids = prompt_ids(question, tokenizer, layout, asked)
     spans: list[tuple[int, int]] = []
     positions: list[int] = []
     for index, step in enumerate(steps):
         if not step.strip():
             raise DataError("the step is empty", field=f"steps[{index}]")
-        body = untrusted_ids(tokenizer, step)
+        body = bodies[index] or untrusted_ids(tokenizer, step)
         end = len(ids) + len(body)
         if max_length is not None and end + len(separator) > max_length:
             if overflow == "refuse" or index == 0:
@@ -115,11 +122,11 @@ def encode(
     return Encoded(tuple(ids), tuple(spans), tuple(positions), dropped=len(steps) - len(positions))
 
 
-def prompt_ids(question: str, tokenizer: Tokenizer, layout: Layout) -> list[int]:
-    """Return the ids up to where the first step begins."""
+def prompt_ids(question: str, tokenizer: Tokenizer, layout: Layout, known: Sequence[int] = ()) -> list[int]:
+    """Return the ids up to where the first step begins; the question's own may be `known`."""
     return [
         *trusted_ids(tokenizer, layout.before),
-        *untrusted_ids(tokenizer, question),
+        *(known or untrusted_ids(tokenizer, question)),
         *trusted_ids(tokenizer, layout.after),
     ]
 
@@ -130,7 +137,13 @@ def trusted_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     Raises:
         DataError: the tokenizer has no ids for it.
     """
-    return _ids(tokenizer, text) if text else []
+    return list(_trusted_ids(tokenizer, len(tokenizer), text)) if text else []
+
+
+@functools.lru_cache(maxsize=64)
+def _trusted_ids(tokenizer: Tokenizer, tokens: int, text: str) -> tuple[int, ...]:
+    # A layout's few texts come with every trace. A tokenizer that got more tokens reads them anew.
+    return tuple(_ids(tokenizer, text))
 
 
 def untrusted_ids(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -151,9 +164,29 @@ def untrusted_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return untrusted_ids(tokenizer, text[:middle]) + untrusted_ids(tokenizer, text[middle:])
 
 
-@functools.lru_cache(maxsize=16)
+def _ids_together(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    """Return `untrusted_ids` of each text from one call, which costs less; none for a text that needs a closer look."""
+    try:
+        found = tokenizer(
+            texts,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+    except Exception:
+        return [[] for _ in texts]  # one of them cannot be read: one by one, it is found and named
+    special = special_ids(tokenizer)
+    return [ids if special.isdisjoint(ids) else [] for ids in found]
+
+
 def special_ids(tokenizer: Any) -> frozenset[int]:
     """Return the ids that no untrusted text may have: of special tokens, but the one for what is unknown."""
+    return _special_ids(tokenizer, len(tokenizer))
+
+
+@functools.lru_cache(maxsize=16)
+def _special_ids(tokenizer: Any, tokens: int) -> frozenset[int]:
     known = getattr(tokenizer, "added_tokens_decoder", {})
     special = frozenset(number for number, token in known.items() if token.special)
     return special - {getattr(tokenizer, "unk_token_id", None)}
