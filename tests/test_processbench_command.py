@@ -178,9 +178,9 @@ def test_solutions_of_one_problem_have_ids_of_their_own(tmp_path: Path) -> None:
     [
         ([], "give a model to score with, or the scores"),
         (["--scores", "x", "--model", "y"], "a model or scores, not both"),
-        (["--model", "y", "--threshold", "1.5"], "threshold: must be less than or equal to 1"),
+        (["--model", "y", "--threshold", "1.5"], "threshold: must be at most 1"),
         (["--model", "y", "--threshold", "0.5", "--threshold-split", "one"], "given or chosen"),
-        (["--model", "y", "--limit", "0"], "limit: must be greater than or equal to 1"),
+        (["--model", "y", "--limit", "0"], "limit: must be at least 1"),
         (["--model", "y", "--allow-missing"], "score files"),
     ],
 )
