@@ -316,8 +316,12 @@ def test_a_run_directory_of_another_job_is_refused(tmp_path, sums):
     ],
 )
 def test_policies_that_never_write_a_solution(tmp_path, sums, write, counted):
-    traces, shown = label(tmp_path / "run", f"data={sums}", "problems=4", "n_cov=2", engine=Solver(write))
-    assert traces == [] and counted in shown
+    settings = load_settings(LabelSettings, None, [f"data={sums}", "problems=4", "n_cov=2"])
+    console, engine = Console(file=StringIO(), width=200), Solver(write)
+    with pytest.raises(DataError, match="no solution is labelled: all were left out") as refused:
+        run_label(settings, tmp_path / "run", console, (engine, engine))
+    assert str(sums) in str(refused.value) and counted in console.file.getvalue()  # type: ignore[attr-defined]
+    assert read_traces(tmp_path / "run" / "traces.jsonl") == []
     assert read_metrics(tmp_path / "run")["label.solution_accuracy"].value is None
 
 

@@ -385,6 +385,7 @@ def test_the_engines_decode_no_more_than_there_is() -> None:
 def test_the_command_shows_every_number_with_its_formula_as_a_table_and_as_json() -> None:
     words = ["plan", "Qwen2.5-7B", "job=aprm", "gpus=8xH100", "price=2.5"]
     shown = CliRunner().invoke(app, [*words, "--formulas"]).output
+    assert ("Nothing waits for the oracle here" in shown) == ("oracle" in shown.partition("Launch:")[0])
     found = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)
     assert "7.616 B" in shown and "accelerate launch" in shown and "never on a GPU" in shown
     assert set(found["sections"]) == {"Model", "Memory of each device", "Time"}

@@ -377,7 +377,7 @@ def test_labels_of_a_pool_are_those_of_one_process(
 ) -> None:
     """Where one process has begun and a pool goes on; nothing is done twice."""
     settings = LabelSettings(
-        mode=mode, problems=8, n_cov=2, n_mc=4, adaptive_first=2, adaptive_round=1, max_new_tokens=40, batch=4,
+        mode=mode, problems=8, n_cov=2, n_mc=4, adaptive_first=2, adaptive_round=1, max_new_tokens=200, batch=4,
         device="cpu", **more,
     )  # fmt: skip
     label_files(settings, tmp_path / "alone", quiet())

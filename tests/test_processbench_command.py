@@ -141,6 +141,26 @@ def test_command_counts_what_it_left_out(tmp_path: Path, subsets: list[Path]) ->
     assert "2 cases without scores" in console.file.getvalue()
 
 
+def test_cases_that_the_model_refuses_are_named_with_their_file_or_left_out_and_counted(
+    tmp_path: Path, subsets: list[Path]
+) -> None:
+    class Short(StepScorer):
+        def score(self, traces: Any, progress: Any = None) -> list[list[float]]:
+            for trace in traces:
+                if trace.problem.id == "one-1":
+                    raise DataError("trace of problem 'one-1': past the limit of 5", field="steps[1]")
+            return super().score(traces)
+
+    with pytest.raises(DataError, match="'one-1'") as refused:
+        evaluated(subsets[:1], tmp_path / "run", scorer=Short())
+    assert str(subsets[0]) in str(refused.value)
+    console = Console(file=StringIO(), width=200)
+    metrics = evaluated(subsets[:1], tmp_path / "run", scorer=Short(), allow_missing=True, console=console)
+    assert metrics["processbench.missing"].value == 1 and metrics["processbench.cases"].value == 2
+    said = "1 case without scores: left out of every number above; the first: trace of problem 'one-1'"
+    assert said in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_command_chooses_a_threshold_on_a_named_subset(tmp_path: Path, subsets: list[Path]) -> None:
     console = Console(file=StringIO(), width=200)
     options: dict[str, Any] = {"scorer": StepScorer(), "console": console}
@@ -178,10 +198,9 @@ def test_solutions_of_one_problem_have_ids_of_their_own(tmp_path: Path) -> None:
     [
         ([], "give a model to score with, or the scores"),
         (["--scores", "x", "--model", "y"], "a model or scores, not both"),
-        (["--model", "y", "--threshold", "1.5"], "threshold: must be less than or equal to 1"),
+        (["--model", "y", "--threshold", "1.5"], "threshold: must be at most 1"),
         (["--model", "y", "--threshold", "0.5", "--threshold-split", "one"], "given or chosen"),
-        (["--model", "y", "--limit", "0"], "limit: must be greater than or equal to 1"),
-        (["--model", "y", "--allow-missing"], "score files"),
+        (["--model", "y", "--limit", "0"], "limit: must be at least 1"),
     ],
 )
 def test_the_command_line_refuses_contradictions(

@@ -309,6 +309,54 @@ def test_traces_that_the_scorer_refuses_are_told_with_their_file(tmp_path: Path)
     assert str(data) in str(refused.value)
 
 
+class Short(LengthScorer):
+    """Refuses traces whose first step is longer than three characters."""
+
+    def score(self, traces: Sequence[Trace]) -> list[list[float]]:
+        for trace in traces:
+            if len(trace.steps[0]) > 3:
+                raise DataError(
+                    f"trace of problem '{trace.problem.id}': past the limit of 3", field="steps[0]"
+                )
+        return super().score(traces)
+
+
+def test_traces_that_the_scorer_refuses_are_left_out_on_request_and_counted(tmp_path: Path) -> None:
+    data, out, console = tmp_path / "traces.jsonl", tmp_path / "scores.jsonl", quiet()
+    write_traces(data, some_traces(7))
+    with pytest.raises(DataError, match=r"'p3': past the limit of 3; .*--allow-missing"):
+        score_file(None, data, out=out, scorer=Short(), console=quiet())
+    scorer = Short()
+    assert score_file(None, data, out=out, scorer=scorer, console=console, allow_missing=True)["traces"] == 3
+    assert (
+        "4 traces left out; the first: trace of problem 'p3': past the limit of 3" in console.file.getvalue()
+    )
+    written = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["id"] for row in written] == scorer.seen == ["p0", "p1", "p2"]  # and nobody is scored twice
+    write_traces(data, some_traces(7)[3:])
+    with pytest.raises(DataError, match=r"no trace can be scored; the first: .*'p3'"):
+        score_file(None, data, out=tmp_path / "o", scorer=Short(), console=quiet(), allow_missing=True)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_server_is_asked_once_for_what_it_refuses(tmp_path: Path) -> None:
+    class Server(Short):
+        def score_each(self, traces: Sequence[Trace]) -> list[Any]:
+            rows: list[Any] = []
+            for trace in traces:
+                try:
+                    rows += self.score([trace])
+                except DataError as error:
+                    rows.append(error)
+            return rows
+
+    data, scorer = tmp_path / "traces.jsonl", Server()
+    write_traces(data, some_traces(5))
+    out = tmp_path / "scores.jsonl"
+    assert score_file(None, data, out=out, scorer=scorer, console=quiet(), allow_missing=True)["traces"] == 3
+    assert scorer.seen == ["p0", "p1", "p2"]
+
+
 def test_terminal_shows_steps_as_text_in_colour(tmp_path: Path) -> None:
     data = tmp_path / "traces.jsonl"
     write_traces(data, [Trace(Problem("p", "[red]q\x1b[2J"), ("x", "[bold]yyy\x07"))])

@@ -202,6 +202,14 @@ def test_a_run_in_which_nobody_states_an_answer(tmp_path):
     assert "problem without an answer: 4" in shown
     assert metrics["search.beam.n_2.flops"].value is None  # unknown
     assert metrics["search.beam.n_2.tokens_generated"].value > 0
+    assert "not measured" not in shown
+
+
+def test_the_n_without_enough_independent_solutions_is_named(tmp_path):
+    given = ["methods=[]", "baseline_samples=1"]
+    metrics, shown = run(tmp_path, tmp_path, *given, models=Models(Letters(), Judge(share_of_a)))
+    assert "search.pass.n_1.accuracy" in metrics and "search.pass.n_2.accuracy" not in metrics
+    assert "N = 2: not measured, there are 1 (baseline_samples)" in shown
 
 
 # --- numbers -------------------------------------------------------------------------------------------------

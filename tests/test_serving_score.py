@@ -154,7 +154,7 @@ SAID = [
     ),
     ({**ONE, "text": "a"}, "steps: give steps or text, not both"),
     ({"items": [ONE], "problem": "a"}, "problem: does not go with the other fields here"),
-    ({**ONE, "threshold": float("nan")}, "threshold: input should be a finite number"),
+    ({**ONE, "threshold": float("nan")}, "threshold: must be a finite number"),
 ]
 
 

@@ -32,7 +32,7 @@ class Phase(Settings):
 
 
 class Training(Settings):
-    updates: int = Field(default=300, ge=1)
+    updates: int = Field(default=300, ge=1, le=1_000_000)
     """Number of updates."""
     optimizer: Optimizer = Optimizer(learning_rate=0.5)
     """How steps are taken."""
@@ -182,7 +182,8 @@ def test_settings_are_frozen() -> None:
         ("updates: ten", "updates: expected whole number, got text 'ten'"),
         ("updates: 1.0", "updates: expected whole number, got number 1.0"),
         ("updates: true", "updates: expected whole number, got true"),
-        ("updates: 0", "updates: must be greater than or equal to 1, got whole number 0"),
+        ("updates: 0", "updates: must be at least 1, got whole number 0"),
+        ("updates: 2000000000", "updates: must be at most 1,000,000, got whole number"),
         ("resume: 1", "resume: expected true or false, got whole number 1"),
         ("resume: yes", "resume: expected true or false, got text 'yes'"),
         ("optimizer: {learning_rate: true}", "optimizer.learning_rate: expected number, got true"),

@@ -268,6 +268,7 @@ def test_traces_that_do_not_fit_are_refused_or_counted_and_shown(tiny_folder, tm
     assert "left out: 1 × trace whose first step ends past 60 tokens" in shown["drop_steps"]
     assert "step past 60 tokens" in shown["drop_steps"]
     assert "process reward model:" in shown["drop_steps"] and "validation.auc" in shown["drop_steps"]
+    assert re.search(r"validation\.problems: \d+\n", shown["drop_steps"])
 
 
 def test_bad_records_are_named_with_file_line_and_field(tiny_folder, tmp_path):
@@ -279,15 +280,22 @@ def test_bad_records_are_named_with_file_line_and_field(tiny_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
-    [("prm", "without a label"), ("orm", "without an outcome"), ("value", "without values")],
+    ("kind", "reason", "more"),
+    [
+        ("prm", "without a label", {}),
+        ("prm", "without an outcome", {"labels": "outcome"}),
+        ("orm", "without an outcome", {}),
+        ("value", "without values", {}),
+    ],
 )
-def test_traces_without_labels_are_counted_and_all_of_them_is_an_error(tiny_folder, tmp_path, kind, reason):
+def test_traces_without_labels_are_counted_and_all_of_them_is_an_error(
+    tiny_folder, tmp_path, kind, reason, more
+):
     bare = [Trace(Problem("p", "find c"), ("c = a + b",))] * 3
     with pytest.raises(DataError, match=f"3 × trace {reason}"):
-        train_supervised(quick(kind, tiny_folder, data_file(tmp_path, bare)), tmp_path / "run")
+        train_supervised(quick(kind, tiny_folder, data_file(tmp_path, bare), **more), tmp_path / "run")
     some = data_file(tmp_path, [*separable_traces(), *bare])
-    train_supervised(quick(kind, tiny_folder, some, max_updates=1), tmp_path / "some")
+    train_supervised(quick(kind, tiny_folder, some, max_updates=1, **more), tmp_path / "some")
     extra = json.loads((tmp_path / "some" / "metrics.json").read_text())["extra"]
     assert [count for why, count in extra["left_out"].items() if reason in why] == [3]
 
@@ -319,6 +327,13 @@ def test_validation_files_and_runs_without_validation(tiny_folder, tmp_path):
     chosen = quick("prm", tiny_folder, data, validation_share=0.0, max_updates=2)
     train_supervised(chosen, tmp_path / "without")
     assert not any(name.startswith("validation") for name in metrics_of(tmp_path / "without"))
+
+
+def test_deepspeed_is_refused_before_anything_is_written(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")  # as `accelerate launch --use_deepspeed` does
+    with pytest.raises(SettingsError, match=r"DeepSpeed is not supported.*fsdp2\.yaml"):
+        train_supervised(quick("prm", tiny_folder, data_file(tmp_path)), tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists() and not list((tmp_path / "run").glob("*.jsonl"))
 
 
 def test_a_run_is_not_overwritten_or_resumed_with_other_settings_or_data(tiny_folder, tmp_path):

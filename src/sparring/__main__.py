@@ -62,6 +62,7 @@ COMMANDS = (
             option("data_format", str, "auto", FORMAT.format("traces"), "--format"),
             option("limit", int | None, None, "Only the first so many traces.", min=1, max=10**9),
             option("show", int, 5, "Traces to show, with coloured steps, on a terminal.", min=0, max=10**6),
+            flag("allow_missing", "Leave out and count traces that the PRM refuses, as it does too long ones."),
         ), kind="file", pool=True),
     Command("serve", "Serve PRMs over HTTP: scores, searches, and the interfaces of vLLM, OpenRLHF and OpenAI.",
         "serving.command:serve", "serving.settings:ServeSettings", target=""),
@@ -139,7 +140,7 @@ COMMANDS = (
             option("threshold_split", str | None, None, "Choose the best threshold on this subset."),
             option("seed", int, 0, "Seed of the bootstrap.", min=0),
             option("limit", int | None, None, "Only a random sample of so many cases per subset."),
-            flag("allow_missing", "Leave out and count cases without scores."),
+            flag("allow_missing", "Leave out and count cases without scores, also those that a model refuses (too long)."),
         ), from_options=True, pool=True),
 )  # fmt: skip
 

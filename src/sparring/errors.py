@@ -7,9 +7,11 @@ The command line prints them without a traceback; everything else that escapes i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class SparringError(Exception):
@@ -89,6 +91,20 @@ def about(*files: str | Path | None) -> Iterator[None]:
         if error.file is None:
             error.file = names_of(file for file in files if file is not None) or None
         raise
+
+
+_BOUNDS = {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}
+
+
+def said_by_pydantic(detail: Mapping[str, Any]) -> str:
+    """Return what pydantic says of a value in the words of our own checks: `must be at most 1,000,000`."""
+    text = str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    if detail["type"] in _BOUNDS:
+        text = text.replace("greater than or equal to", "at least").replace(
+            "less than or equal to", "at most"
+        )
+        text = re.sub(r"\d{4,}$", lambda digits: f"{int(digits[0]):,}", text)
+    return text
 
 
 def plural(number: int, one: str, more: str = "", *, form: str = "") -> str:

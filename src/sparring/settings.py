@@ -28,7 +28,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from sparring.errors import SettingsError, did_you_mean
+from sparring.errors import SettingsError, did_you_mean, said_by_pydantic
 from sparring.json_files import DEEPEST, too_many_digits
 
 Where = tuple[str | int, ...]
@@ -415,7 +415,7 @@ def _path_in(values: Mapping[str, Any], location: Where, *, missing: bool) -> Wh
 def _problem(cls: type[BaseModel], path: Where, detail: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     """Return in words what is wrong with the setting at `path`."""
     name = ".".join(map(str, path))
-    message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    message = said_by_pydantic(detail)
     if not path:
         return message
     if detail["type"] == "extra_forbidden":

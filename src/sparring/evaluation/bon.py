@@ -113,7 +113,8 @@ def evaluate_bon(
     who: Mapping[str, Any] = {}
     with ExitStack() as stack:
         if scorer is None and settings.model is not None:
-            scorer = stack.enter_context(opened(settings.model, None, pool, console))
+            leave_out = settings.allow_missing
+            scorer = stack.enter_context(opened(settings.model, None, pool, console, leave_out=leave_out))
         rule = aggregation_for(scorer, settings.rule)
         if scorer is not None or settings.scores:
             found = scored(candidates.traces, settings, out, scorer)

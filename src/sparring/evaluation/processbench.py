@@ -29,7 +29,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from rich.console import Console
 
-from sparring.errors import DataError, SettingsError, plural
+from sparring.errors import DataError, plural
 from sparring.evaluation.cases import Case, CaseTable, by_subset, labelled_steps
 from sparring.evaluation.outcome import (
     CASES_FILE,
@@ -105,8 +105,6 @@ def evaluate_processbench(
     Raises:
         SettingsError, DataError, CheckpointError: settings, data, scores or model cannot be used.
     """
-    if settings.allow_missing and not settings.scores:
-        raise SettingsError("allow_missing is for score files; a model scores every case")
     subsets = SubsetTraces(settings.data, settings.limit, settings.seed, see=_refuse_unlabelled)
     subsets.refuse_other("threshold_split", settings.threshold_split)
     found = scored(subsets, settings, out, scorer, pool)
@@ -139,6 +137,7 @@ def evaluate_processbench(
     left_out = (("record", "skipped", subsets.skipped), ("case", "without scores", len(found.missing)))
     notes = [
         f"{plural(count, one)} {what}: left out of every number above"
+        + (f"; the first: {found.why}" if one == "case" and found.why else "")
         for one, what, count in left_out
         if count
     ]

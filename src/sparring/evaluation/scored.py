@@ -34,6 +34,7 @@ from sparring.evaluation.scores import (
 )
 from sparring.pool import Lost, LostError, PoolSettings
 from sparring.scorers.door import Source, StepScorer, record_of
+from sparring.scorers.pooled import Refused
 from sparring.settings import LARGEST_SEED, Settings
 from sparring.statistics import RESAMPLES
 from sparring.traces.ids import TraceIds
@@ -55,7 +56,7 @@ class ScoredSettings(Settings):
     threshold: float | None = Field(None, ge=0, le=1)
     """Scores below it count as wrong; by default the checkpoint's own, else 0.5."""
     allow_missing: bool = False
-    """Leave traces without scores out, and count them."""
+    """Leave traces without scores out, also those that the model refuses, as it does too long ones; and count them."""
     resamples: int = Field(RESAMPLES, gt=0)
     """Bootstrap draws."""
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
@@ -92,14 +93,15 @@ def chosen_threshold(fixed: float | None, from_sidecar: float | None, sidecar_ru
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores by trace id, ids without any, how many rows belong to no trace, the threshold with its rule, and for records
-    who scored where that was a server."""
+    """Scores by trace id, ids without any, how many rows belong to no trace, the threshold with its rule, for records who
+    scored where that was a server, and why the first of the ids has none where that is known."""
 
     rows: Rows
     missing: list[str]
     unused: int
     threshold: Threshold
     who: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
 
 
 class Traces(Protocol):
@@ -141,7 +143,8 @@ def scored(
         raise SettingsError(
             "give a model to score with, or the scores that one has given (model=… or scores=…)"
         )
-    with opened(settings.model, scorer, pool, None) as scorer:
+    leave_out = settings.allow_missing
+    with opened(settings.model, scorer, pool, None, leave_out=leave_out) as scorer, about(*settings.data):
         rule = str(getattr(scorer, "threshold_rule", ""))
         threshold = chosen_threshold(settings.threshold, scorer.threshold, rule)
         made = stream_scores(
@@ -150,17 +153,22 @@ def scored(
             journal=out / JOURNAL_FILE,
             scorer_name=scorer_name(settings.model, scorer),
             total=len(traces),
+            leave_out=leave_out,
         )
-        rows, lost = Rows(), []
+        rows, lost, refused = Rows(), [], dict[str, str]()
         for (identity, _), (_, row) in zip(traces.items(), made, strict=True):
             if isinstance(row, Lost):
                 lost.append(replace(row, name=identity))
+            elif isinstance(row, Refused):
+                refused[identity] = row.why
             else:
                 rows.add(identity, row)
+        if refused and not rows:
+            raise DataError(f"no trace can be scored; the first: {next(iter(refused.values()))}")
     if lost:
         raise LostError(lost, "All others are scored; the same command tries these again")
     who = {"scorer": record_of(scorer)} if is_address(settings.model) else {}
-    return Scored(rows, [], 0, threshold, who)
+    return Scored(rows, list(refused), 0, threshold, who, next(iter(refused.values()), ""))
 
 
 def scores_from_files(
@@ -256,9 +264,10 @@ class SubsetTraces:
                 self._chosen[name] = set(random.Random(f"{seed} {name}").sample(range(size), limit))
                 self.sizes[name] = limit
         if limit is not None:
-            for _, trace in self._read():
+            for subset, trace in self._read():
                 self._ids.see(trace.problem.id)
-                see(trace)
+                with about(self._files[subset]):
+                    see(trace)
         if self._ids.may_clash:
             for _, trace in self._read():
                 self._ids.check(trace.problem.id)

@@ -34,7 +34,7 @@ from sparring.json_files import json_objects, write_jsonl_objects
 from sparring.locks import writes
 from sparring.pool import Item, Lost, LostError, PoolSettings
 from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of
-from sparring.scorers.pooled import BATCH, mapper_of, scoring
+from sparring.scorers.pooled import BATCH, Refused, Row, mapper_of, scoring
 from sparring.streams import windows
 from sparring.terminal import ProgressBar
 from sparring.traces.fields import is_number, shown
@@ -200,7 +200,12 @@ def checked_scores(scores: Sequence[Any], steps: int, identity: str) -> tuple[fl
 
 @contextmanager
 def opened(
-    model: Path | str | None, scorer: StepScorer | None, pool: PoolSettings | None, console: Console | None
+    model: Path | str | None,
+    scorer: StepScorer | None,
+    pool: PoolSettings | None,
+    console: Console | None,
+    *,
+    leave_out: bool = False,
 ) -> Iterator[StepScorer]:
     """Give the scorer of a folder or of a server, in this process or in a pool; one that is loaded stays what it is."""
     if scorer is not None:
@@ -211,7 +216,11 @@ def opened(
         yield open_scorer(model)
     else:
         shown_on = console or Console(stderr=True)
-        with scoring(model, pool, lambda text: shown_on.print(text, highlight=False, markup=False)) as pooled:
+
+        def tell(text: str) -> None:
+            shown_on.print(text, highlight=False, markup=False)
+
+        with scoring(model, pool, tell, leave_out=leave_out) as pooled:
             yield pooled
 
 
@@ -239,7 +248,8 @@ def stream_scores(
     console: Console | None = None,
     digest: str | None = None,
     total: int | None = None,
-) -> Iterator[tuple[Trace, tuple[float, ...] | Lost]]:
+    leave_out: bool = False,
+) -> Iterator[tuple[Trace, tuple[float, ...] | Lost | Refused]]:
     """Yield each trace with its step scores, in order, continuing from `journal` where it fits; the caller removes it.
 
     Args:
@@ -251,10 +261,11 @@ def stream_scores(
         console: where progress is shown (stderr by default).
         digest: `traces_digest` of the stream.
         total: how many traces it has, where that is known.
+        leave_out: yield `Refused` for a trace that the scorer refuses, as it does too long ones, and go on.
 
     Raises:
-        DataError: the scorer's answer does not fit the traces (a wrong count, a value outside [0, 1]), or a line of the
-            journal is damaged.
+        DataError: the scorer refuses a trace, its answer does not fit the traces (a wrong count, a value outside [0, 1]),
+            or a line of the journal is damaged.
     """
     console = console or Console(stderr=True)
     header = {"scorer": scorer_name, "traces": digest or traces_digest(traces())}
@@ -267,18 +278,20 @@ def stream_scores(
             of = "" if total is None else f" of {total}"
             console.print(f"continuing: {len(kept.found)}{of} traces scored already", highlight=False)
 
-        def known(item: Item[Trace]) -> tuple[float, ...] | None:
+        def known(item: Item[Trace]) -> Row | None:
             record = kept.found.get(item.key)
             return (
                 None if record is None else checked_scores(record["scores"], len(item.value.steps), item.name)
             )
 
-        def keep(item: Item[Trace], row: Sequence[float]) -> None:
+        def keep(item: Item[Trace], row: Row) -> None:
+            if isinstance(row, Refused):
+                return  # found out again at once
             scores = checked_scores(row, len(item.value.steps), item.name)
             kept.add({"id": item.name, "trace": item.key, "scores": scores})
 
         items = (Item(traces_digest([trace]), trace.problem.id, trace) for trace in traces())
-        mapper = mapper_of(scorer)
+        mapper = mapper_of(scorer, leave_out=leave_out)
         if (unknown := getattr(scorer, "unknown", None)) is not None:
             unknown.tokens = unknown.traces = 0
         with ProgressBar(console, "{task.fields[status]}") as progress:
@@ -287,7 +300,7 @@ def stream_scores(
             for done, (item, row) in enumerate(found, start=1):
                 if done % BATCH == 0 or done == total:
                     progress.update(task, completed=done, status=mapper.status)
-                yield item.value, row if isinstance(row, Lost) else tuple(map(float, row))
+                yield item.value, row if isinstance(row, (Lost, Refused)) else tuple(map(float, row))
         if unknown is not None and unknown.tokens:
             console.print(str(unknown), style="yellow", highlight=False, soft_wrap=True)
 
@@ -312,6 +325,7 @@ def score_file(
     scorer: StepScorer | None = None,
     console: Console | None = None,
     pool: PoolSettings | None = None,
+    allow_missing: bool = False,
 ) -> dict[str, int]:
     """Score the steps of traces and write a score file; a row's id is the trace's (`traces.ids`).
 
@@ -325,6 +339,7 @@ def score_file(
         data_format: a name from `sparring.traces.FORMATS`, or ``auto``.
         limit: score only the first so many traces.
         show: how many scored traces to show on a terminal.
+        allow_missing: leave out and count traces that the model refuses, as it does too long ones.
 
     Returns:
         How many ``traces`` and ``steps`` were scored.
@@ -365,9 +380,11 @@ def score_file(
     counts = {"traces": 0, "steps": 0}
     examples: list[tuple[Trace, tuple[float, ...]]] = []
     lost: list[Lost] = []
-    with opened(model, scorer, pool, console) as scorer, about(data):
+    refused: list[str] = []
+    with opened(model, scorer, pool, console, leave_out=allow_missing) as scorer, about(data):
         scored = stream_scores(
             scorer, again, journal=journal, scorer_name=scorer_name(model, scorer), digest=digest, total=len(ids),
+            leave_out=allow_missing,
         )  # fmt: skip
 
         def named() -> Iterator[tuple[str, tuple[float, ...]]]:
@@ -377,11 +394,16 @@ def score_file(
                 if isinstance(row, Lost):
                     lost.append(replace(row, name=name))
                     continue
+                if isinstance(row, Refused):
+                    refused.append(row.why)
+                    continue
                 counts["traces"] += 1
                 counts["steps"] += len(row)
                 if len(examples) < show and console.is_terminal:
                     examples.append((trace, row))
                 yield name, row
+            if refused and not counts["traces"]:
+                raise DataError(f"no trace can be scored; the first: {refused[0]}")
 
         write_scores(out, named())
         if lost:
@@ -399,6 +421,10 @@ def score_file(
     )
     if is_address(model):
         console.print(f"scored by {who_scored(scorer)}", highlight=False, markup=False)
+    if refused:
+        console.print(
+            f"{plural(len(refused), 'trace')} left out; the first: {refused[0]}", style="yellow", markup=False
+        )
     if skipped:
         console.print(f"{plural(skipped.total(), 'record')} skipped: {next(iter(skipped))} …", style="yellow")
     return counts

@@ -193,7 +193,14 @@ def run_search_command(
             **threshold_of(models.scorer),
         },
         files={CURVES_FILE: curves_svg(metrics, settings), CANDIDATES_FILE: map(_candidates, every)},
-        notes=[f"{name}: {what}: {count}" for name, odd in counts.items() for what, count in odd.items()],
+        notes=[
+            *(f"{name}: {what}: {count}" for name, odd in counts.items() for what, count in odd.items()),
+            *(
+                f"independent solutions, N = {n}: not measured, there are {solutions} (baseline_samples)"
+                for n in sorted(settings.n)
+                if n > solutions
+            ),
+        ],
         console=console,
     )
     show_doubts(console, doubts)

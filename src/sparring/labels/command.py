@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from sparring.errors import about, plural
+from sparring.errors import DataError, about, plural
 from sparring.fingerprints import files_digest
 from sparring.labels.answers import pick_checker, refuse_of_elsewhere
 from sparring.labels.job import JOURNAL_FILE, REPEATED, TRACES_FILE, LabelJob
@@ -73,7 +73,7 @@ def label_files(
 
     Raises:
         LostError: actors of the pool died of some problems; the traces of all others are written.
-        DataError: the data cannot be used.
+        DataError: the data cannot be used, or every solution was left out (what was counted is written).
         CheckpointError: a model cannot be loaded.
         SettingsError: the run directory belongs to another job.
         EngineError: an engine is out of order; start the command again to go on.
@@ -140,6 +140,11 @@ def label_files(
     )
     _summarise(console, tally, job, counts, journal.rollouts, out)
     show_doubts(console, journal.usage.doubts)
+    if not tally.traces:
+        raise DataError(
+            f"no solution is labelled: all were left out, for the reasons above; {out / TRACES_FILE} is empty",
+            file=settings.data,
+        )
 
 
 @dataclass

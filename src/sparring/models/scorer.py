@@ -129,11 +129,13 @@ class Scorer(ABC):
             DataError: a trace does not fit the context; the message names the trace.
         """
         encoded = [self.encode(trace) for trace in traces]
+        for row in encoded:
+            self.unknown.count(row, self.tokenizer, self.sidecar.layout)
         scores: list[list[float]] = [[] for _ in traces]
         lengths = [len(item.input_ids) for item in encoded]
         for batch in length_sorted_batches(lengths, self.pass_tokens, shortest=SHORTEST_SCORED):
-            for index, row in zip(batch, self.score_batch([encoded[i] for i in batch]), strict=True):
-                scores[index] = row
+            for index, found in zip(batch, self.score_batch([encoded[i] for i in batch]), strict=True):
+                scores[index] = found
             if progress is not None:
                 progress(len(batch))
         return scores
@@ -163,7 +165,6 @@ class Scorer(ABC):
                 f"trace of problem '{trace.problem.id}': {error.message}", field=error.field
             ) from None
         self.dropped_steps += encoded.dropped
-        self.unknown.count(encoded, self.tokenizer, sidecar.layout)
         return encoded
 
     def _calibrated(self, log_odds: torch.Tensor) -> list[float]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sparring.errors import CheckpointError, DataError
+from sparring.errors import CheckpointError, DataError, said_by_pydantic
 from sparring.files import atomic_write_json, dumps
 from sparring.json_files import read_json_object
 from sparring.settings import Settings
@@ -183,8 +183,7 @@ def checked_sidecar(fields: Mapping[str, Any]) -> Sidecar:
 def problems(error: ValidationError) -> str:
     """Return what is wrong with a sidecar, field by field."""
     return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg'].removeprefix('Value error, ')}"
-        for item in error.errors()
+        f"{'.'.join(map(str, item['loc'])) or 'file'}: {said_by_pydantic(item)}" for item in error.errors()
     )
 
 

@@ -319,10 +319,12 @@ def show_plan(model: str, *, settings: PlanSettings, formulas: bool, as_json: bo
         return
     console = Console()
     console.print(table(found, formulas=formulas))
+    judged = any(line.name == "oracle" for line in found.lines)
     console.print("Launch:")
     for line in found.launch:
         console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
     console.print(
-        "Estimates. Memory and time were checked on processors, never on a GPU (docs/scaling.md).",
+        "Estimates. Memory and time were checked on processors, never on a GPU (docs/scaling.md)."
+        + (" Nothing waits for the oracle here; --simulate counts that." if judged and not simulated else ""),
         style="dim",
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +28,15 @@ from sparring.traces.records import Trace
 BATCH = 64
 """Traces that are scored together; the scorer makes its own batches within."""
 
-Rows = Sequence[Sequence[float]]
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """In a row's place: why the scorer refuses the trace, which it does where it is too long for it."""
+
+    why: str
+
+
+Row = Sequence[float] | Refused
 
 
 class About(NamedTuple):
@@ -62,13 +71,13 @@ def source_content(source: str | Path, scorer: StepScorer) -> str:
 class ScoringWorker:
     """Scores batches of traces in an actor, by the model on its own node's disk or by a client of the server."""
 
-    def __init__(self, source: str, device: str, dtype: str) -> None:
+    def __init__(self, source: str, device: str, dtype: str, leave_out: bool) -> None:
         scorer = open_scorer(source, device=device, dtype=dtype)
         self.identity, self.about = source_content(source, scorer), About.of(scorer)
-        self._score = batch_scores(scorer)
+        self._score = batch_scores(scorer, leave_out=leave_out)
 
-    def __call__(self, traces: Sequence[Trace]) -> Rows:
-        """Return one list of scores per trace."""
+    def __call__(self, traces: Sequence[Trace]) -> Sequence[Row]:
+        """Return one row per trace."""
         return self._score(traces)
 
 
@@ -79,7 +88,7 @@ class PooledScorer:
         mapper: the pool, for loops that hand it batches themselves.
     """
 
-    def __init__(self, mapper: RayPool[Trace, Sequence[float]]) -> None:
+    def __init__(self, mapper: RayPool[Trace, Row]) -> None:
         self.mapper = mapper
         about: About = mapper.about()
         self.identity, self.sidecar, self.threshold, self.threshold_rule = about
@@ -97,6 +106,8 @@ class PooledScorer:
         for _, row in self.mapper.map(windows(items, BATCH)):
             if isinstance(row, Lost):
                 raise LostError([row], "Nothing else was written down.")
+            if isinstance(row, Refused):
+                raise DataError(row.why)
             rows.append(list(row))
             if progress is not None:
                 progress(1)
@@ -111,32 +122,58 @@ def scoring(
     *,
     device: str = "auto",
     dtype: str = "auto",
+    leave_out: bool = False,
 ) -> Iterator[PooledScorer]:
     """Give the scorer of a folder or of a server in a pool, which ends with the block.
+
+    Args:
+        leave_out: have `Refused` in the rows' places of traces that are refused, instead of the error.
 
     Raises:
         SettingsError, CheckpointError, ServerError: as `door.open_scorer`.
         PoolError: the cluster cannot be used.
     """
-    make_worker = partial(ScoringWorker, settled(source), device, dtype)
-    with RayPool[Trace, Sequence[float]](make_worker, pool, tell=tell) as mapper:
+    make_worker = partial(ScoringWorker, settled(source), device, dtype, leave_out)
+    with RayPool[Trace, Row](make_worker, pool, tell=tell) as mapper:
         yield PooledScorer(mapper)
 
 
-def mapper_of(scorer: StepScorer) -> Mapper[Trace, Sequence[float]]:
-    """Return what maps batches of traces to scores: the scorer's pool, or this process."""
-    return scorer.mapper if isinstance(scorer, PooledScorer) else Here(batch_scores(scorer))
+def mapper_of(scorer: StepScorer, *, leave_out: bool = False) -> Mapper[Trace, Row]:
+    """Return what maps batches of traces to scores: the scorer's pool, as it was made, or this process."""
+    if isinstance(scorer, PooledScorer):
+        return scorer.mapper
+    return Here(batch_scores(scorer, leave_out=leave_out))
 
 
-def batch_scores(scorer: StepScorer) -> Callable[[Sequence[Trace]], Rows]:
+def batch_scores(
+    scorer: StepScorer, *, leave_out: bool = False
+) -> Callable[[Sequence[Trace]], Sequence[Row]]:
     """Return the function that scores a batch.
+
+    Args:
+        leave_out: have `Refused` in the rows' places of traces that are refused, instead of the error.
 
     Raises:
         DataError: (when called) the scorer does not return one row per trace.
     """
 
-    def score(traces: Sequence[Trace]) -> Rows:
-        found = scorer.score(traces)
+    ask_each = getattr(scorer, "score_each", None) if leave_out else None
+
+    def score(traces: Sequence[Trace]) -> Sequence[Row]:
+        found: Sequence[Row]
+        if ask_each is not None:  # a server, which has scored the others before it refuses one
+            found = [Refused(row.message) if isinstance(row, DataError) else row for row in ask_each(traces)]
+        else:
+            try:
+                found = scorer.score(traces)
+            except DataError as error:
+                if not leave_out:
+                    advice = "allow_missing=true (--allow-missing) leaves such traces out and counts them"
+                    raise DataError(f"{error.message}; {advice}", field=error.field) from None
+                if len(traces) == 1:
+                    return [Refused(error.message)]
+                half = len(traces) // 2
+                return [*score(traces[:half]), *score(traces[half:])]
         if len(found) != len(traces):
             raise DataError(
                 f"the scorer returned {plural(len(found), 'row')} for {plural(len(traces), 'trace')}"

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from sparring.errors import DataError, SparringError, did_you_mean
+from sparring.errors import DataError, SparringError, did_you_mean, said_by_pydantic
 from sparring.serving.batcher import BatcherError, QueueFull, TooLate, WorkerLost
 
 
@@ -158,7 +158,7 @@ def from_validation(problems: Sequence[Any], known: Collection[str] = ()) -> Api
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}")
     where, more = field_name(first["loc"]), len(problems) - 1
-    message = str(first["msg"]).removeprefix("Value error, ")
+    message = said_by_pydantic(first)
     message = f"{message[:1].lower()}{message[1:]}"
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])[:80]

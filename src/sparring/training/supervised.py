@@ -323,15 +323,17 @@ def load_examples(
     """
     left_out: Counter[str] = Counter()
 
+    every_step = targets_of(settings)
+    missing = OrmSettings.missing if every_step is outcome_at_every_step else settings.missing
+
     def examples(files: Sequence[str], targets: Targets, limit: int | None = None) -> list[Example]:
         traces = read_labelled(files, settings.data_format, settings.keep_annotations, left_out)
         with about(*files):
             return make_examples(
                 traces[:limit], targets, tokenizer, layout,
-                max_length=max_length, overflow=settings.overflow, left_out=left_out, missing=settings.missing,
+                max_length=max_length, overflow=settings.overflow, left_out=left_out, missing=missing,
             )  # fmt: skip
 
-    every_step = targets_of(settings)
     from_data = examples(settings.files, every_step, settings.max_traces)
     if settings.validation_files:
         training, validation = from_data, examples(settings.validation_files, every_step)
@@ -593,6 +595,7 @@ def show_supervised(settings: SupervisedSettings, out: Path, *, resume: bool, co
     for name, metric in show_left_out(out, console)["metrics"].items():
         if name.startswith("validation.") and metric["value"] is not None:
             interval = "" if metric["low"] is None else f" ({metric['low']:.3f} to {metric['high']:.3f})"
-            console.print(f"{name}: {metric['value']:.3f}{interval}", highlight=False)
+            value = f"{metric['value']:.3f}" if metric["unit"] else f"{metric['value']:,.0f}"  # a count
+            console.print(f"{name}: {value}{interval}", highlight=False)
     console.print(f"{settings.title}: {escape(str(folder))}", soft_wrap=True, highlight=False)
     return folder

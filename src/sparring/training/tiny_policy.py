@@ -225,7 +225,7 @@ def policy_card(
         note: put in where it tells which state of the run this is.
     """
     rows = "\n".join(
-        f"| {name} | {metric.value:.3f}"
+        f"| {name} | {metric.value:{',' if isinstance(metric.value, int) else '.3f'}}"
         + (f" ({metric.low:.3f} to {metric.high:.3f}, n = {metric.n})" if metric.low is not None else "")
         + " |"
         for name, metric in metrics.items()
