@@ -130,21 +130,8 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
         folder.mkdir(parents=True, exist_ok=True)
         write_traces(folder / "own.jsonl", own)
         record["own_verdicts"] = sum(len(trace.steps) for trace in own)
-    chosen = AprmSettings.model_validate(
-        {
-            "task": settings["task"],
-            "backbone": settings["backbone"],
-            "rule_kinds": known,
-            "prm_warm_steps": settings["prm_warm_steps"],
-            "adversary_warm_steps": settings["adversary_warm_steps"],
-            "updates": settings["updates"],
-            "log_kinds": True,
-            "device": settings["device"],
-            "seed": seed,
-            **given,
-        }
-    )
-    if arm not in OWN and chosen.adversary != "rules" and chosen.warm_steps:
+    chosen = game_settings(settings, seed, given)
+    if arm not in OWN and chosen.adversary != "rules" and chosen.warm_steps and not chosen.snapshot_every:
         share_warm_start(chosen, folder)
     started = time.process_time()
     prm = train_aprm(chosen, folder / "run", resume=True)
@@ -157,6 +144,24 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
         attacker |= {"updates": settings["attack_updates"], "warm_steps": settings["adversary_warm_steps"]}
         record["attack"] = attacked(scorer, {**attacker, "rule_kinds": known}, seed, folder)
     return record
+
+
+def game_settings(settings: Mapping[str, Any], seed: int, given: Mapping[str, Any]) -> AprmSettings:
+    """Return the settings of a game under the budget of all arms; `given` is what an arm has of its own."""
+    return AprmSettings.model_validate(
+        {
+            "task": settings["task"],
+            "backbone": settings["backbone"],
+            "rule_kinds": list(make_world(settings["task"]).kinds[: settings["kinds"]]),
+            "prm_warm_steps": settings["prm_warm_steps"],
+            "adversary_warm_steps": settings["adversary_warm_steps"],
+            "updates": settings["updates"],
+            "log_kinds": True,
+            "device": settings["device"],
+            "seed": seed,
+            **given,
+        }
+    )
 
 
 def share_warm_start(settings: AprmSettings, folder: Path) -> None:

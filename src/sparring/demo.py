@@ -268,35 +268,43 @@ def _snapshot_every(settings: DemoSettings) -> int:
 
 
 def play_across(report: Report, settings: DemoSettings, out: Path) -> None:
-    """Let every snapshot of the adversary meet every snapshot of the PRM, and write their fool rates.
+    """Let every snapshot of the adversary meet every snapshot of the PRM, and write their fool rates."""
+    run = setup(aprm_settings(settings, "trained"), out / "aprm")
+    atomic_write_json(out / "cross_play.json", fool_rates_across(run, CROSS_PLAY_STATES, report))
+
+
+def fool_rates_across(run: Run, states: int, report: Report = lambda done: None) -> dict[str, Any]:
+    """Return the fool rate of every snapshot of a run's adversary (columns) against every snapshot of its PRM (rows).
 
     A PRM that only learned to beat its latest opponent shows a fool rate that rises again for older adversaries. All pairs
     meet on the same held-out states, and each adversary's rewrites are sampled once, so that the cells of its column differ
     only by the PRM. A step is accepted from a score of 0.5 on.
+
+    Args:
+        run: made by `training.aprm.setup` for the folder of a finished run that kept snapshots.
+        states: how many.
+        report: told how many snapshots have played.
     """
-    run = setup(aprm_settings(settings, "trained"), out / "aprm")
+    seed = run.settings.seed
     updates = sorted(int(path.name) for path in (run.out / "snapshots").iterdir() if path.is_dir())
-    states = run.task.draw(random_for(settings.seed, 0, "cross-play"), CROSS_PLAY_STATES)
+    drawn = run.task.draw(random_for(seed, 0, "cross-play"), states)
     rewrites: list[Rewrites] = []
     for update in updates:
         load_snapshot(run, run.out, update, "adversary")
-        generator = torch_generator_for(settings.seed, 0, "cross-play", run.device)
-        rewrites.append(run.adversary.rewrite(run.task, states, generator))
+        generator = torch_generator_for(seed, 0, "cross-play", run.device)
+        rewrites.append(run.adversary.rewrite(run.task, drawn, generator))
         report(len(rewrites))
     fool_rates: list[list[float | None]] = []
     for update in updates:
         load_snapshot(run, run.out, update, "prm")
         fool_rates.append([scored(run, made).outcome_shares()["fool_rate"] for made in rewrites])
         report(len(updates) + len(fool_rates))
-    atomic_write_json(
-        out / "cross_play.json",
-        {
-            "prm_updates": updates,
-            "adversary_updates": updates,
-            "fool_rate": fool_rates,
-            "n": CROSS_PLAY_STATES * run.settings.samples_per_state,
-        },
-    )
+    return {
+        "prm_updates": updates,
+        "adversary_updates": updates,
+        "fool_rate": fool_rates,
+        "n": states * run.settings.samples_per_state,
+    }
 
 
 @torch.inference_mode()
