@@ -126,8 +126,8 @@ EXPERIMENT = Experiment(
     caveats=(
         "One taught model serves all seeds: intervals do not hold the spread over solvers.",
         "The solver is that of the first round of teaching that solves 30 % (`random` in the record): 30 to 60 % is meant.",
-        "How many solutions that takes is not known: taught 480 on a CPU, it solved 1 of 40. After 20,000 without success the "
-        "arms are refused.",
+        "How many solutions that takes is not known: taught 480 on a CPU, it solved 1 of 40. After 20,000 without success "
+        "the arms are refused.",
         "Step sizes are those measured with this model on GSM8K, the adversary's the default.",
         "undecided steps count as right",
     ),
