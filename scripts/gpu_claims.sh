@@ -14,7 +14,7 @@
 #
 # Never run on a GPU; hours are estimates. `sparring plan Qwen2.5-1.5B job=aprm gpus=1x4090 updates=290 prompt_tokens=150
 # steps=4 step_tokens=35` gives 22 minutes for the game on a 4090, 13 on an A100-80, 7 on an H100. With solutions, measures
-# and the attack we reckon twice that per arm and seed: 18 of them are 13, 8 or 4 hours. The ledger's 12 should be 4 hours
+# and the attack we reckon twice that per arm and seed: 18 of them are 13, 8 or 4 hours. The ledger's 12 should be 5 hours
 # on any of them. DEVICE=cpu tries the script with a miniature that takes any model and settles nothing
 # (EXPERIMENT=ledger-smollm2 says which, whatever the model's name); in so few solutions `own steps` may find no mistake.
 set -euo pipefail

@@ -13,6 +13,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 import run_claims
 from claims import gsm8k_game, ledger_smollm2, real_models
 from fake_scorers import FakeJudge
+from sparring.errors import DataError
 from sparring.traces.jsonl import write_traces
 from sparring.traces.records import Problem, Trace
 from tiny_tokenizers import SIZES, qwen_tokenizer
@@ -118,6 +119,9 @@ def test_the_ledger_is_taught_to_a_pretrained_model_and_played(tmp_path):
     assert record["id"]["random"] == 0.0  # a random model solves nothing
     (policy,) = tmp_path.glob("policy-*")
     assert {path.name for path in policy.iterdir()} == {"model", "rounds.json"}
+    (policy / "model").rename(policy / "round-0")  # as where no round came to the share asked for
+    with pytest.raises(DataError, match="solves 0% after all rounds"):
+        miniature(ledger_smollm2.EXPERIMENT, "rules", tmp_path)
 
 
 def test_what_is_lacking_is_told_in_one_line(model, tmp_path, monkeypatch, capsys):

@@ -8,6 +8,7 @@ arms and seeds; arms, splits and measures are `ledger_game.py`'s. `scripts/gpu_c
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +29,8 @@ SETTINGS: Mapping[str, Any] = {
     "teaching": {
         "world": "ledger:steps=1-3,forms=ab,size=1",
         "solutions": 500,
-        "rounds": 12,
-        "rate": 5e-4,
+        "rounds": 40,
+        "rate": 1e-3,
         "solves": 0.3,
         "checked": 200,
     },
@@ -61,20 +62,25 @@ MINIATURE: Mapping[str, Any] = {
 
 
 def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Train one arm and return its record; the taught model is made once."""
+    """Train one arm and return its record; the taught model is made once.
+
+    Raises:
+        DataError: teaching did not come to the share asked for; it is not tried again in the same place.
+    """
     given = settings["teaching"]
     name = f"policy-{seed_from(settings['backbone'], str(given), settings['max_new_tokens']):x}"
     policy = made_once(folder.parent / name, lambda draft: teach(given, settings["max_new_tokens"], draft))
+    if not (policy / "model").exists():
+        reached = json.loads((policy / "rounds.json").read_text(encoding="utf-8"))[-1]
+        raise DataError(
+            f"the model solves {reached:.0%} after all rounds of teaching: raise `rounds`", file=policy
+        )
     own = {**settings, "policy": str(policy / "model"), "device": device()}
     return ledger_game.run(arm, seed, own, folder)
 
 
 def teach(given: Mapping[str, Any], max_new_tokens: int, out: Path) -> None:
-    """Fine-tune the model until it solves the share asked for, and write `model` and what each round came to.
-
-    Raises:
-        DataError: it does not solve that many after all rounds.
-    """
+    """Fine-tune the model until it solves the share asked for; write `model`, if it does, and what each round came to."""
     world, current = make_world(given["world"]), model_folder()
     solver = {"samples": 1, "max_new_tokens": max_new_tokens, "device": device()}
     rounds: list[float] = []
@@ -95,9 +101,8 @@ def teach(given: Mapping[str, Any], max_new_tokens: int, out: Path) -> None:
         print(f"taught {(number + 1) * count} solutions: solves {rounds[-1]:.0%}", flush=True)
         if rounds[-1] >= given["solves"]:
             taught.rename(out / "model")
-            atomic_write_json(out / "rounds.json", rounds)
-            return
-    raise DataError(f"taught {len(rounds)} rounds, the model solves {rounds[-1]:.0%}: raise rounds, or rate")
+            break
+    atomic_write_json(out / "rounds.json", rounds)
 
 
 EXPERIMENT = Experiment(
@@ -121,6 +126,8 @@ EXPERIMENT = Experiment(
     caveats=(
         "One taught model serves all seeds: intervals do not hold the spread over solvers.",
         "The solver is that of the first round of teaching that solves 30 % (`random` in the record): 30 to 60 % is meant.",
+        "How many solutions that takes is not known: taught 480 on a CPU, it solved 1 of 40. After 20,000 without success "
+        "the arms are refused.",
         "Step sizes are those measured with this model on GSM8K, the adversary's the default.",
         "undecided steps count as right",
     ),
