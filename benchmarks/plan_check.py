@@ -317,7 +317,7 @@ def run_prm(job: str, model: Path, out: Path, flops: float) -> dict[str, Any]:
     data = out.with_suffix(".jsonl")
     write_traces(data, traces(2 * ROWS * 4))
     noted: list[tuple[int, int]] = []
-    recording(supervised.StepModel, "read", lambda rows: noted.append((len(rows), max(map(len, rows)))))
+    recording(supervised.StepModel, "log_odds", lambda rows: noted.append((len(rows), max(map(len, rows)))))
     watch = Watch(3, noted)
     settings = supervised.PrmSettings(
         data=str(data),
