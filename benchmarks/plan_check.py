@@ -32,9 +32,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from publishing import RESULTS, table
 from sparring.files import atomic_write_text
@@ -53,6 +55,8 @@ SIZES = {  # layers, width, heads, heads of keys and values, feed-forward width,
     "50M": (12, 512, 8, 4, 1792, 16384),
     "150M": (12, 896, 14, 2, 3072, 24576),
 }
+TINY = (2, 32, 2, 2, 64, 512)
+"""The model of the run that imports everything."""
 UTILISATION = 0.7
 """Share of the measured rate of square products that whole updates are taken to reach."""
 MAIN = ("prm", "aprm", "score")
@@ -74,7 +78,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(*arguments.one)))
+        job, size = arguments.one
+        print(json.dumps(measure(job, SIZES[size])))
         return 0
     arguments.out.mkdir(parents=True, exist_ok=True)
     file = arguments.out / "plan_check.json"
@@ -194,7 +199,7 @@ def shown(commit: str | None) -> str:
 # --- one measurement, in its own process ---------------------------------------------------------------------------------
 
 
-def measure(job: str, size: str) -> dict[str, Any]:
+def measure(job: str, size: tuple[int, ...]) -> dict[str, Any]:
     """Run a job on a random model; return its peak and seconds, and what was estimated."""
     import torch
 
@@ -204,8 +209,8 @@ def measure(job: str, size: str) -> dict[str, Any]:
     run: Callable[..., dict[str, Any]] = {"s": run_score, "a": run_aprm, "p": run_prm}[job[0]]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        run(job, make_model(place / "tiny", (2, 32, 2, 2, 64, 512)), place / "tiny-run", 1e9)
-        model = make_model(place / "model", SIZES[size])
+        run(job, make_model(place / "tiny", TINY), place / "tiny-run", 1e9)
+        model = make_model(place / "model", size)
         before = measured_flops(clock=time.process_time)
         resident = status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
@@ -317,7 +322,10 @@ def run_prm(job: str, model: Path, out: Path, flops: float) -> dict[str, Any]:
     data = out.with_suffix(".jsonl")
     write_traces(data, traces(2 * ROWS * 4))
     noted: list[tuple[int, int]] = []
-    recording(supervised.StepModel, "read", lambda rows: noted.append((len(rows), max(map(len, rows)))))
+
+    def note(rows: Any) -> None:
+        noted.append((len(rows), max(map(len, rows))))
+
     watch = Watch(3, noted)
     settings = supervised.PrmSettings(
         data=str(data),
@@ -331,7 +339,7 @@ def run_prm(job: str, model: Path, out: Path, flops: float) -> dict[str, Any]:
         epochs=100,
         checkpoint_every=1000,
     )
-    with suppress(Enough):
+    with suppress(Enough), recording(supervised.StepModel, "log_odds", note):
         supervised.train_supervised(settings, out, progress=watch)
     shape = find_shape(str(model))
     plan = Training(shape, settings.adapter, settings.lora_rank, "float32", settings.gradient_checkpointing)
@@ -351,13 +359,11 @@ def run_aprm(job: str, model: Path, out: Path, flops: float) -> dict[str, Any]:
     from sparring.training import adversary, aprm, game
 
     noted: list[tuple[str, int, int, int]] = []
-    for module, name in ((game, "prm"), (adversary, "adversary")):
 
-        def note(rows: Any, name: str = name) -> None:
-            branches = sum(len(branch) for row in rows for branch in row.branches)
-            noted.append((name, len(rows), max(map(len, rows)), branches))
+    def note(name: str, rows: Any) -> None:
+        branches = sum(len(branch) for row in rows for branch in row.branches)
+        noted.append((name, len(rows), max(map(len, rows)), branches))
 
-        recording(module, "collate", note)
     watch = Watch(4, noted)
     settings = aprm.AprmSettings(
         backbone=str(model),
@@ -373,7 +379,11 @@ def run_aprm(job: str, model: Path, out: Path, flops: float) -> dict[str, Any]:
         replayed_states=ROWS,
         checkpoint_every=1000,
     )
-    with suppress(Enough):
+    of_prm, of_adversary = (
+        recording(module, "collate", partial(note, name))
+        for module, name in ((game, "prm"), (adversary, "adversary"))
+    )
+    with suppress(Enough), of_prm, of_adversary:
         aprm.train_aprm(settings, out, progress=watch)
     shape = find_shape(str(model))
     plan = Training(
@@ -461,8 +471,12 @@ def run_score(job: str, model: Path, out: Path, flops: float) -> dict[str, Any]:
     )
 
 
-def recording(owner: Any, name: str, note: Callable[[Any], None]) -> None:
-    """Let a function of a module, or of a class, also note the rows that it is given."""
+def recording(owner: Any, name: str, note: Callable[[Any], None]) -> AbstractContextManager[object]:
+    """Let a function of a module, or of a class, also note the rows that it is given, as long as the context lasts.
+
+    The functions are internal and known by name: `tests/test_benchmarks.py` runs every job, so that one which is renamed
+    or no longer called is noticed there.
+    """
     inner = getattr(owner, name)
     place = 1 if isinstance(owner, type) else 0
 
@@ -470,7 +484,7 @@ def recording(owner: Any, name: str, note: Callable[[Any], None]) -> None:
         note(arguments[place])
         return inner(*arguments, **named)
 
-    setattr(owner, name, noting)
+    return patch.object(owner, name, noting)
 
 
 def result(watch: Watch, parts: list[Any], estimated_seconds: float, shape: Any) -> dict[str, Any]:

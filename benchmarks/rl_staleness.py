@@ -113,8 +113,7 @@ def timed(arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
 
         engine.sample = counted
         play_update(run)
-        if run.sampler.in_flight is not None:
-            run.sampler.in_flight.exception()  # wait
+        run.rollouts.wait()
         run.step += 1
         runs[staleness] = run
     rows: dict[str, list[dict[str, float]]] = {"0": [], "1": []}
@@ -124,8 +123,7 @@ def timed(arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
             sampling[staleness] = 0.0
             wall, cpu = time.perf_counter(), time.process_time()
             play_update(run)
-            if run.sampler.in_flight is not None:
-                run.sampler.in_flight.exception()  # an update's work, whoever waits for it
+            run.rollouts.wait()  # an update's work, whoever waits for it
             run.step += 1
             rows[str(staleness)].append(
                 {

@@ -120,8 +120,8 @@ def run_server(prm: Path, device: str, dtype: str, takes: float | None, loses: f
 
     loaded = models.load_models
 
-    def changed(settings: ServeSettings, told: Callable[[str], None] = lambda _: None) -> models.Models:
-        found = loaded(settings, told)
+    def changed(*given: Any, **named: Any) -> models.Models:
+        found = loaded(*given, **named)
         batcher = found.prm(None).batcher
         compute: Any = batcher.compute
         usual, last = compute[models.SCORES], time.monotonic()
