@@ -184,8 +184,7 @@ def page(rows: list[dict[str, Any]]) -> str:
     lines += [
         table([*heads, "of the estimate [range]", "commit"], cells),
         f"Seconds are processor time; estimated at {UTILISATION:g} of the rate of square matrix products that the same "
-        "process measures. Commit: what the row was measured at; before f7ae846 adapters were not computed in one product "
-        "yet, nor rows of a pass grouped by length. Made by `python benchmarks/plan_check.py`.",
+        "process measures. Commit: what the row was measured at. Made by `python benchmarks/plan_check.py`.",
         "",
     ]
     return "\n".join(lines)
