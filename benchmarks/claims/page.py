@@ -116,7 +116,8 @@ both go on where they were stopped, and compare their verdicts with those below.
 
 A gain is the difference (or ratio) to the strongest baseline at each point: of the baselines run there the one with
 the best mean, which favours the baseline; where less is better it is turned round. It is paired by seed; intervals are
-Student's at 95 % over seeds. The verdict follows from the interval and the aim alone:
+Student's at 95 % over seeds. The verdict follows from the interval and the aim alone, region by region; *does not hold
+here* says that the aim is out of reach, not that ours is worse:
 
 """
 
@@ -130,7 +131,9 @@ def markdown(found: Sequence[Measured], images: str) -> str:
     ]
     parts.append(
         f"![Every claim's gain between none and its aim]({images}/overview.svg)\n\n"
-        "In the picture stand the claims whose aim is more than any gain at all; triangles lie beyond its edges."
+        "In the picture stand the claims whose aim is more than any gain at all; triangles lie beyond its edges. In the "
+        "tables `1 of 2 points` says how many of a region's points have been run; *Reduced size* under one, that its "
+        "records are those of `make claims`."
     )
     parts.append(luck(found))
     for one in found:
