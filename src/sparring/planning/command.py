@@ -25,7 +25,7 @@ from sparring.planning.timing import Stage, stages
 
 BYTES_PER_TOKEN, STEP_BYTES = 4, 230
 """Of text, and of what is written of a step beside its text (measured on a run of `sparring label`)."""
-_TOKEN = "RAY_AUTH_MODE=token"
+_AUTHENTICATED = "RAY_AUTH_MODE=token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +241,8 @@ def _cluster(job: Job) -> list[str]:
         return []
     return [
         "ray get-auth-token --generate  # once; ~/.ray/auth_token has to be the same on every machine",
-        f"{_TOKEN} ray start --head --port 6379  # and on every other machine: "
-        f"{_TOKEN} ray start --address <head>:6379",
+        f"{_AUTHENTICATED} ray start --head --port 6379  # and on every other machine: "
+        f"{_AUTHENTICATED} ray start --address <head>:6379",
     ]
 
 
@@ -253,7 +253,7 @@ def _pooled(job: Job, command: str, *, clients: bool = False) -> str:
     pool = ["address=auto"] if _machines(job) > 1 else []
     pool += ["gpus_per_actor=0"] if clients else []
     words = [command, "--engine ray", *(f"--pool {word}" for word in pool)]
-    return " ".join([_TOKEN, *words] if _machines(job) > 1 else words)
+    return " ".join([_AUTHENTICATED, *words] if _machines(job) > 1 else words)
 
 
 def _accelerate(count: int, *, sharded: bool) -> str:
