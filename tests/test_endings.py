@@ -338,6 +338,57 @@ sys.exit(ending.run(work))
     assert (done.returncode, done.stderr) == (128 + signal.SIGHUP, "stopped\n")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("place", ["says", "flushes", "both in one instant"])
+def test_a_signal_while_the_end_is_told_leaves_its_words_and_status(number, place):
+    """As where a launcher, of whose processes one was killed, ends those that tell of it."""
+    program = f"""
+import os, signal, sys, sparring.cli.ending as ending
+from sparring.errors import DataError
+class Output:
+    def __init__(self, stream, when):
+        self.stream, self.when = stream, when
+    def write(self, text):
+        return self.stream.write(text)
+    def flush(self):
+        if self.when and not done:
+            done.append(1)
+            both = {{{int(number)}}} | ({{signal.SIGTERM, signal.SIGHUP}} if {place!r}.startswith("both") else set())
+            signal.pthread_sigmask(signal.SIG_BLOCK, both)
+            for each in both:
+                os.kill(os.getpid(), each)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+        self.stream.flush()
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+done = []
+sys.stdout = Output(sys.stdout, {place != "says"})
+sys.stderr = Output(sys.stderr, {place == "says"})
+def work():
+    raise DataError("another process has ended")
+sys.exit(ending.run(work))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: another process has ended\n")
+
+
+def test_a_signal_before_the_work_begins_stops_it():
+    program = """
+import signal, sys, sparring.cli.ending as ending
+from contextlib import contextmanager
+streams = ending._streams
+@contextmanager
+def late():
+    signal.raise_signal(signal.SIGTERM)
+    with streams() as output:
+        yield output
+ending._streams = late
+sys.exit(ending.run(lambda: print("worked")))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "stopped\n")
+
+
 @pytest.mark.parametrize(
     ("redirection", "status"),
     [("> /dev/full 2> /dev/full", 2), (">&- 2>&-", 0), ("| head -1", 0)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from sparring.planning.hardware import DEVICES, device_for, measured_flops, pars
 from sparring.planning.memory import Training, total
 from sparring.planning.settings import Job, PlanSettings
 from sparring.planning.shapes import KNOWN, find_shape, hub_name, shape_of
+from sparring.pool.settings import pool_settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -254,6 +256,14 @@ def test_gpus_that_are_no_number_and_name_are_refused(text: str) -> None:
         parse_gpus(text)
 
 
+@pytest.mark.parametrize("text", ["99999999xH100", "-1xH100", "8h100", "8", "0xH100", f"{'9' * 5000}xH100"])
+def test_a_count_that_is_none_is_answered_with_the_form(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_gpus(text)
+    said = "expected COUNTxNAME or NAME, such as 8xH100: a count from 1 to 999,999, and a name in any case"
+    assert said in str(caught.value) and "did you mean" not in str(caught.value)
+
+
 def test_gpus_are_read_as_people_write_them() -> None:
     assert parse_gpus("8xH100") == (8, "H100")
     assert parse_gpus("8 x h100") == (8, "H100")
@@ -394,6 +404,11 @@ def test_the_command_shows_every_number_with_its_formula_as_a_table_and_as_json(
     [cost] = [line["value"] for line in lines if line["name"] == "cost"]
     [hours] = [line["value"] for line in lines if line["name"] == "GPU hours"]
     assert cost == pytest.approx(2.5 * hours)
+    found = json.loads(CliRunner().invoke(app, [*words, "simulations=1", "--simulate", "--json"]).output)
+    simulated = {line["name"]: line["value"] for line in found["sections"]["Simulation"]}
+    assert simulated["GPU hours"] == pytest.approx(simulated["until the last is done"] / 3600 * 8)
+    assert simulated["cost"] == pytest.approx(2.5 * simulated["GPU hours"])
+    assert simulated["GPU hours"] > hours
 
 
 @pytest.mark.parametrize(
@@ -414,6 +429,30 @@ def test_the_launch_commands_parse(job: Any, gpus: str) -> None:
             assert (ROOT / words[words.index("--config_file") + 1]).is_file()
         if "sparring" in words:
             check_sparring(words[words.index("sparring") + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("job", "model", "clients"),
+    [("label", "Qwen2.5-7B", True), ("score", "Qwen2.5-7B", False), ("score", "Llama-3.1-70B", True)],
+)
+def test_jobs_of_many_machines_are_launched_on_all_of_them(job: Any, model: str, clients: bool) -> None:
+    """Without an address a pool is this machine's alone, however many a cluster has (docs/engines.md)."""
+    found = plan(model, PlanSettings(job=job, gpus="64xH100"))
+    words = found.launch[-1].split()
+    assert words[:2] == ["RAY_AUTH_MODE=token", "sparring"]
+    assert found.launch[-2].count("RAY_AUTH_MODE=token ray start") == 2
+    assert found.launch[-3].startswith("ray get-auth-token --generate")
+    assert ("8 machines" in found.launch[0]) == clients  # servers, each with its clients beside it
+    given = [word for flag, word in itertools.pairwise(words) if flag == "--pool"]
+    pool = pool_settings("ray", given)
+    assert pool is not None and pool.address == "auto"
+    assert pool.gpus_per_actor == (0 if clients else None)
+
+
+def test_a_job_of_one_machine_has_no_cluster() -> None:
+    assert "address" not in launched("label", "8xH100") and "RAY_AUTH_MODE" not in launched("label", "8xH100")
+    assert launched("score", "8xH100").endswith("--engine ray")
+    assert "--engine" not in launched("label", "1xH100")
 
 
 def launched(job: Any, gpus: str, model: str = "Qwen2.5-7B") -> str:

@@ -24,8 +24,9 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any, TextIO, cast
+from typing import Any, Literal, TextIO, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -51,18 +52,24 @@ _AFTER_STOP = {
 def run(app: Callable[[], object]) -> int:
     """Run the command line and return the exit status of the process."""
     jobs.clear()
-    with _streams() as output, _signals() as stopped:
+    with _signals() as signals, _streams() as output:
         try:
-            app()
-            status = 0
+            try:
+                signals.phase = "work"
+                if signals.stopped:  # before it began
+                    raise KeyboardInterrupt
+                app()
+                status = 0
+            finally:
+                signals.phase = "after"
         except SystemExit as end:  # how typer ends
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
         except KeyboardInterrupt:
             status = 128 + signal.SIGINT
         except Exception as error:
             status = _report(error)
-        if stopped and status:
-            status = 128 + stopped[0]
+        if signals.stopped and status:
+            status = 128 + signals.stopped
             _say(_after_stop(), "yellow")
             # A stop inside of a text that a library executed, as some do when imported, leaves a mark in Python 3.11
             # by which the process would end by SIGINT, whatever its status; executing another text takes it away.
@@ -220,23 +227,41 @@ def _streams() -> Iterator[_Output]:
         sys.stdout, sys.stderr = before
 
 
+@dataclass
+class _Signals:
+    """What a signal does: it interrupts the work only, so that how the work ended is told whole.
+
+    Attributes:
+        phase: before the work a signal is kept until it begins; after it, one is noted, and the next ends the process.
+        stopped: number of the signal that stopped the work; 0: none did.
+        came: whether there was any.
+    """
+
+    phase: Literal["before", "work", "after"] = "before"
+    stopped: int = 0
+    came: bool = False
+
+
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Let `kill` and a closed terminal end the work as Ctrl-C does, once; yield the list that gets the signal's number."""
-    stopped: list[int] = []
+def _signals() -> Iterator[_Signals]:
+    """Let `kill` and a closed terminal end the work as Ctrl-C does, once."""
+    signals = _Signals()
     before: dict[int, Any] = {}
     unraisable = sys.unraisablehook
 
     def unless_together(report: Any) -> None:
         """Two signals in one instant: Python says of the second that it found no handler any more."""
-        if not (stopped and isinstance(report.exc_value, OSError) and report.object is None):
+        if not (signals.came and isinstance(report.exc_value, OSError) and report.object is None):
             unraisable(report)
 
     def stop(number: int, _: FrameType | None) -> None:
-        stopped.append(number)
+        signals.came = True
         for each in before:
             signal.signal(each, signal.SIG_DFL)  # a second one, of any kind, ends at once
-        raise KeyboardInterrupt
+        if signals.phase != "after":
+            signals.stopped = number
+        if signals.phase == "work":
+            raise KeyboardInterrupt
 
     with contextlib.suppress(ValueError):  # not the main thread
         known = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
@@ -246,7 +271,7 @@ def _signals() -> Iterator[list[int]]:
                 before[number] = signal.signal(number, stop)
     sys.unraisablehook = unless_together
     try:
-        yield stopped
+        yield signals
     finally:
         sys.unraisablehook = unraisable
         for number, handler in before.items():

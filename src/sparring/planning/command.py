@@ -25,6 +25,7 @@ from sparring.planning.timing import Stage, stages
 
 BYTES_PER_TOKEN, STEP_BYTES = 4, 230
 """Of text, and of what is written of a step beside its text (measured on a run of `sparring label`)."""
+_AUTHENTICATED = "RAY_AUTH_MODE=token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,6 @@ def _time_lines(job: Job, found: Fit, work: list[Stage]) -> Iterator[Line]:
         )
         yield Line(section, stage.name, stage.seconds, shown, stage.formula)
     seconds = sum(stage.seconds for stage in work if stage.waits)
-    gpu_hours = seconds / 3600 * job.count
     yield Line(section, "together", seconds, duration(seconds), "the stages one after another")
     if settings.job == "label":
         # A solution's text is in the journal and in the traces, with its question; a step has a label, an estimate, counts.
@@ -143,15 +143,31 @@ def _time_lines(job: Job, found: Fit, work: list[Stage]) -> Iterator[Line]:
         yield Line(section, "on disk", size, f"{size / 1e9:,.1f} GB", said)
     if job.device.name == "cpu":
         return
-    hours = f"{gpu_hours:,.4g} GPU hours"
-    yield Line(section, "GPU hours", gpu_hours, hours, f"{job.count} × {seconds / 3600:,.4g} h")
+    gpu_hours = seconds / 3600 * job.count
+    yield _hours_line(section, job, seconds)
     failures = gpu_hours / settings.gpu_hours_between_failures
     said = f"{gpu_hours:,.4g} GPU hours ÷ {settings.gpu_hours_between_failures:,.0f} per failure"
     yield Line(section, "failures expected", failures, f"{failures:,.3g}", said)
-    if settings.price is not None:
-        cost = gpu_hours * settings.price
+    yield from _cost_line(section, job, seconds)
+
+
+def _hours_line(section: str, job: Job, seconds: float) -> Line:
+    hours = seconds / 3600 * job.count
+    return Line(
+        section, "GPU hours", hours, f"{hours:,.4g} GPU hours", f"{job.count} × {seconds / 3600:,.4g} h"
+    )
+
+
+def _cost_line(section: str, job: Job, seconds: float) -> Iterator[Line]:
+    """Yield what the GPU hours cost, where a price is given."""
+    if (price := job.settings.price) is not None:
+        hours = seconds / 3600 * job.count
         yield Line(
-            section, "cost", cost, f"{cost:,.2f}", f"{gpu_hours:,.4g} GPU hours × {settings.price:,g} each"
+            section,
+            "cost",
+            hours * price,
+            f"{hours * price:,.2f}",
+            f"{hours:,.4g} GPU hours × {price:,g} each",
         )
 
 
@@ -170,6 +186,9 @@ def _simulation_lines(job: Job, found: Fit, work: list[Stage]) -> Iterator[Line]
     yield Line(section, "devices at work", middle.busy, f"{middle.busy:.0%}", said)
     said = f"one per {s.gpu_hours_between_failures:,.0f} GPU hours, each {s.restart_minutes:g} min"
     yield Line(section, "failures", middle.failures, f"{middle.failures:,.3g}", said)
+    if job.device.name != "cpu":
+        yield _hours_line(section, job, middle.seconds)
+        yield from _cost_line(section, job, middle.seconds)
 
 
 # --- launching ----------------------------------------------------------------------------------------------------
@@ -185,35 +204,56 @@ def launch(model: str, job: Job, found: Fit) -> list[str]:
 
 def _score(model: str, job: Job, found: Fit) -> list[str]:
     if found.split == 1:
-        engine = " --engine ray" if job.count > 1 else ""
-        return [*_ray(job), f"sparring score {model} data.jsonl --out scores.jsonl{engine}"]
+        return [*_cluster(job), _pooled(job, f"sparring score {model} data.jsonl --out scores.jsonl")]
     serve = f"vllm serve {model} --runner pooling --tensor-parallel-size {found.split}"
-    if (copies := min(job.count, PER_MACHINE) // found.split) > 1:
-        serve += f" --data-parallel-size {copies}"
-    return [serve, f"sparring score vllm+http://localhost:8000#{model} data.jsonl --out scores.jsonl"]
-
-
-def _ray(job: Job) -> list[str]:
-    head = "ray start --head  # and on every other machine: ray start --address=<head>:6379"
-    return [head] if job.count > PER_MACHINE else []
+    served = f"sparring score vllm+http://localhost:8000#{model} data.jsonl --out scores.jsonl"
+    if _machines(job) > 1:
+        served = _pooled(job, served, clients=True)
+    return [_serve(serve, job, found), *_cluster(job), served]
 
 
 def _label(model: str, job: Job, found: Fit) -> list[str]:
     s = job.settings
-    here = min(job.count, PER_MACHINE)
     serve = f"vllm serve {model} --enable-prefix-caching --max-num-seqs {found.sequences}"
     if found.split > 1:
         serve += f" --tensor-parallel-size {found.split}"
-    if here > found.split:
-        serve += f" --data-parallel-size {here // found.split}"
-    if job.count > here:
-        serve += f"  # on each of {job.count // here} machines"
-    engine = " --engine ray" if job.count > 1 else ""
     label = (
         f"sparring label policy=http://localhost:8000/v1 data=problems.jsonl n_cov={s.n_cov} n_mc={s.n_mc} "
-        f"max_new_tokens={2 * s.answer_tokens}{engine}"
+        f"max_new_tokens={2 * s.answer_tokens}"
     )
-    return [serve, *_ray(job), label]
+    return [_serve(serve, job, found), *_cluster(job), _pooled(job, label, clients=True)]
+
+
+def _machines(job: Job) -> int:
+    return -(-job.count // PER_MACHINE)
+
+
+def _serve(command: str, job: Job, found: Fit) -> str:
+    """Return what starts a server on all devices of a machine; each machine's clients talk to its own."""
+    if (copies := min(job.count, PER_MACHINE) // found.split) > 1:
+        command += f" --data-parallel-size {copies}"
+    return command + (f"  # on each of {_machines(job)} machines" if _machines(job) > 1 else "")
+
+
+def _cluster(job: Job) -> list[str]:
+    """Return what makes several machines a Ray cluster that asks for a token (docs/engines.md); nothing for one."""
+    if _machines(job) == 1:
+        return []
+    return [
+        "ray get-auth-token --generate  # once; ~/.ray/auth_token has to be the same on every machine",
+        f"{_AUTHENTICATED} ray start --head --port 6379  # and on every other machine: "
+        f"{_AUTHENTICATED} ray start --address <head>:6379",
+    ]
+
+
+def _pooled(job: Job, command: str, *, clients: bool = False) -> str:
+    """Return a command with the pool of actors that works on all devices; clients of a server leave it the GPUs."""
+    if job.count == 1:
+        return command
+    pool = ["address=auto"] if _machines(job) > 1 else []
+    pool += ["gpus_per_actor=0"] if clients else []
+    words = [command, "--engine ray", *(f"--pool {word}" for word in pool)]
+    return " ".join([_AUTHENTICATED, *words] if _machines(job) > 1 else words)
 
 
 def _accelerate(count: int, *, sharded: bool) -> str:

@@ -54,7 +54,10 @@ DEVICES = {
 }
 PER_MACHINE = 8
 """Accelerators in one machine; more of them speak over the network."""
-_SPELLING = re.compile(r"(?:(\d{1,6})\s*[xX]\s*)?(\S+)")
+MOST_GPUS = 999_999
+"""Accelerators that can be planned for."""
+_SPELLING = re.compile(r"(?:(\d+)\s*[xX]\s*)?([^\W_]\S*)")
+_FORM = f"COUNTxNAME or NAME, such as 8xH100: a count from 1 to {MOST_GPUS:,}, and a name in any case"
 
 
 def parse_gpus(text: str) -> tuple[int, str]:
@@ -64,17 +67,17 @@ def parse_gpus(text: str) -> tuple[int, str]:
         SettingsError: it is not written so, or the name is unknown.
     """
     match = _SPELLING.fullmatch(text.strip())
-    count = int(match[1] or 1) if match else 0
-    if match is None or count < 1:
-        raise SettingsError(f"gpus: expected a number and a name, such as 8xH100, got '{text}'")
+    count = int(match[1][:7] if match[1] else 1) if match else 0
+    if match is None or not 1 <= count <= MOST_GPUS:
+        raise SettingsError(f"gpus: expected {_FORM}, got '{text}'")
     if match[2].lower() == "cpu":
         if count > 1:
             raise SettingsError("gpus: one cpu at a time can be planned for")
         return 1, "cpu"
     by_name = {name.lower(): name for name in DEVICES} | {"a100": "A100-80"}
     found = by_name.get(match[2].lower())
-    if found is None and match[2].isdigit():
-        raise SettingsError(f"gpus: how many of which, such as {match[2]}xH100, got '{text}'")
+    if found is None and not match[1] and match[2][0].isdigit():  # a count without its name, or without the x
+        raise SettingsError(f"gpus: expected {_FORM}, got '{text}'")
     if found is None:
         raise SettingsError(f"gpus: no GPU '{match[2]}'{_known(match[2])}; or `cpu`, this machine's")
     return count, found
