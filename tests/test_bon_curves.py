@@ -165,7 +165,7 @@ def record(number, step, outcome=True, **more):
     return {"id": f"p{number}", "problem": f"{number} + 1 = ?", "steps": [step], "outcome": outcome, **more}
 
 
-def test_traces_are_grouped_by_problem_and_matched_with_score_files(tmp_path):
+def test_traces_are_grouped_by_problem_and_matched_with_score_files(tmp_path, capsys):
     rows = [record(1, "The answer is 2"), record(1, "The answer is 3", False), record(2, "no number", False)]
     data = trace_file(tmp_path / "data.jsonl", rows)
     found = read_candidates([data])
@@ -184,6 +184,12 @@ def test_traces_are_grouped_by_problem_and_matched_with_score_files(tmp_path):
     with pytest.raises(DataError, match="no scores for 1 of 3 traces"):
         trace_file(scores, [{"id": i, "scores": [0.1]} for i in ("p1#1", "p1#2")])
         evaluate_bon(BonSettings(data=[data], scores=[scores]), tmp_path / "out2")
+    chosen = BonSettings(data=[data], scores=[scores], allow_missing=True, resamples=5)
+    metrics = evaluate_bon(chosen, tmp_path / "out2")
+    assert metrics["bon.candidates"].value == 3 and metrics["bon.without_scores"].value == 1
+    [said] = [line for line in capsys.readouterr().out.splitlines() if "without scores" in line]
+    assert said == "1 candidate without scores: ranked below every other"
+    assert "bon.missing" not in metrics
 
 
 def test_nan_scores_and_missing_outcomes_are_refused(tmp_path):

@@ -116,6 +116,17 @@ class Fixed:
         return [[0.7] + [0.6] * (len(trace.steps) - 1) for trace in traces]
 
 
+def test_what_is_left_out_is_said(traces, tmp_path, capsys):
+    scores = tmp_path / "scores.jsonl"
+    rows = [json.loads(line) for file in traces for line in file.read_text().splitlines()][2:]
+    scores.write_text(
+        "".join(json.dumps({"id": r["id"], "scores": [0.7] * len(r["steps"])}) + "\n" for r in rows)
+    )
+    chosen = CalibrationSettings(data=traces, scores=[scores], allow_missing=True, resamples=5)
+    assert evaluate_calibration(chosen, tmp_path / "out")["calibration.missing"].value == 2
+    assert "2 cases without scores: left out of every number above\n" in capsys.readouterr().out
+
+
 def test_numbers_on_the_split_of_the_fit_and_on_held_out_ones(traces, tmp_path):
     chosen = CalibrationSettings(data=traces, fit_on="first", resamples=50)
     metrics = evaluate_calibration(chosen, tmp_path / "out", scorer=Fixed())

@@ -97,7 +97,7 @@ def test_the_command_writes_cases_and_the_worst_disagreements(tmp_path):
     assert all("best F1 on data" in rule["rule"] for rule in rules)
 
 
-def test_missing_scores_are_refused_or_counted(tmp_path):
+def test_missing_scores_are_refused_or_counted(tmp_path, capsys):
     data, (a, b) = files(tmp_path, drop={("b", "3"), ("a", "4")})
     with pytest.raises(DataError, match="allow-missing"):
         compare_scores([a], [b], CompareSettings(data=[data]), tmp_path / "out")
@@ -105,6 +105,7 @@ def test_missing_scores_are_refused_or_counted(tmp_path):
         [a], [b], CompareSettings(data=[data], allow_missing=True, resamples=50), tmp_path / "out"
     )
     assert metrics["compare.cases"].value == 18 and metrics["compare.missing"].value == 2
+    assert "2 cases without scores of both: left out of every number above\n" in capsys.readouterr().out
     with pytest.raises(SettingsError, match="no subset 'x'"):
         compare_scores(
             [a], [b], CompareSettings(data=[data], allow_missing=True, threshold_split="x"), tmp_path / "out"

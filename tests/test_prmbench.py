@@ -200,7 +200,7 @@ def test_the_command_with_a_scorer_and_with_its_scores_agrees(tmp_path):
     assert c["prmbench.threshold"].value == 0.25, "the checkpoint's own threshold"
 
 
-def test_scores_that_do_not_fit_are_refused(tmp_path):
+def test_scores_that_do_not_fit_are_refused(tmp_path, capsys):
     data = write(tmp_path / "circular.jsonl", [record("1"), record("2")])
     for rows, message in (
         ([{"id": "circular_1", "scores": [0.1, 0.2]}], "3 steps but 2 scores"),
@@ -212,6 +212,7 @@ def test_scores_that_do_not_fit_are_refused(tmp_path):
             evaluate_prmbench(PrmbenchSettings(data=[data], scores=[scores]), tmp_path / "out")
     chosen = PrmbenchSettings(data=[data], scores=[scores], allow_missing=True, resamples=5)
     assert evaluate_prmbench(chosen, tmp_path / "out")["prmbench.missing"].value == 1
+    assert "1 case without scores: left out of every number above\n" in capsys.readouterr().out
     with pytest.raises(SettingsError, match="give a model"):
         evaluate_prmbench(PrmbenchSettings(data=[data]), tmp_path / "out")
 

@@ -182,7 +182,7 @@ NOT_RAW = {
     "calibration": {"skipped", "missing"},
     "compare": {"skipped", "missing"},
     "prmbench": {"threshold", "records", "left_out", "missing", "unused_scores"},
-    "bon": {"missing", "skipped"},
+    "bon": {"skipped"},
     "oracle": {"left_out"},
     "attack": set(),
     "search": {"new_seconds"},

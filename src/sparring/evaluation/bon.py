@@ -69,6 +69,9 @@ class BonSettings(ScoredSettings):
 
     n: list[int] = Field([])
     """Sizes N of the curves; by default 1, 2, 4, … up to the most candidates of a problem."""
+    allow_missing: bool = False
+    """Go on where candidates have no scores, also those that the model refuses, as it does too long ones: they stay
+    candidates, rank below every other, and are counted."""
     rule: str = Field("auto")
     """Aggregation by which `worst.jsonl` lists the problems where choosing by score went most wrong; `auto`: as the model's
     sidecar says, `min` for scores from files."""
@@ -110,6 +113,7 @@ def evaluate_bon(
             candidates.traces[identity] = replace(judged(world, trace), outcome=trace.outcome)
     rows: Rows | Mapping[str, tuple[float, ...]] = candidates.scores
     missing: list[str] = []
+    why = ""
     who: Mapping[str, Any] = {}
     with ExitStack() as stack:
         if scorer is None and settings.model is not None:
@@ -118,17 +122,26 @@ def evaluate_bon(
         rule = aggregation_for(scorer, settings.rule)
         if scorer is not None or settings.scores:
             found = scored(candidates.traces, settings, out, scorer)
-            rows, missing, who = found.rows, found.missing, found.who
+            rows, missing, who, why = found.rows, found.missing, found.who, found.why
     groups = [[_sample(candidates, c, rows.get(c)) for c in ids] for ids in candidates.groups.values()]
     sizes = sorted(set(settings.n)) or curve_sizes(max(map(len, groups)))
     if not sizes:
         raise DataError("no problem has a candidate", file=names_of(settings.data))
     lines = curves(groups, sizes, seed=settings.seed)
     metrics = _measured(list(candidates.groups), groups, lines, settings.resamples, settings.seed)
-    counts = {**_counts(groups, sizes), "missing": len(missing), "skipped": candidates.skipped}
+    counts = {**_counts(groups, sizes), "skipped": candidates.skipped}
     votes = "all subsets" if is_exact(groups, sizes) else "drawn subsets"
     cases, misled = _records(candidates, groups, lines, rule)
-    odd = {name: count for name, count in counts.items() if count and name not in ("problems", "candidates")}
+    odd = {
+        name: count
+        for name, count in counts.items()
+        if count and name not in ("problems", "candidates", "without_scores")
+    }
+    notes = [f"expectations over subsets; votes: {votes}"]
+    notes += [f"{name.replace('_', ' ')}: {count}" for name, count in odd.items()]
+    if unscored := counts["without_scores"]:
+        reason = f"; the first: {why}" if why else ""
+        notes.append(f"{plural(unscored, 'candidate')} without scores: ranked below every other{reason}")
     return write_evaluation(
         out,
         "bon",
@@ -142,8 +155,7 @@ def evaluate_bon(
         files={} if scorer is None else {
             SCORES_FILE: ({"id": c, "scores": row} for c in candidates.traces if (row := rows.get(c)) is not None)
         },
-        notes=[f"expectations over subsets; votes: {votes}",
-               *(f"{name.replace('_', ' ')}: {count}" for name, count in odd.items())],
+        notes=notes,
         console=console,
     )  # fmt: skip
 

@@ -30,7 +30,14 @@ from sparring.evaluation.outcome import (
     write_evaluation,
 )
 from sparring.evaluation.processbench import best_threshold
-from sparring.evaluation.scored import ScoredSettings, SubsetTraces, Threshold, scored, subset_name
+from sparring.evaluation.scored import (
+    ScoredSettings,
+    SubsetTraces,
+    Threshold,
+    left_out_notes,
+    scored,
+    subset_name,
+)
 from sparring.locks import writes
 from sparring.pictures import reliability_plot
 from sparring.pool import PoolSettings
@@ -112,6 +119,7 @@ def evaluate_calibration(
             fitted, threshold = _fitted(cases[settings.fit_on], settings.fit_on)
         notes = [f"fitted on {settings.fit_on}, where its numbers are optimistic: scale {fitted.scale:.4g}, "
                  f"shift {fitted.shift:.4g}"]  # fmt: skip
+    notes += left_out_notes(subsets.skipped, len(found.missing), found.why)
     metrics, reliability = _measured(cases, fitted, settings)
     counts = {"threshold": threshold.value, "skipped": subsets.skipped, "missing": len(found.missing)}
     console = console or Console()

@@ -29,7 +29,13 @@ from sparring.evaluation.processbench import (
     make_case,
     measured_draws,
 )
-from sparring.evaluation.scored import SubsetTraces, Threshold, chosen_threshold, scores_from_files
+from sparring.evaluation.scored import (
+    SubsetTraces,
+    Threshold,
+    chosen_threshold,
+    left_out_notes,
+    scores_from_files,
+)
 from sparring.locks import writes
 from sparring.report.page import Run
 from sparring.runs import Metric
@@ -121,7 +127,8 @@ def compare_scores(
         notes=[
             f"threshold of {side}: {chosen.value:.4g} ({chosen.rule})"
             for side, chosen in zip("AB", thresholds, strict=True)
-        ],
+        ]
+        + left_out_notes(subsets.skipped, len(subsets) - len(cases[0]), without="scores of both"),
         console=console,
     )
 

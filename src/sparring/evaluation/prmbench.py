@@ -35,7 +35,7 @@ from sparring.evaluation.outcome import (
     worst_disagreements,
     write_evaluation,
 )
-from sparring.evaluation.scored import ScoredSettings, scored
+from sparring.evaluation.scored import ScoredSettings, left_out_notes, scored
 from sparring.locks import writes
 from sparring.pool import PoolSettings
 from sparring.report.page import Run
@@ -115,6 +115,7 @@ def evaluate_prmbench(
         notes=[
             f"accepting every step has PRMScore {accept_all}",
             *(f"left out: {count} × {reason}" for reason, count in left_out.items()),
+            *left_out_notes(0, len(found.missing), found.why),
         ],
         console=console,
     )

@@ -42,7 +42,13 @@ from sparring.evaluation.outcome import (
     worst_disagreements,
     write_evaluation,
 )
-from sparring.evaluation.scored import ScoredSettings, SubsetTraces, Threshold, scored
+from sparring.evaluation.scored import (
+    ScoredSettings,
+    SubsetTraces,
+    Threshold,
+    left_out_notes,
+    scored,
+)
 from sparring.evaluation.scores import checked_scores
 from sparring.locks import writes
 from sparring.pool import PoolSettings
@@ -134,13 +140,7 @@ def evaluate_processbench(
         **{name: contradictions[name] for name in _CONTRADICTIONS},
     }
     metrics = evaluate(cases, threshold, resamples=settings.resamples, seed=settings.seed)
-    left_out = (("record", "skipped", subsets.skipped), ("case", "without scores", len(found.missing)))
-    notes = [
-        f"{plural(count, one)} {what}: left out of every number above"
-        + (f"; the first: {found.why}" if one == "case" and found.why else "")
-        for one, what, count in left_out
-        if count
-    ]
+    notes = left_out_notes(subsets.skipped, len(found.missing), found.why)
     notes += [
         f"{plural(contradictions[name], 'record')}: {what}: {first[name][0]} …"
         for name, what in _CONTRADICTIONS.items()

@@ -114,6 +114,20 @@ class Traces(Protocol):
         ...
 
 
+def left_out_notes(skipped: int, missing: int, why: str = "", *, without: str = "scores") -> list[str]:
+    """Say what an evaluation left out, a line each: records that its reader skipped, and cases without scores.
+
+    Args:
+        why: of the first case, where that is known.
+        without: what such cases lack.
+    """
+    notes = [f"{plural(skipped, 'record')} skipped: left out of every number above"] if skipped else []
+    reason = f"; the first: {why}" if why else ""
+    if missing:
+        notes.append(f"{plural(missing, 'case')} without {without}: left out of every number above{reason}")
+    return notes
+
+
 def scored(
     traces: Traces,
     settings: ScoredSettings,
@@ -200,7 +214,7 @@ def scores_from_files(
         named = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise DataError(
             f"no scores for {len(missing)} of {plural(len(traces), 'trace')} ({named}); "
-            "allow_missing=true (--allow-missing) leaves them out and counts them",
+            "allow_missing=true (--allow-missing) goes on without these scores and counts them",
             file=names_of(files),
         )
     if not rows:

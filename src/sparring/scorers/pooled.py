@@ -168,7 +168,9 @@ def batch_scores(
                 found = scorer.score(traces)
             except DataError as error:
                 if not leave_out:
-                    advice = "allow_missing=true (--allow-missing) leaves such traces out and counts them"
+                    advice = (
+                        "allow_missing=true (--allow-missing) goes on without their scores and counts them"
+                    )
                     raise DataError(f"{error.message}; {advice}", field=error.field) from None
                 if len(traces) == 1:
                     return [Refused(error.message)]
