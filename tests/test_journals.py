@@ -31,7 +31,7 @@ def written(path: Path, job: dict[str, Any] = JOB, pieces: list[dict[str, Any]] 
     return path.read_bytes().splitlines(keepends=True)
 
 
-def opened(path: Path, job: dict[str, Any] = JOB, **options: bool) -> Journal:
+def opened(path: Path, job: dict[str, Any] = JOB, **options: Any) -> Journal:
     return Journal(path, job, lambda record: record["id"], **options)
 
 
@@ -117,7 +117,10 @@ def test_lines_of_another_job_are_refused_or_thrown_away(tmp_path: Path) -> None
     path.write_bytes(b"".join(other))
     with pytest.raises(SettingsError, match="what differs: seed"):
         opened(path)
-    with opened(path, anew=True) as journal:
+    with pytest.raises(SettingsError, match="what differs: seed"):
+        opened(path, worthless=lambda job: job["seed"] == 1)
+    assert path.read_bytes() == b"".join(other)
+    with opened(path, worthless=lambda job: job["seed"] == 2) as journal:
         assert journal.discarded and not journal.found
     assert json.loads(path.read_text())["job"] == JOB
 

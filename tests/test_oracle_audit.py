@@ -316,9 +316,12 @@ def test_a_killed_audit_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     first_asked = next(step for step, original in second.asked if original is None)
     assert first_asked != cases(10)[0].step
     assert len([1 for _, original in second.asked if original is None]) < 10
-    third = CountedPanel()
-    assert judge_cases(cases(9), third, journal=journal, console=quiet) == whole[:9]  # type: ignore[arg-type]
-    assert sum(original is None for _, original in third.asked) == 9  # other cases: another journal
+    third, kept = CountedPanel(), journal.read_bytes()
+    with pytest.raises(
+        SettingsError, match=r"journal\.jsonl belongs to another job; what differs: cases\. Choose"
+    ):
+        judge_cases(cases(9), third, journal=journal, console=quiet)  # type: ignore[arg-type]
+    assert not third.asked and journal.read_bytes() == kept
 
 
 # --- the command ---

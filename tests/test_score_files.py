@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from typer.testing import CliRunner
 
+from conftest import killed
+from sparring.__main__ import app
 from sparring.errors import DataError, SettingsError, SparringError
 from sparring.evaluation.scores import (
     checked_scores,
@@ -24,7 +31,7 @@ from sparring.evaluation.scores import (
     write_scores,
 )
 from sparring.fingerprints import folder_identity
-from sparring.models.scorer import load_scorer
+from sparring.models.scorer import Scorer, load_scorer
 from sparring.models.text_layout import UnknownTokens
 from sparring.traces.ids import distinct_ids
 from sparring.traces.jsonl import write_traces
@@ -208,17 +215,96 @@ def test_stopped_scoring_continues_to_the_same_result(tmp_path: Path) -> None:
     assert "continuing: 4 of 7" in console.file.getvalue()
 
 
-@pytest.mark.parametrize("change", ["scorer", "traces"])
-def test_journal_of_something_else_is_not_continued(tmp_path: Path, change: str) -> None:
+def test_journal_of_something_else_is_refused_and_left(tmp_path: Path) -> None:
     traces, journal = some_traces(4), tmp_path / "journal"
     score_traces(LengthScorer(), traces, journal=journal, console=quiet())
-    changed = [*traces[:3], Trace(traces[3].problem, ("new", "bb"))] if change == "traces" else traces
+    kept, again = journal.read_bytes(), LengthScorer()
+    for changed, name, said in ((traces, "t", "scorer"), ([*some_traces(9)[4:], traces[3]], "s", "traces")):
+        with pytest.raises(
+            SettingsError, match=f"journal belongs to another job; what differs: {said}. Choose"
+        ):
+            score_traces(again, changed, journal=journal, name=name, console=quiet())
+    assert journal.read_bytes() == kept and not again.seen
+
+
+def test_a_journal_of_data_that_was_mended_since_is_continued(tmp_path: Path) -> None:
+    traces, journal = some_traces(4), tmp_path / "journal"
+    score_traces(LengthScorer(), traces, journal=journal, console=quiet())
+    mended = [traces[3], Trace(traces[1].problem, ("new", "bb")), traces[0], *some_traces(6)[4:], traces[0]]
     again, console = LengthScorer(), quiet()
-    name = "t" if change == "scorer" else "s"
-    rows = score_traces(again, changed, journal=journal, name=name, console=console)
-    assert len(again.seen) == 4
-    assert rows[3][0] == (1 / 3 if change == "traces" else 1 / 4)
-    assert "starting anew" in console.file.getvalue()
+    rows = score_traces(again, mended, journal=journal, batch=1, console=console)
+    assert rows == score_traces(LengthScorer(), mended, journal=tmp_path / "other", console=quiet())
+    assert again.seen == ["p1", "p4", "p5"]
+    said = "continuing: 3 of 6 traces scored already; the data differ from those it began with: 2 more are not used"
+    assert said in console.file.getvalue()
+
+
+def test_a_journal_of_a_loaded_scorer_is_nobodys(tmp_path: Path) -> None:
+    data, out = tmp_path / "traces.jsonl", tmp_path / "scores.jsonl"
+    write_traces(data, some_traces(70))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            score_file(None, data, out=out, scorer=LengthScorer("p66"), console=quiet())
+        assert len((tmp_path / "scores.jsonl.partial").read_text().splitlines()) == 65
+    assert score_file(None, data, out=out, scorer=LengthScorer(), console=quiet())["traces"] == 70
+
+
+def test_a_score_command_that_was_killed_refuses_another_job_and_goes_on_with_mended_data(
+    tmp_path: Path, tiny_prm: Path
+) -> None:
+    data, out = tmp_path / "traces.jsonl", tmp_path / "k.jsonl"
+    journal = tmp_path / "k.jsonl.partial"
+    traces = [Trace(Problem(f"p{n}", f"mod 13 : a is {n} ; find a"), (f"a = {n % 13}",)) for n in range(200)]
+    write_traces(data, traces)
+    score_file(tiny_prm, data, out=tmp_path / "whole.jsonl", console=quiet())
+    killed(["score", str(tiny_prm), str(data), "--out", str(out)], 100, "sparring.journals:Journal.add")
+    kept = journal.read_bytes()
+    assert len(kept.splitlines()) == 101 and not out.exists()
+
+    other, elsewhere = tmp_path / "other", tmp_path / "elsewhere.jsonl"
+    shutil.copytree(tiny_prm, other)
+    (other / "sparring.json").write_text((other / "sparring.json").read_text() + "\n")
+    write_traces(elsewhere, some_traces(5))
+    for words, differs in (
+        ([other, data], "scorer"), ([tiny_prm, elsewhere], "traces"), ([tiny_prm, data, "--limit", 50], "limit"),
+    ):  # fmt: skip
+        done = CliRunner().invoke(app, ["score", *map(str, words), "--out", str(out)])
+        assert isinstance(done.exception, SettingsError)
+        said = f"{journal} belongs to another job; what differs: {differs}. Choose another --out, or delete the file"
+        assert str(done.exception) == said
+        assert journal.read_bytes() == kept and not out.exists()
+    words = ["score", str(other), str(data), "--out", str(out)]
+    ended = subprocess.run([sys.executable, "-m", "sparring", *words], capture_output=True, text=True)
+    assert ended.returncode == 2 and "what differs: scorer" in " ".join(ended.stderr.split())
+    assert journal.read_bytes() == kept
+
+    console = quiet()
+    counted = mock.patch.object(Scorer, "score", autospec=True, side_effect=Scorer.score)
+    with counted as calls:
+        score_file(tiny_prm, data, out=out, console=console)
+    scored = [trace for call in calls.call_args_list for trace in call.args[1]]
+    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes() and not journal.exists()
+    assert scored == traces[64:]  # a batch of which some rows lack is scored as a whole
+
+    journal.write_bytes(kept)
+    write_traces(data, traces[:10] + traces[11:])
+    with counted as calls:
+        score_file(tiny_prm, data, out=out, console=console)
+    assert sum(len(call.args[1]) for call in calls.call_args_list) == 199 - 64
+    rows, whole = read_scores(out), read_scores(tmp_path / "whole.jsonl")
+    assert list(rows) == [name for name in whole if name != "p10"]
+    for name, row in rows.items():
+        assert row.scores == pytest.approx(whole[name].scores, abs=1e-6)
+    assert not journal.exists()
+
+
+def test_a_trace_too_long_for_the_model_is_told_with_its_line(tmp_path: Path, tiny_prm: Path) -> None:
+    data = tmp_path / "traces.jsonl"
+    short, long = (Trace(Problem("p", "mod 13 : a is 3 ; find a"), ("a = 3",) * n) for n in (1, 5000))
+    write_traces(data, [short, short, long])
+    with pytest.raises(DataError, match="past the limit of") as refused:
+        score_file(tiny_prm, data, out=tmp_path / "o", console=quiet())
+    assert str(refused.value).startswith(f"{data}:3: ")
 
 
 def test_rows_go_to_the_traces_that_they_name_and_damaged_ones_are_refused(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_score_by_a_judge_says_what_it_cost(data, tmp_path):
     assert next(json.loads(line)["scores"] for line in (tmp_path / "scores.jsonl").open()) == [1.0, 0.0, 1.0]
 
 
-def test_a_broken_off_run_goes_on_with_the_same_model_and_starts_anew_with_another(server, tmp_path):
+def test_a_broken_off_run_goes_on_with_the_same_model_and_refuses_another(server, tmp_path):
     data = write_data(tmp_path / "many.json", *[(-1, ["a", f"b{i}"]) for i in range(70)])
     words = ("--out", tmp_path / "scores.jsonl")
     # The first 64 traces
@@ -77,8 +77,9 @@ def test_a_broken_off_run_goes_on_with_the_same_model_and_starts_anew_with_anoth
         call("score", f"http://{moved.host}", data, *words)
         assert sum(len(body["items"]) for _, body in moved.asked) == 6
         (tmp_path / "scores.jsonl.partial").write_bytes(kept)
-        call("score", f"http://{other.host}", data, *words)
-        assert sum(len(body["items"]) for _, body in other.asked) == 70
+        said = call("score", f"http://{other.host}", data, *words, status=2)
+        assert "scores.jsonl.partial belongs to another job; what differs: scorer" in said
+        assert not other.asked and (tmp_path / "scores.jsonl.partial").read_bytes() == kept
 
 
 @pytest.mark.parametrize("name", ["processbench", "calibration", "bon"])

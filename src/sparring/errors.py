@@ -39,7 +39,10 @@ class Record(int):
 
 
 class DataError(SparringError):
-    """A record cannot be used; names the file, the line (of a JSON array, the record) and the field."""
+    """A record cannot be used; names the file, the line (of a JSON array, the record) and the field.
+
+    `trace` is the trace that is refused, for whoever can tell where it stands.
+    """
 
     def __init__(
         self,
@@ -48,8 +51,10 @@ class DataError(SparringError):
         file: str | Path | None = None,
         line: int | None = None,
         field: str | None = None,
+        trace: object = None,
     ) -> None:
         self.message = message
+        self.trace = trace
         self.file = None if file is None else str(file)
         self.line = line
         self.field = field
@@ -73,6 +78,7 @@ class DataError(SparringError):
             file=self.file if self.file is not None else file,
             line=self.line if self.line is not None else line,
             field=self.field,
+            trace=self.trace,
         )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ class Journal:
         path: the file; made if absent.
         job: what must agree for the journal to be continued.
         key: names a piece of work by the content of its line.
-        anew: throw a journal of another job away (`discarded` then says so) instead of refusing it. One in which no
-            work is finished is always thrown away.
+        worthless: whether a journal of that other job can be continued by nobody, so that it is thrown away
+            (`discarded` then says so) and not refused. One in which no work is finished always is.
 
     Raises:
         SettingsError: the file belongs to another job, and work is finished in it.
@@ -51,7 +51,12 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, job: Mapping[str, Any], key: Callable[[Record], Hashable], *, anew: bool = False
+        self,
+        path: Path,
+        job: Mapping[str, Any],
+        key: Callable[[Record], Hashable],
+        *,
+        worthless: Callable[[Any], bool] = lambda _: False,
     ) -> None:
         self.path, self.discarded = path, False
         self._places = Places()
@@ -61,7 +66,7 @@ class Journal:
         self._log = JsonlLog(path)
         self.found = _Found(path, self._places, key)
         try:
-            for number, start, record in self._records(plain, anew=anew):
+            for number, start, record in self._records(plain, worthless):
                 self._take(number, start, record)
         except BaseException:
             self.close()
@@ -110,7 +115,9 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _records(self, job: Any, *, anew: bool) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    def _records(
+        self, job: Any, worthless: Callable[[Any], bool]
+    ) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Yield (line, where it begins, record) of the lines after the first, which must be this job's."""
         records = jsonl_objects_at(self.path, loose=True)
         first = next(records, None)
@@ -120,8 +127,8 @@ class Journal:
         if head.keys() != {"job", "check"} or head["check"] != _check({"job": head["job"]}, ""):
             raise self._damaged(1)
         if head["check"] != self._seal:
-            if not anew and next(records, None) is not None:
-                raise SettingsError(_other_job(self.path, head["job"], job))
+            if not worthless(head["job"]) and next(records, None) is not None:
+                raise other_job(self.path, _differing(head["job"], job))
             self.discarded = True
             self._log.cut_back(None)
             return
@@ -189,10 +196,13 @@ def _check(record: Any, seal: str) -> str:
     return hashlib.sha256((seal + json.dumps(record, sort_keys=True)).encode("ascii")).hexdigest()[:16]
 
 
-def _other_job(path: Path, found: Any, wanted: Any) -> str:
+def other_job(path: Path, differs: Iterable[str]) -> SettingsError:
+    """Return the error that a file belongs to another job, with what differs."""
+    advice = "Choose another --out, or delete the file"
+    return SettingsError(f"{path} belongs to another job; what differs: {', '.join(differs)}. {advice}")
+
+
+def _differing(found: Any, wanted: Any) -> list[str]:
     if not isinstance(found, dict) or not isinstance(wanted, dict):
         found, wanted = {"job": found}, {"job": wanted}
-    names = sorted(
-        name for name in {*found, *wanted} if found.get(name, _ABSENT) != wanted.get(name, _ABSENT)
-    )
-    return f"{path} belongs to another job; what differs: {', '.join(names)}. Choose another --out, or delete the file"
+    return sorted(name for name in {*found, *wanted} if found.get(name, _ABSENT) != wanted.get(name, _ABSENT))

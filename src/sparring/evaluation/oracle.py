@@ -495,7 +495,7 @@ def judge_cases(
     """Return every case with its verdicts, going on from `journal` where it fits; the caller removes it.
 
     Raises:
-        SettingsError: a member cannot be loaded.
+        SettingsError: a member cannot be loaded, or the journal is of other cases or oracles.
         DataError: a line of the journal is damaged.
     """
     console = console or Console(stderr=True)
@@ -504,8 +504,9 @@ def judge_cases(
     with ExitStack() as stack:
         kept = None
         if journal is not None:
-            job = {"cases": _digest(cases, panel)}
-            kept = stack.enter_context(Journal(journal, job, lambda record: record["case"], anew=True))
+            digest = hashlib.sha256("".join(keys).encode()).hexdigest()
+            job = {"oracles": _panel_digest(panel), "cases": digest}
+            kept = stack.enter_context(Journal(journal, job, lambda record: record["case"]))
             done = {record["case"]: _verdicts(record) for record in kept.found.values()}
         if done:
             console.print(
@@ -553,8 +554,8 @@ def judge_name(name: str) -> str:
     return name_part(f"{short_name(name)}-{name.rpartition(':')[2]}")
 
 
-def _digest(cases: Sequence[Case], panel: Panel) -> str:
-    """Return a SHA-256 of all that the verdicts depend on: cases, members, and the code of the oracles."""
+def _panel_digest(panel: Panel) -> str:
+    """Return a SHA-256 of all that the verdicts depend on beside the cases: members, and the code of the oracles."""
     members = panel.members
     digest = hashlib.sha256(json.dumps(list(members)).encode())
     if (judge := getattr(panel, "judge_member", None)) is not None:
@@ -564,8 +565,6 @@ def _digest(cases: Sequence[Case], panel: Panel) -> str:
     own = [Path(name.rpartition(":")[0]) for name in members if name not in MEMBERS]
     for file in [*files, *(file for file in own if file.is_file())]:
         digest.update(file.name.encode() + b"\n" + file.read_bytes())
-    for case in cases:
-        digest.update(_case_digest(case).encode())
     return digest.hexdigest()
 
 

@@ -27,6 +27,7 @@ from sparring.evaluation.scores import (
     DEFAULT_THRESHOLD,
     ScoreTable,
     checked_scores,
+    located,
     opened,
     score_rows,
     scorer_name,
@@ -158,7 +159,7 @@ def scored(
             "give a model to score with, or the scores that one has given (model=… or scores=…)"
         )
     leave_out = settings.allow_missing
-    with opened(settings.model, scorer, pool, None, leave_out=leave_out) as scorer, about(*settings.data):
+    with opened(settings.model, scorer, pool, None, leave_out=leave_out) as scorer, located(*settings.data):
         rule = str(getattr(scorer, "threshold_rule", ""))
         threshold = chosen_threshold(settings.threshold, scorer.threshold, rule)
         made = stream_scores(
@@ -166,6 +167,7 @@ def scored(
             lambda: (trace for _, trace in traces.items()),
             journal=out / JOURNAL_FILE,
             scorer_name=scorer_name(settings.model, scorer),
+            limit=getattr(settings, "limit", None),
             total=len(traces),
             leave_out=leave_out,
         )

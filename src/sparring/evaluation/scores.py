@@ -4,9 +4,9 @@ Contract: a score file is JSONL, one trace a line, or one JSON array: ``{"id": "
 with the scores of several models, ``{"id": "…", "<model>": […], "<model>": […]}``, of which one is chosen by name. A
 record that is not understood, an id that comes twice and a model that some record lacks are refused with their place.
 
-A scorer's rows are appended to a journal beside the result after every batch. A journal made by the same scorer on the same
-traces is continued, each row going to the trace whose content it names; a journal of another scorer or other traces is
-thrown away, and said so; a damaged one is refused.
+A scorer's rows are appended to a journal beside the result after every batch. A journal of the same scorer is continued,
+each row going to the trace whose content it names: where the data was mended since, rows of what is not there any more are
+left unused. One of another scorer is refused, one of which most rows would be unused (it is of other data), a damaged one.
 
 Not here: who scores (`scorers/door.py`), what scores are worth.
 """
@@ -17,7 +17,7 @@ import secrets
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -29,23 +29,24 @@ from sparring.addresses import is_address
 from sparring.errors import DataError, SettingsError, about, did_you_mean, plural
 from sparring.evaluation.cases import Rows
 from sparring.fingerprints import folder_identity, records_digest
-from sparring.journals import Journal
+from sparring.journals import Journal, other_job
 from sparring.json_files import json_objects, write_jsonl_objects
 from sparring.locks import writes
 from sparring.pool import Item, Lost, LostError, PoolSettings
 from sparring.scorers.door import StepScorer, as_source, open_scorer, record_of
 from sparring.scorers.pooled import BATCH, Refused, Row, mapper_of, scoring
-from sparring.streams import windows
+from sparring.streams import Places, windows
 from sparring.terminal import ProgressBar
 from sparring.traces.fields import is_number, shown
 from sparring.traces.ids import TraceIds
-from sparring.traces.readers import Skipped, stream_traces
+from sparring.traces.readers import Skipped, stream_traces, traces_with_places
 from sparring.traces.records import Trace
 from sparring.traces.shown import steps_table
 from sparring.traces.sources import refuse_other_kind, refuse_own_input
 
 OWN_KEY = "scores"
 DEFAULT_THRESHOLD = 0.5
+_LOADED = "loaded "
 _TEXTS = frozenset(("problem", "question", "steps"))
 """Fields that a score file does not have."""
 
@@ -224,10 +225,29 @@ def opened(
             yield pooled
 
 
+@contextmanager
+def located(*data: str | Path, data_format: str = "auto") -> Iterator[None]:
+    """Name file and line of a trace that a block refuses, and the files where neither is known."""
+    with about(*data):
+        try:
+            yield
+        except DataError as error:
+            if error.file is None and isinstance(error.trace, Trace):
+                wanted = traces_digest([error.trace])
+                with suppress(DataError):  # data of an evaluation that reads it in its own way
+                    for file, line, found in (
+                        row for one in data for row in traces_with_places(one, data_format)
+                    ):
+                        if isinstance(found, Trace) and traces_digest([found]) == wanted:
+                            error.file, error.line = file, line
+                            break
+            raise
+
+
 def scorer_name(model: Path | str | None, scorer: StepScorer) -> str:
     """Return what a journal must agree in to be continued; a scorer of no folder and no server never agrees."""
     if model is None:
-        return secrets.token_hex(16)
+        return _LOADED + secrets.token_hex(16)
     return scorer.identity.key if is_address(model) else folder_identity(Path(model))
 
 
@@ -244,9 +264,9 @@ def stream_scores(
     *,
     journal: Path,
     scorer_name: str,
+    limit: int | None = None,
     batch: int | None = None,
     console: Console | None = None,
-    digest: str | None = None,
     total: int | None = None,
     leave_out: bool = False,
 ) -> Iterator[tuple[Trace, tuple[float, ...] | Lost | Refused]]:
@@ -254,29 +274,39 @@ def stream_scores(
 
     Args:
         scorer: the model, or a pool of it.
-        traces: gives the stream of what to score; called once, and once more where there is no `digest`.
+        traces: gives the stream of what to score; called once, and once more where there is a journal to continue.
         journal: where finished rows are kept until the result is written.
-        scorer_name: identifies the scorer, so that a journal of another one is not continued.
+        scorer_name: identifies the scorer, so that a journal of another one is refused.
+        limit: of the traces, as it was asked for; a journal with another one is refused.
         batch: traces that are scored together, `BATCH` by default: a trace's last digits may hang on what is beside it.
         console: where progress is shown (stderr by default).
-        digest: `traces_digest` of the stream.
         total: how many traces it has, where that is known.
         leave_out: yield `Refused` for a trace that the scorer refuses, as it does too long ones, and go on.
 
     Raises:
+        SettingsError: the journal is of another scorer or limit, or of other data.
         DataError: the scorer refuses a trace, its answer does not fit the traces (a wrong count, a value outside [0, 1]),
             or a line of the journal is damaged.
     """
     console = console or Console(stderr=True)
-    header = {"scorer": scorer_name, "traces": digest or traces_digest(traces())}
-    with Journal(journal, header, lambda record: record["trace"], anew=True) as kept:
-        if kept.discarded:
-            console.print(
-                f"starting anew: {journal.name} belongs to another model or other traces", highlight=False
-            )
+    header = {"scorer": scorer_name, "limit": limit}
+    with Journal(journal, header, lambda record: record["trace"], worthless=_of_nobody) as kept:
         if kept.found:
-            of = "" if total is None else f" of {total}"
-            console.print(f"continuing: {len(kept.found)}{of} traces scored already", highlight=False)
+            used, here = 0, Places()
+            for key in (traces_digest([trace]) for trace in traces()):
+                if key in kept.found:
+                    used += 1
+                    here.setdefault(key, used)
+            gone = len(kept.found) - len(here)
+            if gone > len(
+                here
+            ):  # mended data keeps most; what it does not keep is lost once the result is written
+                raise other_job(journal, ["traces"])
+            of = "" if total is None else f" of {total:,}"
+            text = f"continuing: {used:,}{of} traces scored already"
+            if gone:
+                text += f"; the data differ from those it began with: {gone:,} more are not used"
+            console.print(text, highlight=False, soft_wrap=True)
 
         def known(item: Item[Trace]) -> Row | None:
             record = kept.found.get(item.key)
@@ -303,6 +333,11 @@ def stream_scores(
                 yield item.value, row if isinstance(row, (Lost, Refused)) else tuple(map(float, row))
         if unknown is not None and unknown.tokens:
             console.print(str(unknown), style="yellow", highlight=False, soft_wrap=True)
+
+
+def _of_nobody(job: Any) -> bool:
+    """Whether a journal was begun with a scorer that no later process can have."""
+    return isinstance(job, dict) and str(job.get("scorer")).startswith(_LOADED)
 
 
 def traces_digest(traces: Iterable[Trace]) -> str:
@@ -371,7 +406,8 @@ def score_file(
     def again() -> Iterable[Trace]:
         return islice(stream_traces(data, data_format), limit)
 
-    digest = traces_digest(seen())
+    for _ in seen():
+        pass
     if not len(ids):
         raise DataError("no traces in this file", file=data)
     for trace in again() if ids.may_clash else ():
@@ -381,9 +417,12 @@ def score_file(
     examples: list[tuple[Trace, tuple[float, ...]]] = []
     lost: list[Lost] = []
     refused: list[str] = []
-    with opened(model, scorer, pool, console, leave_out=allow_missing) as scorer, about(data):
+    with (
+        opened(model, scorer, pool, console, leave_out=allow_missing) as scorer,
+        located(data, data_format=data_format),
+    ):
         scored = stream_scores(
-            scorer, again, journal=journal, scorer_name=scorer_name(model, scorer), digest=digest, total=len(ids),
+            scorer, again, journal=journal, scorer_name=scorer_name(model, scorer), limit=limit, total=len(ids),
             leave_out=allow_missing,
         )  # fmt: skip
 

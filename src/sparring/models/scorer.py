@@ -162,7 +162,7 @@ class Scorer(ABC):
             )
         except DataError as error:
             raise DataError(
-                f"trace of problem '{trace.problem.id}': {error.message}", field=error.field
+                f"trace of problem '{trace.problem.id}': {error.message}", field=error.field, trace=trace
             ) from None
         self.dropped_steps += encoded.dropped
         return encoded

@@ -116,4 +116,4 @@ class JudgeScorer:
 
 def _named(error: DataError, trace: Trace, step: int) -> DataError:
     where = f"trace of problem '{trace.problem.id}', step {step + 1}"
-    return DataError(f"{where}: {error.message}", field=error.field or f"steps[{step}]")
+    return DataError(f"{where}: {error.message}", field=error.field or f"steps[{step}]", trace=trace)

@@ -171,7 +171,9 @@ def batch_scores(
                     advice = (
                         "allow_missing=true (--allow-missing) goes on without their scores and counts them"
                     )
-                    raise DataError(f"{error.message}; {advice}", field=error.field) from None
+                    raise DataError(
+                        f"{error.message}; {advice}", field=error.field, trace=error.trace
+                    ) from None
                 if len(traces) == 1:
                     return [Refused(error.message)]
                 half = len(traces) // 2

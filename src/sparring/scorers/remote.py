@@ -178,4 +178,6 @@ class RemoteScorer(ABC, Generic[W]):
                 self.dropped_steps += len(trace.steps) - len(kept.steps)
                 return await self._ask(session, [self.prepare(kept)])
             why = f"the server at {self.client.url} refuses it: {error.message}"
-            return [DataError(f"trace of problem '{trace.problem.id}': {why}", field=error.field)]
+            return [
+                DataError(f"trace of problem '{trace.problem.id}': {why}", field=error.field, trace=trace)
+            ]

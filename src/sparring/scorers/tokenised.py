@@ -96,7 +96,7 @@ class TokenisedScorer(RemoteScorer[Work]):
             return Work(trace, encoded)
         except DataError as error:
             raise DataError(
-                f"trace of problem '{trace.problem.id}': {error.message}", field=error.field
+                f"trace of problem '{trace.problem.id}': {error.message}", field=error.field, trace=trace
             ) from None
 
     def calibrated(self, log_odds: Sequence[float]) -> list[float]:
