@@ -535,3 +535,68 @@ def test_a_cluster_of_its_own_is_closed_to_others() -> None:
     lines = ended.stdout.splitlines()
     assert lines[0] == "[8]" and lines[1] == "{'127.0.0.1'} token" and lines[2].startswith("True True"), lines
     assert "Traceback" not in ended.stderr
+
+
+def alone_environment(**more: str) -> dict[str, str]:
+    """An environment for a command that starts a cluster of its own, which finds out about lost nodes quickly."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    quick = {"initial_delay_ms": 0, "period_ms": 500, "timeout_ms": 2000, "failure_threshold": 3}
+    checks = {f"RAY_health_check_{name}": str(value) for name, value in quick.items()}
+    return kept | checks | {"OMP_NUM_THREADS": "1"} | more
+
+
+def test_a_cluster_whose_only_node_dies_ends_the_command_which_goes_on(tmp_path: Path, server: str) -> None:
+    data, out, alone = tmp_path / "traces.jsonl", tmp_path / "scores.jsonl", tmp_path / "alone.jsonl"
+    write_traces(data, chain_traces(64 * 6))
+    words = ["score", server, str(data), "--out", str(out), "--engine", "ray", "--pool", "actors=1"]
+    program = [
+        sys.executable,
+        str(Path(__file__).parent / "killed_at.py"),
+        "sparring.journals:Journal.add",
+        "70",
+    ]
+    ended = subprocess.run(
+        [*program, *words],
+        env=alone_environment(KILLED_CHILD="raylet"), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    told = " ".join(ended.stderr.split())
+    assert ended.returncode == 2, told
+    assert (
+        "the Ray cluster has no living node any more; what is finished is kept, and the same command" in told
+    )
+    finished = (tmp_path / "scores.jsonl.partial").read_text().splitlines()
+    assert 70 <= len(finished) < 64 * 6 and not out.exists()
+    score_file(server, data, out=out, console=quiet())
+    score_file(server, data, out=alone, console=quiet())
+    assert out.read_bytes() == alone.read_bytes()
+
+
+def test_actors_that_no_node_can_have_are_refused_and_waited_for_where_nodes_may_join(
+    cluster: Any, tmp_path: Path
+) -> None:
+    """By a cluster that somebody else runs, what is missing is told; nobody adds nodes to one of the command's own."""
+    told: list[str] = []
+    with RayPool[int, int](Doubling(tmp_path), PoolSettings(gpus_per_actor=1), tell=told.append) as workers:
+        assert workers.share(100, 8) and workers.share(100, 8)
+    why = "gpus_per_actor=1: no node of the cluster has a GPU"
+    assert told == [f"waiting for a node that can have an actor: {why}"]
+    told.clear()
+    with RayPool[int, int](Doubling(tmp_path), PoolSettings(cpus_per_actor=3), tell=told.append) as workers:
+        assert workers.share(100, 8)
+        assert told[0].endswith("cpus_per_actor=3: no node of the cluster has more than 1 core")
+        workers._local, workers._looked = True, None
+        with pytest.raises(PoolError, match="cpus_per_actor=3"):
+            results(workers, batches(8))
+    write_traces(tmp_path / "traces.jsonl", chain_traces(6))
+    words = [
+        "score",
+        "http://127.0.0.1:1",
+        str(tmp_path / "traces.jsonl"),
+        "--out",
+        str(tmp_path / "scores.jsonl"),
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-m", "sparring", *words, "--engine", "ray", "--pool", "gpus_per_actor=1"],
+        env=alone_environment(CUDA_VISIBLE_DEVICES=""), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 2 and why in " ".join(ended.stderr.split()), ended.stderr

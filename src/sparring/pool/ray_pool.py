@@ -29,6 +29,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,6 +48,13 @@ QUEUE = 2
 _TICK, _LOOK = 1.0, 10.0  # seconds between looks at the clock, and at the cluster
 _NO_ROOM = 1800.0
 """Seconds without a single actor after which a job is given up."""
+_NO_NODE = 30.0
+"""Seconds without a single node after which a cluster that was joined is given up; nobody starts one for our own."""
+_REACHED, _TOLD = (
+    30.0,
+    30.0,
+)  # seconds that the cluster may take to answer, and between two lines on what is waited for
+_GONE = "what is finished is kept, and the same command goes on where it was"
 
 
 # --- in an actor, a process of its own on some node ---------------------------------------------------------------------
@@ -115,7 +123,7 @@ def _failed(error: Exception) -> Failed:
 
 
 class PoolError(SparringError):
-    """The cluster cannot do the work: it is not there, has no room, or all actors die while they start."""
+    """The cluster cannot do the work: it is not there, lost its nodes, has no room, or all actors die in their start."""
 
 
 @dataclass(slots=True)
@@ -186,9 +194,10 @@ class RayPool(Generic[T, R]):
         self._first: Started | None = None
         # Whether to a cluster at all; whether to one of this machine's own.
         self._connected = self._local = False
-        self._room, self._deaths_in_start = 0, 0
+        self._room, self._gpus, self._deaths_in_start = 0, 0.0, 0
         self._looked: float | None = None
         self._began = self._alive = time.monotonic()
+        self._node_seen, self._told = self._began, -_TOLD
         self.lost: list[Lost] = []
         self.done = 0
         self.deaths = 0
@@ -197,7 +206,7 @@ class RayPool(Generic[T, R]):
         if not self._ray.is_initialized():
             self._connect()
             self._connected = True
-        self._began = self._alive = time.monotonic()
+        self._began = self._alive = self._node_seen = time.monotonic()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -221,8 +230,9 @@ class RayPool(Generic[T, R]):
         """Return what the first worker says of its model (`about`); starts it if need be."""
         nothing: _Job[T, R] = _Job((), None, None, [])
         while self._first is None:
-            self._staff(1)
-            self._collect(nothing)
+            with self._reaching():
+                self._staff(1)
+                self._collect(nothing)
         return self._first.about
 
     def share(self, items: int, most: int) -> int:
@@ -244,14 +254,17 @@ class RayPool(Generic[T, R]):
         try:
             while True:
                 yield from job.finished()
-                job.read(self.settings.in_flight * max(1, self._wanted(1 << 30)))
+                with self._reaching():
+                    wanted = self._wanted(1 << 30)
+                job.read(self.settings.in_flight * max(1, wanted))
                 if job.over:
                     return
                 if job.done is not None:
                     continue
-                self._staff(len(job.waiting) + sum(len(actor.queue) for actor in self._actors))
-                self._assign(job)
-                self._collect(job)
+                with self._reaching():
+                    self._staff(len(job.waiting) + sum(len(actor.queue) for actor in self._actors))
+                    self._assign(job)
+                    self._collect(job)
         finally:
             for actor in [one for one in self._actors if one.queue]:  # what it does is of no use any more
                 self._kill(actor)
@@ -303,12 +316,12 @@ class RayPool(Generic[T, R]):
         if any(actor.ready for actor in self._actors):
             self._alive = now
         elif now - self._alive > _NO_ROOM:
-            raise PoolError(f"no actor came to life in {_NO_ROOM:g} s: {self._asked()}")
+            raise PoolError(f"no actor came to life in {_NO_ROOM:g} s: {self._asked()}; {_GONE}")
 
     def _take(self, actor: _Actor, reference: Any, job: _Job[T, R]) -> None:
         """Take one answer of an actor, or its death."""
         try:
-            answer = self._ray.get(reference)
+            answer = self._ray.get(reference, timeout=_REACHED)  # it is there, unless its node died just now
         except self._ray.exceptions.RayError as error:
             self._bury(actor, job, self._words(error, actor.place))
             return
@@ -333,7 +346,7 @@ class RayPool(Generic[T, R]):
         """Start actors until there are as many as there is room and work for."""
         missing = self._wanted(works) - len(self._actors)
         for _ in range(missing):
-            cpus, gpus = self.settings.cpus_per_actor, self._gpus()
+            cpus, gpus = self.settings.cpus_per_actor, self._gpus
             remote = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0)(Host)
             handle = remote.remote(self._make, max(1, int(cpus)) if cpus else 0)
             self._actors.append(_Actor(handle, handle.start.remote()))
@@ -369,6 +382,7 @@ class RayPool(Generic[T, R]):
         self._actors.remove(actor)
         self._kill(actor)
         self.deaths += 1
+        self._looked = None  # its node may have died with it
         if not actor.ready:
             self._deaths_in_start += 1
             if self._deaths_in_start >= max(3, self.settings.deaths):
@@ -432,37 +446,96 @@ class RayPool(Generic[T, R]):
                 with contextlib.suppress(ValueError):
                     signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Say in our words what Ray raises where the cluster is gone."""
+        try:
+            yield
+        except self._ray.exceptions.RayError as error:
+            text = " ".join(str(error).split())[:300] or type(error).__name__
+            raise PoolError(f"the Ray cluster cannot be reached any more ({text}); {_GONE}") from error
+
     def _wanted(self, works: int) -> int:
         """Return how many actors there should be for so much work."""
         now = time.monotonic()
         if self._looked is None or now - self._looked > _LOOK:
             self._looked = now
-            self._room = self._fitting()
+            self._look(now)
         return min(works, self.settings.actors or max(1, self._room))
 
-    def _fitting(self) -> int:
-        """Return how many actors the nodes that are alive have room for."""
-        cpus, gpus = self.settings.cpus_per_actor, self._gpus()
-        room = 0
-        for node in self._ray.nodes():
-            if node["Alive"]:
-                has = node["Resources"]
-                limits = [has.get("CPU", 0) / cpus] if cpus else []
-                limits += [has.get("GPU", 0) / gpus] if gpus else []
-                room += int(min(limits, default=has.get("CPU", 1)))
-        return room
+    def _look(self, now: float) -> None:
+        """See how many actors the nodes that are alive have room for.
 
-    def _gpus(self) -> float:
-        if self.settings.gpus_per_actor is not None:
-            return self.settings.gpus_per_actor
-        return float("GPU" in self._ray.cluster_resources())
+        Raises:
+            PoolError: no node is alive, the cluster does not answer, or no node of our own cluster can have an actor.
+        """
+        nodes = [node["Resources"] for node in self._nodes() if node["Alive"]]
+        if not nodes:
+            self._room = 0
+            if self._local or now - self._node_seen > _NO_NODE:
+                raise PoolError(f"the Ray cluster has no living node any more; {_GONE}")
+            return
+        self._node_seen = now
+        cpus, gpus = self.settings.cpus_per_actor, self.settings.gpus_per_actor
+        if gpus is None:
+            gpus = float(any("GPU" in has for has in nodes))
+        self._gpus = gpus
+        self._room = 0
+        for has in nodes:
+            limits = [has.get("CPU", 0) / cpus] if cpus else []
+            limits += [has.get("GPU", 0) / gpus] if gpus else []
+            self._room += int(min(limits, default=has.get("CPU", 1)))
+        if self._room or not (cpus or gpus):
+            return
+        lacks = _lacks(nodes, cpus, gpus)
+        if self._local:
+            raise PoolError(lacks)
+        if now - self._told >= _TOLD:
+            self._told = now
+            self._tell(f"waiting for a node that can have an actor: {lacks}")
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        """Return the cluster's nodes; not in this thread, which Ctrl-C and the clock must reach.
+
+        Raises:
+            PoolError: the cluster does not answer.
+        """
+        found: list[Any] = []
+
+        def ask() -> None:
+            try:
+                found.append(self._ray.nodes())
+            except Exception as error:
+                found.append(error)
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(_REACHED)
+        if not found or isinstance(found[0], Exception):
+            why = " ".join(str(found[0]).split())[:300] if found else f"no answer within {_REACHED:g} s"
+            raise PoolError(f"the Ray cluster cannot be reached any more ({why}); {_GONE}")
+        return list(found[0])
 
     def _asked(self) -> str:
-        have = self._ray.cluster_resources()
+        nodes = [node["Resources"] for node in self._nodes() if node["Alive"]]
+        have = {name: sum(has.get(name, 0) for has in nodes) for name in ("CPU", "GPU")}
         return (
-            f"one asks for {self.settings.cpus_per_actor:g} cores and {self._gpus():g} GPUs on one node, the cluster has "
-            f"{have.get('CPU', 0):g} and {have.get('GPU', 0):g} in all"
+            f"one asks for {self.settings.cpus_per_actor:g} cores and {self._gpus:g} GPUs on one node, the cluster has "
+            f"{have['CPU']:g} and {have['GPU']:g} in all"
         )
+
+
+def _lacks(nodes: list[dict[str, float]], cpus: float, gpus: float) -> str:
+    """Return what an actor asks for that no node has."""
+    for setting, asked, name, word in (
+        ("gpus_per_actor", gpus, "GPU", "GPU"),
+        ("cpus_per_actor", cpus, "CPU", "core"),
+    ):
+        most = max(has.get(name, 0) for has in nodes)
+        if asked > most:
+            has = f"more than {most:g} {word}{'s' * (most != 1)}" if most else f"a {word}"
+            return f"{setting}={asked:g}: no node of the cluster has {has}"
+    return f"cpus_per_actor={cpus:g} and gpus_per_actor={gpus:g}: no node of the cluster has both"
 
 
 class _Job(Generic[T, R]):
