@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.errors import DataError, SettingsError
+from sparring.errors import DataError, OutputError, SettingsError
+from sparring.evaluation.scores import score_file, write_scores
 from sparring.traces import read_traces, read_traces_as, write_traces
 from sparring.traces.convert import convert
 from sparring.traces.records import Estimate, Problem, Trace
@@ -123,6 +124,59 @@ def test_an_output_that_is_an_input_is_refused_before_anything_is_written(tmp_pa
     assert convert(folder, tmp_path / "out.jsonl", to="sparring").traces == 2, "an old output may be replaced"
     with pytest.raises(DataError, match="no-such"):
         convert(tmp_path / "no-such.jsonl", tmp_path / "out.jsonl", to="sparring")
+
+
+def test_an_output_that_the_same_input_would_take_in_is_refused(tmp_path):
+    folder = tmp_path / "shards"
+    (folder / "more").mkdir(parents=True)
+    write_traces(folder / "a.jsonl", [Trace(Problem("a", "q"), ("one",), (1.0,))])
+    (tmp_path / "link").symlink_to(folder)
+    for source, target in (
+        (folder, "b.jsonl"),
+        (folder, "more/b.parquet"),
+        (folder, "traces.jsonl"),
+        (tmp_path / "link", "b.jsonl.gz"),
+        (folder / "*.jsonl", "b.jsonl"),
+        (tmp_path / "link" / "*.jsonl", "b.jsonl"),
+        (tmp_path / "**" / "[a-c].jsonl", "more/b.jsonl"),
+    ):
+        with pytest.raises(SettingsError, match="would be read as data"):
+            convert(source, folder / target, to="sparring")
+        assert [file.name for file in folder.rglob("*") if file.is_file()] == ["a.jsonl"]
+    for source, target in (
+        (folder / "a.jsonl", "b.jsonl"),
+        (folder / "a*.jsonl", "b2.jsonl"),
+        (folder / "a*.jsonl", "more/a2.jsonl"),
+        (folder / "[a]*", ".a.jsonl"),
+    ):
+        assert convert(source, folder / target, to="sparring").traces == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("x.csv", "is a name for CSV"),
+        ("x.parquet.gz", "is a name for Parquet"),
+        ("x.csv.zst", "is a name for CSV"),
+        ("x.arrow", "is a name for Arrow"),
+        ("x.jsonl.bz2", "is a packing that is not written"),
+        ("x.zip", "is a packing that is not written"),
+        ("x.tar.gz", "is a packing that is not written"),
+        ("x.jsonl.GZ", "small letters"),
+        ("x.PARQUET", "small letters"),
+    ],
+)
+def test_a_name_that_says_something_else_than_what_is_written_is_refused(tmp_path, name, said):
+    source = tmp_path / "a.jsonl"
+    write_traces(source, [Trace(Problem("a", "q"), ("one",), (1.0,))])
+    with pytest.raises(OutputError, match=said) as caught:
+        convert(source, tmp_path / name, to="sparring")
+    assert "name it .jsonl, .jsonl.gz or .jsonl.zst" in str(caught.value)
+    with pytest.raises(OutputError):
+        write_scores(tmp_path / name, [("a", (0.5,))])
+    with pytest.raises(OutputError):
+        score_file("nowhere", source, out=tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.jsonl"]
 
 
 def test_only_files_of_traces_are_replaced(tmp_path):

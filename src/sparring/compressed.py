@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sparring.errors import DataError
+from sparring.errors import DataError, OutputError
 from sparring.files import atomic_file, writing
 
 LONGEST_LINE = 1 << 26
@@ -26,6 +26,13 @@ MOST_WHOLE = 1 << 30
 """Bytes of a file that has to be held whole (one JSON array, one JSON object), unpacked: 1 GiB."""
 _PIECE = 1 << 16
 ENDINGS = {".gz": "gzip", ".zst": "zstd"}
+_OTHER_FORMATS = {
+    ".parquet": "Parquet", ".csv": "CSV", ".tsv": "CSV", ".arrow": "Arrow", ".feather": "Arrow", ".orc": "ORC",
+    ".avro": "Avro", ".xlsx": "Excel", ".xls": "Excel", ".yaml": "YAML", ".yml": "YAML", ".html": "HTML",
+}  # fmt: skip
+_OTHER_PACKINGS = (
+    ".bz2", ".xz", ".lzma", ".lz4", ".br", ".zip", ".7z", ".rar", ".tar", ".tgz", ".z", ".snappy", ".gzip", ".zstd"
+)  # fmt: skip
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -35,6 +42,35 @@ def bare_name(path: str | Path) -> str:
     for ending in ENDINGS:
         name = name.removesuffix(ending)
     return Path(name).stem if name else ""
+
+
+def refuse_other_ending(path: str | Path, *, parquet: bool = False) -> None:
+    """Refuse to write JSON lines under a name that says something else: nobody could read the file by it.
+
+    Args:
+        parquet: whether what ends in `.parquet` is written as Parquet.
+
+    Raises:
+        OutputError: the name ends as another format's does, or as a packing that is not written.
+    """
+    ending, packing = Path(path).suffix, ""
+    if parquet and ending == ".parquet":
+        return
+    if ending in ENDINGS:
+        packing, ending = ending, Path(Path(path).stem).suffix
+    lower = ending.lower()
+    wanted = "name it .jsonl, .jsonl.gz or .jsonl.zst" + (
+        ", or .parquet without a packing" if parquet else ""
+    )
+    if lower in _OTHER_FORMATS and not (lower == ".parquet" and parquet and not packing):
+        reason = f"{ending}{packing} is a name for {_OTHER_FORMATS[lower]}, and JSON lines are written"
+    elif lower in _OTHER_PACKINGS:
+        reason = f"{ending}{packing} is a packing that is not written: gzip and Zstandard are"
+    elif lower in (*ENDINGS, ".parquet"):
+        reason = f"{ending}{packing} is known in small letters, and once, only"
+    else:
+        return
+    raise OutputError(f"cannot write '{path}': {reason}; {wanted}")
 
 
 def raw_lines(path: str | Path, *, own: bool = False) -> Iterator[bytes]:
@@ -110,8 +146,9 @@ def atomic_lines(path: str | Path) -> Iterator[Callable[[bytes], None]]:
     """Give what writes bytes to a file, packed as the name's ending says; it appears whole when the block ends well.
 
     Raises:
-        OutputError: `path` is a folder or a device, or the system refuses.
+        OutputError: `path` is a folder or a device, its name says that something else is in it, or the system refuses.
     """
+    refuse_other_ending(path)
     codec = ENDINGS.get(Path(path).suffix)
     with atomic_file(path) as file:
         packed: Any = file

@@ -26,6 +26,7 @@ from typing import Any
 from rich.console import Console
 
 from sparring.addresses import is_address
+from sparring.compressed import refuse_other_ending
 from sparring.errors import DataError, SettingsError, about, did_you_mean, plural
 from sparring.evaluation.cases import Rows
 from sparring.fingerprints import folder_identity, records_digest
@@ -387,6 +388,7 @@ def score_file(
         raise SettingsError("give a model to score with")
     if limit is not None and limit < 1:
         raise SettingsError(f"a limit must be at least 1, got {limit}")
+    refuse_other_ending(out)
     journal = out.with_name(out.name + ".partial")
     for written in (out, journal):
         refuse_own_input(written, data)

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
+from sparring.compressed import refuse_other_ending
 from sparring.errors import DataError, SettingsError, did_you_mean, plural
 from sparring.settings import Settings
 from sparring.traces.fields import Fields, shown
@@ -119,6 +120,7 @@ def _write(
     source: Path, target: Path, found: Iterable[tuple[str, int, Found]], to: str, threshold: float
 ) -> Conversion:
     """Write everything of what was found, (file, line, trace or oddity) each, that the target's layout can hold."""
+    refuse_other_ending(target, parquet=True)
     refuse_own_input(target, source)
     refuse_other_kind(target, holds_traces, "file of traces")
     done = Conversion()

@@ -17,10 +17,11 @@ Not here: what a record means (`readers.py`). No data set's own code is run (the
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import glob
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,19 @@ def data_digest(data: str | Path) -> str:
 
 
 def refuse_own_input(out: Path, data: str | Path) -> None:
-    """Refuse a file to write that is one of those that are read: its data would be gone.
+    """Refuse a file to write that is one of those that are read, whose data would be gone, or would be the next time.
 
     Raises:
-        SettingsError: `out` is there and is a file of `data`, also by way of links. DataError: as `shards`.
+        SettingsError: `out` is a file of `data`, also by way of links, or a new one that `data`, a folder or pattern, would
+            take in. DataError: as `shards`.
     """
     parts = shards(data)
+    if not out.exists():
+        if _would_read(data, out):
+            raise SettingsError(
+                f"'{out}' would be read as data (of '{data}') the next time: name a file to write outside of it"
+            )
+        return
     if not out.is_file():
         return
     for part in parts:
@@ -108,6 +116,42 @@ def refuse_own_input(out: Path, data: str | Path) -> None:
     within = any(part.file is None for part in parts) and folder.resolve() in out.resolve().parents
     if within and any(ending in endings for ending in out.suffixes):
         raise SettingsError(f"'{out}' is within the data set '{data}': name another file to write")
+
+
+def _would_read(data: str | Path, out: Path) -> bool:
+    """Whether a folder or pattern would take in a file that is not there yet."""
+    text, path = os.fspath(data), Path(data)
+    target = out.parent.resolve() / out.name
+    if text.startswith(HUB):
+        folder = Path(text.removeprefix(HUB).partition(":")[0])
+        return (
+            folder.is_dir()
+            and folder.resolve() in target.parents
+            and any(s in _FORMATS for s in out.suffixes)
+        )
+    if path.is_dir():
+        names_its_files = (path / "traces.jsonl").is_file() or _is_saved(path)
+        if names_its_files or path.resolve() not in target.parents:
+            return False
+        return target in _data_files([*_files_in(path.resolve()), target])
+    if path.exists() or not glob.has_magic(text):
+        return False
+    parts = Path(os.path.abspath(text)).parts
+    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    wanted = (*Path(*parts[:fixed]).resolve().parts, *parts[fixed:])
+    return _fits(target.parts, wanted)
+
+
+def _fits(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Whether a path, in parts, fits a pattern as `glob` reads one: hidden names only where the pattern names the dot."""
+    if not wanted:
+        return not parts
+    if wanted[0] == "**" and _fits(parts, wanted[1:]):
+        return True
+    if not parts or (parts[0].startswith(".") and not wanted[0].startswith(".")):
+        return False
+    rest = wanted if wanted[0] == "**" else wanted[1:]
+    return fnmatch.fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], rest)
 
 
 def refuse_other_kind(out: Path, fits: Callable[[dict[str, Any]], bool], kind: str) -> None:
@@ -150,17 +194,32 @@ def _folder(path: Path) -> list[Shard]:
         return [_file(path / "traces.jsonl")]
     if (path / "dataset_dict.json").is_file():
         raise DataError("a data set with several splits: name the folder of one of them", file=path)
-    if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
+    if _is_saved(path):
         return [Shard(str(path), lambda: _saved_records(path))]
-    found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    for endings in (SHARDS, (".json",)):
-        known = (*endings, *(ending + packed for ending in endings for packed in ENDINGS))
-        if chosen := [file for file in found if file.name.endswith(known)]:
-            return [_file(file) for file in chosen]
+    if chosen := _data_files(_files_in(path)):
+        return [_file(file) for file in chosen]
     raise DataError(
         f"the folder holds neither traces.jsonl nor data files ({', '.join(SHARDS)}, also packed): name the file",
         file=path,
     )
+
+
+def _is_saved(path: Path) -> bool:
+    return (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def _data_files(files: Iterable[Path]) -> list[Path]:
+    """Return those of a folder's files that are read."""
+    shown = [file for file in files if not file.name.startswith(".")]
+    for endings in (SHARDS, (".json",)):
+        known = (*endings, *(ending + packed for ending in endings for packed in ENDINGS))
+        if chosen := [file for file in shown if file.name.endswith(known)]:
+            return chosen
+    return []
 
 
 def _saved_records(path: Path) -> Records:
