@@ -29,6 +29,7 @@ from sparring.cli.commands import Command, imported
 from sparring.errors import SettingsError
 from sparring.models.sidecar import Sidecar
 from sparring.oracles.perturbations import PERTURBATIONS
+from sparring.pool import PoolSettings
 from sparring.settings import Settings, load_settings, setting_rows
 from sparring.traces import read_problems_as, read_traces, write_traces
 from sparring.traces.readers import FORMATS
@@ -250,7 +251,7 @@ def test_options_and_settings_named_in_passing_exist(page: Path) -> None:
         for path in (ROOT / name).glob("*.py")
     )
     known_options = options(typer.main.get_command(app)) | set(re.findall(r'"(--[a-z-]+)"', scripts))
-    known_settings = {name for cls in SETTINGS.values() for name in cls.model_fields}
+    known_settings = {name for cls in (*SETTINGS.values(), PoolSettings) for name in cls.model_fields}
     known_settings |= {dial.name for world in PACKAGED for dial in dataclasses.fields(make_world(world))}  # type: ignore[arg-type]
     # a placeholder, arguments of Python functions, options of other programs
     known_settings |= {"key", "overflow", "split_special_tokens", "extra_body", "use_activation"}
