@@ -111,7 +111,6 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
     if arm in RETIRED:
         raise ValueError(f"the arm '{arm}' can no longer be run: {ARMS[arm][0]}")
     settings = {**SETTINGS, **settings}
-    known = list(make_world(settings["task"]).kinds[: settings["kinds"]])
     splits = {"id": settings["task"], "longer": settings["longer"]}
     counts = settings["problems"] if isinstance(settings["problems"], list) else [settings["problems"]] * 2
     groups = {
@@ -142,7 +141,7 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
     if settings["attack_updates"]:
         attacker = {name: settings[name] for name in ("task", "backbone", "device")}
         attacker |= {"updates": settings["attack_updates"], "warm_steps": settings["adversary_warm_steps"]}
-        record["attack"] = attacked(scorer, {**attacker, "rule_kinds": known}, seed, folder)
+        record["attack"] = attacked(scorer, {**attacker, "rule_kinds": kinds_known(settings)}, seed, folder)
     return record
 
 
@@ -152,7 +151,7 @@ def game_settings(settings: Mapping[str, Any], seed: int, given: Mapping[str, An
         {
             "task": settings["task"],
             "backbone": settings["backbone"],
-            "rule_kinds": list(make_world(settings["task"]).kinds[: settings["kinds"]]),
+            "rule_kinds": kinds_known(settings),
             "prm_warm_steps": settings["prm_warm_steps"],
             "adversary_warm_steps": settings["adversary_warm_steps"],
             "updates": settings["updates"],
@@ -162,6 +161,11 @@ def game_settings(settings: Mapping[str, Any], seed: int, given: Mapping[str, An
             **given,
         }
     )
+
+
+def kinds_known(settings: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of mistakes that the rules know: the world's first."""
+    return list(make_world(settings["task"]).kinds[: settings["kinds"]])
 
 
 def share_warm_start(settings: AprmSettings, folder: Path) -> None:

@@ -299,9 +299,8 @@ def stream_scores(
                     used += 1
                     here.setdefault(key, used)
             gone = len(kept.found) - len(here)
-            if gone > len(
-                here
-            ):  # mended data keeps most; what it does not keep is lost once the result is written
+            # Mended data keeps most rows; those that it does not keep are lost once the result is written.
+            if gone > len(here):
                 raise other_job(journal, ["traces"])
             of = "" if total is None else f" of {total:,}"
             text = f"continuing: {used:,}{of} traces scored already"

@@ -50,10 +50,10 @@ _NO_ROOM = 1800.0
 """Seconds without a single actor after which a job is given up."""
 _NO_NODE = 30.0
 """Seconds without a single node after which a cluster that was joined is given up; nobody starts one for our own."""
-_REACHED, _TOLD = (
-    30.0,
-    30.0,
-)  # seconds that the cluster may take to answer, and between two lines on what is waited for
+_REACHED = 30.0
+"""Seconds that the cluster may take to answer."""
+_TOLD = 30.0
+"""Seconds between two lines on what is waited for."""
 _GONE = "what is finished is kept, and the same command goes on where it was"
 
 
