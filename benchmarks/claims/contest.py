@@ -96,6 +96,7 @@ SETTINGS: Mapping[str, Any] = {
     "updates": 60,
     "problems": 120,  # of each split, or of the two in turn
     "samples": 16,
+    "temperature": 1.0,
     "max_new_tokens": 160,
     "own_problems": 128,
     "told": False,
@@ -202,7 +203,8 @@ def sampled(
     folder: Path, world: str, settings: Mapping[str, Any], count: int, seed: int, purpose: str
 ) -> list[list[Trace]]:
     """Return judged solutions per problem; they are made once for all arms, beside their folders."""
-    names = [settings["solver"], world, settings["samples"], settings["max_new_tokens"], count, seed, purpose]
+    how = [settings[name] for name in ("solver", "samples", "temperature", "max_new_tokens")]
+    names = [world, *how, count, seed, purpose]
 
     def make(draft: Path) -> None:
         write_traces(draft / "solutions.jsonl", solve(world, settings, count, seed, purpose))
@@ -230,7 +232,7 @@ def solve(world: str, settings: Mapping[str, Any], count: int, seed: int, purpos
             engine,
             [Prefix(problem) for problem in chosen],
             settings["samples"],
-            limits=Limits(settings["max_new_tokens"], fit=True),
+            limits=Limits(settings["max_new_tokens"], settings["temperature"], fit=True),
             seeds=[seed_from(seed, purpose, start + place) for place in range(len(chosen))],
             separator="\n",
         )

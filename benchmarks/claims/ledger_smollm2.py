@@ -82,7 +82,7 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
 def teach(given: Mapping[str, Any], max_new_tokens: int, out: Path) -> None:
     """Fine-tune the model until it solves the share asked for; write `model`, if it does, and what each round came to."""
     world, current = make_world(given["world"]), model_folder()
-    solver = {"samples": 1, "max_new_tokens": max_new_tokens, "device": device()}
+    solver = {"samples": 1, "temperature": 1.0, "max_new_tokens": max_new_tokens, "device": device()}
     rounds: list[float] = []
     torch.manual_seed(0)  # the adapters' first weights
     for number in range(given["rounds"]):
