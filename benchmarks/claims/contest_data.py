@@ -153,7 +153,7 @@ class LastOnly:
     """An outcome reward model as the measures read it: every step has the score of the whole solution."""
 
     def __init__(self, scorer: Any) -> None:
-        self.scorer = scorer
+        self.scorer, self.sidecar = scorer, scorer.sidecar
 
     def score(self, traces: Sequence[Trace]) -> list[list[float]]:
         """Return one list of equal scores per trace."""

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from claims import contest, contest_data
 from claims.harness import Aim, Claim, Experiment, Record, Reduced
@@ -53,6 +55,7 @@ ARMS = {
 }
 STRONGER = "backbone-13"
 THRESHOLD = 0.5
+_TRIES = 20
 
 
 def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -65,7 +68,10 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
         scorer, record["prm"] = trained(arm, seed, settings, folder)
         record["contrast"] = {
             name: contrast(
-                contest.sampled(folder, world, settings, count, seed, "measure"), scorer, make_world(world)
+                contest.sampled(folder, world, settings, count, seed, "measure"),
+                scorer,
+                make_world(world),
+                seed,
             )
             for (name, world), count in zip(splits.items(), settings["problems"], strict=True)
         }
@@ -82,10 +88,10 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
         groups = contest.sampled(folder, world, few, settings["rl_problems"], seed, "reward")
         before = [trace for group in groups for trace in group]
         after = contest.solve(world, {**few, "solver": str(policy)}, settings["rl_problems"], seed, "reward")
-        record["before"][name] = worth(before, answers, scorer)
-        record["after"][name] = worth(after, answers, scorer)
+        record["before"][name] = worth(before, answers, scorer, make_world(world))
+        record["after"][name] = worth(after, answers, scorer, make_world(world))
         if scorer is not None:
-            record["contrast"][f"{name} after"] = contrast([after], scorer, make_world(world))
+            record["contrast"][f"{name} after"] = contrast([after], scorer, make_world(world), seed)
     return record
 
 
@@ -105,31 +111,58 @@ def trained(
 # --- right and wrong in one place ---------------------------------------------------------------------------------
 
 
-def contrast(groups: Sequence[Sequence[Trace]], scorer: StepScorer, world: World) -> dict[str, float]:
-    """Return how often a right step scores above the solver's own first wrong step in the same place, ties as half.
+def contrast(
+    groups: Sequence[Sequence[Trace]], scorer: StepScorer, world: World, seed: int
+) -> dict[str, float]:
+    """Return what the PRM makes of three steps in one place: a right one, the solver's wrong one, another of its kind.
 
-    A scorer that knows where the solver fails, but not what it does wrong there, reaches a half. The right step is the one
-    of the reference solution that fits there and begins with most of the same words.
+    The place is a pit, where a solution goes wrong. `above_own` is how often the right step scores above the solver's own,
+    `above_other` above the other, ties as half; `…_accepted` the shares that score a half or more. A PRM that knows where
+    the solver fails, but not what is right there, accepts few right steps. The right step is the one of the reference
+    solution that fits there and begins with most of the same words; the other is it, spoilt.
     """
-    found: dict[tuple[str, tuple[str, ...]], tuple[Trace, Trace]] = {}
+    places: dict[tuple[str, tuple[str, ...]], list[Trace]] = {}
     for trace in (trace for group in groups for trace in group):
-        place = trace.first_error
-        if place is None or place < 0:
+        end = trace.first_error
+        if end is None or end < 0:
             continue
-        prefix, wrong = trace.steps[:place], trace.steps[place]
+        problem, prefix, own = trace.problem, trace.steps[:end], trace.steps[end]
         right = [
             step
-            for step in trace.problem.solution or ()
-            if step not in prefix and world.judge(trace.problem, prefix, step).truth == "correct"
+            for step in problem.solution or ()
+            if step not in prefix and world.judge(problem, prefix, step).truth == "correct"
         ]
-        if right:
-            best = max(right, key=lambda step: shared_words(step, wrong))
-            pair = (Trace(trace.problem, (*prefix, best)), Trace(trace.problem, (*prefix, wrong)))
-            found.setdefault((trace.problem.id, (*prefix, wrong)), pair)
-    rights = [row[-1] for row in scorer.score([right for right, _ in found.values()])]
-    wrongs = [row[-1] for row in scorer.score([wrong for _, wrong in found.values()])]
-    above = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(rights, wrongs, strict=True)]
-    return {"above": float(np.mean(above)), "pairs": len(above)}
+        if not right or (problem.id, (*prefix, own)) in places:
+            continue
+        best = max(right, key=lambda step: shared_words(step, own))
+        kind = world.judge(problem, prefix, own).reason.rpartition(":")[2]
+        rng = random.Random(f"other/{seed}/{problem.id}/{end}/{own}")
+        made = (
+            world.perturb(problem, prefix, best, rng, [kind] if kind in world.kinds else world.kinds)
+            for _ in range(_TRIES)
+        )
+        other = next((one[1] for one in made if one is not None and one[1] != own), None)
+        if other is not None:
+            places[problem.id, (*prefix, own)] = [Trace(problem, (*prefix, s)) for s in (best, own, other)]
+    if not places:
+        return {"places": 0}
+    right_scores, own_scores, other_scores = (
+        np.array([row[-1] for row in scorer.score([three[which] for three in places.values()])])
+        for which in range(3)
+    )
+    return {
+        "places": len(places),
+        "above_own": share_above(right_scores, own_scores),
+        "above_other": share_above(right_scores, other_scores),
+        "right_accepted": float(np.mean(right_scores >= THRESHOLD)),
+        "own_accepted": float(np.mean(own_scores >= THRESHOLD)),
+        "other_accepted": float(np.mean(other_scores >= THRESHOLD)),
+    }
+
+
+def share_above(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return how often the first is larger, ties as half."""
+    return float(np.mean((one > other) + 0.5 * (one == other)))
 
 
 def shared_words(one: str, other: str) -> int:
@@ -211,13 +244,15 @@ def learnt(scorer: StepScorer | None, seed: int, settings: Mapping[str, Any], ou
     return train_rl(chosen, out, resume=True, scores=scores)
 
 
-def worth(traces: Sequence[Trace], answers: int, scorer: StepScorer | None) -> dict[str, float]:
+def worth(traces: Sequence[Trace], answers: int, scorer: StepScorer | None, made: World) -> dict[str, Any]:
     """Return what a policy's solutions are worth, in truth and to the PRM; answers without a step count as wrong."""
     sound = [trace.first_error == -1 for trace in traces]
-    found = {
+    pits = [(t, t.first_error) for t in traces if t.first_error is not None and t.first_error >= 0]
+    found: dict[str, Any] = {
         "right": sum(trace.outcome is True for trace in traces) / answers,
         "sound": sum(sound) / answers,
         "empty": 1 - len(traces) / answers,
+        "kinds": dict(Counter(made.judge(t.problem, t.steps[:i], t.steps[i]).reason for t, i in pits)),
     }
     if traces:
         found["steps"] = float(np.mean([len(trace.steps) for trace in traces]))

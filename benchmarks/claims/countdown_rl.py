@@ -215,8 +215,8 @@ EXPERIMENT = Experiment(
         "gated progress 0.8 below the value baseline [0.4, 1.1] (three seeds each); at .001 gated progress 1.0 [0.3, 1.7] "
         "above both. In the one published here the order of the two at .03 depends on the seed.",
         "This build, .03, five seeds: without a gate wrong steps rise to 80 to 100 % in three, and stay at 32 and 35 % in "
-        "the two that keep up (7.3 and 7.0 %); gated by a learned PRM they rise to 75 and 100 % in two, with steps that the "
-        "PRM accepts; gated by the oracle they stay at 20 to 26 %.",
+        "the two that keep up (7.3 and 7.0 %); gated by a learned PRM they rise to 75 and 100 % in two, with steps that "
+        "the PRM accepts; gated by the oracle they stay at 20 to 26 %.",
         "This build, .001, five seeds: on top of a value baseline gated progress is no better than without (1.0, 1.4 %; "
         "difference -0.4 [-0.8, -0.1]): where nothing succeeds a value baseline takes credit away and gives none.",
     ),
@@ -225,8 +225,8 @@ EXPERIMENT = Experiment(
         "Two builds of the same recipe (on two kinds of processor; last digits differ, so policies do) change gains by as "
         "much as seeds do: what is published is the second, and what the first said stands above.",
         "That exact correctness alone learns at .001 was put down after records of the first build, and is confirmed by "
-        "those of the second. The arm gated_baseline and what is said of it are new. That progress, value baseline and gate "
-        "together end above outcomes was put down after five seeds.",
+        "those of the second. The arm gated_baseline and what is said of it are new. That progress, value baseline and "
+        "gate together end above outcomes was put down after five seeds.",
         "Samples are the policy's own; the value model's data cost more than a run (see the records' `models`).",
     ),
 )  # fmt: skip
