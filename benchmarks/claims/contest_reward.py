@@ -332,6 +332,22 @@ CLAIMS = (
         value=sound("longer"),
     ),
     Claim(
+        "reward-data",
+        "As the only reward the game's PRM makes a sounder solver than PRMs that learn from the solver's solutions alone",
+        Aim(3.4, "points"),
+        ours="level",
+        baselines=DATA,
+        value=sound("id"),
+    ),
+    Claim(
+        "reward-data-longer",
+        "The same on longer chains than trained on",
+        Aim(3.4, "points"),
+        ours="level",
+        baselines=DATA,
+        value=sound("longer"),
+    ),
+    Claim(
         "reward-own",
         "Added to the solver's own wrong steps, the adversary makes a sounder solver than they alone do",
         Aim(0.0, "points"),
