@@ -90,9 +90,16 @@ def test_what_a_policy_is_worth_counts_missing_answers_as_wrong(groups: list[lis
     traces = [judged(WORLD, Trace(problem, problem.solution or ())), *(t for group in groups for t in group)]
     answers = 2 * len(traces)
     found = worth(traces, answers, Scorer(lambda trace: 0.9), WORLD)
-    assert found["sound"] == 1 / answers and found["empty"] == 0.5
+    assert found["sound"] == found["solved"] == 1 / answers and found["empty"] == 0.5
     assert found["fooled"] == found["accepted"] == 1.0
     assert found["kinds"] == {f"chain:{KIND}": len(groups)}
+
+
+def test_right_steps_that_stop_half_way_are_sound_and_solve_nothing() -> None:
+    problem = world_problems(WORLD, 1, seed=0, name="places")[0]
+    stopped = judged(WORLD, Trace(problem, (problem.solution or ())[:-1]))
+    found = worth([stopped], 1, Scorer(lambda trace: 0.9), WORLD)
+    assert (found["sound"], found["right"], found["solved"], found["fooled"]) == (1.0, 0.0, 0.0, 1.0)
 
 
 def test_words_are_counted_from_the_beginning() -> None:

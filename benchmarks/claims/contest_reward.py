@@ -5,8 +5,9 @@ about whatever a policy can be moved to, and a policy moves to what it lets pass
 here the game should pay if it pays anywhere. World, budgets and step sizes of the PRMs are those of `contest.py` and
 `contest_data.py` (rules know one kind of mistake). Then the solver is trained by `sparring train rl` on the PRM's soft
 minimum alone: no outcome, no pull to where it began, step size and length of a run as tuned for outcomes. Recorded per
-split, before and after: the share of solutions that end right, that are *sound* (every step right, which luck cannot give),
-and *fooled*: of those with a wrong step, the share that the PRM accepts (no step below one half).
+split, before and after: the share of solutions that are *sound* (no wrong step), that end *right*, that are *solved* (both:
+right without luck, and not stopped half-way), and *fooled*: of what is not solved, the share that the PRM accepts (no step
+below one half).
 
 Before that the PRM is asked what it makes of mistakes that nobody trained it on: steps of the world's author spoilt in each
 of the world's six kinds, solutions of a stronger solver and of a weaker one (the same at a temperature of `weaker`).
@@ -247,10 +248,12 @@ def learnt(scorer: StepScorer | None, seed: int, settings: Mapping[str, Any], ou
 def worth(traces: Sequence[Trace], answers: int, scorer: StepScorer | None, made: World) -> dict[str, Any]:
     """Return what a policy's solutions are worth, in truth and to the PRM; answers without a step count as wrong."""
     sound = [trace.first_error == -1 for trace in traces]
+    solved = [one and trace.outcome is True for one, trace in zip(sound, traces, strict=True)]
     pits = [(t, t.first_error) for t in traces if t.first_error is not None and t.first_error >= 0]
     found: dict[str, Any] = {
         "right": sum(trace.outcome is True for trace in traces) / answers,
         "sound": sum(sound) / answers,
+        "solved": sum(solved) / answers,
         "empty": 1 - len(traces) / answers,
         "kinds": dict(Counter(made.judge(t.problem, t.steps[:i], t.steps[i]).reason for t, i in pits)),
     }
@@ -258,23 +261,23 @@ def worth(traces: Sequence[Trace], answers: int, scorer: StepScorer | None, made
         found["steps"] = float(np.mean([len(trace.steps) for trace in traces]))
     if traces and scorer is not None:
         lowest = [min(row) for row in scorer.score(traces)]
-        wrong = [low >= THRESHOLD for low, one in zip(lowest, sound, strict=True) if not one]
+        unsolved = [low >= THRESHOLD for low, one in zip(lowest, solved, strict=True) if not one]
         found["reward"] = float(np.mean(lowest))
         found["accepted"] = float(np.mean([low >= THRESHOLD for low in lowest]))
-        found["fooled"] = float(np.mean(wrong)) if wrong else 0.0
+        found["fooled"] = float(np.mean(unsolved)) if unsolved else 0.0
     return found
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 
-def sound(split: str) -> Callable[[Record], float]:
-    """Return what reads the share of sound solutions (%) after training."""
-    return lambda record: 100 * float(record["after"][split]["sound"])
+def solved(split: str) -> Callable[[Record], float]:
+    """Return what reads the share of solutions that solve their problem (%) after training."""
+    return lambda record: 100 * float(record["after"][split]["solved"])
 
 
 def fooled(record: Record) -> float:
-    """Return the share of the trained policy's wrong solutions that its PRM accepts, in percent."""
+    """Return the share of what the trained policy does not solve that its PRM accepts, in percent."""
     return 100 * float(record["after"]["id"]["fooled"])
 
 
@@ -316,28 +319,28 @@ EXPERIMENT = Experiment(
 _STATIC = ("rules", "frozen", "own steps", "exact", "outcome", "orm")
 CLAIMS = (
     Claim(
-        "reward-sound",
-        "As the only reward the game's PRM makes a sounder solver than any PRM without an adversary",
+        "reward-solved",
+        "As the only reward the game's PRM makes a better solver than any PRM without an adversary",
         Aim(0.0, "points"),
         ours="level",
         baselines=_STATIC,
-        value=sound("id"),
+        value=solved("id"),
     ),
     Claim(
-        "reward-sound-longer",
+        "reward-solved-longer",
         "The same on longer chains than trained on",
         Aim(0.0, "points"),
         ours="level",
         baselines=_STATIC,
-        value=sound("longer"),
+        value=solved("longer"),
     ),
     Claim(
         "reward-data",
-        "As the only reward the game's PRM makes a sounder solver than PRMs that learn from the solver's solutions alone",
+        "As the only reward the game's PRM makes a better solver than PRMs that learn from the solver's solutions alone",
         Aim(3.4, "points"),
         ours="level",
         baselines=DATA,
-        value=sound("id"),
+        value=solved("id"),
     ),
     Claim(
         "reward-data-longer",
@@ -345,35 +348,35 @@ CLAIMS = (
         Aim(3.4, "points"),
         ours="level",
         baselines=DATA,
-        value=sound("longer"),
+        value=solved("longer"),
     ),
     Claim(
         "reward-own",
-        "Added to the solver's own wrong steps, the adversary makes a sounder solver than they alone do",
+        "Added to the solver's own wrong steps, the adversary makes a better solver than they alone do",
         Aim(0.0, "points"),
         ours=OWN_LEVEL,
         baselines=("own steps", "exact"),
-        value=sound("id"),
+        value=solved("id"),
     ),
     Claim(
         "reward-frozen",
-        "The trained adversary's PRM makes a sounder solver than the frozen generator's",
+        "The trained adversary's PRM makes a better solver than the frozen generator's",
         Aim(0.0, "points"),
         ours="level",
         baselines=("frozen",),
-        value=sound("id"),
+        value=solved("id"),
     ),
     Claim(
         "reward-verified",
-        "As the only reward the game's PRM makes as sound a solver as verified outcomes, within two points",
+        "As the only reward the game's PRM makes as good a solver as verified outcomes, within two points",
         Aim(-2.0, "points", none=-2.0),
         ours="level",
         baselines=(VERIFIED,),
-        value=sound("id"),
+        value=solved("id"),
     ),
     Claim(
         "reward-fooled",
-        "Of what the trained solver then does wrong, the game's PRM accepts less than PRMs that learn from its solutions",
+        "Of what the trained solver then fails, the game's PRM accepts less than PRMs that learn from its solutions",
         Aim(5.0, "points"),
         ours="level",
         baselines=("own steps", "exact", "outcome"),
