@@ -19,7 +19,9 @@ from typer.testing import CliRunner
 from sparring.__main__ import app, main
 from sparring.errors import CheckpointError, SettingsError
 from sparring.models.branches import BranchedRow, collate, hidden_states
+from sparring.models.loading import resolve_model
 from sparring.models.roles import add_adapter, lora_config
+from sparring.models.sidecar import read_sidecar
 from sparring.planning import hardware
 from sparring.planning.command import plan
 from sparring.planning.hardware import DEVICES, device_for, measured_flops, parse_gpus
@@ -103,6 +105,7 @@ def test_adapters_are_those_that_peft_makes(family: str) -> None:
         ("google/gemma-2-9b-it", 9_241_705_984),
         ("SmolLM2-135M-Instruct", 134_515_008),
         ("Mixtral-8x7B-v0.1", 46_702_792_704),
+        ("Mixtral-8x7B-Instruct", 46_702_792_704),
     ],
 )
 def test_well_known_models_have_their_published_number_of_parameters(name: str, parameters: int) -> None:
@@ -329,8 +332,17 @@ def test_architectures_that_are_not_planned_for_are_named(tmp_path: Any) -> None
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="gpt2 model; planned for are llama"):
         find_shape(str(tmp_path))
-    with pytest.raises(CheckpointError, match=r"no config\.json"):
-        find_shape(str(tmp_path.parent))
+
+
+@pytest.mark.parametrize("read", [find_shape, resolve_model, lambda folder: read_sidecar(Path(folder))])
+def test_a_runs_folder_says_where_its_model_is(tmp_path: Path, read: Any) -> None:
+    with pytest.raises(CheckpointError) as empty:
+        read(str(tmp_path))
+    assert "there is one" not in str(empty.value)
+    (tmp_path / "prm").mkdir()
+    (tmp_path / "prm" / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"no (config|sparring)\.json.*there is one in '.*/prm'"):
+        read(str(tmp_path))
 
 
 @pytest.mark.parametrize("word", ["gpus=8", "gpus='8'"])

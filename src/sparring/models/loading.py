@@ -43,7 +43,7 @@ from sparring.models.folder_files import (
     tensor_types,
     weight_files,
 )
-from sparring.models.sidecar import MAX_LENGTH
+from sparring.models.sidecar import MAX_LENGTH, model_inside
 
 HEAD_FILE = "step_head.safetensors"
 """Weights of a head of several layers: ``0.weight``, ``0.bias``, ``1.weight``, …, first layer first."""
@@ -66,7 +66,9 @@ def resolve_model(name: str | Path) -> str:
     path = Path(text)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise CheckpointError(f"'{path}' has no config.json, so it is not a Hugging Face model folder")
+            raise CheckpointError(
+                f"'{path}' has no config.json, so it is not a Hugging Face model folder{model_inside(path)}"
+            )
         return text
     looks_like_path = path.is_absolute() or text.startswith((".", "~")) or text.count("/") != 1
     if looks_like_path or (path.parent.is_dir() and str(path.parent) != "."):

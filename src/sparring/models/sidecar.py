@@ -144,6 +144,12 @@ def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
     atomic_write_json(folder / SIDECAR_NAME, sidecar.model_dump())
 
 
+def model_inside(folder: Path) -> str:
+    """Return the end of an error about a folder without a model, where a folder in it has one: a run's `model` or `prm`."""
+    inside = sorted(str(path.parent) for path in folder.glob("*/config.json"))
+    return f" (there is one in {' and '.join(repr(path) for path in inside[:3])})" if inside else ""
+
+
 def read_sidecar(folder: Path) -> Sidecar:
     """Return the sidecar of a model folder.
 
@@ -157,7 +163,7 @@ def read_sidecar(folder: Path) -> Sidecar:
     if not path.is_file():
         raise CheckpointError(
             f"'{folder}' has no {SIDECAR_NAME}, so it is not known where its step scores are; "
-            "write one as docs/checkpoints.md describes"
+            f"write one as docs/checkpoints.md describes{model_inside(folder)}"
         )
     fields = json_object(path)
     version = fields.get("version")

@@ -14,6 +14,7 @@ from typing import Any
 
 from sparring.errors import CheckpointError, SettingsError, did_you_mean
 from sparring.models import TINY_POLICY
+from sparring.models.sidecar import model_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,8 @@ _VARIANTS = re.compile(r"-(instruct|base|chat|it|math|coder|thinking|hf|prm|meta
 
 
 def find_shape(model: str) -> Shape:
-    """Return the shape of a model folder, or of a name of the table (its owner and `-Instruct`, `-Math`, … do not matter).
+    """Return the shape of a model folder, or of a name of the table (its owner and `-Instruct`, `-Math`, … do not matter,
+    nor a version where the table has one alone).
 
     Raises:
         CheckpointError: the folder's configuration is damaged, or of an architecture that is not planned for.
@@ -228,11 +230,16 @@ def find_shape(model: str) -> Shape:
 
         return shape_of(load_config(Path(resolve_model(model))), Path(model).name)
     if Path(model).is_dir():
-        raise CheckpointError(f"'{model}' has no config.json, so it is not a Hugging Face model folder")
+        raise CheckpointError(
+            f"'{model}' has no config.json, so it is not a Hugging Face model folder{model_inside(Path(model))}"
+        )
     name = re.sub(r"^meta-", "", model.rsplit("/", 1)[-1].lower())
     plain = _VARIANTS.sub("", name)
     if shape := KNOWN.get(name) or KNOWN.get(plain):
         return shape
+    versions = [shape for known, shape in KNOWN.items() if known.startswith(f"{plain}-v")]
+    if len(versions) == 1:
+        return versions[0]
     known = [shape.name for shape in KNOWN.values()]
     near = did_you_mean(plain, KNOWN)
     hint = near if "did you mean" in near else f" (names: {', '.join(known)})"
