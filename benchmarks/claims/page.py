@@ -94,6 +94,8 @@ def write_page(found: Sequence[Measured], page: Path, images: Path, every_point:
             for dial in dials(claim, findings):
                 drawn = dial_picture(file, records, size, claim, findings, dial)
                 pictures[f"{claim.id}-{dial}.svg"] = drawn
+        if shown := without_dials(file, records, size):
+            pictures[f"{file.experiment.name}-arms.svg"] = arms_picture(file, shown)
     for name, text in pictures.items():
         atomic_write_text(images / name, text)
     for path in images.glob("*.svg"):
@@ -191,6 +193,10 @@ def section(
         for claim in file.claims
         for dial in dials(claim, findings)
     ]
+    if without_dials(file, records, size):
+        pictures.append(
+            f"![Every arm of {title(file)}, mean and interval over seeds]({images}/{experiment.name}-arms.svg)"
+        )
     if pictures:
         parts.append("<details><summary>Pictures</summary>\n\n" + "\n\n".join(pictures) + "\n\n</details>")
     if experiment.failed:
@@ -307,6 +313,48 @@ def dials(claim: Claim, findings: Sequence[Finding]) -> list[str]:
         for name, found in values.items()
         if len(found) > (1 if all(isinstance(value, (int, float)) for value in found.values()) else 2)
     ]
+
+
+def without_dials(
+    file: ClaimFile, records: Records, size: Size
+) -> list[tuple[list[Claim], dict[str, Metric]]]:
+    """Return, of an experiment without dials, every value of several arms that claims read, and the claims that read it."""
+    found: list[tuple[list[Claim], dict[str, Metric]]] = []
+    if list(file.experiment.points_of(size)) != [{}]:
+        return found
+    for claim in file.claims:
+        values = arm_values(file.experiment, claim, records, size, {}) if not claim.readings else {}
+        same = next((claims for claims, others in found if others == values), None)
+        if same is not None:
+            same.append(claim)
+        elif len(values) > 1:
+            found.append(([claim], values))
+    return found
+
+
+def arms_picture(file: ClaimFile, shown: Sequence[tuple[Sequence[Claim], Mapping[str, Metric]]]) -> str:
+    """Return a picture with a panel per value that claims read: every arm's mean and interval over seeds."""
+    arms = [arm for arm in file.experiment.arms if any(arm in values for _, values in shown)]
+    across = min(3, len(shown))
+    down = -(-len(shown) // across)
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(2.0 + 3.1 * across, down * (1.0 + 0.3 * len(arms))), layout="constrained")
+        panels = figure.subplots(down, across, sharey=True, squeeze=False)
+        for axes, (claims, values) in zip(panels.flat, shown, strict=False):
+            for height, arm in enumerate(arms):
+                if (one := values.get(arm)) is None:
+                    continue
+                colour = PALETTE["aprm"] if arm == claims[0].ours else PALETTE["ink"]
+                if one.low is not None and one.high is not None:
+                    axes.plot([one.low, one.high], [height, height], color=colour, linewidth=1.5)
+                axes.plot([one.value], [height], "o", color=colour, markersize=6)
+            axes.set_yticks(range(len(arms)), arms)
+            axes.set_ylim(len(arms) - 0.4, -0.6)
+            axes.xaxis.grid(True, linewidth=0.8)
+            set_title(axes, claims[0].id)
+        for axes in list(panels.flat)[len(shown) :]:
+            axes.set_axis_off()
+        return svg_of(figure)
 
 
 def overview(found: Sequence[Measured]) -> str:
