@@ -22,6 +22,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ from sparring.training.rl_settings import RlSettings
 from sparring.worlds.world import World, make_world, world_problems
 
 VERIFIED = "verified"
+PERFECT = "perfect"
 OWN_LEVEL = "own level"
 OWN_PAIRS = "own pairs"
 OWN = {OWN_LEVEL: contest.LEVEL, OWN_PAIRS: {"solver_share": 1.0}}
@@ -49,6 +51,7 @@ GAMES = ("rules", "frozen", "level", "own steps")
 DATA = ("exact", "outcome", "orm")
 ARMS = {
     VERIFIED: "no PRM: the verified outcome is the reward",
+    PERFECT: "the truth about every step: a PRM without a mistake",
     **{arm: contest.ARMS[arm][0] for arm in GAMES},
     OWN_LEVEL: "level, from a generator that imitated both, at the solver's pits for half of the states",
     OWN_PAIRS: "the solver's own wrong steps and right ones in their place, and nothing else after R's warm start",
@@ -64,8 +67,8 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
     settings = {**contest.SETTINGS, **settings}
     splits = {"id": settings["task"], "longer": settings["longer"]}
     record: dict[str, Any] = {}
-    scorer: StepScorer | None = None
-    if arm != VERIFIED:
+    scorer: Any = Perfect() if arm == PERFECT else None
+    if arm not in (VERIFIED, PERFECT):
         scorer, record["prm"] = trained(arm, seed, settings, folder)
         record["contrast"] = {
             name: contrast(
@@ -91,7 +94,7 @@ def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[
         after = contest.solve(world, {**few, "solver": str(policy)}, settings["rl_problems"], seed, "reward")
         record["before"][name] = worth(before, answers, scorer, make_world(world))
         record["after"][name] = worth(after, answers, scorer, make_world(world))
-        if scorer is not None:
+        if "contrast" in record:
             record["contrast"][f"{name} after"] = contrast([after], scorer, make_world(world), seed)
     return record
 
@@ -107,6 +110,23 @@ def trained(
     change = {"change": OWN.get(arm, {})}
     record = contest.run("own steps" if arm in OWN else arm, seed, {**settings, **change}, folder)
     return load_scorer(folder / "run" / "prm", device="cpu"), record
+
+
+class Perfect:
+    """The world's verdicts as a PRM's scores."""
+
+    sidecar = SimpleNamespace(meaning="correct", head="none")
+
+    def score(self, traces: Sequence[Trace]) -> list[list[float]]:
+        """Return 1 for every correct step and 0 for every other."""
+        world = make_world(contest.SETTINGS["task"])
+        return [
+            [
+                float(world.judge(trace.problem, trace.steps[:place], step).truth == "correct")
+                for place, step in enumerate(trace.steps)
+            ]
+            for trace in traces
+        ]
 
 
 # --- right and wrong in one place ---------------------------------------------------------------------------------
