@@ -220,8 +220,8 @@ EXPERIMENT = Experiment(
         "Step sizes of 1e-3 and 3e-3 (seed 90): every data-driven arm sees less (with 3e-3 .61 to .79).",
     ),
     caveats=(
-        "Exact and outcome arms know no mistake but the solver's own, on which all are measured; the game's PRM has met "
-        "others as well, which is not measured here.",
+        "Exact and outcome arms know no mistake but the solver's own, on which all are measured here; for "
+        "others see contest-reward.",
         "Solver and backbone are one tiny policy, made with some detection in its pretraining.",
         "Seconds of a record are of a core that others used too.",
     ),
