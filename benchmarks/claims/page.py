@@ -113,8 +113,9 @@ HEAD = """\
 
 `make claims-page` writes this page from the records in `benchmarks/results/claims/`. Every claim is a file in
 `benchmarks/claims/` that states, before anything is run, what is run, what it is compared with and what was to be
-reached (the aim). `make claims` runs a reduced form of all claims, `FULL=1 make claims` everything ({hours} CPU hours);
-both go on where they were stopped, and compare their verdicts with those below.
+reached (the aim); a claim that was put down later is named as such under what the numbers do not say. `make claims`
+runs a reduced form of all claims, `FULL=1 make claims` everything ({hours} CPU hours); both go on where they were
+stopped, and compare their verdicts with those below.
 
 A gain is the difference (or ratio) to the strongest baseline at each point: of the baselines run there the one with
 the best mean, which favours the baseline; where less is better it is turned round. It is paired by seed; intervals are
