@@ -4,7 +4,7 @@ A PRM that chooses among a fixed policy's solutions is asked about mistakes that
 about whatever a policy can be moved to, and a policy moves to what it lets pass. That is what an adversary trains for, so
 here the game should pay if it pays anywhere. World, budgets and step sizes of the PRMs are those of `contest.py` and
 `contest_data.py` (rules know one kind of mistake). Then the solver is trained by `sparring train rl` on the PRM's soft
-minimum alone: no outcome, no pull to where it began, step size and length of a run as tuned for outcomes. Recorded per
+minimum alone: no outcome, no pull to where it began, the step size as tuned for outcomes. Recorded per
 split, before and after: the share of solutions that are *sound* (no wrong step), that end *right*, that are *solved* (both:
 right without luck, and not stopped half-way), and *fooled*: of what is not solved, the share that the PRM accepts (no step
 below one half).
@@ -13,12 +13,19 @@ Before that the PRM is asked what it makes of mistakes that nobody trained it on
 of the world's six kinds, solutions of a stronger solver and of a weaker one (the same at a temperature of `weaker`).
 
 Not here: choice and detection on the solver itself (`contest.py`, `contest_data.py`).
+
+By hand, here with the monitor that ends a run whose reward rises while accuracy falls (minutes):
+
+    PYTHONPATH=benchmarks python -m claims.contest_reward FOLDER perfect 1 \\
+        '{"watch": {"watch_every": 10, "watch_problems": 64, "stop_when_hacked": true}}'
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +38,7 @@ from numpy.typing import NDArray
 from claims import contest, contest_data
 from claims.harness import Aim, Claim, Experiment, Record, Reduced
 from claims.policies import policy_folder
+from sparring.files import atomic_write_json
 from sparring.models.scorer import load_scorer
 from sparring.runs import JsonlLog
 from sparring.scorers.door import StepScorer
@@ -59,6 +67,8 @@ ARMS = {
 }
 STRONGER = "backbone-13"
 THRESHOLD = 0.5
+WATCH = {"watch_every": 1000, "watch_problems": 16, "stop_when_hacked": False}
+"""Nobody looks during a run: runs that were ended at different updates could not be compared."""
 _TRIES = 20
 
 
@@ -252,10 +262,9 @@ def learnt(scorer: StepScorer | None, seed: int, settings: Mapping[str, Any], ou
             "learning_rate": settings["rl_learning_rate"],
             "kl": None,
             "answers_per_row": 4,
-            "watch_every": settings["rl_updates"],
-            "watch_problems": 16,
             "checkpoint_every": 40,
-            "stop_when_hacked": False,
+            **WATCH,
+            **settings.get("watch", {}),
             "device": "cpu",
             "seed": seed,
             **credit,
@@ -457,3 +466,11 @@ CLAIMS = (
         value=elsewhere,
     ),
 )
+
+
+if __name__ == "__main__":  # one call by hand: FOLDER ARM SEED SETTINGS
+    where, name, number, text = sys.argv[1:]
+    out = Path(where) / f"{name.replace(' ', '_')}-{number}"
+    out.mkdir(parents=True, exist_ok=True)
+    found = run(name, int(number), {**EXPERIMENT.settings, **json.loads(text)}, out)
+    atomic_write_json(out / "record.json", {"arm": name, "seed": int(number), "record": found})

@@ -316,24 +316,19 @@ def dials(claim: Claim, findings: Sequence[Finding]) -> list[str]:
     ]
 
 
-def without_dials(
-    file: ClaimFile, records: Records, size: Size
-) -> list[tuple[list[Claim], dict[str, Metric]]]:
-    """Return, of an experiment without dials, every value of several arms that claims read, and the claims that read it."""
-    found: list[tuple[list[Claim], dict[str, Metric]]] = []
+def without_dials(file: ClaimFile, records: Records, size: Size) -> list[tuple[Claim, dict[str, Metric]]]:
+    """Return, of an experiment without dials, every value of several arms with the first claim that reads it."""
+    found: list[tuple[Claim, dict[str, Metric]]] = []
     if list(file.experiment.points_of(size)) != [{}]:
         return found
     for claim in file.claims:
-        values = arm_values(file.experiment, claim, records, size, {}) if not claim.readings else {}
-        same = next((claims for claims, others in found if others == values), None)
-        if same is not None:
-            same.append(claim)
-        elif len(values) > 1:
-            found.append(([claim], values))
+        values = {} if claim.readings else arm_values(file.experiment, claim, records, size, {})
+        if len(values) > 1 and values not in [others for _, others in found]:
+            found.append((claim, values))
     return found
 
 
-def arms_picture(file: ClaimFile, shown: Sequence[tuple[Sequence[Claim], Mapping[str, Metric]]]) -> str:
+def arms_picture(file: ClaimFile, shown: Sequence[tuple[Claim, Mapping[str, Metric]]]) -> str:
     """Return a picture with a panel per value that claims read: every arm's mean and interval over seeds."""
     arms = [arm for arm in file.experiment.arms if any(arm in values for _, values in shown)]
     across = min(3, len(shown))
@@ -341,18 +336,18 @@ def arms_picture(file: ClaimFile, shown: Sequence[tuple[Sequence[Claim], Mapping
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(2.0 + 3.1 * across, down * (1.0 + 0.3 * len(arms))), layout="constrained")
         panels = figure.subplots(down, across, sharey=True, squeeze=False)
-        for axes, (claims, values) in zip(panels.flat, shown, strict=False):
+        for axes, (claim, values) in zip(panels.flat, shown, strict=False):
             for height, arm in enumerate(arms):
                 if (one := values.get(arm)) is None:
                     continue
-                colour = PALETTE["aprm"] if arm == claims[0].ours else PALETTE["ink"]
+                colour = PALETTE["aprm"] if arm == claim.ours else PALETTE["ink"]
                 if one.low is not None and one.high is not None:
                     axes.plot([one.low, one.high], [height, height], color=colour, linewidth=1.5)
                 axes.plot([one.value], [height], "o", color=colour, markersize=6)
             axes.set_yticks(range(len(arms)), arms)
             axes.set_ylim(len(arms) - 0.4, -0.6)
             axes.xaxis.grid(True, linewidth=0.8)
-            set_title(axes, claims[0].id)
+            set_title(axes, claim.id)
         for axes in list(panels.flat)[len(shown) :]:
             axes.set_axis_off()
         return svg_of(figure)
