@@ -22,6 +22,8 @@ from sparring.models.sidecar import sidecar_for
 from sparring.worlds.chain_model import CHAIN_LAYOUT, build_tokenizer, tiny_config
 
 torch.set_num_threads(1)
+# Ray Data's usage report is a thread that outlives its tests: it asks a server, logs and allocates within others.
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # A job in the background ignores Ctrl-C, one under nohup the closed terminal; what is tested would inherit that.
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:

@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import schemathesis
+import schemathesis.specs.openapi.schemas  # else on first use, parsed for its asserts beside a thread that parses too
 import torch
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
