@@ -364,11 +364,9 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 
 
 def attacked(scorer: StepScorer, given: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
-    """Return the fool rates of a fresh adversary, warm-started on the rules that were known, paid by rank."""
+    """Return the fool rates of a fresh adversary, warm-started on the rules that were known."""
     own = AttackSettings.model_validate(
         {
-            "adversary_pay": "rank",
-            "adversary_advantage": "normalised",
             "curve_points": 1,
             "probes": False,
             "seed": seed + 1000,
