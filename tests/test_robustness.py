@@ -7,17 +7,20 @@ import random
 import shutil
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sparring.evaluation.attack import AttackSettings, robustness_tables, run_attack
+from sparring.evaluation.attack import AttackSettings, robustness_tables, run_attack, weakness
 from sparring.evaluation.robustness import HARMLESS, PADDINGS, error_kinds, hacking_curve, probe_robustness
 from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.oracles.panel import Panel
 from sparring.oracles.perturbations import PERTURBATIONS
+from sparring.runs import Metric
 from sparring.traces.records import Problem, Trace
-from sparring.training.game import State
+from sparring.traces.verdict import Verdict
+from sparring.training.game import Rewrite, Rewrites, State
 from sparring.training.game_tasks import TextTask, WorldTask
 from sparring.worlds.chain import generate_problem, parse_question
 from sparring.worlds.chain_errors import CHAIN_ERRORS
@@ -260,3 +263,33 @@ def test_a_trace_that_does_not_fit_is_an_error_that_names_it():
     with pytest.raises(DataError, match="chain-task"):
         probe_robustness(Short(), WorldTask(ChainWorld()), states(), 0.5)
     assert Trace(TEXT, TEXT.solution).steps
+
+
+def test_an_attacker_prefers_a_gamble_to_a_mistake_that_is_surely_caught():
+    state = State(Problem("p", "q", solution=("a",)), 0)
+    wrong, right = Verdict("wrong", "x"), Verdict("correct", "x")
+    flight = [Rewrite("b", None, wrong)] * 4
+    gamble = [
+        Rewrite("c", None, wrong),
+        Rewrite("d", None, wrong),
+        Rewrite("e", None, right),
+        Rewrite("f", None, right),
+    ]
+    made = Rewrites([state, state], [flight, gamble]).with_each("score", [0.0] * 4 + [0.9] * 4)
+
+    def means(settings: AttackSettings) -> list[float]:
+        return made.rewards(settings, torch.Generator(), sampled=False)[0].mean(1).tolist()
+
+    assert means(AttackSettings()) == pytest.approx([-1.0, (0.9 * 2 - 0.1 * 2 - 2) / 4])
+    assert means(AttackSettings(reward_caught=0.0)) == pytest.approx([0.0, (0.9 * 2 - 2) / 4])
+
+
+def test_an_attack_that_found_less_than_it_began_with_says_so():
+    def told(before: float | None, after: float | None) -> list[str]:
+        return weakness({"frozen.fool_rate": Metric(before), "trained.fool_rate": Metric(after)})
+
+    assert told(0.058, 0.014) == [
+        "the attack is weak: its adversary fooled the PRM in 5.8 % of its rewrites before its training and in 1.4 % after it; "
+        "take more updates or another adversary_learning_rate, then judge the PRM"
+    ]
+    assert told(0.1, 0.1) == told(0.1, 0.6) == told(None, 0.1) == told(0.1, None) == []

@@ -354,9 +354,20 @@ def run_attack(
             CURVE_FILE: [{"update": update, "counts": counts} for update, counts in result.curve.items()],
             ROBUSTNESS_FILE: robustness_tables(str(prm), metrics, threshold, settings),
         },
-        notes=[f"left out: {count} × {reason}" for reason, count in left_out.items()],
+        notes=[*weakness(metrics), *(f"left out: {count} × {reason}" for reason, count in left_out.items())],
         console=console,
     )
+
+
+def weakness(metrics: Mapping[str, Metric]) -> list[str]:
+    """Return what to say of an attack whose adversary fools the PRM less often than before its training."""
+    before, after = (metrics[f"{name}.fool_rate"].value for name in ("frozen", "trained"))
+    if before is None or after is None or after >= before:
+        return []
+    return [
+        f"the attack is weak: its adversary fooled the PRM in {100 * before:.1f} % of its rewrites before its training and "
+        f"in {100 * after:.1f} % after it; take more updates or another adversary_learning_rate, then judge the PRM"
+    ]
 
 
 def robustness_tables(
