@@ -289,7 +289,7 @@ def test_an_attack_that_found_less_than_it_began_with_says_so():
         return weakness({"frozen.fool_rate": Metric(before), "trained.fool_rate": Metric(after)})
 
     assert told(0.058, 0.014) == [
-        "the attack is weak: its adversary fooled the PRM in 5.8 % of its rewrites before its training and in 1.4 % after it; "
-        "take more updates or another adversary_learning_rate, then judge the PRM"
+        "the attack is weak: its adversary fooled the PRM in 5.8 % of its rewrites before its training and in 1.4 % after "
+        "it; take more updates or another adversary_learning_rate, then judge the PRM"
     ]
     assert told(0.1, 0.1) == told(0.1, 0.6) == told(None, 0.1) == told(0.1, None) == []

@@ -66,9 +66,6 @@ class AttackSettings(GameSettings):
     """Budget: rewrites of each state's step per update."""
     warm_steps: int = Field(80, ge=0)
     """Imitation updates on rule perturbations; with chat style 0 is sensible."""
-    reward_caught: float = -1.0
-    """Adversary's reward when a wrong step is rejected: as for one that failed. Where only failing costs, an adversary
-    flees to mistakes that are sure to be wrong and sure to be caught, and finds nothing."""
     adversary_kl: float = Field(0.05, ge=0)
     """Weight of KL(adversary ‖ its start), per rewrite."""
     pay: Literal["expected", "sampled"] = "expected"

@@ -53,8 +53,9 @@ class GameSettings(Subject, Trained, PromptSettings):
     # The adversary's utility
     reward_fooled: float = 1.0
     """Adversary's reward when a wrong step is accepted."""
-    reward_caught: float = 0.0
-    """Adversary's reward when a wrong step is rejected."""
+    reward_caught: float = -1.0
+    """Adversary's reward when a wrong step is rejected. As for a failed one: where only failing costs, G flees to mistakes
+    that are sure to be wrong and sure to be caught."""
     reward_failed: float = -1.0
     """Adversary's reward when its step is still correct, or malformed."""
     adversary_pay: Literal["probability", "rank"] = "probability"
