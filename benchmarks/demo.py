@@ -22,7 +22,7 @@ from sparring.demo import DemoSettings, run_demo
 from sparring.files import atomic_write_json, atomic_write_text, writing
 from sparring.report import plots
 from sparring.report.cases import METHOD_NAMES, SPLIT_NAMES
-from sparring.report.demo import KNOWN_OR_NOT, METHODS, kind_bars, solver_bars
+from sparring.report.demo import KNOWN_OR_NOT, kind_bars, prm_bars, solver_bars
 from sparring.report.page import read_run
 from sparring.runs import METRICS_FILE, Metric, machine, read_metrics, source_commit
 from sparring.settings import load_settings
@@ -85,7 +85,7 @@ def write_seeds(runs: dict[str, dict[str, Metric]], results: Path) -> None:
     ]
     names += [f"step_error.{split}.{method}.step_auc" for split in SPLITS for method in METHOD_NAMES]
     names += [f"kinds.{method}.{group}.accepted" for method in METHOD_NAMES for group in KNOWN_OR_NOT]
-    names += [f"attack.{method}.trained.fool_rate" for method in METHODS]
+    names += [f"attack.{method}.trained.fool_rate" for method in METHOD_NAMES]
     rows = []
     for name in names:
         values = [100 * float(value) for run in runs.values() if (value := run[name].value) is not None]
@@ -139,8 +139,8 @@ def attack_table(metrics: dict[str, Metric]) -> str:
     """Return fool rates per attacker, and what is accepted of untouched steps."""
     names = {f"{attacker} adversary": f"{attacker}.fool_rate" for attacker in ("rules", "frozen", "trained")}
     names["untouched steps accepted"] = "clean_accepted"
-    rows = [[said, *(cell(metrics, f"attack.{m}.{name}") for m in METHODS)] for said, name in names.items()]
-    return table(["fool rate, %", "rules_prm", "aprm"], rows)
+    rows = [[said, *(cell(metrics, f"attack.{m}.{name}") for m in METHOD_NAMES)] for said, name in names.items()]
+    return table(["fool rate, %", *METHOD_NAMES], rows)
 
 
 def cost_table(metrics: dict[str, Metric]) -> str:

@@ -32,6 +32,7 @@ OPTIONAL = (
     "rules_prm/log.jsonl",
     "aprm/log.jsonl",
     "attack_rules_prm.jsonl",
+    "attack_frozen_prm.jsonl",
     "attack_aprm.jsonl",
     "cross_play.json",
     "examples.jsonl",
@@ -70,7 +71,7 @@ def metrics(gain: float = 0.1, half: float = 0.03) -> dict[str, Any]:
     for method in ("rules_prm", "frozen_prm", "aprm"):
         for kind in ("arithmetic", "wrong_value", "known", "unlisted"):
             named[f"kinds.{method}.{kind}.accepted"] = entry(0.2, half)
-    for method, rate in (("rules_prm", 0.6), ("aprm", 0.6 - gain)):
+    for method, rate in (("rules_prm", 0.6), ("frozen_prm", 0.6), ("aprm", 0.6 - gain)):
         for attacker in ("rules", "frozen", "trained"):
             named[f"attack.{method}.{attacker}.fool_rate"] = entry(rate, half)
         for name in ("seconds", "updates", "labelled_steps"):
@@ -105,7 +106,7 @@ def make_run(root: Path, named: dict[str, Any] | None = None, text: str = "3 + 4
         {"update": u, "fool_rate": 0.5 + 0.4 * math.sin(u), "failed": 0.2, "caught": None, "prm_kl": 0.1 * u}
         for u in range(40)
     ]
-    for name in OPTIONAL[:4]:
+    for name in OPTIONAL[:5]:
         lines(root / name, curve)
     matrix = {
         "prm_updates": [0, 9],
@@ -308,6 +309,18 @@ def test_without_intervals_nothing_is_concluded(tmp_path: Path) -> None:
     assert "0 for the APRM, 0 against it, 5 with" in result(page)
     assert "nothing can be concluded" in page
     assert "higher by" not in page
+
+
+def test_a_frozen_generators_prm_stands_in_the_attack_where_it_was_attacked(tmp_path: Path) -> None:
+    page = report(make_run(tmp_path / "three"))
+    assert "Three PRMs are frozen and attacked" in page
+    assert (
+        "50.0\u202f% against the APRM, 60.0\u202f% against the PRM on the frozen generator: lower by 10.0" in page
+    )
+    two = {name: value for name, value in metrics().items() if not name.startswith("attack.frozen_prm")}
+    page = report(make_run(tmp_path / "two", two))
+    assert "Two PRMs are frozen and attacked" in page and "attack_frozen_prm" not in page
+    assert "the PRM on the frozen generator:" not in page
 
 
 def test_a_weak_attack_is_called_weak(tmp_path: Path) -> None:

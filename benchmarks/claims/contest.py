@@ -17,6 +17,8 @@ By hand: python benchmarks/claims/contest.py FOLDER ARM SEED '{"updates": 60}' [
 from __future__ import annotations
 
 import json
+import math
+import random
 import shutil
 import sys
 import time
@@ -29,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from claims.harness import Aim, Claim, Experiment, Record, Reduced, made_once, product
-from sparring.evaluation.attack import AttackSettings, attack
+from sparring.evaluation.attack import AttackSettings, attack, attack_metrics
 from sparring.files import atomic_write_json
 from sparring.json_files import read_json_object, read_jsonl_objects
 from sparring.models.loading import load_policy, pick_device, pick_dtype
@@ -122,6 +124,8 @@ SETTINGS: Mapping[str, Any] = {
     "device": "cpu",
 }
 _ROWS = 512
+MATCHED, UNTOUCHED = 0.98, 1000
+"""Share of so many untouched steps that a PRM accepts where fool rates are compared at equal strictness."""
 
 
 def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -369,7 +373,12 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 
 
 def attacked(scorer: StepScorer, given: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
-    """Return the fool rates of a fresh adversary, warm-started on the rules that were known."""
+    """Return the fool rates of a fresh adversary, warm-started on the rules that were known.
+
+    At the PRM's own threshold as `sparring attack` gives them. Of the trained adversary also where the PRM accepts `MATCHED`
+    of the untouched steps, since one that refuses more of everything is fooled less, and the AUC of untouched steps against
+    its wrong ones.
+    """
     own = AttackSettings.model_validate(
         {
             "curve_points": 1,
@@ -378,8 +387,26 @@ def attacked(scorer: StepScorer, given: Mapping[str, Any], seed: int, folder: Pa
             **given,
         }
     )
-    found = attack(scorer, load_task(own), own, folder / "attack.jsonl")
-    return {name: metric.value for name, metric in found.metrics.items()}
+    task = load_task(own)
+    found = attack(scorer, task, own, folder / "attack.jsonl")
+    states = task.draw(random.Random(f"contest-untouched/{seed}"), UNTOUCHED)
+    untouched = scorer.score([Trace(state.problem, (*state.prefix, state.step)) for state in states])
+    clean = [float(row[-1]) for row in untouched]
+    trained = [case for case in found.cases if case["adversary"] == "trained" and case["malformed"] is None]
+    wrong = [case["score"] for case in trained if case["truth"] == "wrong"]
+    threshold = threshold_for(clean, MATCHED)
+    matched = attack_metrics(found.cases, {}, own, threshold)["trained.fool_rate"]
+    return {name: metric.value for name, metric in found.metrics.items()} | {
+        "matched.threshold": threshold,
+        "matched.fool_rate": matched.value,
+        "trained.auc": auc([*clean, *wrong], [1.0] * len(clean) + [0.0] * len(wrong)) if wrong else None,
+    }
+
+
+def threshold_for(clean: Sequence[float], share: float) -> float:
+    """Return the highest threshold from which at least `share` of scores is accepted."""
+    ordered = sorted(clean, reverse=True)
+    return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------

@@ -79,7 +79,6 @@ METHODS: dict[Method, Literal["rules", "frozen", "trained"]] = {
     "frozen_prm": "frozen",
     "aprm": "trained",
 }
-ATTACKED: tuple[Method, ...] = ("rules_prm", "aprm")
 Group = list[Trace | None]
 Scores = list[list[list[float] | None]]
 """Of the steps of every solution of every problem; None for a solution without a step."""
@@ -114,7 +113,7 @@ class DemoSettings(Settings):
     samples_per_state: int = Field(4, ge=2)
     """Rewrites per state."""
     attack_updates: int = Field(10, ge=0)
-    """Budget of the fresh adversary that attacks the rules PRM and the APRM."""
+    """Budget of the fresh adversary that attacks every PRM."""
     best_of_n: int = Field(16, gt=0)
     """Solutions that a PRM chooses from."""
     temperature: float = Field(1.0, gt=0)
@@ -156,11 +155,11 @@ def run_demo(settings: DemoSettings, out: Path) -> Path:
         metrics = _training_metrics(out)
         metrics |= judge_solutions(settings, samples, dict(zip(METHODS, scores, strict=True)), out)
         found = compute(
-            *(Part(_title("attacking", method), attack_prm, (settings, method, out)) for method in ATTACKED),
+            *(Part(_title("attacking", method), attack_prm, (settings, method, out)) for method in METHODS),
             Part("cross-play", play_across, (settings, out)),
             *(Part(_title("kinds", method), accept_kinds, (settings, method, out)) for method in METHODS),
         )
-    attacks: dict[Method, AttackResult] = dict(zip(ATTACKED, found, strict=False))
+    attacks: dict[Method, AttackResult] = dict(zip(METHODS, found, strict=False))
     kinds: dict[Method, dict[str, list[bool]]] = dict(zip(METHODS, found[-len(METHODS) :], strict=True))
     atomic_write_jsonl(
         out / KINDS_FILE, ({"method": method, "accepted": accepted} for method, accepted in kinds.items())
@@ -194,7 +193,7 @@ def recomputed(run: FinishedRun) -> Recomputed:
     for record in raw_records(out / KINDS_FILE):
         metrics |= kind_metrics(settings, record["method"], record["accepted"])
     attacked = raw_records(out / ATTACKED_FILE)
-    for method in ATTACKED:
+    for method in dict.fromkeys(record["method"] for record in attacked):
         cases = [record for record in attacked if record["method"] == method]
         found = attack_metrics(cases, {}, attack_settings(settings), thresholds[method].value)
         metrics |= {f"attack.{method}.{name}": metric for name, metric in found.items()}
@@ -213,7 +212,7 @@ def _units(settings: DemoSettings) -> dict[str, int]:
         _title("solving", "in_distribution"): samples + settings.problems,
         _title("solving", "longer"): samples,
         **{_title("scoring", method): 100 for method in METHODS},
-        **{_title("attacking", method): attack for method in ATTACKED},
+        **{_title("attacking", method): attack for method in METHODS},
         **{_title("kinds", method): 1 for method in METHODS},
         "cross-play": 2 * len(range(0, settings.updates + 1, _snapshot_every(settings))),
     }
@@ -596,7 +595,7 @@ def attack_prm(report: Report, settings: DemoSettings, method: Method, out: Path
 
 def write_examples(attacks: dict[Method, AttackResult], settings: DemoSettings, out: Path) -> None:
     """Write the first wrong rewrites, in the order of the held-out states, that fooled the PRM under attack."""
-    scorers = {method: load_scorer(out / method / "prm", device="cpu") for method in ATTACKED}
+    scorers = {method: load_scorer(out / method / "prm", device="cpu") for method in METHODS}
     chosen: list[tuple[Trace, str, Any, str]] = []
     for method, result in attacks.items():
         for attacker in ("trained", "rules"):
@@ -622,7 +621,7 @@ def write_examples(attacks: dict[Method, AttackResult], settings: DemoSettings, 
             "reason": verdict.reason,
             "detail": verdict.detail,
             "adversary": attacker,
-            "scores": {method: rows[method][index][-1] for method in ATTACKED},
+            "scores": {method: rows[method][index][-1] for method in METHODS},
         }
         for index, (trace, step, verdict, attacker) in enumerate(chosen)
     ]

@@ -25,7 +25,7 @@ from sparring.runs import Metric
 from sparring.traces.fields import Fields, records_of
 
 METHODS = ("rules_prm", "aprm")
-"""What is compared and attacked; a PRM on a frozen generator's mistakes stands beside them where a run has it."""
+"""What is compared; a PRM on a frozen generator's mistakes stands beside them where a run has it."""
 ROLES = {"rules_prm": "rules", "frozen_prm": "adversary", "aprm": "aprm", "ceiling": "oracle"}
 PICKERS = {"greedy": "greedy", "random": "random pick", "majority": "majority vote"}
 PICKERS |= METHOD_NAMES | {"ceiling": "perfect step verifier", "oracle": "a right answer, if any"}
@@ -70,7 +70,8 @@ def demo_page(run: Run) -> str:
     main |= {"fool rate of a fresh adversary (lower is better)": attack}
     frozen = {split: picked(found, split, "aprm", "frozen_prm") for split in SPLIT_NAMES}
     logs = {method: read_log(run.folder / method / "log.jsonl") for method in METHODS}
-    attacks = {method: read_log(run.folder / f"attack_{method}.jsonl") for method in METHODS}
+    attacked = [m for m in METHOD_NAMES if m in METHODS or f"attack.{m}.trained.fool_rate" in found]
+    attacks = {method: read_log(run.folder / f"attack_{method}.jsonl") for method in attacked}
     return render(
         "demo.html",
         run,
@@ -82,8 +83,12 @@ def demo_page(run: Run) -> str:
         votes={split: picked(found, split, "aprm", "majority") for split in SPLIT_NAMES},
         errors=errors,
         attack=attack,
-        learned={method: learned(found, method) for method in METHODS},
-        failed={method: failed_at_the_end(attacks[method] or []) for method in METHODS},
+        attack_frozen=compared(
+            found, *(f"attack.{method}.trained.fool_rate" for method in ("aprm", "frozen_prm")), better=-1
+        ),
+        attacked={method: METHOD_NAMES[method] for method in attacked},
+        learned={method: learned(found, method) for method in attacked},
+        failed={method: failed_at_the_end(attacks[method] or []) for method in attacked},
         tables={section: _tables(pivots, found) for section, pivots in DEMO.items()},
         panels={
             "solver": [bar_panel(name, solver_bars(found, s)) for s, name in SPLIT_NAMES.items()],
