@@ -139,7 +139,9 @@ def attack_table(metrics: dict[str, Metric]) -> str:
     """Return fool rates per attacker, and what is accepted of untouched steps."""
     names = {f"{attacker} adversary": f"{attacker}.fool_rate" for attacker in ("rules", "frozen", "trained")}
     names["untouched steps accepted"] = "clean_accepted"
-    rows = [[said, *(cell(metrics, f"attack.{m}.{name}") for m in METHOD_NAMES)] for said, name in names.items()]
+    rows = [
+        [said, *(cell(metrics, f"attack.{m}.{name}") for m in METHOD_NAMES)] for said, name in names.items()
+    ]
     return table(["fool rate, %", *METHOD_NAMES], rows)
 
 
@@ -158,12 +160,14 @@ def write_result_picture(run: Path, picture: Path) -> None:
     settings = read_run(run).settings
     n, known = settings.get("best_of_n", "N"), settings.get("rule_kinds") or ["all kinds"]
     groups = {"known": f"{', '.join(known)}: the rules know it", "unlisted": "five kinds that nobody listed"}
+    attacker = {"trained": "what an adversary finds"}
+    accepted = kind_bars(metrics, groups) | prm_bars(metrics, "attack.{}.{}.miss_rate", attacker)
     with matplotlib.rc_context(plots.RC):
         layout = ConstrainedLayoutEngine(w_pad=0.2, h_pad=0.12)
         figure = Figure(figsize=(16.5, 4.2), layout=layout, facecolor=plots.PALETTE["paper"])
         first, *others = figure.subplots(1, 3)
         plots.set_title(first, "Wrong steps accepted (lower is better)", legend_rows=1)
-        plots.draw_bars(first, kind_bars(metrics, groups))
+        plots.draw_bars(first, accepted)
         for axes, (split, name) in zip(others, SPLIT_NAMES.items(), strict=True):
             plots.set_title(axes, f"Best of {n}: {name}", legend_rows=1)
             plots.draw_bars(axes, solver_bars(metrics, split))

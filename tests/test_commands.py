@@ -130,7 +130,7 @@ def test_demo(tiny_folder, tmp_path):
             assert metrics[f"best_of_n.{split}.{method}.accuracy"]["n"] == 6
         assert f"step_error.{split}.aprm.f1" in metrics
     assert {f"attack.{m}.trained.fool_rate" for m in ("rules_prm", "frozen_prm", "aprm")} <= metrics.keys()
-    # The rules of the trainings know one kind, those of the attack all six; what is accepted is counted for both.
+    # The rules know one kind, in the trainings and in the attacks; what is accepted is counted for all six.
     assert json.loads((out / "frozen_prm" / "metrics.json").read_text())["settings"]["rule_kinds"] == [
         "arithmetic"
     ]

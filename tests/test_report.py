@@ -315,7 +315,8 @@ def test_a_frozen_generators_prm_stands_in_the_attack_where_it_was_attacked(tmp_
     page = report(make_run(tmp_path / "three"))
     assert "Three PRMs are frozen and attacked" in page
     assert (
-        "50.0\u202f% against the APRM, 60.0\u202f% against the PRM on the frozen generator: lower by 10.0" in page
+        "50.0\u202f% against the APRM, 60.0\u202f% against the PRM on the frozen generator: lower by 10.0"
+        in page
     )
     two = {name: value for name, value in metrics().items() if not name.startswith("attack.frozen_prm")}
     page = report(make_run(tmp_path / "two", two))

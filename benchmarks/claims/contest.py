@@ -375,9 +375,9 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 def attacked(scorer: StepScorer, given: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
     """Return the fool rates of a fresh adversary, warm-started on the rules that were known.
 
-    At the PRM's own threshold as `sparring attack` gives them. Of the trained adversary also where the PRM accepts `MATCHED`
-    of the untouched steps, since one that refuses more of everything is fooled less, and the AUC of untouched steps against
-    its wrong ones.
+    At the PRM's own threshold as `sparring attack` gives them. Of the trained adversary also where `MATCHED` of the
+    untouched steps are accepted, since a PRM that refuses more of everything is fooled less, and the AUC of untouched
+    steps against its wrong ones.
     """
     own = AttackSettings.model_validate(
         {

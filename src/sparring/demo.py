@@ -100,8 +100,8 @@ class DemoSettings(Settings):
     policy: str = TINY_POLICY
     """The solver, and the model that all PRMs and adversaries start from."""
     rule_kinds: list[str] | None = Field(["arithmetic"], min_length=1)
-    """Kinds of mistakes that the rule-writer knows, of those of the chain world (docs/worlds.md); all if null. Attacks
-    know all of them."""
+    """Kinds of mistakes that the rule-writer knows, of those of the chain world (docs/worlds.md); all if null. Attackers
+    begin with these too."""
     prm_warm_steps: int = Field(30, ge=0)
     """PRM updates on rule perturbations that all trainings begin with."""
     adversary_warm_steps: int = Field(30, ge=0)
@@ -112,7 +112,7 @@ class DemoSettings(Settings):
     """States per update."""
     samples_per_state: int = Field(4, ge=2)
     """Rewrites per state."""
-    attack_updates: int = Field(10, ge=0)
+    attack_updates: int = Field(30, ge=0)
     """Budget of the fresh adversary that attacks every PRM."""
     best_of_n: int = Field(16, gt=0)
     """Solutions that a PRM chooses from."""
@@ -568,6 +568,7 @@ def attack_settings(settings: DemoSettings) -> AttackSettings:
     """Return the settings of the attacks."""
     return AttackSettings(
         backbone=settings.policy,
+        rule_kinds=settings.rule_kinds,
         warm_steps=settings.adversary_warm_steps,
         updates=settings.attack_updates,
         states_per_update=settings.states_per_update,
@@ -586,7 +587,7 @@ def attack_prm(report: Report, settings: DemoSettings, method: Method, out: Path
     warm = own.warm_steps
     return attack(
         load_scorer(out / method / "prm", device="cpu"),
-        WorldTask(ChainWorld()),
+        WorldTask(ChainWorld(), own.rule_kinds),
         own,
         out / f"attack_{method}.jsonl",
         progress=lambda phase, done, total: report(done + (warm + 1) * (phase == ON_PRM)),
