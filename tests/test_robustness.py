@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sparring.evaluation.attack import AttackSettings, robustness_tables, run_attack, weakness
+from sparring.evaluation.attack import (
+    AttackSettings,
+    attack_metrics,
+    robustness_tables,
+    run_attack,
+    strict_threshold,
+    weakness,
+)
 from sparring.evaluation.robustness import HARMLESS, PADDINGS, error_kinds, hacking_curve, probe_robustness
 from sparring.models.sidecar import read_sidecar, write_sidecar
 from sparring.oracles.panel import Panel
@@ -282,6 +289,45 @@ def test_an_attacker_prefers_a_gamble_to_a_mistake_that_is_surely_caught():
 
     assert means(AttackSettings()) == pytest.approx([-1.0, (0.9 * 2 - 0.1 * 2 - 2) / 4])
     assert means(AttackSettings(reward_caught=0.0)) == pytest.approx([0.0, (0.9 * 2 - 2) / 4])
+
+
+def attacked_cases(clean, wrong):
+    """Records of an attack with one wrong rewrite per state and adversary."""
+    return [
+        {
+            "adversary": who,
+            "state": place,
+            "malformed": None,
+            "truth": "wrong",
+            "score": bad,
+            "clean_score": good,
+        }
+        for who in ("rules", "frozen", "trained")
+        for place, (good, bad) in enumerate(zip(clean, wrong, strict=True))
+    ]
+
+
+def test_fool_rates_at_equal_strictness():
+    assert strict_threshold([0.1, 0.2, 0.3, 0.4, 0.5], 0.8) == 0.2
+    assert strict_threshold([0.1] + [0.9] * 49) == 0.9  # 49 of 50 are 98 %
+    assert strict_threshold([0.1, 0.1] + [0.9] * 48) == 0.1
+    clean, wrong = [0.6] + [0.9] * 49, [0.95] * 5 + [0.7] * 20 + [0.2] * 25
+    metrics = attack_metrics(attacked_cases(clean, wrong), {}, AttackSettings(), 0.5)
+    assert metrics["trained.fool_rate"].value == 0.5
+    assert metrics["trained.fool_rate_at_98"].value == pytest.approx(0.1)
+    assert metrics["clean_accepted"].value == 1.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_equal_strictness_does_not_care_how_scores_are_spread(pairs):
+    clean, wrong = zip(*[(round(a, 3), round(b, 3)) for a, b in pairs], strict=True)
+    spread = [[score**3 / 2 for score in scores] for scores in (clean, wrong)]
+    one, other = (
+        attack_metrics(attacked_cases(*scores), {}, AttackSettings(), 0.5)["trained.fool_rate_at_98"]
+        for scores in ((clean, wrong), spread)
+    )
+    assert one == other
 
 
 def test_an_attack_that_found_less_than_it_began_with_says_so():

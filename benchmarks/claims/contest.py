@@ -17,7 +17,6 @@ By hand: python benchmarks/claims/contest.py FOLDER ARM SEED '{"updates": 60}' [
 from __future__ import annotations
 
 import json
-import math
 import random
 import shutil
 import sys
@@ -31,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from claims.harness import Aim, Claim, Experiment, Record, Reduced, made_once, product
-from sparring.evaluation.attack import AttackSettings, attack, attack_metrics
+from sparring.evaluation.attack import AttackSettings, attack, attack_metrics, strict_threshold
 from sparring.files import atomic_write_json
 from sparring.json_files import read_json_object, read_jsonl_objects
 from sparring.models.loading import load_policy, pick_device, pick_dtype
@@ -124,8 +123,8 @@ SETTINGS: Mapping[str, Any] = {
     "device": "cpu",
 }
 _ROWS = 512
-MATCHED, UNTOUCHED = 0.98, 1000
-"""Share of so many untouched steps that a PRM accepts where fool rates are compared at equal strictness."""
+UNTOUCHED = 1000
+"""Untouched steps from which the threshold of equal strictness is taken."""
 
 
 def run(arm: str, seed: int, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -375,9 +374,9 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 def attacked(scorer: StepScorer, given: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
     """Return the fool rates of a fresh adversary, warm-started on the rules that were known.
 
-    At the PRM's own threshold as `sparring attack` gives them. Of the trained adversary also where `MATCHED` of the
-    untouched steps are accepted, since a PRM that refuses more of everything is fooled less, and the AUC of untouched
-    steps against its wrong ones.
+    At the PRM's own threshold as `sparring attack` gives them. Of the trained adversary also at the
+    threshold from which 98 % of further untouched steps are accepted, since a PRM that refuses more of everything is
+    fooled less, and the AUC of those steps against its wrong ones.
     """
     own = AttackSettings.model_validate(
         {
@@ -394,19 +393,13 @@ def attacked(scorer: StepScorer, given: Mapping[str, Any], seed: int, folder: Pa
     clean = [float(row[-1]) for row in untouched]
     trained = [case for case in found.cases if case["adversary"] == "trained" and case["malformed"] is None]
     wrong = [case["score"] for case in trained if case["truth"] == "wrong"]
-    threshold = threshold_for(clean, MATCHED)
+    threshold = strict_threshold(clean)
     matched = attack_metrics(found.cases, {}, own, threshold)["trained.fool_rate"]
     return {name: metric.value for name, metric in found.metrics.items()} | {
         "matched.threshold": threshold,
         "matched.fool_rate": matched.value,
         "trained.auc": auc([*clean, *wrong], [1.0] * len(clean) + [0.0] * len(wrong)) if wrong else None,
     }
-
-
-def threshold_for(clean: Sequence[float], share: float) -> float:
-    """Return the highest threshold from which at least `share` of scores is accepted."""
-    ordered = sorted(clean, reverse=True)
-    return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------

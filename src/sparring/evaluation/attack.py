@@ -6,7 +6,8 @@ is the PRM's *exploitability* under that budget; on the way there, the curve of 
 
 Contract: the PRM is only ever asked for scores, so anything that scores can be attacked. Fool rate = accepted wrong steps /
 well-formed decided rewrites; a step is accepted from the PRM's threshold on. A PRM that rejects everything cannot be
-fooled, so the share of untouched correct steps that it accepts is measured beside it. `robustness.md` has
+fooled, so the share of untouched correct steps that it accepts is measured beside it, and the fool rate once more at the
+threshold where that share is `STRICTNESS`, at which two PRMs can be compared. `robustness.md` has
 the same rows for every PRM of the same task, so that two can be laid side by side.
 
 Not here: probes by rules alone (`robustness.py`), the adversary (`training/adversary.py`).
@@ -14,6 +15,7 @@ Not here: probes by rules alone (`robustness.py`), the adversary (`training/adve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,6 +56,8 @@ from sparring.worlds.world import make_world, require_words
 Attacker = Literal["rules", "frozen", "trained"]
 OUTCOMES = ("fooled", "caught", "failed", "undecided", "malformed")
 CURVE_FILE, PROBES_FILE, ROBUSTNESS_FILE = "curve.jsonl", "probes.jsonl", "robustness.md"
+STRICTNESS = 0.98
+"""Share of untouched steps that a PRM accepts where `fool_rate_at_98` is taken."""
 IMITATION, ON_PRM = "imitating the rules", "training against the frozen PRM"
 
 
@@ -245,16 +249,30 @@ def attack_metrics(
         for name, counts in outcome_counts(cases, threshold).items()
         for key, metric in outcome_rates(counts, settings.seed).items()
     }
+    untouched = [scores[0] for scores, _ in pools_of(cases)]
+    for name, counts in outcome_counts(cases, strict_threshold(untouched)).items():
+        metrics[f"{name}.fool_rate_at_98"] = outcome_rates(counts, settings.seed)["fool_rate"]
     fool_rates = {
         update: outcome_rates(counts, settings.seed)["fool_rate"] for update, counts in curve.items()
     }
     fool_rates |= {0: metrics["frozen.fool_rate"], settings.updates: metrics["trained.fool_rate"]}
     metrics |= {f"curve.u{update}.fool_rate": fool_rates[update] for update in sorted(fool_rates)}
-    accepted = [float(scores[0] >= threshold) for scores, _ in pools_of(cases)]
+    accepted = [float(score >= threshold) for score in untouched]
     metrics["clean_accepted"] = bootstrap_mean(accepted, seed=settings.seed, unit="fraction")
     budget = settings.updates * settings.states_per_update * settings.samples_per_state
     metrics["budget.labelled_steps"] = Metric(float(budget))
     return metrics
+
+
+def strict_threshold(untouched: Sequence[float], share: float = STRICTNESS) -> float:
+    """Return the highest threshold from which at least `share` of the scores of untouched steps are accepted.
+
+    Infinite without scores. Intervals of what is measured there take it as given.
+    """
+    if not untouched:
+        return math.inf
+    ordered = sorted(untouched, reverse=True)
+    return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
 
 
 def outcome_counts(cases: Iterable[Mapping[str, Any]], threshold: float) -> dict[str, list[list[int]]]:

@@ -141,7 +141,7 @@ KINDS = {
     "attack": Kind("Attack on a PRM",
         [
             Pivot("How often are wrong steps accepted?", r"(?P<row>rules|frozen|trained)\.(?P<column>.+)",
-                "fool_rate miss_rate failed undecided malformed", "adversary"),
+                "fool_rate fool_rate_at_98 miss_rate failed undecided malformed", "adversary"),
             Pivot("What else to read it by", r"(?P<row>clean_accepted|curve\.[^.]+\.fool_rate|budget\..+)(?P<column>)",
                 "", "measure"),
             Pivot("Harmless rewrites", r"invariance\." + ANY, "flipped shift", "rewrite"),
@@ -182,7 +182,7 @@ DEMO = {
     "attack": [
         Pivot("What came of the adversaries' steps",
             r"attack\.(?P<row>[^.]+\.(?:rules|frozen|trained))\.(?P<column>.+)",
-            "fool_rate miss_rate failed undecided malformed", "PRM and adversary")],
+            "fool_rate fool_rate_at_98 miss_rate failed undecided malformed", "PRM and adversary")],
     "kinds": [
         Pivot("Wrong steps accepted, by kind of mistake", r"kinds\.(?P<column>[^.]+)\.(?P<row>[^.]+)\.accepted",
             "rules_prm frozen_prm aprm", "kind")],
