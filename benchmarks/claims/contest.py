@@ -97,8 +97,12 @@ ARMS: Mapping[str, tuple[str, Mapping[str, Any] | None]] = {
         "mixed, from a generator that imitated both, at the solver's pits for half of the states",
         MIXED,
     ),
+    "own zero-sum": (
+        "zero-sum 1x, from a generator that imitated both, at the solver's pits for half of the states",
+        ZERO_SUM,
+    ),
 }
-OWN = {"own steps", "own mixed"}
+OWN = {"own steps", "own mixed", "own zero-sum"}
 RETIRED = {arm for arm, (_, settings) in ARMS.items() if settings is None}
 """Arms whose setting is gone, since it helped nobody; their published records stand."""
 GAME_ONLY = MIXED.keys() | STALE.keys() | ZERO_SUM.keys()
@@ -612,6 +616,15 @@ CLAIMS = (
         ours="own mixed",
         baselines=("own steps",),
         value=choice("id", "best"),
+        regions=_HALF,
+    ),
+    Claim(
+        "contest-own-detection",
+        "A zero-sum game from the solver's own wrong steps sees more of its first wrong steps than a frozen generator teaches.",
+        Aim(2.0, "points of AUC"),
+        ours="own zero-sum",
+        baselines=("frozen",),
+        value=detection,
         regions=_HALF,
     ),
     Claim(
