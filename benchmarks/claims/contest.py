@@ -620,7 +620,7 @@ CLAIMS = (
     ),
     Claim(
         "contest-own-detection",
-        "A zero-sum game from the solver's own wrong steps sees more of its first wrong steps than a frozen generator teaches.",
+        "A zero-sum game from the solver's own wrong steps sees more of its first ones than a frozen generator teaches.",
         Aim(2.0, "points of AUC"),
         ours="own zero-sum",
         baselines=("frozen",),
