@@ -85,7 +85,11 @@ def write_seeds(runs: dict[str, dict[str, Metric]], results: Path) -> None:
     ]
     names += [f"step_error.{split}.{method}.step_auc" for split in SPLITS for method in METHOD_NAMES]
     names += [f"kinds.{method}.{group}.accepted" for method in METHOD_NAMES for group in KNOWN_OR_NOT]
-    names += [f"attack.{method}.trained.fool_rate" for method in METHOD_NAMES]
+    names += [
+        f"attack.{method}.trained.{rate}"
+        for rate in ("fool_rate", "fool_rate_at_98")
+        for method in METHOD_NAMES
+    ]
     rows = []
     for name in names:
         values = [100 * float(value) for run in runs.values() if (value := run[name].value) is not None]
