@@ -166,6 +166,16 @@ def many(count: int, seed: int, subset: str = "s") -> list[Case]:
     return cases
 
 
+@given(CASES)
+@settings(max_examples=40, deadline=None)
+def test_averages_over_one_subset_are_its_own_numbers(cases: list[Case]) -> None:
+    metrics = evaluate(cases, HALF, resamples=20)
+    for measure in MEASURES:
+        assert {repr(metrics[f"{name}.{measure}"]) for name in ("s", "mean", "weighted", "pooled")} == {
+            repr(metrics[f"s.{measure}"])
+        }
+
+
 def test_interval_agrees_with_the_general_bootstrap() -> None:
     cases = many(80, seed=0)
     metric = evaluate(cases, HALF, resamples=300, seed=4)["s.f1"]

@@ -356,7 +356,7 @@ def evaluate(
             n, value = counts[measure], float(measured.values[name][row, 0])
             metrics[f"{name}.{measure}"] = (
                 proportion(round(value * n) if n else 0, n)
-                if measure in PROPORTIONS and name in groups
+                if measure in PROPORTIONS and (name in groups or len(subsets) == 1)
                 else measured.metric(name, row, n)
             )
         if name in groups:
