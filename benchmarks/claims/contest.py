@@ -97,12 +97,16 @@ ARMS: Mapping[str, tuple[str, Mapping[str, Any] | None]] = {
         "mixed, from a generator that imitated both, at the solver's pits for half of the states",
         MIXED,
     ),
+    "own frozen": (
+        "a generator that imitated both, as it is, at the solver's pits for half of the states",
+        {"adversary": "frozen"},
+    ),
     "own zero-sum": (
         "zero-sum 1x, from a generator that imitated both, at the solver's pits for half of the states",
         ZERO_SUM,
     ),
 }
-OWN = {"own steps", "own mixed", "own zero-sum"}
+OWN = {"own steps", "own mixed", "own frozen", "own zero-sum"}
 RETIRED = {arm for arm, (_, settings) in ARMS.items() if settings is None}
 """Arms whose setting is gone, since it helped nobody; their published records stand."""
 GAME_ONLY = MIXED.keys() | STALE.keys() | ZERO_SUM.keys()
