@@ -22,7 +22,7 @@ from sparring.demo import DemoSettings, run_demo
 from sparring.files import atomic_write_json, atomic_write_text, writing
 from sparring.report import plots
 from sparring.report.cases import METHOD_NAMES, SPLIT_NAMES
-from sparring.report.demo import KNOWN_OR_NOT, kind_bars, prm_bars, solver_bars
+from sparring.report.demo import KNOWN_OR_NOT, STRICT, kind_bars, prm_bars, solver_bars
 from sparring.report.page import read_run
 from sparring.runs import METRICS_FILE, Metric, machine, read_metrics, source_commit
 from sparring.settings import load_settings
@@ -165,8 +165,8 @@ def write_result_picture(run: Path, picture: Path) -> None:
     settings = read_run(run).settings
     n, known = settings.get("best_of_n", "N"), settings.get("rule_kinds") or ["all kinds"]
     groups = {"known": f"{', '.join(known)}: the rules know it", "unlisted": "five kinds that nobody listed"}
-    attacker = {"trained": "what an adversary finds"}
-    accepted = kind_bars(metrics, groups) | prm_bars(metrics, "attack.{}.{}.miss_rate", attacker)
+    attacker = {f"trained.{STRICT}": "what an adversary gets past"}
+    accepted = kind_bars(metrics, groups) | prm_bars(metrics, "attack.{}.{}", attacker)
     with matplotlib.rc_context(plots.RC):
         layout = ConstrainedLayoutEngine(w_pad=0.2, h_pad=0.12)
         figure = Figure(figsize=(16.5, 4.2), layout=layout, facecolor=plots.PALETTE["paper"])

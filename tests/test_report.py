@@ -74,6 +74,7 @@ def metrics(gain: float = 0.1, half: float = 0.03) -> dict[str, Any]:
     for method, rate in (("rules_prm", 0.6), ("frozen_prm", 0.6), ("aprm", 0.6 - gain)):
         for attacker in ("rules", "frozen", "trained"):
             named[f"attack.{method}.{attacker}.fool_rate"] = entry(rate, half)
+            named[f"attack.{method}.{attacker}.fool_rate_at_98"] = entry(rate, half)
         for name in ("seconds", "updates", "labelled_steps"):
             named[f"training.{method}.{name}"] = {
                 "value": 90,

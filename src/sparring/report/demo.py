@@ -50,6 +50,8 @@ GAME_CURVES = {
     ),
 }
 SHOWN_EXAMPLES, SHOWN_SOLUTIONS = 10, 6
+STRICT = "fool_rate_at_98"
+"""The fool rate by which PRMs are compared: where each accepts 98 % of the untouched steps."""
 Log = Sequence[Mapping[str, float | None]]
 
 
@@ -62,12 +64,13 @@ def demo_page(run: Run) -> str:
         split: compared(found, *(f"step_error.{split}.{method}.f1" for method in ("aprm", "rules_prm")))
         for split in SPLIT_NAMES
     }
-    attack = compared(
-        found, *(f"attack.{method}.trained.fool_rate" for method in ("aprm", "rules_prm")), better=-1
+    attack, attack_frozen = (
+        compared(found, *(f"attack.{method}.trained.{STRICT}" for method in ("aprm", other)), better=-1)
+        for other in ("rules_prm", "frozen_prm")
     )
     main = {f"best of {n}, {SPLIT_NAMES[split]}": one for split, one in solver.items()}
     main |= {f"step-error F1, {SPLIT_NAMES[split]}": one for split, one in errors.items()}
-    main |= {"fool rate of a fresh adversary (lower is better)": attack}
+    main |= {"fool rate of a fresh adversary at equal strictness (lower is better)": attack}
     frozen = {split: picked(found, split, "aprm", "frozen_prm") for split in SPLIT_NAMES}
     logs = {method: read_log(run.folder / method / "log.jsonl") for method in METHODS}
     attacked = [m for m in METHOD_NAMES if m in METHODS or f"attack.{m}.trained.fool_rate" in found]
@@ -83,9 +86,7 @@ def demo_page(run: Run) -> str:
         votes={split: picked(found, split, "aprm", "majority") for split in SPLIT_NAMES},
         errors=errors,
         attack=attack,
-        attack_frozen=compared(
-            found, *(f"attack.{method}.trained.fool_rate" for method in ("aprm", "frozen_prm")), better=-1
-        ),
+        attack_frozen=attack_frozen,
         attacked={method: METHOD_NAMES[method] for method in attacked},
         learned={method: learned(found, method) for method in attacked},
         failed={method: failed_at_the_end(attacks[method] or []) for method in attacked},
@@ -255,7 +256,9 @@ def _bar(found: Metric, label: str, who: str) -> Bar:
 
 def attack_panels(metrics: Mapping[str, Metric], attacks: Mapping[str, Log | None]) -> list[Panel]:
     """Return the fool rates of all attackers, and how the fresh adversary learns."""
-    bars = prm_bars(metrics, "attack.{}.{}.fool_rate", ATTACKERS)
+    groups = {f"{who}.fool_rate": said for who, said in ATTACKERS.items()}
+    groups[f"trained.{STRICT}"] = "the same at equal strictness"
+    bars = prm_bars(metrics, "attack.{}.{}", groups)
     panels = [bar_panel("Fool rate by attacker (lower is better)", bars)]
     curves = [
         Curve(f"against the {METHOD_NAMES[m]}", ROLES[m], points_of(log, "fool_rate"))
