@@ -488,7 +488,7 @@ EXPERIMENT = Experiment(
     ),
     caveats=(
         "The four claims against rules alone (of the game and of the frozen generator) were put down after their records: "
-        "they say where the gain comes from, and test nothing that was foretold. So was the one of own zero-sum against own "
+        "they say where the gain comes from, and test nothing that was foretold. So was that of own zero-sum against own "
         "frozen, which had been run for exploitability.",
         "Arms have equal updates of R and equal rewrites per update; the own arms need solutions of 128 more problems and "
         "verdicts on their steps beside (own_verdicts in the record).",
