@@ -73,7 +73,8 @@ def label_files(
 
     Raises:
         LostError: actors of the pool died of some problems; the traces of all others are written.
-        DataError: the data cannot be used, or every solution was left out (what was counted is written).
+        DataError: the data cannot be used, or every solution was left out, or nothing is
+            known of any step (what was counted is written).
         CheckpointError: a model cannot be loaded.
         SettingsError: the run directory belongs to another job.
         EngineError: an engine is out of order; start the command again to go on.
@@ -143,6 +144,12 @@ def label_files(
     if not tally.traces:
         raise DataError(
             f"no solution is labelled: all were left out, for the reasons above; {out / TRACES_FILE} is empty",
+            file=settings.data,
+        )
+    if tally.unknown and not tally.known:
+        raise DataError(
+            f"no step is labelled: of the {plural(tally.unknown, 'step')} of {plural(tally.traces, 'solution')} none could "
+            f"be judged; {out / TRACES_FILE} has them without labels",
             file=settings.data,
         )
 
