@@ -513,3 +513,25 @@ def test_a_run_of_two_prms_has_a_page_as_before(tmp_path: Path) -> None:
     assert "trained two without" in page
     assert "Wrong steps accepted" not in page
     assert "frozen-generator PRM" not in page
+
+
+def test_long_words_of_a_plot_stay_inside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "_panel", DRAWN)
+    title, group = "Fool rate by attacker (lower is better)", "solutions with an error: first error found"
+    panel = bar_panel(title, {group: [Bar("frozen-generator PRM", "adversary", 0.5, 0.4, 0.6)]})
+    svg = base64.b64decode(panel.svg).decode()
+    for words, widest in ((title, 7.6), (group, 6.0)):
+        found = re.search(rf'x="([0-9.]+)"[^>]*>{re.escape(words)}<', svg)
+        assert found is not None
+        assert 50 < float(found[1]) < 350 - len(words) * widest * 0.9
+    labels = ("against the rules PRM", "against the frozen-generator PRM", "against the APRM")
+    long, short = (
+        re.findall(
+            r'x="([0-9.]+)"[^>]*>(?:against[^<]*|[abc])<',
+            base64.b64decode(
+                curve_panel("t", [Curve(name, "aprm", [(0, 0.5), (1, 0.5)]) for name in names]).svg
+            ).decode(),
+        )
+        for names in (labels, "abc")
+    )
+    assert len(set(long)) == 1 and len(set(short)) == 2

@@ -31,6 +31,8 @@ PALETTE = {
     "adversary": "#9b3a86",
 }
 PANEL_WIDTH, INCH = 350, 72
+LEGEND = 38
+"""Most letters in a line of a legend."""
 MOST_POINTS = 200
 RC = {
     "svg.fonttype": "none",
@@ -99,7 +101,8 @@ def draw_bars(axes: Any, groups: Mapping[str, Sequence[Bar]]) -> None:
     height = 0.0
     for group, bars in groups.items():
         if group:
-            axes.text(0.0, height, group, va="center", ha="left", color=PALETTE["ink"], style="italic")
+            style = {"va": "center", "ha": "left", "color": PALETTE["ink"], "style": "italic"}
+            axes.text(0.0, height, group, **style).set_in_layout(False)
             height += 0.9
         for bar in bars:
             _draw_bar(axes, bar, height)
@@ -157,17 +160,19 @@ def draw_curves(axes: Any, curves: Sequence[Curve]) -> None:
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     if axes.lines:
-        columns = 2 if len(curves) > 1 else 1
+        lengths = [len(label) for label in axes.get_legend_handles_labels()[1]]
+        half = -(-len(lengths) // 2)
+        columns = 2 if max(lengths[:half]) + max(lengths[half:], default=LEGEND) <= LEGEND else 1
         place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.1, "borderpad": 0.2}
         form = {"fontsize": 11, "handlelength": 1.6, "handletextpad": 0.5, "columnspacing": 1.2}
         axes.legend(ncols=columns, frameon=False, **place, **form)
-        set_title(axes, axes.get_title(loc="left"), legend_rows=-(-len(curves) // columns))
+        set_title(axes, axes.get_title(loc="left"), legend_rows=-(-len(lengths) // columns))
 
 
-def set_title(axes: Any, title: str, legend_rows: int = 0) -> None:
-    """Set the title, high enough for a legend of so many rows under it."""
+def set_title(axes: Any, title: str, legend_rows: int = 0) -> Any:
+    """Set the title, high enough for a legend of so many rows under it, and return its artist."""
     pad = 6 + 17 * legend_rows
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=PALETTE["ink"], pad=pad)
+    return axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=PALETTE["ink"], pad=pad)
 
 
 def smoothing(curves: Sequence[Curve]) -> int:
@@ -190,7 +195,17 @@ def _panel(title: str, described: str, height: float, draw: Callable[[Any], None
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(PANEL_WIDTH / INCH, height / INCH), layout="constrained")
         axes = figure.add_subplot()
-        set_title(axes, title)
+        heading = set_title(axes, title)
         draw(axes)
+        _keep_inside(figure, [heading, *axes.texts])
         svg = svg_of(figure)
     return Panel(f"{title}: {described}", base64.b64encode(svg.encode()).decode("ascii"))
+
+
+def _keep_inside(figure: Figure, texts: Sequence[Any]) -> None:
+    """Move texts to the left where they would leave the figure on the right; a reader's font may be wider than ours."""
+    figure.draw_without_rendering()
+    for text in texts:
+        ends = text.get_window_extent()
+        if (over := ends.x0 + 1.05 * ends.width - figure.bbox.x1) > 0:
+            text.set_x(text.get_transform().inverted().transform((max(ends.x0 - over, 0), ends.y0))[0])
