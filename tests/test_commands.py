@@ -62,6 +62,17 @@ def prm(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "prm"
 
 
+@pytest.mark.parametrize("command", [("attack", "PRM"), ("label", "problems=1"), ("search", "n=[1]", "prm=PRM")])
+def test_no_evaluation_takes_the_place_of_a_training(prm: Path, command: tuple[str, ...]) -> None:
+    before = (prm.parent / "metrics.json").read_bytes()
+    words = [word.replace("PRM", str(prm)) for word in command]
+    refused = sparring(*words, "--out", prm.parent, status=2)
+    assert "holds a finished training, which this would replace: choose another --out" in str(
+        refused.exception
+    )
+    assert (prm.parent / "metrics.json").read_bytes() == before
+
+
 @pytest.fixture
 def traces(tmp_path: Path) -> Path:
     problems = generate_problems(6, steps=(3, 5), seed=5)

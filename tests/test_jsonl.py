@@ -132,6 +132,7 @@ def test_blank_lines_bom_and_windows_line_ends_are_read(tmp_path: Path) -> None:
         ('{"a": 1', "ends in the middle"),
         ('{"a": "x', "ends in the middle"),
         ("{", "ends in the middle"),
+        ("", "empty, where JSON should stand"),
         ("{'a': 1}", "not valid JSON"),
         ('{"a": 1} {"a": 2}', "not valid JSON: Extra data"),
         ("[1, 2]", "one JSON object per line, got a list"),

@@ -457,6 +457,7 @@ def test_terminal_shows_steps_as_text_in_colour(tmp_path: Path) -> None:
 def test_colours_follow_the_threshold() -> None:
     assert [colour(score, 0.4) for score in (0.39, 0.4, 0.69, 0.71)] == ["red", "yellow", "yellow", "green"]
     assert plain("a\nb\u202ec\t").plain == "a\nb\ufffdc\ufffd"
+    assert plain("2\u202f560 of 7\u00a0%").plain == "2\u202f560 of 7\u00a0%"
 
 
 def test_traces_are_not_replaced_by_their_scores(tmp_path: Path) -> None:

@@ -248,6 +248,15 @@ def test_a_number_that_was_changed_is_named(finished: Path, kind: str, tmp_path:
     assert (one.stored, one.recomputed) == (before + 0.01, pytest.approx(before))
 
 
+def test_numbers_whose_records_are_gone_differ(finished: Path, tmp_path: Path) -> None:
+    copy, names = changed(finished / "processbench", "processbench", tmp_path / "copy")
+    records = [json.loads(line) for line in (copy / "cases.jsonl").open(encoding="utf-8")]
+    lines(copy / "cases.jsonl", [record for record in records if record["subset"] != "easy"])
+    found = {one.field: one.recomputed for one in verify_run(copy).differences}
+    gone = [name for name in names if ".easy." in name and read_metrics(copy)[name].low is not None]
+    assert gone and all(found[f"metrics.{name}"] == ABSENT for name in gone)
+
+
 def test_a_changed_score_is_seen_in_the_numbers_and_in_what_follows_from_it(
     finished: Path, tmp_path: Path
 ) -> None:

@@ -244,6 +244,8 @@ _HALF_PAIR = "a text holds half of a surrogate pair, which is not valid Unicode"
 
 
 def _broken(error: json.JSONDecodeError, text: str) -> str:
+    if not text.strip():
+        return "empty, where JSON should stand: copy or download it again"
     cut_off = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
     if cut_off:
         return "the JSON ends in the middle: cut off, or an object spread over several lines"

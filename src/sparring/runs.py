@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sparring.errors import DataError, plural
+from sparring.errors import DataError, SettingsError, plural
 from sparring.files import atomic_write_json, dumps, sync, to_json, writing
 from sparring.json_files import read_json_object, read_jsonl_objects
 
@@ -137,6 +137,23 @@ def read_metrics(path: str | Path) -> dict[str, Metric]:
     return {
         name: _metric_from(record, name, file, str(kinds.get(name, ""))) for name, record in records.items()
     }
+
+
+def keep_trained(out: str | Path) -> None:
+    """Refuse a folder in which a training or a demo has ended: no evaluation takes its place.
+
+    Raises:
+        SettingsError: it is one.
+    """
+    try:
+        metrics = read_json_object(Path(out) / METRICS_FILE, loose=True)["metrics"]
+        stems = {str(name).partition(".")[0] for name in metrics}
+    except (DataError, KeyError, TypeError):  # no finished run, or a damaged one
+        return
+    if stems & {"training", "rl"}:
+        raise SettingsError(
+            f"'{out}' holds a finished training, which this would replace: choose another --out"
+        )
 
 
 def _metric_from(record: Any, name: str, file: Path, interval: str) -> Metric:

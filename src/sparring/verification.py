@@ -9,7 +9,8 @@ who was right), the list of the worst, and the tables, which are functions of th
 
 Contract: nothing is written and no model is loaded. Numbers agree to a relative 1e-9, everything else exactly. A number
 that the raw records do not hold (seconds, memory, what a reader skipped) is named as such and never counted as verified;
-a run without raw records is an error.
+one of an evaluation with an interval is of cases, which they must hold: without them it differs. A run without raw
+records is an error.
 
 Not here: whether the raw records are true; they are what somebody who wants to believe a table can look at.
 """
@@ -139,7 +140,12 @@ def verify_run(folder: Path) -> Verification:
         raise SparringError(f"{folder}: nothing of this run's numbers is in its raw records")
     found.differences += compare_metrics(file, stored, named)
     found.numbers = len(named)
-    found.unverified = [*(name for name in stored if name not in named), *again.unknown]
+    absent = {name: metric for name, metric in stored.items() if name not in named}
+    lost = {name: metric for name, metric in absent.items() if run.kind and metric.low is not None}
+    found.differences += [
+        Difference(file, f"metrics.{name}", metric.text(1, ".6g"), ABSENT) for name, metric in lost.items()
+    ]
+    found.unverified = [*(name for name in absent if name not in lost), *again.unknown]
     found.differences += _compare_files(folder, again, found.files)
     extra = {name: run.extra.get(name, ABSENT) for name in again.extra}
     found.differences += differing(file, extra, to_json(again.extra)[0], "extra")

@@ -213,6 +213,8 @@ def function_of(row: Command) -> Any:
             named["settings"] = load_settings(imported(row.settings), config, overrides or [])
         if row.target and not given.get(row.unwritten):
             check_output(given[row.target], row.kind)
+            if row.kind == "run" and row.run.startswith(("evaluation.", "progress.")):
+                imported("runs:keep_trained")(given[row.target])
             jobs[:] = [Job(given[row.target], row.after_stop)]
         if row.from_options:
             from sparring.settings import parse_settings

@@ -156,7 +156,7 @@ def scored(
         return Scored(rows, missing, unused, chosen_threshold(settings.threshold, None))
     if scorer is None and settings.model is None:
         raise SettingsError(
-            "give a model to score with, or the scores that one has given (model=… or scores=…)"
+            "neither `model` nor `scores` is given: name a PRM to score with, or the scores that one has given"
         )
     leave_out = settings.allow_missing
     with opened(settings.model, scorer, pool, None, leave_out=leave_out) as scorer, located(*settings.data):

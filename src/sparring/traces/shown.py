@@ -123,5 +123,7 @@ def colour(score: float, threshold: float) -> str:
 
 
 def plain(text: str) -> Text:
-    """Return text to be shown as it is, with a replacement for each control character but the line break."""
-    return Text("".join(mark if mark.isprintable() or mark in "\n\u00a0" else "\ufffd" for mark in text))
+    """Return text to be shown as it is, a replacement for each character without a form but line breaks and hard spaces."""
+    return Text(
+        "".join(mark if mark.isprintable() or mark in "\n\u00a0\u202f" else "\ufffd" for mark in text)
+    )
