@@ -62,7 +62,9 @@ def prm(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "prm"
 
 
-@pytest.mark.parametrize("command", [("attack", "PRM"), ("label", "problems=1"), ("search", "n=[1]", "prm=PRM")])
+@pytest.mark.parametrize(
+    "command", [("attack", "PRM"), ("label", "problems=1"), ("search", "n=[1]", "prm=PRM")]
+)
 def test_no_evaluation_takes_the_place_of_a_training(prm: Path, command: tuple[str, ...]) -> None:
     before = (prm.parent / "metrics.json").read_bytes()
     words = [word.replace("PRM", str(prm)) for word in command]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.errors import DataError, SparringError
-from sparring.json_files import read_jsonl_objects, write_jsonl_objects
+from sparring.json_files import read_json_object, read_jsonl_objects, write_jsonl_objects
 from sparring.traces.jsonl import (
     problem_to_record,
     read_problems,
@@ -132,7 +132,6 @@ def test_blank_lines_bom_and_windows_line_ends_are_read(tmp_path: Path) -> None:
         ('{"a": 1', "ends in the middle"),
         ('{"a": "x', "ends in the middle"),
         ("{", "ends in the middle"),
-        ("", "empty, where JSON should stand"),
         ("{'a': 1}", "not valid JSON"),
         ('{"a": 1} {"a": 2}', "not valid JSON: Extra data"),
         ("[1, 2]", "one JSON object per line, got a list"),
@@ -294,3 +293,11 @@ def test_only_a_data_error_escapes_from_any_record(record: dict[str, object]) ->
             convert(record)
         except DataError as error:
             assert error.field is not None
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("\n")
+    with pytest.raises(
+        DataError, match=r"config\.json: empty, where JSON should stand: copy or download it again"
+    ):
+        read_json_object(tmp_path / "config.json")

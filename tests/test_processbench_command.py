@@ -196,7 +196,7 @@ def test_solutions_of_one_problem_have_ids_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "give a model to score with, or the scores"),
+        ([], "neither `model` nor `scores` is given"),
         (["--scores", "x", "--model", "y"], "a model or scores, not both"),
         (["--model", "y", "--threshold", "1.5"], "threshold: must be at most 1"),
         (["--model", "y", "--threshold", "0.5", "--threshold-split", "one"], "given or chosen"),

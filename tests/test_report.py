@@ -327,7 +327,7 @@ def test_a_frozen_generators_prm_stands_in_the_attack_where_it_was_attacked(tmp_
 
 def test_a_weak_attack_is_called_weak(tmp_path: Path) -> None:
     named = metrics()
-    named["attack.aprm.trained.fool_rate"] = entry(0.1)
+    named["attack.aprm.trained.fool_rate_at_98"] = entry(0.1)
     run = make_run(tmp_path, named)
     assert "exploitability is underestimated" in report(run)
     assert "weak attacker" not in report(run)

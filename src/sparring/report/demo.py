@@ -197,7 +197,7 @@ def unpaired_difference(first: Metric | None, second: Metric | None) -> Metric |
 
 def learned(metrics: Mapping[str, Metric], method: str) -> Comparison:
     """Return the fool rate of the trained adversary against that of the untrained one."""
-    return compared(metrics, *(f"attack.{method}.{who}.fool_rate" for who in ("trained", "frozen")))
+    return compared(metrics, *(f"attack.{method}.{who}.{STRICT}" for who in ("trained", "frozen")))
 
 
 def failed_at_the_end(log: Log) -> float:
@@ -256,10 +256,8 @@ def _bar(found: Metric, label: str, who: str) -> Bar:
 
 def attack_panels(metrics: Mapping[str, Metric], attacks: Mapping[str, Log | None]) -> list[Panel]:
     """Return the fool rates of all attackers, and how the fresh adversary learns."""
-    groups = {f"{who}.fool_rate": said for who, said in ATTACKERS.items()}
-    groups[f"trained.{STRICT}"] = "the same at equal strictness"
-    bars = prm_bars(metrics, "attack.{}.{}", groups)
-    panels = [bar_panel("Fool rate by attacker (lower is better)", bars)]
+    bars = prm_bars(metrics, f"attack.{{}}.{{}}.{STRICT}", ATTACKERS)
+    panels = [bar_panel("Fool rate at equal strictness", bars)]
     curves = [
         Curve(f"against the {METHOD_NAMES[m]}", ROLES[m], points_of(log, "fool_rate"))
         for m, log in attacks.items()
