@@ -193,7 +193,7 @@ def test_bad_settings_and_data_are_refused(traces, tmp_path):
         evaluate_calibration(
             CalibrationSettings(data=traces, fit_on="third"), tmp_path / "out", scorer=Fixed()
         )
-    with pytest.raises(SettingsError, match="give a model"):
+    with pytest.raises(SettingsError, match="neither `model` nor `scores` is given"):
         evaluate_calibration(CalibrationSettings(data=traces), tmp_path / "out")
     problem = generate_problems(1, steps=(3, 5), seed=9)[0]
     write_traces(tmp_path / "bare.jsonl", [Trace(problem, problem.solution)])

@@ -213,7 +213,7 @@ def test_scores_that_do_not_fit_are_refused(tmp_path, capsys):
     chosen = PrmbenchSettings(data=[data], scores=[scores], allow_missing=True, resamples=5)
     assert evaluate_prmbench(chosen, tmp_path / "out")["prmbench.missing"].value == 1
     assert "1 case without scores: left out of every number above\n" in capsys.readouterr().out
-    with pytest.raises(SettingsError, match="give a model"):
+    with pytest.raises(SettingsError, match="neither `model` nor `scores` is given"):
         evaluate_prmbench(PrmbenchSettings(data=[data]), tmp_path / "out")
 
 

@@ -73,8 +73,7 @@ def label_files(
 
     Raises:
         LostError: actors of the pool died of some problems; the traces of all others are written.
-        DataError: the data cannot be used, or every solution was left out, or nothing is
-            known of any step (what was counted is written).
+        DataError: the data cannot be used, or every solution was left out (what was counted is written).
         CheckpointError: a model cannot be loaded.
         SettingsError: the run directory belongs to another job.
         EngineError: an engine is out of order; start the command again to go on.
@@ -144,12 +143,6 @@ def label_files(
     if not tally.traces:
         raise DataError(
             f"no solution is labelled: all were left out, for the reasons above; {out / TRACES_FILE} is empty",
-            file=settings.data,
-        )
-    if tally.unknown and not tally.known:
-        raise DataError(
-            f"no step is labelled: of the {plural(tally.unknown, 'step')} of {plural(tally.traces, 'solution')} none could "
-            f"be judged; {out / TRACES_FILE} has them without labels",
             file=settings.data,
         )
 
@@ -294,6 +287,10 @@ def _summarise(
     )
     for kind, count in sorted(job.kinds.items()):
         console.print(f"  {kind}: {count}", highlight=False)
+    if tally.unknown and not tally.known:
+        show_doubts(
+            console, [f"no step is labelled: none of the {plural(tally.unknown, 'step')} could be judged"]
+        )
     for reason, count in sorted((+counts).items()):
         if reason == REPEATED:  # a policy that is sure of itself repeats itself
             continue
